@@ -1,0 +1,182 @@
+"""Every error that Salience raises on purpose, as one tree.
+
+    SalienceError
+    ├── InvalidInput                 the caller can mend it (HTTP 400)
+    │   ├── InvalidQuery             query text, k, legs, fusion
+    │   ├── InvalidControl           factor, span, threshold of an attention control
+    │   ├── InvalidFilter            unknown field or operator, value of the wrong type
+    │   ├── InvalidDocument          a record that cannot become a document
+    │   ├── InvalidSettings          collection or process settings
+    │   └── UnreadableFile           a file that no reader can make sense of
+    ├── NotFound                     (HTTP 404)
+    │   ├── CollectionNotFound
+    │   ├── DocumentNotFound
+    │   └── HitNotFound
+    ├── Conflict                     (HTTP 409)
+    │   ├── CollectionExists
+    │   └── ModelMismatch            the collection was embedded by another model
+    ├── TooLarge                     more than a stated limit (HTTP 413)
+    ├── ModelError                   a model folder that cannot be used
+    └── StorageError                 the data directory
+        ├── SchemaTooNew             written by a newer Salience
+        ├── StorageReadOnly
+        ├── StorageFull
+        ├── StorageBusy              another process holds the lock; try again
+        └── StorageCorrupt
+
+`code` is stable and part of the API. The docstring of a class is its message when none is given.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class SalienceError(Exception):
+    """Something in Salience went wrong."""
+
+    code = "error"
+    retryable = False
+
+    def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
+        """`message` says what was wrong, where, and what is allowed; `param` names the offending input."""
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or self.code))
+        self.param = param
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidInput(SalienceError):
+    """The input is not valid."""
+
+    code = "invalid_input"
+
+
+class InvalidQuery(InvalidInput):
+    """The query is not valid."""
+
+    code = "invalid_query"
+
+
+class InvalidControl(InvalidInput):
+    """The attention control is not valid."""
+
+    code = "invalid_control"
+
+
+class InvalidFilter(InvalidInput):
+    """The filter is not valid."""
+
+    code = "invalid_filter"
+
+
+class InvalidDocument(InvalidInput):
+    """The document is not valid."""
+
+    code = "invalid_document"
+
+
+class InvalidSettings(InvalidInput):
+    """The settings are not valid."""
+
+    code = "invalid_settings"
+
+
+class UnreadableFile(InvalidInput):
+    """The file cannot be read."""
+
+    code = "unreadable_file"
+
+
+class NotFound(SalienceError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class CollectionNotFound(NotFound):
+    """There is no such collection."""
+
+    code = "collection_not_found"
+
+
+class DocumentNotFound(NotFound):
+    """There is no such document."""
+
+    code = "document_not_found"
+
+
+class HitNotFound(NotFound):
+    """There is no such passage; its document was replaced or deleted."""
+
+    code = "hit_not_found"
+
+
+class Conflict(SalienceError):
+    """The request contradicts the present state."""
+
+    code = "conflict"
+
+
+class CollectionExists(Conflict):
+    """There is already a collection of this name."""
+
+    code = "collection_exists"
+
+
+class ModelMismatch(Conflict):
+    """The collection was embedded by another model than the one that is loaded."""
+
+    code = "model_mismatch"
+
+
+class TooLarge(SalienceError):
+    """The input is larger than allowed."""
+
+    code = "too_large"
+
+
+class ModelError(SalienceError):
+    """The model cannot be used."""
+
+    code = "model_error"
+
+
+class StorageError(SalienceError):
+    """The data directory cannot be used."""
+
+    code = "storage_error"
+
+
+class SchemaTooNew(StorageError):
+    """The data directory was written by a newer Salience; upgrade the program."""
+
+    code = "schema_too_new"
+
+
+class StorageReadOnly(StorageError):
+    """The data directory cannot be written to."""
+
+    code = "storage_read_only"
+
+
+class StorageFull(StorageError):
+    """The disk is full."""
+
+    code = "storage_full"
+    retryable = True
+
+
+class StorageBusy(StorageError):
+    """The database is locked by another process."""
+
+    code = "storage_busy"
+    retryable = True
+
+
+class StorageCorrupt(StorageError):
+    """The data directory is damaged."""
+
+    code = "storage_corrupt"

@@ -1,0 +1,147 @@
+"""The nouns of Salience. Immutable values; offsets are Unicode code points, spans are half open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Representation(StrEnum):
+    """What a text is embedded as: models may treat the two sides of a search differently."""
+
+    DOCUMENT = "document"
+    QUERY = "query"
+    SYMMETRIC = "symmetric"
+
+
+class GenerationState(StrEnum):
+    BUILDING = "building"
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+class FieldKind(StrEnum):
+    """The type of a filterable metadata value."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CollectionSettings:
+    """How the documents of a collection become passages, terms and filterable fields."""
+
+    language: str = "auto"  # ISO 639-1 code, or "auto": detected for each document
+    passage_tokens: int | None = None  # tokens of a passage at most, title included; None: what the model reads
+    overlap_tokens: int = 32  # tokens that a passage repeats from the one before, at most
+    whole_documents: bool = False  # one passage a document, cut by the model where it is too long
+    k1: float = 1.2  # BM25 term frequency saturation, >= 0
+    b: float = 0.75  # BM25 length normalisation, 0..1
+    fields: Mapping[str, FieldKind] = field(default_factory=dict)  # declared metadata fields; others are found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collection:
+    """Documents under one name, and the generation that answers its searches."""
+
+    id: int
+    name: str
+    settings: CollectionSettings
+    active: Generation
+    created_at: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """One embedding of a collection by one encoder."""
+
+    id: int
+    collection_id: int
+    model: str  # the encoder's name
+    fingerprint: str  # the encoder's fingerprint: weights, tokenizer, pooling, prompts, dimension
+    dimension: int  # of a dense vector
+    state: GenerationState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """What a user put in."""
+
+    id: str  # the user's own (external) id, unique in its collection
+    text: str
+    title: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # JSON values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passage:
+    """A character span of a document's text: the unit of embedding and retrieval."""
+
+    start: int  # first character
+    end: int  # one past the last character
+    fresh: int  # where the part begins that the passage before does not hold; start where nothing overlaps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparseVector:
+    """Term ids, sorted and unique (int32), with their weights (float32)."""
+
+    ids: Int32Array
+    weights: Float32Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Embeddings:
+    """What an encoder made of a list of prompts, in their order."""
+
+    vectors: Float32Array  # (prompts, dimension), unit length
+    token_counts: Int64Array  # (prompts,) tokens that the model read, special tokens included
+    truncated: BoolArray  # (prompts,) whether tokens were cut off
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """A score as a tree: `value` is the sum of the details' values wherever there are details."""
+
+    value: float
+    description: str
+    kind: str  # stable name of this line: "score", "leg", "term", "token", "constant", "residual", ...
+    details: tuple[Explanation, ...] = ()
+    start: int | None = None  # span in the query's or passage's text, where the line speaks of one
+    end: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegScore:
+    """What one leg said of a hit."""
+
+    raw: float  # the leg's own score: cosine, or BM25
+    rank: int | None  # 1-based rank in the leg's pool; None where the hit was not in it
+    norm: float  # what the fusion made of the raw score, before weighting
+    weight: float  # the leg's weight in the fusion
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """A ranked passage. `score` is the sum of weight * norm over the legs."""
+
+    id: int  # passage id, never reused
+    document_id: str
+    title: str
+    metadata: Mapping[str, Any]
+    passage: Passage
+    text: str  # the passage's text
+    score: float
+    scores: Mapping[str, LegScore]  # by leg: "dense", "sparse"

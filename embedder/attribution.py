@@ -1,0 +1,63 @@
+"""How the tokens of two texts make their cosine: exact sums, and the highlight.
+
+A mean-pooled embedding is v = sum_i w_i g_i / W with token vectors g_i, pool weights w_i and W = sum_i w_i. The cosine
+of two such vectors is then a sum over token pairs, with nothing left over:
+
+    cos(q, p) = sum_ij M_ij,    M_ij = w_i w_j g_i . h_j / (W_q W_p |v_q| |v_p|)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.records import BoolArray, Float32Array, Float64Array, Int64Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenTrace:
+    """What a mean-pooled embedding is made of. The embedding is `mean()` brought to unit length."""
+
+    spans: Int64Array  # (tokens, 2) characters of the prompt's text; (0, 0) for special and prefix tokens
+    special: BoolArray  # (tokens,) whether the token is special or belongs to the representation's prefix
+    vectors: Float32Array  # (tokens, dimension)
+    weights: Float64Array  # (tokens,) >= 0, with a positive sum
+
+    def mean(self) -> Float64Array:
+        """(dimension,) the weighted mean of the token vectors, not scaled."""
+        mean: Float64Array = self.weights @ self.vectors.astype(np.float64) / self.weights.sum()
+        return mean
+
+    def parts(self) -> Float64Array:
+        """(tokens, dimension) each token's share of the unit embedding: they sum to it."""
+        shares = (self.weights / self.weights.sum())[:, None] * self.vectors.astype(np.float64)
+        parts: Float64Array = shares / np.linalg.norm(self.mean())
+        return parts
+
+
+def token_matrix(query: TokenTrace, passage: TokenTrace) -> Float64Array:
+    """(query tokens, passage tokens) M_ij: what each pair adds to the cosine. All entries sum to it.
+
+    Rows summed: what the query's tokens contribute; columns summed: what the passage's do.
+    """
+    return query.parts() @ passage.parts().T
+
+
+def leave_one_out(passage: TokenTrace, query_vector: Float64Array, units: Sequence[Int64Array]) -> Float64Array:
+    """(units,) signed: how far the cosine to `query_vector` falls when a unit's tokens leave the pool.
+
+    s - cos(sum of the other tokens, q), for each unit given as token indices. `query_vector` has unit length. No
+    forward pass: the other tokens keep the vectors that they had in the unit's presence. A unit that holds every
+    weighted token scores s itself.
+    """
+    weighted = passage.weights[:, None] * passage.vectors.astype(np.float64)
+    total = weighted.sum(axis=0)
+    score = _cosine(total, query_vector)
+    return np.array([score - _cosine(total - weighted[unit].sum(axis=0), query_vector) for unit in units])
+
+
+def _cosine(vector: Float64Array, unit: Float64Array) -> float:
+    length = float(np.linalg.norm(vector))
+    return float(vector @ unit) / length if length > 1e-9 else 0.0

@@ -1,0 +1,20 @@
+"""Batches of texts of like length, so that little is padded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+
+def token_budget_batches(token_counts: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of `token_counts` in batches, longest texts first.
+
+    A batch holds at most `budget` tokens, padding included (its size times its longest text), and at least one text.
+    Ties keep the given order, so the batches depend on nothing but the counts.
+    """
+    order = sorted(range(len(token_counts)), key=lambda i: -token_counts[i])
+    start = 0
+    while start < len(order):
+        longest = max(token_counts[order[start]], 1)
+        size = max(budget // longest, 1)
+        yield order[start : start + size]
+        start += size

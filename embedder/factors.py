@@ -1,0 +1,62 @@
+"""From character controls to one factor a token.
+
+A per-character factor field starts at 1; a control multiplies its span by its factor, so overlapping controls multiply.
+The factor of a token is the mean of the field over the token's characters that are not white space. For one control
+that is `1 + (factor - 1) * overlapped_characters / token_characters`, the partial overlap of the Aleph Alpha API.
+A control with complete overlap acts on every token that it touches, the strongest of them (largest |log factor|) wins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from core.prompts import TextControl, TokenOverlap
+from core.records import Float64Array, Int64Array
+
+
+def character_factors(text: str, controls: Iterable[TextControl]) -> Float64Array:
+    """(characters,) float64: the product of the factors of all `controls` that cover the character, 1 elsewhere."""
+    field = np.ones(len(text))
+    for control in controls:
+        field[control.start : control.end] *= control.factor
+    return field
+
+
+def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) -> Float64Array:
+    """(spans,) float64 >= 0: the factor of each half-open character span of `text` (such as a token or a term).
+
+    `spans` has shape (spans, 2). An empty span, or one of white space only, has factor 1.
+    """
+    factors = np.ones(len(spans))
+    if not controls:
+        return factors
+    field = character_factors(text, (c for c in controls if c.token_overlap is TokenOverlap.PARTIAL))
+    visible = np.fromiter((not c.isspace() for c in text), dtype=np.float64, count=len(text))
+    count_before = np.concatenate(([0.0], np.cumsum(visible)))
+    sum_before = np.concatenate(([0.0], np.cumsum(visible * (field - 1))))  # of f - 1, so that 1 stays exactly 1
+    starts, ends = spans[:, 0], spans[:, 1]
+    counts = count_before[ends] - count_before[starts]
+    sums = sum_before[ends] - sum_before[starts]
+    steered = (counts > 0) & (sums != 0)
+    factors[steered] += sums[steered] / counts[steered]
+    _apply_complete(factors, controls, spans, counts)
+    return np.maximum(factors, 0.0)
+
+
+def _apply_complete(
+    factors: Float64Array, controls: Sequence[TextControl], spans: Int64Array, counts: Float64Array
+) -> None:
+    complete = [c for c in controls if c.token_overlap is TokenOverlap.COMPLETE]
+    strongest_last = sorted(complete, key=lambda c: _strength(c.factor))
+    chosen = np.ones(len(spans))
+    for control in strongest_last:
+        touched = (spans[:, 0] < control.end) & (spans[:, 1] > control.start) & (counts > 0)
+        chosen[touched] = control.factor
+    factors *= chosen
+
+
+def _strength(factor: float) -> float:
+    return abs(math.log(factor)) if factor > 0 else math.inf
