@@ -14,7 +14,8 @@
     │   └── HitNotFound
     ├── Conflict                     (HTTP 409)
     │   ├── CollectionExists
-    │   └── ModelMismatch            the collection was embedded by another model
+    │   ├── ModelMismatch            the collection was embedded by another model
+    │   └── EmbeddingsMissing        deleted between the embedding and the commit; embed again
     ├── TooLarge                     more than a stated limit (HTTP 413)
     ├── ModelError                   a model folder that cannot be used
     └── StorageError                 the data directory
@@ -130,6 +131,13 @@ class ModelMismatch(Conflict):
     """The collection was embedded by another model than the one that is loaded."""
 
     code = "model_mismatch"
+
+
+class EmbeddingsMissing(Conflict):
+    """Stored embeddings that the commit relied on were deleted meanwhile; embed their passages and commit again."""
+
+    code = "embeddings_missing"
+    retryable = True
 
 
 class TooLarge(SalienceError):

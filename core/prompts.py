@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from core.errors import InvalidControl
 
+MAX_FACTOR = 1e6  # far above any use, far below where float32 overflows
+
 
 class TokenOverlap(StrEnum):
     """What a control does to a token that it covers in part."""
@@ -29,7 +31,7 @@ class ControlTarget(StrEnum):
 class TextControl:
     """Emphasis (factor above 1) or suppression (below 1) of a character span of a prompt's text.
 
-    Raises InvalidControl unless start >= 0, length >= 1 and the factor is finite and not negative.
+    Raises InvalidControl unless start >= 0, length >= 1 and the factor is between 0 and MAX_FACTOR.
     """
 
     start: int  # first character, code points
@@ -43,8 +45,10 @@ class TextControl:
                 f"control at {self.start} of length {self.length}: start must be 0 or more, length 1 or more",
                 param="controls",
             )
-        if not (math.isfinite(self.factor) and self.factor >= 0):
-            raise InvalidControl(f"control factor {self.factor}: must be a finite number, 0 or more", param="controls")
+        if not (math.isfinite(self.factor) and 0 <= self.factor <= MAX_FACTOR):
+            raise InvalidControl(
+                f"control factor {self.factor}: must be a number from 0 to {MAX_FACTOR:g}", param="controls"
+            )
 
     @property
     def end(self) -> int:

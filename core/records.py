@@ -112,18 +112,6 @@ class Embeddings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Explanation:
-    """A score as a tree: `value` is the sum of the details' values wherever there are details."""
-
-    value: float
-    description: str
-    kind: str  # stable name of this line: "score", "leg", "term", "token", "constant", "residual", ...
-    details: tuple[Explanation, ...] = ()
-    start: int | None = None  # span in the query's or passage's text, where the line speaks of one
-    end: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LegScore:
     """What one leg said of a hit."""
 
@@ -145,3 +133,50 @@ class Hit:
     text: str  # the passage's text
     score: float
     scores: Mapping[str, LegScore]  # by leg: "dense", "sparse"
+    explanation: HitExplanation | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """A score as a tree: `value` is the sum of the details' values wherever there are details."""
+
+    value: float
+    kind: str  # stable name of the line: score, leg, cosine, term, word, context, constant, residual
+    description: str
+    details: tuple[Explanation, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WordEffect:
+    """A word of a passage (or of its title) and what it did to the hit's score."""
+
+    text: str
+    start: int  # span in the passage's text, or in the title
+    end: int
+    in_title: bool
+    share: float  # its part of the score: with the other words', the context's and the constants it sums to the score
+    effect: float  # signed: how far the score falls when the word leaves (dense: the pool; sparse: its term's product)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryWordShare:
+    """A word of the query and its part of the score, by leg."""
+
+    text: str
+    start: int  # span in the query's text
+    end: int
+    factor: float  # its control factor, 1 where it is not steered
+    dense: float
+    sparse: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HitExplanation:
+    """Why a hit has its score."""
+
+    ledger: Explanation  # sums to the score
+    words: tuple[WordEffect, ...]  # of title and passage, in text order
+    query_words: tuple[QueryWordShare, ...]  # in text order
+    query_rest: float  # what no query word accounts for (special tokens, constants): with the words it sums to the score
+    significant: bool  # whether any word's effect reaches 2 % of the score
+    provenance: Mapping[str, Any]  # method, objective, model, fingerprint, generation, seq, controls, fusion

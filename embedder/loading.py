@@ -9,7 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from core.errors import ModelError
 from embedder.local import LocalEncoder
@@ -39,7 +41,7 @@ def load_encoder(model: str = DEFAULT_MODEL, *, device: str = "auto") -> LocalEn
             f"reinstall the package {DEFAULT_PACKAGE.replace('_', '-')}"
         )
     name = DEFAULT_NAME if model == DEFAULT_MODEL else described.name
-    transformer = _load_transformer(described).to(_device(device))
+    transformer = _load_transformer(described, _device(device))
     definition = (described.transformer / "tokenizer.json").read_text(encoding="utf-8")
     tokenizer = TextTokenizer(definition, max_tokens=_max_tokens(described, transformer), lowercase=described.lowercase)
     head = DenseHead(described.dense).to(transformer.device)
@@ -64,12 +66,14 @@ def _default_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def _load_transformer(described: ModelFolder) -> PreTrainedModel:
+def _load_transformer(described: ModelFolder, device: torch.device) -> PreTrainedModel:
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # 100 weights in 10 ms need no bar, least of all in a pipe
     try:
         model = AutoModel.from_pretrained(described.transformer, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{described.transformer}: {error}") from error
-    return model.eval()  # type: ignore[no-any-return]
+    moved: PreTrainedModel = model.eval().to(device)
+    return moved
 
 
 def _device(device: str) -> torch.device:
@@ -91,9 +95,7 @@ def _max_tokens(described: ModelFolder, model: PreTrainedModel) -> int:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
         positions -= config.pad_token_id + 1  # these count positions from behind the padding index
-    limits = (
-        [described.max_tokens, positions] if described.max_tokens else [positions, tokenizer.get("model_max_length")]
-    )
+    limits = [positions, described.max_tokens or tokenizer.get("model_max_length")]
     known = [int(limit) for limit in limits if limit]
     if not known:
         raise ModelError(f"{described.transformer}: neither the model nor its tokenizer says how many tokens it reads")

@@ -96,9 +96,7 @@ class LocalEncoder:
         for batch in token_budget_batches([len(p.tokens) for p in prepared], BATCH_TOKENS):
             members = [prepared[i] for i in batch]
             hidden, _, weights = self._forward(members, options)
-            vectors = (
-                self._head(hidden).float().cpu().numpy()
-            )  # affine: the mean of the images is the image of the mean
+            vectors = self._head(hidden).float().cpu().numpy()
             for row, index in enumerate(batch):
                 tokens = prepared[index].tokens
                 traces[index] = TokenTrace(

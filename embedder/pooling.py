@@ -29,7 +29,7 @@ def pool_weights(pooling: Pooling, mask: Tensor, factors: Tensor | None = None) 
 
 
 def pool(hidden: Tensor, weights: Tensor) -> Tensor:
-    """(batch, width): the weighted mean of the token vectors, hidden (batch, tokens, width), weights (batch, tokens)."""
+    """(batch, width): the weighted mean of `hidden` (batch, tokens, width) by `weights` (batch, tokens)."""
     return (weights[:, None, :] @ hidden).squeeze(1) / weights.sum(dim=1, keepdim=True)
 
 

@@ -1,0 +1,121 @@
+"""Text to terms: what documents are indexed by and what queries look up.
+
+Writing and reading share this one analysis: where they differed, words would be indexed under terms that no query asks
+for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from core.errors import InvalidSettings
+from embedder.lexical.languages import AUTO, canonical, check_language, detected_language, rules_for
+from embedder.lexical.words import WORD_PATTERN, character_pairs, normalize
+
+
+class Term(NamedTuple):
+    """An occurrence of a term in a text. Pairs of CJK characters overlap by one character."""
+
+    text: str
+    start: int  # first character of the word, code points of the original text
+    end: int  # one past its last character
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryWord:
+    """A word of a query and the distinct terms that the languages searched make of it, in the languages' order.
+
+    Score them as synonyms, with one document frequency for all: were each term weighed by its own, the few documents
+    in a rare language would outrank all others.
+    Without terms it is a stop word in every one of them: documents were indexed without it, so it cannot match.
+    """
+
+    text: str  # normal form
+    start: int
+    end: int
+    terms: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalyzedQuery:
+    """The words of a query, in order, stop words included."""
+
+    words: tuple[QueryWord, ...]
+
+    @property
+    def stop_words(self) -> tuple[QueryWord, ...]:
+        """The words that cannot match."""
+        return tuple(word for word in self.words if not word.terms)
+
+    @property
+    def silent(self) -> bool:
+        """Whether no word can match: the query has no words at all, or only stop words."""
+        return not any(word.terms for word in self.words)
+
+
+class Analyzer:
+    """Splits texts into terms by the rules of their language. Thread-safe.
+
+    `default_language` is assumed of a text whose language "auto" cannot tell or has no stemmer for. Raises
+    InvalidSettings where it is no known language, or "auto".
+    """
+
+    def __init__(self, default_language: str = "en") -> None:
+        self.default_language = _concrete(default_language)
+
+    def language_of(self, text: str, language: str = AUTO) -> str:
+        """The code of the language that `text` is analysed in: `language` unless that is "auto", else as detected.
+
+        Detect once for a whole document and analyse its passages by the answer. Raises InvalidSettings for an
+        unknown `language`.
+        """
+        if language != AUTO:
+            return _concrete(language)
+        return detected_language(text) or self.default_language
+
+    def analyze(self, text: str, language: str = AUTO) -> list[Term]:
+        """The terms of `text` from left to right, stop words dropped. InvalidSettings for an unknown language."""
+        term_of = rules_for(self.language_of(text, language)).term
+        terms: list[Term] = []
+        for match in WORD_PATTERN.finditer(text):
+            if match.lastgroup == "cjk":
+                terms.extend(Term(*pair) for pair in character_pairs(match[0], match.start()))
+            elif term := term_of(match[0]):
+                terms.append(Term(term, *match.span()))
+        return terms
+
+    def term_frequencies(self, text: str, language: str = AUTO) -> Counter[str]:
+        """How often each term occurs in `text`; the sum is the document length of BM25."""
+        return Counter(term.text for term in self.analyze(text, language))
+
+    def analyze_query(self, text: str, languages: Sequence[str]) -> AnalyzedQuery:
+        """The words of a query that is put to documents in `languages` (the codes that `language_of` gave, not "auto").
+
+        A document is indexed under the terms of its own language, so a word stands for the terms of all of them. A
+        word that only some of the languages stop is kept through the others ("die" in English and German texts).
+        Without languages the default language is taken. Raises InvalidSettings for an unknown language.
+        """
+        codes = dict.fromkeys(_concrete(code) for code in languages or (self.default_language,))
+        rules = [rules_for(code) for code in codes]
+        found: list[QueryWord] = []
+        for match in WORD_PATTERN.finditer(text):
+            if match.lastgroup == "cjk":
+                found.extend(
+                    QueryWord(text=pair.text, start=pair.start, end=pair.end, terms=(pair.text,))
+                    for pair in character_pairs(match[0], match.start())
+                )
+            else:
+                terms = dict.fromkeys(term for rule in rules if (term := rule.term(match[0])))
+                start, end = match.span()
+                found.append(QueryWord(text=normalize(match[0]), start=start, end=end, terms=tuple(terms)))
+        return AnalyzedQuery(words=tuple(found))
+
+
+def _concrete(language: str) -> str:
+    check_language(language)
+    if language == AUTO:
+        raise InvalidSettings("language 'auto' is no language of its own; name the language", param="language")
+    return canonical(language)

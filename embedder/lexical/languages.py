@@ -1,0 +1,121 @@
+"""What a language makes of a word: nothing for a stop word, else its stem.
+
+Stems come from the Snowball algorithms (https://snowballstem.org) by PyStemmer. A language without an algorithm keeps
+its words whole; one without a stop list keeps all its words, and BM25's inverse document frequency weighs them down.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from threading import Lock
+
+import Stemmer
+
+from core.errors import InvalidSettings
+from embedder.lexical.detection import detect, detectable
+from embedder.lexical.stopwords import STOP_WORDS
+from embedder.lexical.words import normalize
+
+AUTO = "auto"
+CACHED_WORDS = 1 << 17  # spellings whose terms are remembered, per language: about 30 MB when full
+
+STEMMERS = {
+    "ar": "arabic",
+    "ca": "catalan",
+    "cs": "czech",
+    "da": "danish",
+    "de": "german",
+    "el": "greek",
+    "en": "english",
+    "eo": "esperanto",
+    "es": "spanish",
+    "et": "estonian",
+    "eu": "basque",
+    "fa": "persian",
+    "fi": "finnish",
+    "fr": "french",
+    "ga": "irish",
+    "hi": "hindi",
+    "hu": "hungarian",
+    "hy": "armenian",
+    "id": "indonesian",
+    "it": "italian",
+    "lt": "lithuanian",
+    "ne": "nepali",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pl": "polish",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sr": "serbian",
+    "st": "sesotho",
+    "sv": "swedish",
+    "ta": "tamil",
+    "tr": "turkish",
+    "yi": "yiddish",
+}
+UNSPACED = ("zh", "ja", "ko")  # split into pairs of characters, whatever the language of the text around them
+_SAME_AS = {"nb": "no", "nn": "no", "wuu": "zh", "yue": "zh"}  # written alike, so analysed alike
+
+
+class LanguageRules:
+    """Words of one language to terms. Thread-safe."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.stop_words = STOP_WORDS.get(code, frozenset())
+        self._stemmer = Stemmer.Stemmer(STEMMERS[code], 0) if code in STEMMERS else None  # 0: our cache is enough
+        self._lock = Lock()  # a PyStemmer object keeps state while it stems
+        self.term = lru_cache(maxsize=CACHED_WORDS)(self._term)
+
+    def _term(self, word: str) -> str | None:
+        """The term of a word as it is written, or None for a stop word."""
+        normal = normalize(word)
+        if normal in self.stop_words:
+            return None
+        stem = self._stem(normal)
+        # Stemmers drop what an apostrophe glues on, which can bare a stop word: "it's", "c'est".
+        return None if "'" in normal and stem in self.stop_words else stem
+
+    def _stem(self, word: str) -> str:
+        if self._stemmer is None:
+            return word
+        with self._lock:
+            return str(self._stemmer.stemWord(word)) or word
+
+
+@cache
+def rules_for(code: str) -> LanguageRules:
+    """The rules of a language that `check_language` accepts, built once."""
+    return LanguageRules(code)
+
+
+def canonical(code: str) -> str:
+    """The code under which a language is analysed: "nb" is "no", others are themselves."""
+    return _SAME_AS.get(code, code)
+
+
+def detected_language(text: str) -> str | None:
+    """The language of `text` if it can be told and has rules of its own, else None.
+
+    A language without a stemmer is not answered. It would gain nothing, and the few texts mistaken for it would keep
+    whole words, which are so rare in a collection of stems that BM25 would rank them first.
+    """
+    code = canonical(detect(text) or "")
+    return code if code in STEMMERS or code in UNSPACED else None
+
+
+def check_language(code: str) -> None:
+    """Raises InvalidSettings unless `code` is "auto" or a language that can be analysed."""
+    if code == AUTO or code in STEMMERS or code in _SAME_AS or code in UNSPACED:
+        return
+    if code in detectable():  # asked last: the detector takes a second to load
+        return
+    named = next((known for known, name in STEMMERS.items() if name == code.lower()), None)
+    hint = (
+        f"; write {named!r}"
+        if named
+        else f"; write an ISO 639-1 code ({', '.join(STEMMERS)}, zh, ja, ko, ...) or 'auto'"
+    )
+    raise InvalidSettings(f"unknown language {code!r}{hint}", param="language")

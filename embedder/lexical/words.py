@@ -1,0 +1,88 @@
+"""Words of a text with their character spans, the same for every language.
+
+A word is a letter or digit with the letters, digits and combining marks that follow it; an apostrophe, soft hyphen or
+zero-width joiner between two of them stays inside the word ("don't"). Chinese, Japanese and Korean write without
+spaces, or glue particles to their words: a run of their characters becomes overlapping pairs of characters, a lone
+character stands by itself. Words are compared by their normal form: NFKC, case folded, without invisible characters.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import regex
+
+MAX_RUN = 128  # characters; longer runs without a space or apostrophe, such as base64, are cut into several words
+
+_CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\u30FC\uFF70\uFF9E\uFF9F"  # the last four: long and voiced marks
+_START = rf"[[\p{{L}}\p{{N}}]--[{_CJK}]]"
+_INSIDE = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_CJK}]]"
+_JOINER = r"['\u2019\uFF07\u00AD\u200C\u200D\u2060]"
+
+WORD_PATTERN = regex.compile(
+    rf"(?P<cjk>[{_CJK}][{_CJK}\p{{M}}]*+)|{_START}{_INSIDE}{{0,{MAX_RUN}}}+(?:{_JOINER}{_INSIDE}{{1,{MAX_RUN}}}+){{0,15}}+",
+    flags=regex.VERSION1,
+)
+_PLAIN_RUN = regex.compile(r"[\u3041-\u3096\u30A1-\u30FA\u30FC\u4E00-\u9FFF\uAC00-\uD7A3]+")
+_CHARACTER = regex.compile(r"\X")
+_INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Me}]")
+
+
+class Word(NamedTuple):
+    """A word in its normal form, and where it stands in the original text (code points, end exclusive)."""
+
+    text: str
+    start: int
+    end: int
+
+
+def words(text: str) -> Iterator[Word]:
+    """The words of `text` from left to right. Pairs of CJK characters overlap, other words do not."""
+    for match in WORD_PATTERN.finditer(text):
+        if match.lastgroup == "cjk":
+            yield from character_pairs(match[0], match.start())
+        else:
+            yield Word(normalize(match[0]), match.start(), match.end())
+
+
+def units(text: str) -> Iterator[Word]:
+    """The words of `text`, each CJK character by itself: the smallest things that a user can point at."""
+    for match in WORD_PATTERN.finditer(text):
+        if match.lastgroup == "cjk":
+            yield from _characters(match[0], match.start())
+        else:
+            yield Word(normalize(match[0]), match.start(), match.end())
+
+
+def character_pairs(run: str, offset: int = 0) -> Iterator[Word]:
+    """The overlapping pairs of characters of a CJK run that begins at `offset`; the character itself if it is alone.
+
+    A character is what a reader sees as one: half-width and decomposed forms count after composition, and a
+    compatibility character that stands for several (such as U+337F) counts as those, at one and the same span.
+    """
+    characters = _characters(run, offset)
+    if len(characters) == 1:
+        yield characters[0]
+    for left, right in pairwise(characters):
+        yield Word(left.text + right.text, left.start, right.end)
+
+
+def _characters(run: str, offset: int) -> list[Word]:
+    if _PLAIN_RUN.fullmatch(run):  # one code point a character, normal already: the rule, and far faster
+        return [Word(character, i, i + 1) for i, character in enumerate(run, offset)]
+    return [
+        Word(part, offset + match.start(), offset + match.end())
+        for match in _CHARACTER.finditer(run)
+        for part in _CHARACTER.findall(normalize(match[0]))
+    ]
+
+
+def normalize(text: str) -> str:
+    """NFKC, fully case folded (Unicode Standard, section 3.13), apostrophes straight, invisible characters dropped."""
+    if text.isascii():
+        return text.lower()
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return _INVISIBLE.sub("", folded).replace("\u2019", "'")

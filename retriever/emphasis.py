@@ -1,0 +1,69 @@
+"""Emphasis by word: `{"play": 7, "tv show": 0.2}` to controls on the query's text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from core.errors import InvalidControl
+from core.prompts import TextControl
+from embedder.lexical.words import Word, normalize, units
+from retriever.syntax import MAX_FACTOR
+
+SHOWN_WORDS = 20  # of the query, in the message about a word that is not in it
+
+
+def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextControl, ...]:
+    """A control on every place of `text` where a word or phrase of `emphasis` stands, ordered by start.
+
+    Words are compared whole and in normal form (NFKC, case folded); a phrase is a sequence of words, whatever stands
+    between them; Chinese, Japanese and Korean match by character. A key without letters and digits (an emoji) is looked
+    up as it is. Raises InvalidControl for a key that is empty, not in the text or given twice in different spelling, and
+    for a factor that is no number from 0 to MAX_FACTOR.
+    """
+    words = tuple(units(text))
+    seen: dict[tuple[str, ...], str] = {}
+    controls: list[TextControl] = []
+    for key, factor in emphasis.items():
+        if not 0 <= factor <= MAX_FACTOR:  # false for NaN too
+            raise InvalidControl(
+                f"emphasis of {key!r} is {factor}: must be a number from 0 to {MAX_FACTOR:g}", param="emphasis"
+            )
+        sought = tuple(word.text for word in units(key)) or (key.strip(),)
+        if sought in seen:
+            raise InvalidControl(f"emphasis names {seen[sought]!r} and {key!r}, which are the same", param="emphasis")
+        seen[sought] = key
+        spans = list(_places(text, words, key, sought))
+        if not spans:
+            raise _not_in_query(key, words)
+        controls.extend(TextControl(start=start, length=end - start, factor=factor) for start, end in spans)
+    return tuple(sorted(controls, key=lambda control: (control.start, control.length)))
+
+
+def _places(text: str, words: Sequence[Word], key: str, sought: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    if next(units(key), None) is None:
+        yield from _literal_places(text, key.strip())
+        return
+    position = 0
+    while position + len(sought) <= len(words):
+        found = words[position : position + len(sought)]
+        if all(word.text == wanted for word, wanted in zip(found, sought, strict=True)):
+            yield found[0].start, found[-1].end
+            position += len(sought)
+        else:
+            position += 1
+
+
+def _literal_places(text: str, key: str) -> Iterator[tuple[int, int]]:
+    start = text.find(key) if key else -1
+    while start >= 0:
+        yield start, start + len(key)
+        start = text.find(key, start + len(key))
+
+
+def _not_in_query(key: str, words: Sequence[Word]) -> InvalidControl:
+    shown = ", ".join(dict.fromkeys(repr(word.text) for word in words[:SHOWN_WORDS])) or "none"
+    more = ", ..." if len(words) > SHOWN_WORDS else ""
+    return InvalidControl(
+        f"emphasis of {key!r}: the query does not have {normalize(key)!r}; its words are {shown}{more}",
+        param="emphasis",
+    )

@@ -1,0 +1,122 @@
+"""Two rankings to one: convex combination of normalised scores, and reciprocal rank fusion.
+
+Pure functions over the candidates of one search. Every candidate has a raw score from both legs, so that the parts of
+its final score can be shown: final = sum over the legs of weight * norm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import InvalidQuery
+from core.records import Float64Array, Int64Array
+
+CONVEX = "convex"
+RECIPROCAL_RANK = "rrf"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fusion:
+    """How two legs become one score. Raises InvalidQuery that names what is allowed."""
+
+    method: str = CONVEX
+    alpha: float = 0.5  # convex: weight of the dense leg, 0..1; the sparse leg has 1 - alpha
+    k: float = 60.0  # reciprocal rank: how slowly the ranks fade, >= 1
+    weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and of the sparse leg, >= 0, not both 0
+
+    def __post_init__(self) -> None:
+        if self.method not in (CONVEX, RECIPROCAL_RANK):
+            raise InvalidQuery(
+                f"unknown fusion {self.method!r}; allowed are {CONVEX!r} and {RECIPROCAL_RANK!r}", param="fusion"
+            )
+        if not 0 <= self.alpha <= 1:
+            raise InvalidQuery(f"fusion alpha {self.alpha}: must be between 0 and 1", param="fusion.alpha")
+        if not (math.isfinite(self.k) and self.k >= 1):
+            raise InvalidQuery(f"fusion k {self.k}: must be a finite number, 1 or more", param="fusion.k")
+        if not all(math.isfinite(w) and w >= 0 for w in self.weights) or sum(self.weights) == 0:
+            raise InvalidQuery(
+                f"fusion weights {self.weights}: must be finite, 0 or more, and not both 0", param="fusion.weights"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegScores:
+    """What one leg says of the candidates."""
+
+    raw: Float64Array  # (candidates,) finite; of a sparse leg 0 where nothing matches
+    rank: Int64Array  # (candidates,) from 1; 0: not in this leg's pool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FusedLeg:
+    """A leg's part in the final score: weight * norm.
+
+    Of a convex fusion that part is also `scale * raw + constant`, which lets it be split over terms and tokens. Ranks
+    have no such line: `scale` and `constant` are None there.
+    """
+
+    norm: Float64Array  # (candidates,) convex: 0..1; reciprocal rank: 1 / (k + rank), or 0
+    weight: float
+    scale: float | None  # weight / (max - min); 0 where all scores are equal
+    constant: float | None  # -weight * min / (max - min); 0 where all scores are equal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fused:
+    """The candidates' final scores, in the order in which they were given."""
+
+    scores: Float64Array  # (candidates,)
+    dense: FusedLeg
+    sparse: FusedLeg
+
+
+def fuse(fusion: Fusion, dense: LegScores, sparse: LegScores) -> Fused:
+    """Final scores and parts of the candidates. Raises ValueError unless the four arrays have one length."""
+    if len({dense.raw.shape, dense.rank.shape, sparse.raw.shape, sparse.rank.shape}) != 1 or dense.raw.ndim != 1:
+        raise ValueError("raw scores and ranks of both legs must be arrays of shape (candidates,)")
+    if fusion.method == CONVEX:
+        dense_part = min_max(dense.raw, fusion.alpha)
+        sparse_part = min_max(sparse.raw, 1 - fusion.alpha)
+    else:
+        dense_part = reciprocal_rank(dense.rank, fusion.k, fusion.weights[0])
+        sparse_part = reciprocal_rank(sparse.rank, fusion.k, fusion.weights[1])
+    scores = dense_part.weight * dense_part.norm + sparse_part.weight * sparse_part.norm
+    return Fused(scores=scores, dense=dense_part, sparse=sparse_part)
+
+
+def min_max(raw: Float64Array, weight: float) -> FusedLeg:
+    """(raw - min) / (max - min) over the candidates: the normalisation of a convex combination.
+
+    A leg whose scores are all equal, or that has none, does not tell candidates apart: its norm is 0 throughout.
+    Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023.
+    """
+    low, high = (float(raw.min()), float(raw.max())) if raw.size else (0.0, 0.0)
+    scale = weight / (high - low) if high > low else 0.0
+    if high == low or not math.isfinite(scale):  # a spread too small to divide by
+        return FusedLeg(norm=np.zeros(raw.shape), weight=weight, scale=0.0, constant=0.0)
+    return FusedLeg(norm=(raw - low) / (high - low), weight=weight, scale=scale, constant=-scale * low)
+
+
+def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:
+    """1 / (k + rank), and 0 for a candidate outside the leg's pool.
+
+    Source: Cormack, Clarke, Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
+    Methods", SIGIR 2009.
+    """
+    norm = np.where(rank > 0, 1.0 / (k + rank), 0.0)
+    return FusedLeg(norm=norm, weight=weight, scale=None, constant=None)
+
+
+def ranking(ids: Int64Array, scores: Float64Array) -> Int64Array:
+    """(candidates,) positions by falling score, equal scores by rising id."""
+    return np.lexsort((ids, -scores)).astype(np.int64)
+
+
+def collapse(ids: Int64Array, scores: Float64Array, document_ids: Int64Array) -> Int64Array:
+    """(documents,) positions of the best passage of each document, in the order of `ranking`."""
+    order = ranking(ids, scores)
+    _, first = np.unique(document_ids[order], return_index=True)
+    return order[np.sort(first)]

@@ -1,0 +1,81 @@
+"""A search request, checked once: whatever holds a Query can rely on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from core.errors import InvalidControl, InvalidQuery
+from core.filters import Filter
+from core.prompts import ControlOptions, Prompt, TextControl
+from retriever.emphasis import emphasis_controls
+from retriever.fusion import Fusion
+from retriever.syntax import check_query, parse
+
+MAX_K = 1000  # hits of one page
+MAX_DEPTH = 10_000  # last hit that can be asked for: offset + k
+MAX_CONTROLS = 1000
+
+
+class Leg(StrEnum):
+    """One of the two ways to score a passage."""
+
+    DENSE = "dense"  # cosine of embeddings
+    SPARSE = "sparse"  # BM25
+
+
+BOTH_LEGS = (Leg.DENSE, Leg.SPARSE)
+
+
+class Explain(StrEnum):
+    """How much is said about each hit."""
+
+    NONE = "none"
+    SCORES = "scores"  # the ledger down to legs and terms, from what the search knows already
+    WORDS = "words"  # the ledger down to words, and the highlight: the shown passages are embedded once more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """What to search for. Raises InvalidQuery or InvalidControl for values out of range."""
+
+    text: str  # without boost marks
+    controls: tuple[TextControl, ...] = ()  # spans of `text`, for both legs
+    options: ControlOptions = field(default_factory=ControlOptions)
+    k: int = 10  # 1..MAX_K hits
+    offset: int = 0  # hits to skip
+    legs: tuple[Leg, ...] = BOTH_LEGS
+    fusion: Fusion = field(default_factory=Fusion)
+    filter: Filter | None = None
+    explain: Explain = Explain.NONE
+
+    def __post_init__(self) -> None:
+        check_query(self.text)
+        if not 1 <= self.k <= MAX_K:
+            raise InvalidQuery(f"k is {self.k}; allowed are 1 to {MAX_K}", param="k")
+        if self.offset < 0 or self.offset + self.k > MAX_DEPTH:
+            raise InvalidQuery(
+                f"offset {self.offset} with k {self.k}: offset must be 0 or more, their sum at most {MAX_DEPTH}",
+                param="offset",
+            )
+        if not self.legs or len(set(self.legs)) != len(self.legs):
+            raise InvalidQuery("legs must name dense, sparse or both, each once", param="legs")
+        if len(self.controls) > MAX_CONTROLS:
+            raise InvalidControl(
+                f"{len(self.controls)} controls; at most {MAX_CONTROLS} are allowed", param="controls"
+            )
+        Prompt(text=self.text, controls=self.controls)  # a control outside the text is refused here
+
+
+def steer(
+    text: str, *, emphasis: Mapping[str, float] | None = None, controls: Sequence[TextControl] = (), boosts: bool = True
+) -> tuple[str, tuple[TextControl, ...]]:
+    """The query text and its controls out of the three ways to give them; where they overlap, factors multiply.
+
+    `boosts` reads `word^7` and `"a phrase"^0.2` in `text`; the spans of `controls` and the words of `emphasis` then
+    mean the text without these marks, which is the text that comes back. Raises InvalidQuery or InvalidControl.
+    """
+    clean, found = parse(text) if boosts else (text, ())
+    check_query(clean)
+    return clean, (*found, *emphasis_controls(clean, emphasis or {}), *controls)

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.attribution import TokenTrace, leave_one_out, token_matrix
+
+
+def trace(seed: int, tokens: int) -> TokenTrace:
+    random = np.random.default_rng(seed)
+    return TokenTrace(
+        spans=np.zeros((tokens, 2), dtype=np.int64),
+        special=np.zeros(tokens, dtype=np.bool_),
+        vectors=random.normal(size=(tokens, 8)).astype(np.float32),
+        weights=random.uniform(0.1, 7, size=tokens),
+    )
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 9), st.integers(1, 9))
+def test_the_token_matrix_sums_to_the_cosine(seed: int, query_tokens: int, passage_tokens: int) -> None:
+    query, passage = trace(seed, query_tokens), trace(seed + 1, passage_tokens)
+    matrix = token_matrix(query, passage)
+    assert matrix.shape == (query_tokens, passage_tokens)
+    assert matrix.sum() == pytest.approx(cosine(query.mean(), passage.mean()), abs=1e-9)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 9))
+def test_leave_one_out_equals_pooling_again_without_the_unit(seed: int, tokens: int) -> None:
+    query, passage = trace(seed, 3), trace(seed + 1, tokens)
+    vector = query.mean() / np.linalg.norm(query.mean())
+    effects = leave_one_out(passage, vector, [np.array([i]) for i in range(tokens)])
+    whole = cosine(passage.mean(), vector)
+    for i, effect in enumerate(effects):
+        keep = np.arange(tokens) != i
+        rest = passage.weights[keep] @ passage.vectors[keep].astype(np.float64)
+        assert effect == pytest.approx(whole - cosine(rest, vector), abs=1e-9)
+
+
+def test_a_unit_of_all_tokens_scores_the_cosine() -> None:
+    query, passage = trace(1, 3), trace(2, 4)
+    vector = query.mean() / np.linalg.norm(query.mean())
+    assert leave_one_out(passage, vector, [np.arange(4)])[0] == pytest.approx(cosine(passage.mean(), vector))

@@ -1,0 +1,16 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.batching import token_budget_batches
+
+
+@given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 1000))
+def test_batches_hold_every_text_once_within_the_budget(counts: list[int], budget: int) -> None:
+    batches = list(token_budget_batches(counts, budget))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(counts)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(counts[i] for i in batch) <= budget
+
+
+def test_like_lengths_go_together() -> None:
+    assert list(token_budget_batches([10, 250, 12, 240], 500)) == [[1, 3], [2, 0]]

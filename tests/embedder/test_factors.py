@@ -1,0 +1,95 @@
+"""The character factor field, against a slow reading of its definition."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import InvalidControl
+from core.prompts import Prompt, TextControl, TokenOverlap
+from embedder.factors import character_factors, span_factors
+
+texts = st.text(alphabet=st.sampled_from("ab \n\u00e9\u4f60\U0001f3ae"), min_size=1, max_size=12)
+factors = st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 7.0])
+
+
+@st.composite
+def steered_text(draw: st.DrawFn) -> tuple[str, list[TextControl], np.ndarray]:
+    text = draw(texts)
+    controls = [
+        TextControl(
+            start=draw(st.integers(0, len(text) - 1)),
+            length=draw(st.integers(1, len(text) + 2)),
+            factor=draw(factors),
+            token_overlap=draw(st.sampled_from(TokenOverlap)),
+        )
+        for _ in range(draw(st.integers(0, 3)))
+    ]
+    bounds = sorted(draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=6)))
+    return text, controls, np.array(list(zip(bounds, bounds[1:], strict=False)), dtype=np.int64)
+
+
+def slow_span_factor(text: str, controls: list[TextControl], start: int, end: int) -> float:
+    characters = [i for i in range(start, end) if not text[i].isspace()]
+    if not characters:
+        return 1.0
+    partial = [c for c in controls if c.token_overlap is TokenOverlap.PARTIAL]
+    field = [math.prod(c.factor for c in partial if c.start <= i < c.end) for i in characters]
+    touching = [
+        c.factor for c in controls if c.token_overlap is TokenOverlap.COMPLETE and c.start < end and start < c.end
+    ]
+    strongest = max(touching, key=lambda f: abs(math.log(f)) if f else math.inf, default=1.0)
+    return sum(field) / len(field) * strongest
+
+
+@given(steered_text())
+def test_span_factors_equal_the_slow_definition(case: tuple[str, list[TextControl], np.ndarray]) -> None:
+    text, controls, spans = case
+    found = span_factors(text, controls, spans)
+    for factor, (start, end) in zip(found, spans, strict=True):
+        expected = slow_span_factor(text, controls, start, end)
+        rivals = {c.factor for c in controls if c.token_overlap is TokenOverlap.COMPLETE}
+        if len({abs(math.log(f)) if f else math.inf for f in rivals}) == len(rivals):  # no tie between 2 and 0.5
+            assert factor == pytest.approx(expected, abs=1e-12)
+
+
+@given(steered_text())
+def test_factor_one_is_exactly_the_identity(case: tuple[str, list[TextControl], np.ndarray]) -> None:
+    text, controls, spans = case
+    ones = [TextControl(start=c.start, length=c.length, factor=1, token_overlap=c.token_overlap) for c in controls]
+    assert (span_factors(text, ones, spans) == 1.0).all()
+
+
+def test_partial_overlap_as_documented() -> None:
+    # "a factor of 2.0 of a control that only covers 2 of 4 token characters, would be adjusted to 1.5"
+    control = TextControl(start=0, length=2, factor=2)
+    assert span_factors("play", [control], np.array([[0, 4]])) == [1.5]
+
+
+def test_overlapping_controls_multiply() -> None:
+    controls = [TextControl(start=0, length=4, factor=2), TextControl(start=2, length=2, factor=3)]
+    assert character_factors("play", controls).tolist() == [2, 2, 6, 6]
+
+
+def test_white_space_in_a_token_does_not_dilute_a_control() -> None:
+    control = TextControl(start=1, length=2, factor=3)
+    assert span_factors(" tv", [control], np.array([[0, 3]])) == [3.0]
+
+
+@pytest.mark.parametrize("factor", [-0.1, math.nan, math.inf, -math.inf, 1e300])
+def test_a_factor_out_of_range_is_refused(factor: float) -> None:
+    with pytest.raises(InvalidControl, match="a number from 0 to 1e.06"):
+        TextControl(start=0, length=1, factor=factor)
+
+
+@pytest.mark.parametrize(("start", "length"), [(-1, 2), (0, 0), (3, -1)])
+def test_an_impossible_span_is_refused(start: int, length: int) -> None:
+    with pytest.raises(InvalidControl, match="start must be 0 or more"):
+        TextControl(start=start, length=length, factor=2)
+
+
+def test_a_control_behind_the_text_is_refused() -> None:
+    with pytest.raises(InvalidControl, match="behind the text's end at 2"):
+        Prompt(text="tv", controls=(TextControl(start=2, length=1, factor=2),))
