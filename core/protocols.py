@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from core.prompts import ControlOptions, Prompt
-from core.records import Embeddings, Int64Array, Representation
+from core.records import Embeddings, Int64Array, Representation, TokenTrace
 
 Progress = Callable[[int], None]  # called with the number of items that were finished since the last call
 
@@ -39,6 +39,12 @@ class Encoder(Protocol):
         progress: Progress | None = None,
     ) -> Embeddings:
         """Embed `prompts`, in order. An empty list gives an array of shape (0, dimension)."""
+        ...
+
+    def trace(
+        self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = ...
+    ) -> list[TokenTrace] | None:
+        """What each prompt's embedding is made of, in order; None where it is no mean of token vectors."""
         ...
 
     def token_spans(self, text: str) -> Int64Array:

@@ -112,6 +112,16 @@ class Embeddings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenTrace:
+    """What a mean-pooled embedding is made of: the weighted mean of token vectors, brought to unit length."""
+
+    spans: Int64Array  # (tokens, 2) characters of the prompt's text; (0, 0) for special and prefix tokens
+    special: BoolArray  # (tokens,) whether the token is special or belongs to the representation's prefix
+    vectors: Float32Array  # (tokens, dimension)
+    weights: Float64Array  # (tokens,) >= 0, with a positive sum
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LegScore:
     """What one leg said of a hit."""
 
@@ -177,6 +187,8 @@ class HitExplanation:
     ledger: Explanation  # sums to the score
     words: tuple[WordEffect, ...]  # of title and passage, in text order
     query_words: tuple[QueryWordShare, ...]  # in text order
-    query_rest: float  # what no query word accounts for (special tokens, constants): with the words it sums to the score
+    query_rest: (
+        float  # what no query word accounts for (special tokens, constants): with the words it sums to the score
+    )
     significant: bool  # whether any word's effect reaches 2 % of the score
     provenance: Mapping[str, Any]  # method, objective, model, fingerprint, generation, seq, controls, fusion

@@ -9,32 +9,23 @@ of two such vectors is then a sum over token pairs, with nothing left over:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from core.records import BoolArray, Float32Array, Float64Array, Int64Array
+from core.records import Float64Array, Int64Array, TokenTrace
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenTrace:
-    """What a mean-pooled embedding is made of. The embedding is `mean()` brought to unit length."""
+def mean_vector(trace: TokenTrace) -> Float64Array:
+    """(dimension,) the weighted mean of the token vectors, not scaled."""
+    mean: Float64Array = trace.weights @ trace.vectors.astype(np.float64) / trace.weights.sum()
+    return mean
 
-    spans: Int64Array  # (tokens, 2) characters of the prompt's text; (0, 0) for special and prefix tokens
-    special: BoolArray  # (tokens,) whether the token is special or belongs to the representation's prefix
-    vectors: Float32Array  # (tokens, dimension)
-    weights: Float64Array  # (tokens,) >= 0, with a positive sum
 
-    def mean(self) -> Float64Array:
-        """(dimension,) the weighted mean of the token vectors, not scaled."""
-        mean: Float64Array = self.weights @ self.vectors.astype(np.float64) / self.weights.sum()
-        return mean
-
-    def parts(self) -> Float64Array:
-        """(tokens, dimension) each token's share of the unit embedding: they sum to it."""
-        shares = (self.weights / self.weights.sum())[:, None] * self.vectors.astype(np.float64)
-        parts: Float64Array = shares / np.linalg.norm(self.mean())
-        return parts
+def parts(trace: TokenTrace) -> Float64Array:
+    """(tokens, dimension) each token's share of the unit embedding: they sum to it."""
+    shares = (trace.weights / trace.weights.sum())[:, None] * trace.vectors.astype(np.float64)
+    scaled: Float64Array = shares / np.linalg.norm(mean_vector(trace))
+    return scaled
 
 
 def token_matrix(query: TokenTrace, passage: TokenTrace) -> Float64Array:
@@ -42,7 +33,7 @@ def token_matrix(query: TokenTrace, passage: TokenTrace) -> Float64Array:
 
     Rows summed: what the query's tokens contribute; columns summed: what the passage's do.
     """
-    return query.parts() @ passage.parts().T
+    return parts(query) @ parts(passage).T
 
 
 def leave_one_out(passage: TokenTrace, query_vector: Float64Array, units: Sequence[Int64Array]) -> Float64Array:

@@ -12,9 +12,8 @@ from torch import Tensor
 from core.errors import InvalidControl
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Progress
-from core.records import BoolArray, Embeddings, Float64Array, Int64Array, Representation
+from core.records import BoolArray, Embeddings, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.attention import KeyFactors, steered
-from embedder.attribution import TokenTrace
 from embedder.batching import token_budget_batches
 from embedder.contextual import spread_factors
 from embedder.factors import span_factors

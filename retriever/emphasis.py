@@ -17,8 +17,8 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
 
     Words are compared whole and in normal form (NFKC, case folded); a phrase is a sequence of words, whatever stands
     between them; Chinese, Japanese and Korean match by character. A key without letters and digits (an emoji) is looked
-    up as it is. Raises InvalidControl for a key that is empty, not in the text or given twice in different spelling, and
-    for a factor that is no number from 0 to MAX_FACTOR.
+    up as it is. Raises InvalidControl for a key that is empty, not in the text or given twice in different spelling,
+    and for a factor that is no number from 0 to MAX_FACTOR.
     """
     words = tuple(units(text))
     seen: dict[tuple[str, ...], str] = {}

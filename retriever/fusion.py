@@ -61,7 +61,7 @@ class FusedLeg:
     norm: Float64Array  # (candidates,) convex: 0..1; reciprocal rank: 1 / (k + rank), or 0
     weight: float
     scale: float | None  # weight / (max - min); 0 where all scores are equal
-    constant: float | None  # -weight * min / (max - min); 0 where all scores are equal
+    constant: float | None  # -weight * min / (max - min); weight * norm where all scores are equal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ def fuse(fusion: Fusion, dense: LegScores, sparse: LegScores) -> Fused:
         raise ValueError("raw scores and ranks of both legs must be arrays of shape (candidates,)")
     if fusion.method == CONVEX:
         dense_part = min_max(dense.raw, fusion.alpha)
-        sparse_part = min_max(sparse.raw, 1 - fusion.alpha)
+        sparse_part = min_max(sparse.raw, 1 - fusion.alpha, floor=0.0)
     else:
         dense_part = reciprocal_rank(dense.rank, fusion.k, fusion.weights[0])
         sparse_part = reciprocal_rank(sparse.rank, fusion.k, fusion.weights[1])
@@ -87,16 +87,21 @@ def fuse(fusion: Fusion, dense: LegScores, sparse: LegScores) -> Fused:
     return Fused(scores=scores, dense=dense_part, sparse=sparse_part)
 
 
-def min_max(raw: Float64Array, weight: float) -> FusedLeg:
+def min_max(raw: Float64Array, weight: float, *, floor: float | None = None) -> FusedLeg:
     """(raw - min) / (max - min) over the candidates: the normalisation of a convex combination.
 
-    A leg whose scores are all equal, or that has none, does not tell candidates apart: its norm is 0 throughout.
-    Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023.
+    `floor` stands in for the minimum where the lowest possible score is known: 0 for BM25, so that a leg in which every
+    candidate matches keeps its proportions. Where all scores are equal, each is the leg's best and has norm 1; but a
+    leg that nothing lifts off its floor says nothing: norm 0.
+    Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, which
+    calls the form with a known lower bound the theoretical min-max.
     """
-    low, high = (float(raw.min()), float(raw.max())) if raw.size else (0.0, 0.0)
+    high = float(raw.max()) if raw.size else 0.0
+    low = floor if floor is not None else float(raw.min()) if raw.size else 0.0
     scale = weight / (high - low) if high > low else 0.0
     if high == low or not math.isfinite(scale):  # a spread too small to divide by
-        return FusedLeg(norm=np.zeros(raw.shape), weight=weight, scale=0.0, constant=0.0)
+        norm = np.full(raw.shape, 1.0 if floor is None else 0.0)
+        return FusedLeg(norm=norm, weight=weight, scale=0.0, constant=weight if floor is None else 0.0)
     return FusedLeg(norm=(raw - low) / (high - low), weight=weight, scale=scale, constant=-scale * low)
 
 

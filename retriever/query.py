@@ -62,9 +62,7 @@ class Query:
         if not self.legs or len(set(self.legs)) != len(self.legs):
             raise InvalidQuery("legs must name dense, sparse or both, each once", param="legs")
         if len(self.controls) > MAX_CONTROLS:
-            raise InvalidControl(
-                f"{len(self.controls)} controls; at most {MAX_CONTROLS} are allowed", param="controls"
-            )
+            raise InvalidControl(f"{len(self.controls)} controls; at most {MAX_CONTROLS} are allowed", param="controls")
         Prompt(text=self.text, controls=self.controls)  # a control outside the text is refused here
 
 

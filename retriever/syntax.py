@@ -23,11 +23,13 @@ _ESCAPE = regex.compile(r'\\([\\^"])')
 _NEEDS_ESCAPE = regex.compile(r'[\\^"]')
 _PHRASE = regex.compile(r'"((?:\\[\\^"]|[^"])*+)"')
 _WORD = regex.compile(r'(?:\\[\\^"]|[^\s"^])++')
+_BETWEEN = regex.compile(r"[\s^]++")
 _BOOST = regex.compile(r"\^([+-]?\.?[A-Za-z0-9][A-Za-z0-9_.+-]*+)")
 _NUMBER = regex.compile(r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?", flags=regex.ASCII)
 _ENDS_NUMBER = regex.compile(r"\\(?=[A-Za-z0-9_.+-])")
 _OPENING = regex.compile(r"[\p{Ps}\p{Pi}\u00BF\u00A1]*+")
 _ONLY_MARKS = regex.compile(r'(?:\s|"|\^(?:[+-]?[\d.]+)?)*+', flags=regex.ASCII)
+_SPACE = regex.compile(r"\s")  # not str.isspace, which also counts separators such as U+001F
 _BARE = regex.compile(r"\w++")
 
 
@@ -83,7 +85,7 @@ def render(text: str, controls: Iterable[TextControl]) -> str:
                 param="controls",
             )
         parts.append(_rendered_text(text[done : control.start], behind_boost=done > 0))
-        bare = _BARE.fullmatch(covered) and (control.start == 0 or text[control.start - 1].isspace())
+        bare = _BARE.fullmatch(covered) and (control.start == 0 or _SPACE.match(text, control.start - 1))
         parts.append(covered if bare else f'"{_escaped(covered)}"')
         parts.append(f"^{_rendered_number(control.factor)}")
         done = control.end
@@ -114,7 +116,7 @@ def _parse(text: str) -> tuple[str, tuple[TextControl, ...]]:
             position = after
         elif word:
             literal = _ESCAPE.sub(r"\1", word[0])
-            brackets = len(_OPENING.match(literal)[0])
+            brackets = _leading_brackets(literal)
             position = word.end()
             if brackets < len(literal) and (boost := _boost(text, position)):
                 factor, position = boost
@@ -124,9 +126,15 @@ def _parse(text: str) -> tuple[str, tuple[TextControl, ...]]:
         else:
             if phrase:
                 plain_quote = phrase.end() - 1
-            take(text[position])
-            position += 1
+            blank = _BETWEEN.match(text, position)
+            take(blank[0] if blank else text[position])
+            position = blank.end() if blank else position + 1
     return "".join(clean), tuple(controls)
+
+
+def _leading_brackets(word: str) -> int:
+    opening = _OPENING.match(word)
+    return opening.end() if opening else 0
 
 
 def _boost(text: str, position: int) -> tuple[float, int] | None:
@@ -154,7 +162,8 @@ def _phrase_text(written: str, position: int) -> str:
     inner, nested = _parse(written)
     if nested:
         raise InvalidQuery(
-            f"the boosted phrase at character {position} holds another boost; boost one of them, or write \\^ for a caret",
+            f"the boosted phrase at character {position} holds another boost; "
+            "boost one of them, or write \\^ for a caret",
             param="query",
         )
     if not inner or inner.isspace():
@@ -185,4 +194,5 @@ def _escaped(text: str) -> str:
 
 
 def _rendered_number(factor: float) -> str:
-    return str(int(factor)) if factor.is_integer() else repr(factor)
+    number = float(factor)  # callers may pass an int
+    return str(int(number)) if number.is_integer() else repr(number)

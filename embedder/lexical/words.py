@@ -39,15 +39,6 @@ class Word(NamedTuple):
     end: int
 
 
-def words(text: str) -> Iterator[Word]:
-    """The words of `text` from left to right. Pairs of CJK characters overlap, other words do not."""
-    for match in WORD_PATTERN.finditer(text):
-        if match.lastgroup == "cjk":
-            yield from character_pairs(match[0], match.start())
-        else:
-            yield Word(normalize(match[0]), match.start(), match.end())
-
-
 def units(text: str) -> Iterator[Word]:
     """The words of `text`, each CJK character by itself: the smallest things that a user can point at."""
     for match in WORD_PATTERN.finditer(text):
@@ -84,5 +75,6 @@ def normalize(text: str) -> str:
     """NFKC, fully case folded (Unicode Standard, section 3.13), apostrophes straight, invisible characters dropped."""
     if text.isascii():
         return text.lower()
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return _INVISIBLE.sub("", folded).replace("\u2019", "'")
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    visible = _INVISIBLE.sub("", folded)  # which can bring an accent next to its letter, so compose once more
+    return unicodedata.normalize("NFKC", visible).replace("\u2019", "'")

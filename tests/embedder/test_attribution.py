@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.attribution import TokenTrace, leave_one_out, token_matrix
+from core.records import TokenTrace
+from embedder.attribution import leave_one_out, mean_vector, token_matrix
 
 
 def trace(seed: int, tokens: int) -> TokenTrace:
@@ -25,15 +26,15 @@ def test_the_token_matrix_sums_to_the_cosine(seed: int, query_tokens: int, passa
     query, passage = trace(seed, query_tokens), trace(seed + 1, passage_tokens)
     matrix = token_matrix(query, passage)
     assert matrix.shape == (query_tokens, passage_tokens)
-    assert matrix.sum() == pytest.approx(cosine(query.mean(), passage.mean()), abs=1e-9)
+    assert matrix.sum() == pytest.approx(cosine(mean_vector(query), mean_vector(passage)), abs=1e-9)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 9))
 def test_leave_one_out_equals_pooling_again_without_the_unit(seed: int, tokens: int) -> None:
     query, passage = trace(seed, 3), trace(seed + 1, tokens)
-    vector = query.mean() / np.linalg.norm(query.mean())
+    vector = mean_vector(query) / np.linalg.norm(mean_vector(query))
     effects = leave_one_out(passage, vector, [np.array([i]) for i in range(tokens)])
-    whole = cosine(passage.mean(), vector)
+    whole = cosine(mean_vector(passage), vector)
     for i, effect in enumerate(effects):
         keep = np.arange(tokens) != i
         rest = passage.weights[keep] @ passage.vectors[keep].astype(np.float64)
@@ -42,5 +43,5 @@ def test_leave_one_out_equals_pooling_again_without_the_unit(seed: int, tokens: 
 
 def test_a_unit_of_all_tokens_scores_the_cosine() -> None:
     query, passage = trace(1, 3), trace(2, 4)
-    vector = query.mean() / np.linalg.norm(query.mean())
-    assert leave_one_out(passage, vector, [np.arange(4)])[0] == pytest.approx(cosine(passage.mean(), vector))
+    vector = mean_vector(query) / np.linalg.norm(mean_vector(query))
+    assert leave_one_out(passage, vector, [np.arange(4)])[0] == pytest.approx(cosine(mean_vector(passage), vector))

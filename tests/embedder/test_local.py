@@ -10,7 +10,7 @@ from scipy.special import erf, softmax
 
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl
 from core.records import Representation
-from embedder.attribution import token_matrix
+from embedder.attribution import parts, token_matrix
 from embedder.local import LocalEncoder
 
 QUERY = "I want to play on my TV."
@@ -192,7 +192,7 @@ def test_the_trace_gives_the_embedding(encoder: LocalEncoder, text: str, factor:
     traces = encoder.trace([prompt, Prompt(text=QUERY)], Representation.QUERY)
     assert traces is not None
     mine, plain = traces
-    assert np.abs(mine.parts().sum(axis=0) - vector(encoder, prompt)).max() < 1e-5
+    assert np.abs(parts(mine).sum(axis=0) - vector(encoder, prompt)).max() < 1e-5
     cosine = float(vector(encoder, prompt) @ vector(encoder, Prompt(text=QUERY)))
     assert token_matrix(mine, plain).sum() == pytest.approx(cosine, abs=1e-5)
     assert (mine.spans <= len(text)).all()

@@ -1,0 +1,129 @@
+"""The example that attention manipulation is usually explained by: `python -m bench.seed_example [--json]`.
+
+"I want to play on my TV." is asked of two product texts, of a television and of a gaming console. A factor of 7 on
+"play" should move the console's text ahead. Shown is by how much its score exceeds the television's, without and with
+the factor, on each leg and in the hybrid score, through the product itself in a temporary data directory.
+
+It is asked twice. In a collection of just the two texts, min-max normalisation makes one of them 1 and the other 0
+on either leg, so a hybrid difference cannot grow there. Among other documents (the texts of bench.steering) it can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.steering.groups import GROUPS, load_group
+from core.protocols import Encoder
+from core.records import CollectionSettings, Document
+from embedder.lexical.analyzer import Analyzer
+from embedder.loading import load_encoder
+from indexer.pipeline import Pipeline
+from retriever.query import MAX_K, Query, steer
+from retriever.searcher import Searcher
+from store import Database, Views
+from store.catalog import create_collection
+
+QUERY = "I want to play on my TV."
+WORD = "play"
+FACTOR = 7.0
+TELEVISION = Document(
+    id="television",
+    text="Your favorite movies and TV programs are automatically upscaled to 4K using our new 4K upscaling technology. "
+    "You can quickly discover content and navigate streaming services with our entertainment hub via the internet.",
+)
+CONSOLE = Document(
+    id="console",
+    text="Experience unbelievable adventures with our new gaming console. Just plug your console into your TV to enjoy "
+    "more than 130 fps and connect to the internet for unlimited gaming fun.",
+)
+LEGS = ("dense", "sparse", "hybrid")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.seed_example", description="Factor 7 on one word.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    as_json = parser.parse_args().json
+    report = run(load_encoder())
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show(report)
+
+
+def run(encoder: Encoder) -> dict[str, Any]:
+    """By collection and leg: the console's score less the television's, before and after, and what was gained."""
+    others = [
+        Document(id=f"{name}-{document_id}", text=text)
+        for name in GROUPS
+        for document_id, text in load_group(name).documents.items()
+    ]
+    return {
+        "model": encoder.name,
+        "query": QUERY,
+        "word": WORD,
+        "factor": FACTOR,
+        "alone": _leads(encoder, [TELEVISION, CONSOLE]),
+        "among_others": _leads(encoder, [TELEVISION, CONSOLE, *others]),
+    }
+
+
+def _leads(encoder: Encoder, documents: Sequence[Document]) -> dict[str, dict[str, float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database.open(Path(folder))
+        try:
+            analyzer = Analyzer()
+            with database.write() as session:
+                create_collection(
+                    session,
+                    "products",
+                    CollectionSettings(language="en"),
+                    model=encoder.name,
+                    fingerprint=encoder.fingerprint,
+                    dimension=encoder.dimension,
+                )
+            Pipeline(database, encoder, analyzer).add("products", documents)
+            searcher = Searcher(Views(database), encoder, analyzer)
+            before = _lead(searcher, {})
+            after = _lead(searcher, {WORD: FACTOR})
+        finally:
+            database.close()
+    return {leg: {"before": before[leg], "after": after[leg], "gain": after[leg] - before[leg]} for leg in LEGS}
+
+
+def _lead(searcher: Searcher, emphasis: Mapping[str, float]) -> dict[str, float]:
+    """By leg: the console's score less the television's."""
+    text, controls = steer(QUERY, emphasis=emphasis)
+    hits = {
+        hit.document_id: hit for hit in searcher.search("products", Query(text=text, controls=controls, k=MAX_K)).hits
+    }
+    console, television = hits[CONSOLE.id], hits[TELEVISION.id]
+    return {
+        "dense": console.scores["dense"].raw - television.scores["dense"].raw,
+        "sparse": console.scores["sparse"].raw - television.scores["sparse"].raw,
+        "hybrid": console.score - television.score,
+    }
+
+
+def _show(report: dict[str, Any]) -> None:
+    table = Table(title=f'Lead of the console for "{QUERY}" ({report["model"]})')
+    table.add_column("collection")
+    table.add_column("leg")
+    for column in ("before", f"{WORD}^{FACTOR:g}", "gain"):
+        table.add_column(column, justify="right")
+    for key, label in (("alone", "the two texts"), ("among_others", "among other texts")):
+        for leg, figures in report[key].items():
+            table.add_row(label, leg, *(f"{figure:.4f}" for figure in figures.values()))
+        table.add_section()
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The passages that a search looks at, each scored by every leg of the search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.records import Float32Array, Float64Array, Int64Array
+from retriever.fusion import FusedLeg, Fusion, LegScores, fuse
+from retriever.terms import QueryTerms
+from store.pool import Pool
+from store.view import View
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidates:
+    """The union of the legs' pools, by rising passage id."""
+
+    ids: Int64Array  # (n,)
+    documents: Int64Array  # (n,) equal for passages of one document
+    dense: LegScores | None  # None: the leg takes no part
+    sparse: LegScores | None
+    products: Float64Array  # (n, terms) idf * weight of each query term, before its factor
+    complete: bool  # whether deeper pools would bring no further passage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranked:
+    """Final scores of the candidates, and each leg's part in them."""
+
+    scores: Float64Array  # (n,)
+    dense: FusedLeg | None
+    sparse: FusedLeg | None
+
+
+def gather(
+    view: View, *, vector: Float32Array | None, terms: QueryTerms | None, depth: int, allowed: Int64Array | None
+) -> Candidates:
+    """The `depth` best passages of each leg. `vector` or `terms` of None leaves that leg out.
+
+    Raw scores are computed anew in float64 for every candidate, by one formula for both pools: they do not depend on
+    how the pools were found, and the explanation's parts are the very numbers that were ranked by.
+    """
+    nearest = None if vector is None else view.nearest(vector, depth, allowed)
+    matching = None if terms is None else view.matching(terms.weights(), depth, allowed)
+    pools = [pool.ids for pool in (nearest, matching) if pool is not None]
+    ids = np.unique(np.concatenate(pools)) if pools else np.empty(0, dtype=np.int64)
+    products = np.empty((len(ids), 0)) if terms is None else view.sparse_products(terms.terms, ids)
+    dense = sparse = None
+    if vector is not None and nearest is not None:
+        dense = LegScores(raw=view.dense_scores(vector, ids), rank=_ranks(nearest, ids))
+    if terms is not None and matching is not None:
+        sparse = LegScores(raw=products @ terms.factors, rank=_ranks(matching, ids))
+    return Candidates(
+        ids=ids,
+        documents=view.documents_of(ids),
+        dense=dense,
+        sparse=sparse,
+        products=products,
+        complete=all(len(pool) < depth for pool in pools),
+    )
+
+
+def rank(candidates: Candidates, fusion: Fusion) -> Ranked:
+    """Fuse the legs. A leg that is alone is ranked by its raw score: there is nothing to fuse."""
+    if candidates.dense is not None and candidates.sparse is not None:
+        fused = fuse(fusion, candidates.dense, candidates.sparse)
+        return Ranked(scores=fused.scores, dense=fused.dense, sparse=fused.sparse)
+    alone = candidates.dense or candidates.sparse
+    if alone is None:
+        raise ValueError("no leg takes part")
+    leg = FusedLeg(norm=alone.raw, weight=1.0, scale=1.0, constant=0.0)
+    return Ranked(
+        scores=alone.raw,
+        dense=leg if candidates.dense is not None else None,
+        sparse=leg if candidates.sparse is not None else None,
+    )
+
+
+def _ranks(pool: Pool, ids: Int64Array) -> Int64Array:
+    """(ids,) 1-based rank in the pool of each of the sorted `ids`, 0 where it is not in it."""
+    ranks = np.zeros(len(ids), dtype=np.int64)
+    ranks[np.searchsorted(ids, pool.ids)] = np.arange(1, len(pool.ids) + 1)
+    return ranks

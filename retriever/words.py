@@ -1,0 +1,111 @@
+"""Scores by word: model tokens and terms gathered into the words that a reader sees.
+
+A word is a unit of the lexical analysis: a run of letters and digits, or one character of Chinese, Japanese or Korean.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.records import Float64Array, Int64Array, TokenTrace
+from embedder.attribution import leave_one_out, parts, token_matrix
+from embedder.lexical import Analyzer
+from embedder.lexical.words import Word, units
+from retriever.terms import QueryTerms
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassageWords:
+    """The embedded text of a passage and its words."""
+
+    text: str  # title and passage, as embedded
+    offset: int  # where the passage's own text begins
+    language: str
+    units: tuple[Word, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DenseWords:
+    """The cosine of a query and a passage, by word."""
+
+    cosine: float
+    shares: Float64Array  # (words of the passage,) with `context` they sum to the cosine
+    context: float  # special tokens and punctuation of the passage
+    effects: Float64Array  # (words of the passage,) leave-one-out in the pool
+    query_shares: Float64Array  # (words of the query,) with the query's own context they sum to the cosine
+
+
+def passage_words(text: str, offset: int, language: str) -> PassageWords:
+    return PassageWords(text=text, offset=offset, language=language, units=tuple(units(text)))
+
+
+def dense_words(query_text: str, passage: PassageWords, query: TokenTrace, trace: TokenTrace) -> DenseWords:
+    """Gather the token matrix (embedder.attribution) into the words of query and passage."""
+    matrix = token_matrix(query, trace)
+    by_passage, by_query = matrix.sum(axis=0), matrix.sum(axis=1)
+    members = _tokens_of(passage.text, passage.units, trace)
+    asked = _tokens_of(query_text, tuple(units(query_text)), query)
+    shares = np.array([by_passage[tokens].sum() for tokens in members])
+    return DenseWords(
+        cosine=float(matrix.sum()),
+        shares=shares,
+        context=float(matrix.sum() - shares.sum()),
+        effects=leave_one_out(trace, parts(query).sum(axis=0), members),
+        query_shares=np.array([by_query[tokens].sum() for tokens in asked]),
+    )
+
+
+def sparse_words(
+    passage: PassageWords, terms: QueryTerms | None, products: Float64Array, analyzer: Analyzer
+) -> Float64Array:
+    """(words,) each word's part of the BM25 score: a term's product, in equal parts over its occurrences."""
+    shares = np.zeros(len(passage.units))
+    if terms is None or not products.any():
+        return shares
+    worth = dict(zip(terms.terms, terms.factors * products, strict=True))
+    found = [term for term in analyzer.analyze(passage.text, passage.language) if worth.get(term.text)]
+    occurrences: dict[str, int] = {}
+    for term in found:
+        occurrences[term.text] = occurrences.get(term.text, 0) + 1
+    for term in found:
+        _spread(shares, passage.units, term.start, term.end, worth[term.text] / occurrences[term.text])
+    return shares
+
+
+def sparse_query_words(query_text: str, terms: QueryTerms, products: Float64Array) -> Float64Array:
+    """(words of the query,) each word's part of the BM25 score: the products of its terms times its own factor."""
+    words = tuple(units(query_text))
+    shares = np.zeros(len(words))
+    worth = dict(zip(terms.terms, products, strict=True))
+    for word, factor in zip(terms.words, terms.word_factors, strict=True):
+        value = float(factor) * sum(worth[term] for term in word.terms)
+        _spread(shares, words, word.start, word.end, value)
+    return shares
+
+
+def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, value: float) -> None:
+    """Adds `value` in equal parts to the words in the span: one word, or the two characters of a CJK pair."""
+    # Words are in text order and do not overlap, but for compatibility characters that share one span.
+    first = bisect.bisect_right(words, start, key=lambda word: word.end)
+    last = bisect.bisect_left(words, end, key=lambda word: word.start)
+    shares[first:last] += value / max(last - first, 1)
+
+
+def _tokens_of(text: str, words: Sequence[Word], trace: TokenTrace) -> list[Int64Array]:
+    """For each word the indices of its tokens: those whose first character that is no space lies in it."""
+    starts = np.array([word.start for word in words], dtype=np.int64)
+    ends = np.array([word.end for word in words], dtype=np.int64)
+    members: list[list[int]] = [[] for _ in words]
+    for index, (start, end) in enumerate(trace.spans):
+        if trace.special[index] or start == end:
+            continue
+        while start < end - 1 and text[start].isspace():
+            start += 1
+        word = int(np.searchsorted(starts, start, side="right")) - 1
+        if word >= 0 and start < ends[word]:
+            members[word].append(index)
+    return [np.array(tokens, dtype=np.int64) for tokens in members]

@@ -1,0 +1,142 @@
+"""Fusion formulas against worked examples, slow versions and invariances."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from core.errors import InvalidQuery
+from core.records import Float64Array, Int64Array
+from retriever.fusion import Fusion, LegScores, collapse, fuse, min_max, ranking
+
+RAW = st.floats(-1, 1).map(lambda x: round(x, 4))
+CANDIDATES = st.lists(st.tuples(RAW, st.floats(0, 40).map(lambda x: round(x, 3))), max_size=12)
+ALPHA = st.floats(0, 1)
+
+
+def leg(raw: list[float], *, pool: int = 1000) -> LegScores:
+    """A leg whose pool holds the best `pool` candidates with a score above 0."""
+    scores = np.array(raw, dtype=np.float64)
+    ranks = np.zeros(len(raw), dtype=np.int64)
+    for place, i in enumerate(np.argsort(-scores, kind="stable")[:pool], start=1):
+        ranks[i] = place if scores[i] > 0 else 0
+    return LegScores(raw=scores, rank=ranks)
+
+
+def split(candidates: list[tuple[float, float]]) -> tuple[LegScores, LegScores]:
+    return leg([dense for dense, _ in candidates]), leg([sparse for _, sparse in candidates])
+
+
+def test_convex_by_hand() -> None:
+    fused = fuse(Fusion(alpha=0.75), leg([0.2, 0.6, 0.4]), leg([8.0, 0.0, 2.0]))
+    np.testing.assert_allclose(fused.dense.norm, [0, 1, 0.5])
+    np.testing.assert_allclose(fused.sparse.norm, [1, 0, 0.25])
+    np.testing.assert_allclose(fused.scores, [0.25, 0.75, 0.4375])
+    assert (fused.dense.scale, fused.dense.constant) == pytest.approx((1.875, -0.375))  # 0.75 / 0.4, -0.75 * 0.2 / 0.4
+    assert (fused.sparse.scale, fused.sparse.constant) == pytest.approx((0.03125, 0.0))
+
+
+def test_reciprocal_rank_by_hand() -> None:
+    fused = fuse(Fusion(method="rrf", weights=(1.0, 2.0)), leg([0.2, 0.6]), leg([3.0, 0.0]))
+    np.testing.assert_allclose(fused.scores, [1 / 62 + 2 / 61, 1 / 61])
+    assert (fused.dense.scale, fused.dense.constant) == (None, None)
+
+
+@given(CANDIDATES, ALPHA)
+def test_parts_add_up_to_the_score(candidates: list[tuple[float, float]], alpha: float) -> None:
+    dense, sparse = split(candidates)
+    convex = fuse(Fusion(alpha=alpha), dense, sparse)
+    lines = np.zeros(len(candidates))
+    for part, scores in ((convex.dense, dense), (convex.sparse, sparse)):
+        assert part.scale is not None
+        assert part.constant is not None
+        assert np.all((part.norm >= 0) & (part.norm <= 1))
+        lines += part.scale * scores.raw + part.constant
+    np.testing.assert_allclose(convex.scores, lines, atol=1e-9)
+    ranks = fuse(Fusion(method="rrf"), dense, sparse)
+    np.testing.assert_allclose(ranks.scores, ranks.dense.norm + ranks.sparse.norm)
+
+
+@pytest.mark.parametrize("raw", [[], [3.0], [0.5, 0.5, 0.5], [0.0, 5e-324]])
+def test_where_all_scores_are_equal_each_is_the_best(raw: list[float]) -> None:
+    part = min_max(np.array(raw, dtype=np.float64), 0.5)
+    assert part.norm.tolist() == [1.0] * len(raw)
+    assert (part.scale, part.constant, part.weight) == (0.0, 0.5, 0.5)
+
+
+def test_a_leg_that_nothing_lifts_off_its_floor_says_nothing() -> None:
+    part = min_max(np.zeros(3), 0.5, floor=0.0)
+    assert part.norm.tolist() == [0.0] * 3
+    assert (part.scale, part.constant) == (0.0, 0.0)
+
+
+def test_with_a_floor_scores_keep_their_proportions() -> None:
+    np.testing.assert_allclose(min_max(np.array([4.0, 3.0]), 0.5, floor=0.0).norm, [1, 0.75])
+
+
+@given(CANDIDATES, ALPHA, st.sampled_from([0.001, 0.5, 3.0, 1000.0]))
+def test_scaling_bm25_changes_no_convex_score(
+    candidates: list[tuple[float, float]], alpha: float, factor: float
+) -> None:
+    dense, sparse = split(candidates)
+    scaled = LegScores(raw=sparse.raw * factor, rank=sparse.rank)
+    before, after = (fuse(Fusion(alpha=alpha), dense, scores).scores for scores in (sparse, scaled))
+    np.testing.assert_allclose(before, after, atol=1e-9)
+    clear = np.subtract.outer(before, before) > 1e-9
+    assert np.all(np.subtract.outer(after, after)[clear] > 0)
+
+
+@given(CANDIDATES.filter(bool), ALPHA)
+def test_a_candidate_that_matches_neither_leg_changes_no_other(
+    candidates: list[tuple[float, float]], alpha: float
+) -> None:
+    """True of ranks always; of a convex fusion where the newcomer widens no leg's range."""
+    dense, sparse = split(candidates)
+    assume(np.ptp(dense.raw) > 1e-3)
+    worst = LegScores(raw=np.append(dense.raw, dense.raw.min()), rank=np.append(dense.rank, 0))
+    silent = LegScores(raw=np.append(sparse.raw, 0.0), rank=np.append(sparse.rank, 0))
+    for fusion in (Fusion(alpha=alpha), Fusion(method="rrf")):
+        without, grown = fuse(fusion, dense, sparse).scores, fuse(fusion, worst, silent).scores
+        np.testing.assert_array_equal(without, grown[:-1])
+        assert grown[-1] == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0.0, 0.25, 0.5, 1.0])), max_size=20), st.randoms())
+def test_ranking_and_collapse_equal_the_slow_version(rows: list[tuple[int, float]], random: Any) -> None:
+    ids: Int64Array = np.array(random.sample(range(100), len(rows)), dtype=np.int64)
+    documents: Int64Array = np.array([document for document, _ in rows], dtype=np.int64)
+    scores: Float64Array = np.array([score for _, score in rows], dtype=np.float64)
+    slow = sorted(range(len(rows)), key=lambda i: (-scores[i], ids[i]))
+    assert ranking(ids, scores).tolist() == slow
+    best: dict[int, int] = {}
+    for i in slow:
+        best.setdefault(int(documents[i]), i)
+    assert collapse(ids, scores, documents).tolist() == list(best.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ({"method": "sum"}, "'convex' and 'rrf'"),
+        ({"alpha": 1.5}, "between 0 and 1"),
+        ({"alpha": math.nan}, "between 0 and 1"),
+        ({"k": 0.5}, "1 or more"),
+        ({"k": math.inf}, "finite"),
+        ({"weights": (-1.0, 1.0)}, "0 or more"),
+        ({"weights": (0.0, 0.0)}, "not both 0"),
+    ],
+)
+def test_bad_fusion_names_what_is_allowed(arguments: dict[str, Any], allowed: str) -> None:
+    with pytest.raises(InvalidQuery, match=allowed) as caught:
+        Fusion(**arguments)
+    assert str(caught.value.param).startswith("fusion")
+
+
+def test_legs_of_different_candidates_are_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        fuse(Fusion(), leg([0.1]), leg([0.1, 0.2]))
