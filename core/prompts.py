@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from core.errors import InvalidControl
 
-MAX_FACTOR = 1e6  # far above any use, far below where float32 overflows
+MAX_FACTOR = 1000.0  # far above any use, far below where float32 overflows
 
 
 class TokenOverlap(StrEnum):

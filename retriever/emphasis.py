@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from core.errors import InvalidControl
-from core.prompts import TextControl
+from core.prompts import MAX_FACTOR, TextControl
 from embedder.lexical.words import Word, normalize, units
-from retriever.syntax import MAX_FACTOR
 
 SHOWN_WORDS = 20  # of the query, in the message about a word that is not in it
 

@@ -14,10 +14,9 @@ from collections.abc import Iterable
 import regex
 
 from core.errors import InvalidControl, InvalidQuery, TooLarge
-from core.prompts import TextControl, TokenOverlap
+from core.prompts import MAX_FACTOR, TextControl, TokenOverlap
 
 MAX_QUERY_BYTES = 1 << 20  # of UTF-8; a model reads a few hundred words at most
-MAX_FACTOR = 1000.0  # far beyond what steers; larger values only cost precision
 
 _ESCAPE = regex.compile(r'\\([\\^"])')
 _NEEDS_ESCAPE = regex.compile(r'[\\^"]')
@@ -66,7 +65,7 @@ def render(text: str, controls: Iterable[TextControl]) -> str:
     """A query string that `parse` turns into `text` and `controls` again.
 
     Raises InvalidControl where the syntax has no way to say it: overlapping controls, complete token overlap, a span of
-    white space or beyond the text, a factor above MAX_FACTOR.
+    white space or beyond the text.
     """
     parts: list[str] = []
     done = 0
@@ -78,10 +77,9 @@ def render(text: str, controls: Iterable[TextControl]) -> str:
                 "it overlaps another, covers only white space or leaves the text",
                 param="controls",
             )
-        if control.token_overlap is not TokenOverlap.PARTIAL or control.factor > MAX_FACTOR:
+        if control.token_overlap is not TokenOverlap.PARTIAL:
             raise InvalidControl(
-                f"control at {control.start} cannot be written as a boost: "
-                f"only factors up to {MAX_FACTOR:g} with partial token overlap can",
+                f"control at {control.start} cannot be written as a boost: only partial token overlap can",
                 param="controls",
             )
         parts.append(_rendered_text(text[done : control.start], behind_boost=done > 0))

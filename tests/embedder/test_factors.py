@@ -1,5 +1,6 @@
 """The character factor field, against a slow reading of its definition."""
 
+import itertools
 import math
 
 import numpy as np
@@ -28,7 +29,7 @@ def steered_text(draw: st.DrawFn) -> tuple[str, list[TextControl], np.ndarray]:
         for _ in range(draw(st.integers(0, 3)))
     ]
     bounds = sorted(draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=6)))
-    return text, controls, np.array(list(zip(bounds, bounds[1:], strict=False)), dtype=np.int64)
+    return text, controls, np.array(list(itertools.pairwise(bounds)), dtype=np.int64)
 
 
 def slow_span_factor(text: str, controls: list[TextControl], start: int, end: int) -> float:
@@ -78,9 +79,9 @@ def test_white_space_in_a_token_does_not_dilute_a_control() -> None:
     assert span_factors(" tv", [control], np.array([[0, 3]])) == [3.0]
 
 
-@pytest.mark.parametrize("factor", [-0.1, math.nan, math.inf, -math.inf, 1e300])
+@pytest.mark.parametrize("factor", [-0.1, math.nan, math.inf, -math.inf, 1001.0])
 def test_a_factor_out_of_range_is_refused(factor: float) -> None:
-    with pytest.raises(InvalidControl, match="a number from 0 to 1e.06"):
+    with pytest.raises(InvalidControl, match="a number from 0 to 1000"):
         TextControl(start=0, length=1, factor=factor)
 
 

@@ -67,12 +67,15 @@ def test_a_control_hits_its_word_behind_a_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
 def test_the_probe_passes_where_the_interface_reaches(tmp_path: Path, kind: str) -> None:
     support = load_encoder(str(save_tiny_model(tmp_path / "m", kind)), device="cpu").support
-    assert support.attention and support.pool and not support.reason
+    assert support.attention
+    assert support.pool
+    assert not support.reason
 
 
 def test_a_model_whose_attention_cannot_be_steered_offers_the_pool(tmp_path: Path) -> None:
     encoder = load_encoder(str(save_tiny_model(tmp_path / "m", "mpnet")), device="cpu")
-    assert not encoder.support.attention and encoder.support.pool
+    assert not encoder.support.attention
+    assert encoder.support.pool
     prompt = [Prompt(text="red car", controls=(TextControl(start=0, length=3, factor=4),))]
     by_pool = encoder.encode(prompt, Representation.QUERY, options=ControlOptions(target=ControlTarget.POOL))
     assert np.allclose(encoder.encode(prompt, Representation.QUERY).vectors, by_pool.vectors)

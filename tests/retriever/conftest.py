@@ -1,0 +1,64 @@
+"""A small real collection: the texts of the steering benchmark, two of them long enough for several passages."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.steering.groups import GROUPS, load_group
+from core.records import CollectionSettings, Document
+from embedder.lexical import Analyzer
+from embedder.local import LocalEncoder
+from indexer.pipeline import Pipeline
+from retriever.searcher import Searcher
+from store import Database, Views
+from store.catalog import create_collection
+
+TELEVISION = (
+    "Your favorite movies and TV programs are automatically upscaled to 4K using our new 4K upscaling technology. You "
+    "can quickly discover content and navigate streaming services with our entertainment hub via the internet."
+)
+CONSOLE = (
+    "Experience unbelievable adventures with our new gaming console. Just plug your console into your TV to enjoy more "
+    "than 130 fps and connect to the internet for unlimited gaming fun."
+)
+
+
+def documents() -> list[Document]:
+    """About 110 documents; the first of each group come once more as one long document."""
+    found = [
+        Document(id="television", title="Television", text=TELEVISION, metadata={"kind": "product", "price": 900}),
+        Document(id="console", title="", text=CONSOLE, metadata={"kind": "product", "price": 400}),
+    ]
+    for name in GROUPS:
+        texts = list(load_group(name).documents.items())
+        found += [
+            Document(id=f"{name}-{id_}", text=text, metadata={"kind": name, "length": len(text)}) for id_, text in texts
+        ]
+        joined = "\n\n".join(text for _, text in texts[:20])
+        found.append(Document(id=f"{name}-long", title=f"All about {name}", text=joined, metadata={"kind": "long"}))
+    return found
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> Iterator[Database]:
+    database = Database.open(Path(tmp_path_factory.mktemp("searched")))
+    with database.write() as session:
+        for name in ("things", "empty"):
+            create_collection(
+                session,
+                name,
+                CollectionSettings(),
+                model=encoder.name,
+                fingerprint=encoder.fingerprint,
+                dimension=encoder.dimension,
+            )
+    report = Pipeline(database, encoder, Analyzer()).add("things", documents())
+    assert not report.failed
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def searcher(database: Database, encoder: LocalEncoder) -> Searcher:
+    return Searcher(Views(database), encoder, Analyzer())
