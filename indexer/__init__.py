@@ -1,0 +1,1 @@
+"""The write path: read files, map fields, split into passages, embed as documents, commit."""

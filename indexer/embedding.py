@@ -1,0 +1,99 @@
+"""Embeddings for the passages of drafts; a document that makes the encoder fail costs itself only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from core.errors import ModelError, SalienceError
+from core.prompts import Prompt
+from core.protocols import Encoder
+from core.records import Representation
+from embedder.lexical import Analyzer
+from indexer.drafting import Drafter
+from indexer.records import RecordError
+from store.batch import Draft, Embedding
+
+# What a model, or the library that runs it, may raise over a text; a failure of another kind ends the run.
+_ENCODER_FAILURES = (SalienceError, ValueError, RuntimeError, IndexError, OverflowError)
+
+
+@dataclass(kw_only=True, slots=True)
+class Embedded:
+    """What was embedded of a batch."""
+
+    embeddings: dict[bytes, Embedding] = field(default_factory=dict)  # by the passages' hashes
+    tokens: int = 0  # that the model read
+    truncated: list[str] = field(default_factory=list)  # ids of documents of which the model did not read all
+    failed: list[RecordError] = field(default_factory=list)
+
+
+def embed(
+    drafts: Sequence[Draft],
+    missing: AbstractSet[bytes],
+    drafter: Drafter,
+    encoder: Encoder,
+    analyzer: Analyzer,
+    *,
+    on_progress: Callable[[int, int], None],
+) -> Embedded:
+    """Embed the passages whose hash is in `missing`, each text once, as documents.
+
+    `on_progress(passages, tokens)` is told the totals so far; tokens only after each call of the encoder.
+    """
+    result = Embedded()
+    _embed(drafts, missing, drafter, encoder, analyzer, on_progress, result)
+    return result
+
+
+def _embed(
+    drafts: Sequence[Draft],
+    missing: AbstractSet[bytes],
+    drafter: Drafter,
+    encoder: Encoder,
+    analyzer: Analyzer,
+    on_progress: Callable[[int, int], None],
+    result: Embedded,
+) -> None:
+    """Into `result`. Where the encoder fails, half by half, down to the document at fault."""
+    owners: dict[bytes, Draft] = {}
+    texts: dict[bytes, str] = {}
+    for draft in drafts:
+        for sha, text in drafter.prompts(draft).items():
+            if sha in missing and sha not in result.embeddings:
+                owners[sha] = draft
+                texts[sha] = text
+    if not texts:
+        return
+    done = len(result.embeddings)
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(done, result.tokens)
+
+    try:
+        made = encoder.encode(
+            [Prompt(text=text) for text in texts.values()], Representation.DOCUMENT, progress=progress
+        )
+        if not np.isfinite(made.vectors).all():
+            raise ModelError("the model made a vector with a value that is not finite")
+    except _ENCODER_FAILURES as error:
+        if len(drafts) == 1:
+            reason = f"the model cannot embed it: {error}"
+            result.failed.append(RecordError(code=ModelError.code, reason=reason, id=drafts[0].document.id))
+            return
+        middle = len(drafts) // 2
+        for half in (drafts[:middle], drafts[middle:]):
+            _embed(half, missing, drafter, encoder, analyzer, on_progress, result)
+        return
+    for row, (sha, text) in enumerate(texts.items()):
+        terms = analyzer.term_frequencies(text, owners[sha].language)
+        result.embeddings[sha] = Embedding(vector=made.vectors[row], terms=terms)
+        if made.truncated[row] and owners[sha].document.id not in result.truncated[-1:]:
+            result.truncated.append(owners[sha].document.id)
+    result.tokens += int(made.token_counts.sum())
+    on_progress(len(result.embeddings), result.tokens)

@@ -1,0 +1,209 @@
+"""Raw fields to a document: which field is the id, the text and the title; all others become metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import InvalidDocument, TooLarge
+from core.records import Document
+from indexer.records import Record, RecordError, Shape, Skipped
+
+MAX_ID_CHARACTERS = 512
+MAX_TITLE_CHARACTERS = 10_000
+MAX_TEXT_CHARACTERS = 5_000_000
+MAX_METADATA_BYTES = 256 * 1024  # as JSON
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+# A whole cell as JSON would write the number. "007" and "1,5" are none, and stay text.
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
+_MAX_EXACT = 2**53  # a double holds every integer up to here
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldMapping:
+    """Names of the fields that are looked for; None: the first of the usual names that the record has.
+
+    A named id or text field must be there; a missing title is none.
+    """
+
+    id: str | None = None  # else "id", "_id"
+    text: str | None = None  # else "text", "body", "content"
+    title: str | None = None  # else "title", "name"
+
+
+_USUAL = {"id": ("id", "_id"), "text": ("text", "body", "content"), "title": ("title", "name")}
+
+
+def documents(
+    items: Iterable[Record | RecordError | Skipped], mapping: FieldMapping | None = None
+) -> Iterator[Document | RecordError | Skipped]:
+    """Every record as a document, or as the error that keeps it from being one; errors and notices pass through."""
+    for item in items:
+        if not isinstance(item, Record):
+            yield item
+            continue
+        # a file's fields are made by its reader: options for field names speak of the other formats
+        chosen = FieldMapping() if item.shape is Shape.FILE or mapping is None else mapping
+        try:
+            yield to_document(item.fields, chosen, numbers_as_text=item.shape is Shape.TABLE)
+        except (InvalidDocument, TooLarge) as error:
+            yield RecordError(code=error.code, reason=error.message, origin=item.origin, id=_known_id(item, chosen))
+
+
+def to_document(
+    fields: Mapping[str, Any], mapping: FieldMapping | None = None, *, numbers_as_text: bool = False
+) -> Document:
+    """The document of these fields. A nested "metadata" object and every field without a role become metadata.
+
+    With `numbers_as_text` (CSV) a metadata text that is a number as a whole becomes one: "12.50" does, "007", "1,5"
+    and what is over 2**53 do not. A record without an id gets one that is the same whenever its content is: the
+    first 32 hexadecimal digits of a SHA-256. Text may be empty where there is a title.
+
+    Raises InvalidDocument (naming the field in `param`) or TooLarge.
+    """
+    mapping = mapping or FieldMapping()
+    names = {role: _field_name(fields, role, getattr(mapping, role)) for role in _USUAL}
+    text = _text(fields, names["text"])
+    title = _text(fields, names["title"])
+    if not text.strip() and not title.strip():
+        raise InvalidDocument(
+            f"no text: neither {_sought('text', mapping.text)} nor {_sought('title', mapping.title)} "
+            f"holds any; the fields are {_listed(fields)}",
+            param="text",
+        )
+    _check_length("text", text, MAX_TEXT_CHARACTERS)
+    _check_length("title", title, MAX_TITLE_CHARACTERS)
+    metadata = _metadata(fields, {name for name in names.values() if name is not None}, numbers_as_text)
+    encoded = _check_metadata(metadata)
+    id = _id(fields, names["id"])
+    if id is None:
+        content = json.dumps([title, text, encoded], ensure_ascii=False)
+        id = hashlib.sha256(content.encode()).hexdigest()[:32]
+    return Document(id=id, text=text, title=title, metadata=metadata)
+
+
+def _field_name(fields: Mapping[str, Any], role: str, chosen: str | None) -> str | None:
+    if chosen is None:
+        return next((name for name in _USUAL[role] if fields.get(name) is not None), None)
+    if chosen not in fields and role != "title":
+        raise InvalidDocument(f"no field {chosen!r} for the {role}; the fields are {_listed(fields)}", param=chosen)
+    return chosen
+
+
+def _text(fields: Mapping[str, Any], name: str | None) -> str:
+    value = None if name is None else fields.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InvalidDocument(f"{name}: must be a text, not {value!r:.60}", param=name)
+    text = str(value)
+    _check_storable(text, str(name))
+    return text
+
+
+def _id(fields: Mapping[str, Any], name: str | None) -> str | None:
+    value = None if name is None else fields.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InvalidDocument(f"{name}: an id must be a text or a number, not {value!r:.60}", param=name)
+    id = str(value)
+    if not id.strip():
+        raise InvalidDocument(f"{name}: an id must not be white space only", param=name)
+    if len(id) > MAX_ID_CHARACTERS:
+        raise InvalidDocument(
+            f"{name}: the id {id[:40]!r}... has {len(id)} characters; at most {MAX_ID_CHARACTERS} are allowed",
+            param=name,
+        )
+    _check_storable(id, str(name))
+    return id
+
+
+def _metadata(fields: Mapping[str, Any], taken: set[str], numbers_as_text: bool) -> dict[str, Any]:
+    nested = fields.get("metadata")
+    merged = dict(nested) if isinstance(nested, Mapping) else {}
+    for name, value in fields.items():
+        if name in taken or (name == "metadata" and isinstance(value, Mapping)):
+            continue
+        if name in merged and merged[name] != value:
+            raise InvalidDocument(f"{name!r}: given as a field and within metadata, and differently", param="metadata")
+        merged[name] = _number(value) if numbers_as_text and isinstance(value, str) else value
+    return merged
+
+
+def _number(text: str) -> str | int | float:
+    if not _NUMBER.fullmatch(text):
+        return text
+    number = int(text) if text.lstrip("-").isdecimal() else float(text)
+    return number if abs(number) <= _MAX_EXACT else text
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> str:
+    """The metadata as canonical JSON."""
+    try:
+        _check_json(metadata, "metadata")
+        encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    except RecursionError as error:
+        raise InvalidDocument("metadata: nested too deeply", param="metadata") from error
+    size = len(encoded.encode())
+    if size > MAX_METADATA_BYTES:
+        raise TooLarge(f"metadata: {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed", param="metadata")
+    return encoded
+
+
+def _check_json(value: Any, place: str) -> None:
+    match value:
+        case None | bool():
+            pass
+        case str():
+            _check_storable(value, place)
+        case int():
+            if not -(2**63) <= value < 2**63:
+                raise InvalidDocument(f"{place}: the integer does not fit into 64 bits; make it a text", param=place)
+        case float():
+            if not math.isfinite(value):
+                raise InvalidDocument(f"{place}: must be a finite number, not {value}", param=place)
+        case list() | tuple():
+            for index, item in enumerate(value):
+                _check_json(item, f"{place}[{index}]")
+        case Mapping():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise InvalidDocument(f"{place}: keys must be texts, not {key!r:.60}", param=place)
+                _check_storable(key, place)
+                _check_json(item, f"{place}.{key}")
+        case _:
+            raise InvalidDocument(f"{place}: a {type(value).__name__} is not a JSON value", param=place)
+
+
+def _check_storable(text: str, place: str) -> None:
+    if found := _UNSTORABLE.search(text):
+        kind = "NUL" if found[0] == "\0" else "a lone surrogate"
+        raise InvalidDocument(f"{place}: {kind} at character {found.start()}; remove it", param=place)
+
+
+def _check_length(role: str, text: str, limit: int) -> None:
+    if len(text) > limit:
+        raise TooLarge(f"{role}: {len(text)} characters; at most {limit} are allowed: split the document", param=role)
+
+
+def _known_id(record: Record, mapping: FieldMapping) -> str | None:
+    """The id for an error message, where it can be told."""
+    try:
+        return _id(record.fields, _field_name(record.fields, "id", mapping.id))
+    except InvalidDocument:
+        return None
+
+
+def _sought(role: str, chosen: str | None) -> str:
+    return repr(chosen) if chosen else " or ".join(map(repr, _USUAL[role]))
+
+
+def _listed(fields: Mapping[str, Any]) -> str:
+    names = [repr(name) for name in list(fields)[:10]]
+    return ", ".join([*names, *(["..."] if len(fields) > 10 else [])]) or "none"

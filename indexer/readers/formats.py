@@ -1,0 +1,82 @@
+"""The formats that can be read, by extension or by a look at the first bytes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from enum import StrEnum
+from pathlib import PurePath
+
+from core.errors import UnreadableFile
+
+
+class Format(StrEnum):
+    NDJSON = "ndjson"
+    JSON = "json"
+    CSV = "csv"
+    TSV = "tsv"
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    HTML = "html"
+    PDF = "pdf"
+
+
+EXTENSIONS = {
+    ".ndjson": Format.NDJSON,
+    ".jsonl": Format.NDJSON,
+    ".json": Format.JSON,
+    ".csv": Format.CSV,
+    ".tsv": Format.TSV,
+    ".tab": Format.TSV,
+    ".txt": Format.TEXT,
+    ".text": Format.TEXT,
+    ".md": Format.MARKDOWN,
+    ".markdown": Format.MARKDOWN,
+    ".html": Format.HTML,
+    ".htm": Format.HTML,
+    ".xhtml": Format.HTML,
+    ".pdf": Format.PDF,
+}
+
+
+def parse_format(name: str) -> Format:
+    """The format of this name. Raises UnreadableFile that lists the names."""
+    try:
+        return Format(name.lower())
+    except ValueError:
+        near = difflib.get_close_matches(name.lower(), list(Format), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UnreadableFile(
+            f"unknown format {name!r}: allowed are {', '.join(Format)}{hint}", param="format"
+        ) from None
+
+
+def extension(path: PurePath) -> str:
+    """The file's extension in lower case, below a `.gz`: ".csv" for "Prices.CSV.gz"; "" where there is none."""
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return plain.suffix.lower()
+
+
+def sniff(head: bytes) -> Format:
+    """The format that a stream's first bytes look like: PDF, JSON, NDJSON, HTML, else plain text.
+
+    CSV, TSV and Markdown cannot be told from plain text with certainty, so they have to be named.
+    """
+    if head.startswith(b"%PDF-"):
+        return Format.PDF
+    encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = head.decode(encoding, errors="ignore").lstrip()
+    if text.startswith("{"):
+        return Format.NDJSON if _complete_object(text.partition("\n")[0]) else Format.JSON
+    if text.startswith("["):
+        return Format.JSON
+    if text[:200].lower().startswith(("<!doctype html", "<html", "<head", "<body", "<?xml")):
+        return Format.HTML
+    return Format.TEXT
+
+
+def _complete_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,118 @@
+"""Markdown and HTML to title and plain text: no markup, paragraph breaks kept as blank lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from bs4 import BeautifulSoup, CData, Tag
+from bs4.dammit import EncodingDetector
+from bs4.element import NavigableString, PageElement
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from core.errors import UnreadableFile
+from indexer.readers.encoding import decode, detect_encoding
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
+_BLOCKS = {
+    "address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "dialog", "div", "dl", "dt",
+    "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li",
+    "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+}  # fmt: skip
+_UNSEEN = {"head", "script", "style", "noscript", "template", "svg", "iframe", "object", "select", "textarea"}
+_PARAGRAPH, _LINE = "\ue000", "\ue001"  # private use: stand for breaks while the source's white space collapses
+
+
+def markdown_text(source: str) -> tuple[str, str]:
+    """Title ("" where there is none) and text. HTML within the Markdown is read as HTML."""
+    title = ""
+    if front := _FRONT_MATTER.match(source):
+        source = source[front.end() :]
+        if named := _FRONT_TITLE.search(front[1]):
+            title = named[1].strip("\"'")
+    blocks: list[str] = []
+    heading = False
+    for token in _MARKDOWN.parse(source):
+        match token.type:
+            case "heading_open":
+                heading = True
+            case "inline":
+                blocks.append("".join(map(_inline, token.children or [])).strip())
+                if heading and not title:
+                    title = blocks[-1]
+                heading = False
+            case "fence" | "code_block":
+                blocks.append(token.content.rstrip("\n"))
+            case "html_block":
+                blocks.append(_visible_text(token.content))
+            case _:
+                pass  # opens or closes something; its text comes in a token of its own
+    return title, "\n\n".join(block for block in blocks if block)
+
+
+def html_text(data: bytes) -> tuple[str, str]:
+    """Title ("" where there is none) and text of an HTML file. Raises UnreadableFile where it is binary."""
+    source = _decode_html(data)
+    soup = _soup(source)
+    title = soup.title or soup.find("h1")
+    name = title.get_text(" ", strip=True) if isinstance(title, Tag) else ""
+    return name, _soup_text(soup)
+
+
+def _inline(token: Token) -> str:
+    match token.type:
+        case "softbreak" | "hardbreak":
+            return "\n"
+        case "html_inline":
+            return ""
+        case _:  # text and code hold content, an image its alternative text; emphasis and links hold none
+            return token.content
+
+
+def _decode_html(data: bytes) -> str:
+    """The declared encoding, unless a byte order mark or the bytes themselves say otherwise."""
+    declared = EncodingDetector.find_declared_encoding(data, is_html=True, search_entire_document=False)
+    if declared and detect_encoding(data, whole=True) not in {"utf-8", "utf-8-sig", "utf-16", "utf-32"}:
+        try:
+            return data.decode(declared)
+        except (LookupError, UnicodeDecodeError) as error:
+            raise UnreadableFile(f"declares the encoding {declared!r}, which does not fit: {error}") from error
+    return decode(data)
+
+
+def _visible_text(source: str) -> str:
+    return _soup_text(_soup(source))
+
+
+def _soup(source: str) -> BeautifulSoup:
+    # An XML declaration makes Beautiful Soup warn that the HTML parser is the wrong one; for XHTML it is the right one.
+    return BeautifulSoup(re.sub(r"\A\s*<\?xml.*?\?>", "", source, count=1, flags=re.DOTALL), "lxml")
+
+
+def _soup_text(soup: BeautifulSoup) -> str:
+    text = re.sub(r"[ \t\r\n\f\xa0]+", " ", "".join(_pieces(soup)))
+    text = re.sub(f" ?{_LINE} ?", "\n", text)
+    paragraphs = (part.strip() for part in text.split(_PARAGRAPH))
+    return "\n\n".join(part for part in paragraphs if part)
+
+
+def _pieces(soup: BeautifulSoup) -> Iterator[str]:
+    """The visible strings in their order, and the breaks between them."""
+    stack: list[tuple[PageElement | str, bool]] = [(soup, False)]  # a node, or a break; whether it is preformatted
+    while stack:  # not recursive: pages nest deeper than Python
+        node, preformatted = stack.pop()
+        if isinstance(node, Tag):
+            if node.name == "br":
+                yield _LINE
+            elif node.name not in _UNSEEN:
+                inner: list[PageElement | str] = list(node.contents)
+                if node.name in _BLOCKS:
+                    inner = [_PARAGRAPH, *inner, _PARAGRAPH]
+                stack.extend((child, preformatted or node.name == "pre") for child in reversed(inner))
+        elif type(node) in {NavigableString, CData, str}:  # and not a comment or a declaration
+            yield str(node).replace("\n", _LINE) if preformatted else str(node)
+
+
+_MARKDOWN = MarkdownIt("commonmark", {"maxNesting": 100}).enable(["table", "strikethrough"])

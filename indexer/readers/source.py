@@ -1,0 +1,200 @@
+"""A path or a stream to records: walks folders, undoes gzip, picks the format's reader, turns failures into values."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import io
+import os
+import stat
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from core.errors import TooLarge, UnreadableFile
+from indexer.readers import files, tables
+from indexer.readers.encoding import SAMPLE_BYTES
+from indexer.readers.formats import EXTENSIONS, Format, extension, sniff
+from indexer.records import Origin, Record, RecordError, Skipped
+
+_READERS: dict[Format, Callable[[io.BufferedReader, bytes, Origin], Iterator[Record | RecordError]]] = {
+    Format.NDJSON: tables.read_ndjson,
+    Format.JSON: tables.read_json,
+    Format.CSV: tables.read_csv,
+    Format.TSV: tables.read_tsv,
+    Format.TEXT: files.read_text,
+    Format.MARKDOWN: files.read_markdown,
+    Format.HTML: files.read_html,
+    Format.PDF: files.read_pdf,
+}
+_READ_FAILURES = (OSError, EOFError, zlib.error, UnicodeDecodeError, UnreadableFile, TooLarge)
+
+
+def read(path: Path, *, format: Format | None = None) -> Iterator[Record | RecordError | Skipped]:
+    """Every record of a file, or of the files in a folder and below, in the order of their names.
+
+    A file's format is `format`, or goes by its extension, or by its first bytes. In a folder only files with a known
+    extension are read, or only those of `format`; what is left out is reported as Skipped, once per extension, at the
+    end. Hidden files and folders are passed over. A folder reached again by a symbolic link is read only once.
+
+    Raises UnreadableFile where `path` does not exist; every later failure is a RecordError among the records.
+    """
+    if not os.path.lexists(path):
+        raise UnreadableFile(f"no such file or folder: {path}{_nearest(path)}", param="path")
+    return _read_folder(path, format) if path.is_dir() else _read_file(path, path.name, format)
+
+
+def read_stream(
+    stream: BinaryIO, *, format: Format | None = None, name: str = "stdin"
+) -> Iterator[Record | RecordError]:
+    """Every record of a binary stream such as standard input. Without `format` it goes by the first bytes.
+
+    `name` stands for the path in records and errors, and is the id where the whole stream is one document.
+    """
+    origin = Origin(path=name)
+    try:
+        head, content = _decompressed(stream)
+        if head or content.peek(1):
+            yield from _READERS[format or sniff(head)](content, head, origin)
+        else:
+            yield RecordError(code=UnreadableFile.code, reason="the file is empty", origin=origin)
+    except _READ_FAILURES as error:
+        code = error.code if isinstance(error, (UnreadableFile, TooLarge)) else UnreadableFile.code
+        yield RecordError(code=code, reason=_reason(error), origin=origin)
+
+
+def _read_file(path: Path, name: str, format: Format | None) -> Iterator[Record | RecordError]:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        yield RecordError(code=UnreadableFile.code, reason=_reason(error), origin=Origin(path=name))
+        return
+    with stream:
+        yield from read_stream(stream, format=format or EXTENSIONS.get(extension(path)), name=name)
+
+
+def _read_folder(root: Path, format: Format | None) -> Iterator[Record | RecordError | Skipped]:
+    skipped: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for found in _walk(root, PurePosixPath(), set()):
+        if not isinstance(found, PurePosixPath):
+            yield found
+            continue
+        kind = EXTENSIONS.get(extension(found))
+        if kind is None or (format is not None and kind is not format):
+            reason = _skip_reason(extension(found), format)
+            skipped[reason] += 1
+            first.setdefault(reason, str(found))
+        else:
+            yield from _read_file(root / found, str(found), kind)
+    for reason, count in sorted(skipped.items()):
+        yield Skipped(path=first[reason], reason=reason, count=count)
+
+
+def _walk(
+    root: Path, folder: PurePosixPath, seen: set[tuple[int, int]]
+) -> Iterator[PurePosixPath | RecordError | Skipped]:
+    """Regular files below `folder`, relative to `root`; `seen` are device and inode of the folders entered before."""
+    try:
+        status = (root / folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            yield Skipped(path=str(folder), reason="a symbolic link to a folder that was already read")
+            return
+        seen.add((status.st_dev, status.st_ino))
+        names = sorted(name for name in os.listdir(root / folder) if not name.startswith("."))
+    except OSError as error:
+        yield RecordError(code=UnreadableFile.code, reason=_reason(error), origin=Origin(path=str(folder)))
+        return
+    for name in names:
+        path = folder / name
+        shown = os.fsencode(path).decode("utf-8", "replace")
+        if shown != str(path):
+            reason = "the name is not valid UTF-8; rename it"
+            yield RecordError(code=UnreadableFile.code, reason=reason, origin=Origin(path=shown))
+            continue
+        try:
+            mode = (root / path).stat().st_mode
+        except OSError as error:  # a dangling link, a link to itself
+            yield RecordError(code=UnreadableFile.code, reason=_reason(error), origin=Origin(path=str(path)))
+            continue
+        if stat.S_ISDIR(mode):
+            yield from _walk(root, path, seen)
+        elif stat.S_ISREG(mode):
+            yield path
+        else:  # opening a pipe would wait for a writer
+            yield Skipped(path=str(path), reason="neither a file nor a folder")
+
+
+def _decompressed(stream: BinaryIO) -> tuple[bytes, io.BufferedReader]:
+    """The first bytes of the content, at most SAMPLE_BYTES, and the whole content from its start; gzip undone."""
+    plain = _Replay(stream.read)
+    if not plain.head.startswith(b"\x1f\x8b"):
+        return plain.head, io.BufferedReader(plain)
+    # read1, since read forgets what it has where the stream breaks off
+    content = _Replay(gzip.GzipFile(fileobj=io.BufferedReader(plain)).read1)
+    return content.head, io.BufferedReader(content)
+
+
+class _Replay(io.RawIOBase):
+    """A stream whose first bytes were read in advance; a failure in them comes where it belongs: after them."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._failure: Exception | None = None
+        self.head = b""
+        try:
+            while len(self.head) < SAMPLE_BYTES and (chunk := read(SAMPLE_BYTES - len(self.head))):
+                self.head += chunk
+        except (OSError, EOFError, zlib.error) as error:
+            self._failure = error
+        self._pending = self.head
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer
+        if self._pending:
+            chunk, self._pending = self._pending[: len(buffer)], self._pending[len(buffer) :]
+        elif self._failure is not None:
+            raise self._failure
+        else:
+            chunk = self._read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnreadableFile() | TooLarge():
+            return error.message
+        case PermissionError():
+            return "permission denied"
+        case EOFError():
+            return "the gzip stream ends too early; what came before was read. Fetch the file again"
+        case gzip.BadGzipFile() | zlib.error():
+            return f"damaged gzip stream ({error}); what came before was read"
+        case UnicodeDecodeError():
+            return f"not valid {error.encoding} from here on ({error.reason}); save the file as UTF-8"
+        case OSError():
+            return error.strerror or str(error)
+        case _:
+            return str(error)
+
+
+def _skip_reason(suffix: str, format: Format | None) -> str:
+    kind = f"extension {suffix!r}" if suffix else "no extension"
+    wanted = f"only {format} is read" if format else f"known are {', '.join(EXTENSIONS)}"
+    return f"{kind}: {wanted}"
+
+
+def _nearest(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f" (nor is there a folder {parent})"
+    try:
+        near = difflib.get_close_matches(path.name, os.listdir(parent), n=1)
+    except OSError:  # an unreadable folder has no suggestions to give
+        return ""
+    return f"; did you mean {parent / near[0]}?" if near else ""

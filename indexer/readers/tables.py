@@ -1,0 +1,163 @@
+"""Formats of many records a file: NDJSON, JSON, CSV and TSV. All but JSON are streamed in bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from core.errors import InvalidDocument, TooLarge, UnreadableFile
+from indexer.readers.encoding import decode, text_stream, undecodable
+from indexer.readers.files import read_all
+from indexer.records import Origin, Record, RecordError, Shape
+
+MAX_LINE_CHARACTERS = 32_000_000  # of an NDJSON line, or a CSV cell
+_DELIMITERS = ",;\t|"
+
+
+def read_ndjson(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record | RecordError]:
+    """One JSON object a line; blank lines are passed over."""
+    with text_stream(stream, head) as lines:
+        number = 0
+        while line := lines.readline(MAX_LINE_CHARACTERS + 1):
+            number += 1
+            place = Origin(path=origin.path, line=number)
+            if len(line) > MAX_LINE_CHARACTERS:
+                while line and not line.endswith("\n"):
+                    line = lines.readline(MAX_LINE_CHARACTERS)
+                reason = f"the line is longer than {MAX_LINE_CHARACTERS} characters"
+                yield RecordError(code=TooLarge.code, reason=reason, origin=place)
+            elif undecodable(line):
+                yield _invalid("the line is not valid UTF-8", place)
+            elif not line.isspace():
+                yield _parse_object(line, place)
+
+
+def read_json(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record | RecordError]:
+    """A list of objects, or one object. What comes before a syntax error is used; what comes after it cannot be."""
+    text = decode(read_all(stream))
+    position = _after_space(text, 0)
+    if not text.startswith("[", position):
+        if text[position : position + 1] == "{" and _is_ndjson(text):
+            yield from read_ndjson(io.BufferedReader(io.BytesIO(text.encode("utf-8"))), b"", origin)
+        else:
+            yield _parse_object(text, Origin(path=origin.path, line=text.count("\n", 0, position) + 1))
+        return
+    line, counted = 1, 0
+    separator = "["
+    while text.startswith(separator, position):
+        position = _after_space(text, position + 1)
+        if separator == "[" and text.startswith("]", position):
+            return
+        line, counted = line + text.count("\n", counted, position), position
+        place = Origin(path=origin.path, line=line)
+        try:
+            value, position = _DECODER.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            yield _invalid(f"broken JSON: {_syntax(error)}; the list's items after it were not read", place)
+            return
+        yield _record(value, place)
+        position, separator = _after_space(text, position), ","
+    if not text.startswith("]", position) or _after_space(text, position + 1) < len(text):
+        place = Origin(path=origin.path, line=line + text.count("\n", counted, position))
+        yield _invalid("broken JSON: the list does not end with its ]; what follows was not read", place)
+
+
+def read_csv(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record | RecordError]:
+    """Rows under a header line; the delimiter is the one of `, ; tab |` that the header has most of."""
+    return _read_rows(stream, head, origin, delimiter=None)
+
+
+def read_tsv(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record | RecordError]:
+    """As CSV, tab-separated."""
+    return _read_rows(stream, head, origin, delimiter="\t")
+
+
+def _read_rows(
+    stream: io.BufferedReader, head: bytes, origin: Origin, delimiter: str | None
+) -> Iterator[Record | RecordError]:
+    csv.field_size_limit(MAX_LINE_CHARACTERS)  # the default refuses cells over 128 KiB; a process has only one limit
+    with text_stream(stream, head, newline="") as lines:
+        header = lines.readline(MAX_LINE_CHARACTERS)
+        if delimiter is None:
+            delimiter = max(_DELIMITERS, key=header.count)
+        rows = csv.reader(chain([header], lines), delimiter=delimiter, strict=True)
+        try:
+            names = [name.strip() for name in next(rows)]
+        except csv.Error as error:
+            raise UnreadableFile(f"line 1: the header cannot be read: {error}") from error
+        if any(not name for name in names) or len(set(names)) < len(names):
+            raise UnreadableFile("line 1: the header must name every column, and each only once")
+        while True:
+            place = Origin(path=origin.path, line=rows.line_num + 1)
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield _invalid(f"broken row: {error}", place)
+                continue
+            if row:
+                yield _row(names, row, place)
+
+
+def _row(names: list[str], row: list[str], origin: Origin) -> Record | RecordError:
+    if len(row) > len(names):
+        return _invalid(f"{len(row)} cells, but the header has {len(names)} columns; is a quote missing?", origin)
+    if any(map(undecodable, row)):
+        return _invalid("the row is not valid UTF-8", origin)
+    fields = {name: cell for name, cell in zip(names, row, strict=False) if cell}
+    return Record(fields=fields, origin=origin, shape=Shape.TABLE)
+
+
+def _parse_object(text: str, origin: Origin) -> Record | RecordError:
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        return _invalid(f"broken JSON: {_syntax(error)}", origin)
+    return _record(value, origin)
+
+
+def _record(value: Any, origin: Origin) -> Record | RecordError:
+    if not isinstance(value, dict):
+        return _invalid(f"must be a JSON object such as {{'id': ..., 'text': ...}}, not {value!r:.60}", origin)
+    return Record(fields=value, origin=origin)
+
+
+def _invalid(reason: str, origin: Origin) -> RecordError:
+    return RecordError(code=InvalidDocument.code, reason=reason, origin=origin)
+
+
+def _syntax(error: ValueError | RecursionError) -> str:
+    match error:
+        case json.JSONDecodeError():
+            return f"{error.msg} at character {error.colno}"
+        case RecursionError():
+            return "nested too deeply"
+        case _:
+            return str(error)
+
+
+def _after_space(text: str, position: int) -> int:
+    while text[position : position + 1] in {" ", "\t", "\n", "\r"}:
+        position += 1
+    return position
+
+
+def _is_ndjson(text: str) -> bool:
+    """Whether text that begins with an object holds more after it: NDJSON under the name of JSON."""
+    try:
+        _, end = _DECODER.raw_decode(text, _after_space(text, 0))
+    except (ValueError, RecursionError):
+        return False
+    return _after_space(text, end) < len(text)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON; use null")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

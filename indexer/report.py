@@ -1,0 +1,92 @@
+"""What a run did: counts in full, lists up to a limit, so that a bad file of millions of lines stays small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from indexer.embedding import Embedded
+from indexer.records import Duplicate, RecordError, Skipped
+from store.batch import Receipt
+
+MAX_LISTED = 1000  # errors, and ids, that a report lists; the counts go on
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddReport:
+    """The outcome of a run: numbers of documents where nothing else is said."""
+
+    seq: int  # a view of this seq or a higher one holds all that was added; 0 where nothing was committed
+    created: int
+    replaced: int  # the content is another: new passages
+    updated: int  # only the metadata is another
+    unchanged: int
+    passages: int  # that had to be embedded
+    tokens: int  # that the model read
+    failed: tuple[RecordError, ...]  # the first MAX_LISTED
+    failed_count: int
+    skipped: tuple[Skipped, ...]
+    duplicates: tuple[str, ...]  # ids that came again; the last one stayed; the first MAX_LISTED
+    duplicate_count: int
+    truncated: tuple[
+        str, ...
+    ]  # ids of documents embedded now of which the model did not read all; the first MAX_LISTED
+    truncated_count: int
+
+
+class Tally:
+    """Counts while a run goes on."""
+
+    def __init__(self) -> None:
+        self.read = 0  # documents, and errors in place of one
+        self.committed = 0
+        self.passages = 0
+        self.tokens = 0
+        self.failed_count = 0
+        self._seq = self._created = self._replaced = self._updated = self._unchanged = 0
+        self._duplicate_count = self._truncated_count = 0
+        self._failed: list[RecordError] = []
+        self._skipped: list[Skipped] = []
+        self._duplicates: list[str] = []
+        self._truncated: list[str] = []
+
+    def note(self, notice: RecordError | Skipped | Duplicate) -> None:
+        match notice:
+            case RecordError():
+                self.failed_count += 1
+                self._failed += [notice][: MAX_LISTED - len(self._failed)]
+            case Skipped():
+                self._skipped += [notice][: MAX_LISTED - len(self._skipped)]
+            case Duplicate():
+                self._duplicate_count += 1
+                self._duplicates += [notice.id][: MAX_LISTED - len(self._duplicates)]
+
+    def count(self, receipt: Receipt, embedded: Embedded) -> None:
+        """A batch that was committed."""
+        self._seq = receipt.seq
+        self.committed += receipt.created + receipt.replaced + receipt.updated + receipt.unchanged
+        self._created += receipt.created
+        self._replaced += receipt.replaced
+        self._updated += receipt.updated
+        self._unchanged += receipt.unchanged
+        self.passages += len(embedded.embeddings)
+        self.tokens += embedded.tokens
+        self._truncated_count += len(embedded.truncated)
+        self._truncated += embedded.truncated[: MAX_LISTED - len(self._truncated)]
+
+    def report(self) -> AddReport:
+        return AddReport(
+            seq=self._seq,
+            created=self._created,
+            replaced=self._replaced,
+            updated=self._updated,
+            unchanged=self._unchanged,
+            passages=self.passages,
+            tokens=self.tokens,
+            failed=tuple(self._failed),
+            failed_count=self.failed_count,
+            skipped=tuple(self._skipped),
+            duplicates=tuple(self._duplicates),
+            duplicate_count=self._duplicate_count,
+            truncated=tuple(self._truncated),
+            truncated_count=self._truncated_count,
+        )

@@ -1,0 +1,37 @@
+"""Durable state: SQLite is the truth; snapshots in memory answer the searches.
+
+Database.open(data_dir)            the file, its transactions, its errors
+catalog                            collections and their generations
+commit(session, Batch) -> Receipt  the one write: documents, passages, embeddings, changes
+Views(database).open(name)         one committed state of one collection, to search and to fetch from
+documents                          documents by id, and pages of them
+"""
+
+from __future__ import annotations
+
+from store.batch import Batch, Draft, DraftPassage, Embedding, Receipt
+from store.commit import commit, missing_embeddings, unchanged_documents
+from store.database import Database, ReadSession, WriteSession
+from store.documents import StoredDocument, StoredPassage
+from store.pool import Pool, TermStatistics
+from store.view import View, Views
+
+__all__ = [
+    "Batch",
+    "Database",
+    "Draft",
+    "DraftPassage",
+    "Embedding",
+    "Pool",
+    "ReadSession",
+    "Receipt",
+    "StoredDocument",
+    "StoredPassage",
+    "TermStatistics",
+    "View",
+    "Views",
+    "WriteSession",
+    "commit",
+    "missing_embeddings",
+    "unchanged_documents",
+]

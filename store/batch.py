@@ -1,0 +1,59 @@
+"""What a commit is asked to write, and what it says it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.records import Collection, Document, Float32Array, Passage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DraftPassage:
+    """A passage that is to be stored."""
+
+    passage: Passage
+    sha: bytes  # sha256 of all that its embedding depends on: prompt text, language of the analysis
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """A document that is to be stored, split into passages."""
+
+    document: Document
+    language: str  # ISO 639-1
+    content_sha: (
+        bytes  # sha256 of all that the passages depend on: title, text, language, how it is split; not metadata
+    )
+    passages: tuple[DraftPassage, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Embedding:
+    """What a passage is found by."""
+
+    vector: Float32Array  # (dimension,)
+    terms: Mapping[str, int]  # term: how often it occurs, 1 or more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What one commit writes. Of two drafts with one document id the last wins; drafts come before deletions."""
+
+    collection: Collection
+    fingerprint: str  # of the encoder that made the vectors
+    drafts: tuple[Draft, ...] = ()
+    embeddings: Mapping[bytes, Embedding] = field(default_factory=dict)  # by DraftPassage.sha; those not yet stored
+    deletions: tuple[str, ...] = ()  # document ids; unknown ones count for nothing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What a commit did: numbers of documents."""
+
+    seq: int  # a view of this seq or a higher one holds the commit
+    created: int
+    replaced: int  # the content is another: new passages
+    updated: int  # only the metadata is another
+    unchanged: int
+    deleted: int

@@ -1,0 +1,31 @@
+"""BM25 in Lucene's variant, one function a formula.
+
+Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the idf that Lucene's
+BM25Similarity uses, which is never negative, and without its constant factor (k1 + 1), which changes no order.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from core.records import Float32Array, Float64Array
+
+
+def idf(passages: int, df: int) -> float:
+    """ln(1 + (N - df + 0.5) / (df + 0.5)): how rare a term is that `df` of N `passages` hold; above 0."""
+    return math.log1p((passages - df + 0.5) / (df + 0.5))
+
+
+def saturation(lengths: Float64Array, average: float, *, k1: float, b: float) -> Float64Array:
+    """k1 (1 - b + b dl / avgdl): the frequency at which a term of a passage of this length has half its weight."""
+    if average == 0:  # no passage has a term
+        return np.full(len(lengths), k1)
+    return k1 * (1 - b + b * lengths / average)
+
+
+def weights(frequencies: Float32Array, saturations: Float64Array) -> Float32Array:
+    """tf / (tf + saturation): above 0, at most 1."""
+    frequency = frequencies.astype(np.float64)
+    return (frequency / (frequency + saturations)).astype(np.float32)

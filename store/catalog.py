@@ -1,0 +1,189 @@
+"""Collections and their generations."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
+from core.records import Collection, CollectionSettings, FieldKind, Generation, GenerationState
+from store import schema
+from store.database import ReadSession, WriteSession
+from store.fields import MAX_NAME, is_unicode
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LANGUAGE = re.compile(r"auto|[a-z]{2,3}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    documents: int
+    passages: int
+
+
+def create_collection(
+    session: WriteSession,
+    name: str,
+    settings: CollectionSettings,
+    *,
+    model: str,
+    fingerprint: str,
+    dimension: int,
+) -> Collection:
+    """Create a collection with one active generation, that of the encoder which `fingerprint` identifies.
+
+    Raises InvalidSettings for a name or settings that are not allowed, CollectionExists for a name that is taken.
+    """
+    check_name(name)
+    check_settings(settings)
+    if session.execute(sa.select(schema.collection.c.id).where(schema.collection.c.name == name)).first():
+        raise CollectionExists(f"there is already a collection {name!r}; choose another name", param="name")
+    collection_id = _insert(
+        session, schema.collection, name=name, settings=json.dumps(asdict(settings)), created_at=_now()
+    )
+    _insert(
+        session,
+        schema.generation,
+        collection_id=collection_id,
+        model=model,
+        fingerprint=fingerprint,
+        dimension=dimension,
+        state=GenerationState.ACTIVE.value,
+    )
+    for field, kind in settings.fields.items():
+        _insert(session, schema.field, collection_id=collection_id, name=field, kind=kind.value)
+    return get_collection(session, name)
+
+
+def get_collection(session: ReadSession, name: str) -> Collection:
+    """Raises CollectionNotFound, which names the collections that there are."""
+    # A name that could not have been created is not asked for: it may hold what SQLite cannot take.
+    if _NAME.fullmatch(name):
+        row = session.execute(_collections().where(schema.collection.c.name == name)).first()
+        if row:
+            return _collection(row)
+    raise CollectionNotFound(_no_such_collection(session, name), param="collection")
+
+
+def list_collections(session: ReadSession) -> list[Collection]:
+    """Every collection, by name."""
+    return [_collection(row) for row in session.execute(_collections().order_by(schema.collection.c.name))]
+
+
+def delete_collection(session: WriteSession, name: str) -> None:
+    """Delete a collection and all that belongs to it. Raises CollectionNotFound."""
+    collection = get_collection(session, name)
+    session.execute(sa.delete(schema.collection).where(schema.collection.c.id == collection.id))
+
+
+def counts(session: ReadSession, collection_id: int) -> Counts:
+    """How many documents and passages a collection holds."""
+    documents = sa.select(sa.func.count()).where(schema.document.c.collection_id == collection_id)
+    passages = (
+        sa.select(sa.func.count())
+        .select_from(schema.passage.join(schema.document))
+        .where(schema.document.c.collection_id == collection_id)
+    )
+    return Counts(
+        documents=int(session.execute(documents).scalar_one()), passages=int(session.execute(passages).scalar_one())
+    )
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidSettings unless `name` may name a collection."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSettings(
+            f"collection name {name!r:.140}: must be 1 to 128 of the characters A-Z a-z 0-9 . _ - "
+            "and begin with a letter or digit",
+            param="name",
+        )
+
+
+def check_settings(settings: CollectionSettings) -> None:
+    """Raises InvalidSettings that names the setting and what is allowed for it."""
+    if not _LANGUAGE.fullmatch(settings.language):
+        raise InvalidSettings(
+            f"language {settings.language!r}: must be an ISO 639-1 code such as 'en', or 'auto'", param="language"
+        )
+    tokens = settings.passage_tokens
+    if tokens is not None and tokens < 1:
+        raise InvalidSettings(f"passage_tokens {tokens}: must be 1 or more", param="passage_tokens")
+    if settings.overlap_tokens < 0 or (tokens is not None and settings.overlap_tokens >= tokens):
+        raise InvalidSettings(
+            f"overlap_tokens {settings.overlap_tokens}: must be 0 or more and less than passage_tokens",
+            param="overlap_tokens",
+        )
+    if not (math.isfinite(settings.k1) and settings.k1 >= 0):
+        raise InvalidSettings(f"k1 {settings.k1}: must be a finite number, 0 or more", param="k1")
+    if not 0 <= settings.b <= 1:
+        raise InvalidSettings(f"b {settings.b}: must be between 0 and 1", param="b")
+    for field, kind in settings.fields.items():
+        if not (0 < len(field) <= MAX_NAME and is_unicode(field)):
+            raise InvalidSettings(
+                f"field {field!r:.140}: its name must have 1 to {MAX_NAME} characters and be valid Unicode",
+                param="fields",
+            )
+        if kind not in tuple(FieldKind):
+            raise InvalidSettings(
+                f"field {field!r}: kind {kind!r} must be one of {', '.join(FieldKind)}", param="fields"
+            )
+
+
+def _collections() -> sa.Select[Any]:
+    active = schema.generation.c.state == GenerationState.ACTIVE.value
+    return sa.select(
+        schema.collection,
+        schema.generation.c.id.label("generation_id"),
+        schema.generation.c.model,
+        schema.generation.c.fingerprint,
+        schema.generation.c.dimension,
+        schema.generation.c.state,
+    ).join(schema.generation, (schema.generation.c.collection_id == schema.collection.c.id) & active)
+
+
+def _collection(row: sa.Row[Any]) -> Collection:
+    settings = json.loads(row.settings)
+    settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
+    return Collection(
+        id=row.id,
+        name=row.name,
+        settings=CollectionSettings(**settings),
+        active=Generation(
+            id=row.generation_id,
+            collection_id=row.id,
+            model=row.model,
+            fingerprint=row.fingerprint,
+            dimension=row.dimension,
+            state=GenerationState(row.state),
+        ),
+        created_at=row.created_at,
+    )
+
+
+def _no_such_collection(session: ReadSession, name: str) -> str:
+    names = list(session.execute(sa.select(schema.collection.c.name).order_by(schema.collection.c.name)).scalars())
+    message = f"there is no collection {name!r:.140}"
+    if not names:
+        return f"{message}; there are none yet"
+    near = difflib.get_close_matches(name, names, n=3)
+    if near:
+        return f"{message}; did you mean {' or '.join(map(repr, near))}?"
+    shown = ", ".join(map(repr, names[:5]))
+    return f"{message}; there {'are' if len(names) > 1 else 'is'} {shown}{' and others' if len(names) > 5 else ''}"
+
+
+def _insert(session: WriteSession, table: sa.Table, **row: str | int) -> int:
+    key = session.execute(sa.insert(table), row).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

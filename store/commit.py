@@ -1,0 +1,308 @@
+"""The one write: documents with their passages and embeddings in, and documents out, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from core.errors import CollectionNotFound, EmbeddingsMissing, ModelError, ModelMismatch
+from core.records import GenerationState
+from store import schema
+from store.batch import Batch, Draft, Receipt
+from store.database import ReadSession, WriteSession, chunks
+from store.fields import FieldValue, field_values, is_unicode, metadata_json
+from store.terms import pack_postings, register_terms
+
+
+def commit(session: WriteSession, batch: Batch) -> Receipt:
+    """Write `batch`. When it raises, let the session's block end with it: then nothing is written.
+
+    Raises CollectionNotFound when the collection is gone, ModelMismatch when its generation has another fingerprint
+    or dimension, EmbeddingsMissing when a passage's embedding is neither in the batch nor stored, InvalidDocument for
+    a document that cannot be stored, ModelError for a vector with a value that is not finite.
+    """
+    generations = _generations(session, batch)
+    _check_embeddings(batch)
+    plan = _plan(session, batch)
+    gone = _remove_passages(session, plan, generations)
+    document_ids = _write_documents(session, batch, plan)
+    _write_fields(session, batch.collection.id, plan, document_ids)
+    _write_embeddings(session, batch, plan, generations)
+    _write_passages(session, plan, document_ids, generations)
+    _remove_orphans(session, batch.collection.id, gone)
+    return Receipt(
+        seq=current_seq(session, batch.collection.active.id),
+        created=len(plan.created),
+        replaced=len(plan.replaced),
+        updated=len(plan.updated),
+        unchanged=plan.unchanged,
+        deleted=len(plan.deleted),
+    )
+
+
+def missing_embeddings(session: ReadSession, generation_id: int, shas: Iterable[bytes]) -> set[bytes]:
+    """Those of `shas` that the generation holds no embedding of."""
+    wanted = set(shas)
+    stored = sa.select(schema.embedding.c.sha).where(schema.embedding.c.generation_id == generation_id)
+    return wanted - {row.sha for row in session.rows_where_in(stored, schema.embedding.c.sha, wanted)}
+
+
+def unchanged_documents(session: ReadSession, collection_id: int, contents: Mapping[str, bytes]) -> set[str]:
+    """Those of the document ids whose stored content sha is the given one: they need no embedding."""
+    stored = _stored_documents(session, collection_id, contents)
+    return {id_ for id_, row in stored.items() if row.content_sha == contents[id_]}
+
+
+def current_seq(session: ReadSession, generation_id: int) -> int:
+    """The newest change of the generation; 0 before the first."""
+    newest = sa.select(sa.func.max(schema.change.c.seq)).where(schema.change.c.generation_id == generation_id)
+    return int(session.execute(newest).scalar() or 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Write:
+    """A draft that changes something."""
+
+    draft: Draft
+    metadata: str  # JSON
+    values: set[FieldValue]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """What a batch comes to, given what is stored. Numbers are those of `document.id`."""
+
+    created: list[_Write]
+    replaced: dict[int, _Write]
+    updated: dict[int, _Write]
+    unchanged: int
+    deleted: list[int]
+
+    def with_passages(self) -> list[_Write]:
+        return [*self.created, *self.replaced.values()]
+
+
+def _generations(session: ReadSession, batch: Batch) -> list[int]:
+    """The generations that every passage goes into."""
+    collection = batch.collection
+    rows = session.execute(
+        sa.select(schema.generation).where(
+            schema.generation.c.collection_id == collection.id,
+            schema.generation.c.state.in_((GenerationState.ACTIVE.value, GenerationState.BUILDING.value)),
+        )
+    ).all()
+    if not rows:
+        raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
+    for row in rows:
+        if row.fingerprint != batch.fingerprint:
+            raise ModelMismatch(
+                f"the collection {collection.name!r} was embedded by {row.model} ({row.fingerprint:.12}), "
+                f"these documents by another model ({batch.fingerprint:.12}); start Salience with the former, "
+                "or use another collection"
+            )
+    return [row.id for row in rows]
+
+
+def _check_embeddings(batch: Batch) -> None:
+    dimension = batch.collection.active.dimension
+    for embedding in batch.embeddings.values():
+        if embedding.vector.shape != (dimension,):
+            raise ModelMismatch(
+                f"a vector of shape {embedding.vector.shape}; the collection {batch.collection.name!r} "
+                f"holds vectors of {dimension} dimensions"
+            )
+        if not np.isfinite(embedding.vector).all():
+            raise ModelError("the model made a vector with a value that is not finite; nothing was written")
+
+
+def _plan(session: ReadSession, batch: Batch) -> _Plan:
+    deletions = set(batch.deletions)
+    drafts = {draft.document.id: draft for draft in batch.drafts if draft.document.id not in deletions}
+    writes = {
+        id_: _Write(draft=draft, values=field_values(draft.document), metadata=metadata_json(draft.document))
+        for id_, draft in drafts.items()
+    }
+    stored = _stored_documents(session, batch.collection.id, [*drafts, *deletions])
+    plan = _Plan(
+        created=[write for id_, write in writes.items() if id_ not in stored],
+        replaced={},
+        updated={},
+        unchanged=sum(1 for id_, write in writes.items() if id_ in stored and _same(stored[id_], write)),
+        deleted=[row.id for id_, row in stored.items() if id_ in deletions],
+    )
+    for id_, write in writes.items():
+        if id_ in stored and not _same(stored[id_], write):
+            same_content = stored[id_].content_sha == write.draft.content_sha
+            (plan.updated if same_content else plan.replaced)[stored[id_].id] = write
+    return plan
+
+
+def _same(stored: sa.Row[Any], write: _Write) -> bool:
+    return bool(stored.content_sha == write.draft.content_sha and stored.metadata == write.metadata)
+
+
+def _stored_documents(session: ReadSession, collection_id: int, external_ids: Iterable[str]) -> dict[str, sa.Row[Any]]:
+    columns = schema.document.c
+    statement = sa.select(columns.id, columns.external_id, columns.content_sha, columns.metadata)
+    statement = statement.where(columns.collection_id == collection_id)
+    wanted = (id_ for id_ in external_ids if is_unicode(id_))
+    return {row.external_id: row for row in session.rows_where_in(statement, columns.external_id, wanted)}
+
+
+def _remove_passages(session: WriteSession, plan: _Plan, generations: list[int]) -> set[bytes]:
+    """Remove the passages of deleted and replaced documents, and those documents' fields; the shas of the passages."""
+    columns = schema.passage.c
+    rows = list(
+        session.rows_where_in(sa.select(columns.id, columns.sha), columns.document_id, [*plan.deleted, *plan.replaced])
+    )
+    _log_changes(session, generations, "-", [row.id for row in rows])
+    for chunk in chunks(plan.replaced):
+        session.execute(sa.delete(schema.passage).where(columns.document_id.in_(chunk)))
+    for chunk in chunks([*plan.replaced, *plan.updated]):
+        session.execute(sa.delete(schema.document_field).where(schema.document_field.c.document_id.in_(chunk)))
+    for chunk in chunks(plan.deleted):
+        session.execute(sa.delete(schema.document).where(schema.document.c.id.in_(chunk)))
+    return {row.sha for row in rows}
+
+
+def _write_documents(session: WriteSession, batch: Batch, plan: _Plan) -> dict[str, int]:
+    """Write the rows of the documents; `document.id` of every changed one, by the user's id."""
+    document = schema.document
+    if plan.created:
+        rows = [_document_row(write) | {"collection_id": batch.collection.id} for write in plan.created]
+        session.execute(sa.insert(document), rows)
+    changed = plan.replaced | plan.updated
+    if changed:
+        rows = [_document_row(write) | {"row_id": id_} for id_, write in changed.items()]
+        session.execute(sa.update(document).where(document.c.id == sa.bindparam("row_id")), rows)
+    created = _stored_documents(session, batch.collection.id, [write.draft.document.id for write in plan.created])
+    return {id_: row.id for id_, row in created.items()} | {
+        write.draft.document.id: id_ for id_, write in changed.items()
+    }
+
+
+def _document_row(write: _Write) -> dict[str, Any]:
+    draft = write.draft
+    return {
+        "external_id": draft.document.id,
+        "language": draft.language,
+        "content_sha": draft.content_sha,
+        "title": draft.document.title,
+        "metadata": write.metadata,
+        "text": draft.document.text,
+    }
+
+
+def _write_fields(session: WriteSession, collection_id: int, plan: _Plan, document_ids: Mapping[str, int]) -> None:
+    writes = [*plan.with_passages(), *plan.updated.values()]
+    fields = _register_fields(
+        session, collection_id, {(value.name, value.kind.value) for write in writes for value in write.values}
+    )
+    rows = [
+        {
+            "document_id": document_ids[write.draft.document.id],
+            "field_id": fields[value.name, value.kind.value],
+            "text": value.text,
+            "number": value.number,
+        }
+        for write in writes
+        for value in write.values
+    ]
+    if rows:
+        session.execute(sa.insert(schema.document_field), rows)
+
+
+def _register_fields(
+    session: WriteSession, collection_id: int, wanted: set[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    columns = schema.field.c
+    statement = sa.select(columns.name, columns.kind, columns.id).where(columns.collection_id == collection_id)
+    names = sorted({name for name, _ in wanted})
+    known = {(row.name, row.kind): row.id for row in session.rows_where_in(statement, columns.name, names)}
+    new = [{"collection_id": collection_id, "name": name, "kind": kind} for name, kind in sorted(wanted - set(known))]
+    if not new:
+        return known
+    session.execute(sa.insert(schema.field), new)
+    return {(row.name, row.kind): row.id for row in session.rows_where_in(statement, columns.name, names)}
+
+
+def _write_embeddings(session: WriteSession, batch: Batch, plan: _Plan, generations: list[int]) -> None:
+    shas = {passage.sha for write in plan.with_passages() for passage in write.draft.passages}
+    for generation in generations:
+        missing = missing_embeddings(session, generation, shas)
+        unknown = missing - set(batch.embeddings)
+        if unknown:
+            raise EmbeddingsMissing(
+                f"{len(unknown)} passages have no embedding in the collection {batch.collection.name!r}: others that "
+                "shared it were deleted meanwhile; embed them and commit again"
+            )
+        new = {sha: batch.embeddings[sha] for sha in sorted(missing)}
+        texts = {text for embedding in new.values() for text in embedding.terms}
+        term_ids = register_terms(session, batch.collection.id, texts)
+        rows = [
+            {
+                "generation_id": generation,
+                "sha": sha,
+                "dense": np.ascontiguousarray(embedding.vector, dtype="<f4").tobytes(),
+                "sparse": pack_postings(embedding.terms, term_ids),
+            }
+            for sha, embedding in new.items()
+        ]
+        if rows:
+            session.execute(sa.insert(schema.embedding), rows)
+
+
+def _write_passages(
+    session: WriteSession, plan: _Plan, document_ids: Mapping[str, int], generations: list[int]
+) -> None:
+    columns = schema.passage.c
+    newest = session.execute(sa.select(sa.func.max(columns.id))).scalar() or 0
+    rows = [
+        {
+            "document_id": document_ids[write.draft.document.id],
+            "start": item.passage.start,
+            "end": item.passage.end,
+            "fresh": item.passage.fresh,
+            "sha": item.sha,
+        }
+        for write in plan.with_passages()
+        for item in write.draft.passages
+    ]
+    if rows:
+        session.execute(sa.insert(schema.passage), rows)
+        # Nobody else can have added any: this is the one write transaction.
+        added = session.execute(sa.select(columns.id).where(columns.id > newest).order_by(columns.id))
+        _log_changes(session, generations, "+", list(added.scalars()))
+    touched = session.rows_where_in(sa.select(columns.id), columns.document_id, plan.updated)
+    _log_changes(session, generations, "=", [row.id for row in touched])
+
+
+def _log_changes(session: WriteSession, generations: list[int], operation: str, passage_ids: list[int]) -> None:
+    rows = [
+        {"generation_id": generation, "operation": operation, "passage_id": passage_id}
+        for generation in generations
+        for passage_id in passage_ids
+    ]
+    if rows:
+        session.execute(sa.insert(schema.change), rows)
+
+
+def _remove_orphans(session: WriteSession, collection_id: int, shas: set[bytes]) -> None:
+    """Remove the embeddings among `shas` that no passage of the collection refers to any more."""
+    embedding, passage, document = schema.embedding, schema.passage, schema.document
+    generations = sa.select(schema.generation.c.id).where(schema.generation.c.collection_id == collection_id)
+    in_use = (
+        sa.select(passage.c.id)
+        .join_from(passage, document)
+        .where(passage.c.sha == embedding.c.sha, document.c.collection_id == collection_id)
+        .correlate(embedding)
+        .exists()
+    )
+    for chunk in chunks(shas):
+        session.execute(
+            sa.delete(embedding).where(embedding.c.generation_id.in_(generations), embedding.c.sha.in_(chunk), ~in_use)
+        )

@@ -1,0 +1,65 @@
+"""What the errors of SQLite and of the file system mean for whoever uses the data directory."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+import sqlalchemy as sa
+
+from core.errors import StorageBusy, StorageCorrupt, StorageError, StorageFull, StorageReadOnly
+
+_FULL = "no room to write: the disk, the quota or the file size limit is used up; nothing of this write was kept"
+_READ_ONLY = "cannot be written to; check the permissions of the directory and its files, and how the disk is mounted"
+_BUSY = "another process holds the lock; try again when its write is done"
+_CORRUPT = "salience.db is damaged or no database; restore the directory from a backup"
+
+_SQLITE_CODES: dict[int, tuple[type[StorageError], str]] = {
+    sqlite3.SQLITE_IOERR_WRITE: (StorageFull, _FULL),  # a full quota or a file size limit; a full disk is SQLITE_FULL
+    sqlite3.SQLITE_FULL: (StorageFull, _FULL),
+    sqlite3.SQLITE_READONLY: (StorageReadOnly, _READ_ONLY),
+    sqlite3.SQLITE_CANTOPEN: (StorageReadOnly, _READ_ONLY),
+    sqlite3.SQLITE_PERM: (StorageReadOnly, _READ_ONLY),
+    sqlite3.SQLITE_BUSY: (StorageBusy, _BUSY),
+    sqlite3.SQLITE_LOCKED: (StorageBusy, _BUSY),
+    sqlite3.SQLITE_CORRUPT: (StorageCorrupt, _CORRUPT),
+    sqlite3.SQLITE_NOTADB: (StorageCorrupt, _CORRUPT),
+}
+_OS_CODES: dict[int | None, tuple[type[StorageError], str]] = {
+    errno.ENOSPC: (StorageFull, _FULL),
+    errno.EDQUOT: (StorageFull, _FULL),
+    errno.EFBIG: (StorageFull, _FULL),
+    errno.EACCES: (StorageReadOnly, _READ_ONLY),
+    errno.EPERM: (StorageReadOnly, _READ_ONLY),
+    errno.EROFS: (StorageReadOnly, _READ_ONLY),
+}
+
+
+@contextmanager
+def database_errors(directory: Path) -> Iterator[None]:
+    """Raise SQLite's errors as a StorageError that says what to do. Faults of the program stay what they are."""
+    try:
+        yield
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        cause = error.orig if isinstance(error, sa.exc.DatabaseError) else error
+        if isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        code = getattr(cause, "sqlite_errorcode", 0)
+        kind, meaning = _SQLITE_CODES.get(code) or _SQLITE_CODES.get(code & 0xFF) or (StorageError, "cannot be used")
+        raise kind(f"data directory {directory}: {meaning} ({cause})") from error
+
+
+@contextmanager
+def file_errors(directory: Path) -> Iterator[None]:
+    """Raise the file system's errors likewise. Only around what touches files itself: a caller's OSError is its own."""
+    try:
+        yield
+    except filelock.Timeout as error:
+        raise StorageBusy(f"data directory {directory}: {_BUSY}") from error
+    except OSError as error:
+        kind, meaning = _OS_CODES.get(error.errno, (StorageError, "cannot be used"))
+        raise kind(f"data directory {directory}: {meaning} ({error.strerror})") from error

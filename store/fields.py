@@ -1,0 +1,104 @@
+"""A document's metadata: as JSON, and as the values that filters compare."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from core.errors import InvalidDocument
+from core.records import Document, FieldKind
+
+MAX_TEXT = 1024  # characters of a text that filters compare; a longer one is only known to exist
+MAX_NAME = 256  # characters of a field's name; a longer one cannot be filtered on
+MAX_VALUES = 10_000  # of one document
+MAX_DEPTH = 20
+_JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # the escape, not an escaped backslash before "u0000"
+
+
+class FieldValue(NamedTuple):
+    """One value of a field. Without text and number it is known to exist, but cannot be compared."""
+
+    name: str  # keys of nested objects joined by dots
+    kind: FieldKind
+    text: str | None  # of a TEXT
+    number: float | None  # of a NUMBER; 0 or 1 of a BOOLEAN
+
+
+def metadata_json(document: Document) -> str:
+    """Raises InvalidDocument for what JSON or SQLite cannot hold, in the metadata, id, title or text."""
+    where = f"document {document.id!r:.140}"
+    try:
+        metadata = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: its metadata is not JSON ({error})", param="metadata") from error
+    for name, text in (("id", document.id), ("title", document.title), ("text", document.text), ("metadata", metadata)):
+        if "\0" in text or (name == "metadata" and _JSON_NUL.search(text)):
+            raise InvalidDocument(f"{where}: its {name} has a NUL character; remove it", param=name)
+        if not is_unicode(text):
+            raise InvalidDocument(f"{where}: its {name} has half a surrogate pair; mend its encoding", param=name)
+    return metadata
+
+
+def field_values(document: Document) -> set[FieldValue]:
+    """The filterable values of the metadata; arrays give one value an element.
+
+    Raises InvalidDocument for more than MAX_VALUES values, deeper nesting than MAX_DEPTH, and what is not JSON.
+    """
+    values: set[FieldValue] = set()
+    for value in _flatten(document.metadata, "", f"document {document.id!r:.140}", 0):
+        values.add(value)
+        if len(values) > MAX_VALUES:
+            raise InvalidDocument(
+                f"document {document.id!r:.140}: its metadata has more than {MAX_VALUES} values", param="metadata"
+            )
+    return values
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written as UTF-8: whether it has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _flatten(value: Any, name: str, where: str, depth: int) -> Iterator[FieldValue]:
+    if depth > MAX_DEPTH:
+        raise InvalidDocument(f"{where}: its metadata is nested deeper than {MAX_DEPTH} levels", param="metadata")
+    match value:
+        case None:
+            return
+        case Mapping():
+            for key, part in value.items():
+                if not isinstance(key, str):
+                    raise InvalidDocument(f"{where}: metadata key {key!r:.80} must be a string", param="metadata")
+                yield from _flatten(part, f"{name}.{key}" if name else key, where, depth + 1)
+        case list() | tuple():
+            for part in value:
+                yield from _flatten(part, name, where, depth + 1)
+        case _ if len(name) <= MAX_NAME:
+            yield _scalar(value, name, where)
+
+
+def _scalar(value: Any, name: str, where: str) -> FieldValue:
+    match value:
+        case bool():
+            return FieldValue(name, FieldKind.BOOLEAN, None, float(value))
+        case str():
+            return FieldValue(name, FieldKind.TEXT, value if len(value) <= MAX_TEXT else None, None)
+        case int() | float():
+            try:
+                number = float(value)
+            except OverflowError:
+                return FieldValue(name, FieldKind.NUMBER, None, None)
+            if math.isfinite(number):
+                return FieldValue(name, FieldKind.NUMBER, None, number)
+            raise InvalidDocument(f"{where}: metadata {name!r} is {value}; numbers must be finite", param="metadata")
+        case _:
+            raise InvalidDocument(
+                f"{where}: metadata {name!r} is a {type(value).__name__}, which JSON does not know", param="metadata"
+            )

@@ -1,0 +1,34 @@
+"""What a leg of a search finds, and how ties are broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.records import Float64Array, Int64Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """Passages that one leg found, best first; equal scores by smaller id."""
+
+    ids: Int64Array  # (n,)
+    scores: Float64Array  # (n,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TermStatistics:
+    """What BM25 knows of the terms, over the passages of the view."""
+
+    passages: int  # N
+    average_length: float  # mean number of terms of a passage
+    df: Mapping[str, int]  # term: passages that hold it; 0 for an unknown term
+    idf: Mapping[str, float]  # term: bm25.idf; 0.0 for an unknown term
+
+
+def best(ids: Int64Array, scores: Float64Array, k: int) -> Pool:
+    """The k best of the candidates; which of several equals is cut depends on their ids alone."""
+    order = np.lexsort((ids, -scores))[:k]
+    return Pool(ids=ids[order], scores=scores[order])

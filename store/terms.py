@@ -1,0 +1,40 @@
+"""The terms of a collection: their texts and ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import sqlalchemy as sa
+
+from store import schema
+from store.database import ReadSession, WriteSession
+from store.fields import is_unicode
+
+POSTING = np.dtype([("term", "<i4"), ("frequency", "<f4")])  # an embedding's sparse BLOB is an array of these
+
+
+def term_ids(session: ReadSession, collection_id: int, texts: Collection[str]) -> dict[str, int]:
+    """The ids of those of `texts` that are terms of the collection."""
+    columns = sa.select(schema.term.c.text, schema.term.c.id).where(schema.term.c.collection_id == collection_id)
+    known = (text for text in texts if is_unicode(text))  # SQLite cannot be asked for any other
+    return {row.text: row.id for row in session.rows_where_in(columns, schema.term.c.text, known)}
+
+
+def register_terms(session: WriteSession, collection_id: int, texts: Collection[str]) -> dict[str, int]:
+    """The ids of all of `texts`; new ones are added. They stay when their last passage goes: a later one finds them."""
+    known = term_ids(session, collection_id, texts)
+    new = [{"collection_id": collection_id, "text": text} for text in texts if text not in known]
+    if new:
+        session.execute(sa.insert(schema.term), new)
+        known |= term_ids(session, collection_id, [row["text"] for row in new if isinstance(row["text"], str)])
+    return known
+
+
+def pack_postings(frequencies: Mapping[str, int], ids: Mapping[str, int]) -> bytes:
+    """The BLOB of a passage's terms, ascending by term id."""
+    postings = np.empty(len(frequencies), POSTING)
+    postings["term"] = [ids[text] for text in frequencies]
+    postings["frequency"] = list(frequencies.values())
+    postings.sort(order="term")
+    return postings.tobytes()

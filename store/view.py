@@ -1,0 +1,201 @@
+"""One committed state of one collection: what a search filters, scores and fetches from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import sqlalchemy as sa
+
+from core.errors import InvalidControl, ModelMismatch
+from core.filters import Filter
+from core.records import Collection, Float32Array, Float64Array, Generation, GenerationState, Int64Array
+from store import bm25, dense, schema, sparse
+from store.catalog import get_collection
+from store.commit import current_seq
+from store.database import Database, ReadSession
+from store.documents import StoredPassage, fetch_passages
+from store.filter_sql import passages_where
+from store.pool import Pool, TermStatistics
+from store.snapshot import Snapshot, load
+from store.terms import term_ids
+
+
+class View:
+    """One read transaction and the snapshot of exactly its state. Valid inside `Views.open`; for one thread.
+
+    `ids` are passage ids; methods that score or fetch raise HitNotFound for one that is not, or no longer, there.
+    `k` is 1 or more.
+    """
+
+    def __init__(self, session: ReadSession, snapshot: Snapshot) -> None:
+        self._session = session
+        self._snapshot = snapshot
+        self._term_ids: dict[str, int | None] = {}
+
+    @property
+    def collection(self) -> Collection:
+        return self._snapshot.collection
+
+    @property
+    def generation(self) -> Generation:
+        return self._snapshot.collection.active
+
+    @property
+    def seq(self) -> int:
+        """Names the state: two views of one generation and one seq hold the same."""
+        return self._snapshot.seq
+
+    @property
+    def passage_count(self) -> int:
+        return self._snapshot.passage_count
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of the documents, sorted."""
+        language = schema.document.c.language
+        least = sa.select(sa.func.min(language)).where(schema.document.c.collection_id == self.collection.id)
+        languages: list[str] = []
+        # One step in the index for each language, where DISTINCT would read an entry for each document.
+        found = self._session.execute(least).scalar()
+        while found is not None:
+            languages.append(found)
+            found = self._session.execute(least.where(language > found)).scalar()
+        return tuple(languages)
+
+    def filter(self, tree: Filter) -> Int64Array:
+        """Ids of the passages whose document satisfies `tree`, sorted. Raises InvalidFilter."""
+        return passages_where(self._session, self.collection.id, tree)
+
+    def nearest(self, vector: Float32Array, k: int, allowed: Int64Array | None = None) -> Pool:
+        """The k passages with the largest dot product with `vector`, shape (dimension,), exactly.
+
+        `allowed`: sorted ids to choose from; others may be among them. Scores are those of `dense_scores`.
+        """
+        return dense.nearest(self._snapshot.parts, self._checked(vector), k, allowed)
+
+    def matching(self, terms: Mapping[str, float], k: int, allowed: Int64Array | None = None) -> Pool:
+        """The k passages with the largest sum of factor * idf * weight over `terms` (term: factor, 0 or more).
+
+        A passage that has none of the terms with a factor above 0 does not match. Fewer than k only when fewer match.
+        """
+        for term, factor in terms.items():
+            if not (np.isfinite(factor) and factor >= 0):
+                raise InvalidControl(f"factor {factor} of the term {term!r}: must be a finite number, 0 or more")
+        statistics = self.term_statistics([term for term, factor in terms.items() if factor > 0])
+        wanted = [(self._known(term), terms[term] * idf) for term, idf in statistics.idf.items() if idf > 0]
+        return sparse.matching(self._snapshot, wanted, k, allowed)
+
+    def dense_scores(self, vector: Float32Array, ids: Int64Array) -> Float64Array:
+        """(n,) dot products with the passages' vectors, summed in float64."""
+        vector = self._checked(vector)
+        scores = np.empty(len(ids), dtype=np.float64)
+        for part, places, rows in self._snapshot.locate(ids):
+            scores[places] = dense.dot(part.segment.vectors[rows], vector)
+        return scores
+
+    def sparse_products(self, terms: Sequence[str], ids: Int64Array) -> Float64Array:
+        """(n, terms) idf * weight of every term in every passage; 0 where it does not occur. No factors."""
+        idf = self.term_statistics(terms).idf
+        return sparse.products(self._snapshot, [(self._known(term), idf[term]) for term in terms], ids)
+
+    def term_statistics(self, terms: Sequence[str]) -> TermStatistics:
+        """What BM25 knows of the terms; those that no passage holds have a df and an idf of 0."""
+        unknown = [term for term in terms if term not in self._term_ids]
+        if unknown:
+            found = term_ids(self._session, self.collection.id, unknown)
+            self._term_ids |= {term: found.get(term) for term in unknown}
+        df = {term: self._snapshot.df(self._known(term)) for term in terms}
+        return TermStatistics(
+            passages=self.passage_count,
+            average_length=self._snapshot.average_length,
+            df=df,
+            idf={term: bm25.idf(self.passage_count, count) if count else 0.0 for term, count in df.items()},
+        )
+
+    def vectors(self, ids: Int64Array) -> Float32Array:
+        """(n, dimension) stored vectors of the passages."""
+        vectors = np.empty((len(ids), self.generation.dimension), dtype=np.float32)
+        for part, places, rows in self._snapshot.locate(ids):
+            vectors[places] = part.segment.vectors[rows]
+        return vectors
+
+    def documents_of(self, ids: Int64Array) -> Int64Array:
+        """(n,) the store's own number of each passage's document: equal for passages of one document."""
+        documents = np.empty(len(ids), dtype=np.int64)
+        for part, places, rows in self._snapshot.locate(ids):
+            documents[places] = part.segment.documents[rows]
+        return documents
+
+    def fetch(self, ids: Int64Array) -> list[StoredPassage]:
+        """The passages of `ids`, in that order."""
+        return fetch_passages(self._session, self.collection.id, ids)
+
+    def _checked(self, vector: Float32Array) -> Float32Array:
+        if vector.shape != (self.generation.dimension,):
+            raise ModelMismatch(
+                f"a query vector of shape {vector.shape}; the collection {self.collection.name!r} holds vectors of "
+                f"{self.generation.dimension} dimensions, made by {self.generation.model}"
+            )
+        return vector
+
+    def _known(self, term: str) -> int:
+        return self._term_ids[term] or 0  # no term has the id 0
+
+
+class Views:
+    """Opens views, and keeps the snapshots that they share: one for each collection that was searched. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._slots: dict[int, _Slot] = {}  # by generation
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[View]:
+        """The present state of the collection `name`. Raises CollectionNotFound.
+
+        The first view of a collection reads it into memory; later ones read what was committed since.
+        """
+        while True:
+            with self._database.read() as session:
+                snapshot = self._snapshot(session, name)
+                if snapshot:
+                    yield View(session, snapshot)
+                    return
+
+    def _snapshot(self, session: ReadSession, name: str) -> Snapshot | None:
+        """The snapshot of the session's state; None when another thread has already gone beyond it."""
+        collection = get_collection(session, name)
+        seq = current_seq(session, collection.active.id)
+        slot = self._slots.get(collection.active.id) or self._slots.setdefault(collection.active.id, _Slot())
+        present = slot.snapshot
+        if present and present.seq == seq:
+            return present
+        with slot.lock:
+            if not slot.snapshot:
+                self._forget_retired(session)
+                slot.snapshot = load(session, collection)
+            elif slot.snapshot.seq < seq:
+                slot.snapshot = slot.snapshot.advance(session)
+            return slot.snapshot if slot.snapshot.seq == seq else None
+
+    def _forget_retired(self, session: ReadSession) -> None:
+        """Let go of the snapshots of generations that are gone or no longer searched."""
+        active = set(
+            session.execute(
+                sa.select(schema.generation.c.id).where(schema.generation.c.state == GenerationState.ACTIVE.value)
+            ).scalars()
+        )
+        for generation in [generation for generation in list(self._slots) if generation not in active]:
+            self._slots.pop(generation, None)
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The newest snapshot of a generation. Replaced, under the lock; never changed."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    snapshot: Snapshot | None = None

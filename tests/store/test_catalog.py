@@ -1,0 +1,109 @@
+"""Collections: their names, settings, and end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
+from core.records import Collection, CollectionSettings, FieldKind, GenerationState
+from store import Database, catalog, schema
+from tests.store.library import FINGERPRINT, Item, create, put
+
+
+def test_a_collection_comes_back_as_it_was_made(database: Database) -> None:
+    settings = CollectionSettings(
+        language="de",
+        passage_tokens=100,
+        overlap_tokens=10,
+        whole_documents=True,
+        k1=0.9,
+        b=0.4,
+        fields={"price": FieldKind.NUMBER, "brand": FieldKind.TEXT},
+    )
+    made = create(database, "shop.v1_a-b", settings)
+    assert made.settings == settings
+    assert (made.active.fingerprint, made.active.state) == (FINGERPRINT, GenerationState.ACTIVE)
+    with database.read() as session:
+        assert catalog.get_collection(session, "shop.v1_a-b") == made
+        assert catalog.list_collections(session) == [made]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../x", ".hidden", "-x", "ä", "x" * 129, "a\n", "a\0", "\ud800"])
+def test_a_name_that_is_not_allowed(database: Database, name: str) -> None:
+    with pytest.raises(InvalidSettings, match="1 to 128") as caught:
+        create(database, name)
+    assert caught.value.param == "name"
+    with database.read() as session, pytest.raises(CollectionNotFound):
+        catalog.get_collection(session, name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "param"),
+    [
+        ({"language": "English"}, "language"),
+        ({"language": ""}, "language"),
+        ({"passage_tokens": 0}, "passage_tokens"),
+        ({"overlap_tokens": -1}, "overlap_tokens"),
+        ({"passage_tokens": 20, "overlap_tokens": 20}, "overlap_tokens"),
+        ({"k1": -0.1}, "k1"),
+        ({"k1": float("nan")}, "k1"),
+        ({"k1": float("inf")}, "k1"),
+        ({"b": 1.1}, "b"),
+        ({"b": float("nan")}, "b"),
+        ({"fields": {"": FieldKind.TEXT}}, "fields"),
+        ({"fields": {"x" * 257: FieldKind.TEXT}}, "fields"),
+        ({"fields": {"\ud800": FieldKind.TEXT}}, "fields"),
+        ({"fields": {"x": "date"}}, "fields"),
+    ],
+)
+def test_settings_that_are_not_allowed(database: Database, settings: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        create(database, "books", CollectionSettings(**settings))
+    assert caught.value.param == param
+    with database.read() as session:
+        assert catalog.list_collections(session) == []
+
+
+def test_a_name_is_given_once(database: Database, collection: Collection) -> None:
+    with pytest.raises(CollectionExists, match="already a collection 'books'"):
+        create(database, "books")
+
+
+def test_an_unknown_collection_names_those_there_are(database: Database) -> None:
+    with database.read() as session, pytest.raises(CollectionNotFound, match="there are none yet"):
+        catalog.get_collection(session, "books")
+    create(database, "books")
+    create(database, "films")
+    with database.read() as session:
+        with pytest.raises(CollectionNotFound, match="did you mean 'books'"):
+            catalog.get_collection(session, "boks")
+        with pytest.raises(CollectionNotFound, match="there are 'books', 'films'"):
+            catalog.get_collection(session, "zzz")
+
+
+def test_a_deleted_collection_leaves_nothing_and_touches_no_other(database: Database, collection: Collection) -> None:
+    other = create(database, "films")
+    item = Item(id="1", text="one line\nanother", metadata={"year": 1999, "tags": ["a", "b"]})
+    put(database, collection, item)
+    put(database, other, item)
+    tables = ("document", "passage", "embedding", "term", "field", "document_field", "change", "generation")
+
+    def sizes() -> dict[str, int]:
+        with database.read() as session:
+            return {
+                name: session.execute(sa.select(sa.func.count()).select_from(schema.metadata.tables[name])).scalar_one()
+                for name in tables
+            }
+
+    before = sizes()
+    with database.write() as session:
+        catalog.delete_collection(session, "books")
+        with pytest.raises(CollectionNotFound):
+            catalog.delete_collection(session, "books")
+    assert sizes() == {name: count // 2 for name, count in before.items()}
+    with database.read() as reader:
+        assert catalog.counts(reader, other.id) == catalog.Counts(documents=1, passages=2)
+        assert catalog.counts(reader, collection.id) == catalog.Counts(documents=0, passages=0)
