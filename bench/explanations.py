@@ -33,7 +33,7 @@ from embedder.lexical.words import units
 from indexer.fields import FieldMapping, documents
 from indexer.readers import Format, read
 from retriever.query import Explain, Query
-from retriever.terms import query_terms
+from retriever.terms import query_terms, synonym_scales
 from store import bm25
 
 FACTORS = (0.0, 0.3, 3.0, 7.0)
@@ -140,7 +140,7 @@ def _bm25(parts: Wiring, query: Query, hit: Hit, prompt: str) -> float:
     saturation = bm25.saturation(lengths, statistics.average_length, k1=settings.k1, b=settings.b)
     return math.fsum(
         factor * statistics.idf[term] * counts[term] / (counts[term] + saturation[0])
-        for term, factor in terms.weights().items()
+        for term, factor in zip(terms.terms, terms.factors * synonym_scales(terms, statistics), strict=True)
     )
 
 

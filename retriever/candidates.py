@@ -8,7 +8,7 @@ import numpy as np
 
 from core.records import Float32Array, Float64Array, Int64Array
 from retriever.fusion import FusedLeg, Fusion, LegScores, fuse
-from retriever.terms import QueryTerms
+from retriever.terms import QueryTerms, synonym_scales
 from store.pool import Pool
 from store.view import View
 
@@ -42,15 +42,21 @@ def gather(
     Raw scores are computed anew in float64 for every candidate, by one formula for both pools: they do not depend on
     how the pools were found, and the explanation's parts are the very numbers that were ranked by.
     """
-    nearest = None if vector is None else view.nearest(vector, depth, allowed)
-    matching = None if terms is None else view.matching(terms.weights(), depth, allowed)
+    nearest = matching = None
+    scales = np.ones(0)
+    if vector is not None:
+        nearest = view.nearest(vector, depth, allowed)
+    if terms is not None:
+        scales = synonym_scales(terms, view.term_statistics(terms.terms))
+        matching = view.matching(_weights(terms, scales), depth, allowed)
     pools = [pool.ids for pool in (nearest, matching) if pool is not None]
     ids = np.unique(np.concatenate(pools)) if pools else np.empty(0, dtype=np.int64)
-    products = np.empty((len(ids), 0)) if terms is None else view.sparse_products(terms.terms, ids)
     dense = sparse = None
+    products = np.empty((len(ids), 0))
     if vector is not None and nearest is not None:
         dense = LegScores(raw=view.dense_scores(vector, ids), rank=_ranks(nearest, ids))
     if terms is not None and matching is not None:
+        products = view.sparse_products(terms.terms, ids) * scales
         sparse = LegScores(raw=products @ terms.factors, rank=_ranks(matching, ids))
     return Candidates(
         ids=ids,
@@ -76,6 +82,11 @@ def rank(candidates: Candidates, fusion: Fusion) -> Ranked:
         dense=leg if candidates.dense is not None else None,
         sparse=leg if candidates.sparse is not None else None,
     )
+
+
+def _weights(terms: QueryTerms, scales: Float64Array) -> dict[str, float]:
+    factors = terms.factors * scales
+    return {term: float(factor) for term, factor in zip(terms.terms, factors, strict=True)}
 
 
 def _ranks(pool: Pool, ids: Int64Array) -> Int64Array:

@@ -11,6 +11,8 @@ from core.prompts import TextControl
 from core.records import Float64Array
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, QueryWord
+from store import TermStatistics
+from store.bm25 import idf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,9 +28,6 @@ class QueryTerms:
     def silent(self) -> bool:
         """Whether nothing can match: there are stop words only, no words at all, or all are suppressed."""
         return not bool((self.factors > 0).any())
-
-    def weights(self) -> dict[str, float]:
-        return {term: float(factor) for term, factor in zip(self.terms, self.factors, strict=True)}
 
 
 def query_terms(text: str, controls: Sequence[TextControl], languages: Sequence[str], analyzer: Analyzer) -> QueryTerms:
@@ -46,3 +45,22 @@ def query_terms(text: str, controls: Sequence[TextControl], languages: Sequence[
         terms=tuple(factors),
         factors=np.array(list(factors.values()), dtype=np.float64),
     )
+
+
+def synonym_scales(terms: QueryTerms, statistics: TermStatistics) -> Float64Array:
+    """(terms,) what to multiply a term's idf by, so that the terms of one word count as one.
+
+    In a collection of several languages a word stands for a term of each. "running" is "run" in English texts and
+    "running" in German ones; by itself the second is rare there, and would weigh far more than the word deserves. Every
+    passage is analysed in one language, so the passages that hold any of the terms are the sum of those that hold each.
+    """
+    synonyms: dict[str, set[str]] = {term: {term} for term in terms.terms}
+    for word in terms.words:
+        for term in word.terms:
+            synonyms[term].update(word.terms)
+    scales = np.ones(len(terms.terms))
+    for i, term in enumerate(terms.terms):
+        df = min(sum(statistics.df[other] for other in synonyms[term]), statistics.passages)
+        if statistics.df[term] and df > statistics.df[term]:
+            scales[i] = idf(statistics.passages, df) / statistics.idf[term]
+    return scales

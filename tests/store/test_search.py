@@ -250,8 +250,8 @@ class Wide:
 
     def __init__(self, database: Database, rows: int, seed: int) -> None:
         chance = np.random.default_rng(seed)
-        centres = chance.normal(size=(max(1, rows // 50), 48))
-        noise = chance.choice([0, 1e-8, 1e-3], size=(rows, 1)) * chance.normal(size=(rows, 48))
+        centres = chance.normal(size=(max(1, rows // 200), 48))
+        noise = chance.choice([0, 2e-7, 1e-3], p=[0.2, 0.6, 0.2], size=(rows, 1)) * chance.normal(size=(rows, 48))
         self.vectors = (centres[chance.integers(0, len(centres), rows)] + noise).astype(np.float32)
         with database.write() as session:
             collection = catalog.create_collection(

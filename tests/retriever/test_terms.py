@@ -1,0 +1,45 @@
+"""Query words and their terms across languages."""
+
+import numpy as np
+import pytest
+
+from core.prompts import TextControl
+from embedder.lexical import Analyzer
+from retriever.terms import query_terms, synonym_scales
+from store import TermStatistics
+from store.bm25 import idf
+
+ANALYZER = Analyzer()
+
+
+def test_a_word_that_comes_twice_counts_twice_and_by_its_own_factor() -> None:
+    control = TextControl(start=5, length=4, factor=3)
+    terms = query_terms("wolf wolf rain", [control], ["en"], ANALYZER)
+    assert dict(zip(terms.terms, terms.factors, strict=True)) == {"wolf": 4.0, "rain": 1.0}
+
+
+def test_a_word_stands_for_its_term_in_every_language() -> None:
+    terms = query_terms("running", [], ["en", "de"], ANALYZER)
+    assert terms.terms == ("run", "running")
+
+
+def test_terms_of_one_word_are_weighed_as_one() -> None:
+    terms = query_terms("running", [], ["en", "de"], ANALYZER)
+    df = {"run": 90, "running": 10}
+    statistics = TermStatistics(
+        passages=1000, average_length=10.0, df=df, idf={term: idf(1000, n) for term, n in df.items()}
+    )
+    scaled = synonym_scales(terms, statistics) * np.array([statistics.idf[term] for term in terms.terms])
+    assert scaled == pytest.approx([idf(1000, 100)] * 2)
+
+
+def test_in_one_language_nothing_is_scaled() -> None:
+    terms = query_terms("running wolves", [], ["en"], ANALYZER)
+    df = {"run": 90, "wolv": 3}
+    assert set(terms.terms) == set(df)
+    statistics = TermStatistics(
+        passages=1000, average_length=10.0, df=df, idf={term: idf(1000, n) for term, n in df.items()}
+    )
+    assert (synonym_scales(terms, statistics) == 1).all()
+    unknown = TermStatistics(passages=0, average_length=0.0, df=dict.fromkeys(df, 0), idf=dict.fromkeys(df, 0.0))
+    assert (synonym_scales(terms, unknown) == 1).all()
