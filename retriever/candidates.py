@@ -12,6 +12,8 @@ from retriever.terms import QueryTerms, synonym_scales
 from store.pool import Pool
 from store.view import View
 
+POOL_DEPTH = 1000  # passages of each leg whose ranks and range the fusion goes by
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
@@ -90,7 +92,11 @@ def _weights(terms: QueryTerms, scales: Float64Array) -> dict[str, float]:
 
 
 def _ranks(pool: Pool, ids: Int64Array) -> Int64Array:
-    """(ids,) 1-based rank in the pool of each of the sorted `ids`, 0 where it is not in it."""
+    """(ids,) 1-based rank in the first POOL_DEPTH of the pool of each of the sorted `ids`, 0 where it is not there.
+
+    The fusion goes by these alone: a pool that had to be deepened for a long page changes no score.
+    """
     ranks = np.zeros(len(ids), dtype=np.int64)
-    ranks[np.searchsorted(ids, pool.ids)] = np.arange(1, len(pool.ids) + 1)
+    first = pool.ids[:POOL_DEPTH]
+    ranks[np.searchsorted(ids, first)] = np.arange(1, len(first) + 1)
     return ranks

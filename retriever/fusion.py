@@ -58,10 +58,10 @@ class FusedLeg:
     have no such line: `scale` and `constant` are None there.
     """
 
-    norm: Float64Array  # (candidates,) convex: 0..1; reciprocal rank: 1 / (k + rank), or 0
+    norm: Float64Array  # (candidates,) convex: 0..1 in the leg's pool; reciprocal rank: 1 / (k + rank), or 0
     weight: float
-    scale: float | None  # weight / (max - min); 0 where all scores are equal
-    constant: float | None  # -weight * min / (max - min); weight * norm where all scores are equal
+    scale: float | None  # weight / (max - min); 0 where the pool has no spread
+    constant: float | None  # -weight * min / (max - min); weight * norm where the pool has no spread
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +78,8 @@ def fuse(fusion: Fusion, dense: LegScores, sparse: LegScores) -> Fused:
     if len({dense.raw.shape, dense.rank.shape, sparse.raw.shape, sparse.rank.shape}) != 1 or dense.raw.ndim != 1:
         raise ValueError("raw scores and ranks of both legs must be arrays of shape (candidates,)")
     if fusion.method == CONVEX:
-        dense_part = min_max(dense.raw, fusion.alpha)
-        sparse_part = min_max(sparse.raw, 1 - fusion.alpha, floor=0.0)
+        dense_part = min_max(dense, fusion.alpha)
+        sparse_part = min_max(sparse, 1 - fusion.alpha, low=0.0)
     else:
         dense_part = reciprocal_rank(dense.rank, fusion.k, fusion.weights[0])
         sparse_part = reciprocal_rank(sparse.rank, fusion.k, fusion.weights[1])
@@ -87,22 +87,23 @@ def fuse(fusion: Fusion, dense: LegScores, sparse: LegScores) -> Fused:
     return Fused(scores=scores, dense=dense_part, sparse=sparse_part)
 
 
-def min_max(raw: Float64Array, weight: float, *, floor: float | None = None) -> FusedLeg:
-    """(raw - min) / (max - min) over the candidates: the normalisation of a convex combination.
+def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> FusedLeg:
+    """(raw - min) / (max - min), where min is the lowest score in the leg's own pool: the convex normalisation.
 
-    `floor` stands in for the minimum where the lowest possible score is known: 0 for BM25, so that a leg in which every
-    candidate matches keeps its proportions. Where all scores are equal, each is the leg's best and has norm 1; but a
-    leg that nothing lifts off its floor says nothing: norm 0.
-    Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, which
-    calls the form with a known lower bound the theoretical min-max.
+    A candidate that only the other leg found can lie below that minimum; its norm is then negative, so that the line
+    stays one line for all candidates. `low` stands in for the minimum where the lowest possible score is known: 0 for
+    BM25. A pool without spread gives each candidate norm 1, an empty one 0.
+    Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, where the
+    form with a known lower bound is the theoretical min-max.
     """
-    high = float(raw.max()) if raw.size else 0.0
-    low = floor if floor is not None else float(raw.min()) if raw.size else 0.0
+    pool = leg.raw[leg.rank > 0]
+    if not pool.size:
+        return FusedLeg(norm=np.zeros(leg.raw.shape), weight=weight, scale=0.0, constant=0.0)
+    low, high = float(pool.min()) if low is None else low, float(pool.max())
     scale = weight / (high - low) if high > low else 0.0
-    if high == low or not math.isfinite(scale):  # a spread too small to divide by
-        norm = np.full(raw.shape, 1.0 if floor is None else 0.0)
-        return FusedLeg(norm=norm, weight=weight, scale=0.0, constant=weight if floor is None else 0.0)
-    return FusedLeg(norm=(raw - low) / (high - low), weight=weight, scale=scale, constant=-scale * low)
+    if high <= low or not math.isfinite(scale):  # a spread too small to divide by
+        return FusedLeg(norm=np.ones(leg.raw.shape), weight=weight, scale=0.0, constant=weight)
+    return FusedLeg(norm=(leg.raw - low) / (high - low), weight=weight, scale=scale, constant=-scale * low)
 
 
 def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:

@@ -14,7 +14,7 @@ from core.prompts import Prompt
 from core.protocols import Encoder
 from core.records import Collection, Float32Array, Generation, Hit, Int64Array, LegScore, Representation
 from embedder.lexical import Analyzer
-from retriever.candidates import Candidates, Ranked, gather, rank
+from retriever.candidates import POOL_DEPTH, Candidates, Ranked, gather, rank
 from retriever.explain import Explainer
 from retriever.fusion import FusedLeg, LegScores, collapse
 from retriever.ledger import HitParts, LegPart
@@ -22,8 +22,6 @@ from retriever.query import Explain, Leg, Query
 from retriever.terms import QueryTerms, query_terms
 from store.documents import StoredPassage
 from store.view import View, Views
-
-POOL_DEPTH = 1000  # passages of each leg that are fused, at least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,17 +19,17 @@ CANDIDATES = st.lists(st.tuples(RAW, st.floats(0, 40).map(lambda x: round(x, 3))
 ALPHA = st.floats(0, 1)
 
 
-def leg(raw: list[float], *, pool: int = 1000) -> LegScores:
-    """A leg whose pool holds the best `pool` candidates with a score above 0."""
+def leg(raw: list[float], *, pool: int = 1000, everything: bool = False) -> LegScores:
+    """A leg whose pool holds the best `pool` candidates: those above 0, or `everything`, as a dense leg does."""
     scores = np.array(raw, dtype=np.float64)
     ranks = np.zeros(len(raw), dtype=np.int64)
     for place, i in enumerate(np.argsort(-scores, kind="stable")[:pool], start=1):
-        ranks[i] = place if scores[i] > 0 else 0
+        ranks[i] = place if everything or scores[i] > 0 else 0
     return LegScores(raw=scores, rank=ranks)
 
 
 def split(candidates: list[tuple[float, float]]) -> tuple[LegScores, LegScores]:
-    return leg([dense for dense, _ in candidates]), leg([sparse for _, sparse in candidates])
+    return leg([dense for dense, _ in candidates], everything=True), leg([sparse for _, sparse in candidates])
 
 
 def test_convex_by_hand() -> None:
@@ -62,21 +62,26 @@ def test_parts_add_up_to_the_score(candidates: list[tuple[float, float]], alpha:
     np.testing.assert_allclose(ranks.scores, ranks.dense.norm + ranks.sparse.norm)
 
 
-@pytest.mark.parametrize("raw", [[], [3.0], [0.5, 0.5, 0.5], [0.0, 5e-324]])
-def test_where_all_scores_are_equal_each_is_the_best(raw: list[float]) -> None:
-    part = min_max(np.array(raw, dtype=np.float64), 0.5)
+@pytest.mark.parametrize("raw", [[3.0], [0.5, 0.5, 0.5], [-1.0, -1.0 + 1e-320]])
+def test_where_a_pool_has_no_spread_each_is_its_best(raw: list[float]) -> None:
+    part = min_max(LegScores(raw=np.array(raw), rank=np.arange(1, len(raw) + 1)), 0.5)
     assert part.norm.tolist() == [1.0] * len(raw)
     assert (part.scale, part.constant, part.weight) == (0.0, 0.5, 0.5)
 
 
-def test_a_leg_that_nothing_lifts_off_its_floor_says_nothing() -> None:
-    part = min_max(np.zeros(3), 0.5, floor=0.0)
-    assert part.norm.tolist() == [0.0] * 3
+def test_an_empty_pool_says_nothing() -> None:
+    part = min_max(leg([0.0, 0.0]), 0.5, low=0.0)
+    assert part.norm.tolist() == [0.0, 0.0]
     assert (part.scale, part.constant) == (0.0, 0.0)
 
 
-def test_with_a_floor_scores_keep_their_proportions() -> None:
-    np.testing.assert_allclose(min_max(np.array([4.0, 3.0]), 0.5, floor=0.0).norm, [1, 0.75])
+def test_with_a_known_lowest_score_the_others_keep_their_proportions() -> None:
+    np.testing.assert_allclose(min_max(leg([4.0, 3.0]), 0.5, low=0.0).norm, [1, 0.75])
+
+
+def test_a_candidate_outside_the_pool_goes_below_zero_on_the_same_line() -> None:
+    part = min_max(leg([0.8, 0.6, 0.5], pool=2), 1.0)
+    np.testing.assert_allclose(part.norm, [1, 0, -0.5])
 
 
 @given(CANDIDATES, ALPHA, st.sampled_from([0.001, 0.5, 3.0, 1000.0]))
