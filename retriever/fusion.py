@@ -54,11 +54,11 @@ class LegScores:
 class FusedLeg:
     """A leg's part in the final score: weight * norm.
 
-    Of a convex fusion that part is also `scale * raw + constant`, which lets it be split over terms and tokens. Ranks
-    have no such line: `scale` and `constant` are None there.
+    Of a convex fusion that part is also `scale * raw + constant` in the leg's pool, which lets it be split over terms
+    and tokens. Ranks have no such line: `scale` and `constant` are None there.
     """
 
-    norm: Float64Array  # (candidates,) convex: 0..1 in the leg's pool; reciprocal rank: 1 / (k + rank), or 0
+    norm: Float64Array  # (candidates,) convex: 0..1; reciprocal rank: 1 / (k + rank), or 0
     weight: float
     scale: float | None  # weight / (max - min); 0 where the pool has no spread
     constant: float | None  # -weight * min / (max - min); weight * norm where the pool has no spread
@@ -90,9 +90,9 @@ def fuse(fusion: Fusion, dense: LegScores, sparse: LegScores) -> Fused:
 def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> FusedLeg:
     """(raw - min) / (max - min), where min is the lowest score in the leg's own pool: the convex normalisation.
 
-    A candidate that only the other leg found can lie below that minimum; its norm is then negative, so that the line
-    stays one line for all candidates. `low` stands in for the minimum where the lowest possible score is known: 0 for
-    BM25. A pool without spread gives each candidate norm 1, an empty one 0.
+    A candidate that only the other leg found counts as that minimum, norm 0, however far below it lies: a leg that does
+    not understand a query (a language that its model never saw) must not sink what the other one finds.
+    `low` stands in for the minimum where the lowest possible score is known: 0 for BM25. A pool without spread gives each candidate norm 1, an empty one 0.
     Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, where the
     form with a known lower bound is the theoretical min-max.
     """
@@ -103,7 +103,9 @@ def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> Fused
     scale = weight / (high - low) if high > low else 0.0
     if high <= low or not math.isfinite(scale):  # a spread too small to divide by
         return FusedLeg(norm=np.ones(leg.raw.shape), weight=weight, scale=0.0, constant=weight)
-    return FusedLeg(norm=(leg.raw - low) / (high - low), weight=weight, scale=scale, constant=-scale * low)
+    return FusedLeg(
+        norm=np.maximum(leg.raw - low, 0.0) / (high - low), weight=weight, scale=scale, constant=-scale * low
+    )
 
 
 def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:

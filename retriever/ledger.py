@@ -85,7 +85,7 @@ def _describe(part: LegPart) -> str:
         place = f"rank {part.rank}" if part.rank else "not in this leg's pool"
         return f"{part.leg.value}: {place}, weight {part.weight:g} * {part.norm:.6f}"
     if not part.slope:
-        return f"{part.leg.value}: raw {part.raw:.6f}; this leg does not tell the candidates apart, or has no weight"
+        return f"{part.leg.value}: raw {part.raw:.6f}; normalised to {part.norm:g}, weight {part.weight:g}"
     if part.weight == 1 and part.norm == part.raw:
         return f"{part.leg.value}: raw score"
     return f"{part.leg.value}: raw {part.raw:.6f} normalised to {part.norm:.6f}, weight {part.weight:g}"

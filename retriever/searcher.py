@@ -183,14 +183,16 @@ def _parts(candidates: Candidates, ranked: Ranked, position: int) -> HitParts:
 def _leg_part(leg: Leg, scores: LegScores | None, fused: FusedLeg | None, position: int) -> LegPart | None:
     if scores is None or fused is None:
         return None
+    norm = float(fused.norm[position])
+    outside = norm == 0 and fused.scale is not None  # at or below the pool's lowest: the value is 0, not on the line
     return LegPart(
         leg=leg,
         raw=float(scores.raw[position]),
         rank=int(scores.rank[position]) or None,
-        norm=float(fused.norm[position]),
+        norm=norm,
         weight=fused.weight,
-        scale=fused.scale,
-        constant=fused.constant,
+        scale=0.0 if outside else fused.scale,
+        constant=0.0 if outside else fused.constant,
     )
 
 

@@ -79,9 +79,9 @@ def test_with_a_known_lowest_score_the_others_keep_their_proportions() -> None:
     np.testing.assert_allclose(min_max(leg([4.0, 3.0]), 0.5, low=0.0).norm, [1, 0.75])
 
 
-def test_a_candidate_outside_the_pool_goes_below_zero_on_the_same_line() -> None:
+def test_a_candidate_outside_the_pool_counts_as_its_lowest() -> None:
     part = min_max(leg([0.8, 0.6, 0.5], pool=2), 1.0)
-    np.testing.assert_allclose(part.norm, [1, 0, -0.5])
+    np.testing.assert_allclose(part.norm, [1, 0, 0])
 
 
 @given(CANDIDATES, ALPHA, st.sampled_from([0.001, 0.5, 3.0, 1000.0]))
