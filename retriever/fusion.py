@@ -91,8 +91,9 @@ def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> Fused
     """(raw - min) / (max - min), where min is the lowest score in the leg's own pool: the convex normalisation.
 
     A candidate that only the other leg found counts as that minimum, norm 0, however far below it lies: a leg that does
-    not understand a query (a language that its model never saw) must not sink what the other one finds.
-    `low` stands in for the minimum where the lowest possible score is known: 0 for BM25. A pool without spread gives each candidate norm 1, an empty one 0.
+    not understand a query (a language that its model never saw) must not sink what the other one finds. `low` stands in
+    for the minimum where the lowest possible score is known: 0 for BM25. A pool without spread gives each candidate
+    norm 1, an empty one 0.
     Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, where the
     form with a known lower bound is the theoretical min-max.
     """
