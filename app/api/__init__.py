@@ -1,0 +1,1 @@
+"""The endpoints: each parses its input, makes one call and wraps the answer."""

@@ -1,0 +1,56 @@
+"""Collections: create, list, show, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from app.api.dependencies import CollectionName, Parts
+from app.schemas import CollectionBody, CollectionList, CreateCollection
+from core.records import Collection
+from store.catalog import counts, delete_collection, get_collection, list_collections
+from store.database import ReadSession
+
+router = APIRouter(prefix="/v1/collections", tags=["collections"])
+
+_CREATE = {
+    "plain": {"summary": "A collection with the usual settings", "value": {"name": "articles"}},
+    "settings": {
+        "summary": "German products with fixed kinds of fields",
+        "value": {"name": "produkte", "settings": {"language": "de", "fields": {"brand": "text", "price": "number"}}},
+    },
+}
+
+
+@router.post("", status_code=201, operation_id="create_collection")
+def create(parts: Parts, body: Annotated[CreateCollection, Body(openapi_examples=_CREATE)]) -> CollectionBody:
+    """Create an empty collection, to be embedded by the loaded model."""
+    created = parts.create_collection(body.name, body.settings.to_settings())
+    return CollectionBody.of(created, documents=0, passages=0)
+
+
+@router.get("", operation_id="list_collections")
+def list_all(parts: Parts) -> CollectionList:
+    """Every collection, by name."""
+    with parts.database.read() as session:
+        return CollectionList(collections=[_body(session, found) for found in list_collections(session)])
+
+
+@router.get("/{collection}", operation_id="get_collection")
+def get(parts: Parts, collection: CollectionName) -> CollectionBody:
+    """A collection, its settings, and how much it holds."""
+    with parts.database.read() as session:
+        return _body(session, get_collection(session, collection))
+
+
+@router.delete("/{collection}", status_code=204, operation_id="delete_collection")
+def delete(parts: Parts, collection: CollectionName) -> None:
+    """Delete a collection and everything in it."""
+    with parts.database.write() as session:
+        delete_collection(session, collection)
+
+
+def _body(session: ReadSession, collection: Collection) -> CollectionBody:
+    held = counts(session, collection.id)
+    return CollectionBody.of(collection, documents=held.documents, passages=held.passages)

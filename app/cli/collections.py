@@ -1,0 +1,104 @@
+"""salience collections: list, show, create, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app.cli.options import DataDir, Device, Json, Model, open_parts
+from app.cli.terminal import note, out, print_json
+from app.schemas import CollectionBody
+from core.errors import InvalidInput
+from core.records import CollectionSettings
+from store.catalog import counts, delete_collection, get_collection, list_collections
+
+app = typer.Typer(help="List, show, create and delete collections.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The collection's name.")]
+
+
+@app.command("list")
+def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
+    """Every collection with what it holds."""
+    with open_parts(data_dir) as parts:
+        with parts.database.read() as session:
+            bodies = []
+            for found in list_collections(session):
+                held = counts(session, found.id)
+                bodies.append(CollectionBody.of(found, documents=held.documents, passages=held.passages))
+        folder = parts.settings.data_dir
+    if as_json:
+        print_json([body.model_dump(mode="json") for body in bodies])
+        return
+    if not bodies:
+        note(f"there are no collections in {folder}; add documents with: salience add PATH")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("collection", "documents", "passages", "model", "language"):
+        table.add_column(heading, justify="right" if heading in ("documents", "passages") else "left")
+    for body in bodies:
+        table.add_row(body.name, f"{body.documents:,}", f"{body.passages:,}", body.model, body.settings.language)
+    out.print(table)
+
+
+@app.command()
+def show(name: Name, as_json: Json = False, data_dir: DataDir = None) -> None:
+    """One collection with its settings."""
+    with open_parts(data_dir) as parts, parts.database.read() as session:
+        found = get_collection(session, name)
+        held = counts(session, found.id)
+    body = CollectionBody.of(found, documents=held.documents, passages=held.passages).model_dump(mode="json")
+    if as_json:
+        print_json(body)
+        return
+    settings = body.pop("settings")
+    for key, value in {**body, **settings}.items():
+        out.print(f"{key:16} {value}")
+
+
+@app.command()
+def create(
+    name: Name,
+    language: Annotated[str, typer.Option(help="ISO 639-1 code, or auto: detected for each document.")] = "auto",
+    passage_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of a passage at most.", show_default="what the model reads")
+    ] = None,
+    overlap_tokens: Annotated[int, typer.Option(help="Tokens that a passage repeats from the one before.")] = 32,
+    whole_documents: Annotated[bool, typer.Option(help="One passage a document, cut by the model.")] = False,
+    data_dir: DataDir = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Create an empty collection.
+
+    [bold]Example[/bold]
+
+      salience collections create produkte --language de
+    """
+    settings = CollectionSettings(
+        language=language,
+        passage_tokens=passage_tokens,
+        overlap_tokens=overlap_tokens,
+        whole_documents=whole_documents,
+    )
+    with open_parts(data_dir, model, device) as parts:
+        created = parts.create_collection(name, settings)
+    typer.echo(f"created {created.name}, embedded by {created.active.model}")
+
+
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Delete a collection and everything in it."""
+    with open_parts(data_dir) as parts:
+        with parts.database.read() as session:
+            held = counts(session, get_collection(session, name).id)
+        if not yes and not typer.confirm(f"Delete {name} with {held.documents:,} documents?", err=True):
+            raise InvalidInput("nothing was deleted")
+        with parts.database.write() as session:
+            delete_collection(session, name)
+    typer.echo(f"deleted {name} with {held.documents:,} documents")

@@ -1,0 +1,75 @@
+"""The command `salience`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from app.cli import add, collections, delete, demo, evaluate, explain, search, serve
+from app.cli.terminal import complain, note
+from core.errors import SalienceError, StorageFull
+
+INTERRUPTED = 128 + signal.SIGINT
+_LIBRARIES = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait make a busy machine four times slower
+    "TOKENIZERS_PARALLELISM": "false",  # one thread is quick enough, and forks stay quiet
+    "HF_HUB_OFFLINE": "1",  # models are folders; nothing is ever asked of the network
+}
+
+app = typer.Typer(
+    help="Semantic search that can be steered and explains its scores.",
+    epilog="Start with: salience demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("add")(add.add)
+app.command("search")(search.search)
+app.command("explain")(explain.explain)
+app.command("delete")(delete.delete)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("eval")(evaluate.evaluate_command)
+app.add_typer(collections.app, name="collections")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"salience {version('salience')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _salience(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Semantic search that can be steered and explains its scores."""
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed or nobody reads on, 2 wrong usage, 130 interrupted."""
+    for name, value in _LIBRARIES.items():
+        os.environ.setdefault(name, value)  # before the first of them is imported
+    try:
+        app(arguments)
+        sys.stdout.flush()
+    except SalienceError as error:
+        complain(error.message)
+        if isinstance(error, StorageFull):
+            note("What was committed before is safe. Free some space, and run the command again.")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        note("Interrupted. What was committed before is safe.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit; there is nobody left to write to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

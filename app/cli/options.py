@@ -1,0 +1,98 @@
+"""Options that several commands share, and what they come to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from app.settings import Settings, load_settings
+from app.wiring import Wiring
+from core.errors import InvalidControl, InvalidFilter, InvalidQuery
+
+DEFAULT_COLLECTION = "default"
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", "-d", help="Where everything is kept. Default: $SALIENCE_DATA_DIR, or ./salience-data.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Model = Annotated[
+    str | None,
+    typer.Option(help="Folder of the embedding model, or 'default'. Default: $SALIENCE_MODEL.", show_default=False),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="auto, cpu, cuda or cuda:N. Default: $SALIENCE_DEVICE, or auto.", show_default=False),
+]
+Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection's name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Emphasis = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--emphasis", "-e", metavar="WORD=FACTOR", show_default=False,
+        help="Steer by a word of the query: above 1 emphasises it, below 1 suppresses it. May be repeated.",
+    ),
+]  # fmt: skip
+Filter = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", help='Conditions on metadata, such as \'{"price": {"lt": 20}}\'.', show_default=False),
+]
+Fusion = Annotated[str, typer.Option(help="How the legs are combined: convex or rrf.")]
+Alpha = Annotated[float, typer.Option(help="Weight of the dense leg in the convex fusion, 0 to 1.")]
+Leg = Annotated[
+    list[str] | None,
+    typer.Option("--leg", help="Search by this leg alone: dense or sparse. Default: both.", show_default=False),
+]
+Target = Annotated[str, typer.Option(help="Where emphasis acts in the model: auto, attention, pool or both.")]
+
+
+def open_parts(data_dir: Path | None, model: str | None = None, device: str | None = None) -> Wiring:
+    """The parts for these options and the environment. Raises InvalidSettings."""
+    return Wiring(settings(data_dir, model, device))
+
+
+def settings(data_dir: Path | None, model: str | None = None, device: str | None = None, **given: Any) -> Settings:
+    return load_settings(data_dir=data_dir, model=model, device=device, **given)
+
+
+def parse_emphasis(given: list[str] | None) -> dict[str, float]:
+    """ "play=7" to {"play": 7.0}. Raises InvalidControl."""
+    emphasis: dict[str, float] = {}
+    for item in given or []:
+        word, _, factor = item.rpartition("=")
+        try:
+            value = float(factor)
+        except ValueError:
+            value = float("nan")
+        if not word or not value >= 0:
+            raise InvalidControl(f"emphasis {item!r}: write it as WORD=FACTOR, such as play=7", param="emphasis")
+        if word in emphasis:
+            raise InvalidControl(f"emphasis names {word!r} twice", param="emphasis")
+        emphasis[word] = value
+    return emphasis
+
+
+def parse_filter_option(given: str | None) -> dict[str, Any] | None:
+    """Raises InvalidFilter for what is no JSON object."""
+    if given is None:
+        return None
+    try:
+        value = json.loads(given)
+    except ValueError as error:
+        raise InvalidFilter(f'--filter is not JSON ({error}); an example: \'{{"price": {{"lt": 20}}}}\'') from None
+    if not isinstance(value, dict):
+        raise InvalidFilter('--filter must be a JSON object, such as \'{"brand": "HP"}\'')
+    return value
+
+
+def first_problem(error: ValidationError) -> InvalidQuery:
+    """What pydantic refuses of a request, as an error of ours."""
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return InvalidQuery(f"{place}: {problem['msg']}", param=place)

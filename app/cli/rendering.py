@@ -1,0 +1,144 @@
+"""Hits and explanations as text for a terminal or a pipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.text import Text
+from rich.tree import Tree
+
+from app.cli.terminal import BAD, GOOD, QUIET, note, out, plain
+from core.records import Explanation, Hit, HitExplanation, WordEffect
+from retriever.searcher import SearchResult
+
+SNIPPET = 320  # characters of a passage that are shown, unless in full
+NOTEWORTHY = 0.25  # of the strongest effect in the passage: weaker words stay plain
+SHOWN_WORDS = 8
+
+
+def print_result(result: SearchResult, *, full: bool = False) -> None:
+    """The hits, best first, and what there is to say about the search."""
+    if result.truncated_query:
+        note("the query is longer than the model reads; its end was ignored by the dense leg")
+    if result.sparse_silent:
+        note("the query has no word that the sparse leg can look for (stop words only, or all are suppressed)")
+    if not result.hits:
+        note("nothing found")
+    for place, hit in enumerate(result.hits, start=1):
+        out.print(_heading(place, hit))
+        out.print(_passage(hit, full=full), style="")
+        out.print()
+
+
+def print_explanation(result: SearchResult, *, full: bool = False) -> None:
+    """The first hit of the result: its passage, its ledger, and its words by effect."""
+    hit = result.hits[0]
+    explanation = hit.explanation
+    assert explanation is not None
+    out.print(_heading(1, hit))
+    out.print(_passage(hit, full=True))
+    out.print()
+    out.print(_tree(explanation.ledger, full=full))
+    out.print()
+    _print_query_words(explanation)
+    _print_words(explanation)
+
+
+def _heading(place: int, hit: Hit) -> Text:
+    text = Text(f"{place:2}  ")
+    text.append(f"{hit.score:.4f}", style="bold cyan")
+    text.append(f"  {plain(hit.title or hit.document_id)}", style="bold")
+    if hit.title and hit.title != hit.document_id:
+        text.append(f"  {plain(hit.document_id)}")
+    text.append(f"  #{hit.id}")
+    for leg, score in hit.scores.items():
+        rank = "-" if score.rank is None else f"{score.rank}."
+        text.append(f"  {leg} {score.raw:.3f} ({rank})", style=QUIET)
+    return text
+
+
+def _passage(hit: Hit, *, full: bool) -> Text:
+    """The passage with its words coloured, cut to the part where most happens."""
+    words = [] if hit.explanation is None else [word for word in hit.explanation.words if not word.in_title]
+    significant = hit.explanation is not None and hit.explanation.significant
+    text = Text(plain(hit.text))
+    strongest = max((abs(word.effect) for word in words), default=0.0)
+    for word in words if significant else ():
+        if abs(word.effect) >= NOTEWORTHY * strongest:
+            text.stylize(GOOD if word.effect > 0 else BAD, word.start, word.end)
+    if not full and len(text) > SNIPPET:
+        text = _cut(text, words if significant else [])
+    indented = Text("\n").join(
+        Text("    ") + line for line in text.split("\n", allow_blank=False) if line.plain.strip()
+    )
+    if hit.explanation is not None and not significant:
+        indented.append("\n    (no single word made this match)", style=QUIET)
+    return indented
+
+
+def _cut(text: Text, words: Sequence[WordEffect]) -> Text:
+    """The window of SNIPPET characters with the largest sum of effects, at word borders."""
+    starts = [0, *(word.start for word in words)]
+    gains = [
+        sum(abs(word.effect) for word in words if start <= word.start and word.end <= start + SNIPPET)
+        for start in starts
+    ]
+    start = min(starts[gains.index(max(gains))], len(text) - SNIPPET)
+    end = start + SNIPPET
+    while start > 0 and not text.plain[start - 1].isspace():
+        start -= 1
+    while end < len(text) and not text.plain[end].isspace():
+        end -= 1
+        if end <= start:  # one long word, or a language without spaces
+            end = start + SNIPPET
+            break
+    cut = text[start:end]
+    return Text.assemble("... " if start else "", cut, " ..." if end < len(text) else "")
+
+
+def _tree(line: Explanation, *, full: bool) -> Tree:
+    tree = Tree(_line(line), guide_style=QUIET)
+    shown = line.details if full else _largest(line.details)
+    for detail in shown:
+        tree.children.append(_tree(detail, full=full))
+    return tree
+
+
+def _largest(lines: Sequence[Explanation]) -> list[Explanation]:
+    """`lines` with all words but the SHOWN_WORDS largest folded into one line, so that the sum stays."""
+    words = sorted((line for line in lines if line.kind == "word"), key=lambda line: -abs(line.value))
+    folded = words[SHOWN_WORDS:]
+    if len(folded) < 2:
+        return list(lines)
+    rest = Explanation(
+        value=math.fsum(line.value for line in folded), kind="context", description=f"{len(folded)} more words (--full)"
+    )
+    return [*words[:SHOWN_WORDS], rest, *(line for line in lines if line.kind != "word")]
+
+
+def _line(line: Explanation) -> Text:
+    style = "bold" if line.details else QUIET if line.kind in ("context", "constant", "residual") else ""
+    return Text(f"{line.value:+.6f}  {plain(line.description)}", style=style)
+
+
+def _print_query_words(explanation: HitExplanation) -> None:
+    out.print(Text("What the query's words brought (dense, sparse):", style="bold"))
+    for word in explanation.query_words:
+        factor = "" if word.factor == 1 else f"  x{word.factor:g}"
+        out.print(Text(f"  {plain(word.text):20} {word.dense:+.4f} {word.sparse:+.4f}{factor}"))
+    out.print(Text(f"  {'the rest':20} {explanation.query_rest:+.4f}", style=QUIET))
+    out.print()
+
+
+def _print_words(explanation: HitExplanation) -> None:
+    if not explanation.significant:
+        out.print(Text("No single word of the passage made this match.", style=QUIET))
+        return
+    out.print(Text("How far the score falls without a word of the passage:", style="bold"))
+    strongest: dict[tuple[str, bool], WordEffect] = {}  # a word that comes again is listed once
+    for word in sorted(explanation.words, key=lambda word: -abs(word.effect)):
+        strongest.setdefault((word.text.casefold(), word.in_title), word)
+    for word in list(strongest.values())[:SHOWN_WORDS]:
+        place = " (title)" if word.in_title else ""
+        out.print(Text(f"  {plain(word.text):20} {word.effect:+.4f}{place}", style=GOOD if word.effect > 0 else BAD))

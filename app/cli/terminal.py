@@ -1,0 +1,70 @@
+"""What the commands print with: results to standard output, everything else to standard error.
+
+rich leaves out colour in a pipe and where NO_COLOR is set; in a pipe lines are not wrapped either.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+GOOD = "bold green"
+BAD = "red"
+QUIET = "dim"
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on standard output; characters outside ASCII as they are."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def note(message: str) -> None:
+    """A remark on standard error."""
+    err.print(plain(message), style=QUIET)
+
+
+def complain(message: str) -> None:
+    """A failure on standard error."""
+    err.print(Text("error: ", style="bold red").append(plain(message)))
+
+
+def plain(text: str) -> str:
+    """`text` without what a terminal would obey or could not show: control characters and lone surrogates."""
+    shown = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+    return shown.encode("utf-8", "replace").decode()
+
+
+def progress_bar() -> Progress:
+    """A live bar with count, rate and time left on standard error; nothing where that is no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        _Count(),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+
+
+class _Count(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        total = "" if task.total is None else f" of {int(task.total):,}"
+        return Text(f"{int(task.completed):,}{total}")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        rate = "" if speed is None else f"{speed:,.1f}/s"
+        return Text(f"{rate} {task.fields.get('detail', '')}".strip(), style=QUIET)

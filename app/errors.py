@@ -1,0 +1,106 @@
+"""Errors on their way out: exception tree -> HTTP status and `{"error": {code, message, param, request_id}}`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.schemas import printable
+from core import errors
+from core.errors import SalienceError
+
+# The nearest class up the tree counts.
+STATUS: dict[type[SalienceError], int] = {
+    errors.InvalidInput: 400,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.StorageBusy: 503,
+    errors.StorageReadOnly: 503,
+    errors.StorageFull: 507,
+    SalienceError: 500,
+}
+RETRY_AFTER_SECONDS = 1
+_HTTP_CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_log = structlog.get_logger("salience.error")
+
+
+class Unauthorized(SalienceError):
+    """Send a valid bearer token in the Authorization header."""
+
+    code = "unauthorized"
+
+
+STATUS[Unauthorized] = 401
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure in the one shape."""
+    app.add_exception_handler(SalienceError, _on_salience_error)
+    app.add_exception_handler(RequestValidationError, _on_malformed)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def status_of(error: SalienceError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def error_body(code: str, message: str, param: str | None, request_id: str | None) -> dict[str, Any]:
+    """The one shape of an error."""
+    param = None if param is None else printable(param)
+    return {"error": {"code": code, "message": printable(message), "param": param, "request_id": request_id}}
+
+
+def error_response(request: Request, status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
+    request_id = getattr(request.state, "request_id", None)
+    return JSONResponse(error_body(code, message, param, request_id), status_code=status)
+
+
+def _on_salience_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SalienceError)
+    status = status_of(error)
+    if status >= 500:
+        _log.error("request failed", code=error.code, error=error.message)
+    response = error_response(request, status, error.code, error.message, error.param)
+    if error.retryable:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _on_malformed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = error.errors()
+    if isinstance(error.body, bytes) and error.body:
+        message = "the body must be JSON, sent with the header Content-Type: application/json"
+        return error_response(request, 422, "malformed_request", message)
+    message = "; ".join(f"{_place(problem['loc']) or 'body'}: {problem['msg']}" for problem in problems[:5])
+    return error_response(request, 422, "malformed_request", message, _place(problems[0]["loc"]) or None)
+
+
+def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _HTTP_CODES.get(error.status_code, "malformed_request")
+    response = error_response(request, error.status_code, code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    _log.error("unexpected failure", exc_info=error)
+    return error_response(request, 500, "internal", "an unexpected failure; the server's log has the details")
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """ "hits[0].factor" for ("body", "hits", 0, "factor")."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location[1:]]
+    return "".join(parts).removeprefix(".")

@@ -1,0 +1,197 @@
+"""Retrieval quality on a test collection, measured on the product's own indexer and retriever."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+from ir_measures import RR, R, nDCG
+
+from app.wiring import Wiring
+from core.errors import InvalidQuery, UnreadableFile
+from core.records import CollectionSettings
+from indexer.fields import FieldMapping, documents
+from indexer.pipeline import AddProgress
+from indexer.readers import Format, read
+from indexer.records import RecordError, Skipped
+from indexer.report import AddReport
+from retriever.query import BOTH_LEGS, Leg, Query
+
+DEPTH = 100  # hits that are measured for each query
+RUNS: Mapping[str, tuple[Leg, ...]] = {"sparse": (Leg.SPARSE,), "dense": (Leg.DENSE,), "hybrid": BOTH_LEGS}
+MEASURES = {"ndcg@10": nDCG @ 10, "recall@100": R @ 100, "mrr@10": RR @ 10}
+COLLECTION = "evaluation"
+
+Run = dict[str, list[tuple[str, float]]]  # by query id: document ids and scores, best first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A test collection in a folder: `corpus.jsonl` or `corpus.jsonl.gz`, `queries.jsonl`, `qrels.tsv`."""
+
+    name: str
+    corpus: Path
+    queries: Mapping[str, str]  # text by id, those with judgements only
+    judgements: Mapping[str, Mapping[str, int]]  # by query id and document id; 0 is irrelevant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What was measured."""
+
+    dataset: Dataset
+    report: AddReport
+    settings: Mapping[str, Any]
+    runs: Mapping[str, Run]
+
+    def to_json(self) -> dict[str, Any]:
+        """{"dataset", "settings", "runs": {run: {measure: mean over the queries}}}."""
+        return {
+            "dataset": self.dataset.name,
+            "settings": dict(self.settings),
+            "runs": {name: measure(run, self.dataset.judgements) for name, run in self.runs.items()},
+        }
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Raises UnreadableFile that names the file, the line and what is expected."""
+    if not folder.is_dir():
+        raise UnreadableFile(f"no such folder: {folder}", param="dir")
+    corpus = next((path for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path := folder / name).is_file()), None)
+    if corpus is None:
+        raise _missing(folder, "corpus.jsonl or corpus.jsonl.gz")
+    queries = dict(_read_queries(_file(folder, "queries.jsonl")))
+    judgements = _read_judgements(_file(folder, "qrels.tsv"))
+    unknown = sorted(judgements.keys() - queries.keys())
+    if unknown:
+        raise UnreadableFile(f"{folder / 'qrels.tsv'}: query {unknown[0]!r} is not in queries.jsonl")
+    judged = {id: text for id, text in queries.items() if id in judgements}
+    return Dataset(name=folder.resolve().name, corpus=corpus, queries=judged, judgements=judgements)
+
+
+def evaluate(
+    parts: Wiring,
+    dataset: Dataset,
+    *,
+    whole_documents: bool = False,
+    on_indexed: Callable[[AddProgress], None] | None = None,
+    on_searched: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Index the corpus into a new collection and search it by each leg alone and by both, as a user would.
+
+    `on_searched` is called with the number of searches done so far.
+    """
+    collection = parts.create_collection(COLLECTION, CollectionSettings(whole_documents=whole_documents))
+    items = documents(_corpus(dataset.corpus), FieldMapping())
+    report = parts.pipeline.add(COLLECTION, items, on_progress=on_indexed)
+    runs: dict[str, Run] = {}
+    done = 0
+    for name, legs in RUNS.items():
+        runs[name] = {}
+        for id, text in dataset.queries.items():
+            result = parts.searcher.search(COLLECTION, Query(text=text, k=DEPTH, legs=legs))
+            runs[name][id] = [(hit.document_id, hit.score) for hit in result.hits]
+            done += 1
+            if on_searched is not None:
+                on_searched(done)
+    fusion = Query(text="any").fusion
+    settings = {
+        "model": parts.encoder.name,
+        "fingerprint": parts.encoder.fingerprint,
+        "whole_documents": whole_documents,
+        "language": collection.settings.language,
+        "overlap_tokens": collection.settings.overlap_tokens,
+        "k1": collection.settings.k1,
+        "b": collection.settings.b,
+        "fusion": fusion.method,
+        "alpha": fusion.alpha,
+        "depth": DEPTH,
+        "documents": report.created,
+        "documents_failed": report.failed_count,
+        "queries": len(dataset.queries),
+    }
+    return Evaluation(dataset=dataset, report=report, settings=settings, runs=runs)
+
+
+def measure(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
+    """Means over all judged queries, those without hits included, as trec_eval defines the measures."""
+    relevance = [
+        ir_measures.Qrel(query, document, score)
+        for query, judged in judgements.items()
+        for document, score in judged.items()
+    ]
+    scored = [ir_measures.ScoredDoc(query, document, score) for query, hits in run.items() for document, score in hits]
+    found = ir_measures.calc_aggregate(MEASURES.values(), relevance, scored)
+    return {name: float(found[kind]) for name, kind in MEASURES.items()}
+
+
+def write_run(path: Path, name: str, run: Run) -> None:
+    """Write the run in TREC's format: query, Q0, document, rank, score, name. Raises UnreadableFile where it cannot."""
+    lines = [
+        f"{query} Q0 {document} {rank} {score!r} {name}\n"
+        for query, hits in run.items()
+        for rank, (document, score) in enumerate(hits, start=1)
+    ]
+    try:
+        path.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise UnreadableFile(f"cannot write {path}: {error.strerror}", param="run_file") from None
+
+
+def _corpus(path: Path) -> Iterator[Any]:
+    return read(path, format=Format.NDJSON)
+
+
+def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
+    for item in documents(read(path, format=Format.NDJSON)):
+        if isinstance(item, Skipped):
+            continue
+        if isinstance(item, RecordError):
+            raise UnreadableFile(f"{item}; every line must be like {{'_id': '1', 'text': 'a query'}}")
+        if not item.text.strip():
+            raise InvalidQuery(f"{path}: the query {item.id!r} is empty")
+        yield item.id, item.text
+
+
+def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
+    judgements: dict[str, dict[str, int]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableFile(f"{path}: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        fields = line.split("\t")
+        if not line.strip() or (number == 1 and _is_header(fields)):
+            continue
+        try:
+            query, document, score = fields
+            judgements.setdefault(query, {})[document] = int(score)
+        except ValueError:
+            raise UnreadableFile(
+                f"{path}, line {number}: must be query id, document id and a whole number, separated by tabs"
+            ) from None
+    if not judgements:
+        raise UnreadableFile(f"{path} holds no judgements")
+    return judgements
+
+
+def _is_header(fields: Sequence[str]) -> bool:
+    return not fields[-1].strip().lstrip("-").isdecimal()
+
+
+def _file(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise _missing(folder, name)
+    return path
+
+
+def _missing(folder: Path, name: str) -> UnreadableFile:
+    present = sorted(path.name for path in folder.iterdir())
+    near = difflib.get_close_matches(name, present, n=1)
+    hint = f"; is it {near[0]}?" if near else f"; there is {', '.join(present[:8]) or 'nothing'}"
+    return UnreadableFile(f"{folder} holds no {name}{hint}", param="dir")

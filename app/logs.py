@@ -1,0 +1,43 @@
+"""Structured logs: JSON for machines, readable lines in a terminal. Texts and queries are never logged above debug."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from app.settings import LogSettings
+
+
+def configure_logs(settings: LogSettings) -> None:
+    """Send structlog's events and the standard library's records, in one format, to standard error."""
+    pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if pretty
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=True)]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.level.upper())
+    for noisy in ("alembic", "uvicorn.access", "transformers", "filelock", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,191 @@
+"""The JSON of collections and documents: what comes in, strictly checked, and what goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.records import Collection, CollectionSettings, FieldKind
+from indexer.records import RecordError
+from indexer.report import AddReport
+from store.documents import StoredDocument
+
+
+class RequestModel(BaseModel):
+    """Unknown keys, wrong types, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class ResponseModel(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ErrorDetail(ResponseModel):
+    code: str = Field(description="stable name of the kind of error", examples=["collection_not_found"])
+    message: str
+    param: str | None = Field(description="the input that is at fault")
+    request_id: str | None
+
+
+class ErrorResponse(ResponseModel):
+    error: ErrorDetail
+
+
+class SettingsBody(RequestModel):
+    """How documents become passages, terms and filterable fields."""
+
+    language: str = Field("auto", description="ISO 639-1 code, or auto: detected for each document")
+    passage_tokens: int | None = Field(None, description="tokens of a passage at most; null: what the model reads")
+    overlap_tokens: int = Field(32, description="tokens that a passage repeats from the one before, at most")
+    whole_documents: bool = Field(False, description="one passage a document, cut where the model stops reading")
+    k1: float = Field(1.2, description="BM25 term frequency saturation")
+    b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
+    fields: dict[str, Literal["text", "number", "boolean"]] = Field(
+        default_factory=dict, description="kinds of metadata fields, where they shall be fixed beforehand"
+    )
+
+    def to_settings(self) -> CollectionSettings:
+        kinds = {name: FieldKind(kind) for name, kind in self.fields.items()}
+        return CollectionSettings(**{**dict(self), "fields": kinds})
+
+    @classmethod
+    def of(cls, settings: CollectionSettings) -> Self:
+        return cls(
+            language=settings.language,
+            passage_tokens=settings.passage_tokens,
+            overlap_tokens=settings.overlap_tokens,
+            whole_documents=settings.whole_documents,
+            k1=settings.k1,
+            b=settings.b,
+            fields={name: kind.value for name, kind in settings.fields.items()},
+        )
+
+
+class CreateCollection(RequestModel):
+    name: str = Field(description="1 to 128 of the characters A-Z a-z 0-9 . _ -")
+    settings: SettingsBody = SettingsBody()
+
+
+class CollectionBody(ResponseModel):
+    name: str
+    documents: int
+    passages: int
+    settings: SettingsBody
+    generation: int = Field(description="the embedding of the collection that answers its searches")
+    model: str
+    dimension: int
+    created_at: str
+
+    @classmethod
+    def of(cls, collection: Collection, *, documents: int, passages: int) -> Self:
+        return cls(
+            name=collection.name,
+            documents=documents,
+            passages=passages,
+            settings=SettingsBody.of(collection.settings),
+            generation=collection.active.id,
+            model=collection.active.model,
+            dimension=collection.active.dimension,
+            created_at=collection.created_at,
+        )
+
+
+class CollectionList(ResponseModel):
+    collections: list[CollectionBody]
+
+
+class DocumentContent(RequestModel):
+    text: str = ""
+    title: str = ""
+    metadata: dict[str, Any] = Field(default_factory=dict, description="any JSON values; filterable where scalar")
+
+
+class DocumentBody(DocumentContent):
+    id: str | int | None = Field(None, description="unique in the collection; null: derived from the content")
+
+
+class UpsertDocuments(RequestModel):
+    documents: list[DocumentBody] = Field(min_length=1, max_length=10_000)
+
+
+class PassageSpan(ResponseModel):
+    start: int = Field(description="first character, in code points")
+    end: int = Field(description="one past the last character")
+
+
+class StoredDocumentBody(ResponseModel):
+    id: str
+    title: str
+    text: str
+    metadata: Mapping[str, Any]
+    language: str
+    passages: list[PassageSpan]
+
+    @classmethod
+    def of(cls, stored: StoredDocument) -> Self:
+        document = stored.document
+        return cls(
+            id=document.id,
+            title=document.title,
+            text=document.text,
+            metadata=document.metadata,
+            language=stored.language,
+            passages=[PassageSpan(start=passage.start, end=passage.end) for passage in stored.passages],
+        )
+
+
+class DocumentList(ResponseModel):
+    documents: list[StoredDocumentBody]
+    next: str | None = Field(description="pass it as `after` for the next page; null: this is the last one")
+
+
+class RecordFailure(ResponseModel):
+    code: str
+    reason: str
+    id: str | None
+    line: int | None = Field(description="1-based place in what was sent")
+
+    @classmethod
+    def of(cls, error: RecordError) -> Self:
+        line = error.origin.line if error.origin else None
+        return cls(code=error.code, reason=printable(error.reason), id=error.id and printable(error.id), line=line)
+
+
+class WriteReport(ResponseModel):
+    """What became of the documents. They can be searched for once this is answered."""
+
+    seq: int = Field(description="a search that says this seq or a higher one has seen the change; 0: nothing was sent")
+    created: int
+    replaced: int
+    updated: int = Field(description="only metadata changed; nothing was embedded")
+    unchanged: int
+    failed: int
+    errors: list[RecordFailure] = Field(description="the first 1,000 failures")
+    truncated: list[str] = Field(description="ids of documents of which the model did not read all; the first 1,000")
+    duplicates: list[str] = Field(description="ids that were sent more than once: the last one counts")
+    passages: int = Field(description="passages that had to be embedded")
+    tokens: int = Field(description="tokens that the model read")
+
+    @classmethod
+    def of(cls, report: AddReport) -> Self:
+        return cls(
+            seq=report.seq,
+            created=report.created,
+            replaced=report.replaced,
+            updated=report.updated,
+            unchanged=report.unchanged,
+            failed=report.failed_count,
+            errors=[RecordFailure.of(error) for error in report.failed],
+            truncated=list(report.truncated),
+            duplicates=list(report.duplicates),
+            passages=report.passages,
+            tokens=report.tokens,
+        )
+
+
+def printable(text: str) -> str:
+    """`text` with lone surrogates spelt out: UTF-8 cannot carry them."""
+    return text.encode("utf-8", "backslashreplace").decode()

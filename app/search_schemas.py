@@ -1,0 +1,234 @@
+"""The JSON of a search: the request and how it becomes a Query; the result and how it becomes a response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from app.schemas import PassageSpan, RequestModel, ResponseModel
+from core.errors import InvalidQuery
+from core.filters import parse_filter
+from core.prompts import ControlOptions, ControlTarget, TextControl, TokenOverlap
+from core.records import Hit, HitExplanation
+from retriever.fusion import Fusion
+from retriever.query import Explain, Leg, Query, steer
+from retriever.searcher import SearchResult
+
+LegName = Literal["dense", "sparse"]
+
+
+class ControlBody(RequestModel):
+    """Emphasis (factor above 1) or suppression (below 1) of a span of the query's text."""
+
+    start: int = Field(description="first character, in code points of the text without boost marks")
+    length: int
+    factor: float = Field(description="0 suppresses fully, 1 changes nothing")
+    token_overlap: Literal["partial", "complete"] = "partial"
+
+
+class SteeringBody(RequestModel):
+    """How controls act on the model."""
+
+    target: Literal["auto", "attention", "pool", "both"] = "auto"
+    contextual_threshold: float | None = Field(
+        None, description="cosine -1 to 1 from which similar tokens are steered along; null: off"
+    )
+    log_additive: bool = True
+
+
+class FusionBody(RequestModel):
+    method: str = Field("convex", description="convex or rrf")
+    alpha: float = Field(0.5, description="convex: the weight of the dense leg, 0 to 1")
+    k: float = Field(60.0, description="rrf: how slowly the ranks fade")
+    weights: list[float] = Field([1.0, 1.0], min_length=2, max_length=2, description="rrf: of dense and sparse leg")
+
+
+class QueryBody(RequestModel):
+    """A query and everything that steers it."""
+
+    query: str = Field(
+        description='text; with boosts: play^7, "tv show"^0.2, backslash escapes', examples=["play^7 on my TV"]
+    )
+    boosts: bool = Field(True, description="whether boost marks are read; false: the text is taken as it is")
+    emphasis: dict[str, float] = Field(default_factory=dict, description="factor by word of the query")
+    controls: list[ControlBody] = Field(default_factory=list, max_length=1000)
+    steering: SteeringBody = SteeringBody()
+    filter: dict[str, Any] | None = None
+    fusion: FusionBody | str = FusionBody()
+    legs: list[LegName] = Field(default_factory=lambda: list[LegName](("dense", "sparse")))
+
+    def to_query(self, *, k: int = 1, offset: int = 0, explain: str = Explain.NONE) -> Query:
+        """Raises InvalidQuery, InvalidControl, InvalidFilter."""
+        controls = [
+            TextControl(
+                start=control.start,
+                length=control.length,
+                factor=control.factor,
+                token_overlap=TokenOverlap(control.token_overlap),
+            )
+            for control in self.controls
+        ]
+        text, controls_of_text = steer(self.query, emphasis=self.emphasis, controls=controls, boosts=self.boosts)
+        return Query(
+            text=text,
+            controls=controls_of_text,
+            options=ControlOptions(
+                contextual_threshold=self.steering.contextual_threshold,
+                log_additive=self.steering.log_additive,
+                target=ControlTarget(self.steering.target),
+            ),
+            k=k,
+            offset=offset,
+            legs=tuple(Leg(leg) for leg in self.legs),
+            fusion=self._fusion(),
+            filter=None if self.filter is None else parse_filter(self.filter),
+            explain=Explain(explain),
+        )
+
+    def _fusion(self) -> Fusion:
+        if isinstance(self.fusion, str):
+            return Fusion(method=self.fusion)
+        dense, sparse = self.fusion.weights
+        return Fusion(method=self.fusion.method, alpha=self.fusion.alpha, k=self.fusion.k, weights=(dense, sparse))
+
+
+class SearchRequest(QueryBody):
+    k: int = Field(10, description="hits, 1 to the server's limit")
+    offset: int = Field(0, description="hits to skip")
+    explain: Literal["none", "scores", "words"] = "none"
+
+    def to_search(self, *, most: int) -> Query:
+        """The query; `most` is the server's limit of k. Raises InvalidQuery, InvalidControl, InvalidFilter."""
+        if not 1 <= self.k <= most:
+            raise InvalidQuery(f"k is {self.k}; allowed are 1 to {most}", param="k")
+        return self.to_query(k=self.k, offset=self.offset, explain=self.explain)
+
+
+class ExplainRequest(QueryBody):
+    id: int = Field(description="the hit's id")
+
+
+class LegScoreBody(ResponseModel):
+    raw: float = Field(description="cosine, or BM25")
+    rank: int | None = Field(description="rank in the leg's own pool; null: not in it")
+    norm: float
+    weight: float
+
+
+class PassageBody(PassageSpan):
+    text: str
+
+
+class LineBody(ResponseModel):
+    """A line of the ledger; its value is the sum of its details' values."""
+
+    value: float
+    kind: str
+    description: str
+    details: list[LineBody]
+
+
+class WordBody(ResponseModel):
+    text: str
+    start: int
+    end: int
+    in_title: bool
+    share: float = Field(description="its part of the score")
+    effect: float = Field(description="how far the score falls without it")
+
+
+class QueryWordBody(ResponseModel):
+    text: str
+    start: int
+    end: int
+    factor: float
+    dense: float
+    sparse: float
+
+
+class ExplanationBody(ResponseModel):
+    ledger: LineBody
+    words: list[WordBody]
+    query_words: list[QueryWordBody]
+    query_rest: float
+    significant: bool = Field(description="false: no single word made the match")
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, explanation: HitExplanation) -> Self:
+        return cls.model_validate(asdict(explanation))
+
+
+class HitBody(ResponseModel):
+    id: int
+    document_id: str
+    title: str
+    metadata: Mapping[str, Any]
+    score: float
+    scores: dict[str, LegScoreBody]
+    passage: PassageBody
+    explanation: ExplanationBody | None = None
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        return cls(
+            id=hit.id,
+            document_id=hit.document_id,
+            title=hit.title,
+            metadata=hit.metadata,
+            score=hit.score,
+            scores={leg: LegScoreBody(**asdict(score)) for leg, score in hit.scores.items()},
+            passage=PassageBody(start=hit.passage.start, end=hit.passage.end, text=hit.text),
+            explanation=None if hit.explanation is None else ExplanationBody.of(hit.explanation),
+        )
+
+
+class SearchResponse(ResponseModel):
+    hits: list[HitBody]
+    query: str = Field(description="the text that was searched for, without boost marks")
+    controls: list[ControlBody] = Field(description="what the query's boosts, emphasis and controls came to")
+    fusion: FusionBody
+    legs: list[str]
+    collection: str
+    generation: int
+    model: str
+    seq: int = Field(description="the last change that the search saw")
+    truncated_inputs: list[str] = Field(description='["query"] where the model read only its beginning')
+    sparse_silent: bool = Field(description="true: the sparse leg had no word to look for, stop words only for example")
+    took_ms: dict[str, float]
+    request_id: str | None
+
+    @classmethod
+    def of(cls, result: SearchResult, *, request_id: str | None = None) -> Self:
+        query = result.query
+        return cls(
+            hits=[HitBody.of(hit) for hit in result.hits],
+            query=query.text,
+            controls=[
+                ControlBody(
+                    start=control.start,
+                    length=control.length,
+                    factor=control.factor,
+                    token_overlap=control.token_overlap.value,
+                )
+                for control in query.controls
+            ],
+            fusion=FusionBody(
+                method=query.fusion.method,
+                alpha=query.fusion.alpha,
+                k=query.fusion.k,
+                weights=list(query.fusion.weights),
+            ),
+            legs=[leg.value for leg in query.legs],
+            collection=result.collection,
+            generation=result.generation.id,
+            model=result.generation.model,
+            seq=result.seq,
+            truncated_inputs=["query"] if result.truncated_query else [],
+            sparse_silent=result.sparse_silent,
+            took_ms={stage: round(took, 2) for stage, took in result.stages_ms.items()},
+            request_id=request_id,
+        )

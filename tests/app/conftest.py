@@ -1,0 +1,79 @@
+"""A real application over a real database with the real model, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import app.wiring
+from app.cli.main import run
+from app.main import create_app
+from app.settings import Settings, load_settings
+from app.wiring import Wiring
+from embedder.local import LocalEncoder
+
+DOCUMENTS = [
+    {"id": "console", "text": "A gaming console: play games on your TV with friends.", "metadata": {"price": 299}},
+    {"id": "tv", "title": "Television", "text": "A TV with a bright screen for films.", "metadata": {"price": 499}},
+    {"id": "radio", "text": "A radio for the kitchen. It wakes you up, too.", "metadata": {"price": 49}},
+]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("SALIENCE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def make_client(encoder: LocalEncoder, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
+    """Builds a client of an application with the given settings; its failures are answered, not raised."""
+    clients: list[TestClient] = []
+
+    def make(**given: Any) -> TestClient:
+        settings: Settings = load_settings(data_dir=tmp_path / "data", **given)
+        client = TestClient(create_app(Wiring(settings, encoder=encoder)), raise_server_exceptions=False)
+        client.__enter__()
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(make_client: Callable[..., TestClient]) -> TestClient:
+    """A client with the collection "goods", which holds DOCUMENTS."""
+    client = make_client()
+    assert client.post("/v1/collections", json={"name": "goods"}).status_code == 201
+    report = client.post("/v1/collections/goods/documents", json={"documents": DOCUMENTS}).json()
+    assert report["created"] == len(DOCUMENTS)
+    return client
+
+
+@pytest.fixture
+def salience(
+    encoder: LocalEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process with the loaded model: exit code, standard output, standard error."""
+    original = Wiring.__init__
+    monkeypatch.setattr(app.wiring.Wiring, "__init__", lambda self, settings: original(self, settings, encoder=encoder))
+    monkeypatch.setenv("SALIENCE_DATA_DIR", str(tmp_path / "data"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code: object = 0
+        try:
+            run(list(arguments))
+        except SystemExit as exit:
+            code = exit.code or 0
+        captured = capsys.readouterr()
+        return int(str(code)), captured.out, captured.err
+
+    return call

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Salience = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def goods(salience: Salience, tmp_path: Path) -> Salience:
+    """The command line over a data directory with the collection "goods" of three products."""
+    file = tmp_path / "goods.csv"
+    file.write_text(
+        "sku,name,description,price\n"
+        'c1,Console,"A gaming console: play games on your TV with friends.",299\n'
+        "t1,Television,A TV with a bright screen for films.,499\n"
+        "r1,Radio,A radio for the kitchen. It wakes you up.,49\n"
+    )
+    code, out, err = salience("add", str(file), "-c", "goods", "--id-field", "sku", "--text-field", "description")
+    assert (code, out) == (0, "goods: 3 created\n")
+    assert "created the collection 'goods'" in err
+    return salience
+
+
+def search(salience: Salience, *arguments: str) -> dict[str, Any]:
+    code, out, _ = salience("search", *arguments, "-c", "goods", "--json")
+    assert code == 0
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def test_search_prints_hits_without_colour_in_a_pipe(goods: Salience) -> None:
+    code, out, err = goods("search", "play games", "-c", "goods")
+    assert (code, err) == (0, "")
+    first = out.splitlines()[0]
+    assert first.startswith(" 1  ")
+    assert "Console" in first
+    assert "c1" in first
+    assert "\x1b" not in out
+    assert "play games on your TV" in out
+
+
+def test_steering_from_the_command_line(goods: Salience) -> None:
+    plain = search(goods, "I want to play on my TV.")
+    boosted = search(goods, "I want to play^7 on my TV.")
+    emphasised = search(goods, "I want to play on my TV.", "--emphasis", "play=7")
+
+    def lead(result: dict[str, Any]) -> float:
+        dense = {hit["document_id"]: hit["scores"]["dense"]["raw"] for hit in result["hits"]}
+        return float(dense["c1"] - dense["t1"])
+
+    assert [hit["score"] for hit in boosted["hits"]] == [hit["score"] for hit in emphasised["hits"]]
+    assert lead(boosted) > lead(plain)
+    literal = search(goods, "I want to play^7 on my TV.", "--no-boosts")
+    assert literal["query"] == "I want to play^7 on my TV."
+
+
+def test_filter_leg_and_fusion_options(goods: Salience) -> None:
+    found = search(goods, "TV", "--filter", '{"price": {"lt": 400}}', "--leg", "sparse", "-k", "2")
+    assert [hit["document_id"] for hit in found["hits"]] == ["c1"]
+    assert found["legs"] == ["sparse"]
+    assert search(goods, "TV", "--fusion", "rrf")["fusion"]["method"] == "rrf"
+
+
+def test_explain_shows_numbers_that_add_up(goods: Salience) -> None:
+    hit = search(goods, "play games")["hits"][0]
+    code, out, _ = goods("explain", "play games", str(hit["id"]), "-c", "goods", "--full")
+    assert code == 0
+    tree = [line for line in out.splitlines() if line.lstrip("│├└─ ").startswith(("+", "-")) and "  " in line]
+    depth = [len(line) - len(line.lstrip("│├└─ ")) for line in tree]
+    values = [float(line.lstrip("│├└─ ").split()[0]) for line in tree]
+    assert math.isclose(values[0], hit["score"], abs_tol=1e-6)
+    leaves = [
+        value for place, value in enumerate(values) if place + 1 == len(values) or depth[place + 1] <= depth[place]
+    ]
+    assert math.isclose(math.fsum(leaves), hit["score"], abs_tol=1e-4)
+
+
+def test_the_short_ledger_adds_up_too(goods: Salience) -> None:
+    hit = search(goods, "play games")["hits"][0]
+    code, out, _ = goods("explain", "play games", str(hit["id"]), "-c", "goods")
+    assert code == 0
+    assert "more words (--full)" in out
+
+
+def test_errors_go_to_standard_error_and_the_rest_goes_on(goods: Salience, tmp_path: Path) -> None:
+    lines = [json.dumps({"id": n, "text": f"Article {n}"}) for n in range(1, 11)]
+    lines[6] = "{broken"
+    (tmp_path / "ten.jsonl").write_text("\n".join([*lines, json.dumps({"id": 1, "text": "Article 1, again"})]))
+    code, out, err = goods("add", str(tmp_path / "ten.jsonl"), "-c", "ten")
+    assert code == 1
+    assert out == "ten: 9 created, 1 failed\n"
+    assert "ten.jsonl, line 7: " in err
+    assert "the id '1' came before; the last one counts" in err
+    code, out, _ = goods("add", str(tmp_path / "ten.jsonl"), "-c", "ten", "--json")
+    report = json.loads(out)
+    assert (code, report["unchanged"], report["tokens"]) == (1, 9, 0)
+
+
+def test_delete_says_what_was_not_there(goods: Salience) -> None:
+    assert goods("delete", "r1", "nothing", "-c", "goods")[:2] == (1, "goods: 1 deleted, 1 not there\n")
+    assert "Radio" not in goods("search", "radio", "-c", "goods")[1]
+
+
+def test_collections(goods: Salience) -> None:
+    assert goods("collections", "create", "produkte", "--language", "de")[0] == 0
+    listed = json.loads(goods("collections", "list", "--json")[1])
+    assert [(one["name"], one["documents"]) for one in listed] == [("goods", 3), ("produkte", 0)]
+    assert "language         de" in goods("collections", "show", "produkte")[1]
+    assert goods("collections", "delete", "goods", "--yes")[1] == "deleted goods with 3 documents\n"
+    assert "goods" not in goods("collections", "list")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search", "x", "-c", "godos"], "did you mean 'goods'?"),
+        (["search", "", "-c", "goods"], "query is empty"),
+        (["search", "a\udcffb", "-c", "goods"], "surrogate"),
+        (["search", "x", "-c", "goods", "-k", "0"], "k is 0; allowed are 1 to 1000"),
+        (["search", "x", "-c", "goods", "--fusion", "best"], "unknown fusion 'best'; allowed are"),
+        (["search", "x", "-c", "goods", "--alpha", "nan"], "alpha"),
+        (["search", "x", "-c", "goods", "--leg", "spare"], "legs"),
+        (["search", "x", "-c", "goods", "--target", "all"], "target"),
+        (["search", "x", "-c", "goods", "--emphasis", "x"], "write it as WORD=FACTOR"),
+        (["search", "x", "-c", "goods", "--emphasis", "y=2"], "its words are 'x'"),
+        (["search", "x", "-c", "goods", "--filter", "{"], "--filter is not JSON"),
+        (["search", "x", "-c", "goods", "--filter", '{"colour": 1}'], "colour"),
+        (["explain", "x", "999999", "-c", "goods"], "passage 999999"),
+        (["add", "no-such-file.csv"], "no such file or folder"),
+        (["add", "x.csv", "--format", "jsn"], "did you mean 'json'?"),
+        (["collections", "show", "none"], "there is no collection 'none'"),
+        (["collections", "create", "a b"], "must be 1 to 128"),
+        (["collections", "create", "n", "--language", "xx"], "xx"),
+        (["eval", "no-such-folder"], "no such folder"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(goods: Salience, arguments: list[str], said: str) -> None:
+    code, out, err = goods(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_file_for_a_data_directory_is_refused(goods: Salience, tmp_path: Path) -> None:
+    code, _, err = goods("collections", "list", "--data-dir", str(tmp_path / "goods.csv"))
+    assert code == 1
+    assert "goods.csv" in err
+
+
+def test_unknown_environment_variables_are_refused(goods: Salience, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SALIENCE_DATADIR", "x")
+    code, _, err = goods("collections", "list", "-d", "y")
+    assert code == 1
+    assert "did you mean SALIENCE_DATA_DIR?" in err
+
+
+def test_control_characters_of_documents_do_not_reach_the_terminal(goods: Salience, tmp_path: Path) -> None:
+    (tmp_path / "trap.json").write_text(json.dumps([{"id": "t\x1b[2J", "text": "Play \x1b]0;title\x07 games"}]))
+    assert goods("add", str(tmp_path / "trap.json"), "-c", "goods")[0] == 0
+    out = goods("search", "play games", "-c", "goods")[1]
+    assert "\x1b" not in out
+    assert "\x07" not in out
+
+
+def test_demo_commands_work_as_printed(salience: Salience, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    text = "Read a compressed file line by line, and decompress what was read on the way, as a text or as bytes."
+    (library / "squeeze.py").write_text(f'class Reader:\n    """{text}"""\n')
+    (library / "other.py").write_text(f'"""{"Wait for several threads to finish their work. " * 3}"""\n')
+    monkeypatch.setattr("app.cli.demo.standard_library", lambda: library)
+    code, out, _ = salience("demo")
+    assert code == 0
+    assert "Indexing 2 docstrings" in out
+    assert "squeeze.Reader" in out
+    assert "1 more words" not in out
+    assert salience("demo")[1].count("2 were there already") == 1
+    import shlex
+
+    commands = [line.strip() for line in out.partition("Try next:")[2].splitlines() if line.strip()]
+    assert len(commands) == 5
+    for command in commands[:4]:
+        code, shown, _ = salience(*shlex.split(command)[1:])
+        assert (code, bool(shown)) == (0, True)

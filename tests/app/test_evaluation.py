@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.evaluation import measure, read_dataset
+from core.errors import UnreadableFile
+
+CORPUS = [
+    {"_id": "1", "title": "Consoles", "text": "Play games on your TV with a console."},
+    {"_id": "2", "title": "", "text": "A radio for the kitchen."},
+    {"_id": "3", "title": "Bread", "text": "How to bake bread with sourdough."},
+    {"_id": "4", "title": "", "text": ""},
+]
+QUERIES = [
+    {"_id": "a", "text": "bake sourdough bread"},
+    {"_id": "b", "text": "console games^2 on TV"},
+    {"_id": "unjudged", "text": "anything"},
+]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    corpus = "\n".join(map(json.dumps, CORPUS))
+    (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(corpus.encode()))
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, QUERIES)))
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\na\t3\t2\nb\t1\t1\nb\t2\t0\n")
+    return folder
+
+
+def test_eval_measures_every_run(dataset: Path, salience: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    run_file = tmp_path / "run.trec"
+    code, out, err = salience("eval", str(dataset), "--json", "--whole-documents", "--run-file", str(run_file))
+    assert code == 0
+    assert "1 documents could not be used" in err
+    result = json.loads(out)
+    assert set(result) == {"dataset", "settings", "runs"}
+    assert result["dataset"] == "tiny"
+    assert result["settings"]["whole_documents"] is True
+    assert (result["settings"]["documents"], result["settings"]["queries"]) == (3, 2)
+    perfect = {"ndcg@10": 1.0, "recall@100": 1.0, "mrr@10": 1.0}
+    assert result["runs"] == {"sparse": perfect, "dense": perfect, "hybrid": perfect}
+    rows = [line.split() for line in run_file.read_text().splitlines()]
+    assert [row[:4] for row in rows if row[3] == "1"] == [["a", "Q0", "3", "1"], ["b", "Q0", "1", "1"]]
+    assert all(row[5] == "hybrid" for row in rows)
+    assert run_file.with_name("run.trec.sparse").read_text().split()[5] == "sparse"
+    assert not (tmp_path / "data").exists()  # everything went into a temporary directory
+
+
+def test_measures_equal_the_textbook() -> None:
+    judgements = {"a": {"1": 3, "2": 1, "9": 2}, "b": {"1": 1}, "silent": {"5": 1}}
+    run = {"a": [("2", 0.9), ("7", 0.8), ("1", 0.7)], "b": [("4", 0.5), ("1", 0.4)]}
+    gain = 1 / math.log2(2) + 3 / math.log2(4)
+    ideal = 3 / math.log2(2) + 2 / math.log2(3) + 1 / math.log2(4)
+    found = measure(run, judgements)
+    assert found["ndcg@10"] == pytest.approx((gain / ideal + 1 / math.log2(3) + 0) / 3)
+    assert found["recall@100"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert found["mrr@10"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("corpus.jsonl.gz", None, "holds no corpus.jsonl or corpus.jsonl.gz"),
+        ("qrels.tsv", None, "holds no qrels.tsv; there is"),
+        ("qrels.tsv", "query-id\tcorpus-id\tscore\n", "holds no judgements"),
+        ("qrels.tsv", "a\t3\t1\na 3 1\n", "qrels.tsv, line 2: must be"),
+        ("qrels.tsv", "z\t3\t1\n", "query 'z' is not in queries.jsonl"),
+        ("queries.jsonl", '{"_id": "a", "text": ', "queries.jsonl, line 1"),
+        ("queries.jsonl", '{"_id": "a", "text": ""}', "queries.jsonl, line 1"),
+    ],
+)
+def test_malformed_folders(dataset: Path, file: str, content: str | None, said: str) -> None:
+    if content is None:
+        (dataset / file).unlink()
+    else:
+        (dataset / file).write_text(content)
+    with pytest.raises(UnreadableFile) as raised:
+        read_dataset(dataset)
+    assert said in raised.value.message

@@ -1,0 +1,107 @@
+"""The command as users run it: a process of its own, in a pipe, with signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from app.cli.main import run; run()"]
+
+
+def start(*arguments: str, data_dir: Path, stdin: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        env={**environment, "SALIENCE_DATA_DIR": str(data_dir)},
+        stdin=stdin or subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory that a process of its own filled from standard input."""
+    directory = tmp_path_factory.mktemp("process") / "data"
+    process = start("add", "-", "-c", "goods", data_dir=directory, stdin=subprocess.PIPE)
+    lines = b'{"id": "c1", "text": "A console that plays games."}\n{"id": "r1", "text": "A radio."}\n'
+    out, err = process.communicate(lines, timeout=120)
+    assert (process.returncode, out) == (0, b"goods: 2 created\n"), err.decode()
+    assert b"\x1b" not in err
+    return directory
+
+
+def test_search_in_a_second_process(data_dir: Path) -> None:
+    out, err = (process := start("search", "games", "-c", "goods", "--json", data_dir=data_dir)).communicate(
+        timeout=120
+    )
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["hits"][0]["document_id"] == "c1"
+
+
+def test_listing_loads_no_model_library(data_dir: Path) -> None:
+    program = (
+        "import sys\nfrom app.cli.main import run\n"
+        "try:\n    run(['collections', 'list'])\nfinally:\n"
+        "    print(sorted(sys.modules.keys() & {'torch', 'transformers', 'sentence_transformers', 'fastapi'}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "SALIENCE_DATA_DIR": str(data_dir)}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.decode().splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_leaves_is_no_error(data_dir: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen(
+        [*COMMAND, "collections", "list", "--json"],
+        env={**os.environ, "SALIENCE_DATA_DIR": str(data_dir)}, stdout=writing, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(writing)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, b"")
+
+
+def test_serve_answers_and_stops(data_dir: Path) -> None:
+    process = start("serve", "--port", "0", data_dir=data_dir)
+    try:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if b"listens at" in line).decode()
+        found = re.search(r"http://[\d.]+:\d+", line)
+        assert found
+        request = urllib.request.Request(
+            f"{found[0]}/v1/collections/goods/search", b'{"query": "games"}', {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert json.load(response)["hits"][0]["document_id"] == "c1"
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+    assert b"Traceback" not in rest
+    logged = [json.loads(row) for row in rest.splitlines() if row.startswith(b"{")]
+    requests = [row for row in logged if row["event"] == "request"]
+    assert [(row["status"], row["route"]) for row in requests] == [(200, "/v1/collections/{collection}/search")]
+    assert b"games" not in rest
+
+
+def test_a_port_in_use_is_said_at_once(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        began = time.monotonic()
+        out, err = (process := start("serve", "--port", str(port), data_dir=data_dir)).communicate(timeout=60)
+    assert (process.returncode, out) == (1, b"")
+    assert f"port {port} is in use".encode() in err
+    assert time.monotonic() - began < 10
