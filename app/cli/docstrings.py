@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.records import Document
 
-MIN_CHARACTERS = 100  # shorter ones say too little to be searched for
+MIN_CHARACTERS = 150  # shorter ones say too little to be searched for
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _KINDS = {ast.Module: "module", ast.ClassDef: "class", ast.FunctionDef: "function", ast.AsyncFunctionDef: "function"}
 _LEFT_OUT = {
@@ -21,6 +21,9 @@ _LEFT_OUT = {
     "idlelib",
     "lib2to3",
     "turtledemo",
+    "distutils",  # gone from newer Pythons
+    "tkinter",  # large, and about one thing: the demo is to take a minute
+    "turtle",
     "__pycache__",
     "_pyrepl",
     "ensurepip",

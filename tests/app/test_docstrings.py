@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.cli.docstrings import MIN_CHARACTERS, docstring_documents, standard_library
 
-LONG = "Says at length what it is for, so that it is worth searching: " + "words " * 10
+LONG = "Says at length what it is for, so that it is worth searching: " + "words " * 20
 
 
 def test_public_definitions_of_a_folder(tmp_path: Path) -> None:

@@ -9,9 +9,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModel, BertConfig, MPNetConfig, PreTrainedConfig, PreTrainedTokenizerFast, XLMRobertaConfig
 
-WORDS = (
-    "the a play tv game console movie red blue car house wolf train query : passage ; to on my i want"
-).split()
+WORDS = ("the a play tv game console movie red blue car house wolf train query : passage ; to on my i want").split()
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 SIZES = {
     "vocab_size": 40,
