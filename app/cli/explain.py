@@ -24,12 +24,14 @@ from app.cli.options import (
     open_parts,
 )
 from app.cli.search import request
-from app.cli.terminal import print_json
+from app.cli.terminal import note, print_json
 
 
 def explain(
     query: Annotated[str, typer.Argument(help="The query, with boosts if any.")],
-    hit: Annotated[int, typer.Argument(help="The hit's number, as search shows it behind #.")],
+    hit: Annotated[
+        int | None, typer.Argument(help="The hit's number, as search shows it behind #.", show_default="the best hit")
+    ] = None,
     collection: Collection = DEFAULT_COLLECTION,
     emphasis: Emphasis = None,
     filter: Filter = None,
@@ -48,17 +50,25 @@ def explain(
 
     [bold]Example[/bold]
 
-      salience explain "I want to play^7 on my TV." 42
+      salience explain "I want to play^7 on my TV."
+
+      salience explain "I want to play^7 on my TV." 42 -c products
     """
-    from app.search_schemas import ExplainRequest, SearchResponse
+    from app.search_schemas import QueryBody, SearchResponse
 
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     try:
-        body = ExplainRequest(**asked, id=hit)
+        asked_for = QueryBody(**asked).to_query(k=1, explain="words")
     except ValidationError as error:
         raise first_problem(error) from None
     with open_parts(data_dir, model, device) as parts:
-        result = parts.searcher.explain(collection, body.to_query(), hit)
+        if hit is None:
+            result = parts.searcher.search(collection, asked_for)
+        else:
+            result = parts.searcher.explain(collection, asked_for, hit)
+    if not result.hits:
+        note("nothing found, so there is nothing to explain")
+        raise typer.Exit(1)
     if as_json:
         print_json(SearchResponse.of(result).model_dump(mode="json"))
         return
