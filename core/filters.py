@@ -72,6 +72,23 @@ def parse_filter(value: object) -> Filter:
     return _parse(value, "filter", depth=0)
 
 
+def filter_json(tree: Filter) -> dict[str, object]:
+    """The tree as JSON that `parse_filter` reads as the same tree."""
+    match tree:
+        case In(field=field, values=values):
+            return {field: {"in": list(values)}}
+        case Range(field=field, operator=operator, bound=bound):
+            return {field: {operator: bound}}
+        case Exists(field=field):
+            return {field: {"exists": True}}
+        case And(parts=parts):
+            return {"and": [filter_json(part) for part in parts]}
+        case Or(parts=parts):
+            return {"or": [filter_json(part) for part in parts]}
+        case Not(part=part):
+            return {"not": filter_json(part)}
+
+
 def leaves(tree: Filter) -> Iterator[In | Range | Exists]:
     """Every comparison in the tree, left to right."""
     match tree:

@@ -190,5 +190,5 @@ class HitExplanation:
     query_rest: (
         float  # what no query word accounts for (special tokens, constants): with the words it sums to the score
     )
-    significant: bool  # whether any word's effect reaches 2 % of the score
+    significant: bool  # whether any word has an effect that reaches 2 % of the score
     provenance: Mapping[str, Any]  # method, objective, model, fingerprint, generation, seq, controls, fusion

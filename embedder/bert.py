@@ -6,7 +6,6 @@ command, and without padding. Other architectures go through embedder.generic.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.nn import functional
 from core.errors import ModelError
 from core.records import Float32Array, Int64Array
 from embedder.backbone import KeyFactors, suppression_problem
+from embedder.modelfolder import json_object
 from embedder.steered import attend
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -154,7 +154,7 @@ def load_bert(folder: Path, device: torch.device) -> BertBackbone | None:
     Raises ModelError where the weights do not fit the configuration.
     """
     try:
-        shape = BertShape.of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        shape = BertShape.of(json_object(folder / "config.json"))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / 'config.json'}: {error!r}") from error
     file = folder / "model.safetensors"
@@ -165,7 +165,10 @@ def load_bert(folder: Path, device: torch.device) -> BertBackbone | None:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file}: {error}") from error
     weights = {name.removeprefix("bert.").removeprefix("roberta."): tensor.float() for name, tensor in stored.items()}
-    return BertBackbone(shape, weights)
+    try:
+        return BertBackbone(shape, weights)
+    except (RuntimeError, IndexError) as error:  # the probe has run it once
+        raise ModelError(f"{file}: the weights do not fit the config.json beside it ({error})") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ A per-character factor field starts at 1; a control multiplies its span by its f
 The factor of a token is the mean of the field over the token's characters that are not white space. For one control
 that is `1 + (factor - 1) * overlapped_characters / token_characters`, the partial overlap of the Aleph Alpha API.
 A control with complete overlap acts on every token that it touches, the strongest of them (largest |log factor|) wins.
+Products above MAX_FACTOR are refused as a single factor is: float32 would overflow, and vectors become nan.
 """
 
 from __future__ import annotations
@@ -13,22 +14,35 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from core.prompts import TextControl, TokenOverlap
+from core.errors import InvalidControl
+from core.prompts import MAX_FACTOR, TextControl, TokenOverlap
 from core.records import Float64Array, Int64Array
 
 
 def character_factors(text: str, controls: Iterable[TextControl]) -> Float64Array:
-    """(characters,) float64: the product of the factors of all `controls` that cover the character, 1 elsewhere."""
+    """(characters,) float64: the product of the factors of all `controls` that cover the character, 1 elsewhere.
+
+    Raises InvalidControl where the product is above MAX_FACTOR.
+    """
     field = np.ones(len(text))
-    for control in controls:
-        field[control.start : control.end] *= control.factor
+    with np.errstate(over="ignore", invalid="ignore"):  # both end in the refusal below
+        for control in controls:
+            field[control.start : control.end] *= control.factor
+    too_large = np.flatnonzero(~(field <= MAX_FACTOR))
+    if len(too_large):
+        raise InvalidControl(
+            f"the controls that overlap at character {too_large[0]} multiply to {field[too_large[0]]:g}: "
+            f"at most {MAX_FACTOR:g} is allowed",
+            param="controls",
+        )
     return field
 
 
 def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) -> Float64Array:
     """(spans,) float64 >= 0: the factor of each half-open character span of `text` (such as a token or a term).
 
-    `spans` has shape (spans, 2). An empty span, or one of white space only, has factor 1.
+    `spans` has shape (spans, 2). An empty span, or one of white space only, has factor 1. Raises InvalidControl where
+    overlapping controls multiply to more than MAX_FACTOR.
     """
     factors = np.ones(len(spans))
     if not controls:

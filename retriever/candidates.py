@@ -13,6 +13,7 @@ from store.pool import Pool
 from store.view import View
 
 POOL_DEPTH = 1000  # passages of each leg whose ranks and range the fusion goes by
+_TERMS_AT_ONCE = 256  # a query may have 100,000 terms: never a table of all of them for all candidates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +24,6 @@ class Candidates:
     documents: Int64Array  # (n,) equal for passages of one document
     dense: LegScores | None  # None: the leg takes no part
     sparse: LegScores | None
-    products: Float64Array  # (n, terms) idf * weight of each query term, before its factor
     complete: bool  # whether deeper pools would bring no further passage
 
 
@@ -45,29 +45,32 @@ def gather(
     how the pools were found, and the explanation's parts are the very numbers that were ranked by.
     """
     nearest = matching = None
-    scales = np.ones(0)
     if vector is not None:
         nearest = view.nearest(vector, depth, allowed)
+    scales = np.ones(0)
     if terms is not None:
         scales = synonym_scales(terms, view.term_statistics(terms.terms))
         matching = view.matching(_weights(terms, scales), depth, allowed)
     pools = [pool.ids for pool in (nearest, matching) if pool is not None]
     ids = np.unique(np.concatenate(pools)) if pools else np.empty(0, dtype=np.int64)
     dense = sparse = None
-    products = np.empty((len(ids), 0))
     if vector is not None and nearest is not None:
         dense = LegScores(raw=view.dense_scores(vector, ids), rank=_ranks(nearest, ids))
     if terms is not None and matching is not None:
-        products = view.sparse_products(terms.terms, ids) * scales
-        sparse = LegScores(raw=products @ terms.factors, rank=_ranks(matching, ids))
+        sparse = LegScores(raw=_bm25(view, terms, scales, ids), rank=_ranks(matching, ids))
     return Candidates(
         ids=ids,
         documents=view.documents_of(ids),
         dense=dense,
         sparse=sparse,
-        products=products,
         complete=all(len(pool) < depth for pool in pools),
     )
+
+
+def term_products(view: View, terms: QueryTerms, ids: Int64Array) -> Float64Array:
+    """(n, terms) what each term adds to a passage's BM25 score, before its factor: idf * weight, synonyms as one."""
+    scales = synonym_scales(terms, view.term_statistics(terms.terms))
+    return view.sparse_products(terms.terms, ids) * scales
 
 
 def rank(candidates: Candidates, fusion: Fusion) -> Ranked:
@@ -89,6 +92,19 @@ def rank(candidates: Candidates, fusion: Fusion) -> Ranked:
 def _weights(terms: QueryTerms, scales: Float64Array) -> dict[str, float]:
     factors = terms.factors * scales
     return {term: float(factor) for term, factor in zip(terms.terms, factors, strict=True)}
+
+
+def _bm25(view: View, terms: QueryTerms, scales: Float64Array, ids: Int64Array) -> Float64Array:
+    """(n,) `term_products` times the terms' factors. A passage's sum does not depend on the other passages."""
+    df = view.term_statistics(terms.terms).df
+    known = [i for i, term in enumerate(terms.terms) if df[term] and terms.factors[i]]
+    scores = np.zeros(len(ids))
+    for begin in range(0, len(known), _TERMS_AT_ONCE):
+        block = known[begin : begin + _TERMS_AT_ONCE]
+        products = view.sparse_products([terms.terms[i] for i in block], ids)
+        # vecdot sums row by row, where BLAS's matrix product sums a row by its place: equals would no longer tie
+        scores += np.vecdot(products, terms.factors[block] * scales[block])
+    return scores
 
 
 def _ranks(pool: Pool, ids: Int64Array) -> Int64Array:

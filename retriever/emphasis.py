@@ -20,6 +20,9 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
     and for a factor that is no number from 0 to MAX_FACTOR.
     """
     words = tuple(units(text))
+    begins: dict[str, list[int]] = {}
+    for i, word in enumerate(words):
+        begins.setdefault(word.text, []).append(i)
     seen: dict[tuple[str, ...], str] = {}
     controls: list[TextControl] = []
     for key, factor in emphasis.items():
@@ -27,29 +30,27 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
             raise InvalidControl(
                 f"emphasis of {key!r} is {factor}: must be a number from 0 to {MAX_FACTOR:g}", param="emphasis"
             )
-        sought = tuple(word.text for word in units(key)) or (key.strip(),)
+        phrase = tuple(word.text for word in units(key))
+        sought = phrase or (key.strip(),)
         if sought in seen:
             raise InvalidControl(f"emphasis names {seen[sought]!r} and {key!r}, which are the same", param="emphasis")
         seen[sought] = key
-        spans = list(_places(text, words, key, sought))
+        found = _places(words, begins.get(phrase[0], []), phrase) if phrase else _literal_places(text, key.strip())
+        spans = list(found)
         if not spans:
             raise _not_in_query(key, words)
         controls.extend(TextControl(start=start, length=end - start, factor=factor) for start, end in spans)
     return tuple(sorted(controls, key=lambda control: (control.start, control.length)))
 
 
-def _places(text: str, words: Sequence[Word], key: str, sought: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    if next(units(key), None) is None:
-        yield from _literal_places(text, key.strip())
-        return
-    position = 0
-    while position + len(sought) <= len(words):
-        found = words[position : position + len(sought)]
-        if all(word.text == wanted for word, wanted in zip(found, sought, strict=True)):
+def _places(words: Sequence[Word], begins: Sequence[int], phrase: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Spans of `phrase` that do not overlap, from left to right; `begins`: where its first word stands in `words`."""
+    done = 0
+    for begin in begins:
+        found = words[begin : begin + len(phrase)]
+        if begin >= done and tuple(word.text for word in found) == phrase:
             yield found[0].start, found[-1].end
-            position += len(sought)
-        else:
-            position += 1
+            done = begin + len(phrase)
 
 
 def _literal_places(text: str, key: str) -> Iterator[tuple[int, int]]:

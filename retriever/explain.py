@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from core.filters import filter_json
 from core.passages import passage_prompt, prompt_title, text_offset
 from core.prompts import Prompt
 from core.protocols import Encoder
@@ -110,7 +111,7 @@ class Explainer:
             words=effects,
             query_words=shares,
             query_rest=hit.score - math.fsum(share.dense + share.sparse for share in shares),
-            significant=any(abs(word.effect) >= SIGNIFICANT * abs(hit.score) for word in effects),
+            significant=any(0 < abs(word.effect) >= SIGNIFICANT * abs(hit.score) for word in effects),
             provenance=provenance,
         )
 
@@ -199,4 +200,6 @@ def _provenance(collection: Collection, seq: int, query: Query, encoder: Encoder
         "contextual_control_threshold": query.options.contextual_threshold,
         "legs": [leg.value for leg in query.legs],
         "fusion": query.fusion.method,
+        "fusion_parameters": query.fusion.parameters,
+        "filter": None if query.filter is None else filter_json(query.filter),
     }

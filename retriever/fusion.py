@@ -14,6 +14,7 @@ import numpy as np
 from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
 
+MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
 CONVEX = "convex"
 RECIPROCAL_RANK = "rrf"
 
@@ -41,6 +42,11 @@ class Fusion:
                 f"fusion weights {self.weights}: must be finite, 0 or more, and not both 0", param="fusion.weights"
             )
 
+    @property
+    def parameters(self) -> dict[str, float | list[float]]:
+        """Those that the method goes by."""
+        return {"alpha": self.alpha} if self.method == CONVEX else {"k": self.k, "weights": list(self.weights)}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegScores:
@@ -61,7 +67,7 @@ class FusedLeg:
     norm: Float64Array  # (candidates,) convex: 0..1; reciprocal rank: 1 / (k + rank), or 0
     weight: float
     scale: float | None  # weight / (max - min); 0 where the pool has no spread
-    constant: float | None  # -weight * min / (max - min); weight * norm where the pool has no spread
+    constant: float | None  # -weight * min / (max - min); where the pool has no spread, the value of norm 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,21 +98,21 @@ def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> Fused
 
     A candidate that only the other leg found counts as that minimum, norm 0, however far below it lies: a leg that does
     not understand a query (a language that its model never saw) must not sink what the other one finds. `low` stands in
-    for the minimum where the lowest possible score is known: 0 for BM25. A pool without spread gives each candidate
-    norm 1, an empty one 0.
+    for the minimum where the lowest possible score is known: 0 for BM25. In a pool without spread (under MIN_SPREAD of
+    its scores) each candidate that reaches it has norm 1, the others 0; of an empty pool all have 0.
     Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, where the
     form with a known lower bound is the theoretical min-max.
     """
     pool = leg.raw[leg.rank > 0]
     if not pool.size:
         return FusedLeg(norm=np.zeros(leg.raw.shape), weight=weight, scale=0.0, constant=0.0)
-    low, high = float(pool.min()) if low is None else low, float(pool.max())
-    scale = weight / (high - low) if high > low else 0.0
-    if high <= low or not math.isfinite(scale):  # a spread too small to divide by
-        return FusedLeg(norm=np.ones(leg.raw.shape), weight=weight, scale=0.0, constant=weight)
-    return FusedLeg(
-        norm=np.maximum(leg.raw - low, 0.0) / (high - low), weight=weight, scale=scale, constant=-scale * low
-    )
+    lowest, high = float(pool.min()), float(pool.max())
+    low = lowest if low is None else low
+    spread = high - low
+    if spread <= MIN_SPREAD * max(abs(low), abs(high)) or not math.isfinite(weight / spread):
+        return FusedLeg(norm=(leg.raw >= lowest).astype(np.float64), weight=weight, scale=0.0, constant=weight)
+    scale = weight / spread
+    return FusedLeg(norm=np.maximum(leg.raw - low, 0.0) / spread, weight=weight, scale=scale, constant=-scale * low)
 
 
 def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:

@@ -44,10 +44,14 @@ class LegPart:
 
     @property
     def slope(self) -> float:
-        """What one unit of raw score is worth in the final score, by allocation where need be."""
+        """What one unit of raw score is worth in the final score, by allocation where need be.
+
+        A rank's value is above 0: shared out over a raw score of 0 or less, what pulled up would count as pulling down.
+        There the slope is 0, and the leg is not split.
+        """
         if self.scale is not None:
             return self.scale
-        return self.value / self.raw if self.raw else 0.0
+        return self.value / self.raw if self.raw > 0 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +59,7 @@ class HitParts:
     """The numbers behind one hit's score."""
 
     legs: tuple[LegPart, ...]
-    products: Float64Array  # (terms,) idf * weight of each query term in the passage, before its factor
+    products: Float64Array  # (terms,) candidates.term_products of the passage; of no use, and empty, unless explained
 
     def leg(self, leg: Leg) -> LegPart | None:
         """The part of `leg`, None where it takes no part in the search."""

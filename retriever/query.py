@@ -14,7 +14,7 @@ from retriever.fusion import Fusion
 from retriever.syntax import check_query, parse
 
 MAX_K = 1000  # hits of one page
-MAX_DEPTH = 10_000  # last hit that can be asked for: offset + k
+MAX_DEPTH = 1000  # last hit that can be asked for, offset + k: behind the fused pools ranks mean little
 MAX_CONTROLS = 1000
 
 
@@ -69,7 +69,8 @@ class Query:
 def steer(
     text: str, *, emphasis: Mapping[str, float] | None = None, controls: Sequence[TextControl] = (), boosts: bool = True
 ) -> tuple[str, tuple[TextControl, ...]]:
-    """The query text and its controls out of the three ways to give them; where they overlap, factors multiply.
+    """The query text and its controls out of the three ways to give them; where they overlap, factors multiply (to
+    MAX_FACTOR at most; the encoder refuses more).
 
     `boosts` reads `word^7` and `"a phrase"^0.2` in `text`; the spans of `controls` and the words of `emphasis` then
     mean the text without these marks, which is the text that comes back. Raises InvalidQuery or InvalidControl.

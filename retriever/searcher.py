@@ -12,13 +12,13 @@ import numpy as np
 from core.errors import HitNotFound, ModelMismatch
 from core.prompts import Prompt
 from core.protocols import Encoder
-from core.records import Collection, Float32Array, Generation, Hit, Int64Array, LegScore, Representation
+from core.records import Collection, Float32Array, Float64Array, Generation, Hit, Int64Array, LegScore, Representation
 from embedder.lexical import Analyzer
-from retriever.candidates import POOL_DEPTH, Candidates, Ranked, gather, rank
+from retriever.candidates import POOL_DEPTH, Candidates, Ranked, gather, rank, term_products
 from retriever.explain import Explainer
 from retriever.fusion import FusedLeg, LegScores, collapse
 from retriever.ledger import HitParts, LegPart
-from retriever.query import Explain, Leg, Query
+from retriever.query import MAX_DEPTH, Explain, Leg, Query
 from retriever.terms import QueryTerms, query_terms
 from store.documents import StoredPassage
 from store.view import View, Views
@@ -81,8 +81,11 @@ class Searcher:
                 candidates, ranked, shown = _rank(view, query, vector, terms, allowed, only)
             with watch.stage("fetch"):
                 passages = view.fetch(candidates.ids[shown])
+                products = np.empty((len(shown), 0))
+                if terms is not None and query.explain is not Explain.NONE:
+                    products = term_products(view, terms, candidates.ids[shown])
             collection, generation, seq = view.collection, view.generation, view.seq
-        parts = [_parts(candidates, ranked, int(position)) for position in shown]
+        parts = [_parts(candidates, ranked, int(at), row) for at, row in zip(shown, products, strict=True)]
         hits = [
             _hit(passage, float(score), part)
             for passage, score, part in zip(passages, ranked.scores[shown], parts, strict=True)
@@ -129,18 +132,17 @@ def _rank(
     """Candidates, their scores, and the positions of those to show, best first.
 
     The pools are deepened until they hold enough documents or everything there is, so that passages of few documents at
-    the top never leave a page short.
+    the top never leave a page short. For `only`, until they hold it: any page may have shown it.
     """
-    wanted = query.offset + query.k
-    depth = max(POOL_DEPTH, wanted)
+    wanted = MAX_DEPTH if only is not None else query.offset + query.k
+    depth = max(POOL_DEPTH, query.offset + query.k)
     while True:
         candidates = gather(view, vector=vector, terms=terms, depth=depth, allowed=allowed)
         ranked = rank(candidates, query.fusion)
         best = collapse(candidates.ids, ranked.scores, candidates.documents)
-        if only is not None:
-            return candidates, ranked, _position(candidates, only)
-        if len(best) >= wanted or candidates.complete:
-            return candidates, ranked, best[query.offset : wanted]
+        if len(best) >= wanted or candidates.complete or (only is not None and only in candidates.ids):
+            shown = best[query.offset : wanted] if only is None else _position(candidates, only)
+            return candidates, ranked, shown
         depth *= 4
 
 
@@ -172,12 +174,12 @@ def _hit(passage: StoredPassage, score: float, parts: HitParts) -> Hit:
     )
 
 
-def _parts(candidates: Candidates, ranked: Ranked, position: int) -> HitParts:
+def _parts(candidates: Candidates, ranked: Ranked, position: int, products: Float64Array) -> HitParts:
     legs = (
         _leg_part(Leg.DENSE, candidates.dense, ranked.dense, position),
         _leg_part(Leg.SPARSE, candidates.sparse, ranked.sparse, position),
     )
-    return HitParts(legs=tuple(leg for leg in legs if leg is not None), products=candidates.products[position])
+    return HitParts(legs=tuple(leg for leg in legs if leg is not None), products=products)
 
 
 def _leg_part(leg: Leg, scores: LegScores | None, fused: FusedLeg | None, position: int) -> LegPart | None:

@@ -31,8 +31,8 @@ _Fields = dict[str, dict[FieldKind, int]]  # name: kind: field.id
 def passages_where(session: ReadSession, collection_id: int, tree: Filter) -> Int64Array:
     """Ids of the passages whose document satisfies `tree`, sorted.
 
-    Raises InvalidFilter for a field that no document has and no setting declares, for a value of a kind that the field
-    never has, and for a filter that is too large.
+    Raises InvalidFilter for a field that no document ever had and no setting declares, for a value of a kind that the
+    field never had, and for a filter that is too large.
     """
     _check_size(tree)
     fields = _fields(session, collection_id)

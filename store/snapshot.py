@@ -60,8 +60,13 @@ class Snapshot:
         seq = current_seq(session, self.collection.active.id)
         if seq == self.seq:
             return self
-        parts = [_without(part, _removed(session, self.collection.active.id, self.seq)) for part in self.parts]
+        parts: list[Part] = []
+        if self.parts:  # else all that was ever removed would be read for nothing
+            removed = _removed(session, self.collection.active.id, self.seq)
+            parts = [_without(part, removed) for part in self.parts]
         added = read_segment(session, self.collection.active.id, self.collection.active.dimension, since=self.seq)
+        if not added and all(new is old for new, old in zip(parts, self.parts, strict=True)):
+            return replace(self, seq=seq)  # metadata was replaced: nothing that a search scores by
         if added:
             parts.append(_part(added))
         return _weighted(self.collection, seq, _compact(parts))

@@ -108,7 +108,8 @@ class View:
         if unknown:
             found = term_ids(self._session, self.collection.id, unknown)
             self._term_ids |= {term: found.get(term) for term in unknown}
-        df = {term: self._snapshot.df(self._known(term)) for term in terms}
+        ids = {term: self._known(term) for term in terms}
+        df = {term: self._snapshot.df(id_) if id_ else 0 for term, id_ in ids.items()}
         return TermStatistics(
             passages=self.passage_count,
             average_length=self._snapshot.average_length,

@@ -12,22 +12,12 @@ from core.records import Int64Array
 from embedder.backbone import Backbone, KeyFactors
 from embedder.bert import BertBackbone, load_bert
 from embedder.generic import GenericBackbone, load_generic
-from tests.embedder.tiny import save_tiny_model, write_json
+from tests.embedder.tiny import SIZES, save_tiny_model, write_json
 
 CPU = torch.device("cpu")
 TEXTS: list[Int64Array] = [
     np.array(ids, dtype=np.int64) for ids in ([2, 9, 8, 7, 6, 3], [2, 5, 3], [2, 4, 3], [2, 10, 11, 3])
 ]
-SMALL = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 32,
-    "max_position_embeddings": 40,
-    "pad_token_id": 0,
-    "initializer_range": 0.5,  # large enough that attention is far from even
-}
 
 
 def factors(seed: int, *, log_additive: bool) -> KeyFactors:
@@ -37,8 +27,8 @@ def factors(seed: int, *, log_additive: bool) -> KeyFactors:
 
 def other_networks() -> list[PreTrainedModel]:
     torch.manual_seed(3)
-    modern = ModernBertConfig(**SMALL, global_attn_every_n_layers=2, local_attention=4, cls_token_id=2, sep_token_id=3)
-    decoder = Qwen3Config(**SMALL, num_key_value_heads=2, head_dim=4)
+    modern = ModernBertConfig(**SIZES, global_attn_every_n_layers=2, local_attention=4, cls_token_id=2, sep_token_id=3)
+    decoder = Qwen3Config(**SIZES, num_key_value_heads=2, head_dim=4)
     return [ModernBertModel(modern).eval(), Qwen3Model(decoder).eval()]
 
 
@@ -99,7 +89,7 @@ def test_an_attention_out_of_reach_is_named_and_left_alone(tmp_path: Path) -> No
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m")
-    config = SMALL | {"model_type": "bert", "num_hidden_layers": 3}
+    config = SIZES | {"model_type": "bert", "num_hidden_layers": 3}
     write_json(folder / "config.json", config)
     with pytest.raises(ModelError, match=r"lack 'encoder\.layer\.2\."):
         load_bert(folder, CPU)

@@ -74,6 +74,15 @@ def test_overlapping_controls_multiply() -> None:
     assert character_factors("play", controls).tolist() == [2, 2, 6, 6]
 
 
+@pytest.mark.parametrize("factors", [[100, 20], [1000] * 120, [1000] * 120 + [0]])
+def test_a_product_out_of_range_is_refused(factors: list[float]) -> None:
+    controls = [TextControl(start=1, length=2, factor=factor) for factor in factors]
+    with pytest.raises(InvalidControl, match=r"overlap at character 1 multiply to .*: at most 1000"):
+        span_factors("play", controls, np.array([[0, 4]]))
+    within = [*controls[:1], TextControl(start=0, length=4, factor=0.5)]
+    assert character_factors("play", within).max() == factors[0] / 2
+
+
 def test_white_space_in_a_token_does_not_dilute_a_control() -> None:
     control = TextControl(start=1, length=2, factor=3)
     assert span_factors(" tv", [control], np.array([[0, 3]])) == [3.0]

@@ -98,8 +98,11 @@ def test_the_fingerprint_tells_models_apart(tmp_path: Path) -> None:
     same = load_encoder(str(save_tiny_model(tmp_path / "b")), device="cpu")
     other_pooling = load_encoder(str(save_tiny_model(tmp_path / "c", pooling="cls_token")), device="cpu")
     other_prompt = load_encoder(str(save_tiny_model(tmp_path / "d", prompts={"query": "query : "})), device="cpu")
-    assert one.fingerprint == same.fingerprint
-    assert len({one.fingerprint, other_pooling.fingerprint, other_prompt.fingerprint}) == 3
+    other_network = load_encoder(str(_changed(save_tiny_model(tmp_path / "e"), layer_norm_eps=0.1)), device="cpu")
+    moved = load_encoder(str(_changed(save_tiny_model(tmp_path / "f"), transformers_version="9")), device="cpu")
+    assert one.fingerprint == same.fingerprint == moved.fingerprint
+    others = {other.fingerprint for other in (other_pooling, other_prompt, other_network)}
+    assert len(others | {one.fingerprint}) == 4
 
 
 def test_the_default_model_is_checked_by_its_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -122,6 +125,20 @@ def _with_module(module: str) -> object:
     return change
 
 
+def _changed(folder: Path, **settings: object) -> Path:
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | settings)
+    return folder
+
+
+def _with_dense(**settings: object) -> object:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "2_Dense" / "config.json").read_text())
+        write_json(folder / "2_Dense" / "config.json", config | settings)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -130,12 +147,29 @@ def _with_module(module: str) -> object:
         (_without("model.safetensors"), "has no weights"),
         (_with_module("LSTM"), "module LSTM is not supported"),
         (lambda folder: (folder / "modules.json").write_text("{"), "modules.json"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 64), "model"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 64), r"model\.safetensors: .*header"),
         (lambda folder: write_json(folder / "1_Pooling" / "config.json", {"pooling_mode_max_tokens": True}), "max"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), r"tokenizer\.json: EOF"),
+        (lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff\xfe"), r"tokenizer\.json: 'utf-8'"),
+        (lambda folder: (folder / "tokenizer_config.json").write_text("{"), r"tokenizer_config\.json: Expecting"),
+        (lambda folder: write_json(folder / "tokenizer_config.json", []), "must hold a JSON object"),
+        (lambda folder: write_json(folder / "config.json", []), r"config\.json must hold a JSON object"),
+        (lambda folder: _changed(folder, num_attention_heads=3), "the weights do not fit the config.json"),
+        (lambda folder: write_json(folder / "modules.json", ["x"]), "each with a path and a type"),
+        (lambda folder: write_json(folder / "modules.json", [{"type": "Transformer"}]), "each with a path and a type"),
+        (lambda folder: write_json(folder / "modules.json", []), "first module must be a Transformer"),
+        (lambda folder: write_json(folder / "sentence_bert_config.json", {"max_seq_length": -5}), "above 0"),
+        (lambda folder: write_json(folder / "sentence_bert_config.json", {"max_seq_length": "a"}), "above 0"),
+        (lambda folder: write_json(folder / "config_sentence_transformers.json", {"prompts": ["a"]}), "prompts must"),
+        (lambda folder: (folder / "2_Dense" / "model.safetensors").write_bytes(b"\0" * 64), r"2_Dense.*header"),
+        (_with_dense(in_features=9), "size mismatch"),
+        (_with_dense(in_features="a"), r"2_Dense.*invalid literal"),
+        (_with_dense(activation_function="torch.nn.Foo"), "activation torch.nn.Foo"),
+        (_with_dense(activation_function="torch.nn.nope.Foo"), "activation torch.nn.nope.Foo"),
     ],
 )
 def test_a_broken_folder_is_named(tmp_path: Path, damage: object, message: str) -> None:
-    folder = save_tiny_model(tmp_path / "m")
+    folder = save_tiny_model(tmp_path / "m", dense="torch.nn.modules.linear.Identity")
     damage(folder)  # type: ignore[operator]
     with pytest.raises(ModelError, match=message):
         load_encoder(str(folder), device="cpu")

@@ -34,6 +34,19 @@ def test_every_whole_occurrence(text: str, emphasis: dict[str, float], expected:
     assert covered(text, emphasis) == expected
 
 
+@given(
+    st.lists(st.sampled_from("ab"), min_size=1, max_size=12), st.lists(st.sampled_from("ab"), min_size=1, max_size=3)
+)
+def test_a_phrase_is_found_as_text_is_replaced(words: list[str], phrase: list[str]) -> None:
+    text, sought = " ".join(words), " ".join(phrase)
+    expected = text.replace(sought, "X").count("X")  # letters stand alone: words and characters match alike
+    if expected:
+        assert covered(text, {sought: 2}) == [(sought, 2)] * expected
+    else:
+        with pytest.raises(InvalidControl, match="does not have"):
+            covered(text, {sought: 2})
+
+
 @pytest.mark.parametrize(
     ("emphasis", "message"),
     [

@@ -1,6 +1,7 @@
 """The parts of an explanation add up, and the words that it names are those that matter."""
 
 import itertools
+import json
 import math
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.filters import parse_filter
 from core.passages import passage_prompt
 from core.prompts import Prompt
 from core.records import Explanation, Hit, HitExplanation, Representation
@@ -121,7 +123,14 @@ def test_where_no_word_matters_the_explanation_says_so(searcher: Searcher) -> No
     found = searcher.search("things", Query(text="gaming console", explain=Explain.WORDS, k=60)).hits
     for hit in found:
         largest = max(abs(word.effect) for word in explained(hit).words)
-        assert explained(hit).significant == (largest >= 0.02 * abs(hit.score))
+        assert explained(hit).significant == (largest > 0 and largest >= 0.02 * abs(hit.score))
+
+
+def test_a_score_of_zero_is_no_words_doing(searcher: Searcher) -> None:
+    last = searcher.search("things", Query(text="gaming console", explain=Explain.WORDS, k=200)).hits[-1]
+    assert last.score == 0
+    assert all(word.effect == 0 for word in explained(last).words)
+    assert not explained(last).significant
 
 
 def test_an_explanation_names_all_that_it_was_made_with(searcher: Searcher, encoder: LocalEncoder) -> None:
@@ -131,6 +140,29 @@ def test_an_explanation_names_all_that_it_was_made_with(searcher: Searcher, enco
     assert provenance["fingerprint"] == encoder.fingerprint
     assert provenance["seq"] == result.seq
     assert provenance["controls"] == [{"start": 0, "length": 4, "factor": 7.0, "token_overlap": "partial"}]
+
+
+@pytest.mark.parametrize("fusion", [Fusion(alpha=0.2), Fusion(method="rrf", k=10, weights=(1, 3))])
+def test_a_score_can_be_computed_again_from_its_provenance(searcher: Searcher, fusion: Fusion) -> None:
+    only = parse_filter({"kind": {"in": ["product", "long"]}, "not": {"price": {"gt": 500}}})
+    query = Query(text="play on TV", fusion=fusion, filter=only, explain=Explain.SCORES)
+    hit = searcher.search("things", query).hits[-1]
+    said = json.loads(json.dumps(explained(hit).provenance))
+    again = Query(
+        text=said["query"],
+        fusion=Fusion(method=said["fusion"], **said["fusion_parameters"]),
+        filter=parse_filter(said["filter"]),
+        legs=tuple(Leg(leg) for leg in said["legs"]),
+    )
+    assert searcher.search("things", again).hits[-1].score == hit.score
+
+
+def test_a_rank_is_not_shared_out_over_a_cosine_below_zero() -> None:
+    """In proportion, each word that pulled the passage up would count as pulling it down."""
+    part = LegPart(leg=Leg.DENSE, raw=-0.02, rank=3, norm=1 / 63, weight=1.0, scale=None, constant=None)
+    assert part.slope == 0
+    tree = ledger(part.value, HitParts(legs=(part,), products=np.empty(0)), None, None, None)
+    assert [(leg.value, leg.details) for leg in tree.details] == [(part.value, ())]
 
 
 @given(

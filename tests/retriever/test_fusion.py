@@ -69,6 +69,17 @@ def test_where_a_pool_has_no_spread_each_is_its_best(raw: list[float]) -> None:
     assert (part.scale, part.constant, part.weight) == (0.0, 0.5, 0.5)
 
 
+def test_a_spread_of_rounding_alone_is_none() -> None:
+    """Divided by, it would turn the last digit of a cosine into a whole score, and the parts would not add up."""
+    part = min_max(leg([0.7 + 1e-12, 0.7], everything=True), 0.5)
+    assert part.norm.tolist() == [1.0, 1.0]
+    assert (part.scale, part.constant) == (0.0, 0.5)
+
+
+def test_a_pool_without_spread_lifts_nothing_from_below_it() -> None:
+    assert min_max(leg([0.7, 0.7, 0.7, 0.2], pool=2), 0.5).norm.tolist() == [1.0, 1.0, 1.0, 0.0]
+
+
 def test_an_empty_pool_says_nothing() -> None:
     part = min_max(leg([0.0, 0.0]), 0.5, low=0.0)
     assert part.norm.tolist() == [0.0, 0.0]

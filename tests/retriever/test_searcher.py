@@ -209,13 +209,41 @@ def test_one_hit_can_be_explained_by_id(searcher: Searcher) -> None:
         searcher.explain("things", query, 999999)
 
 
+def test_every_hit_of_a_page_can_be_explained_however_deep_its_pools_went(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("searcher", "candidates"):
+        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    query = Query(text="red dress for a summer wedding", k=20, offset=90)
+    page = searcher.search("things", query).hits
+    assert len(page) > 10
+    for hit in page:
+        assert (
+            replace(searcher.explain("things", replace(query, k=1, offset=0), hit.id).hits[0], explanation=None) == hit
+        )
+
+
+def test_a_sparse_score_depends_on_its_passage_alone(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither on the other candidates, to the last bit, nor on how many terms are looked up at once."""
+    text = "red dress summer wedding cat dog feed story war desert gaming console streaming movies internet wolf rain"
+    query = Query(text=text, legs=SPARSE, k=200)
+    scores = {hit.id: hit.score for hit in searcher.search("things", query).hits}
+    groups = [{"kind": "product"}, *({"length": {"gt": n}} for n in range(40, 140, 10))]
+    for group in groups:
+        for hit in searcher.search("things", replace(query, filter=parse_filter(group))).hits:
+            assert hit.score == scores[hit.id]
+    monkeypatch.setattr("retriever.candidates._TERMS_AT_ONCE", 2)
+    for hit in searcher.search("things", query).hits:
+        assert hit.score == pytest.approx(scores[hit.id], rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         ({"k": 0}, InvalidQuery, "allowed are 1 to 1000"),
         ({"k": 10_000_000}, InvalidQuery, "allowed are 1 to 1000"),
         ({"offset": -1}, InvalidQuery, "offset must be 0 or more"),
-        ({"offset": 9_995, "k": 10}, InvalidQuery, "at most 10000"),
+        ({"offset": 995, "k": 10}, InvalidQuery, "at most 1000"),
         ({"legs": ()}, InvalidQuery, "dense, sparse or both"),
         ({"legs": (Leg.DENSE, Leg.DENSE)}, InvalidQuery, "each once"),
         ({"text": ""}, InvalidQuery, "empty"),

@@ -145,6 +145,17 @@ def test_a_view_keeps_its_state_while_others_go_on(database: Database, collectio
         assert np.isfinite(old.dense_scores(vector_of("x"), ids)).all()
 
 
+def test_other_metadata_alone_computes_no_weights_anew(database: Database, collection: Collection) -> None:
+    views = Views(database)
+    put(database, collection, Item(id="a", text="whale", metadata={"parity": 0}))
+    with views.open("books") as old:
+        put(database, collection, Item(id="a", text="whale", metadata={"parity": 1}))
+        with views.open("books") as new:
+            assert new.seq > old.seq
+            assert new._snapshot.parts[0] is old._snapshot.parts[0]
+            assert len(new.filter(parse_filter({"parity": 1}))) == 1
+
+
 def test_a_view_that_a_newer_snapshot_overtakes_begins_again(
     database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
