@@ -80,6 +80,10 @@ def _on_salience_error(request: Request, error: Exception) -> JSONResponse:
 def _on_malformed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
+    if problems[0]["type"] == "json_invalid":
+        reason, place = problems[0]["ctx"]["error"], problems[0]["loc"][-1]
+        message = f"the body is not valid JSON: {reason} at character {place}"
+        return error_response(request, 422, "malformed_request", message)
     if isinstance(error.body, bytes) and error.body:
         message = "the body must be JSON, sent with the header Content-Type: application/json"
         return error_response(request, 422, "malformed_request", message)
@@ -90,7 +94,7 @@ def _on_malformed(request: Request, error: Exception) -> JSONResponse:
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "malformed_request")
-    response = error_response(request, error.status_code, code, str(error.detail))
+    response = error_response(request, error.status_code, code, _http_message(request, error))
     response.headers.update(error.headers or {})
     return response
 
@@ -98,6 +102,23 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 def _on_bug(request: Request, error: Exception) -> JSONResponse:
     _log.error("unexpected failure", exc_info=error)
     return error_response(request, 500, "internal", "an unexpected failure; the server's log has the details")
+
+
+def _http_message(request: Request, error: HTTPException) -> str:
+    match error.status_code, error.__cause__:
+        case 404, _:
+            return f"there is nothing at {request.url.path}; the API is under /v1, its documentation at /docs"
+        case 405, _:
+            allowed = (error.headers or {}).get("Allow", "others")
+            return f"{request.url.path} does not take {request.method}; allowed are {allowed}; see /docs"
+        case 400, UnicodeDecodeError() as cause:
+            return f"the body is not valid {cause.encoding}: {cause.reason} at byte {cause.start}; send JSON as UTF-8"
+        case 400, RecursionError():
+            return "the body's JSON is nested too deeply"
+        case 400, ValueError():  # Python's limit on the digits of an integer
+            return "the body's JSON has an integer of too many digits; send it as a text"
+        case _:
+            return str(error.detail)
 
 
 def _place(location: Sequence[int | str]) -> str:

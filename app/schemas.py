@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from core.records import Collection, CollectionSettings, FieldKind
 from indexer.records import RecordError
@@ -17,6 +19,18 @@ class RequestModel(BaseModel):
     """Unknown keys, wrong types, NaN and infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        """`extra="forbid"` would refuse an unknown key, too, but not say which ones are known."""
+        for key in value if isinstance(value, dict) else ():
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                message = f"unknown key {printable(str(key))!r:.80}; {hint}allowed are {', '.join(cls.model_fields)}"
+                raise PydanticCustomError("unknown_key", "{message}", {"message": message})
+        return value
 
 
 class ResponseModel(BaseModel):
@@ -103,8 +117,14 @@ class DocumentContent(RequestModel):
     metadata: dict[str, Any] = Field(default_factory=dict, description="any JSON values; filterable where scalar")
 
 
+def _id_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class DocumentBody(DocumentContent):
-    id: str | int | None = Field(None, description="unique in the collection; null: derived from the content")
+    id: Annotated[str | None, BeforeValidator(_id_text, json_schema_input_type=str | int | None)] = Field(
+        None, description="unique in the collection; null: derived from the content"
+    )
 
 
 class UpsertDocuments(RequestModel):
@@ -146,12 +166,18 @@ class RecordFailure(ResponseModel):
     code: str
     reason: str
     id: str | None
+    path: str | None = Field(description="the file, or the part of the request, that it came from")
     line: int | None = Field(description="1-based place in what was sent")
 
     @classmethod
     def of(cls, error: RecordError) -> Self:
-        line = error.origin.line if error.origin else None
-        return cls(code=error.code, reason=printable(error.reason), id=error.id and printable(error.id), line=line)
+        return cls(
+            code=error.code,
+            reason=printable(error.reason),
+            id=error.id and printable(error.id),
+            path=error.origin and printable(error.origin.path),
+            line=error.origin and error.origin.line,
+        )
 
 
 class WriteReport(ResponseModel):

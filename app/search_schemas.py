@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from app.schemas import PassageSpan, RequestModel, ResponseModel
 from core.errors import InvalidQuery
@@ -46,6 +46,10 @@ class FusionBody(RequestModel):
     weights: list[float] = Field([1.0, 1.0], min_length=2, max_length=2, description="rrf: of dense and sparse leg")
 
 
+def _fusion_object(value: Any) -> Any:
+    return {"method": value} if isinstance(value, str) else value
+
+
 class QueryBody(RequestModel):
     """A query and everything that steers it."""
 
@@ -57,7 +61,9 @@ class QueryBody(RequestModel):
     controls: list[ControlBody] = Field(default_factory=list, max_length=1000)
     steering: SteeringBody = SteeringBody()
     filter: dict[str, Any] | None = None
-    fusion: FusionBody | str = FusionBody()
+    fusion: Annotated[FusionBody, BeforeValidator(_fusion_object, json_schema_input_type=FusionBody | str)] = (
+        FusionBody()
+    )
     legs: list[LegName] = Field(default_factory=lambda: list[LegName](("dense", "sparse")))
 
     def to_query(self, *, k: int = 1, offset: int = 0, explain: str = Explain.NONE) -> Query:
@@ -89,8 +95,6 @@ class QueryBody(RequestModel):
         )
 
     def _fusion(self) -> Fusion:
-        if isinstance(self.fusion, str):
-            return Fusion(method=self.fusion)
         dense, sparse = self.fusion.weights
         return Fusion(method=self.fusion.method, alpha=self.fusion.alpha, k=self.fusion.k, weights=(dense, sparse))
 

@@ -13,6 +13,7 @@ from typing import Any
 from core.errors import InvalidDocument, TooLarge
 from core.records import Document
 from indexer.records import Record, RecordError, Shape, Skipped
+from store.fields import MAX_DEPTH
 
 MAX_ID_CHARACTERS = 512
 MAX_TITLE_CHARACTERS = 10_000
@@ -145,18 +146,17 @@ def _number(text: str) -> str | int | float:
 
 def _check_metadata(metadata: Mapping[str, Any]) -> str:
     """The metadata as canonical JSON."""
-    try:
-        _check_json(metadata, "metadata")
-        encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
-    except RecursionError as error:
-        raise InvalidDocument("metadata: nested too deeply", param="metadata") from error
+    _check_json(metadata, "metadata", 0)
+    encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
     size = len(encoded.encode())
     if size > MAX_METADATA_BYTES:
         raise TooLarge(f"metadata: {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed", param="metadata")
     return encoded
 
 
-def _check_json(value: Any, place: str) -> None:
+def _check_json(value: Any, place: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise InvalidDocument(f"metadata: nested deeper than {MAX_DEPTH} levels", param="metadata")
     match value:
         case None | bool():
             pass
@@ -170,13 +170,13 @@ def _check_json(value: Any, place: str) -> None:
                 raise InvalidDocument(f"{place}: must be a finite number, not {value}", param=place)
         case list() | tuple():
             for index, item in enumerate(value):
-                _check_json(item, f"{place}[{index}]")
+                _check_json(item, f"{place}[{index}]", depth + 1)
         case Mapping():
             for key, item in value.items():
                 if not isinstance(key, str):
                     raise InvalidDocument(f"{place}: keys must be texts, not {key!r:.60}", param=place)
                 _check_storable(key, place)
-                _check_json(item, f"{place}.{key}")
+                _check_json(item, f"{place}.{key}", depth + 1)
         case _:
             raise InvalidDocument(f"{place}: a {type(value).__name__} is not a JSON value", param=place)
 

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+
 from core.errors import InvalidControl, InvalidQuery
 from core.filters import Filter
 from core.prompts import ControlOptions, Prompt, TextControl
+from embedder.factors import span_factors
+from embedder.lexical.words import units
 from retriever.emphasis import emphasis_controls
 from retriever.fusion import Fusion
 from retriever.syntax import check_query, parse
@@ -64,6 +68,8 @@ class Query:
         if len(self.controls) > MAX_CONTROLS:
             raise InvalidControl(f"{len(self.controls)} controls; at most {MAX_CONTROLS} are allowed", param="controls")
         Prompt(text=self.text, controls=self.controls)  # a control outside the text is refused here
+        if _suppresses_all(self.text, self.controls):
+            raise InvalidQuery("the controls suppress every word of the query: nothing is left to search for")
 
 
 def steer(
@@ -78,3 +84,10 @@ def steer(
     clean, found = parse(text) if boosts else (text, ())
     check_query(clean)
     return clean, (*found, *emphasis_controls(clean, emphasis or {}), *controls)
+
+
+def _suppresses_all(text: str, controls: Sequence[TextControl]) -> bool:
+    if all(control.factor for control in controls):
+        return False
+    spans = [(word.start, word.end) for word in units(text)] or [(0, len(text))]
+    return not span_factors(text, controls, np.array(spans, dtype=np.int64)).any()

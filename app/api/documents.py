@@ -62,7 +62,7 @@ async def bulk_body(request: Request) -> AsyncIterator[BinaryIO]:
         yield cast(BinaryIO, spool)
 
 
-DocumentId = Annotated[str, Path(description="the document's own id", examples=["radio-1"])]
+DocumentId = Annotated[str, Path(description="the document's own id", examples=["radio-1"], min_length=1)]
 
 
 @router.post("/documents", operation_id="upsert_documents")

@@ -14,7 +14,7 @@ import typer
 from app.cli.options import DEFAULT_COLLECTION, Collection, DataDir, Device, Json, Model, open_parts
 from app.cli.terminal import err, note, plain, print_json, progress_bar
 from app.wiring import Wiring
-from core.errors import CollectionNotFound
+from core.errors import CollectionExists, CollectionNotFound
 from core.records import CollectionSettings, Document
 from store.catalog import get_collection
 
@@ -90,7 +90,10 @@ def _ensure_collection(parts: Wiring, name: str, language: str) -> None:
         with parts.database.read() as session:
             get_collection(session, name)
     except CollectionNotFound:
-        parts.create_collection(name, CollectionSettings(language=language))
+        try:
+            parts.create_collection(name, CollectionSettings(language=language))
+        except CollectionExists:  # another process was quicker while this one loaded the model
+            return
         note(f"created the collection {name!r} in {parts.settings.data_dir}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app.cli.options import DataDir, Device, Json, Model, open_parts
+from app.cli.options import DataDir, Device, Json, Model, open_existing, open_parts
 from app.cli.terminal import note, out, print_json
 from app.schemas import CollectionBody
 from core.errors import InvalidInput
@@ -21,7 +21,7 @@ Name = Annotated[str, typer.Argument(help="The collection's name.")]
 @app.command("list")
 def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
     """Every collection with what it holds."""
-    with open_parts(data_dir) as parts:
+    with open_existing(data_dir) as parts:
         with parts.database.read() as session:
             bodies = []
             for found in list_collections(session):
@@ -45,7 +45,7 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
 @app.command()
 def show(name: Name, as_json: Json = False, data_dir: DataDir = None) -> None:
     """One collection with its settings."""
-    with open_parts(data_dir) as parts, parts.database.read() as session:
+    with open_existing(data_dir) as parts, parts.database.read() as session:
         found = get_collection(session, name)
         held = counts(session, found.id)
     body = CollectionBody.of(found, documents=held.documents, passages=held.passages).model_dump(mode="json")
@@ -94,7 +94,7 @@ def delete(
     data_dir: DataDir = None,
 ) -> None:
     """Delete a collection and everything in it."""
-    with open_parts(data_dir) as parts:
+    with open_existing(data_dir) as parts:
         with parts.database.read() as session:
             held = counts(session, get_collection(session, name).id)
         if not yes and not typer.confirm(f"Delete {name} with {held.documents:,} documents?", err=True):

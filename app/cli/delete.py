@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import DEFAULT_COLLECTION, Collection, DataDir, open_parts
+from app.cli.options import DEFAULT_COLLECTION, Collection, DataDir, open_existing
 
 
 def delete(
@@ -23,7 +23,7 @@ def delete(
     from indexer.pipeline import delete as delete_documents
 
     wanted = list(dict.fromkeys(ids))
-    with open_parts(data_dir) as parts:
+    with open_existing(data_dir) as parts:
         deleted = delete_documents(parts.database, collection, wanted).deleted
     missing = len(wanted) - deleted
     typer.echo(f"{collection}: {deleted:,} deleted" + (f", {missing:,} not there" if missing else ""))

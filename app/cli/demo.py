@@ -18,7 +18,7 @@ from app.cli.terminal import GOOD, out, progress_bar
 from app.search_schemas import SearchRequest
 from app.settings import Settings
 from app.wiring import Wiring
-from core.errors import CollectionNotFound
+from core.errors import CollectionNotFound, UnreadableFile
 from core.records import CollectionSettings
 from store.catalog import delete_collection, get_collection
 
@@ -54,6 +54,8 @@ def _index(parts: Wiring, fresh: bool) -> None:
     out.print(f"Data directory: {parts.settings.data_dir}")
     started = time.perf_counter()
     documents = list(docstring_documents(standard_library()))
+    if not documents:
+        raise UnreadableFile(f"no Python sources with docstrings in {standard_library()}; try salience add instead")
     if fresh:
         _forget(parts)
     try:

@@ -21,7 +21,7 @@ from app.cli.options import (
     Model,
     Target,
     first_problem,
-    open_parts,
+    open_existing,
 )
 from app.cli.search import request
 from app.cli.terminal import note, print_json
@@ -61,7 +61,7 @@ def explain(
         asked_for = QueryBody(**asked).to_query(k=1, explain="words")
     except ValidationError as error:
         raise first_problem(error) from None
-    with open_parts(data_dir, model, device) as parts:
+    with open_existing(data_dir, model, device) as parts:
         if hit is None:
             result = parts.searcher.search(collection, asked_for)
         else:

@@ -66,9 +66,10 @@ def run(arguments: list[str] | None = None) -> None:
         if isinstance(error, StorageFull):
             note("What was committed before is safe. Free some space, and run the command again.")
         sys.exit(1)
-    except KeyboardInterrupt:
-        note("Interrupted. What was committed before is safe.")
-        sys.exit(INTERRUPTED)
+    except SystemExit as exit:
+        if exit.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            note("Interrupted. What was committed before is safe; run the command again to go on.")
+        raise
     except BrokenPipeError:
         # Python flushes standard output once more at exit; there is nobody left to write to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from app.settings import Settings, load_settings
 from app.wiring import Wiring
-from core.errors import InvalidControl, InvalidFilter, InvalidQuery
+from core.errors import InvalidControl, InvalidFilter, InvalidQuery, StorageError
+from core.prompts import MAX_FACTOR
 
 DEFAULT_COLLECTION = "default"
 
@@ -57,6 +58,17 @@ def open_parts(data_dir: Path | None, model: str | None = None, device: str | No
     return Wiring(settings(data_dir, model, device))
 
 
+def open_existing(data_dir: Path | None, model: str | None = None, device: str | None = None) -> Wiring:
+    """As `open_parts`, for commands that create nothing. Raises StorageError where there is no data directory yet."""
+    parts = open_parts(data_dir, model, device)
+    if not parts.settings.data_dir.exists():
+        raise StorageError(
+            f"there is no data directory {parts.settings.data_dir}; "
+            "name another with --data-dir, or make it with: salience add PATH"
+        )
+    return parts
+
+
 def settings(data_dir: Path | None, model: str | None = None, device: str | None = None, **given: Any) -> Settings:
     return load_settings(data_dir=data_dir, model=model, device=device, **given)
 
@@ -70,8 +82,11 @@ def parse_emphasis(given: list[str] | None) -> dict[str, float]:
             value = float(factor)
         except ValueError:
             value = float("nan")
-        if not word or not value >= 0:
-            raise InvalidControl(f"emphasis {item!r}: write it as WORD=FACTOR, such as play=7", param="emphasis")
+        if not word or not 0 <= value <= MAX_FACTOR:
+            raise InvalidControl(
+                f"emphasis {item!r}: write it as WORD=FACTOR, a factor from 0 to {MAX_FACTOR:g}, such as play=7",
+                param="emphasis",
+            )
         if word in emphasis:
             raise InvalidControl(f"emphasis names {word!r} twice", param="emphasis")
         emphasis[word] = value

@@ -21,7 +21,7 @@ from app.cli.options import (
     Model,
     Target,
     first_problem,
-    open_parts,
+    open_existing,
     parse_emphasis,
     parse_filter_option,
 )
@@ -66,7 +66,7 @@ def search(
         body = SearchRequest(**asked, k=k, explain="words" if coloured else "none")
     except ValidationError as error:
         raise first_problem(error) from None
-    with open_parts(data_dir, model, device) as parts:
+    with open_existing(data_dir, model, device) as parts:
         found = body.to_search(most=parts.settings.limits.hits)
         result = parts.searcher.search(collection, found)
     if as_json:

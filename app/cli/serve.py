@@ -1,4 +1,4 @@
-"""salience serve: the HTTP API."""
+"""salience serve: the search page and the HTTP API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def serve(
     model: Model = None,
     device: Device = None,
 ) -> None:
-    """Serve the HTTP API under /v1, with its documentation at /docs.
+    """Serve the search page at /, the HTTP API under /v1 and its documentation at /docs.
 
     [bold]Example[/bold]
 

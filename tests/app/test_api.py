@@ -262,3 +262,59 @@ def test_every_error_of_the_core_has_a_status() -> None:
     assert statuses["StorageFull"] == 507
     assert statuses["StorageBusy"] == 503
     assert all(400 <= status < 600 for status in statuses.values())
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"query": "x"', "not valid JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        (b'{"query": "\xff"}', "not valid utf-8: invalid start byte at byte 11"),
+        ('{"query": "x", "k": ' + "9" * 5000 + "}", "too many digits"),
+        ('{"query": "x", "limit": 3}', "unknown key 'limit'; allowed are query, boosts"),
+        ('{"query": "x", "filtre": {}}', "did you mean 'filter'?"),
+        ('{"query": "x", "steering": {"targt": "auto"}}', "steering: unknown key 'targt'; did you mean 'target'?"),
+        ('{"query": "x", "fusion": {"alpha": "much"}}', "fusion.alpha: Input should be a valid number"),
+    ],
+)
+def test_malformed_bodies_are_explained(client: TestClient, body: str | bytes, said: str) -> None:
+    response = client.post(SEARCH, content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    error = error_of(response, response.status_code)
+    assert error["code"] == "malformed_request"
+    assert said in error["message"]
+
+
+def test_fusion_by_name_and_id_by_number(client: TestClient) -> None:
+    found = client.post(SEARCH, json={"query": "TV", "fusion": "rrf"}).json()
+    assert found["fusion"]["method"] == "rrf"
+    sent = {"documents": [{"id": 7, "text": "A lamp."}]}
+    assert client.post("/v1/collections/goods/documents", json=sent).json()["created"] == 1
+    assert client.get("/v1/collections/goods/documents/7").json()["text"] == "A lamp."
+    refused = client.post("/v1/collections/goods/documents", json={"documents": [{"id": True, "text": "A lamp."}]})
+    assert error_of(refused, 422)["param"] == "documents[0].id"
+
+
+def test_empty_id_in_a_path_writes_nothing(client: TestClient) -> None:
+    before = client.get("/v1/collections/goods").json()["documents"]
+    response = client.put("/v1/collections/goods/documents/", json={"text": "Whose?"})
+    assert error_of(response, 422)["param"] == "document_id"
+    assert client.get("/v1/collections/goods").json()["documents"] == before
+
+
+def test_unknown_paths_and_methods_say_where_to_look(client: TestClient) -> None:
+    assert "/docs" in error_of(client.post("/products/_search", json={}), 404)["message"]
+    assert "allowed are POST" in error_of(client.get(SEARCH), 405)["message"]
+
+
+def test_failures_name_where_the_record_was(client: TestClient) -> None:
+    deep: Any = 1
+    for _ in range(30):
+        deep = [deep]
+    lines = [{"id": "a", "text": "A fan."}, {"id": "b", "text": "A bed.", "deep": deep}]
+    body = "\n".join(json.dumps(line) for line in lines)
+    report = client.post("/v1/collections/goods/documents:bulk", content=body).json()
+    assert (report["created"], report["failed"]) == (1, 1)
+    failure = report["errors"][0]
+    assert (failure["path"], failure["line"], failure["id"]) == ("body", 2, "b")
+    assert "nested deeper" in failure["reason"]

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from app.wiring import Wiring
+from core.records import Collection, CollectionSettings
+
 Salience = Callable[..., tuple[int, str, str]]
 
 
@@ -88,6 +91,21 @@ def test_the_short_ledger_adds_up_too(goods: Salience) -> None:
     assert "more words (--full)" in out
 
 
+def test_without_a_number_the_best_hit_is_explained(goods: Salience) -> None:
+    hit = search(goods, "play games")["hits"][0]
+    assert goods("explain", "play games", "-c", "goods") == goods(
+        "explain", "play games", str(hit["id"]), "-c", "goods"
+    )
+
+
+@pytest.mark.parametrize("command", [("search", "x"), ("explain", "x"), ("delete", "x"), ("collections", "list")])
+def test_what_only_reads_creates_no_data_directory(goods: Salience, tmp_path: Path, command: tuple[str, ...]) -> None:
+    code, out, err = goods(*command, "--data-dir", str(tmp_path / "mistyped"))
+    assert (code, out) == (1, "")
+    assert "there is no data directory" in err
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_errors_go_to_standard_error_and_the_rest_goes_on(goods: Salience, tmp_path: Path) -> None:
     lines = [json.dumps({"id": n, "text": f"Article {n}"}) for n in range(1, 11)]
     lines[6] = "{broken"
@@ -128,6 +146,8 @@ def test_collections(goods: Salience) -> None:
         (["search", "x", "-c", "goods", "--leg", "spare"], "legs"),
         (["search", "x", "-c", "goods", "--target", "all"], "target"),
         (["search", "x", "-c", "goods", "--emphasis", "x"], "write it as WORD=FACTOR"),
+        (["search", "x", "-c", "goods", "--emphasis", "x=-1"], "a factor from 0 to 1000"),
+        (["search", "x", "-c", "goods", "--emphasis", "x=inf"], "a factor from 0 to 1000"),
         (["search", "x", "-c", "goods", "--emphasis", "y=2"], "its words are 'x'"),
         (["search", "x", "-c", "goods", "--filter", "{"], "--filter is not JSON"),
         (["search", "x", "-c", "goods", "--filter", '{"colour": 1}'], "colour"),
@@ -172,9 +192,10 @@ def test_control_characters_of_documents_do_not_reach_the_terminal(goods: Salien
 def test_demo_commands_work_as_printed(salience: Salience, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    text = "Read a compressed file line by line, and decompress what was read on the way, as a text or as bytes."
+    text = "Read a compressed file line by line, and decompress what was read on the way, as a text or as bytes. "
+    text += "The file is opened when its first line is asked for."
     (library / "squeeze.py").write_text(f'class Reader:\n    """{text}"""\n')
-    (library / "other.py").write_text(f'"""{"Wait for several threads to finish their work. " * 3}"""\n')
+    (library / "other.py").write_text(f'"""{"Wait for several threads to finish their work. " * 4}"""\n')
     monkeypatch.setattr("app.cli.demo.standard_library", lambda: library)
     code, out, _ = salience("demo")
     assert code == 0
@@ -189,3 +210,19 @@ def test_demo_commands_work_as_printed(salience: Salience, monkeypatch: pytest.M
     for command in commands[:4]:
         code, shown, _ = salience(*shlex.split(command)[1:])
         assert (code, bool(shown)) == (0, True)
+
+
+def test_a_collection_that_another_process_creates_meanwhile_is_used(
+    salience: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Wiring.create_collection
+
+    def late(parts: Wiring, name: str, settings: CollectionSettings) -> Collection:
+        create(parts, name, settings)  # the other process
+        return create(parts, name, settings)
+
+    monkeypatch.setattr(Wiring, "create_collection", late)
+    file = tmp_path / "lamp.jsonl"
+    file.write_text('{"id": "l", "text": "A lamp."}\n')
+    code, out, err = salience("add", str(file), "-c", "shared")
+    assert (code, out) == (0, "shared: 1 created\n"), err

@@ -105,3 +105,14 @@ def test_a_port_in_use_is_said_at_once(data_dir: Path) -> None:
     assert (process.returncode, out) == (1, b"")
     assert f"port {port} is in use".encode() in err
     assert time.monotonic() - began < 10
+
+
+def test_ctrl_c_says_that_nothing_is_lost(data_dir: Path) -> None:
+    process = start("add", "-", "-c", "interrupted", data_dir=data_dir, stdin=subprocess.PIPE)
+    assert process.stderr is not None
+    assert b"created the collection" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)  # while it waits for its input
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert b"run the command again" in err
+    assert b"Traceback" not in err

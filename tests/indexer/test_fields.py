@@ -83,7 +83,7 @@ def test_limits() -> None:
 def test_metadata_nested_without_end() -> None:
     loop: dict[str, Any] = {}
     loop["again"] = loop
-    with pytest.raises(InvalidDocument, match="nested too deeply"):
+    with pytest.raises(InvalidDocument, match="nested deeper than 20 levels"):
         to_document({"text": "x", "loop": loop})
 
 

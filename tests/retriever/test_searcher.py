@@ -242,6 +242,7 @@ def test_a_sparse_score_depends_on_its_passage_alone(searcher: Searcher, monkeyp
     [
         ({"k": 0}, InvalidQuery, "allowed are 1 to 1000"),
         ({"k": 10_000_000}, InvalidQuery, "allowed are 1 to 1000"),
+        ({"controls": (TextControl(start=0, length=4, factor=0),)}, InvalidQuery, "suppress every word"),
         ({"offset": -1}, InvalidQuery, "offset must be 0 or more"),
         ({"offset": 995, "k": 10}, InvalidQuery, "at most 1000"),
         ({"legs": ()}, InvalidQuery, "dense, sparse or both"),
@@ -272,7 +273,8 @@ def test_any_text_can_be_searched_and_steered(
     searcher: Searcher, text: str, factor: float, threshold: float | None
 ) -> None:
     """Emoji, combining marks, right-to-left: whatever can be typed gives ten finite, ordered hits."""
-    controls = (TextControl(start=len(text) // 2, length=5, factor=factor),)
+    text = f"a {text}"  # whatever is suppressed, a word is left
+    controls = (TextControl(start=2 + len(text) // 2, length=5, factor=factor),) if len(text) > 5 else ()
     options = ControlOptions(contextual_threshold=threshold)
     found = searcher.search("things", Query(text=text, controls=controls, options=options)).hits
     scores = [hit.score for hit in found]
