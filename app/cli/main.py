@@ -59,8 +59,10 @@ def run(arguments: list[str] | None = None) -> None:
     for name, value in _LIBRARIES.items():
         os.environ.setdefault(name, value)  # before the first of them is imported
     try:
-        app(arguments)
-        sys.stdout.flush()
+        try:
+            app(arguments)
+        finally:
+            sys.stdout.flush()  # what is still in the buffer: here a reader that left can be handled
     except SalienceError as error:
         complain(error.message)
         if isinstance(error, StorageFull):

@@ -63,12 +63,14 @@ def test_listing_loads_no_model_library(data_dir: Path) -> None:
     assert done.stdout.decode().splitlines()[-1] == "[]"
 
 
-def test_a_reader_that_leaves_is_no_error(data_dir: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_error(data_dir: Path, unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     process = subprocess.Popen(
         [*COMMAND, "collections", "list", "--json"],
-        env={**os.environ, "SALIENCE_DATA_DIR": str(data_dir)}, stdout=writing, stderr=subprocess.PIPE,
+        env={**os.environ, "SALIENCE_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": unbuffered},
+        stdout=writing, stderr=subprocess.PIPE,
     )  # fmt: skip
     os.close(writing)
     _, err = process.communicate(timeout=60)
