@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.api import collections, documents, health, search
+from app.api import collections, documents, health, search, web
 from app.auth import BearerAuth
 from app.middleware import BodyLimit, RequestContext
 from app.schemas import ErrorResponse
@@ -35,13 +35,16 @@ def create_app(wiring: Wiring) -> FastAPI:
         version=version("salience"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere; /docs is ours
+        redoc_url=None,
         responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
     )
     app.state.wiring = wiring
     app.add_middleware(BodyLimit, limit=wiring.settings.limits.body_bytes)
     app.add_middleware(RequestContext)  # outermost: the last one added
     errors.install(app)
-    app.include_router(health.router)
+    app.include_router(web.router)
     for router in (collections.router, documents.router, search.router):
         app.include_router(router, dependencies=[Depends(BearerAuth(wiring.settings.auth))])
+    app.include_router(health.router)
     return app

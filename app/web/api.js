@@ -1,0 +1,92 @@
+// Requests to the API. Where it wants a bearer token the user is asked, and the tab keeps it until it is closed.
+
+import { el } from "./dom.js";
+
+const TOKEN = "salience-token";
+
+/** An answer that is an error: `status` 0 if there was no answer, `code`, `param` and message as the API says them. */
+export class ApiError extends Error {
+  constructor(status, { code, message, param }) {
+    super(message);
+    Object.assign(this, { status, code, param });
+  }
+}
+
+/** The answer to a request: its JSON, or null if it is empty. Throws ApiError, and AbortError if `signal` says so. */
+export async function call(method, path, { body, type = "application/json", signal } = {}) {
+  const { status, text } = await send(method, path, { body, type, signal });
+  const answer = parsed(text);
+  if (status >= 200 && status < 300) return answer;
+  const unknown = { code: "unknown", message: `the server answered ${status}`, param: null };
+  throw new ApiError(status, answer?.error ?? unknown);
+}
+
+/** `{status, text}` of a request, whatever its status. Asks for a token as long as the answer is 401. */
+export async function send(method, path, { body, type = "application/json", signal } = {}) {
+  const headers = body === undefined ? {} : { "Content-Type": type };
+  for (;;) {
+    const token = sessionStorage.getItem(TOKEN);
+    if (token) headers.Authorization = `Bearer ${token}`;
+    const response = await reach(path, { method, headers, body, signal });
+    const text = await response.text();
+    if (response.status !== 401 || !(await askForToken(Boolean(token)))) return { status: response.status, text };
+  }
+}
+
+/** The shell command for a request. The token is not written into it. */
+export function curl(method, path, body, type = "application/json") {
+  const parts = [`curl -s${method === "GET" ? "" : ` -X ${method}`} ${quoted(location.origin + path)}`];
+  if (sessionStorage.getItem(TOKEN)) parts.push('-H "Authorization: Bearer $SALIENCE_TOKEN"');
+  if (body !== undefined) parts.push(`-H ${quoted(`Content-Type: ${type}`)}`, `--data-binary ${quoted(body)}`);
+  return parts.join(" \\\n    ");
+}
+
+async function reach(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    const message = "the server does not answer; is `salience serve` still running?";
+    throw new ApiError(0, { code: "unreachable", message, param: null });
+  }
+}
+
+let asking = null; // one dialog, however many requests wait for it
+
+function askForToken(refused) {
+  asking ??= openDialog(refused).finally(() => (asking = null));
+  return asking;
+}
+
+function openDialog(refused) {
+  const input = el("input", { type: "password", name: "token", autocomplete: "off", required: true });
+  const dialog = el("dialog", { "aria-labelledby": "token-title" },
+    el("form", { method: "dialog" },
+      el("h2", { id: "token-title" }, "A token is needed"),
+      el("p", {}, refused ? "The server refused this token. " : "", "This server asks for one of its bearer tokens",
+        " (SALIENCE_AUTH__TOKENS). This tab keeps it until you close it."),
+      el("label", { class: "field" }, el("span", {}, "Token"), input),
+      el("div", { class: "buttons" },
+        el("button", { type: "submit", class: "primary", value: "use" }, "Use it"),
+        el("button", { type: "submit", formnovalidate: true, value: "" }, "Cancel"))));
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      const given = dialog.returnValue === "use" ? input.value.trim() : "";
+      if (given) sessionStorage.setItem(TOKEN, given);
+      dialog.remove();
+      resolve(Boolean(given));
+    });
+  });
+}
+
+function parsed(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    return null; // not from the API: a proxy's page, for example
+  }
+}
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;

@@ -1,0 +1,62 @@
+// The form and the URL: what is asked, so that a search can be shared and the back button works.
+
+import { ApiError } from "./api.js";
+import { byId, el } from "./dom.js";
+
+const LONGEST_IN_URL = 4000; // characters of a query: servers take no address of any length
+/** Fields of the form and their defaults. */
+export const SETTINGS = { filter: "", legs: "", fusion: "", alpha: "0.5", target: "", k: "" };
+
+/** What the form says besides the query; what is as usual stays away. Throws ApiError for a filter that is no JSON. */
+export function settings() {
+  const chosen = form();
+  const said = {};
+  if (chosen.k) said.k = Number(chosen.k);
+  if (chosen.legs) said.legs = [chosen.legs];
+  if (chosen.fusion) said.fusion = { method: chosen.fusion };
+  else if (chosen.alpha !== SETTINGS.alpha) said.fusion = { alpha: Number(chosen.alpha) };
+  if (chosen.target) said.steering = { target: chosen.target };
+  if (chosen.filter) said.filter = parsedFilter(chosen.filter);
+  return said;
+}
+
+function parsedFilter(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const message = `the filter is not JSON: ${error.message}`;
+    throw new ApiError(0, { code: "invalid_json", message, param: "filter" });
+  }
+}
+
+function form() {
+  return Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, byId(name).value.trim()]));
+}
+
+/** Put what the form says into the URL, as a new step to go back from. */
+export function toUrl() {
+  const said = new URLSearchParams({ c: byId("collection").value });
+  const query = byId("query").value;
+  if (query.trim() && query.length <= LONGEST_IN_URL) said.set("q", query);
+  for (const [name, value] of Object.entries(form())) if (value !== SETTINGS[name]) said.set(name, value);
+  if (`?${said}` === location.search) return;
+  history[location.search ? "pushState" : "replaceState"](null, "", `?${said}`);
+}
+
+/** Fill the form from the URL; what it does not say is as usual. */
+export function fromUrl() {
+  const said = new URLSearchParams(location.search);
+  const collection = byId("collection");
+  collection.value = said.get("c") ?? collection.options[0].value;
+  if (collection.selectedIndex < 0) {
+    collection.append(el("option", { value: said.get("c") }, `${said.get("c")} (not here)`));
+    collection.value = said.get("c");
+  }
+  byId("query").value = said.get("q") ?? "";
+  for (const [name, usual] of Object.entries(SETTINGS)) {
+    byId(name).value = said.get(name) ?? usual;
+    if (byId(name).selectedIndex < 0) byId(name).value = usual;
+  }
+  byId("alpha-shown").value = byId("alpha").value;
+  if (Object.keys(SETTINGS).some((name) => said.has(name))) byId("advanced").open = true;
+}

@@ -1,0 +1,104 @@
+// The hits of a search: passages, the legs' scores, and how far each hit moved.
+
+import { el, signed } from "./dom.js";
+import { explanation } from "./ledger.js";
+import { coloured, passage } from "./passage.js";
+
+const LEG_NAMES = { dense: "meaning", sparse: "words" };
+
+/** The hits as a list that remembers, by document, which explanations are open and where each hit stood. */
+export class HitList {
+  #list;
+  #open = new Set();
+
+  constructor(list) {
+    this.#list = list;
+  }
+
+  /** Show `hits`; `before` maps a document's id to `{rank, scores}` without factors, null if the search has none. */
+  show(hits, before) {
+    const stood = new Map([...this.#list.children].map((item) => [item.dataset.id, item.getBoundingClientRect().top]));
+    const scale = {
+      effect: most(hits.flatMap((hit) => hit.explanation?.words ?? []).map((word) => Math.abs(word.effect))),
+      leg: most(hits.flatMap((hit) => Object.values(hit.scores)).map((leg) => leg.weight * leg.norm)),
+    };
+    this.#list.replaceChildren(...hits.map((hit, place) => this.#item(hit, place + 1, before, scale)));
+    for (const item of this.#list.children) slide(item, stood.get(item.dataset.id), stood.size > 0);
+  }
+
+  #item(hit, rank, before, scale) {
+    const found = hit.explanation;
+    const title = hit.title || hit.document_id;
+    const name = `why-${rank}`;
+    const why = el("div", { id: name, hidden: true });
+    const about = { "aria-controls": name, "aria-label": `Why ${title}` };
+    const button = el("button", { type: "button", ...about, click: () => toggle(why.hidden) }, "Why");
+    const toggle = (open) => {
+      if (open && !why.firstChild) why.append(explanation(found));
+      why.hidden = !open;
+      button.setAttribute("aria-expanded", open);
+      this.#open[open ? "add" : "delete"](hit.document_id);
+    };
+    toggle(this.#open.has(hit.document_id));
+    const was = before?.get(hit.document_id);
+    const titleWords = found && hit.title ? found.words.filter((word) => word.in_title) : [];
+    const insignificant = found?.words.length && !found.significant;
+    return el("li", { "data-id": hit.document_id },
+      el("div", { class: "place" }, el("span", { class: "rank" }, String(rank)), before ? moved(rank, was?.rank) : ""),
+      el("article", {},
+        el("h2", { class: hit.title ? "title" : "id" }, coloured(title, titleWords, found, scale.effect)),
+        hit.title && hit.title !== hit.document_id ? el("p", { class: "id" }, hit.document_id) : "",
+        passage(hit, scale.effect),
+        insignificant ? el("p", { class: "quiet small" }, "No single word made this match.") : "",
+        el("div", { class: "facts" }, ...legs(hit, was, scale.leg), button),
+        metadata(hit.metadata),
+        why));
+  }
+}
+
+/** The score, and each leg's part of it as a bar, with a tick where it was `before` the query had factors. */
+function legs(hit, before, longest) {
+  const bars = Object.entries(hit.scores).map(([leg, { raw, rank, norm, weight }]) => {
+    const bar = el("span", { class: "bar", "aria-hidden": "true" });
+    bar.style.setProperty("--size", Math.max(0, weight * norm) / longest);
+    const was = before?.scores[leg];
+    if (was) {
+      bar.classList.add("was");
+      bar.style.setProperty("--was", Math.min(1, Math.max(0, was.weight * was.norm) / longest));
+    }
+    const without = was ? `; without factors ${(was.weight * was.norm).toFixed(3)}` : "";
+    const place = rank === null ? "not found by it" : `its rank ${rank}`;
+    const about = `${leg}: raw ${raw.toFixed(4)}, ${place}, norm ${norm.toFixed(4)}, weight ${weight}${without}`;
+    return el("span", { class: `leg ${leg}`, title: about },
+      el("span", {}, LEG_NAMES[leg] ?? leg), bar, el("span", { class: "number" }, (weight * norm).toFixed(3)));
+  });
+  return [el("span", { class: "score", title: "score: the sum of the legs" }, hit.score.toFixed(4)), ...bars];
+}
+
+function metadata(fields) {
+  const entries = Object.entries(fields);
+  if (!entries.length) return "";
+  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const pair = ([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, shown(value)));
+  return el("dl", { class: "metadata" }, ...entries.map(pair));
+}
+
+function moved(rank, was) {
+  if (was === undefined) return el("span", { class: "moved up", title: "far behind without factors" }, "new");
+  if (was === rank) return el("span", { class: "moved", title: "the same rank without factors" }, "=");
+  const [kind, sign] = was > rank ? ["up", "\u25b2"] : ["down", "\u25bc"];
+  const about = `${kind} ${Math.abs(was - rank)}: rank ${was} without factors`;
+  return el("span", { class: `moved ${kind}`, title: about },
+    el("span", { "aria-hidden": "true" }, `${sign}\u2009${Math.abs(was - rank)}`),
+    el("span", { class: "hidden" }, about));
+}
+
+/** Let a hit glide from where it stood; a new one fades in. */
+function slide(item, from, again) {
+  if (!again || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  const by = from === undefined ? 0 : from - item.getBoundingClientRect().top;
+  if (from === undefined) item.animate([{ opacity: 0 }, { opacity: 1 }], { duration: 300 });
+  else if (by) item.animate([{ translate: `0 ${by}px` }, { translate: "0 0" }], { duration: 350, easing: "ease-out" });
+}
+
+const most = (numbers) => Math.max(...numbers, 1e-9);

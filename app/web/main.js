@@ -1,0 +1,180 @@
+// The search page: each search shows its hits beside those of the same search without factors.
+
+import { ApiError, call, curl } from "./api.js";
+import { byId, copy, el } from "./dom.js";
+import { SETTINGS, fromUrl, settings, toUrl } from "./form.js";
+import { HitList } from "./hits.js";
+import { Steering, hasMarks } from "./query.js";
+
+const PAUSE_MS = 200; // after the last change of a factor or setting
+const BEFORE_HITS = 100; // of the unsteered search: how far back a hit is looked for
+const EXAMPLES = { "python-docs": "read a compressed file line by line", products: "I want to play on my TV." };
+
+const hits = new HitList(byId("hits"));
+const steering = new Steering(byId("words"), (query) => {
+  byId("query").value = query;
+  later(run);
+});
+const unsteered = { key: null, hits: null }; // the last unsteered search
+let running = null; // AbortController of the search under way
+let timer = 0;
+
+start();
+
+async function start() {
+  byId("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run();
+  });
+  byId("query").addEventListener("input", typed);
+  byId("alpha").addEventListener("input", () => (byId("alpha-shown").value = byId("alpha").value));
+  for (const name of ["collection", ...Object.keys(SETTINGS)])
+    byId(name).addEventListener(name === "alpha" ? "input" : "change", () => later(run));
+  for (const button of document.querySelectorAll("[data-copies]"))
+    button.addEventListener("click", () => copy(byId(button.dataset.copies), button));
+  addEventListener("popstate", () => {
+    fromUrl();
+    run();
+  });
+  try {
+    const { collections } = await call("GET", "/v1/collections");
+    if (!collections.length) return showEmpty();
+    const counted = ({ name, documents }) => `${name} (${documents.toLocaleString("en")})`;
+    byId("collection").append(...collections.map((found) => el("option", { value: found.name }, counted(found))));
+    byId("search").hidden = false;
+    fromUrl();
+    byId("query").focus();
+    run();
+  } catch (error) {
+    showError(error);
+  }
+}
+
+/** Search for what the form says; with an empty query show what can be done here. */
+async function run() {
+  clearTimeout(timer);
+  running?.abort();
+  const { signal } = (running = new AbortController());
+  delete document.body.dataset.busy;
+  byId("alpha").disabled = Boolean(byId("fusion").value || byId("legs").value); // there it has no meaning
+  toUrl();
+  showError(null);
+  const query = byId("query").value;
+  if (!query.trim()) return showIntro();
+  document.body.dataset.busy = "";
+  try {
+    const path = `/v1/collections/${encodeURIComponent(byId("collection").value)}/search`;
+    const body = { query, ...settings() };
+    const result = await call("POST", path, { body: JSON.stringify({ ...body, explain: "words" }), signal });
+    const steered = result.controls.some((control) => control.factor !== 1);
+    const plain = { ...body, query: result.query, boosts: false };
+    const before = steered ? await unsteeredHits(path, plain, result.seq, signal) : null;
+    if (byId("query").value === query) { // it may have been changed meanwhile
+      steering.show(result.query, result.controls);
+      offerSteering();
+    }
+    show(result, before);
+    byId("same-query").textContent = query;
+    byId("same-curl").textContent = curl("POST", path, JSON.stringify(body));
+    byId("same").hidden = false;
+  } catch (error) {
+    if (error.name === "AbortError") return; // a newer search is under way
+    showError(error);
+  }
+  delete document.body.dataset.busy;
+}
+
+/** `{rank, scores}` by document id, of the same search without factors. */
+async function unsteeredHits(path, body, seq, signal) {
+  const key = JSON.stringify([path, body, seq]); // seq: as long as nothing was written
+  if (unsteered.key === key) return unsteered.hits;
+  const ask = (k) => call("POST", path, { body: JSON.stringify({ ...body, k }), signal });
+  let result;
+  try {
+    result = await ask(Math.max(BEFORE_HITS, body.k ?? 0));
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.param !== "k") throw error;
+    result = await ask(body.k ?? 10); // the server's limit is lower
+  }
+  const ranked = result.hits.map(({ document_id, scores }, place) => [document_id, { rank: place + 1, scores }]);
+  unsteered.hits = new Map(ranked);
+  unsteered.key = key;
+  return unsteered.hits;
+}
+
+function show(result, before) {
+  byId("intro").replaceChildren();
+  hits.show(result.hits, before);
+  const count = result.hits.length === 1 ? "1 hit" : `${result.hits.length} hits`;
+  const took = Object.values(result.took_ms).reduce((sum, part) => sum + part, 0);
+  const steered = before && result.hits.length ? ", steered; a tick on a bar is its score without factors" : "";
+  byId("status").textContent = `${result.hits.length ? count : "Nothing found"} in ${took.toFixed(0)} ms${steered}`;
+  const notices = [];
+  if (result.truncated_inputs.includes("query"))
+    notices.push("The query is longer than the model reads: the dense leg ignored its end.");
+  if (result.sparse_silent)
+    notices.push("The sparse leg is silent: stop words only, or every word is suppressed.");
+  byId("notices").replaceChildren(...notices.map((text) => el("p", { class: "notice" }, text)));
+}
+
+/** Without marks the words can be steered at once; with them the server has to read the query first. */
+function typed() {
+  const query = byId("query").value;
+  if (hasMarks(query)) return offerSteering("press Enter, so that the boosts in the query are read", true);
+  steering.show(query);
+  offerSteering();
+}
+
+function offerSteering(help = "give a word more say or less; the hits follow", disabled = false) {
+  byId("steering-help").textContent = help;
+  byId("steering").disabled = disabled;
+  byId("steering").hidden = !byId("words").firstChild;
+}
+
+function showIntro() {
+  clear();
+  byId("steering").hidden = true;
+  const example = EXAMPLES[byId("collection").value];
+  const ask = () => {
+    byId("query").value = example;
+    run();
+  };
+  byId("intro").replaceChildren(
+    el("p", {}, "Ask in your own words. Then move a word's slider to give it more say or less, and watch how the hits",
+      " move. ", el("b", {}, "Why"), " shows the numbers that a hit's score is made of."),
+    example ? el("p", {}, "For example: ", el("button", { type: "button", class: "link", click: ask }, example)) : "");
+}
+
+function showEmpty() {
+  byId("intro").replaceChildren(
+    el("h2", {}, "There is no collection yet"),
+    el("p", {}, "Index the docstrings of Python's standard library, in about a minute:"),
+    el("pre", {}, "salience demo"),
+    el("p", {}, "Or documents of your own: NDJSON, CSV, text, Markdown, HTML or PDF, files or folders:"),
+    el("pre", {}, "salience add path/to/documents -c name"),
+    el("p", {}, "Both write to salience-data in the current folder, or where --data-dir says: it must be the data",
+      " directory of this server. Then ", el("a", { href: "/" }, "load this page again"), "."));
+}
+
+function showError(error) {
+  const ofFilter = error?.param?.startsWith("filter");
+  if (error && !(error instanceof ApiError)) console.error(error);
+  if (error) clear();
+  byId("filter-error").textContent = ofFilter ? error.message : "";
+  byId("filter").toggleAttribute("aria-invalid", Boolean(ofFilter));
+  if (ofFilter) byId("advanced").open = true;
+  byId("error").textContent = error && !ofFilter ? error.message : "";
+  byId("error").hidden = !error || ofFilter;
+}
+
+function clear() {
+  byId("same").hidden = true;
+  byId("status").textContent = "";
+  for (const id of ["intro", "notices"]) byId(id).replaceChildren();
+  hits.show([], null);
+}
+
+function later(action) {
+  clearTimeout(timer);
+  timer = setTimeout(action, PAUSE_MS);
+}
