@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from typing import Annotated
 
-from fastapi import Request
-from fastapi.security.utils import get_authorization_scheme_param
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.errors import Unauthorized
 from app.settings import AuthSettings
+
+_BEARER = HTTPBearer(auto_error=False, description="One of SALIENCE_AUTH__TOKENS; not needed where none are set.")
 
 
 class BearerAuth:
@@ -17,11 +20,11 @@ class BearerAuth:
     def __init__(self, settings: AuthSettings) -> None:
         self._accepted = [token.encode() for token in settings.accepted]
 
-    def __call__(self, request: Request) -> None:
+    def __call__(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
         if not self._accepted:
             return
-        scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
+        token = b"" if given is None else given.credentials.encode()
         # Compare with every token, so that the time taken says nothing about them.
-        matches = [secrets.compare_digest(token.encode(), accepted) for accepted in self._accepted]
-        if scheme.lower() != "bearer" or not any(matches):
+        matches = [secrets.compare_digest(token, accepted) for accepted in self._accepted]
+        if not any(matches):
             raise Unauthorized()

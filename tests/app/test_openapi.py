@@ -86,3 +86,10 @@ def test_no_bytes_sent_in_bulk_end_in_a_5xx(client: TestClient) -> None:
         assert report["failed"] == len(report["errors"])
 
     attempt()
+
+
+def test_every_operation_under_v1_declares_the_bearer_token(make_client: Callable[..., TestClient]) -> None:
+    paths = make_client().get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        for operation in operations.values():
+            assert operation.get("security", []) == ([{"HTTPBearer": []}] if path.startswith("/v1/") else [])
