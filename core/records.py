@@ -187,8 +187,6 @@ class HitExplanation:
     ledger: Explanation  # sums to the score
     words: tuple[WordEffect, ...]  # of title and passage, in text order
     query_words: tuple[QueryWordShare, ...]  # in text order
-    query_rest: (
-        float  # what no query word accounts for (special tokens, constants): with the words it sums to the score
-    )
+    query_rest: float  # special tokens and constants: with the query's words it sums to the score
     significant: bool  # whether any word has an effect that reaches 2 % of the score
     provenance: Mapping[str, Any]  # method, objective, model, fingerprint, generation, seq, controls, fusion

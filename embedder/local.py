@@ -24,7 +24,8 @@ from embedder.modelfolder import ModelFolder, Pooling
 from embedder.pooling import DenseHead, pool, pool_weights, total_weights
 from embedder.tokens import TextTokenizer, TokenizedText
 
-BATCH_TOKENS = 2048  # tokens of a batch, padding included: measured best for small models on two cores
+CPU_BATCH_TOKENS = 512  # larger batches are no faster on packed texts, and a query waits for the one that runs
+GPU_BATCH_TOKENS = 16_384
 AUTO_ATTENTION_LIMIT = 2.0  # attention alone backfires above this factor (docs/steering.md)
 DEFAULT_OPTIONS = ControlOptions()
 _STOP_WORDS = frozenset[str]().union(*STOP_WORDS.values())  # of every language: a prompt does not name its own
@@ -65,6 +66,7 @@ class LocalEncoder:
         # One forward pass at a time: each uses every core, and several at once fight for cores and for Python's lock.
         # Eight clients over HTTP were served a third faster with it.
         self._turn = threading.Lock()
+        self._batch_tokens = CPU_BATCH_TOKENS if backbone.device.type == "cpu" else GPU_BATCH_TOKENS
 
     def encode(
         self,
@@ -80,7 +82,7 @@ class LocalEncoder:
         """
         prepared = self._prepare(prompts, representation, options)
         vectors = np.zeros((len(prompts), self.dimension), dtype=np.float32)
-        for batch in token_budget_batches([len(p.tokens) for p in prepared], BATCH_TOKENS):
+        for batch in token_budget_batches([len(p.tokens) for p in prepared], self._batch_tokens):
             members = [prepared[i] for i in batch]
             vectors[batch] = _unit(self._forward(members, options)[1]).cpu().numpy()
             if progress is not None:
@@ -102,7 +104,7 @@ class LocalEncoder:
             return None
         prepared = self._prepare(prompts, representation, options)
         traces: list[TokenTrace | None] = [None] * len(prompts)
-        for batch in token_budget_batches([len(p.tokens) for p in prepared], BATCH_TOKENS):
+        for batch in token_budget_batches([len(p.tokens) for p in prepared], self._batch_tokens):
             members = [prepared[i] for i in batch]
             hidden, _, weights = self._forward(members, options)
             # The head is affine, so the mean of the tokens' images is the image of their mean.

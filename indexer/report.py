@@ -27,9 +27,7 @@ class AddReport:
     skipped: tuple[Skipped, ...]
     duplicates: tuple[str, ...]  # ids that came again; the last one stayed; the first MAX_LISTED
     duplicate_count: int
-    truncated: tuple[
-        str, ...
-    ]  # ids of documents embedded now of which the model did not read all; the first MAX_LISTED
+    truncated: tuple[str, ...]  # ids of documents of which the model did not read all; the first MAX_LISTED
     truncated_count: int
 
 
