@@ -13,7 +13,7 @@ from ir_measures import RR, R, nDCG
 
 from app.wiring import Wiring
 from core.errors import InvalidQuery, UnreadableFile
-from core.records import CollectionSettings
+from core.records import CollectionSettings, Document
 from indexer.fields import FieldMapping, documents
 from indexer.pipeline import AddProgress
 from indexer.readers import Format, read
@@ -26,6 +26,7 @@ RUNS: Mapping[str, tuple[Leg, ...]] = {"sparse": (Leg.SPARSE,), "dense": (Leg.DE
 MEASURES = {"ndcg@10": nDCG @ 10, "recall@100": R @ 100, "mrr@10": RR @ 10}
 COLLECTION = "evaluation"
 
+Item = Document | RecordError | Skipped
 Run = dict[str, list[tuple[str, float]]]  # by query id: document ids and scores, best first
 
 
@@ -86,8 +87,10 @@ def evaluate(
     `on_searched` is called with the number of searches done so far.
     """
     collection = parts.create_collection(COLLECTION, CollectionSettings(whole_documents=whole_documents))
-    items = documents(_corpus(dataset.corpus), FieldMapping())
+    unseen = {id for judged in dataset.judgements.values() for id in judged}
+    items = _seen(documents(_corpus(dataset.corpus), FieldMapping()), unseen)
     report = parts.pipeline.add(COLLECTION, items, on_progress=on_indexed)
+    _check_judged(dataset, unseen)
     runs: dict[str, Run] = {}
     done = 0
     for name, legs in RUNS.items():
@@ -112,6 +115,7 @@ def evaluate(
         "depth": DEPTH,
         "documents": report.created,
         "documents_failed": report.failed_count,
+        "judged_documents_missing": len(unseen),
         "queries": len(dataset.queries),
     }
     return Evaluation(dataset=dataset, report=report, settings=settings, runs=runs)
@@ -140,6 +144,23 @@ def write_run(path: Path, name: str, run: Run) -> None:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
         raise UnreadableFile(f"cannot write {path}: {error.strerror}", param="run_file") from None
+
+
+def _seen(items: Iterator[Item], unseen: set[str]) -> Iterator[Item]:
+    """`items`, whose ids leave `unseen` as they pass."""
+    for item in items:
+        if isinstance(item, Document):
+            unseen.discard(item.id)
+        yield item
+
+
+def _check_judged(dataset: Dataset, unseen: set[str]) -> None:
+    judged = {id for judgements in dataset.judgements.values() for id in judgements}
+    if unseen == judged:
+        raise UnreadableFile(
+            f"none of the {len(judged)} documents that qrels.tsv of {dataset.name} judges is in the corpus, such as "
+            f"{min(judged)!r}: do both name documents by the same ids?"
+        )
 
 
 def _corpus(path: Path) -> Iterator[Any]:

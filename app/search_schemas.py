@@ -24,19 +24,25 @@ class ControlBody(RequestModel):
     """Emphasis (factor above 1) or suppression (below 1) of a span of the query's text."""
 
     start: int = Field(description="first character, in code points of the text without boost marks")
-    length: int
+    length: int = Field(description="in code points")
     factor: float = Field(description="0 suppresses fully, 1 changes nothing")
-    token_overlap: Literal["partial", "complete"] = "partial"
+    token_overlap: Literal["partial", "complete"] = Field(
+        "partial", description="a token that is touched in part: steered in part, or in full"
+    )
 
 
 class SteeringBody(RequestModel):
     """How controls act on the model."""
 
-    target: Literal["auto", "attention", "pool", "both"] = "auto"
+    target: Literal["auto", "attention", "pool", "both"] = Field(
+        "auto", description="where factors act in the model; auto: the attention and the pool, each where it serves"
+    )
     contextual_threshold: float | None = Field(
         None, description="cosine -1 to 1 from which similar tokens are steered along; null: off"
     )
-    log_additive: bool = True
+    log_additive: bool = Field(
+        True, description="in the attention: log of the factor added to the scores; false: scores multiplied"
+    )
 
 
 class FusionBody(RequestModel):
@@ -58,13 +64,19 @@ class QueryBody(RequestModel):
     )
     boosts: bool = Field(True, description="whether boost marks are read; false: the text is taken as it is")
     emphasis: dict[str, float] = Field(default_factory=dict, description="factor by word of the query")
-    controls: list[ControlBody] = Field(default_factory=list, max_length=1000)
+    controls: list[ControlBody] = Field(default_factory=list, max_length=1000, description="factors by span")
     steering: SteeringBody = SteeringBody()
-    filter: dict[str, Any] | None = None
-    fusion: Annotated[FusionBody, BeforeValidator(_fusion_object, json_schema_input_type=FusionBody | str)] = (
-        FusionBody()
+    filter: dict[str, Any] | None = Field(
+        None,
+        description="conditions on metadata: equality, in, gt, gte, lt, lte, exists; joined by and, or, not",
+        examples=[{"price": {"gte": 10, "lt": 20}}],
     )
-    legs: list[LegName] = Field(default_factory=lambda: list[LegName](("dense", "sparse")))
+    fusion: Annotated[FusionBody, BeforeValidator(_fusion_object, json_schema_input_type=FusionBody | str)] = Field(
+        FusionBody(), description="how the legs' scores become one; a text stands for the method alone"
+    )
+    legs: list[LegName] = Field(
+        default_factory=lambda: list[LegName](("dense", "sparse")), description="legs to search by; default: both"
+    )
 
     def to_query(self, *, k: int = 1, offset: int = 0, explain: str = Explain.NONE) -> Query:
         """Raises InvalidQuery, InvalidControl, InvalidFilter."""
@@ -102,7 +114,9 @@ class QueryBody(RequestModel):
 class SearchRequest(QueryBody):
     k: int = Field(10, description="hits, 1 to the server's limit")
     offset: int = Field(0, description="hits to skip")
-    explain: Literal["none", "scores", "words"] = "none"
+    explain: Literal["none", "scores", "words"] = Field(
+        "none", description="reasons of each hit: none; the ledger down to legs and terms; or down to words"
+    )
 
     def to_search(self, *, most: int) -> Query:
         """The query; `most` is the server's limit of k. Raises InvalidQuery, InvalidControl, InvalidFilter."""

@@ -83,7 +83,7 @@ def load_settings(**given: Any) -> Settings:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         problems += [
-            f"{_variable(problem['loc'])}: {problem['msg']}"
+            f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors()
             if problem["type"] != "extra_forbidden"  # named above, with a suggestion
         ]

@@ -88,6 +88,9 @@ def _device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
+    except RuntimeError as error:  # its text lists every kind of device that torch was ever built for
+        raise ModelError(f"device {device!r} cannot be used: allowed are auto, cpu, cuda and cuda:N") from error
+    try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {device!r} cannot be used: {error}") from error

@@ -42,7 +42,10 @@ class Explain(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """What to search for. Raises InvalidQuery or InvalidControl for values out of range."""
+    """What to search for: `steer` makes text and controls of what a user typed.
+
+    Raises InvalidQuery or InvalidControl for values out of range.
+    """
 
     text: str  # without boost marks
     controls: tuple[TextControl, ...] = ()  # spans of `text`, for both legs

@@ -152,7 +152,7 @@ def _position(candidates: Candidates, hit_id: int) -> Int64Array:
         raise HitNotFound(
             f"passage {hit_id} is not among the {len(candidates.ids)} candidates of this query: its document was "
             "replaced or deleted, the filter leaves it out, or neither leg found it",
-            param="hit_id",
+            param="id",
         )
     return found
 

@@ -23,28 +23,28 @@ _CREATE = {
 }
 
 
-@router.post("", status_code=201, operation_id="create_collection")
+@router.post("", status_code=201, operation_id="create_collection", summary="Create a collection")
 def create(parts: Parts, body: Annotated[CreateCollection, Body(openapi_examples=_CREATE)]) -> CollectionBody:
     """Create an empty collection, to be embedded by the loaded model."""
     created = parts.create_collection(body.name, body.settings.to_settings())
     return CollectionBody.of(created, documents=0, passages=0)
 
 
-@router.get("", operation_id="list_collections")
+@router.get("", operation_id="list_collections", summary="List collections")
 def list_all(parts: Parts) -> CollectionList:
     """Every collection, by name."""
     with parts.database.read() as session:
         return CollectionList(collections=[_body(session, found) for found in list_collections(session)])
 
 
-@router.get("/{collection}", operation_id="get_collection")
+@router.get("/{collection}", operation_id="get_collection", summary="Get a collection")
 def get(parts: Parts, collection: CollectionName) -> CollectionBody:
     """A collection, its settings, and how much it holds."""
     with parts.database.read() as session:
         return _body(session, get_collection(session, collection))
 
 
-@router.delete("/{collection}", status_code=204, operation_id="delete_collection")
+@router.delete("/{collection}", status_code=204, operation_id="delete_collection", summary="Delete a collection")
 def delete(parts: Parts, collection: CollectionName) -> None:
     """Delete a collection and everything in it."""
     with parts.database.write() as session:

@@ -65,7 +65,7 @@ async def bulk_body(request: Request) -> AsyncIterator[BinaryIO]:
 DocumentId = Annotated[str, Path(description="the document's own id", examples=["radio-1"], min_length=1)]
 
 
-@router.post("/documents", operation_id="upsert_documents")
+@router.post("/documents", operation_id="upsert_documents", summary="Add documents")
 def upsert(
     parts: Parts, collection: CollectionName, body: Annotated[UpsertDocuments, Body(openapi_examples=_UPSERT)]
 ) -> WriteReport:
@@ -80,15 +80,22 @@ def upsert(
     return WriteReport.of(parts.pipeline.add(collection, documents(records)))
 
 
-@router.post("/documents:bulk", operation_id="bulk_documents", openapi_extra={"requestBody": _BULK_BODY})
+@router.post(
+    "/documents:bulk",
+    operation_id="bulk_documents",
+    summary="Add documents in bulk",
+    openapi_extra={"requestBody": _BULK_BODY},
+)
 def bulk(
     parts: Parts,
     collection: CollectionName,
     body: Annotated[BinaryIO, Depends(bulk_body)],
     wait: Annotated[bool, Query(description="answer when all is searchable; there is no other way yet")] = True,
-    id_field: str | None = None,
-    text_field: str | None = None,
-    title_field: str | None = None,
+    id_field: Annotated[str | None, Query(description="field that holds the id; else id or _id")] = None,
+    text_field: Annotated[
+        str | None, Query(description="field that holds the text; else text, body or content")
+    ] = None,
+    title_field: Annotated[str | None, Query(description="field that holds the title; else title or name")] = None,
 ) -> WriteReport:
     """Add or replace documents from NDJSON, one JSON object a line, gzip too. Answers when all are searchable."""
     if not wait:
@@ -98,11 +105,11 @@ def bulk(
     return WriteReport.of(parts.pipeline.add(collection, documents(records, mapping)))
 
 
-@router.get("/documents", operation_id="list_documents")
+@router.get("/documents", operation_id="list_documents", summary="List documents")
 def list_page(
     parts: Parts,
     collection: CollectionName,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="documents of one page")] = 100,
     after: Annotated[str | None, Query(description="the id behind which to go on")] = None,
 ) -> DocumentList:
     """Documents in the order of their ids."""
@@ -113,7 +120,7 @@ def list_page(
     return DocumentList(documents=bodies, next=bodies[-1].id if len(page) > limit else None)
 
 
-@router.get("/documents/{document_id:path}", operation_id="get_document")
+@router.get("/documents/{document_id:path}", operation_id="get_document", summary="Get a document")
 def get(parts: Parts, collection: CollectionName, document_id: DocumentId) -> StoredDocumentBody:
     """A document with its text and the spans of its passages."""
     with parts.database.read() as session:
@@ -121,7 +128,7 @@ def get(parts: Parts, collection: CollectionName, document_id: DocumentId) -> St
         return StoredDocumentBody.of(get_document(session, found.id, document_id))
 
 
-@router.put("/documents/{document_id:path}", operation_id="put_document")
+@router.put("/documents/{document_id:path}", operation_id="put_document", summary="Put a document")
 def put(
     parts: Parts,
     collection: CollectionName,
@@ -136,7 +143,9 @@ def put(
     return WriteReport.of(report)
 
 
-@router.delete("/documents/{document_id:path}", status_code=204, operation_id="delete_document")
+@router.delete(
+    "/documents/{document_id:path}", status_code=204, operation_id="delete_document", summary="Delete a document"
+)
 def delete(parts: Parts, collection: CollectionName, document_id: DocumentId) -> None:
     """Delete a document; it is no longer found once this is answered."""
     if delete_documents(parts.database, collection, [document_id]).deleted == 0:

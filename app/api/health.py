@@ -24,13 +24,13 @@ class Readiness(ResponseModel):
     model: str  # the model's name, or "not loaded"
 
 
-@router.get("/livez", operation_id="livez")
+@router.get("/livez", operation_id="livez", summary="Liveness")
 def livez() -> Liveness:
     """The process answers."""
     return Liveness()
 
 
-@router.get("/readyz", operation_id="readyz", responses={503: {"model": Readiness}})
+@router.get("/readyz", operation_id="readyz", summary="Readiness", responses={503: {"model": Readiness}})
 def readyz(parts: Parts, response: Response) -> Readiness:
     """The database can be read and the model is loaded; otherwise 503."""
     model = parts.encoder.name if parts.model_loaded else "not loaded"

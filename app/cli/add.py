@@ -31,7 +31,7 @@ STDIN = "-"
 
 
 def add(
-    paths: Annotated[list[str], typer.Argument(help="Files and folders; - is standard input.", metavar="PATH...")],
+    paths: Annotated[list[str], typer.Argument(help="Files and folders; - is standard input.", metavar="PATH")],
     collection: Collection = DEFAULT_COLLECTION,
     id_field: Annotated[str | None, typer.Option(help="Field that holds the id.", show_default="id, _id")] = None,
     text_field: Annotated[
@@ -54,8 +54,9 @@ def add(
 ) -> None:
     """Add documents to a collection, which is created if there is none of this name.
 
-    A document replaces the one with its id; unchanged text is not embedded again. Records that cannot be used are
-    reported on standard error while the rest goes on; the exit code is then 1.
+    A document replaces the one with its id; unchanged text is not embedded again.
+
+    Records that cannot be used are reported while the rest goes on; the exit code is then 1.
 
     [bold]Examples[/bold]
 
@@ -115,8 +116,31 @@ def _run(
                 bar.update(task, total=_count([_source(path, kind) for path in paths]))
 
             threading.Thread(target=count, daemon=True).start()
-        items: Iterator[Document | RecordError | Skipped] = documents(chain.from_iterable(sources), mapping)
-        return parts.pipeline.add(collection, items, on_progress=show, on_notice=_report)
+        bare = _TitlesAlone(documents(chain.from_iterable(sources), mapping))
+        report = parts.pipeline.add(collection, bare, on_progress=show, on_notice=_report)
+    if bare.count and mapping.text is None:
+        fields = ", ".join(map(repr, bare.others)) or "none"
+        note(
+            f"{bare.count:,} records have a title and no text, so only the title is searched; if the text is in "
+            f"another field, name it with --text-field (the first such record's other fields: {fields})"
+        )
+    return report
+
+
+class _TitlesAlone:
+    """Passes items on and counts the documents without text: often it lies in a field of an unusual name."""
+
+    def __init__(self, items: Iterator[Document | RecordError | Skipped]) -> None:
+        self.count = 0
+        self.others: list[str] = []  # fields of the first one
+        self._items = items
+
+    def __iter__(self) -> Iterator[Document | RecordError | Skipped]:
+        for item in self._items:
+            if isinstance(item, Document) and not item.text.strip():
+                self.count += 1
+                self.others = self.others if self.count > 1 else list(item.metadata)[:8]
+            yield item
 
 
 def _count(sources: list[Items]) -> int:

@@ -10,7 +10,7 @@ from app.cli.options import DEFAULT_COLLECTION, Collection, DataDir, open_existi
 
 
 def delete(
-    ids: Annotated[list[str], typer.Argument(help="Ids of documents.", metavar="ID...")],
+    ids: Annotated[list[str], typer.Argument(help="Ids of documents.", metavar="ID")],
     collection: Collection = DEFAULT_COLLECTION,
     data_dir: DataDir = None,
 ) -> None:

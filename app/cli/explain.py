@@ -48,7 +48,7 @@ def explain(
 ) -> None:
     """Explain why a hit has its score: a tree of numbers that add up.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       salience explain "I want to play^7 on my TV."
 

@@ -27,7 +27,8 @@ def print_result(result: SearchResult, *, full: bool = False) -> None:
         note("nothing found")
     for place, hit in enumerate(result.hits, start=1):
         out.print(_heading(place, hit))
-        out.print(_passage(hit, full=full), style="")
+        if hit.text.strip():  # a title may stand alone
+            out.print(_passage(hit, full=full))
         out.print()
 
 
@@ -119,7 +120,8 @@ def _largest(lines: Sequence[Explanation]) -> list[Explanation]:
 
 def _line(line: Explanation) -> Text:
     style = "bold" if line.details else QUIET if line.kind in ("context", "constant", "residual") else ""
-    return Text(f"{line.value:+.6f}  {plain(line.description)}", style=style)
+    value = round(line.value, 6) + 0.0  # the sum turns -0.0 into 0.0: no "-0.000000"
+    return Text(f"{value:+.6f}  {plain(line.description)}", style=style)
 
 
 def _print_query_words(explanation: HitExplanation) -> None:

@@ -47,6 +47,8 @@ def search(
 ) -> None:
     """Search a collection.
 
+    A hit's line: rank, score, document, # and its number, and of each leg the raw score and the rank.
+
     In a terminal the words of each passage are coloured: green ones pulled it up, red ones pulled it down.
 
     [bold]Examples[/bold]

@@ -89,6 +89,7 @@ def test_the_short_ledger_adds_up_too(goods: Salience) -> None:
     code, out, _ = goods("explain", "play games", str(hit["id"]), "-c", "goods")
     assert code == 0
     assert "more words (--full)" in out
+    assert "-0.000000" not in out
 
 
 def test_without_a_number_the_best_hit_is_explained(goods: Salience) -> None:
@@ -118,6 +119,19 @@ def test_errors_go_to_standard_error_and_the_rest_goes_on(goods: Salience, tmp_p
     code, out, _ = goods("add", str(tmp_path / "ten.jsonl"), "-c", "ten", "--json")
     report = json.loads(out)
     assert (code, report["unchanged"], report["tokens"]) == (1, 9, 0)
+
+
+def test_titles_without_text_are_pointed_out(goods: Salience, tmp_path: Path) -> None:
+    file = tmp_path / "lamps.csv"
+    file.write_text("name,details,price\nLamp,Warm light for a desk.,19\nTorch,A bright light.,9\n")
+    code, out, err = goods("add", str(file), "-c", "lamps")
+    assert (code, out) == (0, "lamps: 2 created\n")
+    assert "2 records have a title and no text" in err
+    assert "--text-field" in err
+    assert "'details', 'price'" in err
+    _, found, _ = goods("search", "Lamp", "-c", "lamps", "-k", "1")
+    assert found.count("\n") == 2  # the hit's line, and the blank one behind it
+    assert "no text" not in goods("add", str(file), "-c", "lamps", "--text-field", "details")[2]
 
 
 def test_delete_says_what_was_not_there(goods: Salience) -> None:

@@ -54,6 +54,23 @@ def test_eval_measures_every_run(dataset: Path, salience: Callable[..., tuple[in
     assert not (tmp_path / "data").exists()  # everything went into a temporary directory
 
 
+def test_judgements_of_other_documents_are_refused(
+    dataset: Path, salience: Callable[..., tuple[int, str, str]]
+) -> None:
+    (dataset / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\na\tdoc-3\t2\n")
+    code, out, err = salience("eval", str(dataset), "--json")
+    assert (code, out) == (1, "")
+    assert "none of the 1 documents" in err
+    assert "'doc-3'" in err
+
+
+def test_judged_documents_that_the_corpus_lacks_are_counted(
+    dataset: Path, salience: Callable[..., tuple[int, str, str]]
+) -> None:
+    (dataset / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\na\t3\t2\na\tgone\t1\n")
+    assert json.loads(salience("eval", str(dataset), "--json")[1])["settings"]["judged_documents_missing"] == 1
+
+
 def test_measures_equal_the_textbook() -> None:
     judgements = {"a": {"1": 3, "2": 1, "9": 2}, "b": {"1": 1}, "silent": {"5": 1}}
     run = {"a": [("2", 0.9), ("7", 0.8), ("1", 0.7)], "b": [("4", 0.5), ("1", 0.4)]}

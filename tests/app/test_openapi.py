@@ -53,6 +53,16 @@ def test_every_operation_is_described(client: TestClient) -> None:
     for path, operations in openapi["paths"].items():
         for method, operation in operations.items():
             assert operation.get("description"), f"{method} {path}"
+            for parameter in operation.get("parameters", []):
+                assert parameter.get("description"), f"{method} {path}: {parameter['name']}"
+
+
+def test_every_field_of_a_search_is_described(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for name in ("SearchRequest", "ExplainRequest", "ControlBody", "SteeringBody", "FusionBody"):
+        for field, schema in schemas[name]["properties"].items():
+            found = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+            assert found.get("description") or schema.get("description"), f"{name}.{field}"
 
 
 def test_nothing_that_is_sent_ends_in_a_5xx(client: TestClient) -> None:

@@ -37,7 +37,7 @@ def test_tokens_are_secret_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.auth.accepted == ("0123456789abcdef", "fedcba9876543210")
     assert "0123456789abcdef" not in repr(settings)
     monkeypatch.setenv("SALIENCE_AUTH__TOKENS", "short-secret")
-    with pytest.raises(InvalidSettings, match="at least 16") as raised:
+    with pytest.raises(InvalidSettings, match="SALIENCE_AUTH__TOKENS: every token must have at least 16") as raised:
         load_settings()
     assert "short-secret" not in raised.value.message
 

@@ -178,5 +178,5 @@ def test_a_broken_folder_is_named(tmp_path: Path, damage: object, message: str) 
 def test_a_missing_folder_and_an_unknown_device_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not a folder"):
         load_encoder(str(tmp_path / "nowhere"))
-    with pytest.raises(ModelError, match="'gpu9' cannot be used"):
+    with pytest.raises(ModelError, match="'gpu9' cannot be used: allowed are auto, cpu"):
         load_encoder(str(save_tiny_model(tmp_path / "m")), device="gpu9")

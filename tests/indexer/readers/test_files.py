@@ -49,7 +49,7 @@ class TestFiles:
             "<!doctype html><html><head><title> My\n page </title><style>p {}</style><script>var x</script></head>"
             "<body>"
             "<h1>Head</h1><p>First <b>bold</b>\n   text.<br>Line.<p>Second &amp; last.<pre>a\n  b</pre>"
-            "<ul><li>one<li>two</ul><noscript>no</noscript></body></html>"
+            "<ul><li>one<li>two</ul><nav><a>menu</a></nav><noscript>no</noscript></body></html>"
         )
         (record,) = records(write(tmp_path / "a.html", source))
         assert record.fields["title"] == "My page"
