@@ -53,6 +53,7 @@ class DenseHead(torch.nn.Module):
         self.layers = torch.nn.Sequential(*(layer for config in configs for layer in _dense_layers(config)))
         self.out_features = configs[-1].out_features if configs else None
         self.is_affine = all(_is_identity(config) for config in configs)
+        self.requires_grad_(False)  # nothing is trained, and inference tensors cannot be recorded for a gradient
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features). Without layers the vectors come back as they are."""

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from core.errors import InvalidControl, ModelError
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl
 from core.records import Representation
+from embedder.attribution import parts
 from embedder.loading import load_encoder
 from tests.embedder.tiny import save_tiny_model, write_json
 
@@ -180,3 +181,15 @@ def test_a_missing_folder_and_an_unknown_device_are_named(tmp_path: Path) -> Non
         load_encoder(str(tmp_path / "nowhere"))
     with pytest.raises(ModelError, match="'gpu9' cannot be used: allowed are auto, cpu"):
         load_encoder(str(save_tiny_model(tmp_path / "m")), device="gpu9")
+
+
+def test_behind_a_linear_dense_layer_the_trace_still_gives_the_embedding(tmp_path: Path) -> None:
+    encoder = load_encoder(str(save_tiny_model(tmp_path / "m", dense=IDENTITY)), device="cpu")
+    prompts = [Prompt(text="red car"), Prompt(text="the wolf")]
+    traces = encoder.trace(prompts, Representation.DOCUMENT)
+    assert traces is not None
+    found = encoder.encode(prompts, Representation.DOCUMENT).vectors
+    for trace, vector in zip(traces, found, strict=True):
+        assert np.allclose(parts(trace).sum(axis=0), vector, atol=1e-5)
+    curved = load_encoder(str(save_tiny_model(tmp_path / "n", dense=TANH)), device="cpu")
+    assert curved.trace(prompts, Representation.DOCUMENT) is None
