@@ -10,8 +10,6 @@ on either leg, so a hybrid difference cannot grow there. Among other documents (
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +18,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.command import print_report
 from bench.steering.groups import GROUPS, load_group
 from core.protocols import Encoder
 from core.records import CollectionSettings, Document
 from embedder.lexical.analyzer import Analyzer
-from embedder.loading import load_encoder
 from indexer.pipeline import Pipeline
 from retriever.query import MAX_K, Query, steer
 from retriever.searcher import Searcher
@@ -48,14 +46,7 @@ LEGS = ("dense", "sparse", "hybrid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.seed_example", description="Factor 7 on one word.")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    as_json = parser.parse_args().json
-    report = run(load_encoder())
-    if as_json:
-        print(json.dumps(report, indent=2))
-    else:
-        _show(report)
+    print_report("seed_example", "Factor 7 on one word.", run, _show)
 
 
 def run(encoder: Encoder) -> dict[str, Any]:

@@ -95,14 +95,6 @@ class Passage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SparseVector:
-    """Term ids, sorted and unique (int32), with their weights (float32)."""
-
-    ids: Int32Array
-    weights: Float32Array
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Embeddings:
     """What an encoder made of a list of prompts, in their order."""
 

@@ -21,7 +21,7 @@ from embedder.factors import span_factors
 from embedder.lexical.stopwords import STOP_WORDS
 from embedder.lexical.words import normalize
 from embedder.modelfolder import ModelFolder, Pooling
-from embedder.pooling import DenseHead, pool, pool_weights, total_weights
+from embedder.pooling import DenseHead, pool, pool_weights
 from embedder.tokens import TextTokenizer, TokenizedText
 
 CPU_BATCH_TOKENS = 512  # larger batches are no faster on packed texts, and a query waits for the one that runs
@@ -161,8 +161,6 @@ class LocalEncoder:
             if not self._folder.pool_prefix:
                 prefix = np.concatenate([member.tokens.prefix for member in members])
                 weights = weights * torch.from_numpy(~prefix).to(hidden.device)
-            if bool((total_weights(weights, lengths) <= 0).any()):
-                raise InvalidControl("the controls suppress every token of the text", param="controls")
             return hidden, self._head(pool(hidden, weights, lengths)), weights
 
     def _act(self, members: Sequence[_Prepared], options: ControlOptions) -> tuple[Tensor | None, Tensor | None]:

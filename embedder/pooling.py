@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from core.errors import ModelError
+from core.errors import InvalidControl, ModelError
 from embedder.modelfolder import DenseConfig, Pooling
 
 
@@ -29,20 +29,16 @@ def pool_weights(pooling: Pooling, lengths: Sequence[int], factors: Tensor | Non
 
 
 def pool(hidden: Tensor, weights: Tensor, lengths: Sequence[int]) -> Tensor:
-    """(texts, width): each text's weighted mean of its rows of `hidden` (tokens, width), by `weights` (tokens,)."""
-    rows = _text_rows(lengths, hidden.device)
-    sums = hidden.new_zeros((len(lengths), hidden.shape[1])).index_add_(0, rows, weights[:, None] * hidden)
-    return sums / total_weights(weights, lengths)[:, None]
+    """(texts, width): each text's weighted mean of its rows of `hidden` (tokens, width), by `weights` (tokens,).
 
-
-def total_weights(weights: Tensor, lengths: Sequence[int]) -> Tensor:
-    """(texts,) the sum of each text's weights."""
-    return weights.new_zeros(len(lengths)).index_add_(0, _text_rows(lengths, weights.device), weights)
-
-
-def _text_rows(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """(tokens,) the text that each token of a packed batch belongs to."""
-    return torch.repeat_interleave(torch.tensor(lengths, device=device))
+    Raises InvalidControl where the weights of a text sum to 0.
+    """
+    texts = torch.repeat_interleave(torch.tensor(lengths, device=hidden.device))  # (tokens,) the text of each token
+    totals = weights.new_zeros(len(lengths)).index_add_(0, texts, weights)
+    if bool((totals <= 0).any()):
+        raise InvalidControl("the controls suppress every token of the text", param="controls")
+    sums = hidden.new_zeros((len(lengths), hidden.shape[1])).index_add_(0, texts, weights[:, None] * hidden)
+    return sums / totals[:, None]
 
 
 class DenseHead(torch.nn.Module):

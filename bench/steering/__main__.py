@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.command import print_report
 from bench.steering.groups import GROUPS, load_group
 from bench.steering.measure import FACTORS, measure
 from core.prompts import ControlTarget
 from core.protocols import Encoder
-from embedder.loading import load_encoder
 
 # The design's figures for the target "auto", one for each of FACTORS, measured on other texts of the same three kinds.
 REFERENCE = {
@@ -25,14 +23,7 @@ TARGETS = (ControlTarget.AUTO, ControlTarget.BOTH, ControlTarget.POOL, ControlTa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.steering", description="How far a control steers a query.")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    as_json = parser.parse_args().json
-    report = run(load_encoder())
-    if as_json:
-        print(json.dumps(report, indent=2))
-    else:
-        _show(report)
+    print_report("steering", "How far a control steers a query.", run, _show)
 
 
 def run(encoder: Encoder) -> dict[str, Any]:

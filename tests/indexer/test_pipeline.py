@@ -112,6 +112,18 @@ def documents(database: Database) -> dict[str, str]:
         return {row.external_id: row.text for row in rows}
 
 
+def delete_once_meanwhile(watched: Watched, database: Database, id: str) -> list[list[str]]:
+    """Another writer deletes the document when the encoder is first asked; the list is empty once it has."""
+    deletions = [[id]]
+
+    def interfere() -> None:
+        if deletions:
+            delete(database, "c", deletions.pop())
+
+    watched.before = interfere
+    return deletions
+
+
 def test_create_replace_update_and_leave_alone(pipeline: Pipeline, database: Database, watched: Watched) -> None:
     first = pipeline.add("c", [doc("a", "apples"), doc("b", "bananas", price=1), doc("d", "dates")])
     assert (first.created, first.passages, len(watched.embedded)) == (3, 3, 3)
@@ -284,13 +296,7 @@ def test_a_document_deleted_while_it_is_taken_for_unchanged_comes_back_whole(
     pipeline: Pipeline, database: Database, watched: Watched
 ) -> None:
     pipeline.add("c", [doc("a", "apples")])
-    deletions = [["a"]]
-
-    def interfere() -> None:
-        if deletions:
-            delete(database, "c", deletions.pop())
-
-    watched.before = interfere
+    deletions = delete_once_meanwhile(watched, database, "a")
     report = pipeline.add("c", [doc("a", "apples"), doc("b", "bananas")])
     assert not deletions
     assert (report.created, report.unchanged) == (2, 0)
@@ -301,14 +307,9 @@ def test_a_shared_embedding_deleted_meanwhile_is_made_again(
     pipeline: Pipeline, database: Database, watched: Watched
 ) -> None:
     pipeline.add("c", [doc("a", "apples")])
-    deletions = [["a"]]
-
-    def interfere() -> None:
-        if deletions:
-            delete(database, "c", deletions.pop())
-
-    watched.before = interfere
+    deletions = delete_once_meanwhile(watched, database, "a")
     report = pipeline.add("c", [doc("b", "apples"), doc("z", "zebras")])
+    assert not deletions
     assert report.created == 2
     assert len(passages(database, "b")) == 1
 
