@@ -21,6 +21,8 @@ STATUS: dict[type[SalienceError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.RemoteError: 502,
+    errors.RemoteUnavailable: 503,
     errors.StorageBusy: 503,
     errors.StorageReadOnly: 503,
     errors.StorageFull: 507,

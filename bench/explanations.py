@@ -125,8 +125,8 @@ def _score_without(parts: Wiring, query: Query, hit: Hit, word: WordEffect) -> f
 
 
 def _cosine(encoder: Encoder, query: Query, prompt: str) -> float:
-    asked = encoder.encode([Prompt(text=query.text, controls=query.controls)], Representation.QUERY).vectors[0]
-    return float(encoder.encode([Prompt(text=prompt)], Representation.DOCUMENT).vectors[0] @ asked)
+    asked = encoder.encode([Prompt.of(query.text, controls=query.controls)], Representation.QUERY).vectors[0]
+    return float(encoder.encode([Prompt.of(prompt)], Representation.DOCUMENT).vectors[0] @ asked)
 
 
 def _bm25(parts: Wiring, query: Query, hit: Hit, prompt: str) -> float:

@@ -11,13 +11,18 @@
     ├── NotFound                     (HTTP 404)
     │   ├── CollectionNotFound
     │   ├── DocumentNotFound
-    │   └── HitNotFound
+    │   ├── HitNotFound
+    │   └── ModelNotFound
     ├── Conflict                     (HTTP 409)
     │   ├── CollectionExists
     │   ├── ModelMismatch            the collection was embedded by another model
     │   └── EmbeddingsMissing        deleted between the embedding and the commit; embed again
     ├── TooLarge                     more than a stated limit (HTTP 413)
     ├── ModelError                   a model folder that cannot be used
+    ├── RemoteError                  an embedding service elsewhere (HTTP 502)
+    │   ├── RemoteUnavailable        down, slow, over its quota; try again (HTTP 503)
+    │   ├── RemoteRefused            it did not take the request: key, model name, input
+    │   └── RemoteMismatch           it answered with what cannot be: count, dimension, nan, another model
     └── StorageError                 the data directory
         ├── SchemaTooNew             written by a newer Salience
         ├── StorageReadOnly
@@ -115,6 +120,12 @@ class HitNotFound(NotFound):
     code = "hit_not_found"
 
 
+class ModelNotFound(NotFound):
+    """There is no such model."""
+
+    code = "model_not_found"
+
+
 class Conflict(SalienceError):
     """The request contradicts the present state."""
 
@@ -150,6 +161,38 @@ class ModelError(SalienceError):
     """The model cannot be used."""
 
     code = "model_error"
+
+
+class RemoteError(SalienceError):
+    """The remote embedding service failed."""
+
+    code = "remote_error"
+
+
+class RemoteUnavailable(RemoteError):
+    """The remote embedding service cannot be reached, or asks to wait."""
+
+    code = "remote_unavailable"
+    retryable = True
+
+    def __init__(
+        self, message: str | None = None, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        """`retry_after`: seconds after which another try has a chance; None: unknown."""
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
+
+
+class RemoteRefused(RemoteError):
+    """The remote embedding service refused the request."""
+
+    code = "remote_refused"
+
+
+class RemoteMismatch(RemoteError):
+    """The remote embedding service answered with something that does not fit the request."""
+
+    code = "remote_mismatch"
 
 
 class StorageError(SalienceError):

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.errors import InvalidControl
+from core.errors import InvalidControl, InvalidInput
 
 MAX_FACTOR = 1000.0  # far above any use, far below where float32 overflows
 
@@ -28,8 +28,79 @@ class ControlTarget(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """What is embedded: items one behind the other, each with its attention controls.
+
+    Raises InvalidInput for a prompt without items.
+    """
+
+    items: tuple[PromptItem, ...]
+
+    def __post_init__(self) -> None:
+        if not self.items:
+            raise InvalidInput("the prompt has no items: at least one is needed", param="prompt")
+
+    @classmethod
+    def of(cls, text: str, controls: tuple[TextControl, ...] = ()) -> Prompt:
+        """A prompt of one text. Raises InvalidControl as TextItem does."""
+        return cls(items=(TextItem(text=text, controls=controls),))
+
+    @property
+    def steered(self) -> bool:
+        """Whether any control asks for more than the identity."""
+        return any(control.factor != 1 for item in self.items for control in item.controls)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextItem:
+    """A text with its controls. Raises InvalidControl for a control that lies outside the text or on white space."""
+
+    text: str
+    controls: tuple[TextControl, ...] = ()
+
+    def __post_init__(self) -> None:
+        for control in self.controls:
+            if control.start >= len(self.text):
+                raise InvalidControl(
+                    f"control at {control.start} starts behind the text's end at {len(self.text)}", param="controls"
+                )
+            if self.text[control.start : control.end].isspace():
+                raise InvalidControl(
+                    f"control at {control.start} of length {control.length} covers white space only: no token is there",
+                    param="controls",
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenIdsItem:
+    """Token ids of the model's own vocabulary, used as they are. Raises InvalidControl for an index out of range."""
+
+    ids: tuple[int, ...]
+    controls: tuple[TokenControl, ...] = ()
+
+    def __post_init__(self) -> None:
+        for control in self.controls:
+            if control.index >= len(self.ids):
+                raise InvalidControl(
+                    f"control on token {control.index}: the item has tokens 0 to {len(self.ids) - 1}", param="controls"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageItem:
+    """An image file's bytes. Models see a square of it: `crop`, or the largest one in the centre."""
+
+    data: bytes  # PNG, JPEG, WebP ...; not decoded yet
+    crop: Crop | None = None
+    controls: tuple[ImageControl, ...] = ()
+
+
+PromptItem = TextItem | TokenIdsItem | ImageItem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TextControl:
-    """Emphasis (factor above 1) or suppression (below 1) of a character span of a prompt's text.
+    """Emphasis (factor above 1) or suppression (below 1) of a character span of a text.
 
     Raises InvalidControl unless start >= 0, length >= 1 and the factor is between 0 and MAX_FACTOR.
     """
@@ -45,14 +116,65 @@ class TextControl:
                 f"control at {self.start} of length {self.length}: start must be 0 or more, length 1 or more",
                 param="controls",
             )
-        if not (math.isfinite(self.factor) and 0 <= self.factor <= MAX_FACTOR):
-            raise InvalidControl(
-                f"control factor {self.factor}: must be a number from 0 to {MAX_FACTOR:g}", param="controls"
-            )
+        _check_factor(self.factor)
 
     @property
     def end(self) -> int:
         return self.start + self.length
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenControl:
+    """Emphasis or suppression of one token of a TokenIdsItem. Raises InvalidControl."""
+
+    index: int  # of the token in its item
+    factor: float
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            raise InvalidControl(f"control on token {self.index}: must be 0 or more", param="controls")
+        _check_factor(self.factor)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageControl:
+    """Emphasis or suppression of a rectangle of an image. Raises InvalidControl.
+
+    Coordinates are shares of the entire image before any crop, from its upper left corner: 0 to 1.
+    """
+
+    left: float
+    top: float
+    width: float  # above 0
+    height: float  # above 0
+    factor: float
+    token_overlap: TokenOverlap = TokenOverlap.PARTIAL
+
+    def __post_init__(self) -> None:
+        sides = (self.left, self.top, self.width, self.height)
+        if not all(0 <= side <= 1 for side in sides) or self.width == 0 or self.height == 0:
+            raise InvalidControl(
+                f"control rectangle left {self.left}, top {self.top}, width {self.width}, height {self.height}: "
+                "all must be between 0 and 1, width and height above 0",
+                param="controls",
+            )
+        _check_factor(self.factor)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    """A square of an image, in pixels. Raises InvalidInput for a negative corner or a size below 1."""
+
+    x: int  # left edge
+    y: int  # upper edge
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.x < 0 or self.y < 0 or self.size < 1:
+            raise InvalidInput(
+                f"crop at {self.x}, {self.y} of size {self.size}: the corner must be 0 or more, the size 1 or more",
+                param="size",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,16 +193,6 @@ class ControlOptions:
             )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prompt:
-    """A text to embed, with its attention controls. Raises InvalidControl for a control wholly outside the text."""
-
-    text: str
-    controls: tuple[TextControl, ...] = ()
-
-    def __post_init__(self) -> None:
-        for control in self.controls:
-            if control.start >= len(self.text):
-                raise InvalidControl(
-                    f"control at {control.start} starts behind the text's end at {len(self.text)}", param="controls"
-                )
+def _check_factor(factor: float) -> None:
+    if not (math.isfinite(factor) and 0 <= factor <= MAX_FACTOR):
+        raise InvalidControl(f"control factor {factor}: must be a number from 0 to {MAX_FACTOR:g}", param="controls")

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Protocol
 
 from core.prompts import ControlOptions, Prompt
-from core.records import Embeddings, Int64Array, Representation, TokenTrace
+from core.records import Embeddings, Int64Array, Representation, SparseEmbeddings, TokenTrace
 
 Progress = Callable[[int], None]  # called with the number of items that were finished since the last call
+
+
+class Priority(IntEnum):
+    """Whose prompts a model reads first, when several callers wait. Within one priority, first come first served."""
+
+    INTERACTIVE = 0  # somebody waits for the answer: searches, requests of the embedding APIs
+    BULK = 1  # ingest and reindex
+    NICE = 2  # a caller that asked to be served behind all others
 
 
 class Encoder(Protocol):
@@ -36,6 +45,7 @@ class Encoder(Protocol):
         representation: Representation,
         *,
         options: ControlOptions = ...,
+        priority: Priority = ...,
         progress: Progress | None = None,
     ) -> Embeddings:
         """Embed `prompts`, in order. An empty list gives an array of shape (0, dimension)."""
@@ -53,4 +63,61 @@ class Encoder(Protocol):
 
     def overhead(self, representation: Representation) -> int:
         """Tokens that every prompt of this representation costs beside its own: special tokens and prefix."""
+        ...
+
+
+class SparseEncoder(Protocol):
+    """Prompts to learned sparse vectors over a vocabulary of tokens. Thread-safe, and the same in any batch."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def encode_sparse(
+        self,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        *,
+        options: ControlOptions = ...,
+        priority: Priority = ...,
+        progress: Progress | None = None,
+    ) -> SparseEmbeddings:
+        """The weights of vocabulary tokens for each of `prompts`, in order."""
+        ...
+
+    def token(self, id: int) -> str:
+        """The vocabulary's token of an id."""
+        ...
+
+
+class HybridEncoder(Encoder, SparseEncoder, Protocol):
+    """Dense and sparse vectors out of one forward pass."""
+
+    def encode_hybrid(
+        self,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        *,
+        options: ControlOptions = ...,
+        priority: Priority = ...,
+        progress: Progress | None = None,
+    ) -> tuple[Embeddings, SparseEmbeddings]: ...
+
+
+class Reranker(Protocol):
+    """Judges query and document together (a cross-encoder). Thread-safe."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = ...) -> list[float]:
+        """The relevance of each document, in order; higher is more relevant, on the model's own scale (0 to 1)."""
         ...

@@ -104,10 +104,27 @@ class Embeddings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SparseVector:
+    """Weights of vocabulary tokens; all others are 0."""
+
+    ids: Int32Array  # (terms,) rising
+    weights: Float32Array  # (terms,) above 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparseEmbeddings:
+    """What a sparse encoder made of a list of prompts, in their order."""
+
+    vectors: tuple[SparseVector, ...]
+    token_counts: Int64Array  # (prompts,) tokens that the model read, special tokens included
+    truncated: BoolArray  # (prompts,) whether tokens were cut off
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TokenTrace:
     """What a mean-pooled embedding is made of: the weighted mean of token vectors, brought to unit length."""
 
-    spans: Int64Array  # (tokens, 2) characters of the prompt's text; (0, 0) for special and prefix tokens
+    spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
     special: BoolArray  # (tokens,) whether the token is special or belongs to the representation's prefix
     vectors: Float32Array  # (tokens, dimension)
     weights: Float64Array  # (tokens,) >= 0, with a positive sum

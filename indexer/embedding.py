@@ -77,7 +77,7 @@ def _embed(
 
     try:
         made = encoder.encode(
-            [Prompt(text=text) for text in texts.values()], Representation.DOCUMENT, progress=progress
+            [Prompt.of(text) for text in texts.values()], Representation.DOCUMENT, progress=progress
         )
         if not np.isfinite(made.vectors).all():
             raise ModelError("the model made a vector with a value that is not finite")

@@ -83,11 +83,11 @@ class Explainer:
         nothing: tuple[None, list[None]] = (None, [None] * len(texts))
         if not parts or parts[0].leg(Leg.DENSE) is None:
             return nothing
-        prompt = Prompt(text=query.text, controls=query.controls)
+        prompt = Prompt.of(query.text, controls=query.controls)
         asked = self._encoder.trace([prompt], Representation.QUERY, options=query.options)
         if asked is None:
             return nothing
-        traces = self._encoder.trace([Prompt(text=words.text) for words in texts], Representation.DOCUMENT)
+        traces = self._encoder.trace([Prompt.of(words.text) for words in texts], Representation.DOCUMENT)
         return nothing if traces is None else (asked[0], traces)
 
     def _in_words(

@@ -70,7 +70,7 @@ class Query:
             raise InvalidQuery("legs must name dense, sparse or both, each once", param="legs")
         if len(self.controls) > MAX_CONTROLS:
             raise InvalidControl(f"{len(self.controls)} controls; at most {MAX_CONTROLS} are allowed", param="controls")
-        Prompt(text=self.text, controls=self.controls)  # a control outside the text is refused here
+        Prompt.of(self.text, controls=self.controls)  # a control outside the text is refused here
         if _suppresses_all(self.text, self.controls):
             raise InvalidQuery("the controls suppress every word of the query: nothing is left to search for")
 

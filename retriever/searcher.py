@@ -107,7 +107,7 @@ class Searcher:
         return replace(result, hits=tuple(explained))
 
     def _encode(self, query: Query) -> tuple[Float32Array, bool]:
-        prompt = Prompt(text=query.text, controls=query.controls)
+        prompt = Prompt.of(query.text, controls=query.controls)
         found = self._encoder.encode([prompt], Representation.QUERY, options=query.options)
         vector: Float32Array = found.vectors[0]
         return vector, bool(found.truncated[0])

@@ -29,10 +29,10 @@ def measure(
 ) -> list[Steerability]:
     """One figure for each of `factors`, each applied to the words of either aspect of every query in turn."""
     ids = list(group.documents)
-    plain = [Prompt(text=group.documents[i]) for i in ids]
+    plain = [Prompt.of(group.documents[i]) for i in ids]
     documents = dict(zip(ids, encoder.encode(plain, Representation.DOCUMENT).vectors, strict=True))
     prompts = [
-        Prompt(text=query.text, controls=(TextControl(start=aspect.start, length=aspect.length, factor=factor),))
+        Prompt.of(query.text, controls=(TextControl(start=aspect.start, length=aspect.length, factor=factor),))
         for factor in factors
         for query in group.queries
         for aspect in query.aspects

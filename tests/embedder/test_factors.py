@@ -102,4 +102,4 @@ def test_an_impossible_span_is_refused(start: int, length: int) -> None:
 
 def test_a_control_behind_the_text_is_refused() -> None:
     with pytest.raises(InvalidControl, match="behind the text's end at 2"):
-        Prompt(text="tv", controls=(TextControl(start=2, length=1, factor=2),))
+        Prompt.of("tv", controls=(TextControl(start=2, length=1, factor=2),))

@@ -35,7 +35,7 @@ def test_vectors_equal_those_of_sentence_transformers(
     tmp_path: Path, kind: str, pooling: str, dense: str | None
 ) -> None:
     folder = save_tiny_model(tmp_path / "m", kind, pooling=pooling, dense=dense)
-    ours = load_encoder(str(folder), device="cpu").encode([Prompt(text=t) for t in TEXTS], Representation.DOCUMENT)
+    ours = load_encoder(str(folder), device="cpu").encode([Prompt.of(t) for t in TEXTS], Representation.DOCUMENT)
     theirs = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     assert np.abs(ours.vectors - theirs).max() < 1e-5
     assert ours.truncated.tolist() == [False, False, True, False]
@@ -46,8 +46,8 @@ def test_the_models_own_prompts_are_used_and_cost_tokens(tmp_path: Path) -> None
     folder = save_tiny_model(tmp_path / "m", prompts={"query": "query : ", "passage": "passage : "})
     encoder = load_encoder(str(folder), device="cpu")
     oracle = SentenceTransformer(str(folder), device="cpu")
-    query = encoder.encode([Prompt(text="red car")], Representation.QUERY)
-    document = encoder.encode([Prompt(text="red car")], Representation.DOCUMENT)
+    query = encoder.encode([Prompt.of("red car")], Representation.QUERY)
+    document = encoder.encode([Prompt.of("red car")], Representation.DOCUMENT)
     assert np.abs(query.vectors[0] - oracle.encode("red car", prompt="query : ")).max() < 1e-5
     assert np.abs(document.vectors[0] - oracle.encode("red car", prompt="passage : ")).max() < 1e-5
     assert encoder.overhead(Representation.QUERY) == 4
@@ -58,7 +58,7 @@ def test_a_control_hits_its_word_behind_a_prompt(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m", prompts={"query": "query : "})
     encoder = load_encoder(str(folder), device="cpu")
     vectors = [
-        encoder.encode([Prompt(text=text, controls=(TextControl(start=0, length=3, factor=0),))], Representation.QUERY)
+        encoder.encode([Prompt.of(text, controls=(TextControl(start=0, length=3, factor=0),))], Representation.QUERY)
         for text in ("red car", "the car", "red tv ")
     ]
     assert np.allclose(vectors[0].vectors, vectors[1].vectors, atol=1e-5)
@@ -77,7 +77,7 @@ def test_a_model_whose_attention_cannot_be_steered_offers_the_pool(tmp_path: Pat
     encoder = load_encoder(str(save_tiny_model(tmp_path / "m", "mpnet")), device="cpu")
     assert not encoder.support.attention
     assert encoder.support.pool
-    prompt = [Prompt(text="red car", controls=(TextControl(start=0, length=3, factor=4),))]
+    prompt = [Prompt.of("red car", controls=(TextControl(start=0, length=3, factor=4),))]
     by_pool = encoder.encode(prompt, Representation.QUERY, options=ControlOptions(target=ControlTarget.POOL))
     assert np.allclose(encoder.encode(prompt, Representation.QUERY).vectors, by_pool.vectors)
     with pytest.raises(InvalidControl, match="does not take controls on attention: a suppressed token still"):
@@ -86,12 +86,12 @@ def test_a_model_whose_attention_cannot_be_steered_offers_the_pool(tmp_path: Pat
 
 def test_a_pooling_of_one_token_takes_no_pool_control_and_no_trace(tmp_path: Path) -> None:
     encoder = load_encoder(str(save_tiny_model(tmp_path / "m", pooling="cls_token")), device="cpu")
-    prompt = [Prompt(text="red car", controls=(TextControl(start=0, length=3, factor=0),))]
+    prompt = [Prompt.of("red car", controls=(TextControl(start=0, length=3, factor=0),))]
     with pytest.raises(InvalidControl, match="pooling is not a mean"):
         encoder.encode(prompt, Representation.QUERY, options=ControlOptions(target=ControlTarget.POOL))
     assert encoder.trace(prompt, Representation.QUERY) is None
     steered = encoder.encode(prompt, Representation.QUERY).vectors
-    assert not np.allclose(steered, encoder.encode([Prompt(text="red car")], Representation.QUERY).vectors, atol=1e-4)
+    assert not np.allclose(steered, encoder.encode([Prompt.of("red car")], Representation.QUERY).vectors, atol=1e-4)
 
 
 def test_the_fingerprint_tells_models_apart(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_missing_folder_and_an_unknown_device_are_named(tmp_path: Path) -> Non
 
 def test_behind_a_linear_dense_layer_the_trace_still_gives_the_embedding(tmp_path: Path) -> None:
     encoder = load_encoder(str(save_tiny_model(tmp_path / "m", dense=IDENTITY)), device="cpu")
-    prompts = [Prompt(text="red car"), Prompt(text="the wolf")]
+    prompts = [Prompt.of("red car"), Prompt.of("the wolf")]
     traces = encoder.trace(prompts, Representation.DOCUMENT)
     assert traces is not None
     found = encoder.encode(prompts, Representation.DOCUMENT).vectors

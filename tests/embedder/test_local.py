@@ -27,7 +27,7 @@ TEXTS = [
 
 
 def steered(text: str, word: str, factor: float) -> Prompt:
-    return Prompt(text=text, controls=(TextControl(start=text.index(word), length=len(word), factor=factor),))
+    return Prompt.of(text, controls=(TextControl(start=text.index(word), length=len(word), factor=factor),))
 
 
 def vector(encoder: LocalEncoder, prompt: Prompt, **options: object) -> np.ndarray:
@@ -35,7 +35,7 @@ def vector(encoder: LocalEncoder, prompt: Prompt, **options: object) -> np.ndarr
 
 
 def test_a_text_has_the_same_vector_alone_and_in_a_batch(encoder: LocalEncoder) -> None:
-    prompts = [*(Prompt(text=t) for t in TEXTS), steered(QUERY, "play", 7), steered(QUERY, "TV", 0)]
+    prompts = [*(Prompt.of(t) for t in TEXTS), steered(QUERY, "play", 7), steered(QUERY, "TV", 0)]
     batch = encoder.encode(prompts, Representation.DOCUMENT)
     for i, prompt in enumerate(prompts):
         alone = encoder.encode([prompt], Representation.DOCUMENT)
@@ -44,7 +44,7 @@ def test_a_text_has_the_same_vector_alone_and_in_a_batch(encoder: LocalEncoder) 
 
 
 def test_truncation_and_token_counts_are_reported(encoder: LocalEncoder) -> None:
-    found = encoder.encode([Prompt(text=t) for t in TEXTS], Representation.DOCUMENT)
+    found = encoder.encode([Prompt.of(t) for t in TEXTS], Representation.DOCUMENT)
     assert found.truncated.tolist() == [False, True, False, False, False, False]
     assert found.token_counts[:4].tolist() == [10, 256, 3, 2]
     assert len(encoder.token_spans(TEXTS[1])) == 400
@@ -56,14 +56,14 @@ def test_nothing_to_embed_gives_an_empty_array(encoder: LocalEncoder) -> None:
 
 def test_progress_counts_every_prompt_once(encoder: LocalEncoder) -> None:
     seen: list[int] = []
-    encoder.encode([Prompt(text=t) for t in TEXTS], Representation.DOCUMENT, progress=seen.append)
+    encoder.encode([Prompt.of(t) for t in TEXTS], Representation.DOCUMENT, progress=seen.append)
     assert sum(seen) == len(TEXTS)
 
 
 @pytest.mark.parametrize("log_additive", [True, False])
 @pytest.mark.parametrize("target", list(ControlTarget))
 def test_factor_one_changes_nothing(encoder: LocalEncoder, target: ControlTarget, log_additive: bool) -> None:
-    plain = vector(encoder, Prompt(text=QUERY))
+    plain = vector(encoder, Prompt.of(QUERY))
     same = vector(
         encoder, steered(QUERY, "play", 1), target=target, log_additive=log_additive, contextual_threshold=0.0
     )
@@ -73,9 +73,9 @@ def test_factor_one_changes_nothing(encoder: LocalEncoder, target: ControlTarget
 def test_the_multiplicative_form_with_factors_of_one_is_plain_attention(encoder: LocalEncoder) -> None:
     """In a batch with a steered text, a plain text goes through the multiplicative code with every factor 1."""
     options = ControlOptions(log_additive=False, target=ControlTarget.ATTENTION)
-    texts = [steered("A much longer text about a red car and a house, " * 3, "red", 3), Prompt(text=QUERY)]
+    texts = [steered("A much longer text about a red car and a house, " * 3, "red", 3), Prompt.of(QUERY)]
     batch = encoder.encode(texts, Representation.QUERY, options=options)
-    assert np.abs(batch.vectors[1] - vector(encoder, Prompt(text=QUERY))).max() < 1e-6
+    assert np.abs(batch.vectors[1] - vector(encoder, Prompt.of(QUERY))).max() < 1e-6
 
 
 @pytest.mark.parametrize("target", [ControlTarget.AUTO, ControlTarget.BOTH])
@@ -83,7 +83,7 @@ def test_the_multiplicative_form_with_factors_of_one_is_plain_attention(encoder:
 def test_factor_zero_isolates_a_word(encoder: LocalEncoder, target: ControlTarget, one: str, other: str) -> None:
     vectors = [vector(encoder, steered(f"I bought a {w} car today", w, 0), target=target) for w in (one, other)]
     assert vectors[0] @ vectors[1] >= 0.9999
-    plain = [vector(encoder, Prompt(text=f"I bought a {w} car today")) for w in (one, other)]
+    plain = [vector(encoder, Prompt.of(f"I bought a {w} car today")) for w in (one, other)]
     assert plain[0] @ plain[1] < 0.99
 
 
@@ -166,7 +166,7 @@ def test_the_contextual_threshold_steers_what_means_the_same(encoder: LocalEncod
 
 def test_suppressing_every_word_still_gives_a_vector(encoder: LocalEncoder) -> None:
     """The special tokens are never steered: they hold the pool."""
-    found = vector(encoder, Prompt(text="red car", controls=(TextControl(start=0, length=7, factor=0),)))
+    found = vector(encoder, Prompt.of("red car", controls=(TextControl(start=0, length=7, factor=0),)))
     assert np.isfinite(found).all()
     assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
 
@@ -178,7 +178,7 @@ def test_extreme_factors_keep_the_vector_finite(encoder: LocalEncoder) -> None:
 
 
 def test_threads_do_not_see_one_anothers_controls(encoder: LocalEncoder) -> None:
-    prompts = [steered(QUERY, "play", factor) for factor in (0, 0.1, 2, 7)] + [Prompt(text=QUERY)]
+    prompts = [steered(QUERY, "play", factor) for factor in (0, 0.1, 2, 7)] + [Prompt.of(QUERY)]
     expected = [vector(encoder, p) for p in prompts]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: vector(encoder, prompts[i % 5]), range(40)))
@@ -193,11 +193,11 @@ def test_the_trace_gives_the_embedding(encoder: LocalEncoder, text: str, factor:
     if not text:
         return
     start = data.draw(st.integers(0, len(text) - 1))
-    prompt = Prompt(text=text, controls=(TextControl(start=start, length=3, factor=factor),))
-    traces = encoder.trace([prompt, Prompt(text=QUERY)], Representation.QUERY)
+    prompt = Prompt.of(text, controls=(TextControl(start=start, length=3, factor=factor),))
+    traces = encoder.trace([prompt, Prompt.of(QUERY)], Representation.QUERY)
     assert traces is not None
     mine, plain = traces
     assert np.abs(parts(mine).sum(axis=0) - vector(encoder, prompt)).max() < 1e-5
-    cosine = float(vector(encoder, prompt) @ vector(encoder, Prompt(text=QUERY)))
+    cosine = float(vector(encoder, prompt) @ vector(encoder, Prompt.of(QUERY)))
     assert token_matrix(mine, plain).sum() == pytest.approx(cosine, abs=1e-5)
     assert (mine.spans <= len(text)).all()

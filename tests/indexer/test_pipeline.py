@@ -143,7 +143,7 @@ def test_passages_are_embedded_with_their_title(pipeline: Pipeline, database: Da
     stored = passages(database, "a")
     assert report.passages == len({row.dense for row in stored}) > 1
     assert "".join(text[row.fresh : row.end] for row in stored) == text
-    prompts = [Prompt(text=f"Foxes and dogs {text[row.start : row.end]}") for row in stored]
+    prompts = [Prompt.of(f"Foxes and dogs {text[row.start : row.end]}") for row in stored]
     made = encoder.encode(prompts, Representation.DOCUMENT)
     assert not made.truncated.any()
     assert report.truncated_count == 0
@@ -166,7 +166,7 @@ def test_a_title_alone_is_embedded(pipeline: Pipeline, database: Database, encod
     pipeline.add("c", [doc("a", "", "Foxes"), doc("b", " \n", "Foxes")])
     (row,) = passages(database, "a")
     assert (row.start, row.end) == (0, 0)
-    expected = encoder.encode([Prompt(text="Foxes")], Representation.DOCUMENT).vectors
+    expected = encoder.encode([Prompt.of("Foxes")], Representation.DOCUMENT).vectors
     np.testing.assert_allclose(vectors([row]), expected, atol=1e-5)
 
 

@@ -45,9 +45,9 @@ def prompt_of(passage: StoredPassage, encoder: LocalEncoder) -> str:
 
 
 def slow_dense(encoder: LocalEncoder, stored: list[StoredPassage], query: Query) -> dict[int, float]:
-    prompts = [Prompt(text=prompt_of(p, encoder)) for p in stored]
+    prompts = [Prompt.of(prompt_of(p, encoder)) for p in stored]
     vectors = encoder.encode(prompts, Representation.DOCUMENT).vectors.astype(np.float64)
-    asked = encoder.encode([Prompt(text=query.text, controls=query.controls)], Representation.QUERY).vectors[0]
+    asked = encoder.encode([Prompt.of(query.text, controls=query.controls)], Representation.QUERY).vectors[0]
     return {p.id: float(v @ asked.astype(np.float64)) for p, v in zip(stored, vectors, strict=True)}
 
 
