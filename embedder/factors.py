@@ -15,8 +15,25 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from core.errors import InvalidControl
-from core.prompts import MAX_FACTOR, TextControl, TokenOverlap
+from core.prompts import MAX_FACTOR, TextControl, TokenControl, TokenOverlap
 from core.records import Float64Array, Int64Array
+
+
+def index_factors(count: int, controls: Sequence[TokenControl]) -> Float64Array:
+    """(count,) float64: the product of the factors of all controls on each of `count` tokens, 1 elsewhere.
+
+    Raises InvalidControl where the product is above MAX_FACTOR.
+    """
+    field = np.ones(count)
+    for control in controls:
+        field[control.index] *= control.factor
+        if field[control.index] > MAX_FACTOR:
+            raise InvalidControl(
+                f"the controls on token {control.index} multiply to {field[control.index]:g}: "
+                f"at most {MAX_FACTOR:g} is allowed",
+                param="controls",
+            )
+    return field
 
 
 def character_factors(text: str, controls: Iterable[TextControl]) -> Float64Array:

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from core.errors import InvalidControl, InvalidInput
-from core.prompts import ControlOptions, ControlTarget, Prompt
-from core.protocols import Progress
+from core.prompts import ControlOptions, ControlTarget, Prompt, TextItem, TokenIdsItem
+from core.protocols import Priority, Progress
 from core.records import BoolArray, Embeddings, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.backbone import Backbone, KeyFactors
 from embedder.batching import token_budget_batches
 from embedder.contextual import spread_factors
-from embedder.factors import span_factors
+from embedder.factors import index_factors, span_factors
 from embedder.lexical.stopwords import STOP_WORDS
 from embedder.lexical.words import normalize
 from embedder.modelfolder import ModelFolder, Pooling
 from embedder.pooling import DenseHead, pool, pool_weights
-from embedder.tokens import TextTokenizer, TokenizedText
+from embedder.tokens import TextTokenizer, TokenizedPrompt
 
 CPU_BATCH_TOKENS = 512  # larger batches are no faster on packed texts, and a query waits for the one that runs
 GPU_BATCH_TOKENS = 16_384
@@ -59,9 +59,9 @@ class LocalEncoder:
         self.dimension = dimension
         self.max_tokens = tokenizer.max_tokens
         self.support = _control_support(backbone, folder)
+        self.tokenizer = tokenizer
         self._folder = folder
         self._backbone = backbone
-        self._tokenizer = tokenizer
         self._head = head
         # One forward pass at a time: each uses every core, and several at once fight for cores and for Python's lock.
         # Eight clients over HTTP were served a third faster with it.
@@ -74,6 +74,7 @@ class LocalEncoder:
         representation: Representation,
         *,
         options: ControlOptions = DEFAULT_OPTIONS,
+        priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> Embeddings:
         """Vectors (prompts, dimension) float32 of unit length, in the order of `prompts`.
@@ -122,31 +123,48 @@ class LocalEncoder:
         return [trace for trace in traces if trace is not None]
 
     def token_spans(self, text: str) -> Int64Array:
-        return self._tokenizer.spans(text)
+        return self.tokenizer.spans(text)
 
     def overhead(self, representation: Representation) -> int:
         prefix = self._folder.prefixes[representation]
-        return self._tokenizer.special_tokens + self._tokenizer.prefix_tokens(prefix)
+        return self.tokenizer.special_tokens + self.tokenizer.prefix_tokens(prefix)
 
     def _prepare(
         self, prompts: Sequence[Prompt], representation: Representation, options: ControlOptions
     ) -> list[_Prepared]:
-        tokenized = self._tokenizer.tokenize([p.text for p in prompts], self._folder.prefixes[representation])
+        tokenized = self.tokenizer.tokenize(prompts, self._folder.prefixes[representation])
         return [
             _Prepared(tokens=tokens, factors=self._token_factors(prompt, tokens, options))
             for prompt, tokens in zip(prompts, tokenized, strict=True)
         ]
 
-    def _token_factors(self, prompt: Prompt, tokens: TokenizedText, options: ControlOptions) -> Float64Array | None:
+    def _token_factors(self, prompt: Prompt, tokens: TokenizedPrompt, options: ControlOptions) -> Float64Array | None:
         """(tokens,) the factor of each token; None where every factor is 1, so that nothing is touched at all."""
-        if all(control.factor == 1 for control in prompt.controls):
+        if not prompt.steered:
             return None
-        factors = span_factors(prompt.text, prompt.controls, tokens.spans)
+        factors = np.ones(len(tokens))
+        for index, item in enumerate(prompt.items):
+            own = tokens.items == index
+            match item:
+                case TextItem():
+                    factors[own] = span_factors(item.text, item.controls, tokens.spans[own])
+                case TokenIdsItem():
+                    factors[own] = index_factors(len(item.ids), item.controls)[: own.sum()]  # what the cut left
         if options.contextual_threshold is not None:
-            eligible = _content_tokens(prompt.text, tokens)
+            eligible = ~(tokens.special | tokens.prefix | self._stop_words(prompt, tokens))
             vectors = self._backbone.word_vectors(tokens.ids)
             factors = spread_factors(factors, vectors, options.contextual_threshold, eligible)
         return None if (factors == 1).all() else factors
+
+    def _stop_words(self, prompt: Prompt, tokens: TokenizedPrompt) -> BoolArray:
+        """(tokens,) whether the token is a stop word of any language."""
+        words = [
+            item.text[start:end] if isinstance(item, TextItem) else self.tokenizer.text([int(id)])
+            for item, (start, end), id in (
+                (prompt.items[i], span, id) for i, span, id in zip(tokens.items, tokens.spans, tokens.ids, strict=True)
+            )
+        ]
+        return np.array([normalize(word.strip()) in _STOP_WORDS for word in words], dtype=np.bool_)
 
     def _forward(self, members: Sequence[_Prepared], options: ControlOptions) -> tuple[Tensor, Tensor, Tensor]:
         """Token vectors (tokens, width), embeddings before scaling (texts, dimension), pool weights (tokens,)."""
@@ -192,14 +210,8 @@ class LocalEncoder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Prepared:
-    tokens: TokenizedText
+    tokens: TokenizedPrompt
     factors: Float64Array | None  # (tokens,), None: nothing is steered
-
-
-def _content_tokens(text: str, tokens: TokenizedText) -> BoolArray:
-    words = [text[start:end].strip() for start, end in tokens.spans]
-    stop = np.array([normalize(word) in _STOP_WORDS for word in words], dtype=np.bool_)
-    return ~(tokens.special | tokens.prefix | stop)
 
 
 def _control_support(backbone: Backbone, folder: ModelFolder) -> ControlSupport:

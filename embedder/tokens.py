@@ -1,4 +1,4 @@
-"""Texts to model tokens, each with the characters that it came from."""
+"""Prompts to model tokens, each with the item and the characters that it came from."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from tokenizers import Encoding, Tokenizer
 from tokenizers.normalizers import Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
+from core.errors import InvalidInput
+from core.prompts import ImageItem, Prompt, TextItem, TokenIdsItem
 from core.records import BoolArray, Int64Array
+
+NO_ITEM = -1  # the item of special tokens and of the representation's prefix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenizedText:
-    """The tokens that a model reads of one text."""
+class TokenizedPrompt:
+    """The tokens that a model reads of one prompt."""
 
     ids: Int64Array  # (tokens,)
-    spans: Int64Array  # (tokens, 2) characters of the text, prefix not counted; (0, 0) for special and prefix tokens
+    items: Int64Array  # (tokens,) index of the prompt's item that the token came from, or NO_ITEM
+    spans: Int64Array  # (tokens, 2) characters of its text item; (0, 0) for all other tokens
     special: BoolArray  # (tokens,) whether the token is special
     prefix: BoolArray  # (tokens,) whether the token belongs to the representation's prefix
     truncated: bool  # whether tokens were cut off
@@ -39,35 +44,144 @@ class TextTokenizer:
             self._whole.normalizer = _lowercase_first(self._whole.normalizer)
         self._cut = Tokenizer.from_str(self._whole.to_str())
         self._cut.enable_truncation(max_tokens)
+        self._before, self._after = _special_ids(self._whole)
         self.max_tokens = max_tokens
         self.special_tokens = self._whole.num_special_tokens_to_add(False)
 
-    def tokenize(self, texts: Sequence[str], prefix: str = "") -> list[TokenizedText]:
-        """The tokens of `prefix + text` for every text, special tokens included, cut at `max_tokens`."""
-        encodings = self._cut.encode_batch([prefix + text for text in texts])
-        return [_tokenized(encoding, len(prefix)) for encoding in encodings]
+    def tokenize(self, prompts: Sequence[Prompt], prefix: str = "") -> list[TokenizedPrompt]:
+        """The tokens of prefix and items for every prompt, special tokens around the whole, cut at `max_tokens`.
+
+        Raises InvalidInput for an image, and for a token id that the vocabulary lacks.
+        """
+        texts = [_only_text(prompt) for prompt in prompts]
+        encodings = iter(self._cut.encode_batch([prefix + text for text in texts if text is not None]))
+        return [
+            self._joined(prompt, prefix) if text is None else _tokenized(next(encodings), len(prefix))
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
 
     def spans(self, text: str) -> Int64Array:
         """(tokens, 2) character spans of the text's tokens, without special tokens and without a cut."""
-        offsets = self._whole.encode(text, add_special_tokens=False).offsets
-        return np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+        return _spans(self._whole.encode(text, add_special_tokens=False))
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of the text's tokens, without special tokens and without a cut."""
+        return list(self._whole.encode(text, add_special_tokens=False).ids)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The vocabulary's name of every id. Raises InvalidInput for one that the vocabulary lacks."""
+        names = [self._whole.id_to_token(id) if 0 <= id < 2**32 else None for id in ids]
+        unknown = next((id for id, name in zip(ids, names, strict=True) if name is None), None)
+        if unknown is not None:
+            raise InvalidInput(
+                f"token id {unknown} is not in the model's vocabulary of {self._whole.get_vocab_size()} tokens",
+                param="token_ids",
+            )
+        return [name for name in names if name is not None]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text that the ids stand for, without special tokens. Raises InvalidInput as `tokens` does."""
+        self.tokens(ids)
+        return self._whole.decode(list(ids))
+
+    def definition(self) -> str:
+        """A `tokenizer.json` whose `encode` and `decode` give what `ids` and `text` give: no special tokens, no cut."""
+        plain = Tokenizer.from_str(self._whole.to_str())
+        plain.post_processor = None
+        return plain.to_str()
 
     def prefix_tokens(self, prefix: str) -> int:
         """How many tokens a prefix costs."""
-        return len(self._whole.encode(prefix, add_special_tokens=False).ids) if prefix else 0
+        return len(self.ids(prefix)) if prefix else 0
+
+    def _joined(self, prompt: Prompt, prefix: str) -> TokenizedPrompt:
+        parts = [_special(self._before)]
+        for index, item in enumerate(prompt.items):
+            ahead = prefix if index == 0 else ""
+            match item:
+                case TextItem():
+                    encoding = self._whole.encode(ahead + item.text, add_special_tokens=False)
+                    parts.append(_tokenized(encoding, len(ahead), index))
+                case TokenIdsItem():
+                    if ahead:
+                        encoding = self._whole.encode(ahead, add_special_tokens=False)
+                        parts.append(_tokenized(encoding, len(ahead)))
+                    self.tokens(item.ids)  # refuses what is unknown
+                    parts.append(_plain(item.ids, index))
+                case ImageItem():
+                    raise InvalidInput("the model reads no images", param="prompt")
+        room = self.max_tokens - len(self._after)
+        whole = _concatenated(parts)
+        return _concatenated([_first(whole, room), _special(self._after)], truncated=len(whole) > room)
 
 
-def _tokenized(encoding: Encoding, prefix_length: int) -> TokenizedText:
-    spans = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2) - prefix_length
+def _only_text(prompt: Prompt) -> str | None:
+    first = prompt.items[0]
+    return first.text if len(prompt.items) == 1 and isinstance(first, TextItem) else None
+
+
+def _tokenized(encoding: Encoding, prefix_length: int, item: int = 0) -> TokenizedPrompt:
+    spans = _spans(encoding) - prefix_length
     special = np.asarray(encoding.special_tokens_mask, dtype=np.bool_)
-    prefix = ~special & (spans[:, 1] <= 0)
+    prefix = ~special & (spans[:, 1] <= 0) if prefix_length else np.zeros(len(special), dtype=np.bool_)
     spans[special | prefix] = 0
-    return TokenizedText(
+    return TokenizedPrompt(
         ids=np.asarray(encoding.ids, dtype=np.int64),
+        items=np.where(special | prefix, NO_ITEM, item),
         spans=np.maximum(spans, 0),  # a token that reaches from the prefix into the text
         special=special,
         prefix=prefix,
         truncated=bool(encoding.overflowing),
+    )
+
+
+def _spans(encoding: Encoding) -> Int64Array:
+    return np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+
+
+def _plain(ids: Sequence[int], item: int) -> TokenizedPrompt:
+    """Tokens that come from no text."""
+    count = len(ids)
+    return TokenizedPrompt(
+        ids=np.asarray(ids, dtype=np.int64),
+        items=np.full(count, item, dtype=np.int64),
+        spans=np.zeros((count, 2), dtype=np.int64),
+        special=np.full(count, item == NO_ITEM),
+        prefix=np.zeros(count, dtype=np.bool_),
+        truncated=False,
+    )
+
+
+def _special(ids: Sequence[int]) -> TokenizedPrompt:
+    return _plain(ids, NO_ITEM)
+
+
+def _special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The special tokens that stand before and behind every text."""
+    encoding = tokenizer.encode("a")
+    own = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+    return (encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :]) if own else (encoding.ids, [])
+
+
+def _concatenated(parts: Sequence[TokenizedPrompt], truncated: bool = False) -> TokenizedPrompt:
+    return TokenizedPrompt(
+        ids=np.concatenate([part.ids for part in parts]),
+        items=np.concatenate([part.items for part in parts]),
+        spans=np.concatenate([part.spans for part in parts]),
+        special=np.concatenate([part.special for part in parts]),
+        prefix=np.concatenate([part.prefix for part in parts]),
+        truncated=truncated,
+    )
+
+
+def _first(tokens: TokenizedPrompt, count: int) -> TokenizedPrompt:
+    return TokenizedPrompt(
+        ids=tokens.ids[:count],
+        items=tokens.items[:count],
+        spans=tokens.spans[:count],
+        special=tokens.special[:count],
+        prefix=tokens.prefix[:count],
+        truncated=tokens.truncated,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.errors import ModelError, SalienceError
 from core.prompts import Prompt
-from core.protocols import Encoder
+from core.protocols import Encoder, Priority
 from core.records import Representation
 from embedder.lexical import Analyzer
 from indexer.drafting import Drafter
@@ -76,9 +76,8 @@ def _embed(
         on_progress(done, result.tokens)
 
     try:
-        made = encoder.encode(
-            [Prompt.of(text) for text in texts.values()], Representation.DOCUMENT, progress=progress
-        )
+        prompts = [Prompt.of(text) for text in texts.values()]
+        made = encoder.encode(prompts, Representation.DOCUMENT, priority=Priority.BULK, progress=progress)
         if not np.isfinite(made.vectors).all():
             raise ModelError("the model made a vector with a value that is not finite")
     except _ENCODER_FAILURES as error:

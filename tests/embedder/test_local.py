@@ -101,7 +101,7 @@ def test_attention_controls_equal_a_forward_pass_written_out(encoder: LocalEncod
 def slow_bert(encoder: LocalEncoder, factors: np.ndarray, log_additive: bool) -> np.ndarray:
     """The model's forward pass for QUERY, layer by layer and head by head in float64, with factors on the keys."""
     weights = {k: v.numpy().astype(np.float64) for k, v in load_file(default_folder() / "model.safetensors").items()}
-    ids = encoder._tokenizer.tokenize([QUERY])[0].ids
+    ids = encoder.tokenizer.tokenize([Prompt.of(QUERY)])[0].ids
 
     def linear(x: np.ndarray, name: str) -> np.ndarray:
         return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from core.errors import CollectionNotFound, ModelError, ModelMismatch
 from core.passages import passage_prompt, prompt_budget, prompt_title, text_offset
-from core.prompts import Prompt
+from core.prompts import Prompt, TextItem
 from core.protocols import Encoder
 from core.records import CollectionSettings, Document, Embeddings, Representation
 from embedder.lexical import Analyzer
@@ -45,7 +45,7 @@ class Watched:
     def encode(self, prompts: Sequence[Prompt], representation: Representation, **options: Any) -> Embeddings:
         assert representation is Representation.DOCUMENT
         self.before()
-        texts = [prompt.text for prompt in prompts]
+        texts = [item.text for prompt in prompts for item in prompt.items if isinstance(item, TextItem)]
         if any(map(self.fails, texts)):
             raise RuntimeError("no kernel for this text")
         made = self._encoder.encode(prompts, representation, **options)
