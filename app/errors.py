@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -11,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.schemas import printable
+from app.error_shapes import Failure, shape_of
 from core import errors
 from core.errors import SalienceError
 
@@ -55,15 +54,11 @@ def status_of(error: SalienceError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def error_body(code: str, message: str, param: str | None, request_id: str | None) -> dict[str, Any]:
-    """The one shape of an error."""
-    param = None if param is None else printable(param)
-    return {"error": {"code": code, "message": printable(message), "param": param, "request_id": request_id}}
-
-
 def error_response(request: Request, status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
+    """The error as the clients of the request's API expect it."""
     request_id = getattr(request.state, "request_id", None)
-    return JSONResponse(error_body(code, message, param, request_id), status_code=status)
+    status, body = shape_of(request.url.path)(Failure(status, code, message, param, request_id))
+    return JSONResponse(body, status_code=status)
 
 
 def _on_salience_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,60 +1,95 @@
-"""Process settings: one frozen tree, read once from `SALIENCE_...` environment variables.
+"""Process settings: one frozen tree, read once from `SALIENCE_...` environment variables and, if named, a TOML file.
 
-Levels are joined by two underscores: `SALIENCE_DATA_DIR=/var/lib/salience`, `SALIENCE_SERVER__PORT=9000`. What nobody
-asks for is a mistake: an unknown variable of this prefix is refused, and all problems are reported at once.
+Levels are joined by two underscores: `SALIENCE_DATA_DIR=/var/lib/salience`, `SALIENCE_SERVER__PORT=9000`. The file
+that `SALIENCE_CONFIG` names has the same tree; a variable beats it. What nobody asks for is a mistake: an unknown
+variable of this prefix, or an unknown key of the file, is refused, and all problems are reported at once.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from app.model_settings import Device, Group, ModelSettings, Precision
 from core.errors import InvalidSettings
 
 PREFIX = "SALIENCE_"
 DELIMITER = "__"
-MIN_TOKEN_LENGTH = 16
+CONFIG_VARIABLE = "SALIENCE_CONFIG"
+SAFE_TOKEN_LENGTH = 16
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ServerSettings(_Group):
+class ServerSettings(Group):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)  # 0: any free port
 
 
-class LogSettings(_Group):
+class LogSettings(Group):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"  # auto: console in a terminal, JSON elsewhere
 
 
-class LimitSettings(_Group):
+class LimitSettings(Group):
     body_bytes: int = Field(8 * 2**20, ge=1024)  # of one request
     bulk_bytes: int = Field(1024 * 2**20, ge=1024)  # of one documents:bulk request
+    prompt_bytes: int = Field(64 * 2**20, ge=1024)  # of one request to the embedding APIs, which may hold images
     hits: int = Field(1000, ge=1, le=1000)  # k of one search, at most
 
 
-class AuthSettings(_Group):
-    tokens: SecretStr = SecretStr("")  # bearer tokens for /v1, separated by commas; empty: no authentication
+class AuthSettings(Group):
+    tokens: SecretStr = SecretStr("")  # bearer tokens, separated by commas; empty: no authentication
+    hmac_keys: SecretStr = SecretStr("")  # AK:SK pairs of signed requests, separated by commas; empty: none asked for
 
     @field_validator("tokens")
     @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if any(len(token) < MIN_TOKEN_LENGTH or not token.isascii() for token in _split(value)):
-            raise ValueError(f"every token must have at least {MIN_TOKEN_LENGTH} ASCII characters")
+    def _ascii(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().isascii():
+            raise ValueError("a token may hold ASCII characters only")
+        return value
+
+    @field_validator("hmac_keys")
+    @classmethod
+    def _pairs(cls, value: SecretStr) -> SecretStr:
+        pairs = [pair.partition(":") for pair in _split(value)]
+        if not all(access and secret for access, _, secret in pairs):
+            raise ValueError("every pair must be ACCESS_KEY:SECRET_KEY, pairs separated by commas")
         return value
 
     @property
     def accepted(self) -> tuple[str, ...]:
+        """The bearer tokens."""
         return tuple(_split(self.tokens))
+
+    @property
+    def secret_keys(self) -> dict[str, str]:
+        """Secret keys by access key."""
+        return {access: secret for access, _, secret in (pair.partition(":") for pair in _split(self.hmac_keys))}
+
+    @property
+    def weak(self) -> bool:
+        """Whether any token is short enough to be guessed."""
+        return any(len(token) < SAFE_TOKEN_LENGTH for token in self.accepted)
+
+
+class VikingBinding(Group):
+    """Which models serve a name of the VikingDB API."""
+
+    dense: str | None = None  # None: this name gives no dense vectors
+    sparse: str | None = None  # None: none but those of the dense model itself, where it makes them
+
+
+class VikingSettings(Group):
+    tokens_per_minute: int = Field(120_000, ge=1)  # for each account and model
+    fallback: bool = False  # serve names that are not bound by the default model
+    models: dict[str, VikingBinding] = Field(default_factory=dict)  # by name: bge-m3, ...
 
 
 class Settings(BaseSettings):
@@ -64,17 +99,37 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter=DELIMITER, frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
+    config: Path | None = None  # a TOML file of the same tree
     data_dir: Path = Path("salience-data")
-    model: str = "default"  # path of a model folder, or "default"
-    device: str = "auto"  # "auto": CUDA where there is one; "cpu", "cuda", "cuda:N"
+    model: str = "default"  # what new collections are embedded by: a name of `models`, a folder, or "default"
+    device: Device = "auto"
+    precision: Precision = "auto"
+    models: dict[str, ModelSettings] = {}  # more models, by name
+    aliases: dict[str, str] = {}  # other names of models, as clients of the embedding APIs ask for them
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     auth: AuthSettings = AuthSettings()
+    vikingdb: VikingSettings = VikingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        named = os.environ.get(CONFIG_VARIABLE)
+        if named is None:
+            return (init_settings, env_settings)
+        with Path(named).open("rb"):  # a file that is missing would be passed over in silence
+            return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=named))
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings out of the environment, overridden by those `given` that are not None.
+    """The settings out of the environment and its file, overridden by those `given` that are not None.
 
     Raises InvalidSettings that lists every problem.
     """
@@ -82,35 +137,44 @@ def load_settings(**given: Any) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
+        named = {name.upper() for name in os.environ}  # what is unknown of these is said above, with a suggestion
         problems += [
             f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors()
-            if problem["type"] != "extra_forbidden"  # named above, with a suggestion
+            if not (problem["type"] == "extra_forbidden" and _variable(problem["loc"]) in named)
         ]
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        problems.append(f"{CONFIG_VARIABLE}: {error}")
     if problems:
         raise InvalidSettings("\n".join(problems))
     return settings
 
 
 def variable_names() -> list[str]:
-    """Every environment variable that is read, sorted."""
+    """Every environment variable that is read, sorted; `*` stands for a name of the user's own."""
     return sorted(_names(Settings, PREFIX))
 
 
 def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         kind = field.annotation
+        variable = f"{prefix}{name.upper()}"
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _names(kind, f"{prefix}{name.upper()}{DELIMITER}")
-        else:
-            yield f"{prefix}{name.upper()}"
+            yield from _names(kind, f"{variable}{DELIMITER}")
+            continue
+        yield variable
+        if get_origin(kind) is dict:
+            entry = get_args(kind)[1]
+            below = f"{variable}{DELIMITER}*"
+            yield from _names(entry, f"{below}{DELIMITER}") if issubclass(entry, BaseModel) else (below,)
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     known = variable_names()
     for name in sorted(environment):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
+        given = name.upper()
+        if given.startswith(PREFIX) and not any(fnmatchcase(given, pattern) for pattern in known):
+            near = difflib.get_close_matches(given, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             yield f"{name}: there is no such setting; {hint}"
 
@@ -119,5 +183,5 @@ def _variable(location: tuple[int | str, ...]) -> str:
     return PREFIX + DELIMITER.join(str(part).upper() for part in location)
 
 
-def _split(tokens: SecretStr) -> Iterator[str]:
-    return (token.strip() for token in tokens.get_secret_value().split(",") if token.strip())
+def _split(values: SecretStr) -> Iterator[str]:
+    return (value.strip() for value in values.get_secret_value().split(",") if value.strip())

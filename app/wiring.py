@@ -9,6 +9,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from app.models import Models
 from app.settings import Settings
 from core.records import Collection, CollectionSettings
 from store import Database, Views
@@ -28,7 +29,7 @@ class Wiring:
     """
 
     def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
-        """`encoder` takes the place of the one that the settings name."""
+        """`encoder` takes the place of the main model that the settings name."""
         self.settings = settings
         self._given = encoder
 
@@ -38,13 +39,13 @@ class Wiring:
         return Database.open(self.settings.data_dir)
 
     @cached_property
-    def encoder(self) -> Encoder:
-        """Raises ModelError where the model cannot be used."""
-        if self._given is not None:
-            return self._given
-        from embedder.loading import load_encoder  # torch takes seconds to import
+    def models(self) -> Models:
+        return Models(self.settings, encoder=self._given)
 
-        return load_encoder(self.settings.model, device=self.settings.device)
+    @property
+    def encoder(self) -> Encoder:
+        """The main model, which collections are embedded by. Raises ModelError where it cannot be used."""
+        return self.models.encoder()
 
     @cached_property
     def analyzer(self) -> Analyzer:
@@ -70,7 +71,7 @@ class Wiring:
 
     @property
     def model_loaded(self) -> bool:
-        return "encoder" in self.__dict__
+        return self.models.is_loaded(self.models.main)
 
     def create_collection(self, name: str, settings: CollectionSettings) -> Collection:
         """A new collection, to be embedded by this process's model. Raises InvalidSettings, CollectionExists."""

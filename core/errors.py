@@ -18,6 +18,7 @@
     │   ├── ModelMismatch            the collection was embedded by another model
     │   └── EmbeddingsMissing        deleted between the embedding and the commit; embed again
     ├── TooLarge                     more than a stated limit (HTTP 413)
+    ├── InvalidSignature             a signed request whose signature does not hold (HTTP 401)
     ├── ModelError                   a model folder that cannot be used
     ├── RemoteError                  an embedding service elsewhere (HTTP 502)
     │   ├── RemoteUnavailable        down, slow, over its quota; try again (HTTP 503)
@@ -155,6 +156,12 @@ class TooLarge(SalienceError):
     """The input is larger than allowed."""
 
     code = "too_large"
+
+
+class InvalidSignature(SalienceError):
+    """The request's signature does not hold."""
+
+    code = "invalid_signature"
 
 
 class ModelError(SalienceError):

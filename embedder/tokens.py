@@ -45,6 +45,7 @@ class TextTokenizer:
         self._cut = Tokenizer.from_str(self._whole.to_str())
         self._cut.enable_truncation(max_tokens)
         self._before, self._after = _special_ids(self._whole)
+        self.special_after = len(self._after)  # special tokens behind every text
         self.max_tokens = max_tokens
         self.special_tokens = self._whole.num_special_tokens_to_add(False)
 
@@ -83,6 +84,10 @@ class TextTokenizer:
         """The text that the ids stand for, without special tokens. Raises InvalidInput as `tokens` does."""
         self.tokens(ids)
         return self._whole.decode(list(ids))
+
+    def vocabulary(self) -> dict[str, int]:
+        """Every token's name and id, added tokens included."""
+        return dict(self._whole.get_vocab())
 
     def definition(self) -> str:
         """A `tokenizer.json` whose `encode` and `decode` give what `ids` and `text` give: no special tokens, no cut."""

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import regex
-import sentencex
 
 from core.records import BoolArray, Int64Array, Passage
+from embedder.lexical.sentences import sentence_ends
 
 _SHORT = 0.25  # a last passage with less than this share of the budget is evened out with the one before
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
-# sentencex panics on white space of several bytes before an initial; the offsets stay the same
-_PLAIN_SPACES = {int(code): " " for code in _SPACES if code > 0x7F or 0x1C <= code <= 0x1F}
 _ENCLOSING = dict.fromkeys(map(ord, "\"'()[]{}“”„‟‘’‚‛«»‹›「」『』《》（）【】"), " ")
 _CJK = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 _WORD_BORDER = regex.compile(rf"(?<=\s)(?=\S)|(?<={_CJK})(?=\S)|(?<=\S)(?={_CJK})")
@@ -122,8 +120,8 @@ def _borders(text: str, ruler: _Ruler, budget: int, language: str) -> Int64Array
 
 
 def _sentences(text: str, offset: int, language: str) -> Iterator[int]:
-    for boundary in sentencex.get_sentence_boundaries(language, text.translate(_PLAIN_SPACES)):
-        yield offset + boundary["end_index"]
+    for end in sentence_ends(text, language):
+        yield offset + end
 
 
 def _inner_sentences(text: str, start: int, end: int, language: str) -> Iterator[int]:

@@ -36,10 +36,63 @@ def test_tokens_are_secret_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.auth.accepted == ("0123456789abcdef", "fedcba9876543210")
     assert "0123456789abcdef" not in repr(settings)
+    assert not settings.auth.weak
     monkeypatch.setenv("SALIENCE_AUTH__TOKENS", "short-secret")
-    with pytest.raises(InvalidSettings, match="SALIENCE_AUTH__TOKENS: every token must have at least 16") as raised:
+    assert load_settings().auth.weak
+    monkeypatch.setenv("SALIENCE_AUTH__TOKENS", "sécret")
+    with pytest.raises(InvalidSettings, match="SALIENCE_AUTH__TOKENS: a token may hold ASCII") as raised:
         load_settings()
-    assert "short-secret" not in raised.value.message
+    assert "sécret" not in raised.value.message
+
+
+def test_signing_keys_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SALIENCE_AUTH__HMAC_KEYS", "AKEXAMPLE:SKEXAMPLE, other:se:cret")
+    settings = load_settings()
+    assert settings.auth.secret_keys == {"AKEXAMPLE": "SKEXAMPLE", "other": "se:cret"}
+    assert "SKEXAMPLE" not in repr(settings)
+    monkeypatch.setenv("SALIENCE_AUTH__HMAC_KEYS", "AKEXAMPLE")
+    with pytest.raises(InvalidSettings, match="every pair must be ACCESS_KEY:SECRET_KEY") as raised:
+        load_settings()
+    assert "AKEXAMPLE" not in raised.value.message
+
+
+def test_models_by_name_come_from_the_file_and_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "salience.toml"
+    file.write_text(
+        "[models.e5]\nfolder = '/models/e5'\n[models.up]\napi = 'openai'\nurl = 'http://up'\n[aliases]\nsmall = 'e5'\n"
+    )
+    monkeypatch.setenv("SALIENCE_CONFIG", str(file))
+    monkeypatch.setenv("SALIENCE_MODELS__E5__DEVICE", "cpu")
+    settings = load_settings()
+    assert settings.models["e5"].folder == Path("/models/e5")
+    assert settings.models["e5"].device == "cpu"
+    assert settings.models["up"].api == "openai"
+    assert settings.aliases == {"small": "e5"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[models.e5]\nfolder = 'x'\napi = 'openai'", "SALIENCE_MODELS__E5: give either folder"),
+        ("[models.e5]\napi = 'openai'", "SALIENCE_MODELS__E5: a model behind an api needs its url"),
+        ("[models.e5]\nfolder = 'x'\nurl = 'http://y'", "url: only for a model behind an api"),
+        ("[models.e5]\nfodler = 'x'", "SALIENCE_MODELS__E5__FODLER: Extra inputs"),
+        ("[models", "SALIENCE_CONFIG: "),
+    ],
+)
+def test_a_wrong_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "salience.toml"
+    file.write_text(text)
+    monkeypatch.setenv("SALIENCE_CONFIG", str(file))
+    with pytest.raises(InvalidSettings) as raised:
+        load_settings()
+    assert problem in raised.value.message
+
+
+def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SALIENCE_CONFIG", str(tmp_path / "nowhere.toml"))
+    with pytest.raises(InvalidSettings, match=r"SALIENCE_CONFIG: .*nowhere.toml"):
+        load_settings()
 
 
 def test_settings_are_frozen() -> None:
@@ -48,11 +101,12 @@ def test_settings_are_frozen() -> None:
 
 
 def test_every_variable_name_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "SALIENCE_LIMITS__BODY_BYTES" in variable_names()
-    for name in variable_names():
-        monkeypatch.setenv(name, "9000" if name.endswith(("PORT", "BYTES")) else "100")
-    for name in ("LOG__LEVEL", "LOG__FORMAT", "AUTH__TOKENS"):
-        monkeypatch.delenv(f"SALIENCE_{name}")
+    assert {"SALIENCE_LIMITS__BODY_BYTES", "SALIENCE_MODELS__*__FOLDER"} <= set(variable_names())
+    chosen = ("CONFIG", "PRECISION", "MODELS", "ALIASES", "LOG__LEVEL", "LOG__FORMAT", "VIKINGDB__MODELS")
+    plain = [name for name in variable_names() if "*" not in name and not name.endswith(("KEYS", "FALLBACK"))]
+    for name in plain:
+        if name.removeprefix("SALIENCE_") not in chosen:
+            monkeypatch.setenv(name, "9000" if name.endswith(("PORT", "BYTES")) else "100")
     settings = load_settings()
     assert settings.limits.bulk_bytes == 9000
     assert settings.limits.hits == 100

@@ -107,7 +107,7 @@ def test_the_fingerprint_tells_models_apart(tmp_path: Path) -> None:
 
 
 def test_the_default_model_is_checked_by_its_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("embedder.loading.default_folder", lambda: save_tiny_model(tmp_path / "m"))
+    monkeypatch.setattr("embedder.loading.model_folder", lambda _: save_tiny_model(tmp_path / "m"))
     with pytest.raises(ModelError, match="expected 53aa5117"):
         load_encoder(device="cpu")
 

@@ -12,7 +12,7 @@ from scipy.special import erf, softmax
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl
 from core.records import Representation
 from embedder.attribution import parts, token_matrix
-from embedder.loading import default_folder
+from embedder.kinds import DEFAULT_MODEL, model_folder
 from embedder.local import LocalEncoder
 
 QUERY = "I want to play on my TV."
@@ -100,7 +100,9 @@ def test_attention_controls_equal_a_forward_pass_written_out(encoder: LocalEncod
 
 def slow_bert(encoder: LocalEncoder, factors: np.ndarray, log_additive: bool) -> np.ndarray:
     """The model's forward pass for QUERY, layer by layer and head by head in float64, with factors on the keys."""
-    weights = {k: v.numpy().astype(np.float64) for k, v in load_file(default_folder() / "model.safetensors").items()}
+    weights = {
+        k: v.numpy().astype(np.float64) for k, v in load_file(model_folder(DEFAULT_MODEL) / "model.safetensors").items()
+    }
     ids = encoder.tokenizer.tokenize([Prompt.of(QUERY)])[0].ids
 
     def linear(x: np.ndarray, name: str) -> np.ndarray:

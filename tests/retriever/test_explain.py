@@ -98,11 +98,11 @@ def test_shares_of_words_are_the_ledgers_words_and_terms(searcher: Searcher) -> 
 def test_the_dense_effect_of_a_word_is_what_pooling_without_it_costs(searcher: Searcher, encoder: LocalEncoder) -> None:
     query = Query(text="gaming console", legs=(Leg.DENSE,), explain=Explain.WORDS, k=1)
     hit = searcher.search("things", query).hits[0]
-    prompt = Prompt.of(passage_prompt(hit.title, hit.text))
-    traces = encoder.trace([prompt], Representation.DOCUMENT)
+    prompt = passage_prompt(hit.title, hit.text)
+    traces = encoder.trace([Prompt.of(prompt)], Representation.DOCUMENT)
     assert traces is not None
     asked = encoder.encode([Prompt.of(query.text)], Representation.QUERY).vectors[0].astype(np.float64)
-    offset = len(prompt.text) - len(hit.text)
+    offset = len(prompt) - len(hit.text)
     for word in [w for w in explained(hit).words if not w.in_title]:
         starts = traces[0].spans[:, 0] - offset
         keep = traces[0].special | (starts < word.start) | (starts >= word.end)

@@ -1,0 +1,1 @@
+"""Causal language models: continuing a prompt, and judging how likely a continuation is."""

@@ -1,0 +1,70 @@
+"""How likely a model is to continue a prompt with a given text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from core.errors import InvalidInput
+from core.prompts import ControlOptions, Prompt
+from embedder.causal.model import CausalModel
+
+DEFAULT_OPTIONS = ControlOptions()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Natural logarithms throughout."""
+
+    log_probability: float  # of all tokens of the expected completion together, at most 0
+    log_perplexity: float  # -log_probability: depends on the tokenizer and on the length
+    log_perplexity_per_token: float
+    log_perplexity_per_character: float
+    correct_greedy: bool  # whether the most likely token is the expected one at every place
+    token_count: int  # of the expected completion
+    character_count: int  # of the expected completion, code points
+    completion: str  # the most likely token at every place, given the expected ones before it
+    prompt_tokens: int
+
+
+def evaluate(
+    model: CausalModel, prompt: Prompt, expected: str, *, options: ControlOptions = DEFAULT_OPTIONS
+) -> Evaluation:
+    """One forward pass over the prompt and the expected completion, which is tokenized by itself.
+
+    Raises InvalidInput where nothing is expected, or where prompt and completion do not fit into the model together.
+    """
+    target = np.asarray(model.tokenizer.ids(expected), dtype=np.int64)
+    if not len(target):
+        raise InvalidInput(
+            "completion_expected has no tokens: give the text whose likelihood is asked for",
+            param="completion_expected",
+        )
+    read = model.read(prompt, options)
+    if len(read) + len(target) > model.max_tokens:
+        raise InvalidInput(
+            f"prompt and completion_expected have {len(read)} + {len(target)} tokens, but model {model.name} reads at "
+            f"most {model.max_tokens}: shorten one of them",
+            param="completion_expected",
+        )
+    ids = np.concatenate([read.ids, target])
+    factors = None if read.factors is None else np.concatenate([read.factors, np.ones(len(target))])[None]
+    # The logits behind the prompt's last token judge the target's first; those behind the target's last judge nothing.
+    logits = model.logits(ids, factors, keep=len(target) + 1, log_additive=read.log_additive)[0, :-1]
+    probabilities = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+    texts = model.texts
+    best = [int(id) for id in texts.known_ids[probabilities[:, texts.known_ids].argmax(axis=-1)]]
+    total = float(probabilities[np.arange(len(target)), target].sum())
+    return Evaluation(
+        log_probability=total,
+        log_perplexity=-total,
+        log_perplexity_per_token=-total / len(target),
+        log_perplexity_per_character=-total / len(expected),
+        correct_greedy=best == target.tolist(),
+        token_count=len(target),
+        character_count=len(expected),
+        completion=texts.after(read.ids.tolist(), best),
+        prompt_tokens=len(read),
+    )

@@ -1,0 +1,256 @@
+"""A causal language model of a Hugging Face folder: prompts to token ids, token ids to logits, steered or not.
+
+No padding anywhere: all rows of a batch have the same length, so that a row is computed as it would be alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from core.errors import InvalidControl, InvalidInput, ModelError
+from core.prompts import ControlOptions, ControlTarget, Prompt
+from core.records import Float32Array, Float64Array, Int64Array
+from embedder.causal.pieces import TokenTexts
+from embedder.generic import BatchFactors, GenericBackbone, steered
+from embedder.modelfolder import json_object, weights_sha256
+from embedder.promptfactors import prompt_factors
+from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt
+
+_UNCUT = 1 << 30  # tokens: a prompt that does not fit is refused, never cut
+_NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadPrompt:
+    """A prompt as the model reads it."""
+
+    ids: Int64Array  # (tokens,) at least one
+    items: Int64Array  # (tokens,) index of the prompt's item that the token came from, -1 for special tokens
+    factors: Float64Array | None  # (tokens,) None where nothing is steered
+    log_additive: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class CausalModel:
+    """A loaded causal language model with its tokenizer. Thread-safe: one forward pass at a time."""
+
+    def __init__(
+        self, *, name: str, model: PreTrainedModel, tokenizer: TextTokenizer, fingerprint: str, max_tokens: int
+    ) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.max_tokens = max_tokens  # of prompt and completion together
+        self.tokenizer = tokenizer
+        self.end_ids = _token_ids(model, "eos_token_id")  # tokens that end a text
+        self.attention_problem = _attention_problem(model)  # empty: controls act
+        self._start_ids = _token_ids(model, "bos_token_id") or self.end_ids
+        self._model = model
+        self._turn = threading.Lock()
+        self.vocabulary = int(model.config.get_text_config().vocab_size)
+        self.texts = TokenTexts(tokenizer, self.vocabulary)
+
+    def read(self, prompt: Prompt, options: ControlOptions) -> ReadPrompt:
+        """The prompt's tokens and their factors, without what the tokenizer puts behind a finished text.
+
+        A prompt without any token becomes the token that starts a text (unconditional completion). The controls act
+        on the attention alone: such a model has no pool. Raises InvalidInput for an image, an unknown token id and a
+        prompt that does not fit into `max_tokens`; InvalidControl where the model takes no controls.
+        """
+        tokens = self.tokens(prompt)
+        if len(tokens) > self.max_tokens:
+            raise InvalidInput(
+                f"the prompt has {len(tokens)} tokens, but model {self.name} reads at most {self.max_tokens}",
+                param="prompt",
+            )
+        if not len(tokens) and not self._start_ids:
+            raise InvalidInput(
+                f"the prompt is empty, and model {self.name} has no token to start a text with: give some text",
+                param="prompt",
+            )
+        return ReadPrompt(
+            ids=tokens.ids if len(tokens) else np.array(sorted(self._start_ids)[:1], dtype=np.int64),
+            items=tokens.items if len(tokens) else np.array([NO_ITEM], dtype=np.int64),
+            factors=self.factors(prompt, tokens, options),
+            log_additive=options.log_additive,
+        )
+
+    def tokens(self, prompt: Prompt) -> TokenizedPrompt:
+        """The tokens of all items, with special tokens before them but not behind."""
+        [whole] = self.tokenizer.tokenize([prompt])
+        end = len(whole) - self.tokenizer.special_after
+        return TokenizedPrompt(
+            ids=whole.ids[:end],
+            items=whole.items[:end],
+            spans=whole.spans[:end],
+            special=whole.special[:end],
+            prefix=whole.prefix[:end],
+            truncated=False,
+        )
+
+    def factors(self, prompt: Prompt, tokens: TokenizedPrompt, options: ControlOptions) -> Float64Array | None:
+        """(tokens,) the factors of the prompt's controls, None where all are 1. Raises InvalidControl as `read`."""
+        factors = prompt_factors(prompt, tokens, options, self.tokenizer, self._word_vectors)
+        if factors is not None and options.target is ControlTarget.POOL:
+            raise InvalidControl(
+                f"model {self.name} has no pool that controls could act on: allowed are auto, attention and both",
+                param="control_target",
+            )
+        if factors is not None and self.attention_problem:
+            raise InvalidControl(
+                f"model {self.name} does not take controls: {self.attention_problem}", param="controls"
+            )
+        return factors
+
+    def logits(self, ids: Int64Array, factors: Float32Array | None, *, keep: int, log_additive: bool = True) -> Tensor:
+        """(rows, keep, vocabulary) float32: the logits behind each of the last `keep` tokens.
+
+        `ids` (tokens,) are the same for all rows; `factors` (rows, tokens) are each row's own. None: one row, idle.
+        """
+        rows = 1 if factors is None else len(factors)
+        tokens = torch.from_numpy(ids).to(self._model.device).expand(rows, -1)
+        batch = None if factors is None else self._batch_factors(factors, log_additive)
+        return self._logits(tokens, batch, keep=keep)
+
+    def continuation(self, prompt: ReadPrompt, *, keep: int = 1) -> Continuation:
+        """The model behind `prompt`, ready to read on token by token; `keep`: how many logits of the prompt to keep."""
+        return Continuation(self, prompt, keep)
+
+    def _batch_factors(self, factors: Float32Array, log_additive: bool) -> BatchFactors:
+        values = torch.from_numpy(np.ascontiguousarray(factors, dtype=np.float32)).to(self._model.device)
+        return BatchFactors(values=values, log_additive=log_additive)
+
+    def _logits(
+        self, tokens: Tensor, factors: BatchFactors | None, *, keep: int, cache: DynamicCache | None = None
+    ) -> Tensor:
+        with self._turn, torch.inference_mode(), steered(factors):
+            found = self._model(
+                input_ids=tokens, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep
+            )
+        logits: Tensor = found.logits
+        return logits.float()
+
+    def _word_vectors(self, ids: Int64Array) -> Float32Array:
+        with torch.inference_mode():
+            words: Tensor = self._model.get_input_embeddings()(torch.from_numpy(ids).to(self._model.device))
+        found: Float32Array = words.float().cpu().numpy()
+        return found
+
+
+class Continuation:
+    """The keys and values of a prompt and of what was generated behind it, for one or several rows."""
+
+    def __init__(self, model: CausalModel, prompt: ReadPrompt, keep: int) -> None:
+        self._model = model
+        # Without the model's configuration, sliding windows are masked and not cut off: factors fit every layer's keys
+        self._cache = DynamicCache()
+        self._log_additive = prompt.log_additive
+        self._factors = None if prompt.factors is None else prompt.factors[None].astype(np.float32)
+        ids = torch.from_numpy(prompt.ids).to(model._model.device)[None]
+        self.prompt_logits = self._forward(ids, keep)[0]  # (keep, vocabulary) behind the prompt's last tokens
+
+    def repeat(self, rows: int) -> None:
+        """Goes on with `rows` rows that are equal so far."""
+        if rows > 1:
+            self._cache.batch_repeat_interleave(rows)
+        if self._factors is not None:
+            self._factors = np.repeat(self._factors, rows, axis=0)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Goes on with these rows alone."""
+        self._cache.batch_select_indices(torch.tensor(rows, device=self._model._model.device))
+        if self._factors is not None:
+            self._factors = self._factors[list(rows)]
+
+    def step(self, ids: Sequence[int]) -> Tensor:
+        """(rows, vocabulary) float32: the logits behind one more token for each row."""
+        if self._factors is not None:
+            ones = np.ones((len(ids), 1), dtype=np.float32)
+            self._factors = np.concatenate([self._factors, ones], axis=1)
+        return self._forward(torch.tensor(ids, device=self._model._model.device)[:, None], 1)[:, 0]
+
+    def _forward(self, tokens: Tensor, keep: int) -> Tensor:
+        model = self._model
+        factors = None if self._factors is None else model._batch_factors(self._factors, self._log_additive)
+        return model._logits(tokens, factors, keep=keep, cache=self._cache)
+
+
+def load_causal(folder: Path, *, name: str | None = None, device: torch.device) -> CausalModel:
+    """The causal language model of a Hugging Face folder, under `name` (None: the folder's own), in float32.
+
+    Nothing is downloaded. Raises ModelError where the folder, its tokenizer or its weights cannot be used.
+    """
+    weights = weights_sha256(folder)
+    definition, tokenizer = _load_tokenizer(folder / "tokenizer.json")
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: {error}") from error
+    model: PreTrainedModel = loaded.to(device)
+    model.train(False)
+    max_tokens = _max_tokens(folder, model)
+    return CausalModel(
+        name=name or folder.resolve().name,
+        model=model,
+        tokenizer=tokenizer,
+        fingerprint=_fingerprint(folder, weights, definition, max_tokens),
+        max_tokens=max_tokens,
+    )
+
+
+def _load_tokenizer(file: Path) -> tuple[str, TextTokenizer]:
+    if not file.is_file():
+        raise ModelError(f"{file.parent} has no tokenizer.json; save the model with its fast tokenizer")
+    try:
+        definition = file.read_text(encoding="utf-8")
+        return definition, TextTokenizer(definition, max_tokens=_UNCUT)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ModelError(f"{file}: {error}") from error
+
+
+def _attention_problem(model: PreTrainedModel) -> str:
+    """Switches the model to the steerable attention, or says why that does not work."""
+    network = model.base_model
+    assert isinstance(network, PreTrainedModel)
+    return GenericBackbone(network).attention_problem
+
+
+def _max_tokens(folder: Path, model: PreTrainedModel) -> int:
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = positions or json_object(folder / "tokenizer_config.json").get("model_max_length")
+    if not limit:
+        raise ModelError(f"{folder}: neither the model nor its tokenizer says how many tokens it reads")
+    return int(limit)
+
+
+def _token_ids(model: PreTrainedModel, name: str) -> frozenset[int]:
+    """The ids of a special token, as the generation's configuration says, else the model's."""
+    configs: list[Any] = [model.generation_config, model.config.get_text_config()]
+    value = next((found for c in configs if (found := getattr(c, name, None)) is not None), None)
+    return frozenset(value if isinstance(value, list) else [] if value is None else [value])
+
+
+def _fingerprint(folder: Path, weights: str, definition: str, max_tokens: int) -> str:
+    """sha256 (hex, first 32 digits) over everything that a logit depends on."""
+    facts = {
+        "weights": weights,
+        "network": {name: value for name, value in json_object(folder / "config.json").items() if name not in _NOTES},
+        "tokenizer": hashlib.sha256(definition.encode("utf-8")).hexdigest(),
+        "max_tokens": max_tokens,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("utf-8")).hexdigest()[:32]

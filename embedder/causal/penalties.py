@@ -1,0 +1,94 @@
+"""Penalties on tokens that repeat what was said.
+
+With the logit l of a token, and c times that it occurs in what the penalties look at:
+
+    presence    additive  l - p            multiplicative  l / (1 + p) where l > 0, else l * (1 + p);   once, if c > 0
+    frequency   additive  l - c * p        multiplicative  the same with (1 + p) ** c
+    sequence    as presence, for a token that would complete a sequence of tokens which occurs already
+
+The multiplicative form is that of CTRL (Keskar et al., 2019) with 1 + p for its theta, so that 0 changes nothing in
+either form. The public documents of the completion API name both forms and state neither formula, nor what a sequence
+is. Here a token completes one where it follows the last `min_length - 1` tokens of the text at an earlier place too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.records import Float64Array, Int64Array
+from embedder.causal.pieces import TokenTexts
+from embedder.causal.request import Completion, Penalty
+
+
+class Penalties:
+    """The penalties of one request."""
+
+    def __init__(self, request: Completion, prompt: Sequence[int], texts: TokenTexts, bias: Sequence[int]) -> None:
+        """`prompt` and `bias`: token ids of the prompt and of the request's `penalty_bias`."""
+        self._request = request
+        self._prompt = list(prompt)
+        self._bias = list(bias)
+        self._texts = texts
+        stops = request.stop_sequences if request.penalty_exceptions_include_stop_sequences else ()
+        self._exceptions = (*request.penalty_exceptions, *stops)
+        self.active = any(
+            p.value for p in (request.presence_penalty, request.frequency_penalty, request.sequence_penalty)
+        )
+
+    def apply(self, logits: Float64Array, generated: Sequence[int]) -> None:
+        """Changes `logits` (vocabulary,) for the token behind the prompt and `generated`, in place."""
+        request = self._request
+        sources = self._sources(generated)
+        counts = Counter(id for source in sources for id in source)
+        text = self._texts.after(self._prompt, generated) if self._exceptions else ""
+        repeated = [id for id in counts if not self._excepted(id, text)]
+        ids = np.array(repeated, dtype=np.int64)
+        _penalize(logits, ids, request.presence_penalty, np.ones(len(ids)))
+        _penalize(logits, ids, request.frequency_penalty, np.array([float(counts[id]) for id in repeated]))
+        if request.sequence_penalty.value:
+            suffix = [*self._prompt, *generated][-(request.sequence_penalty_min_length - 1) :]
+            found = set(completing(suffix, sources, request.sequence_penalty_min_length)) & set(repeated)
+            ids = np.array(sorted(found), dtype=np.int64)
+            _penalize(logits, ids, request.sequence_penalty, np.ones(len(ids)))
+
+    def _sources(self, generated: Sequence[int]) -> list[Sequence[int]]:
+        """The runs of tokens that the penalties look at."""
+        prompt = self._prompt if self._request.penalties_include_prompt else []
+        completion = generated if self._request.penalties_include_completion else []
+        return [[*prompt, *completion], self._bias]
+
+    def _excepted(self, id: int, text: str) -> bool:
+        """Whether the token, behind the generated `text`, goes on with (or begins) a text that may be repeated."""
+        piece = self._texts.label(id) if self._exceptions else ""
+        return any(
+            exception.startswith(piece, start) and text.endswith(exception[:start])
+            for exception in self._exceptions
+            for start in range(len(exception))
+        )
+
+
+def completing(suffix: Sequence[int], sources: Sequence[Sequence[int]], length: int) -> list[int]:
+    """The tokens that follow `suffix` (length - 1 tokens) somewhere in one of `sources`; none for a shorter suffix."""
+    size = length - 1
+    if len(suffix) < size:
+        return []
+    wanted = list(suffix)
+    return [
+        source[i + size]
+        for source in sources
+        for i in range(len(source) - size)
+        if list(source[i : i + size]) == wanted
+    ]
+
+
+def _penalize(logits: Float64Array, ids: Int64Array, penalty: Penalty, times: Float64Array) -> None:
+    if not penalty.value or not len(ids):
+        return
+    if not penalty.multiplicative:
+        logits[ids] -= times * penalty.value
+        return
+    strength = (1 + penalty.value) ** times
+    logits[ids] = np.where(logits[ids] > 0, logits[ids] / strength, logits[ids] * strength)

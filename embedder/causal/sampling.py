@@ -1,0 +1,37 @@
+"""The next token out of logits: the most likely one, or a random one by temperature, top-k and top-p, in this order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.records import Float64Array
+from embedder.causal.request import Completion
+
+
+def choose(logits: Float64Array, request: Completion, random: np.random.Generator) -> int:
+    """A token id. `logits`: (vocabulary,), -inf for what must not be taken; at least one is finite."""
+    if request.greedy:
+        return int(logits.argmax())
+    probabilities = distribution(logits, temperature=request.temperature, top_k=request.top_k, top_p=request.top_p)
+    edges = probabilities.cumsum()
+    return int(np.searchsorted(edges, random.random() * edges[-1], side="right"))
+
+
+def distribution(logits: Float64Array, *, temperature: float, top_k: int, top_p: float) -> Float64Array:
+    """(vocabulary,) the probabilities to sample by; they sum to 1.
+
+    temperature t: softmax(logits / t), 0 as 1. top_k: the k likeliest tokens stay. top_p: of these, rescaled, the
+    smallest set stays whose probabilities together exceed p (Holtzman et al., "The curious case of neural text
+    degeneration", 2020). 0 switches either off. Among equal logits the lower token id stays.
+    """
+    scaled = logits / temperature if temperature > 0 else logits
+    weights: Float64Array = np.exp(scaled - scaled.max())
+    order = np.argsort(-weights, kind="stable")
+    if top_k:
+        weights[order[top_k:]] = 0.0
+    weights /= weights.sum()
+    if top_p:
+        before = np.concatenate(([0.0], weights[order].cumsum()[:-1]))
+        weights[order[before > top_p]] = 0.0
+        weights /= weights.sum()
+    return weights

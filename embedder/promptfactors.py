@@ -1,0 +1,54 @@
+"""From the controls of a whole prompt to one factor for each token that the model reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from core.prompts import ControlOptions, Prompt, TextItem, TokenIdsItem
+from core.records import BoolArray, Float32Array, Float64Array, Int64Array
+from embedder.contextual import spread_factors
+from embedder.factors import index_factors, span_factors
+from embedder.lexical.stopwords import STOP_WORDS
+from embedder.lexical.words import normalize
+from embedder.tokens import TextTokenizer, TokenizedPrompt
+
+_STOP_WORDS = frozenset[str]().union(*STOP_WORDS.values())  # of every language: a prompt does not name its own
+
+
+def prompt_factors(
+    prompt: Prompt,
+    tokens: TokenizedPrompt,
+    options: ControlOptions,
+    tokenizer: TextTokenizer,
+    word_vectors: Callable[[Int64Array], Float32Array],
+) -> Float64Array | None:
+    """(tokens,) the factor of each token; None where every factor is 1, so that nothing is touched at all.
+
+    `tokens` is what `tokenizer` made of the prompt; `word_vectors` gives the static input vectors of token ids.
+    Raises InvalidControl where overlapping controls multiply to more than is allowed.
+    """
+    if not prompt.steered:
+        return None
+    factors = np.ones(len(tokens))
+    for index, item in enumerate(prompt.items):
+        own = tokens.items == index
+        match item:
+            case TextItem():
+                factors[own] = span_factors(item.text, item.controls, tokens.spans[own])
+            case TokenIdsItem():
+                factors[own] = index_factors(len(item.ids), item.controls)[: own.sum()]  # what the cut left
+    if options.contextual_threshold is not None:
+        eligible = ~(tokens.special | tokens.prefix | _stop_words(prompt, tokens, tokenizer))
+        factors = spread_factors(factors, word_vectors(tokens.ids), options.contextual_threshold, eligible)
+    return None if (factors == 1).all() else factors
+
+
+def _stop_words(prompt: Prompt, tokens: TokenizedPrompt, tokenizer: TextTokenizer) -> BoolArray:
+    """(tokens,) whether the token is a stop word of any language."""
+    words = []
+    for index, (start, end), id in zip(tokens.items, tokens.spans, tokens.ids, strict=True):
+        item = prompt.items[index]
+        words.append(item.text[start:end] if isinstance(item, TextItem) else tokenizer.text([int(id)]))
+    return np.array([normalize(word.strip()) in _STOP_WORDS for word in words], dtype=np.bool_)

@@ -1,0 +1,75 @@
+"""What remotes answer, checked: nothing that is not a proper vector gets any further."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import RemoteMismatch
+from core.records import Float32Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A remote's answer to a batch of prompts, in their order."""
+
+    vectors: Float32Array  # (prompts, dimension), unit length
+    sparse: tuple[Mapping[str, float], ...] | None  # weights above 0 by token; None: not asked for
+    tokens: int | None  # that the remote read of all prompts; None: it does not say
+    version: str  # of the model, as the remote names it; empty: it does not
+
+
+def member(value: object, name: str) -> object:
+    """A member of a JSON object. Raises RemoteMismatch where it is missing."""
+    if not isinstance(value, Mapping) or name not in value:
+        raise RemoteMismatch(f"the answer has no {name!r}")
+    return value[name]
+
+
+def members(value: object, name: str, count: int) -> Sequence[object]:
+    """A JSON array of one entry a prompt. Raises RemoteMismatch for any other number."""
+    found = member(value, name)
+    if not isinstance(found, list) or len(found) != count:
+        actual = f"{len(found)} entries" if isinstance(found, list) else "no list"
+        raise RemoteMismatch(f"{name!r} of the answer has {actual}, expected {count}: one for each prompt")
+    return found
+
+
+def token_total(usage: object, name: str) -> int | None:
+    """A count of tokens that is told by the way."""
+    value = usage.get(name) if isinstance(usage, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def unit_vectors(rows: Sequence[object]) -> Float32Array:
+    """(rows, dimension) float32 of unit length. Raises RemoteMismatch for ragged, infinite, zero ones."""
+    try:
+        matrix = np.asarray(rows)
+    except ValueError:
+        raise RemoteMismatch("the answer's vectors are not all of one dimension") from None
+    if matrix.ndim != 2 or matrix.shape[1] == 0 or matrix.dtype.kind not in "iuf":
+        raise RemoteMismatch("the answer's vectors are not lists of numbers, all of one dimension")
+    values = matrix.astype(np.float64)
+    if not np.isfinite(values).all():
+        row = int(np.argmin(np.isfinite(values).all(axis=1)))
+        raise RemoteMismatch(f"vector {row} of the answer holds a value that is not finite")
+    largest = np.abs(values).max(axis=1, keepdims=True)
+    if (largest == 0).any():
+        raise RemoteMismatch(f"vector {int(np.argmin(largest))} of the answer is all zero")
+    values = values / largest  # squares of tiny and of huge values would leave the range
+    unit: Float32Array = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def sparse_weights(entry: object) -> dict[str, float]:
+    """Weights above 0 by token. Raises RemoteMismatch for what is no object of finite numbers from 0 up."""
+    if not isinstance(entry, Mapping):
+        raise RemoteMismatch("a sparse vector of the answer is not an object of tokens and weights")
+    for weight in entry.values():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0 <= weight < math.inf:
+            raise RemoteMismatch("a sparse weight of the answer is not a finite number from 0 up")
+    return {token: float(weight) for token, weight in entry.items() if weight > 0}

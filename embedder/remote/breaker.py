@@ -1,0 +1,84 @@
+"""A circuit breaker: a remote that keeps failing is left alone for a while, and callers are told at once.
+
+closed --(so many failures in a row)--> open --(some seconds)--> half open --(the trial succeeds)--> closed
+                                         ^------------------------(it fails)------'
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+
+from core.errors import RemoteUnavailable
+
+FAILURES = 10  # in a row; more than the tries of one request, which may well succeed at the last
+OPEN_SECONDS = 15.0
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half open"
+
+
+class CircuitBreaker:
+    """Shared by all threads. Each `enter` that returns is followed by one of succeeded, failed, released."""
+
+    def __init__(
+        self, name: str, *, clock: Callable[[], float], failures: int = FAILURES, open_seconds: float = OPEN_SECONDS
+    ) -> None:
+        """`name`: what messages call the remote. `clock`: seconds, never going back."""
+        self._name = name
+        self._clock = clock
+        self._allowed_failures = failures
+        self._open_seconds = open_seconds
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._on_trial = False
+
+    @property
+    def state(self) -> BreakerState:
+        with self._lock:
+            return self._state()
+
+    def enter(self) -> None:
+        """Ask to send a request. Raises RemoteUnavailable while open, and while another request is on trial."""
+        with self._lock:
+            state = self._state()
+            if state is BreakerState.OPEN or (state is BreakerState.HALF_OPEN and self._on_trial):
+                raise RemoteUnavailable(
+                    f"{self._name} failed {self._failures} times in a row and is left alone for a while; "
+                    f"try again in {self._seconds_left():.0f} s",
+                    retry_after=self._seconds_left(),
+                )
+            self._on_trial = state is BreakerState.HALF_OPEN
+
+    def succeeded(self) -> None:
+        """The remote answered, whatever it said."""
+        with self._lock:
+            self._failures, self._opened_at, self._on_trial = 0, None, False
+
+    def failed(self) -> None:
+        """The remote did not answer, or with a fault of its own."""
+        with self._lock:
+            self._failures += 1
+            if self._on_trial or (self._opened_at is None and self._failures >= self._allowed_failures):
+                self._opened_at = self._clock()
+            self._on_trial = False
+
+    def released(self) -> None:
+        """The request was not sent after all."""
+        with self._lock:
+            self._on_trial = False
+
+    def _state(self) -> BreakerState:
+        if self._opened_at is None:
+            return BreakerState.CLOSED
+        waited = self._clock() - self._opened_at >= self._open_seconds
+        return BreakerState.HALF_OPEN if waited else BreakerState.OPEN
+
+    def _seconds_left(self) -> float:
+        """At least a second: a trial under way is over soon, one way or the other."""
+        return max(1.0, (self._opened_at or 0.0) + self._open_seconds - self._clock())

@@ -1,0 +1,112 @@
+"""What is to be known of a remote encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from core.errors import InvalidSettings
+from core.records import Representation
+
+Api = Literal["aleph_alpha", "openai", "vikingdb"]
+MAX_BATCH_ITEMS: dict[Api, int] = {"aleph_alpha": 100, "openai": 2048, "vikingdb": 100}
+COMPRESSED = 128  # the one size that Aleph Alpha compresses to
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteConfig:
+    """A remote encoder: where it is, how it is asked, within which limits. Raises InvalidSettings.
+
+    The API's paths are appended to `url` (`/v1/embeddings`, `/semantic_embed`, `/api/data/embedding/version/2`).
+    """
+
+    api: Api
+    url: str  # http or https, without query and credentials
+    model: str  # as the remote calls it
+    revision: str = ""  # a name of your own: change it when the remote's model changed, then embed collections anew
+    token: str = field(default="", repr=False)  # bearer token (Aleph Alpha, OpenAI)
+    access_key: str = field(default="", repr=False)  # VikingDB signs with these two
+    secret_key: str = field(default="", repr=False)
+    region: str = "cn-north-1"  # VikingDB: what the signature is good for
+    service: str = "air"
+    dimension: int | None = None  # what the vectors must have; None: whatever the remote's first answer has
+    compress_to: int | None = None  # ask for shorter vectors: OpenAI `dimensions`, Aleph Alpha 128
+    sparse: bool = False  # VikingDB: the model gives sparse vectors too
+    max_tokens: int = 512  # that the remote reads of a prompt; longer texts are cut here, and said to be
+    tokenizer: Path | None = None  # the model's tokenizer.json; None: tokens are estimated, on the safe side
+    prefixes: Mapping[Representation, str] = field(default_factory=dict)  # put before texts (OpenAI, VikingDB)
+    batch_items: int = 64  # prompts in a request at most, one of them ours; at least 2
+    batch_tokens: int = 8192  # tokens in a request at most; a single longer prompt still goes, alone
+    requests_per_minute: int | None = None  # the remote's quota; None: no limit
+    tokens_per_minute: int | None = None
+    timeout_seconds: float = 30.0  # to connect, and between two pieces of an answer
+    deadline_seconds: float = 60.0  # for a request with all its waiting and retries
+    attempts: int = 6  # tries of a request at most
+    concurrency: int = 4  # requests of ingest in flight at most; queries go beside them
+    verify_tls: bool = True
+    ca_file: Path | None = None  # certificates to trust in place of the public ones
+    check_minutes: float = 10.0  # between two looks whether the model is still the same, while only queries come
+    probe_cosine: float = 0.9999  # that the probe's vector must keep to the one it had at first
+    pin_file: Path | None = None  # where that first vector is kept for the next start; None: only while running
+
+    def __post_init__(self) -> None:
+        self._require(self.api in get_args(Api), "api", f"{self.api!r}: allowed are {', '.join(get_args(Api))}")
+        self._check_url()
+        self._require(bool(self.model), "model", "must name the remote's model")
+        self._check_limits()
+        self._check_api()
+
+    def prefix(self, representation: Representation) -> str:
+        return self.prefixes.get(representation, "")
+
+    @property
+    def host(self) -> str:
+        """Host and port of the url, for messages."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+        return tuple(secret for secret in (self.token, self.access_key, self.secret_key) if secret)
+
+    def _check_url(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:  # a port that is no number
+            usable = False
+        self._require(usable, "url", "must read like https://host:port/path")
+        plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+        self._require(plain, "url", "must have no user name, query or fragment; a token has its own setting")
+
+    def _check_limits(self) -> None:
+        most = MAX_BATCH_ITEMS[self.api]
+        items = f"{self.batch_items}: allowed are 2 to {most} for {self.api}"
+        self._require(2 <= self.batch_items <= most, "batch_items", items)
+        for name in ("batch_tokens", "max_tokens", "attempts", "concurrency"):
+            self._require(getattr(self, name) >= 1, name, f"{getattr(self, name)}: must be 1 or more")
+        for name in ("requests_per_minute", "tokens_per_minute", "dimension", "compress_to"):
+            value = getattr(self, name)
+            self._require(value is None or value >= 1, name, f"{value}: must be 1 or more, or not be set")
+        for name in ("timeout_seconds", "deadline_seconds", "check_minutes"):
+            self._require(getattr(self, name) > 0, name, f"{getattr(self, name)}: must be above 0")
+        self._require(0 < self.probe_cosine <= 1, "probe_cosine", f"{self.probe_cosine}: must be above 0, at most 1")
+
+    def _check_api(self) -> None:
+        for secret in self.secrets:  # they travel in headers
+            self._require(secret.isascii() and secret.isprintable(), "token", "keys must be printable ASCII")
+        if self.api == "vikingdb":
+            self._require(bool(self.access_key and self.secret_key), "access_key", "needs access_key and secret_key")
+            self._require(self.compress_to is None, "compress_to", "VikingDB has no shorter vectors; leave it out")
+        else:
+            self._require(not self.sparse, "sparse", f"{self.api} gives no sparse vectors; only vikingdb does")
+        if self.api == "aleph_alpha":
+            self._require(not any(self.prefixes.values()), "prefixes", "aleph_alpha knows representations itself")
+            self._require(self.compress_to in (None, COMPRESSED), "compress_to", f"aleph_alpha has {COMPRESSED} only")
+
+    def _require(self, holds: bool, name: str, problem: str) -> None:
+        if not holds:
+            raise InvalidSettings(f"remote model {self.model!r}, {name}: {problem}", param=name)

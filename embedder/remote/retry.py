@@ -1,0 +1,50 @@
+"""When to try again: backoff with jitter, and what a Retry-After header says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from random import Random
+
+RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)})
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 20.0
+MAX_RETRY_AFTER_SECONDS = 300.0  # nobody is believed who asks for more
+
+
+def backoff(retry: int, random: Random) -> float:
+    """Seconds before the retry of this number (from 0): uniform in [0, min(20, 0.5 * 2^retry)].
+
+    Exponential backoff with full jitter (M. Brooker, "Exponential Backoff And Jitter", 2015): callers that failed
+    together do not come back together.
+    """
+    return random.uniform(0, min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(retry, 30)))
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3), 0 to 300; None where it asks nothing readable.
+
+    A date is counted from the answer's own Date header where there is one, so that clocks need not agree.
+    """
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value) if value[:1].isdigit() else _seconds_between(headers.get("date"), value, now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+
+
+def _seconds_between(date: str | None, until: str, now: datetime) -> float:
+    try:
+        start = now if date is None else _instant(date)
+    except (ValueError, TypeError):  # a Date header that is none
+        start = now
+    return (_instant(until) - start).total_seconds()
+
+
+def _instant(date: str) -> datetime:
+    """The time of an HTTP date; one without a zone is in UTC."""
+    parsed = parsedate_to_datetime(date)
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed

@@ -1,0 +1,214 @@
+"""Requests to a remote, until they are answered or time is up: quota, retries, breaker, deadline."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+
+import httpx
+
+from core.errors import InvalidSettings, RemoteError, RemoteMismatch, RemoteRefused, RemoteUnavailable
+from embedder.remote.breaker import CircuitBreaker
+from embedder.remote.config import RemoteConfig
+from embedder.remote.quota import Quota
+from embedder.remote.redaction import error_text
+from embedder.remote.retry import RETRIED_STATUSES, backoff, retry_after
+from embedder.remote.wire import Wire, WireRequest
+
+MAX_ANSWER_BYTES = 256 << 20
+
+
+def _wait(seconds: float, stop: threading.Event) -> None:
+    stop.wait(seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """What a transport takes from the world."""
+
+    clock: Callable[[], float] = time.monotonic  # seconds, never going back
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float, threading.Event], None] = _wait  # so many seconds, or until the event is set
+    random: Random = field(default_factory=Random)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """How long a caller waits."""
+
+    ends_at: float  # on the transport's clock
+    stop: threading.Event  # set: nobody waits any more
+
+
+class Transport:
+    """One remote's connections and limits, shared by all threads."""
+
+    def __init__(self, config: RemoteConfig, name: str, wire: Wire, surroundings: Surroundings) -> None:
+        """`name`: what Salience calls the model. Opens no connection. Raises InvalidSettings for an unusable ca_file."""
+        self._config = config
+        self._place = f"model {name}: {config.host}"
+        self._wire = wire
+        self._world = surroundings
+        self.breaker = CircuitBreaker(self._place, clock=surroundings.clock)
+        self.quota = Quota(
+            requests_per_minute=config.requests_per_minute,
+            tokens_per_minute=config.tokens_per_minute,
+            clock=surroundings.clock,
+        )
+        connections = 2 * config.concurrency  # ingest takes half of them at most
+        self._client = httpx.Client(
+            verify=_trust(config, name),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            follow_redirects=False,  # the key would go along
+            trust_env=False,  # the environment is read by the app alone
+            headers={"User-Agent": "salience", "Content-Type": "application/json", "Accept": "application/json"},
+        )
+
+    def deadline(self) -> float:
+        """When a request that is made now must be over, on the transport's clock."""
+        return self._world.clock() + self._config.deadline_seconds
+
+    def post(self, request: WireRequest, call: Call, *, tokens: int) -> object:
+        """The JSON that answers a request of about so many tokens.
+
+        Connection errors, timeouts, 408, 429 and 5xx are tried again while there is time. Raises RemoteUnavailable where
+        that does not help, RemoteRefused for any other answer but 200.
+        """
+        tries = 0
+        while True:
+            self._wait_for_quota(tokens, call)
+            self.breaker.enter()
+            try:
+                return self._attempt(request, call)
+            except RemoteUnavailable as failure:
+                tries += 1
+                pause = max(backoff(tries - 1, self._world.random), failure.retry_after or 0.0)
+                late = self._world.clock() + pause >= call.ends_at
+                if tries >= self._config.attempts or late:
+                    raise self._given_up(failure, tries) from failure
+                if failure.retry_after:
+                    self.quota.pause(failure.retry_after)  # for everybody
+            self._sleep(pause, call)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _wait_for_quota(self, tokens: int, call: Call) -> None:
+        patience = call.ends_at - self._world.clock()
+        wait = self.quota.reserve(tokens, patience=patience)
+        if wait > patience:
+            raise RemoteUnavailable(
+                f"{self._place} has no quota left for {wait:.0f} s, longer than a request may take here "
+                f"(deadline_seconds {self._config.deadline_seconds:g})",
+                retry_after=wait,
+            )
+        self._sleep(wait, call)
+
+    def _sleep(self, seconds: float, call: Call) -> None:
+        if seconds > 0:
+            self._world.sleep(seconds, call.stop)
+        if call.stop.is_set():
+            raise RemoteUnavailable(f"{self._place} is not asked any more: another part of the same request failed")
+
+    def _attempt(self, request: WireRequest, call: Call) -> object:
+        """One try. Raises RemoteUnavailable for what may pass, and tells the breaker how it went."""
+        try:
+            status, headers, body = self._send(request, call)
+            answer = self._understood(request, status, headers, body)
+        except httpx.PoolTimeout:
+            self.breaker.released()
+            raise RemoteUnavailable(f"{self._place}: all connections were busy") from None
+        except httpx.RequestError as error:
+            self.breaker.failed()
+            raise RemoteUnavailable(f"{self._place} {_described(error)}") from error
+        except _Broken as error:
+            self.breaker.failed()
+            raise error.failure from None
+        except RemoteError:  # an answer all the same
+            self.breaker.succeeded()
+            raise
+        except BaseException:
+            self.breaker.released()
+            raise
+        self.breaker.succeeded()
+        return answer
+
+    def _send(self, request: WireRequest, call: Call) -> tuple[int, httpx.Headers, bytes]:
+        seconds = max(0.001, min(self._config.timeout_seconds, call.ends_at - self._world.clock()))
+        headers = dict(self._wire.headers(request, self._world.now()))
+        parts: list[bytes] = []
+        size = 0
+        with self._client.stream(
+            "POST", request.url, content=request.body, headers=headers, timeout=httpx.Timeout(seconds)
+        ) as response:
+            for part in response.iter_bytes():
+                size += len(part)
+                if size > MAX_ANSWER_BYTES:
+                    raise RemoteMismatch(f"{self._place} answered with more than {MAX_ANSWER_BYTES >> 20} MiB")
+                if self._world.clock() > call.ends_at:  # a timeout sees only the pause between two parts
+                    raise httpx.ReadTimeout("the answer came too slowly")
+                parts.append(part)
+            return response.status_code, response.headers, b"".join(parts)
+
+    def _understood(self, request: WireRequest, status: int, headers: httpx.Headers, body: bytes) -> object:
+        """The JSON of an answer of status 200; anything else as an error."""
+        if status == httpx.codes.OK:
+            try:
+                return json.loads(body)
+            except (ValueError, RecursionError):
+                raise _Broken(RemoteUnavailable(f"{self._place} answered with something that is not JSON")) from None
+        said = error_text(body, secrets=self._config.secrets, texts=request.texts)
+        message = f"{self._place} answered {status}: {said}" if said else f"{self._place} answered {status}"
+        if status not in RETRIED_STATUSES:
+            raise RemoteRefused(f"{message}{_advice(status)}")
+        failure = RemoteUnavailable(message, retry_after=retry_after(headers, self._world.now()))
+        raise failure if status == httpx.codes.TOO_MANY_REQUESTS else _Broken(failure)
+
+    def _given_up(self, failure: RemoteUnavailable, tries: int) -> RemoteUnavailable:
+        return RemoteUnavailable(
+            f"{failure.message} (given up after {tries} {'try' if tries == 1 else 'tries'})",
+            retry_after=failure.retry_after,
+        )
+
+
+class _Broken(Exception):
+    """An answer that shows a fault of the remote."""
+
+    def __init__(self, failure: RemoteUnavailable) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def _described(error: httpx.RequestError) -> str:
+    match error:
+        case httpx.ConnectTimeout() | httpx.ConnectError():
+            return f"cannot be reached: {error}"
+        case httpx.TimeoutException():
+            return f"did not answer in time: {type(error).__name__}"
+        case _:
+            return f"broke off the connection: {error}"
+
+
+def _advice(status: int) -> str:
+    if status in (401, 403):
+        return ". Check the key in the model's configuration"
+    if 300 <= status < 400:
+        return ". It redirects, which is not followed: put the final address into the model's url"
+    if status == 404:
+        return ". Check url and model in the model's configuration"
+    return ""
+
+
+def _trust(config: RemoteConfig, name: str) -> ssl.SSLContext | bool:
+    if config.ca_file is None or not config.verify_tls:
+        return config.verify_tls
+    try:
+        return ssl.create_default_context(cafile=config.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidSettings(f"remote model {name!r}, ca_file: {config.ca_file}: {error}", param="ca_file") from error
