@@ -14,7 +14,7 @@ from core.errors import InvalidInput
 from core.records import CollectionSettings
 from store.catalog import counts, delete_collection, get_collection, list_collections
 
-app = typer.Typer(help="List, show, create and delete collections.", no_args_is_help=True)
+app = typer.Typer(help="List, show, create and delete collections.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="The collection's name.")]
 
 

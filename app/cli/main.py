@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import add, collections, delete, demo, evaluate, explain, search, serve
+from app.cli.commands import Commands
 from app.cli.terminal import complain, note
 from core.errors import SalienceError, StorageFull
 
@@ -22,6 +22,7 @@ _LIBRARIES = {
 }
 
 app = typer.Typer(
+    cls=Commands,
     help="Semantic search that can be steered and explains its scores.",
     epilog="Start with: salience demo",
     no_args_is_help=True,
@@ -29,14 +30,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("add")(add.add)
-app.command("search")(search.search)
-app.command("explain")(explain.explain)
-app.command("delete")(delete.delete)
-app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
-app.command("eval")(evaluate.evaluate_command)
-app.add_typer(collections.app, name="collections")
 
 
 def _print_version(asked: bool) -> None:

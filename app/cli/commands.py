@@ -1,0 +1,62 @@
+"""The list of commands. A command's module is imported when it runs: `salience --help` loads none of them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+
+class Entry(NamedTuple):
+    """Where a command is, and what the list says of it: the first sentence of its own help."""
+
+    module: str
+    attribute: str  # a function, or a typer.Typer with commands of its own
+    help: str
+
+
+COMMANDS = {
+    "add": Entry("add", "add", "Add documents to a collection, which is created if there is none of this name."),
+    "search": Entry("search", "search", "Search a collection."),
+    "explain": Entry("explain", "explain", "Explain why a hit has its score: a tree of numbers that add up."),
+    "delete": Entry("delete", "delete", "Delete documents by id."),
+    "serve": Entry(
+        "serve", "serve", "Serve the search page at /, the HTTP API under /v1 and its documentation at /docs."
+    ),
+    "demo": Entry("demo", "demo", "Index the docstrings of Python's standard library, then search, steer and explain."),
+    "eval": Entry(
+        "evaluate",
+        "evaluate_command",
+        "Measure nDCG@10, Recall@100 and MRR@10 of the sparse, the dense and the hybrid search.",
+    ),
+    "collections": Entry("collections", "app", "List, show, create and delete collections."),
+}
+
+
+class Commands(TyperGroup):
+    """A group whose commands are those of COMMANDS."""
+
+    def __init__(self, **attributes: Any) -> None:
+        listed = {name: TyperCommand(name, help=entry.help) for name, entry in COMMANDS.items()}
+        super().__init__(**{**attributes, "commands": listed})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command itself, to be run."""
+        name = args[0]
+        if name not in COMMANDS:
+            return super().resolve_command(ctx, args)  # refuses it, with a suggestion
+        return name, _loaded(name, COMMANDS[name]), args[1:]
+
+
+def _loaded(name: str, entry: Entry) -> Any:
+    found = getattr(importlib.import_module(f"app.cli.{entry.module}"), entry.attribute)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+        alone.command(name)(found)
+        found = alone
+    command = get_command(found)
+    command.name = name
+    return command
