@@ -12,12 +12,16 @@
     │   ├── CollectionNotFound
     │   ├── DocumentNotFound
     │   ├── HitNotFound
+    │   ├── JobNotFound
     │   └── ModelNotFound
     ├── Conflict                     (HTTP 409)
     │   ├── CollectionExists
     │   ├── ModelMismatch            the collection was embedded by another model
-    │   └── EmbeddingsMissing        deleted between the embedding and the commit; embed again
+    │   ├── EmbeddingsMissing        deleted between the embedding and the commit; embed again
+    │   ├── JobConflict              a job whose state does not allow this, or another request's idempotency key
+    │   └── LeaseLost                another worker has the job now, or it was cancelled
     ├── TooLarge                     more than a stated limit (HTTP 413)
+    ├── QueueFull                    more documents wait than allowed; try again (HTTP 429)
     ├── InvalidSignature             a signed request whose signature does not hold (HTTP 401)
     ├── ModelError                   a model folder that cannot be used
     ├── RemoteError                  an embedding service elsewhere (HTTP 502)
@@ -44,6 +48,7 @@ class SalienceError(Exception):
 
     code = "error"
     retryable = False
+    retry_after: float | None = None  # seconds after which another try has a chance; None: unknown
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
         """`message` says what was wrong, where, and what is allowed; `param` names the offending input."""
@@ -121,6 +126,12 @@ class HitNotFound(NotFound):
     code = "hit_not_found"
 
 
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
 class ModelNotFound(NotFound):
     """There is no such model."""
 
@@ -152,10 +163,30 @@ class EmbeddingsMissing(Conflict):
     retryable = True
 
 
+class JobConflict(Conflict):
+    """The job's state does not allow this."""
+
+    code = "job_conflict"
+
+
+class LeaseLost(Conflict):
+    """Another worker has the job now, or it was cancelled; nothing was written."""
+
+    code = "lease_lost"
+
+
 class TooLarge(SalienceError):
     """The input is larger than allowed."""
 
     code = "too_large"
+
+
+class QueueFull(SalienceError):
+    """Too many documents wait to be indexed; try again later."""
+
+    code = "queue_full"
+    retryable = True
+    retry_after = 10.0
 
 
 class InvalidSignature(SalienceError):
@@ -185,7 +216,6 @@ class RemoteUnavailable(RemoteError):
     def __init__(
         self, message: str | None = None, *, param: str | None = None, retry_after: float | None = None
     ) -> None:
-        """`retry_after`: seconds after which another try has a chance; None: unknown."""
         super().__init__(message, param=param)
         self.retry_after = retry_after
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from core.prompts import ControlOptions, Prompt
-from core.records import Embeddings, Int64Array, Representation, SparseEmbeddings, TokenTrace
+from core.records import (
+    Embeddings,
+    Int32Array,
+    Int64Array,
+    Representation,
+    SparseEmbeddings,
+    SparseTrace,
+    TokenTrace,
+)
 
 Progress = Callable[[int], None]  # called with the number of items that were finished since the last call
 
@@ -90,11 +98,23 @@ class SparseEncoder(Protocol):
         """The weights of vocabulary tokens for each of `prompts`, in order."""
         ...
 
+    def trace_sparse(
+        self,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        terms: Sequence[Int32Array],
+        *,
+        options: ControlOptions = ...,
+    ) -> list[SparseTrace] | None:
+        """What the weights of the token ids `terms[i]` in prompt i are made of; None where the model does not tell."""
+        ...
+
     def token(self, id: int) -> str:
         """The vocabulary's token of an id."""
         ...
 
 
+@runtime_checkable
 class HybridEncoder(Encoder, SparseEncoder, Protocol):
     """Dense and sparse vectors out of one forward pass."""
 
@@ -109,6 +129,9 @@ class HybridEncoder(Encoder, SparseEncoder, Protocol):
     ) -> tuple[Embeddings, SparseEmbeddings]: ...
 
 
+SparseModels = Callable[[str], SparseEncoder]  # by name; raises ModelNotFound, ModelError, InvalidInput
+
+
 class Reranker(Protocol):
     """Judges query and document together (a cross-encoder). Thread-safe."""
 
@@ -120,4 +143,8 @@ class Reranker(Protocol):
 
     def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = ...) -> list[float]:
         """The relevance of each document, in order; higher is more relevant, on the model's own scale (0 to 1)."""
+        ...
+
+    def token_counts(self, query: str, documents: Sequence[str]) -> Int64Array:
+        """(documents,) tokens that the model reads of each pair, special tokens included."""
         ...

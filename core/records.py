@@ -31,6 +31,19 @@ class GenerationState(StrEnum):
     RETIRED = "retired"
 
 
+class SparseScoring(StrEnum):
+    """What the sparse side of a collection scores passages by."""
+
+    BM25 = "bm25"  # terms of the lexical analysis
+    LEARNED = "learned"  # weights of a learned sparse model, in place of BM25
+    BOTH = "both"  # each by itself
+
+    @classmethod
+    def meant_by(cls, sparse_model: str | None) -> SparseScoring:
+        """What is meant where a sparse model is named, or none, and nothing else is said."""
+        return cls.BM25 if sparse_model is None else cls.LEARNED
+
+
 class FieldKind(StrEnum):
     """The type of a filterable metadata value."""
 
@@ -49,6 +62,7 @@ class CollectionSettings:
     whole_documents: bool = False  # one passage a document, cut by the model where it is too long
     k1: float = 1.2  # BM25 term frequency saturation, >= 0
     b: float = 0.75  # BM25 length normalisation, 0..1
+    sparse: SparseScoring = SparseScoring.BM25
     fields: Mapping[str, FieldKind] = field(default_factory=dict)  # declared metadata fields; others are found
 
 
@@ -73,6 +87,8 @@ class Generation:
     fingerprint: str  # the encoder's fingerprint: weights, tokenizer, pooling, prompts, dimension
     dimension: int  # of a dense vector
     state: GenerationState
+    sparse_model: str | None = None  # the sparse encoder's name, where the collection has learned weights
+    sparse_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +99,61 @@ class Document:
     text: str
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # JSON values
+
+
+class JobState(StrEnum):
+    """Where a job is."""
+
+    RECEIVING = "receiving"  # its documents are still coming in; not shown to anybody
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"  # a try failed; the next one comes by itself
+    DONE = "done"
+    FAILED = "failed"  # given up; what it has not done is kept for another try
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Documents that are to be added to a collection, and how far that is. Numbers are those of documents."""
+
+    id: int
+    collection: str  # its name when the job was made
+    collection_id: int | None  # None: it was deleted
+    state: JobState
+    reason: str | None  # why it waits, or failed
+    attempts: int  # failures since the last success
+    worker: str | None  # who works on it
+    created_at: float  # seconds since 1970, UTC
+    ended_at: float | None
+    total: int  # documents, and records that could not become one
+    pending: int
+    failed: int
+    created: int
+    replaced: int
+    updated: int
+    unchanged: int
+    duplicates: int  # ids that came again; the last one counts
+    truncated: int  # documents of which the model did not read all
+    passages: int  # that had to be embedded
+    tokens: int  # that the model read
+    seq: int  # a view of this seq or a higher one holds all that was committed; 0: nothing was
+    busy_seconds: float  # that workers spent on it
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+    @property
+    def rate(self) -> float | None:
+        """Documents a second while it is worked on; None before the first."""
+        committed = self.created + self.replaced + self.updated + self.unchanged
+        return committed / self.busy_seconds if committed and self.busy_seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Work at the rate so far; None where that is unknown, or the job has ended."""
+        return None if self.rate is None or self.ended else self.pending / self.rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,11 +201,28 @@ class TokenTrace:
     weights: Float64Array  # (tokens,) >= 0, with a positive sum
 
 
+class TermPooling(StrEnum):
+    """How the tokens of a text make the weight of a vocabulary token."""
+
+    MAX = "max"
+    SUM = "sum"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparseTrace:
+    """What chosen weights of a learned sparse vector are made of: those of its text's tokens, pooled."""
+
+    spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
+    special: BoolArray  # (tokens,) whether the token is special or belongs to the representation's prefix
+    activations: Float32Array  # (tokens, terms) >= 0; pooled over the tokens they are the terms' weights
+    pooling: TermPooling
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegScore:
     """What one leg said of a hit."""
 
-    raw: float  # the leg's own score: cosine, or BM25
+    raw: float  # the leg's own score: cosine, BM25, or the dot product of learned weights
     rank: int | None  # 1-based rank in the leg's pool; None where the hit was not in it
     norm: float  # what the fusion made of the raw score, before weighting
     weight: float  # the leg's weight in the fusion
@@ -151,7 +239,7 @@ class Hit:
     passage: Passage
     text: str  # the passage's text
     score: float
-    scores: Mapping[str, LegScore]  # by leg: "dense", "sparse"
+    scores: Mapping[str, LegScore]  # by leg: "dense", "sparse", "learned"
     explanation: HitExplanation | None = None
 
 
@@ -174,7 +262,7 @@ class WordEffect:
     end: int
     in_title: bool
     share: float  # its part of the score: with the other words', the context's and the constants it sums to the score
-    effect: float  # signed: how far the score falls when the word leaves (dense: the pool; sparse: its term's product)
+    effect: float  # signed: how far the score falls when the word leaves (dense: the pool; sparse: its terms' products)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,6 +275,7 @@ class QueryWordShare:
     factor: float  # its control factor, 1 where it is not steered
     dense: float
     sparse: float
+    learned: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,11 @@
-"""How the tokens of two texts make their cosine: exact sums, and the highlight.
+"""How the tokens of two texts make their cosine or their learned weights: exact sums, and the highlight.
 
 A mean-pooled embedding is v = sum_i w_i g_i / W with token vectors g_i, pool weights w_i and W = sum_i w_i. The cosine
 of two such vectors is then a sum over token pairs, with nothing left over:
 
     cos(q, p) = sum_ij M_ij,    M_ij = w_i w_j g_i . h_j / (W_q W_p |v_q| |v_p|)
+
+A learned sparse weight is the maximum, or the sum, of what the tokens say for its term.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.records import Float64Array, Int64Array, TokenTrace
+from core.records import Float64Array, Int64Array, SparseTrace, TermPooling, TokenTrace
 
 
 def mean_vector(trace: TokenTrace) -> Float64Array:
@@ -47,6 +49,38 @@ def leave_one_out(passage: TokenTrace, query_vector: Float64Array, units: Sequen
     total = weighted.sum(axis=0)
     score = _cosine(total, query_vector)
     return np.array([score - _cosine(total - weighted[unit].sum(axis=0), query_vector) for unit in units])
+
+
+def term_shares(trace: SparseTrace) -> Float64Array:
+    """(tokens, terms) each token's share of each learned weight; a column sums to 1, or to 0 where nothing says it.
+
+    Of a maximum the strongest token has all of it, the first of several equals; of a sum each what it says.
+    """
+    said = trace.activations.astype(np.float64)
+    if trace.pooling is TermPooling.MAX:
+        strongest = np.zeros_like(said)
+        if said.size:
+            strongest[said.argmax(axis=0), np.arange(said.shape[1])] = 1.0
+        said = np.where(said > 0, strongest, 0.0)
+    totals = said.sum(axis=0)
+    shares: Float64Array = np.divide(said, totals, out=np.zeros_like(said), where=totals > 0)
+    return shares
+
+
+def term_losses(trace: SparseTrace, units: Sequence[Int64Array]) -> Float64Array:
+    """(units, terms) which share of each learned weight is lost when a unit's tokens leave the pool: 0..1.
+
+    The other tokens keep what they say; of a maximum the next strongest steps in.
+    """
+    said = trace.activations.astype(np.float64)
+    pool = np.max if trace.pooling is TermPooling.MAX else np.sum
+    weights = pool(said, axis=0, initial=0.0)
+    losses = np.zeros((len(units), said.shape[1]))
+    for row, unit in enumerate(units):
+        if len(unit):
+            left = pool(np.delete(said, unit, axis=0), axis=0, initial=0.0)
+            np.divide(weights - left, weights, out=losses[row], where=weights > 0)
+    return losses
 
 
 def _cosine(vector: Float64Array, unit: Float64Array) -> float:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.records import Float32Array, Int64Array
+from embedder.precision import Precision
 
 TOLERANCE = 1e-4  # largest difference of a component that fp32 rounding may cause
 
@@ -39,12 +40,24 @@ class Backbone(Protocol):
     def device(self) -> torch.device: ...
 
     @property
+    def precision(self) -> Precision:
+        """What it computes in; never AUTO."""
+        ...
+
+    @property
     def attention_problem(self) -> str:
         """Why factors cannot act on this model's attention; empty where they can."""
         ...
 
     def hidden(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> Tensor:
         """(tokens, width) float32: the last layer's vectors of all texts' tokens, packed in the order of `ids`."""
+        ...
+
+    def layers(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> list[Tensor]:
+        """The states of all layers, each (tokens, width) float32 as of `hidden`, whose result is the last of them.
+
+        The first is what the first layer reads; then what each layer makes of it.
+        """
         ...
 
     def word_vectors(self, ids: Int64Array) -> Float32Array:

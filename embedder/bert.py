@@ -1,13 +1,13 @@
-"""BERT and RoBERTa encoders, run by Salience itself on packed texts.
+"""BERT and RoBERTa encoders on the CPU, run by OpenVINO on packed texts.
 
 The same network as in transformers (tests hold the two to each other), without its import, which costs 3 s of every
-command, and without padding. Other architectures go through embedder.generic.
+command, without padding, and in bf16 or int8 too. Other networks and devices go through embedder.generic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,208 +16,178 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional
 
 from core.errors import ModelError
 from core.records import Float32Array, Int64Array
 from embedder.backbone import KeyFactors, suppression_problem
+from embedder.bertgraph import ACTIVATIONS, BertShape, bert_graph
+from embedder.compiled import CompiledGraph, Inputs, cpu_precision
 from embedder.modelfolder import json_object
-from embedder.steered import attend
+from embedder.precision import Precision
+from embedder.steered import SUPPRESSED
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": functional.gelu,
-    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
-    "relu": functional.relu,
-}
+STREAMS = (4, 3, 2)  # parts of a batch that run at once, each on as many threads as the others
+SPLIT_TOKENS = 64  # tokens for each thread from which a batch is worth cutting
+IDLE_LIMIT = 1.15  # largest part against their mean: with less alike parts, cores would idle longer than cutting saves
+STREAMS_LIMIT = 512 * 2**20  # bytes of weights above which there is one compiled form only
 _PADDED_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # positions count from behind the padding index
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BertShape:
-    """What of a `config.json` the forward pass depends on."""
-
-    width: int
-    layers: int
-    heads: int
-    epsilon: float  # of the layer norms
-    activation: str
-    first_position: int
-    max_tokens: int
-    vocabulary: int
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> BertShape | None:
-        """The shape, or None where the configuration is of another network."""
-        kind = config.get("model_type")
-        if (
-            kind not in ("bert", *_PADDED_POSITIONS)
-            or config.get("is_decoder")
-            or config.get("position_embedding_type", "absolute") != "absolute"
-            or config.get("hidden_act", "gelu") not in _ACTIVATIONS
-        ):
-            return None
-        first = int(config.get("pad_token_id", 1)) + 1 if kind in _PADDED_POSITIONS else 0
-        return cls(
-            width=int(config["hidden_size"]),
-            layers=int(config["num_hidden_layers"]),
-            heads=int(config["num_attention_heads"]),
-            epsilon=float(config.get("layer_norm_eps", 1e-12)),
-            activation=str(config.get("hidden_act", "gelu")),
-            first_position=first,
-            max_tokens=int(config["max_position_embeddings"]) - first,
-            vocabulary=int(config["vocab_size"]),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Linear:
-    weight: Tensor  # (out, in)
-    bias: Tensor  # (out,)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self.bias)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Norm:
-    weight: Tensor
-    bias: Tensor
-    epsilon: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.epsilon)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Layer:
-    query_key_value: _Linear  # three projections in one product: (3 * width, width)
-    attended: _Linear
-    attended_norm: _Norm
-    widen: _Linear
-    narrow: _Linear
-    output_norm: _Norm
 
 
 class BertBackbone:
     """Fulfils embedder.backbone.Backbone."""
 
-    def __init__(self, shape: BertShape, weights: Mapping[str, Tensor]) -> None:
-        """`weights` by their names in transformers, without a prefix, on the device to run on. Raises ModelError."""
-        read = _Reader(weights, shape.epsilon)
+    device = torch.device("cpu")
+
+    def __init__(self, shape: BertShape, weights: Mapping[str, Float32Array], precision: Precision) -> None:
+        """`weights` by their names in transformers, without a prefix. Raises ModelError where they lack one."""
         self.width = shape.width
         self.max_tokens = shape.max_tokens
+        self.precision = cpu_precision(precision)
         self._shape = shape
-        self._activation = _ACTIVATIONS[shape.activation]
-        self._words = read.tensor("embeddings.word_embeddings.weight")
-        first, types = read.tensor("embeddings.position_embeddings.weight"), "embeddings.token_type_embeddings.weight"
-        # Every text is of the first type, so its vector belongs to each position.
-        self._positions = first[shape.first_position :] + read.tensor(types)[0]
-        self._norm = read.norm("embeddings.LayerNorm")
-        self._layers = [read.layer(f"encoder.layer.{i}") for i in range(shape.layers)]
+        self._weights = weights
+        self._threads = torch.get_num_threads()
+        size = sum(weight.nbytes for weight in weights.values())
+        fitting = (streams for streams in STREAMS if self._threads % streams == 0 and size <= STREAMS_LIMIT)
+        self._streams = next(fitting, 1)
+        self._compiled: dict[tuple[bool, bool, int], CompiledGraph] = {}
+        self._compiling = threading.Lock()
+        self._graph(False, False, 1)
         self.attention_problem = suppression_problem(self, shape.vocabulary)
 
-    @property
-    def device(self) -> torch.device:
-        return self._words.device
-
     def hidden(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> Tensor:
-        lengths = [len(text) for text in ids]
-        tokens = torch.from_numpy(np.concatenate(ids)).to(self.device)
-        places = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths])).to(self.device)
-        groups = list(_equal_lengths(lengths))
-        with torch.inference_mode():
-            x = self._norm(self._words[tokens] + self._positions[places])
-            for layer in self._layers:
-                x = self._apply(layer, x, groups, factors)
-        return x
+        return self._run(ids, factors, every_layer=False)[0]
+
+    def layers(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> list[Tensor]:
+        return self._run(ids, factors, every_layer=True)
 
     def word_vectors(self, ids: Int64Array) -> Float32Array:
-        found: Float32Array = self._words[torch.from_numpy(ids).to(self.device)].float().cpu().numpy()
+        found: Float32Array = self._weights["embeddings.word_embeddings.weight"][ids]
         return found
 
-    def _apply(self, layer: _Layer, x: Tensor, groups: list[_Group], factors: KeyFactors | None) -> Tensor:
-        query_key_value = layer.query_key_value(x)
-        mixed = torch.empty_like(x)
-        for group in groups:
-            part = query_key_value[group.start : group.end].view(group.texts, group.length, 3, self._shape.heads, -1)
-            query, key, value = part.permute(2, 0, 3, 1, 4)  # each (texts, heads, length, head_dim)
-            here = None if factors is None else factors.values[group.start : group.end].view(group.texts, -1)
-            found = attend(query, key, value, here, log_additive=factors is None or factors.log_additive)
-            mixed[group.start : group.end] = found.transpose(1, 2).reshape(-1, self.width)
-        x = layer.attended_norm(layer.attended(mixed) + x)
-        return layer.output_norm(layer.narrow(self._activation(layer.widen(x))) + x)
+    def _run(self, ids: Sequence[Int64Array], factors: KeyFactors | None, *, every_layer: bool) -> list[Tensor]:
+        lengths = np.array([len(text) for text in ids])
+        multiplicative = factors is not None and not factors.log_additive
+        starts = lengths.cumsum() - lengths
+        shares = _shares(lengths, self._streams if lengths.sum() >= SPLIT_TOKENS * self._threads else 1)
+        rows = [np.concatenate([np.arange(starts[i], starts[i] + lengths[i]) for i in share]) for share in shares]
+        values = None if factors is None else factors.values.numpy()
+        parts = [
+            _inputs([ids[i] for i in share], None if values is None else values[row], multiplicative)
+            for share, row in zip(shares, rows, strict=True)
+        ]
+        found = self._graph(multiplicative, every_layer, len(shares)).run(parts)
+        return [torch.from_numpy(_gathered(outputs, rows)) for outputs in zip(*found, strict=True)]
+
+    def _graph(self, multiplicative: bool, every_layer: bool, streams: int) -> CompiledGraph:
+        """Compiled when first asked for."""
+        with self._compiling:
+            form = (multiplicative, every_layer, streams)
+            if form not in self._compiled:
+                graph = bert_graph(
+                    self._shape,
+                    self._weights,
+                    int8=self.precision is Precision.INT8,
+                    multiplicative=multiplicative,
+                    every_layer=every_layer,
+                )
+                self._compiled[form] = CompiledGraph(
+                    graph, precision=self.precision, threads=self._threads, streams=streams
+                )
+            return self._compiled[form]
 
 
-def load_bert(folder: Path, device: torch.device) -> BertBackbone | None:
-    """The network of a model folder; None where the folder holds another architecture, or no safetensors file.
+def load_bert(folder: Path, device: torch.device, precision: Precision = Precision.FP32) -> BertBackbone | None:
+    """The network of a model folder; None where it is another architecture or device, or has no safetensors file.
 
     Raises ModelError where the weights do not fit the configuration.
     """
     try:
-        shape = BertShape.of(json_object(folder / "config.json"))
+        shape = _shape(json_object(folder / "config.json"))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / 'config.json'}: {error!r}") from error
     file = folder / "model.safetensors"
-    if shape is None or not file.is_file():
+    if shape is None or device.type != "cpu" or not file.is_file():
         return None
     try:
-        stored = load_file(file, device=str(device))
+        stored = load_file(file)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file}: {error}") from error
-    weights = {name.removeprefix("bert.").removeprefix("roberta."): tensor.float() for name, tensor in stored.items()}
+    weights = {
+        name.removeprefix("bert.").removeprefix("roberta."): tensor.float().numpy()
+        for name, tensor in stored.items()
+        if tensor.is_floating_point()
+    }
     try:
-        return BertBackbone(shape, weights)
-    except (RuntimeError, IndexError) as error:  # the probe has run it once
+        return BertBackbone(shape, weights, precision)
+    except (RuntimeError, ValueError, IndexError) as error:  # the probe has run it once
         raise ModelError(f"{file}: the weights do not fit the config.json beside it ({error})") from error
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Group:
-    """Neighbouring texts of one length: they go through the attention together."""
+def _shape(config: Mapping[str, Any]) -> BertShape | None:
+    """The shape, or None where the configuration is of another network."""
+    kind = config.get("model_type")
+    if (
+        kind not in ("bert", *_PADDED_POSITIONS)
+        or config.get("is_decoder")
+        or config.get("position_embedding_type", "absolute") != "absolute"
+        or config.get("hidden_act", "gelu") not in ACTIVATIONS
+    ):
+        return None
+    first = int(config.get("pad_token_id", 1)) + 1 if kind in _PADDED_POSITIONS else 0
+    return BertShape(
+        width=int(config["hidden_size"]),
+        layers=int(config["num_hidden_layers"]),
+        heads=int(config["num_attention_heads"]),
+        epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        activation=str(config.get("hidden_act", "gelu")),
+        first_position=first,
+        max_tokens=int(config["max_position_embeddings"]) - first,
+        vocabulary=int(config["vocab_size"]),
+    )
 
-    start: int  # first token
-    end: int  # one past the last token
-    texts: int
-    length: int
+
+def _shares(lengths: Int64Array, streams: int) -> list[list[int]]:
+    """The texts in `streams` shares of about as many tokens, the longest dealt first; in one where they differ much."""
+    shares: list[list[int]] = [[] for _ in range(streams)]
+    tokens = np.zeros(streams, dtype=np.int64)
+    for i in np.argsort(-lengths, kind="stable"):
+        least = int(tokens.argmin())
+        shares[least].append(int(i))
+        tokens[least] += lengths[i]
+    if not tokens.all() or tokens.max() * streams > IDLE_LIMIT * tokens.sum():
+        return [list(range(len(lengths)))]
+    return [sorted(share) for share in shares]
 
 
-def _equal_lengths(lengths: Sequence[int]) -> Iterator[_Group]:
-    start = first = 0
-    for i in range(1, len(lengths) + 1):
-        if i == len(lengths) or lengths[i] != lengths[first]:
-            texts, length = i - first, lengths[first]
-            yield _Group(start=start, end=start + texts * length, texts=texts, length=length)
-            start, first = start + texts * length, i
+def _inputs(ids: Sequence[Int64Array], factors: Float32Array | None, multiplicative: bool) -> Inputs:
+    """What embedder.bertgraph asks for."""
+    lengths = np.array([len(text) for text in ids])
+    places = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
+    taken = np.arange(lengths.max()) < lengths[:, None]  # (texts, longest) the slots that hold a token
+    slots = np.zeros(taken.shape, dtype=np.int32)
+    slots[taken] = np.arange(len(places), dtype=np.int32)
+    keys = np.full(taken.shape, -1.0 if multiplicative else SUPPRESSED, dtype=np.float32)
+    if factors is None:
+        keys[taken] = 0.0
+    elif multiplicative:
+        keys[taken] = factors
+    else:
+        with np.errstate(divide="ignore"):
+            keys[taken] = np.maximum(np.log(factors), SUPPRESSED)
+    return {
+        "ids": np.concatenate(ids).astype(np.int32),
+        "places": places,
+        "slots": slots,
+        "back": np.flatnonzero(taken).astype(np.int32),
+        "keys": keys[:, None, None, :],
+    }
 
 
-class _Reader:
-    """Weights by name, each checked to be there."""
-
-    def __init__(self, weights: Mapping[str, Tensor], epsilon: float) -> None:
-        self._weights = weights
-        self._epsilon = epsilon
-
-    def tensor(self, name: str) -> Tensor:
-        if name not in self._weights:
-            raise ModelError(f"the weights lack {name!r}: they do not belong to this config.json")
-        return self._weights[name]
-
-    def linear(self, *names: str) -> _Linear:
-        return _Linear(
-            weight=torch.cat([self.tensor(f"{name}.weight") for name in names]),
-            bias=torch.cat([self.tensor(f"{name}.bias") for name in names]),
-        )
-
-    def norm(self, name: str) -> _Norm:
-        return _Norm(weight=self.tensor(f"{name}.weight"), bias=self.tensor(f"{name}.bias"), epsilon=self._epsilon)
-
-    def layer(self, name: str) -> _Layer:
-        attention = f"{name}.attention.self"
-        return _Layer(
-            query_key_value=self.linear(f"{attention}.query", f"{attention}.key", f"{attention}.value"),
-            attended=self.linear(f"{name}.attention.output.dense"),
-            attended_norm=self.norm(f"{name}.attention.output.LayerNorm"),
-            widen=self.linear(f"{name}.intermediate.dense"),
-            narrow=self.linear(f"{name}.output.dense"),
-            output_norm=self.norm(f"{name}.output.LayerNorm"),
-        )
+def _gathered(parts: Sequence[Float32Array], rows: Sequence[Int64Array]) -> Float32Array:
+    """(tokens, width): the rows of all parts, back in their places."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = np.empty((sum(len(part) for part in parts), parts[0].shape[1]), dtype=np.float32)
+    for part, places in zip(parts, rows, strict=True):
+        whole[places] = part
+    return whole

@@ -18,7 +18,18 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, AutoModel, PreTrainedModel
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoConfig,
+    AutoModel,
+    LongT5EncoderModel,
+    MT5EncoderModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    T5EncoderModel,
+    UMT5EncoderModel,
+)
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.utils import logging as transformers_logging
@@ -26,9 +37,13 @@ from transformers.utils import logging as transformers_logging
 from core.errors import ModelError
 from core.records import Float32Array, Int64Array
 from embedder.backbone import TOLERANCE, KeyFactors, probe_ids, suppression_problem
+from embedder.precision import Precision
 from embedder.steered import log_factors, scale_scores
 
 IMPLEMENTATION = "salience"
+_ENCODERS = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel, "longt5": LongT5EncoderModel}
+# Networks whose positions count from behind the padding index.
+_PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text")
 
 
 class GenericBackbone:
@@ -38,8 +53,10 @@ class GenericBackbone:
     equals the stock one) and effective (a suppressed token acts on no other). Else it keeps its stock attention.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, precision: Precision = Precision.FP32) -> None:
+        """`model` has float32 weights. `precision`: FP32, or BF16 for the matrix products."""
         self._model = model
+        self.precision = precision
         self.width = int(model.config.get_text_config().hidden_size)
         stock = model.config._attn_implementation
         self.attention_problem = self._attention_problem()
@@ -51,21 +68,29 @@ class GenericBackbone:
         return self._model.device
 
     def hidden(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> Tensor:
-        mask = torch.zeros((len(ids), max(len(text) for text in ids)), dtype=torch.bool)
-        for row, text in enumerate(ids):
-            mask[row, : len(text)] = True
-        mask = mask.to(self.device)
-        tokens = torch.zeros(mask.shape, dtype=torch.long, device=self.device)
-        tokens[mask] = torch.from_numpy(np.concatenate(ids)).to(self.device)
-        with torch.inference_mode(), steered(None if factors is None else _padded(factors, mask)):
-            found: Tensor = self._model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
-        return found[mask].float()
+        return self._run(ids, factors, every_layer=False)[0]
+
+    def layers(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> list[Tensor]:
+        return self._run(ids, factors, every_layer=True)
 
     def word_vectors(self, ids: Int64Array) -> Float32Array:
         with torch.inference_mode():
             words: Tensor = self._model.get_input_embeddings()(torch.from_numpy(ids).to(self.device))
         found: Float32Array = words.float().cpu().numpy()
         return found
+
+    def _run(self, ids: Sequence[Int64Array], factors: KeyFactors | None, *, every_layer: bool) -> list[Tensor]:
+        mask = torch.zeros((len(ids), max(len(text) for text in ids)), dtype=torch.bool)
+        for row, text in enumerate(ids):
+            mask[row, : len(text)] = True
+        mask = mask.to(self.device)
+        tokens = torch.zeros(mask.shape, dtype=torch.long, device=self.device)
+        tokens[mask] = torch.from_numpy(np.concatenate(ids)).to(self.device)
+        faster = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is Precision.BF16)
+        with torch.inference_mode(), faster, steered(None if factors is None else _padded(factors, mask)):
+            found = self._model(input_ids=tokens, attention_mask=mask.long(), output_hidden_states=every_layer)
+        states: Sequence[Tensor] = found.hidden_states if every_layer else [found.last_hidden_state]
+        return [state[mask].float() for state in states]
 
     def _attention_problem(self) -> str:
         vocabulary = int(self._model.config.get_text_config().vocab_size)
@@ -81,19 +106,53 @@ class GenericBackbone:
         return suppression_problem(self, vocabulary)
 
 
-def load_generic(folder: Path, device: torch.device) -> tuple[GenericBackbone, int | None]:
+def load_generic(
+    folder: Path, device: torch.device, precision: Precision = Precision.FP32
+) -> tuple[GenericBackbone, int | None]:
     """The model of a folder, and how many positions it has (None: any number). Raises ModelError."""
+    precision = _torch_precision(precision, device)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr, least of all in a pipe
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        kind = _network(AutoConfig.from_pretrained(folder, local_files_only=True))
+        model, report = kind.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: {error}") from error
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:  # transformers would fill them at random
+        raise ModelError(f"{folder}: the weights lack {missing[0]!r}: they do not belong to this config.json")
     moved: PreTrainedModel = model.eval().to(device)
-    config = moved.config.get_text_config()
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type == "mpnet":
-        positions -= config.pad_token_id + 1  # positions count from behind the padding index
-    return GenericBackbone(moved), positions
+    return GenericBackbone(moved, precision), position_limit(moved.config)
+
+
+def position_limit(config: PreTrainedConfig) -> int | None:
+    """How many tokens a network has positions for; None: any number."""
+    text = config.get_text_config()
+    positions: int | None = getattr(text, "max_position_embeddings", None)
+    if positions is not None and text.model_type in _PADDED_POSITIONS:
+        positions -= int(text.pad_token_id) + 1
+    return positions
+
+
+def _network(config: PreTrainedConfig) -> Any:
+    """The class of transformers that gives one vector for each token. Raises ModelError where there is none."""
+    if config.model_type in _ENCODERS:
+        return _ENCODERS[config.model_type]
+    if config.is_encoder_decoder:
+        raise ModelError(
+            f"a {config.model_type} model has a decoder behind its encoder; of such models, "
+            f"{', '.join(_ENCODERS)} can be used"
+        )
+    return AutoModel
+
+
+def _torch_precision(wanted: Precision, device: torch.device) -> Precision:
+    if wanted is Precision.INT8:
+        raise ModelError("precision int8 is for BERT and RoBERTa networks on the CPU; others take auto, fp32 and bf16")
+    if wanted is not Precision.AUTO:
+        return wanted
+    return Precision.BF16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else Precision.FP32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,82 +4,173 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from core.errors import ModelError
 from core.protocols import Encoder, Reranker, SparseEncoder
+from core.records import Float32Array, Representation
 from embedder.backbone import Backbone
 from embedder.bert import load_bert
 from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, DEFAULT_PACKAGE, ModelKind, model_folder, model_kind
 from embedder.local import LocalEncoder
-from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
+from embedder.modelfolder import ModelFolder, Pooling, json_object, read_model_folder, weights_sha256
 from embedder.pooling import DenseHead
+from embedder.precision import Precision, parse_precision
+from embedder.projection import cut, projected_fingerprint, stored_projection
 from embedder.tokens import TextTokenizer
 
-Model = Encoder | SparseEncoder | Reranker
+if TYPE_CHECKING:
+    from embedder.causal.model import CausalModel  # at run time it brings transformers, which takes seconds to import
+
+    Model = Encoder | SparseEncoder | Reranker | CausalModel
+
 _NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overrides:
+    """What the user says of a dense model in place of its folder; None: what the folder says."""
+
+    query_prefix: str | None = None  # also of the symmetric representation
+    document_prefix: str | None = None
+    pooling: Pooling | None = None
+    dimension: int | None = None  # by a projection to this size where there is one, else the vectors are cut
+
+    def applied(self, folder: ModelFolder) -> ModelFolder:
+        prefixes = dict(folder.prefixes)
+        if self.query_prefix is not None:
+            prefixes[Representation.QUERY] = prefixes[Representation.SYMMETRIC] = self.query_prefix
+        if self.document_prefix is not None:
+            prefixes[Representation.DOCUMENT] = self.document_prefix
+        return replace(folder, prefixes=prefixes, pooling=self.pooling or folder.pooling)
+
+
+_AS_THE_FOLDER_SAYS = Overrides()
+
+
 def load_model(
-    model: str | Path, *, name: str | None = None, kind: ModelKind | None = None, device: str = "auto"
+    model: str | Path,
+    *,
+    name: str | None = None,
+    kind: ModelKind | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    overrides: Overrides = _AS_THE_FOLDER_SAYS,
+    fitted: Path | None = None,
 ) -> Model:
     """Whatever model a folder holds, under `name` (None: the folder's own), or the default one for "default".
 
-    `kind`: None where the folder's own files are to say it. `device` as in `load_encoder`. Raises ModelError.
+    `kind`: None where the folder's own files are to say it. The others as in `load_encoder`; a model that is not dense
+    takes no overrides. Raises ModelError.
     """
     folder = model_folder(model)
-    match kind or model_kind(folder):
+    chosen = kind or model_kind(folder)
+    if chosen is not ModelKind.DENSE and overrides != _AS_THE_FOLDER_SAYS:
+        raise ModelError(f"{folder} holds a {chosen} model: only a dense one takes prefixes, a pooling or a dimension")
+    match chosen:
         case ModelKind.DENSE:
-            return load_encoder(str(model), name=name, device=device)
-        case other:
-            raise ModelError(f"{folder} holds a {other} model")
+            return load_encoder(
+                str(model), name=name, device=device, precision=precision, overrides=overrides, fitted=fitted
+            )
+        case ModelKind.RERANKER:
+            from embedder.crossencoder import load_reranker
+
+            return load_reranker(folder, name=name, device=device)
+        case ModelKind.SPARSE:
+            from embedder.sparse import load_sparse
+
+            return load_sparse(folder, name=name, device=device)
+        case ModelKind.HYBRID:
+            from embedder.hybrid import load_hybrid
+
+            return load_hybrid(folder, name=name, device=device)
+        case ModelKind.VISION:
+            from embedder.vision.loading import load_vision
+
+            return load_vision(folder, name=name, device=device)
+        case ModelKind.CAUSAL:
+            from embedder.causal.model import load_causal
+
+            return load_causal(folder, name=name, device=torch_device(device))
 
 
-def load_encoder(model: str = DEFAULT_MODEL, *, name: str | None = None, device: str = "auto") -> LocalEncoder:
+def load_encoder(
+    model: str = DEFAULT_MODEL,
+    *,
+    name: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    overrides: Overrides = _AS_THE_FOLDER_SAYS,
+    fitted: Path | None = None,
+) -> LocalEncoder:
     """The dense text encoder of a model folder, or the one that comes with Salience for "default".
 
-    `device`: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Nothing is downloaded.
+    `device`: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". `precision`: what it computes in, of
+    embedder.precision.Precision. `fitted`: the folder of the user's own projections, for a dimension that is asked for.
+    Nothing is downloaded.
     Raises ModelError where the folder, its weights or the device cannot be used.
     """
     folder = model_folder(model)
-    described = read_model_folder(folder)
+    described = overrides.applied(read_model_folder(folder))
     weights = weights_sha256(described.transformer)
     if model == DEFAULT_MODEL and weights != DEFAULT_WEIGHTS_SHA256:
         raise ModelError(
             f"the weights in {folder} have sha256 {weights}, expected {DEFAULT_WEIGHTS_SHA256}: "
             f"reinstall the package {DEFAULT_PACKAGE.replace('_', '-')}"
         )
-    backbone, positions = _load_backbone(described, _device(device))
-    max_tokens = _max_tokens(described, positions)
-    definition, tokenizer = _load_tokenizer(described, max_tokens)
-    head = DenseHead(described.dense).to(backbone.device)
-    dimension = head.out_features or backbone.width
+    backbone, positions = load_backbone(described, torch_device(device), parse_precision(precision))
+    max_tokens = token_limit(described, positions)
+    definition, tokenizer = load_tokenizer(described, max_tokens)
+    whole = described.dense[-1].out_features if described.dense else backbone.width
+    fingerprint = space = fingerprint_of(described, weights, definition, max_tokens, whole)
+    projection = _projection(described, whole, overrides.dimension, space, fitted)
+    if projection is not None:
+        fingerprint = space = projected_fingerprint(fingerprint, projection)
+    if backbone.precision is not Precision.FP32:  # a projection serves every precision, stored vectors serve one
+        fingerprint = hashlib.sha256(f"{fingerprint} {backbone.precision}".encode()).hexdigest()[:32]
     return LocalEncoder(
         name=name or (DEFAULT_NAME if model == DEFAULT_MODEL else described.name),
         folder=described,
         backbone=backbone,
         tokenizer=tokenizer,
-        head=head,
-        fingerprint=_fingerprint(described, weights, definition, max_tokens, dimension),
-        dimension=dimension,
+        head=DenseHead(described.dense, projection).to(backbone.device),
+        fingerprint=fingerprint,
+        space=space,
+        dimension=whole if projection is None else len(projection),
     )
 
 
-def _load_backbone(described: ModelFolder, device: torch.device) -> tuple[Backbone, int | None]:
+def _projection(
+    described: ModelFolder, whole: int, asked: int | None, space: str, fitted: Path | None
+) -> Float32Array | None:
+    """(size, whole) to the dimension that the user or the folder asks for; None where the vectors stay whole."""
+    size = asked or described.cut
+    if size is None or size == whole:
+        return None
+    if size > whole:
+        raise ModelError(f"{described.transformer}: dimension {size} cannot be had, the model's vectors have {whole}")
+    stored = stored_projection(space, size, fitted) if asked else None
+    return cut(size, whole) if stored is None else stored
+
+
+def load_backbone(
+    described: ModelFolder, device: torch.device, precision: Precision = Precision.FP32
+) -> tuple[Backbone, int | None]:
     """The network and how many positions it has; None: any number."""
-    bert = load_bert(described.transformer, device)
+    bert = load_bert(described.transformer, device, precision)
     if bert is not None:
         return bert, bert.max_tokens
     from embedder.generic import load_generic  # transformers takes seconds to import
 
-    return load_generic(described.transformer, device)
+    return load_generic(described.transformer, device, precision)
 
 
-def _load_tokenizer(described: ModelFolder, max_tokens: int) -> tuple[str, TextTokenizer]:
+def load_tokenizer(described: ModelFolder, max_tokens: int) -> tuple[str, TextTokenizer]:
     """The text of `tokenizer.json` and what it defines."""
     file = described.transformer / "tokenizer.json"
     try:
@@ -89,7 +180,7 @@ def _load_tokenizer(described: ModelFolder, max_tokens: int) -> tuple[str, TextT
         raise ModelError(f"{file}: {error}") from error
 
 
-def _device(device: str) -> torch.device:
+def torch_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -103,7 +194,7 @@ def _device(device: str) -> torch.device:
     return chosen
 
 
-def _max_tokens(described: ModelFolder, positions: int | None) -> int:
+def token_limit(described: ModelFolder, positions: int | None) -> int:
     """The least of what the folder, the tokenizer and the model's positions allow."""
     tokenizer = json_object(described.transformer / "tokenizer_config.json")
     limits = [positions, described.max_tokens or tokenizer.get("model_max_length")]
@@ -113,8 +204,15 @@ def _max_tokens(described: ModelFolder, positions: int | None) -> int:
     return min(known)
 
 
-def _fingerprint(described: ModelFolder, weights: str, tokenizer: str, max_tokens: int, dimension: int) -> str:
-    """sha256 (hex, first 32 digits) over everything that a vector depends on."""
+def fingerprint_of(
+    described: ModelFolder,
+    weights: str,
+    tokenizer: str,
+    max_tokens: int,
+    dimension: int,
+    **others: str,
+) -> str:
+    """sha256 (hex, first 32 digits) over everything that a vector depends on; `others` are facts of one kind alone."""
     config = json_object(described.transformer / "config.json")
     facts = {
         "weights": weights,
@@ -130,5 +228,6 @@ def _fingerprint(described: ModelFolder, weights: str, tokenizer: str, max_token
         "pool_prefix": described.pool_prefix,
         "prefixes": dict(described.prefixes),
         "dimension": dimension,
+        **others,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("utf-8")).hexdigest()[:32]

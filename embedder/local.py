@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,17 +14,16 @@ from core.prompts import ControlOptions, ControlTarget, Prompt, TextItem, TokenI
 from core.protocols import Priority, Progress
 from core.records import BoolArray, Embeddings, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.backbone import Backbone, KeyFactors
-from embedder.batching import token_budget_batches
+from embedder.batching import batch_tokens, token_budget_batches
 from embedder.contextual import spread_factors
 from embedder.factors import index_factors, span_factors
 from embedder.lexical.stopwords import STOP_WORDS
 from embedder.lexical.words import normalize
-from embedder.modelfolder import ModelFolder, Pooling
+from embedder.modelfolder import ModelFolder
 from embedder.pooling import DenseHead, pool, pool_weights
 from embedder.tokens import TextTokenizer, TokenizedPrompt
+from embedder.turns import Turns
 
-CPU_BATCH_TOKENS = 512  # larger batches are no faster on packed texts, and a query waits for the one that runs
-GPU_BATCH_TOKENS = 16_384
 AUTO_ATTENTION_LIMIT = 2.0  # attention alone backfires above this factor (docs/steering.md)
 DEFAULT_OPTIONS = ControlOptions()
 _STOP_WORDS = frozenset[str]().union(*STOP_WORDS.values())  # of every language: a prompt does not name its own
@@ -52,21 +50,24 @@ class LocalEncoder:
         tokenizer: TextTokenizer,
         head: DenseHead,
         fingerprint: str,
+        space: str,
         dimension: int,
     ) -> None:
+        """`space`: what embedder.projection.space tells of the model."""
         self.name = name
         self.fingerprint = fingerprint
+        self.space = space
         self.dimension = dimension
+        self.matryoshka = folder.matryoshka  # dimensions that its vectors may be cut to
         self.max_tokens = tokenizer.max_tokens
+        self.precision = backbone.precision
         self.support = _control_support(backbone, folder)
         self.tokenizer = tokenizer
         self._folder = folder
         self._backbone = backbone
         self._head = head
-        # One forward pass at a time: each uses every core, and several at once fight for cores and for Python's lock.
-        # Eight clients over HTTP were served a third faster with it.
-        self._turn = threading.Lock()
-        self._batch_tokens = CPU_BATCH_TOKENS if backbone.device.type == "cpu" else GPU_BATCH_TOKENS
+        self._batch_tokens = batch_tokens(backbone.device)
+        self._turns = Turns(backbone, self._batch_tokens)
 
     def encode(
         self,
@@ -83,11 +84,12 @@ class LocalEncoder:
         """
         prepared = self._prepare(prompts, representation, options)
         vectors = np.zeros((len(prompts), self.dimension), dtype=np.float32)
-        for batch in token_budget_batches([len(p.tokens) for p in prepared], self._batch_tokens):
-            members = [prepared[i] for i in batch]
-            vectors[batch] = _unit(self._forward(members, options)[1]).cpu().numpy()
-            if progress is not None:
-                progress(len(batch))
+        with self._turns.staying(priority):
+            for batch in token_budget_batches([len(p.tokens) for p in prepared], self._batch_tokens):
+                members = [prepared[i] for i in batch]
+                vectors[batch] = _unit(self._forward(members, options, priority)[1]).cpu().numpy()
+                if progress is not None:
+                    progress(len(batch))
         return Embeddings(
             vectors=vectors,
             token_counts=np.array([len(p.tokens) for p in prepared], dtype=np.int64),
@@ -101,7 +103,7 @@ class LocalEncoder:
 
         None where the embedding is not such a mean: the pooling is not `mean`, or a layer behind it is not linear.
         """
-        if self._folder.pooling is not Pooling.MEAN or not self._head.is_affine:
+        if not self._folder.pooling.is_mean or not self._head.is_affine:
             return None
         prepared = self._prepare(prompts, representation, options)
         traces: list[TokenTrace | None] = [None] * len(prompts)
@@ -121,6 +123,17 @@ class LocalEncoder:
                     weights=shares[start:end],
                 )
         return [trace for trace in traces if trace is not None]
+
+    def layers(
+        self, prompt: Prompt, representation: Representation, *, options: ControlOptions, priority: Priority
+    ) -> tuple[TokenizedPrompt, list[Tensor]]:
+        """Fulfils embedder.layers.LayeredEncoder. The factors act on the attention alone: nothing is pooled here."""
+        [prepared] = self._prepare([prompt], representation, options)
+        if not len(prepared.tokens):
+            raise InvalidInput("the model's tokenizer finds no token in the text")
+        attention, _ = self._act([prepared], options)
+        keys = None if attention is None else KeyFactors(values=attention, log_additive=options.log_additive)
+        return prepared.tokens, self._turns.layers(prepared.tokens.ids, keys, priority)
 
     def token_spans(self, text: str) -> Int64Array:
         return self.tokenizer.spans(text)
@@ -166,20 +179,20 @@ class LocalEncoder:
         ]
         return np.array([normalize(word.strip()) in _STOP_WORDS for word in words], dtype=np.bool_)
 
-    def _forward(self, members: Sequence[_Prepared], options: ControlOptions) -> tuple[Tensor, Tensor, Tensor]:
+    def _forward(
+        self, members: Sequence[_Prepared], options: ControlOptions, priority: Priority = Priority.INTERACTIVE
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Token vectors (tokens, width), embeddings before scaling (texts, dimension), pool weights (tokens,)."""
         lengths = [len(member.tokens) for member in members]
         if 0 in lengths:
             raise InvalidInput("the model's tokenizer finds no token in the text")
         attention, pooled = self._act(members, options)
         keys = None if attention is None else KeyFactors(values=attention, log_additive=options.log_additive)
-        with self._turn, torch.inference_mode():
-            hidden = self._backbone.hidden([member.tokens.ids for member in members], keys)
-            weights = pool_weights(self._folder.pooling, lengths, pooled, hidden.device)
-            if not self._folder.pool_prefix:
-                prefix = np.concatenate([member.tokens.prefix for member in members])
-                weights = weights * torch.from_numpy(~prefix).to(hidden.device)
-            return hidden, self._head(pool(hidden, weights, lengths)), weights
+        hidden = self._turns.hidden([member.tokens.ids for member in members], keys, priority)
+        with torch.inference_mode():
+            prefixes = () if self._folder.pool_prefix else [member.tokens.prefix for member in members]
+            weights = pool_weights(self._folder.pooling, lengths, pooled, hidden.device, prefixes)
+            return hidden, self._head(pool(hidden, weights, lengths, self._folder.pooling)), weights
 
     def _act(self, members: Sequence[_Prepared], options: ControlOptions) -> tuple[Tensor | None, Tensor | None]:
         """The factors on the attention and on the pool, each (tokens,), None where it is not touched."""
@@ -215,7 +228,7 @@ class _Prepared:
 
 
 def _control_support(backbone: Backbone, folder: ModelFolder) -> ControlSupport:
-    pools = folder.pooling is Pooling.MEAN
+    pools = folder.pooling.is_mean
     problems = (backbone.attention_problem, "" if pools else "its pooling is not a mean over tokens")
     reason = "; ".join(problem for problem in problems if problem)
     return ControlSupport(attention=not backbone.attention_problem, pool=pools, reason=reason)

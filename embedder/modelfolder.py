@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,27 @@ from typing import Any
 from core.errors import ModelError
 from core.records import Representation
 
+_TEXT_TASK = "feature-extraction"
+_POOLED = "sentence_embedding"
+_SCALED_MEAN = "mean_sqrt_len"  # the mean times the root of the text's length: the same at unit length
+_NETWORKS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+_MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims")
+_CARD_DIMENSIONS = re.compile(r'"matryoshka_dims":\s*\[([\d,\s]+)\]')
+
 
 class Pooling(StrEnum):
     """How the token vectors of the last layer become one vector."""
 
     MEAN = "mean"
+    WEIGHTED_MEAN = "weightedmean"  # the n-th token counts n times
+    MAX = "max"  # of each component
     CLS = "cls"
     LAST_TOKEN = "lasttoken"
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether each token has a weight, which a factor can multiply."""
+        return self in (Pooling.MEAN, Pooling.WEIGHTED_MEAN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +64,17 @@ class ModelFolder:
     max_tokens: int | None  # None: what the tokenizer or the model's positions allow
     lowercase: bool
     prefixes: Mapping[Representation, str]
+    cut: int | None = None  # dimension that the folder wants its vectors cut to (truncate_dim)
+    matryoshka: tuple[int, ...] = ()  # dimensions that the model was trained to be cut to, largest first
+    others: Mapping[str, Path] = field(default_factory=dict)  # folders of the modules that were asked for, by type
 
 
-def read_model_folder(folder: Path) -> ModelFolder:
-    """Raises ModelError that names the file and what is wrong with it."""
+def read_model_folder(folder: Path, *, also: Collection[str] = (), task: str = _TEXT_TASK) -> ModelFolder:
+    """Raises ModelError that names the file and what is wrong with it.
+
+    `also`: types of modules that the caller reads itself; any other that is not known here is refused. `task`: what
+    sentence-transformers calls the use that the caller has for the network.
+    """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a sentence-transformers or Hugging Face model folder")
     modules = _modules(folder)
@@ -64,25 +86,33 @@ def read_model_folder(folder: Path) -> ModelFolder:
             f"{transformer} has no tokenizer.json; save the model with its fast tokenizer "
             "(AutoTokenizer.from_pretrained(...).save_pretrained(folder))"
         )
-    pooling, pool_prefix, dense = Pooling.MEAN, True, []
+    pooling, pool_prefix, dense = _plain_pooling(transformer), True, []
+    others: dict[str, Path] = {}
     for module in modules[1:]:
         path = folder / module["path"]
         match module["type"].rsplit(".", 1)[-1]:
             case "Pooling":
-                pooling, pool_prefix = _pooling(path)
+                pooling, pool_prefix = _pooling(path, alone=len(modules) == 2 or _all_normalize(modules[2:]))
             case "Dense":
                 dense.append(_dense(path))
-            case "Normalize":
-                pass  # vectors are always brought to unit length
+            case "Normalize" | "Dropout":
+                pass  # vectors are always brought to unit length, and nothing is dropped but in training
+            case other if other in also:
+                others[other] = path
             case other:
                 raise ModelError(
                     f"{folder / 'modules.json'}: module {other} is not supported; "
-                    "supported are Transformer, Pooling, Dense and Normalize"
+                    "supported are Transformer, Pooling, Dense, Normalize and Dropout"
                 )
-    settings = json_object(transformer / "sentence_bert_config.json")
+    file = _settings_file(transformer)
+    settings = json_object(file)
     max_tokens = settings.get("max_seq_length")
     if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
-        raise ModelError(f"{transformer / 'sentence_bert_config.json'}: max_seq_length must be a number above 0")
+        raise ModelError(f"{file}: max_seq_length must be a number above 0")
+    found = settings.get("transformer_task", task)
+    if found != task and not also:
+        raise ModelError(f"{file}: transformer_task {found} is not supported here; supported is {task}")
+    config = folder / "config_sentence_transformers.json"
     return ModelFolder(
         name=folder.resolve().name,
         transformer=transformer,
@@ -91,7 +121,10 @@ def read_model_folder(folder: Path) -> ModelFolder:
         dense=tuple(dense),
         max_tokens=max_tokens,
         lowercase=bool(settings.get("do_lower_case", False)),
-        prefixes=_prefixes(folder / "config_sentence_transformers.json"),
+        prefixes=_prefixes(config),
+        cut=_cut(config),
+        matryoshka=_matryoshka(folder, transformer),
+        others=others,
     )
 
 
@@ -126,40 +159,63 @@ def _modules(folder: Path) -> list[dict[str, str]]:
         for module in modules
     ):
         raise ModelError(f"{file}: must be a list of modules, each with a path and a type")
-    if not modules or not modules[0]["type"].endswith("Transformer"):
+    if not modules or not modules[0]["type"].endswith(("Transformer", "CLIPModel")):
         raise ModelError(f"{file}: the first module must be a Transformer")
     return modules
 
 
-def _pooling(folder: Path) -> tuple[Pooling, bool]:
-    config = json_object(folder / "config.json")
-    mode = config.get("pooling_mode") or next(
-        (
-            key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-            for key, value in config.items()
-            if key.startswith("pooling_mode_") and value
-        ),
-        "mean",
-    )
-    aliases = {"mean": Pooling.MEAN, "cls": Pooling.CLS, "last": Pooling.LAST_TOKEN, "lasttoken": Pooling.LAST_TOKEN}
-    chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
-    if mode not in aliases or len(chosen) > 1:
+def _settings_file(transformer: Path) -> Path:
+    """`sentence_bert_config.json`, which the first releases named after the network."""
+    names = [transformer / f"sentence_{network}_config.json" for network in _NETWORKS]
+    return next((file for file in names if file.is_file()), names[0])
+
+
+def _plain_pooling(transformer: Path) -> Pooling:
+    """Of a folder that names none: the last token of a causal model has read all others, else the mean."""
+    config = json_object(transformer / "config.json")
+    architectures = config.get("architectures") or [""]
+    causal = str(architectures[0]).endswith("ForCausalLM") and config.get("is_causal", True)
+    return Pooling.LAST_TOKEN if causal else Pooling.MEAN
+
+
+def _pooling(folder: Path, *, alone: bool) -> tuple[Pooling, bool]:
+    """The pooling, and whether the prefix takes part. `alone`: whether no layer follows that a scale would reach."""
+    file = folder / "config.json"
+    config = json_object(file)
+    flags = {
+        key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
+        for key, value in config.items()
+        if key.startswith("pooling_mode_") and value is True
+    }
+    given = config.get("pooling_mode") or sorted(flags) or [Pooling.MEAN.value]
+    modes = [given] if isinstance(given, str) else [str(mode) for mode in given]
+    chosen = "mean" if alone and modes[0].startswith(_SCALED_MEAN) else modes[0]
+    if len(modes) != 1 or chosen not in tuple(Pooling):
+        behind = "" if alone else f"; {_SCALED_MEAN}_tokens cannot have a layer behind it"
         raise ModelError(
-            f"{folder / 'config.json'}: pooling {', '.join(chosen) or mode} is not supported; "
-            "supported is one of mean, cls, lasttoken"
+            f"{file}: pooling {' with '.join(modes)} is not supported; supported is one of "
+            f"{', '.join(Pooling)} and {_SCALED_MEAN}_tokens{behind}"
         )
-    return aliases[mode], bool(config.get("include_prompt", True))
+    return Pooling(chosen), bool(config.get("include_prompt", True))
+
+
+def _all_normalize(modules: list[dict[str, str]]) -> bool:
+    return all(module["type"].endswith((".Normalize", ".Dropout")) for module in modules)
 
 
 def _dense(folder: Path) -> DenseConfig:
     config = json_object(folder / "config.json")
+    if config.get("use_residual") or config.get("module_input_name", _POOLED) != _POOLED:
+        raise ModelError(
+            f"{folder / 'config.json'}: a Dense module must be plain: no use_residual, and {_POOLED} as its input"
+        )
     try:
         return DenseConfig(
             folder=folder,
             in_features=int(config["in_features"]),
             out_features=int(config["out_features"]),
             bias=bool(config.get("bias", True)),
-            activation=str(config.get("activation_function", "torch.nn.modules.linear.Identity")),
+            activation=str(config.get("activation_function", "torch.nn.modules.activation.Tanh")),
         )
     except KeyError as missing:
         raise ModelError(f"{folder / 'config.json'}: {missing} is missing") from missing
@@ -172,17 +228,45 @@ def _prefixes(file: Path) -> dict[Representation, str]:
     named = config.get("prompts") or {}
     if not isinstance(named, dict):
         raise ModelError(f"{file}: prompts must be an object of texts by name")
-    prompts = {str(name).lower(): str(text) for name, text in named.items() if text}
+    prompts = {str(name).lower(): str(text or "") for name, text in named.items()}
     default = prompts.get(str(config.get("default_prompt_name")).lower(), "")
     names = {
         Representation.QUERY: ("query",),
         Representation.DOCUMENT: ("document", "passage", "corpus"),
         Representation.SYMMETRIC: ("symmetric", "sts", "query"),
     }
-    return {
-        representation: next((prompts[name] for name in candidates if name in prompts), default)
-        for representation, candidates in names.items()
-    }
+    return {representation: _first_prompt(prompts, candidates, default) for representation, candidates in names.items()}
+
+
+def _first_prompt(prompts: Mapping[str, str], candidates: tuple[str, ...], default: str) -> str:
+    """The first of the candidates that says something; "" where they are there and say nothing."""
+    present = [prompts[name] for name in candidates if name in prompts]
+    return next((prompt for prompt in present if prompt), "" if present else default)
+
+
+def _cut(file: Path) -> int | None:
+    cut = json_object(file).get("truncate_dim")
+    if cut is not None and (not isinstance(cut, int) or cut < 1):
+        raise ModelError(f"{file}: truncate_dim must be a number above 0")
+    return cut
+
+
+def _matryoshka(folder: Path, transformer: Path) -> tuple[int, ...]:
+    """From either configuration, or from the model card that sentence-transformers writes after such a training."""
+    found: set[int] = set()
+    for file in (transformer / "config.json", folder / "config_sentence_transformers.json"):
+        config = json_object(file)
+        for key in _MATRYOSHKA_KEYS:
+            values = config.get(key) or []
+            if not isinstance(values, list) or not all(isinstance(value, int) and value > 0 for value in values):
+                raise ModelError(f"{file}: {key} must be a list of numbers above 0")
+            found.update(values)
+    card = folder / "README.md"
+    if card.is_file():
+        text = card.read_text(encoding="utf-8", errors="replace")
+        for listed in _CARD_DIMENSIONS.findall(text):
+            found.update(int(value) for value in listed.split(",") if value.strip())
+    return tuple(sorted(found - {0}, reverse=True))
 
 
 def _read_json(file: Path) -> Any:

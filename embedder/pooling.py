@@ -4,50 +4,79 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pickle import UnpicklingError
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import InvalidControl, ModelError
+from core.records import BoolArray, Float32Array
 from embedder.modelfolder import DenseConfig, Pooling
 
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
-def pool_weights(pooling: Pooling, lengths: Sequence[int], factors: Tensor | None, device: torch.device) -> Tensor:
+
+def pool_weights(
+    pooling: Pooling,
+    lengths: Sequence[int],
+    factors: Tensor | None,
+    device: torch.device,
+    prefixes: Sequence[BoolArray] = (),
+) -> Tensor:
     """(tokens,) float: how much each token of a packed batch counts in its text's pool; a text's need not sum to 1.
 
-    `lengths`: tokens by text. `factors`: (tokens,), used by mean pooling alone: the other poolings read one token,
-    which no factor can weigh against another.
+    `lengths`: tokens by text. `factors`: (tokens,), used by the mean poolings alone: the others have no weights that
+    a factor could multiply. `prefixes`: by text, (tokens,) whether a token belongs to the representation's prefix,
+    where the prefix is to take no part in the pool; the special tokens before it go with it.
     """
-    if pooling is Pooling.MEAN:
-        return torch.ones(sum(lengths), device=device) if factors is None else factors
-    ends = torch.tensor(lengths, device=device).cumsum(0)
-    weights = torch.zeros(sum(lengths), device=device)
-    weights[ends - 1 if pooling is Pooling.LAST_TOKEN else ends - torch.tensor(lengths, device=device)] = 1.0
-    return weights
+    starts = np.array([_behind_prefix(prefix) for prefix in prefixes] or [0] * len(lengths))
+    places = np.concatenate([np.arange(length) for length in lengths])
+    firsts, lasts = np.repeat(starts, lengths), np.repeat(np.array(lengths) - 1, lengths)
+    match pooling:
+        case Pooling.CLS:
+            counts = places == np.minimum(firsts, lasts)
+        case Pooling.LAST_TOKEN:
+            counts = places == lasts
+        case Pooling.WEIGHTED_MEAN:
+            counts = (places + 1) * (places >= firsts)
+        case Pooling.MEAN | Pooling.MAX:
+            counts = places >= firsts
+    weights = torch.from_numpy(counts.astype(np.float32)).to(device)
+    return weights * factors if pooling.is_mean and factors is not None else weights
 
 
-def pool(hidden: Tensor, weights: Tensor, lengths: Sequence[int]) -> Tensor:
+def pool(hidden: Tensor, weights: Tensor, lengths: Sequence[int], pooling: Pooling = Pooling.MEAN) -> Tensor:
     """(texts, width): each text's weighted mean of its rows of `hidden` (tokens, width), by `weights` (tokens,).
 
-    Raises InvalidControl where the weights of a text sum to 0.
+    `Pooling.MAX`: the largest value of each component over the rows with a weight. Raises InvalidControl where the
+    weights of a text sum to 0.
     """
-    texts = torch.repeat_interleave(torch.tensor(lengths, device=hidden.device))  # (tokens,) the text of each token
-    totals = weights.new_zeros(len(lengths)).index_add_(0, texts, weights)
+    # Text by text: index_add_ wakes every thread of torch even for a few rows, beside those that the network runs on.
+    totals = torch.stack([part.sum() for part in torch.split(weights, list(lengths))])
     if bool((totals <= 0).any()):
         raise InvalidControl("the controls suppress every token of the text", param="controls")
-    sums = hidden.new_zeros((len(lengths), hidden.shape[1])).index_add_(0, texts, weights[:, None] * hidden)
-    return sums / totals[:, None]
+    if pooling is Pooling.MAX:
+        seen = hidden.masked_fill((weights == 0)[:, None], -torch.inf)
+        return torch.stack([part.amax(dim=0) for part in torch.split(seen, list(lengths))])
+    weighted = torch.split(weights[:, None] * hidden, list(lengths))
+    return torch.stack([part.sum(dim=0) for part in weighted]) / totals[:, None]
 
 
 class DenseHead(torch.nn.Module):
-    """The linear layers that some models put behind the pooling."""
+    """The linear layers that some models put behind the pooling, and a projection to fewer dimensions."""
 
-    def __init__(self, configs: tuple[DenseConfig, ...]) -> None:
+    def __init__(self, configs: tuple[DenseConfig, ...], projection: Float32Array | None = None) -> None:
+        """`projection`: (size, out_features), applied last."""
         super().__init__()
-        self.layers = torch.nn.Sequential(*(layer for config in configs for layer in _dense_layers(config)))
+        layers = [layer for config in configs for layer in _dense_layers(config)]
         self.out_features = configs[-1].out_features if configs else None
+        if projection is not None:
+            layers.append(_projection(projection))
+            self.out_features = len(projection)
+        self.layers = torch.nn.Sequential(*layers)
         self.is_affine = all(_is_identity(config) for config in configs)
         self.requires_grad_(False)  # nothing is trained, and inference tensors cannot be recorded for a gradient
 
@@ -56,14 +85,26 @@ class DenseHead(torch.nn.Module):
         return self.layers(vectors)  # type: ignore[no-any-return]
 
 
+def _behind_prefix(prefix: BoolArray) -> int:
+    """Where the first token behind the prefix stands; 0 without a prefix."""
+    return int(np.flatnonzero(prefix)[-1]) + 1 if prefix.any() else 0
+
+
+def _projection(matrix: Float32Array) -> torch.nn.Module:
+    linear = torch.nn.Linear(matrix.shape[1], matrix.shape[0], bias=False)
+    linear.load_state_dict({"weight": torch.from_numpy(matrix)})
+    return linear
+
+
 def _dense_layers(config: DenseConfig) -> list[torch.nn.Module]:
     linear = torch.nn.Linear(config.in_features, config.out_features, bias=config.bias)
-    weights = config.folder / "model.safetensors"
-    if not weights.is_file():
-        raise ModelError(f"{config.folder} has no model.safetensors")
+    weights = next((file for name in _WEIGHTS if (file := config.folder / name).is_file()), None)
+    if weights is None:
+        raise ModelError(f"{config.folder} has no {_WEIGHTS[0]}")
     try:
-        linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in load_file(weights).items()})
-    except (SafetensorError, RuntimeError) as error:
+        stored = load_file(weights) if weights.suffix == ".safetensors" else torch.load(weights, weights_only=True)
+        linear.load_state_dict({name.removeprefix("linear."): tensor.float() for name, tensor in stored.items()})
+    except (SafetensorError, RuntimeError, UnpicklingError, EOFError) as error:
         raise ModelError(f"{weights}: {error}") from error
     return [linear] if _is_identity(config) else [linear, _activation(config.activation)]
 

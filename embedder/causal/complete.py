@@ -9,6 +9,7 @@ import torch
 
 from core.errors import InvalidInput
 from core.prompts import TextItem, TokenIdsItem
+from core.protocols import Priority
 from core.records import Float64Array
 from embedder.causal.constraints import Constraints
 from embedder.causal.model import CausalModel, ReadPrompt
@@ -20,17 +21,18 @@ from embedder.tokens import NO_ITEM
 LogProbs = dict[str, float | None]
 
 
-def complete(model: CausalModel, request: Completion) -> CompletionResult:
+def complete(model: CausalModel, request: Completion, *, priority: Priority = Priority.INTERACTIVE) -> CompletionResult:
     """The completions of a prompt.
 
     The log probabilities, and with them the choice of the best, are the model's own: before temperature, penalties and
     biases. Each completion has a random source of its own, drawn from the seed, so more of them change no earlier one.
+    Other callers get their turns between any two tokens, those of a more urgent `priority` first.
     Raises InvalidInput where prompt and completion do not fit into the model, and for an unknown token id of a bias.
     """
     read = model.read(request.prompt, request.options)
     maximum = _maximum_tokens(model, request, len(read))
     wants_prompt = request.echo and request.log_probs is not None
-    continuation = model.continuation(read, keep=len(read) if wants_prompt else 1)
+    continuation = model.continuation(read, keep=len(read) if wants_prompt else 1, priority=priority)
     prompt_logits = _numpy(continuation.prompt_logits)
     writer = _Writer(model, request, read, maximum)
     seeds = np.random.SeedSequence(request.seed).spawn(request.candidates)
@@ -162,14 +164,20 @@ class _Writer:
 
     def _labelled(self, probabilities: Float64Array, id: int) -> LogProbs:
         """The log probabilities of the likeliest tokens, as many as asked for, and of the token itself."""
-        count = self._request.log_probs or 0
-        known = self._texts.known_ids
-        likeliest = known[np.argsort(-probabilities[known], kind="stable")[:count]].tolist()
         found: LogProbs = {}
-        for other in likeliest:  # of two tokens that write the same, the likelier stays
+        for other in self._likeliest(
+            probabilities, self._request.log_probs or 0
+        ):  # of two tokens that write the same, the likelier stays
             found.setdefault(self._texts.label(other), float(probabilities[other]))
         found[self._texts.label(id)] = float(probabilities[id])
         return found
+
+    def _likeliest(self, probabilities: Float64Array, count: int) -> list[int]:
+        if not count:
+            return []
+        known = self._texts.known_ids
+        ids: list[int] = known[np.argsort(-probabilities[known], kind="stable")[:count]].tolist()
+        return ids
 
     def _echo(self) -> str:
         parts = []

@@ -9,6 +9,7 @@ import torch
 
 from core.errors import InvalidInput
 from core.prompts import ControlOptions, Prompt
+from core.protocols import Priority
 from embedder.causal.model import CausalModel
 
 DEFAULT_OPTIONS = ControlOptions()
@@ -30,7 +31,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: CausalModel, prompt: Prompt, expected: str, *, options: ControlOptions = DEFAULT_OPTIONS
+    model: CausalModel,
+    prompt: Prompt,
+    expected: str,
+    *,
+    options: ControlOptions = DEFAULT_OPTIONS,
+    priority: Priority = Priority.INTERACTIVE,
 ) -> Evaluation:
     """One forward pass over the prompt and the expected completion, which is tokenized by itself.
 
@@ -52,7 +58,7 @@ def evaluate(
     ids = np.concatenate([read.ids, target])
     factors = None if read.factors is None else np.concatenate([read.factors, np.ones(len(target))])[None]
     # The logits behind the prompt's last token judge the target's first; those behind the target's last judge nothing.
-    logits = model.logits(ids, factors, keep=len(target) + 1, log_additive=read.log_additive)[0, :-1]
+    logits = model.logits(ids, factors, keep=len(target) + 1, log_additive=read.log_additive, priority=priority)[0, :-1]
     probabilities = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
     texts = model.texts
     best = [int(id) for id in texts.known_ids[probabilities[:, texts.known_ids].argmax(axis=-1)]]

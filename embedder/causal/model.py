@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,14 @@ from transformers.utils import logging as transformers_logging
 
 from core.errors import InvalidControl, InvalidInput, ModelError
 from core.prompts import ControlOptions, ControlTarget, Prompt
+from core.protocols import Priority
 from core.records import Float32Array, Float64Array, Int64Array
 from embedder.causal.pieces import TokenTexts
 from embedder.generic import BatchFactors, GenericBackbone, steered
 from embedder.modelfolder import json_object, weights_sha256
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt
+from embedder.vision.line import Line
 
 _UNCUT = 1 << 30  # tokens: a prompt that does not fit is refused, never cut
 _NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
@@ -47,7 +48,7 @@ class ReadPrompt:
 
 
 class CausalModel:
-    """A loaded causal language model with its tokenizer. Thread-safe: one forward pass at a time."""
+    """A loaded causal language model with its tokenizer. Thread-safe: one forward pass at a time, urgent ones first."""
 
     def __init__(
         self, *, name: str, model: PreTrainedModel, tokenizer: TextTokenizer, fingerprint: str, max_tokens: int
@@ -60,7 +61,7 @@ class CausalModel:
         self.attention_problem = _attention_problem(model)  # empty: controls act
         self._start_ids = _token_ids(model, "bos_token_id") or self.end_ids
         self._model = model
-        self._turn = threading.Lock()
+        self._line = Line()
         self.vocabulary = int(model.config.get_text_config().vocab_size)
         self.texts = TokenTexts(tokenizer, self.vocabulary)
 
@@ -116,7 +117,15 @@ class CausalModel:
             )
         return factors
 
-    def logits(self, ids: Int64Array, factors: Float32Array | None, *, keep: int, log_additive: bool = True) -> Tensor:
+    def logits(
+        self,
+        ids: Int64Array,
+        factors: Float32Array | None,
+        *,
+        keep: int,
+        log_additive: bool = True,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> Tensor:
         """(rows, keep, vocabulary) float32: the logits behind each of the last `keep` tokens.
 
         `ids` (tokens,) are the same for all rows; `factors` (rows, tokens) are each row's own. None: one row, idle.
@@ -124,20 +133,25 @@ class CausalModel:
         rows = 1 if factors is None else len(factors)
         tokens = torch.from_numpy(ids).to(self._model.device).expand(rows, -1)
         batch = None if factors is None else self._batch_factors(factors, log_additive)
-        return self._logits(tokens, batch, keep=keep)
+        return self._logits(tokens, batch, keep, priority)
 
-    def continuation(self, prompt: ReadPrompt, *, keep: int = 1) -> Continuation:
+    def continuation(self, prompt: ReadPrompt, *, keep: int, priority: Priority) -> Continuation:
         """The model behind `prompt`, ready to read on token by token; `keep`: how many logits of the prompt to keep."""
-        return Continuation(self, prompt, keep)
+        return Continuation(self, prompt, keep, priority)
 
     def _batch_factors(self, factors: Float32Array, log_additive: bool) -> BatchFactors:
         values = torch.from_numpy(np.ascontiguousarray(factors, dtype=np.float32)).to(self._model.device)
         return BatchFactors(values=values, log_additive=log_additive)
 
     def _logits(
-        self, tokens: Tensor, factors: BatchFactors | None, *, keep: int, cache: DynamicCache | None = None
+        self,
+        tokens: Tensor,
+        factors: BatchFactors | None,
+        keep: int,
+        priority: Priority,
+        cache: DynamicCache | None = None,
     ) -> Tensor:
-        with self._turn, torch.inference_mode(), steered(factors):
+        with self._line.turn(priority), torch.inference_mode(), steered(factors):
             found = self._model(
                 input_ids=tokens, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep
             )
@@ -154,8 +168,9 @@ class CausalModel:
 class Continuation:
     """The keys and values of a prompt and of what was generated behind it, for one or several rows."""
 
-    def __init__(self, model: CausalModel, prompt: ReadPrompt, keep: int) -> None:
+    def __init__(self, model: CausalModel, prompt: ReadPrompt, keep: int, priority: Priority) -> None:
         self._model = model
+        self._priority = priority
         # Without the model's configuration, sliding windows are masked and not cut off: factors fit every layer's keys
         self._cache = DynamicCache()
         self._log_additive = prompt.log_additive
@@ -186,7 +201,7 @@ class Continuation:
     def _forward(self, tokens: Tensor, keep: int) -> Tensor:
         model = self._model
         factors = None if self._factors is None else model._batch_factors(self._factors, self._log_additive)
-        return model._logits(tokens, factors, keep=keep, cache=self._cache)
+        return model._logits(tokens, factors, keep, self._priority, self._cache)
 
 
 def load_causal(folder: Path, *, name: str | None = None, device: torch.device) -> CausalModel:
@@ -201,12 +216,12 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
         loaded = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: {error}") from error
-    model: PreTrainedModel = loaded.to(device)
-    model.train(False)
-    max_tokens = _max_tokens(folder, model)
+    network: torch.nn.Module = loaded
+    network.eval().to(device)
+    max_tokens = _max_tokens(folder, loaded)
     return CausalModel(
         name=name or folder.resolve().name,
-        model=model,
+        model=loaded,
         tokenizer=tokenizer,
         fingerprint=_fingerprint(folder, weights, definition, max_tokens),
         max_tokens=max_tokens,

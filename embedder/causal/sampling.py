@@ -26,7 +26,7 @@ def distribution(logits: Float64Array, *, temperature: float, top_k: int, top_p:
     """
     scaled = logits / temperature if temperature > 0 else logits
     weights: Float64Array = np.exp(scaled - scaled.max())
-    order = np.argsort(-weights, kind="stable")
+    order = np.argsort(-scaled, kind="stable")
     if top_k:
         weights[order[top_k:]] = 0.0
     weights /= weights.sum()

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 import sentencex
 
 # sentencex panics on white space of several bytes before an initial; the offsets stay the same
-_PLAIN_SPACES = {
-    code: " " for code in range(0x3001) if chr(code).isspace() and (code > 0x7F or 0x1C <= code <= 0x1F)
-}
+_PLAIN_SPACES = {code: " " for code in range(0x3001) if chr(code).isspace() and (code > 0x7F or 0x1C <= code <= 0x1F)}
 
 
 def sentence_ends(text: str, language: str) -> Iterator[int]:
-    """One past the last character of each sentence of `text`, rising. `language`: ISO 639-1; unknown ones as English."""
+    """One past the last character of each sentence of `text`, rising. `language`: ISO 639-1, else as English."""
     for boundary in sentencex.get_sentence_boundaries(language, text.translate(_PLAIN_SPACES)):
         yield boundary["end_index"]

@@ -62,7 +62,7 @@ class AlephAlphaWire:
         rows = [member(answer, "embedding")] if single else members(answer, "embeddings", count)
         return Answer(
             vectors=unit_vectors(rows),
-            sparse=None,
+            sparse=(),
             tokens=token_total(answer, "num_tokens_prompt_total"),
             version=str(member(answer, "model_version")),
         )

@@ -17,7 +17,7 @@ class Answer:
     """A remote's answer to a batch of prompts, in their order."""
 
     vectors: Float32Array  # (prompts, dimension), unit length
-    sparse: tuple[Mapping[str, float], ...] | None  # weights above 0 by token; None: not asked for
+    sparse: tuple[Mapping[str, float], ...]  # weights above 0 by token; empty where they were not asked for
     tokens: int | None  # that the remote read of all prompts; None: it does not say
     version: str  # of the model, as the remote names it; empty: it does not
 

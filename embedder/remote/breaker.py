@@ -35,6 +35,7 @@ class CircuitBreaker:
         self._open_seconds = open_seconds
         self._lock = threading.Lock()
         self._failures = 0
+        self._reason = ""  # of the latest failure
         self._opened_at: float | None = None
         self._on_trial = False
 
@@ -49,8 +50,8 @@ class CircuitBreaker:
             state = self._state()
             if state is BreakerState.OPEN or (state is BreakerState.HALF_OPEN and self._on_trial):
                 raise RemoteUnavailable(
-                    f"{self._name} failed {self._failures} times in a row and is left alone for a while; "
-                    f"try again in {self._seconds_left():.0f} s",
+                    f"{self._name} failed {self._failures} times in a row, the last time it {self._reason}; it is left "
+                    f"alone for a while, try again in {self._seconds_left():.0f} s",
                     retry_after=self._seconds_left(),
                 )
             self._on_trial = state is BreakerState.HALF_OPEN
@@ -60,10 +61,11 @@ class CircuitBreaker:
         with self._lock:
             self._failures, self._opened_at, self._on_trial = 0, None, False
 
-    def failed(self) -> None:
+    def failed(self, reason: str) -> None:
         """The remote did not answer, or with a fault of its own."""
         with self._lock:
             self._failures += 1
+            self._reason = reason
             if self._on_trial or (self._opened_at is None and self._failures >= self._allowed_failures):
                 self._opened_at = self._clock()
             self._on_trial = False

@@ -43,7 +43,7 @@ class RemoteConfig:
     requests_per_minute: int | None = None  # the remote's quota; None: no limit
     tokens_per_minute: int | None = None
     timeout_seconds: float = 30.0  # to connect, and between two pieces of an answer
-    deadline_seconds: float = 60.0  # for a request with all its waiting and retries
+    deadline_seconds: float = 60.0  # for a request with its waiting and retries; connecting can add a timeout at most
     attempts: int = 6  # tries of a request at most
     concurrency: int = 4  # requests of ingest in flight at most; queries go beside them
     verify_tls: bool = True

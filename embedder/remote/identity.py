@@ -1,8 +1,8 @@
 """Which model a remote serves, and whether it is still the same.
 
-Vectors of two models must never meet in one collection, and a remote may change its model without a word. So each is asked
-for the vector of one fixed text. It is compared with the one it gave at first: at the start (with a pin file, else in this
-process only), within every batch of ingest, and every few minutes while only queries come.
+Vectors of two models must never meet in one collection, and a remote may change its model without a word. So each is
+asked for the vector of one fixed text. It is compared with the one that was given at first: at the start (with a pin
+file), within every batch of ingest, and every few minutes while only queries come.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Identity:
         self._name = name
         self._clock = clock
         self._lock = threading.Lock()
+        self._checked_at = clock()
         self._probes = {} if config.pin_file is None else read_pins(config.pin_file, self.fingerprint)
         expected = config.dimension or config.compress_to
         if expected not in (None, self.dimension):
@@ -77,8 +78,8 @@ class Identity:
 
     def _refuse(self, what: str) -> None:
         raise RemoteMismatch(
-            f"model {self._name}: {self._config.host} changed its model: {what}. If this is meant, change `revision` in "
-            "its configuration, restart, and embed the collections that use it anew"
+            f"model {self._name}: {self._config.host} changed its model: {what}. If this is meant, change `revision` "
+            "in its configuration, restart, and embed the collections that use it anew"
         )
 
 
@@ -97,8 +98,6 @@ def _fingerprint(config: RemoteConfig, version: str, dimension: int) -> str:
         "compress_to": config.compress_to,
         "prefixes": {representation.value: config.prefix(representation) for representation in Representation},
         "max_tokens": config.max_tokens,
-        "tokenizer": None
-        if config.tokenizer is None
-        else hashlib.sha256(config.tokenizer.read_bytes()).hexdigest(),
+        "tokenizer": None if config.tokenizer is None else hashlib.sha256(config.tokenizer.read_bytes()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("utf-8")).hexdigest()[:32]

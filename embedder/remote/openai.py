@@ -62,7 +62,7 @@ class OpenAIWire:
         version = answer.get("model") if isinstance(answer, Mapping) else None
         return Answer(
             vectors=unit_vectors([_decoded(rows[place]) for place in range(count)]),
-            sparse=None,
+            sparse=(),
             tokens=token_total(usage, "prompt_tokens"),
             version=version if isinstance(version, str) else "",
         )

@@ -14,9 +14,9 @@ REMOVED = "[...]"
 
 def error_text(body: bytes, *, secrets: Iterable[str], texts: Iterable[str]) -> str:
     """The message in the body of an error: at most 300 characters, pieces of secrets and of sent texts taken out."""
+    printable = "".join(character if character.isprintable() else " " for character in _message(body))
     # What is taken out can be longer than what is put in its place: look a little further than is shown.
-    message = " ".join(_message(body).split())[: 4 * MAX_LENGTH]
-    message = "".join(character if character.isprintable() else " " for character in message)
+    message = " ".join(printable.split())[: 4 * MAX_LENGTH]
     for secret in secrets:
         message = _without(message, secret, SECRET_WINDOW)
     for text in texts:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from random import Random
 
-RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)})
+UNHEALTHY_STATUSES = frozenset({408, *range(500, 600)})  # a fault of the remote's own
+RETRIED_STATUSES = UNHEALTHY_STATUSES | {429}
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 20.0
 MAX_RETRY_AFTER_SECONDS = 300.0  # nobody is believed who asks for more

@@ -13,12 +13,12 @@ from random import Random
 
 import httpx
 
-from core.errors import InvalidSettings, RemoteError, RemoteMismatch, RemoteRefused, RemoteUnavailable
+from core.errors import InvalidSettings, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from embedder.remote.breaker import CircuitBreaker
 from embedder.remote.config import RemoteConfig
 from embedder.remote.quota import Quota
 from embedder.remote.redaction import error_text
-from embedder.remote.retry import RETRIED_STATUSES, backoff, retry_after
+from embedder.remote.retry import RETRIED_STATUSES, UNHEALTHY_STATUSES, backoff, retry_after
 from embedder.remote.wire import Wire, WireRequest
 
 MAX_ANSWER_BYTES = 256 << 20
@@ -50,11 +50,12 @@ class Transport:
     """One remote's connections and limits, shared by all threads."""
 
     def __init__(self, config: RemoteConfig, name: str, wire: Wire, surroundings: Surroundings) -> None:
-        """`name`: what Salience calls the model. Opens no connection. Raises InvalidSettings for an unusable ca_file."""
+        """`name`: what Salience calls the model. Opens no connection yet. Raises InvalidSettings."""
         self._config = config
         self._place = f"model {name}: {config.host}"
         self._wire = wire
         self._world = surroundings
+        self.clock = surroundings.clock
         self.breaker = CircuitBreaker(self._place, clock=surroundings.clock)
         self.quota = Quota(
             requests_per_minute=config.requests_per_minute,
@@ -77,8 +78,8 @@ class Transport:
     def post(self, request: WireRequest, call: Call, *, tokens: int) -> object:
         """The JSON that answers a request of about so many tokens.
 
-        Connection errors, timeouts, 408, 429 and 5xx are tried again while there is time. Raises RemoteUnavailable where
-        that does not help, RemoteRefused for any other answer but 200.
+        Connection errors, timeouts, 408, 429 and 5xx are tried again while there is time. Raises RemoteUnavailable
+        where that does not help, RemoteRefused for any other answer but 200.
         """
         tries = 0
         while True:
@@ -120,24 +121,25 @@ class Transport:
         """One try. Raises RemoteUnavailable for what may pass, and tells the breaker how it went."""
         try:
             status, headers, body = self._send(request, call)
-            answer = self._understood(request, status, headers, body)
         except httpx.PoolTimeout:
             self.breaker.released()
             raise RemoteUnavailable(f"{self._place}: all connections were busy") from None
         except httpx.RequestError as error:
-            self.breaker.failed()
+            if _untrusted(error):
+                self.breaker.released()
+                raise RemoteRefused(
+                    f"{self._place} is not trusted: {error}. Set ca_file to its certificates"
+                ) from error
+            self.breaker.failed(_described(error))
             raise RemoteUnavailable(f"{self._place} {_described(error)}") from error
-        except _Broken as error:
-            self.breaker.failed()
-            raise error.failure from None
-        except RemoteError:  # an answer all the same
-            self.breaker.succeeded()
-            raise
         except BaseException:
             self.breaker.released()
             raise
-        self.breaker.succeeded()
-        return answer
+        if status in UNHEALTHY_STATUSES:
+            self.breaker.failed(f"answered {status}")
+        else:
+            self.breaker.succeeded()
+        return self._understood(request, status, headers, body)
 
     def _send(self, request: WireRequest, call: Call) -> tuple[int, httpx.Headers, bytes]:
         seconds = max(0.001, min(self._config.timeout_seconds, call.ends_at - self._world.clock()))
@@ -162,27 +164,18 @@ class Transport:
             try:
                 return json.loads(body)
             except (ValueError, RecursionError):
-                raise _Broken(RemoteUnavailable(f"{self._place} answered with something that is not JSON")) from None
+                raise RemoteUnavailable(f"{self._place} answered with something that is not JSON") from None
         said = error_text(body, secrets=self._config.secrets, texts=request.texts)
         message = f"{self._place} answered {status}: {said}" if said else f"{self._place} answered {status}"
         if status not in RETRIED_STATUSES:
             raise RemoteRefused(f"{message}{_advice(status)}")
-        failure = RemoteUnavailable(message, retry_after=retry_after(headers, self._world.now()))
-        raise failure if status == httpx.codes.TOO_MANY_REQUESTS else _Broken(failure)
+        raise RemoteUnavailable(message, retry_after=retry_after(headers, self._world.now()))
 
     def _given_up(self, failure: RemoteUnavailable, tries: int) -> RemoteUnavailable:
         return RemoteUnavailable(
             f"{failure.message} (given up after {tries} {'try' if tries == 1 else 'tries'})",
             retry_after=failure.retry_after,
         )
-
-
-class _Broken(Exception):
-    """An answer that shows a fault of the remote."""
-
-    def __init__(self, failure: RemoteUnavailable) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 def _described(error: httpx.RequestError) -> str:
@@ -193,6 +186,14 @@ def _described(error: httpx.RequestError) -> str:
             return f"did not answer in time: {type(error).__name__}"
         case _:
             return f"broke off the connection: {error}"
+
+
+def _untrusted(error: BaseException) -> bool:
+    """Whether the remote's certificate was refused: that does not pass."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _advice(status: int) -> str:

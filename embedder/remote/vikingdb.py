@@ -76,11 +76,11 @@ class VikingDBWire:
             raise RemoteRefused(f"the answer has the error code {answer['code']!r:.40}")
         data = answer["data"] if isinstance(answer, Mapping) and isinstance(answer.get("data"), Mapping) else answer
         vectors = unit_vectors(members(data, "sentence_dense_embedding", count))
-        weights = members(data, "sentence_sparse_embedding", count) if sparse else None
+        weights = members(data, "sentence_sparse_embedding", count) if sparse else ()
         usage = data.get("token_usage") if isinstance(data, Mapping) else None
         return Answer(
             vectors=vectors,
-            sparse=None if weights is None else tuple(sparse_weights(entry) for entry in weights),
+            sparse=tuple(sparse_weights(entry) for entry in weights),
             tokens=token_total(usage, "total_tokens"),
             version="",
         )

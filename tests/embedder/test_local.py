@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy.special import erf, softmax
@@ -195,6 +195,7 @@ def test_the_trace_gives_the_embedding(encoder: LocalEncoder, text: str, factor:
     if not text:
         return
     start = data.draw(st.integers(0, len(text) - 1))
+    assume(not text[start : start + 3].isspace())
     prompt = Prompt.of(text, controls=(TextControl(start=start, length=3, factor=factor),))
     traces = encoder.trace([prompt, Prompt.of(QUERY)], Representation.QUERY)
     assert traces is not None

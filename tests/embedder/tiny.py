@@ -30,7 +30,7 @@ def save_tiny_model(
     """A sentence-transformers folder with random weights. `dense`: the activation of a Dense layer of 6 outputs."""
     torch.manual_seed(7)
     AutoModel.from_config(CONFIGS[kind](**SIZES)).save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
     modules = ["Transformer", "Pooling", *(["Dense"] if dense else []), "Normalize"]
     paths = ["", "1_Pooling", *(["2_Dense"] if dense else []), f"{len(modules) - 1}_Normalize"]
     types = {"Transformer": "Transformer", "Pooling": "Pooling", "Dense": "Dense", "Normalize": "Normalize"}
@@ -73,7 +73,7 @@ def write_json(file: Path, value: object) -> None:
     file.write_text(json.dumps(value))
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {word: i for i, word in enumerate(SPECIAL + WORDS)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()

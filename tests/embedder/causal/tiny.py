@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -34,9 +34,18 @@ SIZES = {
 }
 
 
-def save_tiny_causal(folder: Path, kind: str = "gpt2", *, spare_ids: int = 0, seed: int = 7) -> Path:
-    """A folder with random weights and a byte-level BPE tokenizer. `spare_ids`: logits that stand for no token."""
+def save_tiny_causal(
+    folder: Path, kind: str = "gpt2", *, spare_ids: int = 0, seed: int = 7, around: bool = False
+) -> Path:
+    """A folder with random weights and a byte-level BPE tokenizer. `spare_ids`: logits that stand for no token.
+
+    `around`: the tokenizer puts the end-of-text token before and behind every text, as Llama's do before it.
+    """
     tokenizer = _tokenizer()
+    if around:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<end> $A <end>", special_tokens=[("<end>", tokenizer.token_to_id("<end>"))]
+        )
     vocabulary = tokenizer.get_vocab_size() + spare_ids
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(_config(kind, vocabulary)).save_pretrained(folder)

@@ -1,0 +1,60 @@
+"""A graph compiled for this machine's CPU by OpenVINO, and what that CPU can compute in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import openvino as ov  # type: ignore[import-untyped]
+
+from core.errors import ModelError
+from core.records import Float32Array
+from embedder.precision import Precision
+
+Inputs = Mapping[str, np.ndarray[Any, Any]]
+QUANTISATION_GROUP = 128  # activations of one token that share an int8 scale
+
+
+def cpu_precision(wanted: Precision) -> Precision:
+    """What `auto` means on this CPU: bf16 where it computes in it natively, else fp32. Others as they are.
+
+    Raises ModelError for bf16 where OpenVINO would quietly compute in fp32.
+    """
+    has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if wanted is Precision.AUTO:
+        return Precision.BF16 if has_bf16 else Precision.FP32
+    if wanted is Precision.BF16 and not has_bf16:
+        raise ModelError("this CPU does not compute in bf16: precision auto, fp32 and int8 are allowed here")
+    return wanted
+
+
+class CompiledGraph:
+    """Runs one graph on `streams` inputs at a time, `threads` in all. Thread-safe: one `run` at a time."""
+
+    def __init__(self, graph: ov.Model, *, precision: Precision, threads: int, streams: int) -> None:
+        int8 = precision is Precision.INT8
+        floats = cpu_precision(Precision.AUTO) if int8 else precision
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if floats is Precision.BF16 else "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": QUANTISATION_GROUP if int8 else 0,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+            "ENABLE_CPU_PINNING": False,  # the cores are shared with other models, the index and other processes
+        }
+        compiled = ov.Core().compile_model(graph, "CPU", settings)
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._free = threading.Lock()
+
+    def run(self, parts: Sequence[Inputs]) -> list[list[Float32Array]]:
+        """The graph's outputs for each of at most `streams` parts, which run at the same time."""
+        with self._free:
+            running = self._requests[: len(parts)]
+            try:
+                for request, inputs in zip(running, parts, strict=True):
+                    request.start_async(inputs, share_inputs=True)
+            finally:  # a request that is left running would refuse the next call
+                for request in running:
+                    request.wait()
+            return [[np.array(tensor.data) for tensor in request.output_tensors] for request in running]

@@ -1,0 +1,156 @@
+"""Rerankers: cross-encoders, which read query and document together and give one relevance."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from core.errors import InvalidInput, ModelError
+from core.protocols import Priority
+from core.records import Int64Array
+from embedder.batching import batch_tokens, token_budget_batches
+from embedder.generic import position_limit
+from embedder.loading import fingerprint_of, token_limit, torch_device
+from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
+
+_TASK = "sequence-classification"
+_ACTIVATIONS = ("Sigmoid", "Identity")  # of torch.nn: either way the score below is the sigmoid of the logit
+
+
+class CrossEncoder:
+    """A sequence classifier with one logit. Fulfils core.protocols.Reranker; thread-safe.
+
+    A score is the logistic sigmoid of the logit, 0 to 1, also for models whose own configuration leaves the logit as
+    it is (Identity): the order is the same, and every reranker speaks on one scale.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        typed: bool,
+        max_tokens: int,
+        fingerprint: str,
+    ) -> None:
+        """`tokenizer` neither pads nor truncates. `typed`: whether the network is told which tokens are the query's."""
+        self.name = name
+        self.fingerprint = fingerprint
+        self.max_tokens = max_tokens
+        self._model = model
+        self._tokenizer = tokenizer
+        self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
+        self._typed = typed
+        self._pad = getattr(model.config, "pad_token_id", None)
+        self._turn = threading.Lock()  # one forward pass at a time: each uses every core
+        self._batch_tokens = batch_tokens(model.device)
+
+    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> list[float]:
+        """The relevance of each document to the query, 0 to 1, in order; a long pair is cut, its longer part first.
+
+        Raises InvalidInput for a query without any character but white space.
+        """
+        if not query.strip():
+            raise InvalidInput("the query is empty: give a text to judge the documents by", param="query")
+        encodings = self._encodings(query, documents)
+        scores = np.zeros(len(documents))
+        budget = self._batch_tokens if self._pad is not None else 1  # without a padding token one pair at a time
+        for batch in token_budget_batches([len(encoding.ids) for encoding in encodings], budget):
+            with self._turn, torch.inference_mode():
+                logits = self._logits([encodings[i] for i in batch])
+            scores[batch] = torch.sigmoid(logits.double()).cpu().numpy()
+        return [float(score) for score in scores]
+
+    def token_counts(self, query: str, documents: Sequence[str]) -> Int64Array:
+        """(documents,) tokens that the model reads of each pair, special tokens included."""
+        return np.array([len(encoding.ids) for encoding in self._encodings(query, documents)], dtype=np.int64)
+
+    def _encodings(self, query: str, documents: Sequence[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch([(query, document) for document in documents])
+
+    def _logits(self, members: Sequence[Encoding]) -> Tensor:
+        """(pairs,) on batches padded to the right."""
+        longest = max(len(member.ids) for member in members)
+        ids = np.full((len(members), longest), 0 if self._pad is None else self._pad, dtype=np.int64)
+        mask, types = np.zeros_like(ids), np.zeros_like(ids)
+        for row, member in enumerate(members):
+            length = len(member.ids)
+            ids[row, :length], mask[row, :length], types[row, :length] = member.ids, 1, member.type_ids
+        inputs = {"input_ids": ids, "attention_mask": mask} | ({"token_type_ids": types} if self._typed else {})
+        tensors = {name: torch.from_numpy(values).to(self._model.device) for name, values in inputs.items()}
+        logits: Tensor = self._model(**tensors).logits
+        return logits[:, 0]
+
+
+def load_reranker(folder: Path, *, name: str | None = None, device: str = "auto") -> CrossEncoder:
+    """The cross-encoder of a Hugging Face or sentence-transformers folder, under `name` (None: the folder's own).
+
+    `device`: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Raises ModelError.
+    """
+    described = read_model_folder(folder, task=_TASK)
+    activation = _activation(folder, described)
+    model = _load_network(described.transformer, torch_device(device))
+    max_tokens = token_limit(described, position_limit(model.config))
+    file = described.transformer / "tokenizer.json"
+    try:
+        definition = file.read_text(encoding="utf-8")
+        tokenizer = Tokenizer.from_str(definition)
+        inputs = AutoTokenizer.from_pretrained(described.transformer, local_files_only=True).model_input_names
+    except Exception as error:  # the libraries raise nothing narrower
+        raise ModelError(f"{file}: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    weights = weights_sha256(described.transformer)
+    return CrossEncoder(
+        name=name or described.name,
+        model=model,
+        tokenizer=tokenizer,
+        typed="token_type_ids" in inputs,
+        max_tokens=max_tokens,
+        fingerprint=fingerprint_of(described, weights, definition, max_tokens, 1, activation=activation),
+    )
+
+
+def _load_network(folder: Path, device: torch.device) -> PreTrainedModel:
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    labels = len(json_object(folder / "config.json").get("id2label") or range(2))
+    if labels != 1:
+        raise ModelError(f"{folder}: the classifier has {labels} labels; a reranker has one, the relevance")
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: {error}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"{folder}: the weights lack {missing[0]!r}: they hold no trained cross-encoder")
+    moved: PreTrainedModel = model.eval().to(device)
+    return moved
+
+
+def _activation(folder: Path, described: ModelFolder) -> str:
+    """The activation that the folder names, where it is one that leaves the order as the logits give it."""
+    saved = json_object(folder / "config_sentence_transformers.json")
+    if saved.get("default_prompt_name"):
+        raise ModelError(f"{folder}: a cross-encoder with a prompt of its own is not supported")
+    config = json_object(described.transformer / "config.json")
+    named = (
+        saved.get("activation_fn")
+        or (config.get("sentence_transformers") or {}).get("activation_fn")
+        or config.get("sbert_ce_default_activation_function")
+        or "torch.nn.modules.activation.Sigmoid"
+    )
+    activation = str(named).rpartition(".")[2]
+    if activation not in _ACTIVATIONS:
+        raise ModelError(f"{folder}: activation {named} is not supported; supported are {' and '.join(_ACTIVATIONS)}")
+    return activation

@@ -1,0 +1,128 @@
+"""What is asked of an explanation, and what comes back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from core.errors import InvalidControl, InvalidInput
+from core.prompts import MAX_FACTOR, ControlOptions, Prompt, TokenOverlap
+
+DEFAULT_FACTOR = 0.1
+
+
+class Granularity(StrEnum):
+    """Into what a prompt is cut. Images into tiles: 12x12, 6x6, 3x3, 1, 1. Token-id items always into their tokens."""
+
+    TOKEN = "token"
+    WORD = "word"
+    SENTENCE = "sentence"
+    PARAGRAPH = "paragraph"  # what blank lines part
+    CUSTOM = "custom"  # what a delimiter parts
+
+
+class TargetGranularity(StrEnum):
+    COMPLETE = "complete"  # one explanation, of the whole target
+    TOKEN = "token"  # one for each of the target's tokens
+
+
+class Postprocessing(StrEnum):
+    NONE = "none"
+    ABSOLUTE = "absolute"
+    SQUARE = "square"
+
+
+class ObjectiveName(StrEnum):
+    """What a score is a drop of, when the scored part is suppressed."""
+
+    SIMILARITY = "similarity"  # cosine of the embeddings of prompt and target
+    CROSS_ENTROPY = "cross_entropy"  # log probability (natural) of the target behind the prompt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplanationRequest:
+    """A prompt and the target to explain by it. Raises InvalidInput or InvalidControl that names the field."""
+
+    prompt: Prompt
+    target: str
+    granularity: Granularity | None = None  # None: the one that cuts the prompt into about 30 parts
+    delimiter: str | None = None  # with a granularity of CUSTOM, and only with that
+    target_granularity: TargetGranularity = TargetGranularity.COMPLETE
+    postprocessing: Postprocessing = Postprocessing.NONE
+    normalize: bool = False  # after the postprocessing: lowest score 0, highest 1; all 0 where they are all equal
+    control_factor: float = DEFAULT_FACTOR  # of the part that is suppressed; multiplied with the prompt's own controls
+    token_overlap: TokenOverlap = TokenOverlap.PARTIAL  # for tokens that belong to a part only in part
+    options: ControlOptions = field(default_factory=ControlOptions)
+
+    def __post_init__(self) -> None:
+        if not self.target.strip():
+            raise InvalidInput("the target is empty: give the text that is to be explained", param="target")
+        if self.granularity is Granularity.CUSTOM and not self.delimiter:
+            raise InvalidInput(
+                "a custom granularity needs a delimiter of at least one character", param="prompt_granularity"
+            )
+        if self.delimiter is not None and self.granularity is not Granularity.CUSTOM:
+            raise InvalidInput("a delimiter goes with the granularity custom only", param="prompt_granularity")
+        if not (math.isfinite(self.control_factor) and 0 <= self.control_factor <= MAX_FACTOR):
+            raise InvalidControl(
+                f"control_factor {self.control_factor}: must be a number from 0 to {MAX_FACTOR:g}",
+                param="control_factor",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpanScore:
+    """The importance of a part of a text."""
+
+    start: int  # first character, code points
+    length: int
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileScore:
+    """The importance of a rectangle of an image, in shares of the entire image: 0 to 1."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextScores:
+    scores: tuple[SpanScore, ...]  # in text order
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenIdsScores:
+    scores: tuple[float, ...]  # one for each token
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageScores:
+    scores: tuple[TileScore, ...]  # row by row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """The importance of everything for one part of the target. Positive: the target fares worse without it."""
+
+    target: str  # the part of the target that is explained
+    items: tuple[TextScores | TokenIdsScores | ImageScores, ...]  # one for each item of the prompt
+    target_scores: tuple[SpanScore, ...]  # of the target's tokens before this part; empty for the complete target
+    value: float  # what the objective gives with nothing suppressed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplanationResult:
+    """One explanation for each part of the target; the parts join to the whole target."""
+
+    explanations: tuple[Explanation, ...]
+    objective: ObjectiveName
+    granularity: Granularity  # the one that was chosen, where none was asked for
+    truncated: bool  # whether the model cut prompt or target: what was cut off has no importance
+    model: str
+    fingerprint: str

@@ -1,0 +1,75 @@
+"""The head of a masked language model that transformers knows, taken apart from its transformer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import logging as transformers_logging
+
+from core.errors import ModelError
+from embedder.backbone import TOLERANCE, probe_ids
+from embedder.generic import GenericBackbone
+from embedder.maskedlm import MaskedLanguageModel
+
+
+def load_generic_masked(folder: Path, device: torch.device) -> MaskedLanguageModel:
+    """The transformer and the head of a folder's model. Raises ModelError."""
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model, report = AutoModelForMaskedLM.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: {error}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder}: the weights lack {missing[0]!r}: there is no masked language model, which learned sparse "
+            "vectors need"
+        )
+    model = model.eval().to(device)
+    config = model.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and config.model_type == "mpnet":
+        positions -= config.pad_token_id + 1  # positions count from behind the padding index
+    ids = torch.from_numpy(probe_ids(int(config.vocab_size))[0])[None].to(device)
+    with torch.inference_mode():
+        expected = model(input_ids=ids).logits[0]
+        hidden = model.base_model(input_ids=ids)[0][0]
+    backbone = GenericBackbone(model.base_model)
+    head = _GenericHead(model)
+    try:
+        found = head(hidden)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: the head of a {config.model_type} model cannot be used: {error}") from error
+    if not torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
+        raise ModelError(f"{folder}: the head of a {config.model_type} model needs more than its token vectors")
+    return MaskedLanguageModel(backbone=backbone, head=head, vocabulary=expected.shape[-1], positions=positions)
+
+
+class _GenericHead:
+    """The model with its transformer replaced by one that hands out the vectors that it was given."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        setattr(model, model.base_model_prefix, _Given(model.base_model))
+        self._model = model
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = self._model(inputs_embeds=vectors[None]).logits[0]
+        return logits
+
+
+class _Given(torch.nn.Module):
+    def __init__(self, transformer: torch.nn.Module) -> None:
+        super().__init__()
+        self.embeddings = getattr(transformer, "embeddings", None)  # some heads multiply with the words' vectors
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=inputs_embeds)

@@ -1,0 +1,129 @@
+"""Fitting projections, and keeping them in files: `<space>-<size>.safetensors`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from core.errors import InvalidInput, ModelError
+from core.records import Float32Array, Float64Array
+
+TEXTS_PER_DIMENSION = 10  # fewer texts leave the last rows of a projection to chance
+_TENSOR = "projection"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Projection:
+    """A projection and where it comes from."""
+
+    matrix: Float32Array  # (size, dimension), orthonormal rows
+    space: str  # of the encoder that it was fitted for: embedder.projection.space
+    model: str  # that encoder's name
+    texts: int  # that it was fitted on
+    kept: float  # 0..1, the share of the texts' squared length that it keeps
+
+
+class SecondMoment:
+    """The sum of the outer products of embedded texts, which is all that fitting needs to know of them."""
+
+    def __init__(self, dimension: int) -> None:
+        self.texts = 0
+        self._sum = np.zeros((dimension, dimension))
+
+    def add(self, vectors: Float32Array) -> None:
+        """`vectors`: (texts, dimension)."""
+        wide = vectors.astype(np.float64)
+        self._sum += wide.T @ wide
+        self.texts += len(vectors)
+
+    def fit(self, size: int, *, space: str, model: str) -> Projection:
+        """The `size` directions that keep most of the squared length. Raises InvalidInput for a size out of range,
+        and for fewer than TEXTS_PER_DIMENSION texts a dimension.
+        """
+        dimension = len(self._sum)
+        if not 1 <= size < dimension:
+            raise InvalidInput(
+                f"size {size}: must be from 1 to {dimension - 1}, below the {dimension} dimensions of model {model}",
+                param="size",
+            )
+        least = TEXTS_PER_DIMENSION * size
+        if self.texts < least:
+            raise InvalidInput(
+                f"{self.texts:,} different texts are too few to fit {size} dimensions: at least {least:,} are needed",
+                param="texts",
+            )
+        values, vectors = np.linalg.eigh(self._sum / self.texts)
+        chosen = vectors[:, ::-1][:, :size].T
+        return Projection(
+            matrix=np.ascontiguousarray(_signed(chosen), dtype=np.float32),
+            space=space,
+            model=model,
+            texts=self.texts,
+            kept=float(values[::-1][:size].sum() / values.sum()),
+        )
+
+
+def projection_file(folder: Path, space: str, size: int) -> Path:
+    """Where the projection of a space to `size` dimensions is kept."""
+    return folder / f"{space}-{size}.safetensors"
+
+
+def write_projection(folder: Path, projection: Projection) -> Path:
+    """Write it into `folder`, which is made where it is missing, at one stroke: readers see the old file or the new."""
+    file = projection_file(folder, projection.space, len(projection.matrix))
+    about = {
+        "space": projection.space,
+        "model": projection.model,
+        "texts": str(projection.texts),
+        "kept": f"{projection.kept:.6f}",
+        "sha256": _sha256(projection.matrix),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as stream:
+            stream.write(save({_TENSOR: projection.matrix}, metadata=about))
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return file
+
+
+def read_projection(file: Path) -> Projection:
+    """Raises ModelError where the file is damaged or is no projection."""
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            about = opened.metadata() or {}
+            matrix: Float32Array = opened.get_tensor(_TENSOR)
+        found = Projection(
+            matrix=matrix,
+            space=about["space"],
+            model=about["model"],
+            texts=int(about["texts"]),
+            kept=float(about["kept"]),
+        )
+        intact = matrix.dtype == np.float32 and matrix.ndim == 2 and _sha256(matrix) == about["sha256"]
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ModelError(f"{file} is no projection ({error}); delete it and fit it anew") from error
+    if not intact:
+        raise ModelError(f"{file} is damaged: its values have another sha256; delete it and fit it anew")
+    return found
+
+
+def _signed(rows: Float64Array) -> Float64Array:
+    """`rows`, each with its largest component positive: an eigenvector's sign is arbitrary."""
+    largest = rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)]
+    signed: Float64Array = rows * np.sign(largest)[:, None]
+    return signed
+
+
+def _sha256(matrix: Float32Array) -> str:
+    return hashlib.sha256(matrix.tobytes()).hexdigest()

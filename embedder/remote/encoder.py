@@ -1,0 +1,185 @@
+"""Encoders behind another service's API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from core.errors import InvalidSettings
+from core.prompts import ControlOptions, Prompt
+from core.protocols import Priority, Progress
+from core.records import (
+    Embeddings,
+    Int32Array,
+    Int64Array,
+    Representation,
+    SparseEmbeddings,
+    SparseTrace,
+    SparseVector,
+    TokenTrace,
+)
+from embedder.remote.config import RemoteConfig
+from embedder.remote.exchange import Exchange, Part, SizedPrompt, Wish
+from embedder.remote.names import TokenNames
+from embedder.remote.tokens import TokenCounter, fitted
+from embedder.remote.transport import Transport
+from embedder.remote.wire import Wire
+
+DEFAULT_OPTIONS = ControlOptions()
+
+
+class RemoteEncoder:
+    """Dense vectors from a remote. Fulfils core.protocols.Encoder; thread-safe.
+
+    Nothing is asked of the remote before a vector, `dimension` or `fingerprint` is wanted; each of these may raise
+    RemoteUnavailable, RemoteRefused or RemoteMismatch. What exceeds `max_tokens` is cut off before it is sent.
+    """
+
+    def __init__(
+        self, config: RemoteConfig, name: str, *, wire: Wire, transport: Transport, counter: TokenCounter
+    ) -> None:
+        """Raises InvalidSettings where a prefix leaves no room for a text."""
+        self.name = name
+        self.max_tokens = config.max_tokens
+        self._config = config
+        self._wire = wire
+        self._transport = transport
+        self._counter = counter
+        self._exchange = Exchange(config, name, wire=wire, transport=transport, counter=counter)
+        for representation in Representation:
+            if self.overhead(representation) >= config.max_tokens:
+                raise InvalidSettings(
+                    f"remote model {name!r}, max_tokens: {config.max_tokens} leaves no room beside the prefix and the "
+                    f"special tokens of {representation.value}, which take {self.overhead(representation)}",
+                    param="max_tokens",
+                )
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what is known of the remote: address, model, revision, reported version, dimension."""
+        return self._exchange.identity().fingerprint
+
+    @property
+    def dimension(self) -> int:
+        dimension: int = self._exchange.identity().dimension
+        return dimension
+
+    def encode(
+        self,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        *,
+        options: ControlOptions = DEFAULT_OPTIONS,
+        priority: Priority = Priority.INTERACTIVE,
+        progress: Progress | None = None,
+    ) -> Embeddings:
+        """Vectors (prompts, dimension) float32 of unit length, in the order of `prompts`.
+
+        Token counts are the configured tokenizer's; without one, the remote's total, spread by estimate.
+        Raises RemoteError, and InvalidControl and InvalidInput for what the API cannot take.
+        """
+        wish = Wish(representation=representation, options=options, priority=priority)
+        items = self._fitted(prompts, wish)
+        return self._embeddings(items, self._exchange.ask(items, wish, progress))
+
+    def trace(
+        self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
+    ) -> list[TokenTrace] | None:
+        """None: token vectors stay with the remote."""
+        return None
+
+    def token_spans(self, text: str) -> Int64Array:
+        return self._counter.spans(text)
+
+    def overhead(self, representation: Representation) -> int:
+        return self._counter.special_tokens + len(self._counter.spans(self._config.prefix(representation)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def _fitted(self, prompts: Sequence[Prompt], wish: Wish) -> list[SizedPrompt]:
+        overhead = self.overhead(wish.representation)
+        items = []
+        for prompt in prompts:
+            self._wire.check(prompt, wish.options)
+            cut, tokens, truncated = fitted(prompt, self.max_tokens - overhead, self._counter)
+            items.append(SizedPrompt(prompt=cut, tokens=tokens + overhead, truncated=truncated))
+        return items
+
+    def _embeddings(self, items: Sequence[SizedPrompt], parts: Sequence[Part]) -> Embeddings:
+        empty = np.empty((0, self.dimension), dtype=np.float32)
+        return Embeddings(
+            vectors=np.concatenate([empty, *(part.vectors for part in parts)]),
+            token_counts=_token_counts(parts),
+            truncated=np.array([item.truncated for item in items], dtype=np.bool_),
+        )
+
+
+class RemoteHybridEncoder(RemoteEncoder):
+    """Dense and sparse vectors from a remote. Fulfils core.protocols.HybridEncoder.
+
+    The remote names its tokens by their text: `names.TokenNames` gives them ids.
+    """
+
+    def __init__(
+        self, config: RemoteConfig, name: str, *, wire: Wire, transport: Transport, counter: TokenCounter
+    ) -> None:
+        super().__init__(config, name, wire=wire, transport=transport, counter=counter)
+        self._names = TokenNames()
+
+    def encode_sparse(
+        self,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        *,
+        options: ControlOptions = DEFAULT_OPTIONS,
+        priority: Priority = Priority.INTERACTIVE,
+        progress: Progress | None = None,
+    ) -> SparseEmbeddings:
+        """Weights of the remote's tokens for each of `prompts`, in order. Raises as `encode` does."""
+        return self.encode_hybrid(prompts, representation, options=options, priority=priority, progress=progress)[1]
+
+    def encode_hybrid(
+        self,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        *,
+        options: ControlOptions = DEFAULT_OPTIONS,
+        priority: Priority = Priority.INTERACTIVE,
+        progress: Progress | None = None,
+    ) -> tuple[Embeddings, SparseEmbeddings]:
+        """Both kinds of vectors out of one request. Raises as `encode` does."""
+        wish = Wish(representation=representation, options=options, priority=priority, sparse=True)
+        items = self._fitted(prompts, wish)
+        parts = self._exchange.ask(items, wish, progress)
+        dense = self._embeddings(items, parts)
+        vectors = tuple(self._sparse_vector(weights) for part in parts for weights in part.sparse)
+        return dense, SparseEmbeddings(vectors=vectors, token_counts=dense.token_counts, truncated=dense.truncated)
+
+    def trace_sparse(
+        self,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        terms: Sequence[Int32Array],
+        *,
+        options: ControlOptions = DEFAULT_OPTIONS,
+    ) -> list[SparseTrace] | None:
+        """None: a remote does not tell which part of a text a weight comes from."""
+        return None
+
+    def token(self, id: int) -> str:
+        """The remote's token of an id, or `#id` for one that it has not named since the start."""
+        return self._names.name(id)
+
+    def _sparse_vector(self, weights: Mapping[str, float]) -> SparseVector:
+        ids: Int32Array = np.array([self._names.id(token) for token in weights], dtype=np.int32)
+        values = np.array(list(weights.values()), dtype=np.float32)
+        distinct, places = np.unique(ids, return_inverse=True)
+        summed = np.bincount(places, weights=values, minlength=len(distinct))
+        return SparseVector(ids=distinct, weights=summed.astype(np.float32))
+
+
+def _token_counts(parts: Sequence[Part]) -> Int64Array:
+    return np.array([count for part in parts for count in part.tokens], dtype=np.int64)

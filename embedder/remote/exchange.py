@@ -1,0 +1,192 @@
+"""A list of prompts to a remote and its answers back: in batches, a few at once, each from one and the same model."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from core.errors import RemoteError
+from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
+from core.protocols import Priority, Progress
+from core.records import Float32Array, Representation
+from embedder.remote.answers import Answer
+from embedder.remote.config import RemoteConfig
+from embedder.remote.identity import PROBE, PROBE_TEXT, Identity
+from embedder.remote.tokens import TokenCounter, batches
+from embedder.remote.transport import Call, Transport
+from embedder.remote.wire import Wire
+
+_MARGIN_BYTES = 4096  # of a request, for what stands around its prompts
+_ITEM_BYTES = 200  # what JSON writes around an item, generously
+_ID_BYTES = 12  # a token id, a comma, a blank
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SizedPrompt:
+    """A prompt that fits the model."""
+
+    prompt: Prompt
+    tokens: int  # that the model reads of it, as far as that is known here
+    truncated: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What is asked for a list of prompts."""
+
+    representation: Representation
+    options: ControlOptions = field(default_factory=ControlOptions)
+    priority: Priority = Priority.INTERACTIVE
+    sparse: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What a batch of prompts became."""
+
+    vectors: Float32Array  # (prompts, dimension), unit length
+    sparse: Sequence[Mapping[str, float]]  # weights by token; empty where not asked for
+    tokens: Sequence[int]
+
+
+class Exchange:
+    """The prompts' way to one remote. Thread-safe. Every method may raise RemoteError."""
+
+    def __init__(
+        self,
+        config: RemoteConfig,
+        name: str,
+        *,
+        wire: Wire,
+        transport: Transport,
+        counter: TokenCounter,
+    ) -> None:
+        self._config = config
+        self._name = name
+        self._wire = wire
+        self._transport = transport
+        self._known: Identity | None = None
+        self._asking = threading.Lock()
+        self._ingest_turns = threading.BoundedSemaphore(config.concurrency)
+        probe_tokens = len(counter.spans(PROBE_TEXT)) + counter.special_tokens
+        self._probe = SizedPrompt(prompt=PROBE, tokens=probe_tokens, truncated=False)
+
+    def identity(self) -> Identity:
+        """Who the remote is: asked once, by the first that needs it."""
+        if self._known is None:
+            with self._asking:
+                if self._known is None:
+                    answer = self._ask([self._probe], Wish(representation=Representation.SYMMETRIC), self._call())
+                    self._known = Identity(self._config, self._name, answer, clock=self._transport.clock)
+        return self._known
+
+    def ask(self, items: Sequence[SizedPrompt], wish: Wish, progress: Progress | None) -> list[Part]:
+        """What the prompts became, batch by batch, in their order. The first failure ends all batches."""
+        call = self._call()
+        ranges = self._batches(items)
+        if len(ranges) == 1:
+            part = self._turn(items, wish, call)
+            _tell(progress, len(items))
+            return [part]
+        with ThreadPoolExecutor(max_workers=self._config.concurrency) as pool:
+            futures = {pool.submit(self._turn, items[r.start : r.stop], wish, call): len(r) for r in ranges}
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    _tell(progress, futures[future])
+            except BaseException:
+                call.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return [future.result() for future in futures]
+
+    def _turn(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+        """One batch. Ingest waits for its turn, and its time runs from then; a query's time runs from its call."""
+        if wish.priority is Priority.INTERACTIVE:
+            return self._batch(items, wish, call)
+        with self._ingest_turns:
+            return self._batch(items, wish, Call(ends_at=self._transport.deadline(), stop=call.stop))
+
+    def _batch(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+        identity = self.identity()
+        # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
+        probed = wish.priority is not Priority.INTERACTIVE or identity.due
+        sent = [*items, self._probe] if probed else items
+        answer = self._ask(sent, wish, call)
+        identity.check(answer, wish.representation, answer.vectors[-1] if probed else None)
+        counts = [item.tokens for item in sent]
+        if self._config.tokenizer is None and answer.tokens is not None:
+            counts = spread(answer.tokens, counts)
+        size = len(items)
+        return Part(vectors=answer.vectors[:size], sparse=answer.sparse[:size], tokens=counts[:size])
+
+    def _ask(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
+        request = self._wire.request(
+            [item.prompt for item in items],
+            wish.representation,
+            wish.options,
+            nice=wish.priority is not Priority.INTERACTIVE,
+            sparse=wish.sparse,
+        )
+        estimate = sum(item.tokens for item in items)
+        payload = self._transport.post(request, call, tokens=estimate)
+        try:
+            answer = self._wire.read(payload, len(items), sparse=wish.sparse)
+        except RemoteError as error:
+            raise type(error)(f"model {self._name}: {self._config.host}: {error.message}") from error
+        if answer.tokens is not None:
+            self._transport.quota.settle(estimate, answer.tokens)
+        return answer
+
+    def _batches(self, items: Sequence[SizedPrompt]) -> list[range]:
+        """Within the remote's limits, with room left for the probe."""
+        tokens = int(min(self._config.batch_tokens, self._transport.quota.token_capacity))
+        return batches(
+            [item.tokens for item in items],
+            [_bytes_of(item.prompt) for item in items],
+            items=self._config.batch_items - 1,
+            tokens_each=tokens - self._probe.tokens,
+            bytes_each=self._wire.max_body_bytes - _MARGIN_BYTES,
+        )
+
+    def _call(self) -> Call:
+        return Call(ends_at=self._transport.deadline(), stop=threading.Event())
+
+
+def spread(total: int, estimates: Sequence[int]) -> list[int]:
+    """`total` shared out in proportion to the estimates; the shares are whole numbers and sum to it.
+
+    Each share is the growth of the rounded running sum, so that no rounding error adds up.
+    """
+    running = np.cumsum(np.asarray(estimates, dtype=np.float64))
+    if running[-1] == 0:
+        running = np.arange(1, len(estimates) + 1, dtype=np.float64)
+    shares: list[int] = np.diff(np.rint(running * (total / running[-1])), prepend=0).astype(np.int64).tolist()
+    return shares
+
+
+def _tell(progress: Progress | None, count: int) -> None:
+    if progress is not None:
+        progress(count)
+
+
+def _bytes_of(prompt: Prompt) -> int:
+    """What the prompt takes up in a request, without its prefix."""
+    return sum(_item_bytes(item) for item in prompt.items)
+
+
+def _item_bytes(item: TextItem | TokenIdsItem | ImageItem) -> int:
+    controls = _ITEM_BYTES * len(item.controls)
+    match item:
+        case TextItem():
+            size = len(json.dumps(item.text, ensure_ascii=False).encode("utf-8", errors="replace"))
+        case TokenIdsItem():
+            size = _ID_BYTES * len(item.ids)
+        case ImageItem():
+            size = 4 * (len(item.data) // 3 + 1)
+    return size + controls + _ITEM_BYTES

@@ -1,0 +1,184 @@
+"""Callers take turns at a backbone, and whoever has the turn runs the texts of several callers in one batch.
+
+A forward pass uses every core, so one runs at a time. What was asked for meanwhile waits in line, and the next turn
+takes as much of it as fits into a batch. No request waits for others to arrive: a lone caller is served at once.
+
+There is no thread of its own: a caller that finds nobody at work does the work, for those ahead of it too, until its
+own texts are done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from core.protocols import Priority
+from core.records import Int64Array
+from embedder.backbone import Backbone, KeyFactors
+
+
+class Turns:
+    """The line in front of one backbone. Thread-safe."""
+
+    def __init__(self, backbone: Backbone, budget: int) -> None:
+        """`budget`: tokens of a batch at most, padding included, unless one request alone has more."""
+        self._backbone = backbone
+        self._budget = budget
+        self._lines: dict[Priority, list[_Request]] = {priority: [] for priority in Priority}  # in order of arrival
+        self._at_work: _Request | None = None  # of the caller that runs a batch
+        self._staying = dict.fromkeys(Priority, 0)  # callers between two batches of theirs, or in line
+        self._changed = threading.Condition()  # a batch is done: guards all of the above
+
+    @contextmanager
+    def staying(self, priority: Priority) -> Iterator[None]:
+        """Within the block a caller of several batches is not overtaken between two of them by a less urgent one."""
+        with self._changed:
+            self._staying[priority] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._staying[priority] -= 1
+                self._changed.notify_all()
+
+    def hidden(
+        self, ids: Sequence[Int64Array], factors: KeyFactors | None, priority: Priority = Priority.INTERACTIVE
+    ) -> Tensor:
+        """As Backbone.hidden, whose errors it raises. Other callers' texts change neither its result nor its errors.
+
+        The most urgent priority is served first, and within it who came first. A batch holds one priority only: so no
+        query is computed together with passages of an ingest, and it waits for the batch that runs, but no longer.
+        """
+        request = _Request(ids=ids, factors=factors)
+        self._serve(request, priority)
+        assert request.result is not None
+        return request.result
+
+    def layers(self, ids: Int64Array, factors: KeyFactors | None, priority: Priority) -> list[Tensor]:
+        """As Backbone.layers, for one text, which shares its batch with no other."""
+        request = _Request(ids=[ids], factors=factors, shows_layers=True)
+        self._serve(request, priority)
+        assert request.layers is not None
+        return request.layers
+
+    def _serve(self, request: _Request, priority: Priority) -> None:
+        line = self._lines[priority]
+        try:
+            with self._changed:
+                line.append(request)
+            while batch := self._next_batch(request, priority):
+                self._compute(batch)
+                self._finish(request)
+        finally:  # also when this caller is interrupted: nobody then waits for it, and the turn is free
+            with self._changed:
+                line[:] = [other for other in line if other is not request]
+            self._finish(request)
+        if request.error is not None:
+            raise request.error
+
+    def _next_batch(self, request: _Request, priority: Priority) -> list[_Request]:
+        """Waits until the request is done (nothing is returned), or it is up to its caller to run this batch."""
+        with self._changed:
+            self._changed.wait_for(lambda: request.is_done or (self._at_work is None and not self._yields(priority)))
+            if request.is_done:
+                return []
+            self._at_work = request
+            waiting = ([other for other in line if not other.is_done] for line in self._lines.values())
+            return _batch(next(line for line in waiting if line), self._budget)
+
+    def _yields(self, priority: Priority) -> bool:
+        """Whether somebody more urgent is about to ask for the turn."""
+        return any(count for other, count in self._staying.items() if other < priority)
+
+    def _finish(self, request: _Request) -> None:
+        with self._changed:
+            if self._at_work is request:
+                self._at_work = None
+                self._changed.notify_all()
+
+    def _compute(self, batch: Sequence[_Request]) -> None:
+        """Results or errors into the requests. Where a joint batch fails, each is computed alone: one is at fault."""
+        try:
+            if batch[0].shows_layers:
+                batch[0].layers = self._backbone.layers(batch[0].ids, batch[0].factors)
+                return
+            results = self._forward(batch)
+        except Exception as error:  # noqa: BLE001  # whose it is raises it, in `hidden`
+            if len(batch) == 1:
+                batch[0].error = error
+                return
+            for request in batch:
+                self._compute([request])
+            return
+        for request, result in zip(batch, results, strict=True):
+            request.result = result
+
+    def _forward(self, batch: Sequence[_Request]) -> list[Tensor]:
+        """The hidden states of each request. The texts go through the backbone longest first: like lengths together."""
+        ids = [text for request in batch for text in request.ids]
+        lengths = [len(text) for text in ids]
+        order = sorted(range(len(ids)), key=lambda i: -lengths[i])
+        keys = _joined_factors(batch, self._backbone.device)
+        if keys is not None:
+            by_text = torch.split(keys.values, lengths)
+            keys = KeyFactors(values=torch.cat([by_text[i] for i in order]), log_additive=keys.log_additive)
+        packed = self._backbone.hidden([ids[i] for i in order], keys)
+        if len(ids) == 1:
+            return [packed]
+        texts = dict(zip(order, torch.split(packed, [lengths[i] for i in order]), strict=True))
+        start, results = 0, []
+        for request in batch:
+            end = start + len(request.ids)
+            results.append(torch.cat([texts[i] for i in range(start, end)]))
+            start = end
+        return results
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class _Request:
+    ids: Sequence[Int64Array]
+    factors: KeyFactors | None
+    shows_layers: bool = False  # `layers` is asked for in place of `result`
+    layers: list[Tensor] | None = field(default=None, init=False)
+    result: Tensor | None = field(default=None, init=False)
+    error: Exception | None = field(default=None, init=False)
+
+    @property
+    def is_done(self) -> bool:
+        return self.result is not None or self.layers is not None or self.error is not None
+
+    @property
+    def is_multiplicative(self) -> bool:
+        return self.factors is not None and not self.factors.log_additive
+
+
+def _batch(line: Sequence[_Request], budget: int) -> list[_Request]:
+    """The first requests of a line: those that fit together and are steered by the same formula, at least one.
+
+    One that shows its layers is alone.
+    """
+    first = line[0]
+    batch, texts, longest = [first], len(first.ids), max(map(len, first.ids))
+    for request in line[1:]:
+        texts, longest = texts + len(request.ids), max(longest, *map(len, request.ids))
+        differs = request.is_multiplicative != first.is_multiplicative
+        if texts * longest > budget or differs or request.shows_layers or first.shows_layers:
+            break
+        batch.append(request)
+    return batch
+
+
+def _joined_factors(batch: Sequence[_Request], device: torch.device) -> KeyFactors | None:
+    """One factor for each token of the batch, 1 for the texts that are not steered; None where none is."""
+    if all(request.factors is None for request in batch):
+        return None
+    values = [
+        torch.ones(sum(map(len, request.ids)), device=device) if request.factors is None else request.factors.values
+        for request in batch
+    ]
+    return KeyFactors(values=torch.cat(values), log_additive=not batch[0].is_multiplicative)

@@ -1,0 +1,230 @@
+"""The encoder of a CLIP or SigLIP model: prompts of texts and images to vectors of one space."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from core.errors import InvalidControl, InvalidInput
+from core.prompts import ControlOptions, ControlTarget, ImageItem, Prompt, TextItem, TokenIdsItem
+from core.protocols import Priority, Progress
+from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
+from embedder.batching import batch_tokens, token_budget_batches
+from embedder.generic import BatchFactors
+from embedder.local import AUTO_ATTENTION_LIMIT, DEFAULT_OPTIONS, ControlSupport
+from embedder.promptfactors import prompt_factors
+from embedder.tokens import TextTokenizer, TokenizedPrompt
+from embedder.vision.imagefile import check_image, read_picture
+from embedder.vision.line import Line
+from embedder.vision.patches import patch_factors
+from embedder.vision.processor import ImageSettings
+from embedder.vision.towers import Towers
+
+DECODERS = 2  # images that are decoded at once: one of the largest takes 400 MB meanwhile
+NO_POOL = "its vectors are read off the attention and are no mean that could be weighted"
+
+
+class VisionEncoder:
+    """Two towers with one space. Fulfils core.protocols.Encoder; thread-safe.
+
+    A model of two towers cannot read a text and an image together. A prompt's text and token-id items are joined to one
+    text; this text and every image give a unit vector each, and the prompt's vector is their mean, brought to unit
+    length: each counts alike, in whichever order. A blank text beside an image does not count. Controls act inside
+    their own text or image.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        towers: Towers,
+        tokenizer: TextTokenizer,
+        images: ImageSettings,
+        prefixes: Mapping[Representation, str],
+        dimension: int,
+        matryoshka: tuple[int, ...],
+        fingerprint: str,
+    ) -> None:
+        """`matryoshka`: dimensions that the vectors may be cut to. `prefixes` stand before texts."""
+        self.name = name
+        self.fingerprint = fingerprint
+        self.space = fingerprint  # what a projection to fewer dimensions belongs to
+        self.matryoshka = matryoshka
+        self.dimension = dimension
+        self.max_tokens = tokenizer.max_tokens
+        self.tokenizer = tokenizer
+        self.image_tokens = towers.patches  # what an image counts as, and how many parts of it can be steered
+        self.support = _support(towers.text_problem)  # of texts
+        self.image_support = _support(towers.image_problem)
+        self._towers = towers
+        self._images = images
+        self._prefixes = prefixes
+        self._line = Line()
+        self._decoding = threading.BoundedSemaphore(DECODERS)
+        self._batch_tokens = batch_tokens(towers.device)
+
+    def encode(
+        self,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        *,
+        options: ControlOptions = DEFAULT_OPTIONS,
+        priority: Priority = Priority.INTERACTIVE,
+        progress: Progress | None = None,
+    ) -> Embeddings:
+        """Vectors (prompts, dimension) float32 of unit length, in the order of `prompts`.
+
+        Images are decoded batch by batch, so memory does not grow with their number; the headers of all are checked
+        first. Raises InvalidInput for an image that cannot be used, InvalidControl where a control cannot act on this
+        model or suppresses all that it reads.
+        """
+        self._check_target(prompts, options.target)
+        texts, images = self._texts(prompts, representation, options), _images(prompts)
+        sums = np.zeros((len(prompts), self.dimension))
+        counts, open_parts = np.zeros((2, len(prompts)), dtype=np.int64)
+        truncated = np.zeros(len(prompts), dtype=np.bool_)
+        for text in texts:
+            open_parts[text.owner] += 1
+            counts[text.owner] += len(text.tokens)
+            truncated[text.owner] |= text.tokens.truncated
+        for image in images:
+            open_parts[image.owner] += 1
+            counts[image.owner] += self.image_tokens
+        for owners, vectors in self._vectors(texts, images, options, priority):
+            np.add.at(sums, owners, vectors)
+            np.subtract.at(open_parts, owners, 1)
+            if progress is not None:
+                progress(int((open_parts[np.unique(owners)] == 0).sum()))
+        units = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        return Embeddings(vectors=units.astype(np.float32), token_counts=counts, truncated=truncated)
+
+    def trace(
+        self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
+    ) -> list[TokenTrace] | None:
+        """None: neither tower's vector is a mean of token vectors."""
+        return None
+
+    def token_spans(self, text: str) -> Int64Array:
+        return self.tokenizer.spans(text)
+
+    def overhead(self, representation: Representation) -> int:
+        return self.tokenizer.special_tokens + self.tokenizer.prefix_tokens(self._prefixes[representation])
+
+    def _texts(
+        self, prompts: Sequence[Prompt], representation: Representation, options: ControlOptions
+    ) -> list[_TextPart]:
+        parts = [(owner, items) for owner, prompt in enumerate(prompts) if (items := _text_items(prompt))]
+        read = [Prompt(items=items) for _, items in parts]
+        found = []
+        for (owner, _), prompt, tokens in zip(
+            parts, read, self.tokenizer.tokenize(read, self._prefixes[representation]), strict=True
+        ):
+            if len(tokens) == 0:
+                raise InvalidInput("the model's tokenizer finds no token in the text")
+            factors = prompt_factors(prompt, tokens, options, self.tokenizer, self._towers.word_vectors)
+            found.append(_TextPart(owner=owner, tokens=tokens, factors=factors))
+        return found
+
+    def _vectors(
+        self, texts: Sequence[_TextPart], images: Sequence[_ImagePart], options: ControlOptions, priority: Priority
+    ) -> Iterator[tuple[list[int], Float32Array]]:
+        """Batch by batch: the prompts that parts belong to, and the parts' unit vectors."""
+        read_tokens = [self._towers.tokens_read(len(text.tokens)) for text in texts]
+        for batch in token_budget_batches(read_tokens, self._batch_tokens):
+            members = [texts[i] for i in batch]
+            factors = _batch_factors([m.factors for m in members], max(len(m.tokens) for m in members), options)
+            with self._line.turn(priority):
+                found = self._towers.texts([member.tokens.ids for member in members], self._on_device(factors))
+            yield [member.owner for member in members], found.cpu().numpy()
+        for batch in token_budget_batches([self.image_tokens] * len(images), self._batch_tokens):
+            read = [self._read(images[i].item) for i in batch]
+            factors = _batch_factors([steering for _, steering in read], self.image_tokens, options)
+            pixels = torch.from_numpy(np.stack([pixels for pixels, _ in read]))
+            with self._line.turn(priority):
+                found = self._towers.images(pixels, self._on_device(factors))
+            yield [images[i].owner for i in batch], found.cpu().numpy()
+
+    def _read(self, item: ImageItem) -> tuple[Float32Array, Float64Array | None]:
+        """(3, size, size) pixels, and the factor of each patch (None: nothing is steered)."""
+        with self._decoding:
+            picture = read_picture(item.data, item.crop)
+            pixels = self._images.pixels(picture)
+        factors = patch_factors(item.controls, picture, self._images, self._towers.patch_size)
+        if (factors == 1).all():
+            return pixels, None
+        if not factors.any() and not self._towers.has_class_token:  # then nothing is left to attend to
+            raise InvalidControl("the controls suppress all that the model sees of the image", param="controls")
+        return pixels, factors
+
+    def _on_device(self, factors: BatchFactors | None) -> BatchFactors | None:
+        if factors is None:
+            return None
+        return BatchFactors(values=factors.values.to(self._towers.device), log_additive=factors.log_additive)
+
+    def _check_target(self, prompts: Sequence[Prompt], target: ControlTarget) -> None:
+        """Raises InvalidControl where a prompt is steered in a way that its tower does not take."""
+        for item in (item for prompt in prompts for item in prompt.items):
+            if all(control.factor == 1 for control in item.controls):
+                continue
+            is_image = isinstance(item, ImageItem)
+            support = self.image_support if is_image else self.support
+            if target in (ControlTarget.POOL, ControlTarget.BOTH) or not support.attention:
+                raise InvalidControl(
+                    f"model {self.name} does not take controls on {target.value} for "
+                    f"{'images' if is_image else 'texts'}: {support.reason}",
+                    param="control_target",
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TextPart:
+    owner: int  # index of its prompt
+    tokens: TokenizedPrompt
+    factors: Float64Array | None  # (tokens,), None: nothing is steered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ImagePart:
+    owner: int
+    item: ImageItem
+
+
+def _text_items(prompt: Prompt) -> tuple[TextItem | TokenIdsItem, ...]:
+    """The items of the prompt's text; none where all are blank and an image says everything."""
+    items = tuple(item for item in prompt.items if not isinstance(item, ImageItem))
+    says_something = any(item.text.strip() if isinstance(item, TextItem) else item.ids for item in items)
+    return items if says_something or len(items) == len(prompt.items) else ()
+
+
+def _images(prompts: Sequence[Prompt]) -> list[_ImagePart]:
+    """Every image, with its header checked."""
+    parts = [
+        _ImagePart(owner=owner, item=item)
+        for owner, prompt in enumerate(prompts)
+        for item in prompt.items
+        if isinstance(item, ImageItem)
+    ]
+    for part in parts:
+        check_image(part.item.data)
+    return parts
+
+
+def _batch_factors(factors: Sequence[Float64Array | None], length: int, options: ControlOptions) -> BatchFactors | None:
+    """(members, length) with 1 behind each member's own; None where nothing is steered."""
+    if all(own is None for own in factors):
+        return None
+    values = np.ones((len(factors), length), dtype=np.float32)
+    for row, own in zip(values, factors, strict=True):
+        if own is not None:
+            row[: len(own)] = own
+    if options.target is ControlTarget.AUTO:
+        values = values.clip(max=AUTO_ATTENTION_LIMIT)
+    return BatchFactors(values=torch.from_numpy(values), log_additive=options.log_additive)
+
+
+def _support(problem: str) -> ControlSupport:
+    return ControlSupport(attention=not problem, pool=False, reason=f"{problem}; {NO_POOL}" if problem else NO_POOL)

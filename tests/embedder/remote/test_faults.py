@@ -1,0 +1,258 @@
+"""Every fault that a remote can have, on a real socket: what is tried again, what is refused, how long it may take."""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+import time as real_time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
+from core.prompts import Prompt
+from core.protocols import Priority
+from core.records import Representation
+from embedder.remote.encoder import RemoteEncoder
+from tests.embedder.remote.conftest import TOKEN, Make
+from tests.embedder.remote.server import (
+    Fault,
+    Remote,
+    drip,
+    half_a_body,
+    half_a_body_unannounced,
+    later,
+    reset,
+    send_json,
+    status,
+)
+from tests.embedder.remote.world import FakeTime
+
+TEXT = "an unusual sentence about turbines"
+
+
+def encode(encoder: RemoteEncoder, text: str = TEXT, priority: Priority = Priority.INTERACTIVE) -> list[float]:
+    vectors = encoder.encode([Prompt.of(text)], Representation.QUERY, priority=priority).vectors
+    return [float(value) for value in vectors[0]]
+
+
+@pytest.mark.parametrize(
+    ("fault", "slept"),
+    [
+        (reset, [0.5]),
+        (half_a_body, [0.5]),
+        (half_a_body_unannounced, [0.5]),
+        (status(429), [0.5]),
+        (status(429, Retry_After="7"), [7.0]),
+        (status(503, Retry_After="Mon, 05 Jan 2026 12:00:09 GMT", Date="Mon, 05 Jan 2026 12:00:00 GMT"), [9.0]),
+        (status(408), [0.5]),
+        (status(500), [0.5]),
+        (status(502, {"error": "upstream"}), [0.5]),
+        (status(599), [0.5]),
+    ],
+    ids=["reset", "half", "half unannounced", "429", "429 after 7 s", "503 after a date", "408", "500", "502", "599"],
+)
+def test_what_may_pass_is_tried_again(
+    remote: Remote, make: Make, time: FakeTime, fault: Fault, slept: list[float]
+) -> None:
+    remote.faults.append(fault)
+    np.testing.assert_allclose(encode(make()), remote.unit(TEXT), atol=1e-6)
+    assert len(remote.asked) == 2
+    assert time.slept == slept
+
+
+def test_retries_back_off_and_end(remote: Remote, make: Make, time: FakeTime) -> None:
+    remote.faults.extend([status(500, {"error": {"message": "out of order"}})] * 9)
+    with pytest.raises(RemoteUnavailable, match=r"answered 500: out of order \(given up after 5 tries\)"):
+        encode(make(attempts=5))
+    assert len(remote.asked) == 5
+    assert time.slept == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_the_deadline_ends_retries_before_they_would_be_late(remote: Remote, make: Make, time: FakeTime) -> None:
+    remote.faults.extend([status(500)] * 9)
+    encoder = make(deadline_seconds=3.0)
+    _ = encoder.dimension
+    began = time.clock()
+    with pytest.raises(RemoteUnavailable, match="given up after 3 tries"):
+        encode(encoder)
+    assert time.clock() - began == 1.5  # another 2 s would end at 3.5
+
+
+def test_a_remote_that_asks_for_more_time_than_there_is_is_not_waited_for(
+    remote: Remote, make: Make, time: FakeTime
+) -> None:
+    remote.faults.append(status(429, Retry_After="100"))
+    with pytest.raises(RemoteUnavailable) as caught:
+        encode(make(deadline_seconds=60))
+    assert caught.value.retry_after == 100
+    assert time.slept == []
+
+
+def test_what_one_request_was_asked_to_wait_all_wait(remote: Remote, make: Make) -> None:
+    encoder = make(real=True)
+    _ = encoder.dimension
+    remote.faults.append(status(429, Retry_After="1"))
+    first = threading.Thread(target=encode, args=(encoder, "first"))
+    first.start()
+    while not remote.asked:
+        real_time.sleep(0.005)
+    real_time.sleep(0.3)  # the answer is there by now
+    encode(encoder, "second")
+    first.join()
+    assert sorted(request.texts[0] for request in remote.asked) == ["first", "first", "second"]
+    assert all(request.at - remote.asked[0].at > 0.95 for request in remote.asked[1:])
+
+
+@pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 409, 413, 422, 301, 307])
+def test_no_other_answer_is_tried_again(remote: Remote, make: Make, time: FakeTime, code: int) -> None:
+    remote.faults.append(status(code, {"error": "no such thing"}, Location="http://127.0.0.1:1/"))
+    with pytest.raises(RemoteRefused, match=f"answered {code}: no such thing"):
+        encode(make())
+    assert len(remote.asked) == 1
+    assert time.slept == []
+
+
+def test_a_slow_answer_is_given_up_in_time(remote: Remote, make: Make) -> None:
+    encoder = make(real=True, timeout_seconds=0.15, deadline_seconds=0.4)
+    _ = encoder.dimension
+    remote.faults.extend([later(1.0, send_json)] * 9)
+    began = real_time.monotonic()
+    with pytest.raises(RemoteUnavailable, match="did not answer in time: ReadTimeout"):
+        encode(encoder)
+    assert real_time.monotonic() - began < 1.5
+
+
+def test_an_answer_that_drips_is_given_up_at_the_deadline(remote: Remote, make: Make) -> None:
+    """No timeout between two bytes ever fires: only the deadline ends it."""
+    encoder = make(real=True, timeout_seconds=5, deadline_seconds=0.3)
+    _ = encoder.dimension
+    remote.faults.append(drip)
+    began = real_time.monotonic()
+    with pytest.raises(RemoteUnavailable, match="in time"):
+        encode(encoder)
+    assert 0.25 < real_time.monotonic() - began < 1.0
+
+
+def test_a_remote_that_is_not_there(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    encoder = make(url=f"http://127.0.0.1:{port}", attempts=2)
+    with pytest.raises(RemoteUnavailable, match=rf"model mine: 127\.0\.0\.1:{port} cannot be reached.*after 2 tries"):
+        _ = encoder.dimension
+
+
+def test_a_page_in_place_of_json(remote: Remote, make: Make) -> None:
+    remote.faults.extend([lambda handler, answer: handler.send(200, b"<html>log in</html>")] * 2)
+    with pytest.raises(RemoteUnavailable, match="something that is not JSON"):
+        encode(make(attempts=2))
+
+
+def change_vector(value: Any) -> Callable[[Any], Any]:
+    """Every answer's first vector becomes another."""
+
+    def change(answer: Any) -> Any:
+        answer["data"][0]["embedding"] = value
+        return answer
+
+    return change
+
+
+def shortened(answer: Any) -> Any:
+    for entry in answer["data"]:
+        entry["embedding"] = [1.0, 2.0]
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_vector([1.0] * 7 + [math.nan]), "not finite"),
+        (change_vector([1.0] * 7 + [math.inf]), "not finite"),
+        (change_vector([0.0] * 8), "all zero"),
+        (change_vector([None] * 8), "not lists of numbers"),
+        (change_vector(["NaN"] * 8), "not lists of numbers"),
+        (change_vector([]), "not"),
+        (change_vector("!!!"), "not base64"),
+        (change_vector("AAAA"), "not base64"),
+        (shortened, "dimensions now"),
+        (lambda answer: {**answer, "data": answer["data"] * 2}, "2 entries, expected 1"),
+        (lambda answer: {**answer, "data": []}, "0 entries, expected 1"),
+        (lambda answer: {**answer, "data": None}, "no list"),
+        (lambda answer: {"data": [{**answer["data"][0], "index": 3}]}, "indices"),
+        (lambda answer: [], "has no 'data'"),
+        (lambda answer: {**answer, "model": "m-next"}, "changed its model: it calls it 'm-next' now"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_refused(
+    remote: Remote, make: Make, time: FakeTime, change: Callable[[Any], Any], said: str
+) -> None:
+    remote.change = change
+    with pytest.raises(RemoteMismatch, match=f"model mine: 127.*{said}"):
+        encode(make())
+    assert len(remote.asked) == 1
+    assert time.slept == []
+
+
+def test_a_key_and_a_text_never_come_back_in_an_error(remote: Remote, make: Make) -> None:
+    echo = {"error": {"message": f"Bad key {TOKEN} for {TEXT!r}\n\x1b[31m" + "x" * 999}}
+    remote.faults.append(status(400, echo))
+    with pytest.raises(RemoteRefused) as caught:
+        encode(make())
+    message = caught.value.message
+    assert "answered 400: Bad key [...] for '[...]' [31mxxx" in message
+    assert len(message) < 400
+    assert "\n" not in message
+    assert "\x1b" not in message
+
+
+def test_errors_name_the_host_and_not_the_key(remote: Remote, make: Make) -> None:
+    remote.faults.append(status(401, {"error": "who?"}))
+    encoder = make(token=TOKEN)
+    with pytest.raises(RemoteRefused) as caught:
+        encode(encoder)
+    host = remote.url.removeprefix("http://")
+    assert caught.value.message == f"model mine: {host} answered 401: who?. Check the key in the model's configuration"
+
+
+def test_the_breaker_opens_and_closes_again(remote: Remote, make: Make, time: FakeTime) -> None:
+    encoder = make(attempts=10, deadline_seconds=600)
+    _ = encoder.dimension
+    remote.faults.extend([status(500)] * 10)
+    with pytest.raises(RemoteUnavailable, match="given up"):
+        encode(encoder)
+    asked = len(remote.asked)
+    with pytest.raises(
+        RemoteUnavailable, match="failed 10 times in a row, the last time it answered 500; it is left alone"
+    ) as caught:
+        encode(encoder)
+    assert len(remote.asked) == asked  # nothing was sent
+    assert caught.value.retry_after == pytest.approx(15)
+    time.seconds += 15
+    np.testing.assert_allclose(encode(encoder), remote.unit(TEXT), atol=1e-6)
+    encode(encoder)
+
+
+def test_a_quota_error_does_not_open_the_breaker(remote: Remote, make: Make) -> None:
+    encoder = make(attempts=1)
+    _ = encoder.dimension
+    remote.faults.extend([status(429)] * 12)
+    for _ in range(12):
+        with pytest.raises(RemoteUnavailable, match="answered 429"):
+            encode(encoder)
+    encode(encoder)
+
+
+def test_the_first_failure_ends_the_other_batches(remote: Remote, make: Make) -> None:
+    """One batch is refused at once; those behind it are not sent, and the one that waits to retry stops waiting."""
+    encoder = make(real=True, batch_items=2, concurrency=2, deadline_seconds=30)
+    _ = encoder.dimension
+    remote.faults.extend([later(0.2, status(503, Retry_After="20")), later(0.6, status(400))])
+    began = real_time.monotonic()
+    with pytest.raises(RemoteRefused, match="answered 400"):
+        encoder.encode([Prompt.of(f"text {i}") for i in range(40)], Representation.DOCUMENT, priority=Priority.BULK)
+    assert real_time.monotonic() - began < 5
+    assert len(remote.asked) < 40

@@ -1,0 +1,117 @@
+"""Rerankers, with sentence-transformers as the oracle."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from sentence_transformers import CrossEncoder as Oracle
+
+from core.errors import InvalidInput, ModelError
+from embedder.crossencoder import load_reranker
+from embedder.kinds import ModelKind, model_kind
+from embedder.loading import load_model
+from tests.embedder.tiny import SIZES, tiny_tokenizer, write_json
+
+QUERY = "i want to play on my tv"
+DOCUMENTS = ["the game console", "a red car house " * 12, "", "movie on tv", "the game console"]
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+def save_classifier(folder: Path, config: str = "BertConfig", *, labels: int = 1, **settings: object) -> Path:
+    """A Hugging Face folder of a random sequence classifier."""
+    torch.manual_seed(5)
+    made = getattr(transformers, config)(**SIZES, num_labels=labels, **settings)
+    network = transformers.AutoModelForSequenceClassification.from_config(made)
+    network.save_pretrained(folder)
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 30
+    if config == "BertConfig":  # its own tokenizer tells query and document apart
+        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("config", ["BertConfig", "XLMRobertaConfig", "ModernBertConfig", "ElectraConfig"])
+def test_scores_equal_those_of_sentence_transformers(tmp_path: Path, config: str) -> None:
+    settings = {"cls_token_id": 2, "sep_token_id": 3} if config == "ModernBertConfig" else {}
+    folder = save_classifier(tmp_path / "m", config, **settings)
+    assert model_kind(folder) is ModelKind.RERANKER
+    found = load_reranker(folder, device="cpu").rerank(QUERY, DOCUMENTS)
+    expected = Oracle(str(folder), device="cpu").predict([(QUERY, document) for document in DOCUMENTS])
+    assert np.abs(np.array(found) - expected).max() < 1e-5
+    assert max(found) - min(found) > 1e-3
+    assert found[0] == pytest.approx(found[4], abs=1e-6)
+
+
+def test_a_folder_that_sentence_transformers_saved(tmp_path: Path) -> None:
+    made = Oracle(str(save_classifier(tmp_path / "plain")), device="cpu", max_length=12)
+    made.save_pretrained(str(tmp_path / "m"))
+    ours = load_reranker(tmp_path / "m", name="mine", device="cpu")
+    expected = Oracle(str(tmp_path / "m"), device="cpu").predict([(QUERY, document) for document in DOCUMENTS])
+    assert np.abs(np.array(ours.rerank(QUERY, DOCUMENTS)) - expected).max() < 1e-5
+    assert ours.name == "mine"
+    assert ours.max_tokens == 12
+    assert ours.token_counts(QUERY, DOCUMENTS).tolist() == [12, 12, 10, 12, 12]
+
+
+def test_an_identity_model_is_brought_to_0_and_1_in_the_same_order(tmp_path: Path) -> None:
+    folder = save_classifier(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"sentence_transformers": {"activation_fn": IDENTITY}})
+    logits = Oracle(str(folder), device="cpu").predict([(QUERY, document) for document in DOCUMENTS])
+    found = np.array(load_reranker(folder, device="cpu").rerank(QUERY, DOCUMENTS))
+    assert np.abs(found - 1 / (1 + np.exp(-logits))).max() < 1e-5
+
+
+def test_a_decoder_without_padding_token_reads_one_pair_at_a_time(tmp_path: Path) -> None:
+    sizes = {"num_key_value_heads": 2, "head_dim": 4}
+    folder = save_classifier(tmp_path / "m", "Qwen3Config", **sizes)
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"pad_token_id": None})
+    model = load_reranker(folder, device="cpu")
+    together = model.rerank(QUERY, DOCUMENTS)
+    assert together == pytest.approx([model.rerank(QUERY, [document])[0] for document in DOCUMENTS], abs=1e-6)
+    assert max(together) - min(together) > 1e-3
+
+
+def test_the_same_score_alone_in_a_batch_and_from_many_threads(tmp_path: Path) -> None:
+    model = load_model(save_classifier(tmp_path / "m"), device="cpu")
+    batch = model.rerank(QUERY, DOCUMENTS)
+    with ThreadPoolExecutor(4) as pool:
+        alone = list(pool.map(lambda document: model.rerank(QUERY, [document])[0], DOCUMENTS * 4))
+    assert alone == pytest.approx(batch * 4, abs=1e-5)
+    assert model.rerank(QUERY, []) == []
+
+
+def test_an_empty_query_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="the query is empty"):
+        load_reranker(save_classifier(tmp_path / "m"), device="cpu").rerank(" \n", ["a"])
+
+
+def test_the_fingerprint_tells_rerankers_apart(tmp_path: Path) -> None:
+    one = load_reranker(save_classifier(tmp_path / "a"), device="cpu")
+    same = load_reranker(save_classifier(tmp_path / "b"), device="cpu")
+    other = load_reranker(save_classifier(tmp_path / "c", layer_norm_eps=0.1), device="cpu")
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sbert_ce_default_activation_function": "torch.nn.modules.activation.Tanh"}, "activation .*Tanh is not"),
+        ({"num_hidden_layers": 3}, "the weights lack 'bert.encoder.layer.2"),
+        ({"id2label": {"0": "no", "1": "maybe", "2": "yes"}}, "has 3 labels; a reranker has one"),
+    ],
+)
+def test_what_is_no_reranker_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    folder = save_classifier(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | change)
+    with pytest.raises(ModelError, match=message):
+        load_reranker(folder, device="cpu")
