@@ -22,8 +22,12 @@ Shape = Callable[[Failure], tuple[int, dict[str, Any]]]  # the status that this 
 
 
 def shape_of(path: str) -> Shape:
-    """By the path of the request."""
-    return _SHAPES.get(path, native)
+    """By the path of the request: that of the nearest entry at or above it."""
+    while path:
+        if path in _SHAPES:
+            return _SHAPES[path]
+        path = path.rpartition("/")[0]
+    return native
 
 
 def native(failure: Failure) -> tuple[int, dict[str, Any]]:
@@ -38,4 +42,63 @@ def native(failure: Failure) -> tuple[int, dict[str, Any]]:
     return failure.status, {"error": body}
 
 
-_SHAPES: dict[str, Shape] = {}
+def aleph_alpha(failure: Failure) -> tuple[int, dict[str, Any]]:
+    """`{"error": sentence, "code": "UPPER_SNAKE"}`; every fault of the request is a 400, for the clients' sake."""
+    known = failure.status in (401, 405, 410, 413, 429) or failure.status >= 500
+    return failure.status if known else 400, {"error": printable(failure.message), "code": failure.code.upper()}
+
+
+def openai(failure: Failure) -> tuple[int, dict[str, Any]]:
+    """`{"error": {message, type, param, code}}`; a malformed request is a 400 there."""
+    status = 400 if failure.status == 422 else failure.status
+    kind = {429: "rate_limit_error"}.get(status, "invalid_request_error" if status < 500 else "server_error")
+    code = {401: "invalid_api_key", 429: "rate_limit_exceeded"}.get(status, failure.code)
+    param = None if failure.param is None else printable(failure.param)
+    return status, {"error": {"message": printable(failure.message), "type": kind, "param": param, "code": code}}
+
+
+def vikingdb(failure: Failure) -> tuple[int, dict[str, Any]]:
+    """`{code, message, request_id}`, the codes as its SDK turns them into exceptions."""
+    status = 400 if failure.status == 422 else failure.status
+    code, what = _vikingdb_code(status, failure.code)
+    message = printable(f"{what}: {failure.message}")
+    return status, {"code": code, "message": message, "request_id": failure.request_id}
+
+
+def _vikingdb_code(status: int, code: str) -> tuple[int, str]:
+    match status:
+        case 401:
+            return 1000001, "unauthorized"
+        case 404 if code == "not_found":
+            return 1000024, "invalid request"  # a path of that service which is not served here
+        case 404:
+            return 1000025, "failed to calcTextEmbedding"
+        case 429:
+            return 1000029, "over the quota"
+        case _ if status >= 500:
+            return 1000028, "internal error"
+        case _:
+            return 1000003, "invalid request"
+
+
+_SHAPES: dict[str, Shape] = {
+    "/batch_semantic_embed": aleph_alpha,
+    "/complete": aleph_alpha,
+    "/detokenize": aleph_alpha,
+    "/embed": aleph_alpha,
+    "/evaluate": aleph_alpha,
+    "/explain": aleph_alpha,
+    "/models": aleph_alpha,
+    "/models_available": aleph_alpha,
+    "/qa": aleph_alpha,
+    "/semantic_embed": aleph_alpha,
+    "/summarize": aleph_alpha,
+    "/tokenize": aleph_alpha,
+    "/version": aleph_alpha,
+    "/api": vikingdb,
+    "/embeddings": openai,
+    "/rerank": openai,
+    "/v1/embeddings": openai,
+    "/v1/models": openai,
+    "/v1/rerank": openai,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import structlog
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from app.error_shapes import Failure, shape_of
 from core import errors
 from core.errors import SalienceError
+from core.signing import ALGORITHM
 
 # The nearest class up the tree counts.
 STATUS: dict[type[SalienceError], int] = {
@@ -20,6 +22,8 @@ STATUS: dict[type[SalienceError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.QueueFull: 429,
+    errors.InvalidSignature: 401,
     errors.RemoteError: 502,
     errors.RemoteUnavailable: 503,
     errors.StorageBusy: 503,
@@ -38,7 +42,28 @@ class Unauthorized(SalienceError):
     code = "unauthorized"
 
 
+class Gone(SalienceError):
+    """This is not offered any more."""
+
+    code = "gone"
+
+
+class QuotaExceeded(SalienceError):
+    """The quota is used up; wait a while."""
+
+    code = "quota_exceeded"
+    retryable = True
+
+    def __init__(self, message: str | None = None, *, retry_after: float | None = None) -> None:
+        """`retry_after`: seconds after which there is room again; None: this request never fits the quota."""
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.retryable = retry_after is not None
+
+
 STATUS[Unauthorized] = 401
+STATUS[Gone] = 410
+STATUS[QuotaExceeded] = 429
 
 
 def install(app: FastAPI) -> None:
@@ -68,9 +93,11 @@ def _on_salience_error(request: Request, error: Exception) -> JSONResponse:
         _log.error("request failed", code=error.code, error=error.message)
     response = error_response(request, status, error.code, error.message, error.param)
     if error.retryable:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        wait = RETRY_AFTER_SECONDS if error.retry_after is None else error.retry_after
+        response.headers["Retry-After"] = str(max(1, math.ceil(wait)))
     if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
+        signed = isinstance(error, errors.InvalidSignature)
+        response.headers["WWW-Authenticate"] = ALGORITHM if signed else "Bearer"
     return response
 
 

@@ -13,16 +13,16 @@ from ir_measures import RR, R, nDCG
 
 from app.wiring import Wiring
 from core.errors import InvalidQuery, UnreadableFile
-from core.records import CollectionSettings, Document
+from core.records import Collection, CollectionSettings, Document, SparseScoring
 from indexer.fields import FieldMapping, documents
 from indexer.pipeline import AddProgress
 from indexer.readers import Format, read
 from indexer.records import RecordError, Skipped
 from indexer.report import AddReport
-from retriever.query import BOTH_LEGS, Leg, Query
+from retriever.legs import Leg, legs_of
+from retriever.query import Query
 
 DEPTH = 100  # hits that are measured for each query
-RUNS: Mapping[str, tuple[Leg, ...]] = {"sparse": (Leg.SPARSE,), "dense": (Leg.DENSE,), "hybrid": BOTH_LEGS}
 MEASURES = {"ndcg@10": nDCG @ 10, "recall@100": R @ 100, "mrr@10": RR @ 10}
 COLLECTION = "evaluation"
 
@@ -79,21 +79,25 @@ def evaluate(
     dataset: Dataset,
     *,
     whole_documents: bool = False,
+    sparse: SparseScoring = SparseScoring.BM25,
+    sparse_model: str | None = None,
     on_indexed: Callable[[AddProgress], None] | None = None,
     on_searched: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Index the corpus into a new collection and search it by each leg alone and by both, as a user would.
+    """Index the corpus into a new collection and search it by each leg alone and by all, as a user would.
 
-    `on_searched` is called with the number of searches done so far.
+    `sparse_model`: the name of the model of learned weights, where `sparse` asks for them. `on_searched` is called
+    with the number of searches done so far.
     """
-    collection = parts.create_collection(COLLECTION, CollectionSettings(whole_documents=whole_documents))
+    wanted = CollectionSettings(whole_documents=whole_documents, sparse=sparse)
+    collection = parts.create_collection(COLLECTION, wanted, sparse_model=sparse_model)
     unseen = {id for judged in dataset.judgements.values() for id in judged}
     items = _seen(documents(_corpus(dataset.corpus), FieldMapping()), unseen)
     report = parts.pipeline.add(COLLECTION, items, on_progress=on_indexed)
     _check_judged(dataset, unseen)
     runs: dict[str, Run] = {}
     done = 0
-    for name, legs in RUNS.items():
+    for name, legs in _runs(collection).items():
         runs[name] = {}
         for id, text in dataset.queries.items():
             result = parts.searcher.search(COLLECTION, Query(text=text, k=DEPTH, legs=legs))
@@ -110,6 +114,9 @@ def evaluate(
         "overlap_tokens": collection.settings.overlap_tokens,
         "k1": collection.settings.k1,
         "b": collection.settings.b,
+        "sparse": sparse.value,
+        "sparse_model": collection.active.sparse_model,
+        "sparse_fingerprint": collection.active.sparse_fingerprint,
         "fusion": fusion.method,
         "alpha": fusion.alpha,
         "depth": DEPTH,
@@ -144,6 +151,18 @@ def write_run(path: Path, name: str, run: Run) -> None:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
         raise UnreadableFile(f"cannot write {path}: {error.strerror}", param="run_file") from None
+
+
+def run_count(sparse: SparseScoring) -> int:
+    """How often every query is searched."""
+    return 4 if sparse is SparseScoring.BOTH else 3
+
+
+def _runs(collection: Collection) -> dict[str, tuple[Leg, ...]]:
+    """Each leg alone, and all together."""
+    legs = legs_of(collection, None)
+    alone = {leg.value: (leg,) for leg in (Leg.SPARSE, Leg.LEARNED, Leg.DENSE) if leg in legs}
+    return {**alone, "hybrid": legs}
 
 
 def _seen(items: Iterator[Item], unseen: set[str]) -> Iterator[Item]:

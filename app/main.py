@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.api import collections, documents, health, search, web
+from app.api import aleph_alpha, bulk, collections, documents, health, jobs, openai, search, vikingdb, web
+from app.api.uploads import UPLOADS_AT_ONCE
 from app.auth import BearerAuth
 from app.middleware import BodyLimit, RequestContext
 from app.schemas import ErrorResponse
+from app.settings import LimitSettings
 from app.wiring import Wiring
 
 _DESCRIPTION = (
@@ -21,13 +25,23 @@ _DESCRIPTION = (
 )
 
 
-def create_app(wiring: Wiring) -> FastAPI:
-    """The application over `wiring`, which it builds when it starts and closes when it stops."""
+WORKER_STOP_SECONDS = 30  # for the batch at hand; after that its lease runs out
+
+
+def create_app(wiring: Wiring, *, worker: bool = True) -> FastAPI:
+    """The application over `wiring`, which it builds when it starts and closes when it stops.
+
+    `worker`: serve the jobs, too, in a thread. Without it `salience worker` does.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(wiring.build)
+        wiring.viking.announce()
+        app.state.uploads = CapacityLimiter(UPLOADS_AT_ONCE)
+        stop = _start_worker(wiring) if worker else wiring.worker.stop
         yield
+        await run_in_threadpool(stop)
         wiring.close()
 
     app = FastAPI(
@@ -40,11 +54,35 @@ def create_app(wiring: Wiring) -> FastAPI:
         responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
     )
     app.state.wiring = wiring
-    app.add_middleware(BodyLimit, limit=wiring.settings.limits.body_bytes)
+    limits = wiring.settings.limits
+    app.add_middleware(BodyLimit, limit=limits.body_bytes, by_path=_body_limits(limits))
     app.add_middleware(RequestContext)  # outermost: the last one added
     errors.install(app)
     app.include_router(web.router)
-    for router in (collections.router, documents.router, search.router):
+    ours = (collections.router, bulk.router, documents.router, jobs.router, search.router)
+    for router in (*ours, aleph_alpha.router, openai.router):
         app.include_router(router, dependencies=[Depends(BearerAuth(wiring.settings.auth))])
+    app.include_router(vikingdb.router)  # requests are signed there
     app.include_router(health.router)
     return app
+
+
+def _start_worker(wiring: Wiring) -> Callable[[], None]:
+    """Serve the jobs in a thread; what is returned ends that after the batch at hand."""
+    worker = wiring.worker
+    thread = threading.Thread(target=worker.run, name="worker", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        worker.stop()
+        thread.join(WORKER_STOP_SECONDS)
+
+    return stop
+
+
+def _body_limits(limits: LimitSettings) -> dict[str, int]:
+    """Bytes of a body, by path, where the public APIs allow other ones than ours."""
+    return {
+        **dict.fromkeys((*aleph_alpha.PATHS, *openai.PATHS), limits.prompt_bytes),
+        **dict.fromkeys(vikingdb.PATHS, vikingdb.MAX_BODY_BYTES),
+    }

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 import structlog
-from fastapi import Request
+from fastapi import HTTPException  # FastAPI lets its own ones through from a body that is being read
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from app.errors import error_response
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("salience.http")
@@ -50,38 +49,43 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Answers 413 to a body over `limit` bytes. Bodies of `:bulk` paths are streamed and watched by their endpoint."""
+    """Answers 413 to a body over its limit, as soon as the body is asked for; so a token is checked before.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Bodies of `:bulk` paths are streamed and watched by their endpoint. A body that breaks off is a 400.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, by_path: Mapping[str, int] | None = None) -> None:
+        """`limit` in bytes; `by_path` has other limits, for paths as they are."""
         self._app = app
         self._limit = limit
+        self._by_path = by_path or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].endswith(":bulk"):
             await self._app(scope, receive, send)
             return
+        limit = self._by_path.get(scope["path"], self._limit)
+        too_large = HTTPException(413, f"the body is larger than {limit} bytes; {self._advice(scope['path'])}")
         announced = Headers(scope=scope).get("content-length", "")
-        body = None if announced.isdigit() and int(announced) > self._limit else await self._body(receive)
-        if body is None:
-            message = f"the body is larger than {self._limit} bytes; send less at once, or use documents:bulk"
-            await error_response(Request(scope), 413, "too_large", message)(scope, receive, send)
-            return
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        refused = announced.isdigit() and int(announced) > limit
+        received, ended = 0, False
 
-        async def replay() -> Message:
-            return messages.pop() if messages else await receive()
-
-        await self._app(scope, replay, send)
-
-    async def _body(self, receive: Receive) -> bytes | None:
-        """The whole body, or None where it is too large."""
-        chunks: list[bytes] = []
-        size = 0
-        while True:
+        async def watched() -> Message:
+            nonlocal received, ended
+            if refused:
+                raise too_large
             message = await receive()
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > self._limit:
-                return None
-            if not message.get("more_body"):  # a disconnect ends the body, too
-                return b"".join(chunks)
+            if ended:
+                return message
+            if message["type"] == "http.disconnect":
+                raise HTTPException(400, "the body breaks off before its end")
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise too_large
+            ended = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, watched, send)
+
+    def _advice(self, path: str) -> str:
+        return "send less at once" if path in self._by_path else "send less at once, or use documents:bulk"

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 Device = str  # "auto": CUDA where there is one; "cpu", "cuda", "cuda:N"
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 Api = Literal["aleph_alpha", "openai", "vikingdb"]
+Pooling = Literal["mean", "weightedmean", "max", "cls", "lasttoken"]
 Kind = Literal["dense", "sparse", "hybrid", "vision", "reranker", "causal"]
-_LOCAL_ONLY = ("kind", "device", "precision")
+_LOCAL_ONLY = ("kind", "device", "precision", "pooling")
 _REMOTE_ONLY = ("url", "remote_model", "token", "access_key", "secret_key", "tokenizer", "max_tokens")
 
 
@@ -28,7 +29,8 @@ class ModelSettings(Group):
     kind: Kind | None = None  # None: what the folder's own files say
     device: Device | None = None  # None: that of the process
     precision: Precision | None = None
-    dimension: int | None = Field(None, ge=1)  # cut vectors to this length; for models trained for it (Matryoshka)
+    pooling: Pooling | None = None  # None: what the folder says; a plain Hugging Face folder says none
+    dimension: int | None = Field(None, ge=1)  # of the vectors: by a fitted projection, else they are cut (Matryoshka)
 
     api: Api | None = None
     url: str | None = None  # of the service, such as https://api.example.com

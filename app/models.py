@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from app.model_settings import ModelSettings
+from app.remote_models import gives_sparse, load_remote_model
 from app.settings import Settings
 from core.errors import InvalidInput, ModelNotFound
-from embedder.kinds import DEFAULT_MODEL, ModelKind, model_folder, model_kind
+from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, ModelKind, model_folder, model_kind
 
 if TYPE_CHECKING:
     from core.protocols import Encoder, Reranker, SparseEncoder
+    from embedder.causal.model import CausalModel
     from embedder.loading import Model
+    from embedder.remote.encoder import RemoteEncoder
 
 LUMINOUS = "luminous-base"  # what clients of the Aleph Alpha API ask for: the main model, unless it is configured
 _DENSE = (ModelKind.DENSE, ModelKind.HYBRID, ModelKind.VISION)
@@ -61,8 +64,10 @@ class Models:
             return target
         if name == LUMINOUS:
             return self.main
+        if name == DEFAULT_NAME:
+            return DEFAULT_MODEL
         known = ", ".join(sorted({*self._entries, *self._settings.aliases, LUMINOUS}))
-        raise ModelNotFound(f"there is no model {name!r} here; there are {known}", param="model")
+        raise ModelNotFound(f"there is no model {name!r:.80} here; there are {known}", param="model")
 
     def describe(self, name: str) -> NamedModel:
         """What the settings and the folder say of a model, without loading it. Raises ModelNotFound, ModelError."""
@@ -71,7 +76,7 @@ class Models:
         if settings.folder is not None:
             kind = ModelKind(settings.kind) if settings.kind else model_kind(model_folder(settings.folder))
         else:
-            kind = ModelKind.HYBRID if settings.api == "vikingdb" else ModelKind.DENSE
+            kind = ModelKind.HYBRID if gives_sparse(name, settings) else ModelKind.DENSE
         aliases = [alias for alias, target in self._settings.aliases.items() if target == name]
         if name == self.main and LUMINOUS not in {*self._entries, *self._settings.aliases}:
             aliases.append(LUMINOUS)
@@ -89,8 +94,27 @@ class Models:
         """Raises ModelNotFound, ModelError, and InvalidInput where the model is no cross-encoder."""
         return cast("Reranker", self._load(self.resolve(name), (ModelKind.RERANKER,), "relevance judgements"))
 
+    def causal_model(self, name: str) -> CausalModel:
+        """Raises ModelNotFound, ModelError, and InvalidInput where the model is no causal language model."""
+        return cast("CausalModel", self._load(self.resolve(name), (ModelKind.CAUSAL,), "completions"))
+
+    def model(self, name: str) -> Model:
+        """Whatever model has this name, loaded. Raises ModelNotFound, ModelError."""
+        return self._load(self.resolve(name), tuple(ModelKind), "results")
+
+    @property
+    def fitted_projections(self) -> Path:
+        """The folder of what `salience models fit` wrote."""
+        return self._settings.data_dir / "projections"
+
     def is_loaded(self, name: str) -> bool:
         return name in self._loaded
+
+    def close(self) -> None:
+        """Close the connections of remote models."""
+        for name, model in self._loaded.items():
+            if self._entries[name].api is not None:
+                cast("RemoteEncoder", model).close()
 
     def _load(self, name: str, kinds: tuple[ModelKind, ...], product: str) -> Model:
         with self._locks[name]:
@@ -104,12 +128,21 @@ class Models:
     def _built(self, name: str) -> Model:
         settings = self._entries[name]
         if settings.folder is None:
-            raise InvalidInput("remote models")
-        from embedder.loading import load_model  # torch takes seconds to import
+            return load_remote_model(name, settings, self._settings.data_dir)
+        from embedder.loading import Overrides, load_model  # torch takes seconds to import
+        from embedder.modelfolder import Pooling
 
         return load_model(
             settings.folder,
             name=None if name == DEFAULT_MODEL else name,
             kind=self.describe(name).kind,
             device=settings.device or self._settings.device,
+            precision=settings.precision or self._settings.precision,
+            overrides=Overrides(
+                query_prefix=settings.query_prefix,
+                document_prefix=settings.document_prefix,
+                pooling=None if settings.pooling is None else Pooling(settings.pooling),
+                dimension=settings.dimension,
+            ),
+            fitted=self.fitted_projections,
         )

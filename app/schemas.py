@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.records import Collection, CollectionSettings, FieldKind
+from core.records import Collection, CollectionSettings, FieldKind, SparseScoring
 from indexer.records import RecordError
 from indexer.report import AddReport
 from store.documents import StoredDocument
@@ -61,9 +61,16 @@ class SettingsBody(RequestModel):
         default_factory=dict, description="kinds of metadata fields, where they shall be fixed beforehand"
     )
 
-    def to_settings(self) -> CollectionSettings:
+    sparse: Literal["bm25", "learned", "both"] | None = Field(
+        None,
+        description="the sparse leg: BM25, weights of sparse_model in its place, or both legs; null: learned where "
+        "a sparse_model is named, else bm25",
+    )
+
+    def to_settings(self, sparse_model: str | None = None) -> CollectionSettings:
         kinds = {name: FieldKind(kind) for name, kind in self.fields.items()}
-        return CollectionSettings(**{**dict(self), "fields": kinds})
+        sparse = SparseScoring(self.sparse) if self.sparse else SparseScoring.meant_by(sparse_model)
+        return CollectionSettings(**{**dict(self), "fields": kinds, "sparse": sparse})
 
     @classmethod
     def of(cls, settings: CollectionSettings) -> Self:
@@ -75,12 +82,17 @@ class SettingsBody(RequestModel):
             k1=settings.k1,
             b=settings.b,
             fields={name: kind.value for name, kind in settings.fields.items()},
+            sparse=settings.sparse.value,
         )
 
 
 class CreateCollection(RequestModel):
     name: str = Field(description="1 to 128 of the characters A-Z a-z 0-9 . _ -")
     settings: SettingsBody = SettingsBody()
+    sparse_model: str | None = Field(None, description="name of a configured model of learned sparse vectors")
+
+    def to_settings(self) -> CollectionSettings:
+        return self.settings.to_settings(self.sparse_model)
 
 
 class CollectionBody(ResponseModel):
@@ -91,6 +103,7 @@ class CollectionBody(ResponseModel):
     generation: int = Field(description="the embedding of the collection that answers its searches")
     model: str
     dimension: int
+    sparse_model: str | None = Field(description="that the learned weights are made by; null: there are none")
     created_at: str
 
     @classmethod
@@ -103,6 +116,7 @@ class CollectionBody(ResponseModel):
             generation=collection.active.id,
             model=collection.active.model,
             dimension=collection.active.dimension,
+            sparse_model=collection.active.sparse_model,
             created_at=collection.created_at,
         )
 

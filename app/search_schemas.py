@@ -14,10 +14,11 @@ from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, TextControl, TokenOverlap
 from core.records import Hit, HitExplanation
 from retriever.fusion import Fusion
-from retriever.query import Explain, Leg, Query, steer
+from retriever.legs import Leg
+from retriever.query import Explain, Query, steer
 from retriever.searcher import SearchResult
 
-LegName = Literal["dense", "sparse"]
+LegName = Literal["dense", "sparse", "learned"]
 
 
 class ControlBody(RequestModel):
@@ -50,6 +51,9 @@ class FusionBody(RequestModel):
     alpha: float = Field(0.5, description="convex: the weight of the dense leg, 0 to 1")
     k: float = Field(60.0, description="rrf: how slowly the ranks fade")
     weights: list[float] = Field([1.0, 1.0], min_length=2, max_length=2, description="rrf: of dense and sparse leg")
+    learned: float = Field(
+        0.5, description="the learned leg's part of the sparse weight, 0 to 1, where a collection has BM25 beside it"
+    )
 
 
 def _fusion_object(value: Any) -> Any:
@@ -74,8 +78,8 @@ class QueryBody(RequestModel):
     fusion: Annotated[FusionBody, BeforeValidator(_fusion_object, json_schema_input_type=FusionBody | str)] = Field(
         FusionBody(), description="how the legs' scores become one; a text stands for the method alone"
     )
-    legs: list[LegName] = Field(
-        default_factory=lambda: list[LegName](("dense", "sparse")), description="legs to search by; default: both"
+    legs: list[LegName] | None = Field(
+        None, description="legs to search by, of those that the collection has; null: all of them"
     )
 
     def to_query(self, *, k: int = 1, offset: int = 0, explain: str = Explain.NONE) -> Query:
@@ -100,7 +104,7 @@ class QueryBody(RequestModel):
             ),
             k=k,
             offset=offset,
-            legs=tuple(Leg(leg) for leg in self.legs),
+            legs=None if self.legs is None else tuple(Leg(leg) for leg in self.legs),
             fusion=self._fusion(),
             filter=None if self.filter is None else parse_filter(self.filter),
             explain=Explain(explain),
@@ -108,7 +112,8 @@ class QueryBody(RequestModel):
 
     def _fusion(self) -> Fusion:
         dense, sparse = self.fusion.weights
-        return Fusion(method=self.fusion.method, alpha=self.fusion.alpha, k=self.fusion.k, weights=(dense, sparse))
+        said = self.fusion
+        return Fusion(method=said.method, alpha=said.alpha, k=said.k, weights=(dense, sparse), learned=said.learned)
 
 
 class SearchRequest(QueryBody):
@@ -130,7 +135,7 @@ class ExplainRequest(QueryBody):
 
 
 class LegScoreBody(ResponseModel):
-    raw: float = Field(description="cosine, or BM25")
+    raw: float = Field(description="cosine, BM25, or dot product of learned weights")
     rank: int | None = Field(description="rank in the leg's own pool; null: not in it")
     norm: float
     weight: float
@@ -165,6 +170,7 @@ class QueryWordBody(ResponseModel):
     factor: float
     dense: float
     sparse: float
+    learned: float
 
 
 class ExplanationBody(ResponseModel):
@@ -239,8 +245,9 @@ class SearchResponse(ResponseModel):
                 alpha=query.fusion.alpha,
                 k=query.fusion.k,
                 weights=list(query.fusion.weights),
+                learned=query.fusion.learned,
             ),
-            legs=[leg.value for leg in query.legs],
+            legs=[leg.value for leg in result.legs],
             collection=result.collection,
             generation=result.generation.id,
             model=result.generation.model,

@@ -39,9 +39,16 @@ class LogSettings(Group):
 
 class LimitSettings(Group):
     body_bytes: int = Field(8 * 2**20, ge=1024)  # of one request
-    bulk_bytes: int = Field(1024 * 2**20, ge=1024)  # of one documents:bulk request
+    bulk_bytes: int = Field(64 * 2**30, ge=1024)  # of one documents:bulk request; its documents' characters, too
+    line_characters: int = Field(32_000_000, ge=1024)  # of one line of it
+    queued_items: int = Field(10_000_000, ge=1)  # documents that wait in jobs; over it new jobs are refused
     prompt_bytes: int = Field(64 * 2**20, ge=1024)  # of one request to the embedding APIs, which may hold images
     hits: int = Field(1000, ge=1, le=1000)  # k of one search, at most
+
+
+class JobSettings(Group):
+    lease_seconds: float = Field(30.0, ge=0.5)  # without a sign of life, after which another worker takes over
+    attempts: int = Field(5, ge=1)  # failures in a row after which a job is given up
 
 
 class AuthSettings(Group):
@@ -109,6 +116,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
+    jobs: JobSettings = JobSettings()
     auth: AuthSettings = AuthSettings()
     vikingdb: VikingSettings = VikingSettings()
 

@@ -16,9 +16,13 @@ from store import Database, Views
 from store.catalog import create_collection
 
 if TYPE_CHECKING:
+    from app.quota import TokenQuota
+    from app.signatures import SignatureAuth
+    from app.viking import VikingModels
     from core.protocols import Encoder
     from embedder.lexical import Analyzer
     from indexer.pipeline import Pipeline
+    from indexer.worker import Worker
     from retriever.searcher import Searcher
 
 
@@ -61,24 +65,59 @@ class Wiring:
     def pipeline(self) -> Pipeline:
         from indexer.pipeline import Pipeline
 
-        return Pipeline(self.database, self.encoder, self.analyzer)
+        return Pipeline(self.database, self.encoder, self.analyzer, self.models.sparse_encoder)
+
+    @cached_property
+    def worker(self) -> Worker:
+        """What serves the jobs, or one of them; in a thread of its own only where somebody starts one."""
+        from indexer.worker import JobPolicy, Worker
+
+        jobs = self.settings.jobs
+        policy = JobPolicy(lease_seconds=jobs.lease_seconds, attempts=jobs.attempts)
+        return Worker(self.database, self.pipeline, policy)
 
     @cached_property
     def searcher(self) -> Searcher:
         from retriever.searcher import Searcher
 
-        return Searcher(self.views, self.encoder, self.analyzer)
+        return Searcher(self.views, self.encoder, self.analyzer, self.models.sparse_encoder)
+
+    @cached_property
+    def viking(self) -> VikingModels:
+        """Raises InvalidSettings where a name of the VikingDB API is bound to a model that does not suit."""
+        from app.viking import VikingModels
+
+        return VikingModels(self.settings.vikingdb, self.models, self.analyzer)
+
+    @cached_property
+    def viking_quota(self) -> TokenQuota:
+        from app.quota import TokenQuota
+
+        return TokenQuota(self.settings.vikingdb.tokens_per_minute)
+
+    @cached_property
+    def signatures(self) -> SignatureAuth:
+        from app.signatures import SignatureAuth
+
+        auth = self.settings.auth
+        return SignatureAuth(auth.secret_keys, guarded=bool(auth.accepted))  # tokens alone do not leave this door open
 
     @property
     def model_loaded(self) -> bool:
         return self.models.is_loaded(self.models.main)
 
-    def create_collection(self, name: str, settings: CollectionSettings) -> Collection:
-        """A new collection, to be embedded by this process's model. Raises InvalidSettings, CollectionExists."""
+    def create_collection(
+        self, name: str, settings: CollectionSettings, *, sparse_model: str | None = None
+    ) -> Collection:
+        """A new collection, to be embedded by this process's model and, where named, by a sparse model of the settings.
+
+        Raises InvalidSettings, CollectionExists, and ModelNotFound, ModelError or InvalidInput for the sparse model.
+        """
         from embedder.lexical import check_language
 
         check_language(settings.language)
         encoder = self.encoder  # loaded before the transaction: others would wait for it
+        sparse = None if sparse_model is None else self.models.sparse_encoder(sparse_model)
         with self.database.write() as session:
             return create_collection(
                 session,
@@ -87,13 +126,18 @@ class Wiring:
                 model=encoder.name,
                 fingerprint=encoder.fingerprint,
                 dimension=encoder.dimension,
+                sparse_model=None if sparse_model is None else self.models.resolve(sparse_model),
+                sparse_fingerprint=None if sparse is None else sparse.fingerprint,
             )
 
     def build(self) -> None:
         """Build every part now, so that what is wrong shows at the start."""
-        _ = (self.database, self.encoder, self.pipeline, self.searcher)
+        _ = (self.database, self.encoder, self.pipeline, self.worker, self.searcher)
+        _ = (self.viking, self.viking_quota, self.signatures)
 
     def close(self) -> None:
+        if "models" in self.__dict__:
+            self.models.close()
         if "database" in self.__dict__:
             self.database.close()
 

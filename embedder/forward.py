@@ -1,4 +1,4 @@
-"""Prompts to the token vectors of a backbone, batch by batch: what models of several outputs have in common."""
+"""Prompts to the token vectors of a backbone, batch by batch: what all models of texts have in common."""
 
 from __future__ import annotations
 
@@ -15,10 +15,21 @@ from core.protocols import Priority, Progress
 from core.records import BoolArray, Float64Array, Int64Array, Representation
 from embedder.backbone import Backbone, KeyFactors
 from embedder.batching import batch_tokens, token_budget_batches
-from embedder.local import AUTO_ATTENTION_LIMIT
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 from embedder.turns import Turns
+
+AUTO_ATTENTION_LIMIT = 2.0  # attention alone backfires above this factor (docs/steering.md)
+DEFAULT_OPTIONS = ControlOptions()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlSupport:
+    """Which controls act on a model."""
+
+    attention: bool
+    pool: bool
+    reason: str  # why one of them does not act; empty where both do
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +49,40 @@ class TokenVectors:
     factors: Tensor | None  # (tokens,) >= 0, how much each token counts in a pool; None: all alike
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What the backbone made of some prompts, one behind the other."""
+
+    indices: list[int]  # of the prompts
+    prompts: list[PreparedPrompt]
+    hidden: Tensor  # (tokens, width)
+    factors: Tensor | None  # (tokens,) >= 0, how much each token counts in a pool; None: all alike
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt."""
+        return [len(prompt.tokens) for prompt in self.prompts]
+
+
 class Forward:
     """A tokenizer and a backbone. Thread-safe: callers take turns at the backbone, as embedder.turns says."""
 
     def __init__(
-        self, *, name: str, prefixes: Mapping[Representation, str], tokenizer: TextTokenizer, backbone: Backbone
+        self,
+        *,
+        name: str,
+        prefixes: Mapping[Representation, str],
+        tokenizer: TextTokenizer,
+        backbone: Backbone,
+        pool_problem: str = "",
     ) -> None:
+        """`pool_problem`: why factors cannot act on this model's pool; empty where they can."""
+        problems = (backbone.attention_problem, pool_problem)
+        self.support = ControlSupport(
+            attention=not backbone.attention_problem,
+            pool=not pool_problem,
+            reason="; ".join(problem for problem in problems if problem),
+        )
         self.tokenizer = tokenizer
         self.backbone = backbone
         self._name = name
@@ -79,45 +118,68 @@ class Forward:
         progress: Progress | None = None,
     ) -> None:
         """Calls `read(index, vectors)` for every prompt, longest first, in inference mode."""
+
+        def read_each(batch: Batch) -> None:
+            vectors = torch.split(batch.hidden, batch.lengths)
+            shares = [None] * len(vectors) if batch.factors is None else torch.split(batch.factors, batch.lengths)
+            for index, prompt, own, share in zip(batch.indices, batch.prompts, vectors, shares, strict=True):
+                read(index, TokenVectors(tokens=prompt.tokens, vectors=own, factors=share))
+
+        self.run_batches(prepared, options, read_each, priority=priority, progress=progress)
+
+    def run_batches(
+        self,
+        prepared: Sequence[PreparedPrompt],
+        options: ControlOptions,
+        read: Callable[[Batch], None],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        progress: Progress | None = None,
+    ) -> None:
+        """Calls `read` for every batch of prompts, longest first, in inference mode."""
         with self._turns.staying(priority), torch.inference_mode():
             for indices in token_budget_batches([len(prompt.tokens) for prompt in prepared], self._batch_tokens):
                 members = [prepared[i] for i in indices]
-                for index, vectors in zip(indices, self._vectors(members, options, priority), strict=True):
-                    read(index, vectors)
+                keys, factors = self._steering(members, options)
+                hidden = self._turns.hidden([member.tokens.ids for member in members], keys, priority)
+                read(Batch(indices=indices, prompts=members, hidden=hidden, factors=factors))
                 if progress is not None:
                     progress(len(indices))
+
+    def layers(self, prompt: PreparedPrompt, options: ControlOptions, priority: Priority) -> list[Tensor]:
+        """The hidden states of every layer, each (tokens, width). Factors act on the attention alone."""
+        keys, _ = self._steering([prompt], options)
+        return self._turns.layers(prompt.tokens.ids, keys, priority)
 
     def overhead(self, representation: Representation) -> int:
         """Tokens that every prompt costs beside its own."""
         return self.tokenizer.special_tokens + self.tokenizer.prefix_tokens(self._prefixes[representation])
 
-    def _vectors(
-        self, members: Sequence[PreparedPrompt], options: ControlOptions, priority: Priority
-    ) -> list[TokenVectors]:
-        attention = pool = None
-        if any(member.factors is not None for member in members):
-            values = [np.ones(len(m.tokens)) if m.factors is None else m.factors for m in members]
-            factors = torch.from_numpy(np.concatenate(values).astype(np.float32)).to(self.backbone.device)
-            attention, pool = self._act(factors, options.target)
-        keys = None if attention is None else KeyFactors(values=attention, log_additive=options.log_additive)
-        hidden = self._turns.hidden([member.tokens.ids for member in members], keys, priority)
-        lengths = [len(member.tokens) for member in members]
-        shares = [None] * len(members) if pool is None else torch.split(pool, lengths)
-        return [
-            TokenVectors(tokens=member.tokens, vectors=vectors, factors=share)
-            for member, vectors, share in zip(members, torch.split(hidden, lengths), shares, strict=True)
-        ]
-
-    def _act(self, factors: Tensor, target: ControlTarget) -> tuple[Tensor | None, Tensor | None]:
-        """The factors on the attention and on the pool, None where a factor does not act."""
+    def _steering(
+        self, members: Sequence[PreparedPrompt], options: ControlOptions
+    ) -> tuple[KeyFactors | None, Tensor | None]:
+        """The factors on the attention and on the pool, each (tokens,), None where it is not touched."""
+        if all(member.factors is None for member in members):
+            return None, None
+        values = [np.ones(len(m.tokens)) if m.factors is None else m.factors for m in members]
+        factors = torch.from_numpy(np.concatenate(values).astype(np.float32)).to(self.backbone.device)
+        target = options.target
         attention = factors.clamp_max(AUTO_ATTENTION_LIMIT) if target is ControlTarget.AUTO else factors
-        steers = target is not ControlTarget.POOL and not self.backbone.attention_problem
-        return attention if steers else None, None if target is ControlTarget.ATTENTION else factors
+        acts_on_attention = target is not ControlTarget.POOL and self.support.attention
+        acts_on_pool = target is not ControlTarget.ATTENTION and self.support.pool
+        keys = KeyFactors(values=attention, log_additive=options.log_additive)
+        return keys if acts_on_attention else None, factors if acts_on_pool else None
 
     def _check_target(self, target: ControlTarget) -> None:
-        if target in (ControlTarget.ATTENTION, ControlTarget.BOTH) and self.backbone.attention_problem:
+        wanted = {
+            ControlTarget.AUTO: self.support.attention or self.support.pool,
+            ControlTarget.ATTENTION: self.support.attention,
+            ControlTarget.POOL: self.support.pool,
+            ControlTarget.BOTH: self.support.attention and self.support.pool,
+        }
+        if not wanted[target]:
             raise InvalidControl(
-                f"model {self._name} does not take controls on {target.value}: {self.backbone.attention_problem}",
+                f"model {self._name} does not take controls on {target.value}: {self.support.reason}",
                 param="control_target",
             )
 

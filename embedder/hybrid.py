@@ -40,9 +40,16 @@ from core.records import (
     TermPooling,
     TokenTrace,
 )
-from embedder.forward import Forward, PreparedPrompt, TokenVectors, token_counts, truncated
+from embedder.forward import (
+    DEFAULT_OPTIONS,
+    ControlSupport,
+    Forward,
+    PreparedPrompt,
+    TokenVectors,
+    token_counts,
+    truncated,
+)
 from embedder.loading import fingerprint_of, load_backbone, load_tokenizer, token_limit, torch_device
-from embedder.local import DEFAULT_OPTIONS, ControlSupport
 from embedder.modelfolder import Pooling, json_object, read_model_folder, weights_sha256
 from embedder.pooling import DenseHead
 from embedder.tokens import TextTokenizer

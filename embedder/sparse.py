@@ -33,9 +33,8 @@ from core.records import (
     SparseVector,
     TermPooling,
 )
-from embedder.forward import Forward, TokenVectors, token_counts, truncated
+from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, token_counts, truncated
 from embedder.loading import fingerprint_of, load_tokenizer, token_limit, torch_device
-from embedder.local import DEFAULT_OPTIONS, ControlSupport
 from embedder.maskedlm import VocabularyHead, load_masked_language_model
 from embedder.modelfolder import json_object, read_model_folder, weights_sha256
 
@@ -59,12 +58,11 @@ class SparseModel:
         twice: bool,
     ) -> None:
         """`vocabulary`: tokens that the head knows. `twice`: the logarithm is taken of the logarithm once more."""
-        problem = forward.backbone.attention_problem
         self.name = name
         self.fingerprint = fingerprint
         self.max_tokens = forward.tokenizer.max_tokens
         self.tokenizer = forward.tokenizer
-        self.support = ControlSupport(attention=not problem, pool=True, reason=problem)
+        self.support = forward.support
         self.pooling = pooling
         self._forward = forward
         self._head = head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from core.errors import ModelMismatch, ModelNotFound
 from core.prompts import ControlOptions, Prompt
@@ -48,8 +49,10 @@ def encode_together(
     `progress` counts a prompt once, when its dense vector is there. Raises what the encoders raise.
     """
     options = options or ControlOptions()
-    if isinstance(encoder, HybridEncoder) and sparse is encoder:
-        return encoder.encode_hybrid(prompts, representation, options=options, priority=priority, progress=progress)
+    other: object = sparse
+    if encoder is other:
+        both = cast("HybridEncoder", encoder)
+        return both.encode_hybrid(prompts, representation, options=options, priority=priority, progress=progress)
     weights = sparse.encode_sparse(prompts, representation, options=options, priority=priority)
     vectors = encoder.encode(prompts, representation, options=options, priority=priority, progress=progress)
     return vectors, weights

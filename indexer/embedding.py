@@ -8,17 +8,28 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.errors import ModelError, SalienceError
+from core.errors import ModelError, RemoteUnavailable, SalienceError
 from core.prompts import Prompt
-from core.protocols import Encoder, Priority
-from core.records import Representation
+from core.protocols import Encoder, Priority, Progress, SparseEncoder
+from core.records import Embeddings, Representation, SparseEmbeddings
 from embedder.lexical import Analyzer
+from embedder.together import encode_together
 from indexer.drafting import Drafter
 from indexer.records import RecordError
 from store.batch import Draft, Embedding
 
-# What a model, or the library that runs it, may raise over a text; a failure of another kind ends the run.
+# What a model, or the library that runs it, may raise over a text; a failure of another kind ends the run, as does
+# a remote model that is down: no text is at fault then.
 _ENCODER_FAILURES = (SalienceError, ValueError, RuntimeError, IndexError, OverflowError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Embedders:
+    """What passages are embedded by."""
+
+    encoder: Encoder
+    sparse: SparseEncoder | None  # None: the collection has no learned weights
+    analyzer: Analyzer | None  # None: BM25 takes no part
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,17 +46,17 @@ def embed(
     drafts: Sequence[Draft],
     missing: AbstractSet[bytes],
     drafter: Drafter,
-    encoder: Encoder,
-    analyzer: Analyzer,
+    embedders: Embedders,
     *,
     on_progress: Callable[[int, int], None],
+    priority: Priority = Priority.BULK,
 ) -> Embedded:
-    """Embed the passages whose hash is in `missing`, each text once, as documents.
+    """Embed the passages whose hash is in `missing`, each text once, as documents. Raises RemoteUnavailable.
 
     `on_progress(passages, tokens)` is told the totals so far; tokens only after each call of the encoder.
     """
     result = Embedded()
-    _embed(drafts, missing, drafter, encoder, analyzer, on_progress, result)
+    _embed(drafts, missing, drafter, embedders, on_progress, priority, result)
     return result
 
 
@@ -53,9 +64,9 @@ def _embed(
     drafts: Sequence[Draft],
     missing: AbstractSet[bytes],
     drafter: Drafter,
-    encoder: Encoder,
-    analyzer: Analyzer,
+    embedders: Embedders,
     on_progress: Callable[[int, int], None],
+    priority: Priority,
     result: Embedded,
 ) -> None:
     """Into `result`. Where the encoder fails, half by half, down to the document at fault."""
@@ -77,9 +88,9 @@ def _embed(
 
     try:
         prompts = [Prompt.of(text) for text in texts.values()]
-        made = encoder.encode(prompts, Representation.DOCUMENT, priority=Priority.BULK, progress=progress)
-        if not np.isfinite(made.vectors).all():
-            raise ModelError("the model made a vector with a value that is not finite")
+        made, learned = _encode(embedders, prompts, priority, progress)
+    except RemoteUnavailable:
+        raise
     except _ENCODER_FAILURES as error:
         if len(drafts) == 1:
             reason = f"the model cannot embed it: {error}"
@@ -87,12 +98,35 @@ def _embed(
             return
         middle = len(drafts) // 2
         for half in (drafts[:middle], drafts[middle:]):
-            _embed(half, missing, drafter, encoder, analyzer, on_progress, result)
+            _embed(half, missing, drafter, embedders, on_progress, priority, result)
         return
     for row, (sha, text) in enumerate(texts.items()):
-        terms = analyzer.term_frequencies(text, owners[sha].language)
-        result.embeddings[sha] = Embedding(vector=made.vectors[row], terms=terms)
-        if made.truncated[row] and owners[sha].document.id not in result.truncated[-1:]:
+        analyzer = embedders.analyzer
+        result.embeddings[sha] = Embedding(
+            vector=made.vectors[row],
+            terms={} if analyzer is None else analyzer.term_frequencies(text, owners[sha].language),
+            learned=None if learned is None else learned.vectors[row],
+        )
+        cut = made.truncated[row] or (learned is not None and learned.truncated[row])
+        if cut and owners[sha].document.id not in result.truncated[-1:]:
             result.truncated.append(owners[sha].document.id)
     result.tokens += int(made.token_counts.sum())
     on_progress(len(result.embeddings), result.tokens)
+
+
+def _encode(
+    embedders: Embedders, prompts: Sequence[Prompt], priority: Priority, progress: Progress
+) -> tuple[Embeddings, SparseEmbeddings | None]:
+    """Raises ModelError for values that are not finite, and what the encoders raise."""
+    as_documents, learned = Representation.DOCUMENT, None
+    if embedders.sparse is None:
+        made = embedders.encoder.encode(prompts, as_documents, priority=priority, progress=progress)
+    else:
+        made, learned = encode_together(
+            embedders.encoder, embedders.sparse, prompts, as_documents, priority=priority, progress=progress
+        )
+        if not all(np.isfinite(vector.weights).all() for vector in learned.vectors):
+            raise ModelError("the sparse model made a weight that is not finite")
+    if not np.isfinite(made.vectors).all():
+        raise ModelError("the model made a vector with a value that is not finite")
+    return made, learned

@@ -12,7 +12,7 @@ from typing import Any
 
 from core.errors import InvalidDocument, TooLarge
 from core.records import Document
-from indexer.records import Record, RecordError, Shape, Skipped
+from indexer.records import Origin, Record, RecordError, Shape, Skipped
 from store.fields import MAX_DEPTH
 
 MAX_ID_CHARACTERS = 512
@@ -44,16 +44,24 @@ def documents(
     items: Iterable[Record | RecordError | Skipped], mapping: FieldMapping | None = None
 ) -> Iterator[Document | RecordError | Skipped]:
     """Every record as a document, or as the error that keeps it from being one; errors and notices pass through."""
+    return (item for _, item in located_documents(items, mapping))
+
+
+def located_documents(
+    items: Iterable[Record | RecordError | Skipped], mapping: FieldMapping | None = None
+) -> Iterator[tuple[Origin | None, Document | RecordError | Skipped]]:
+    """As `documents`, each with the place that it came from."""
     for item in items:
         if not isinstance(item, Record):
-            yield item
+            yield None if isinstance(item, Skipped) else item.origin, item
             continue
         # a file's fields are made by its reader: options for field names speak of the other formats
         chosen = FieldMapping() if item.shape is Shape.FILE or mapping is None else mapping
         try:
-            yield to_document(item.fields, chosen, numbers_as_text=item.shape is Shape.TABLE)
+            yield item.origin, to_document(item.fields, chosen, numbers_as_text=item.shape is Shape.TABLE)
         except (InvalidDocument, TooLarge) as error:
-            yield RecordError(code=error.code, reason=error.message, origin=item.origin, id=_known_id(item, chosen))
+            id = _known_id(item, chosen)
+            yield item.origin, RecordError(code=error.code, reason=error.message, origin=item.origin, id=id)
 
 
 def to_document(

@@ -1,18 +1,20 @@
-"""Two rankings to one: convex combination of normalised scores, and reciprocal rank fusion.
+"""Several rankings to one: convex combination of normalised scores, and reciprocal rank fusion.
 
-Pure functions over the candidates of one search. Every candidate has a raw score from both legs, so that the parts of
+Pure functions over the candidates of one search. Every candidate has a raw score from every leg, so that the parts of
 its final score can be shown: final = sum over the legs of weight * norm.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
+from retriever.legs import Leg
 
 MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
 CONVEX = "convex"
@@ -21,12 +23,13 @@ RECIPROCAL_RANK = "rrf"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fusion:
-    """How two legs become one score. Raises InvalidQuery that names what is allowed."""
+    """How the legs become one score. Raises InvalidQuery that names what is allowed."""
 
     method: str = CONVEX
-    alpha: float = 0.5  # convex: weight of the dense leg, 0..1; the sparse leg has 1 - alpha
+    alpha: float = 0.5  # convex: weight of the dense leg, 0..1; the sparse side has 1 - alpha
     k: float = 60.0  # reciprocal rank: how slowly the ranks fade, >= 1
-    weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and of the sparse leg, >= 0, not both 0
+    weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and of the sparse side, >= 0, not both 0
+    learned: float = 0.5  # part of the learned leg in the sparse side's weight where BM25 is there as well, 0..1
 
     def __post_init__(self) -> None:
         if self.method not in (CONVEX, RECIPROCAL_RANK):
@@ -41,11 +44,24 @@ class Fusion:
             raise InvalidQuery(
                 f"fusion weights {self.weights}: must be finite, 0 or more, and not both 0", param="fusion.weights"
             )
+        if not 0 <= self.learned <= 1:
+            raise InvalidQuery(f"fusion learned {self.learned}: must be between 0 and 1", param="fusion.learned")
 
-    @property
-    def parameters(self) -> dict[str, float | list[float]]:
-        """Those that the method goes by."""
-        return {"alpha": self.alpha} if self.method == CONVEX else {"k": self.k, "weights": list(self.weights)}
+    def parameters(self, legs: Collection[Leg]) -> dict[str, float | list[float]]:
+        """Those that the method goes by, for these legs."""
+        found: dict[str, float | list[float]] = (
+            {"alpha": self.alpha} if self.method == CONVEX else {"k": self.k, "weights": list(self.weights)}
+        )
+        return found | {"learned": self.learned} if {Leg.SPARSE, Leg.LEARNED} <= set(legs) else found
+
+    def leg_weights(self, legs: Collection[Leg]) -> dict[Leg, float]:
+        """The weight of each of `legs`. Those of a convex combination sum to 1, also without the dense leg."""
+        dense, sparse = self.weights
+        if self.method == CONVEX:
+            dense, sparse = (self.alpha, 1 - self.alpha) if Leg.DENSE in legs else (0.0, 1.0)
+        learned = self.learned if Leg.SPARSE in legs and Leg.LEARNED in legs else float(Leg.LEARNED in legs)
+        weights = {Leg.DENSE: dense, Leg.SPARSE: sparse * (1 - learned), Leg.LEARNED: sparse * learned}
+        return {leg: weights[leg] for leg in legs}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,31 +91,34 @@ class Fused:
     """The candidates' final scores, in the order in which they were given."""
 
     scores: Float64Array  # (candidates,)
-    dense: FusedLeg
-    sparse: FusedLeg
+    legs: Mapping[Leg, FusedLeg]
 
 
-def fuse(fusion: Fusion, dense: LegScores, sparse: LegScores) -> Fused:
-    """Final scores and parts of the candidates. Raises ValueError unless the four arrays have one length."""
-    if len({dense.raw.shape, dense.rank.shape, sparse.raw.shape, sparse.rank.shape}) != 1 or dense.raw.ndim != 1:
-        raise ValueError("raw scores and ranks of both legs must be arrays of shape (candidates,)")
+def fuse(fusion: Fusion, legs: Mapping[Leg, LegScores]) -> Fused:
+    """Final scores and parts of the candidates. Raises ValueError unless all arrays have one length."""
+    shapes = {array.shape for leg in legs.values() for array in (leg.raw, leg.rank)}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise ValueError("raw scores and ranks of all legs must be arrays of shape (candidates,)")
+    weights = fusion.leg_weights(legs)
     if fusion.method == CONVEX:
-        dense_part = min_max(dense, fusion.alpha)
-        sparse_part = min_max(sparse, 1 - fusion.alpha, low=0.0)
+        parts = {
+            leg: min_max(scores, weights[leg], low=None if leg is Leg.DENSE else 0.0) for leg, scores in legs.items()
+        }
     else:
-        dense_part = reciprocal_rank(dense.rank, fusion.k, fusion.weights[0])
-        sparse_part = reciprocal_rank(sparse.rank, fusion.k, fusion.weights[1])
-    scores = dense_part.weight * dense_part.norm + sparse_part.weight * sparse_part.norm
-    return Fused(scores=scores, dense=dense_part, sparse=sparse_part)
+        parts = {leg: reciprocal_rank(scores.rank, fusion.k, weights[leg]) for leg, scores in legs.items()}
+    total = np.zeros(next(iter(shapes)))
+    for part in parts.values():
+        total += part.weight * part.norm
+    return Fused(scores=total, legs=parts)
 
 
 def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> FusedLeg:
     """(raw - min) / (max - min), where min is the lowest score in the leg's own pool: the convex normalisation.
 
-    A candidate that only the other leg found counts as that minimum, norm 0, however far below it lies: a leg that does
+    A candidate that only other legs found counts as that minimum, norm 0, however far below it lies: a leg that does
     not understand a query (a language that its model never saw) must not sink what the other one finds. `low` stands in
-    for the minimum where the lowest possible score is known: 0 for BM25. In a pool without spread (under MIN_SPREAD of
-    its scores) each candidate that reaches it has norm 1, the others 0; of an empty pool all have 0.
+    for the minimum where the lowest possible score is known: 0 for the sparse legs. In a pool without spread (under
+    MIN_SPREAD of its scores) each candidate that reaches it has norm 1, the others 0; of an empty pool all have 0.
     Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, where the
     form with a known lower bound is the theoretical min-max.
     """

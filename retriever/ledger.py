@@ -1,8 +1,11 @@
 """A hit's score as a tree of numbers that add up.
 
 Each leg's part of the score is a line in its raw score: value = slope * raw + constant. The raw score is itself a sum:
-the cosine over tokens (embedder.attribution), BM25 over the query's terms. What rounding leaves between the stored
-vector and the passage as it is embedded again has a line of its own, "residual".
+the cosine over tokens (embedder.attribution), a sparse leg's over the query's terms. What rounding leaves between the
+stored vector and the passage as it is embedded again has a line of its own, "residual".
+
+A learned weight of the passage is one token's doing, the strongest one's (or the sum of all, as the model pools): its
+term's product goes to the words of these tokens. That is an allocation, too: without them another token may step in.
 
 A cosine can be split over the passage's words or over the query's, not both at once: the tree takes the passage's.
 
@@ -12,13 +15,12 @@ allocation, and its lines say so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.records import Explanation, Float64Array
-from retriever.query import Leg
-from retriever.terms import QueryTerms
-from retriever.words import DenseWords, PassageWords
+from retriever.legs import Leg, SparseTerms
+from retriever.words import DenseWords, LearnedWords, PassageWords
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,22 +61,29 @@ class HitParts:
     """The numbers behind one hit's score."""
 
     legs: tuple[LegPart, ...]
-    products: Float64Array  # (terms,) candidates.term_products of the passage; of no use, and empty, unless explained
+    values: Mapping[Leg, Float64Array]  # (terms,) SparseTerms.values by sparse leg; empty unless explained
 
     def leg(self, leg: Leg) -> LegPart | None:
         """The part of `leg`, None where it takes no part in the search."""
         return next((part for part in self.legs if part.leg is leg), None)
 
 
-def ledger(
-    score: float, parts: HitParts, terms: QueryTerms | None, words: PassageWords | None, dense: DenseWords | None
-) -> Explanation:
-    """The tree of one hit. Without `words` and `dense` the cosine is one line, not split into words."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HitWords:
+    """What the words of a passage did; None where a leg takes no part or its model does not tell."""
+
+    passage: PassageWords
+    dense: DenseWords | None
+    learned: LearnedWords | None
+
+
+def ledger(score: float, parts: HitParts, sparse: Mapping[Leg, SparseTerms], words: HitWords | None) -> Explanation:
+    """The tree of one hit. Without `words` neither the cosine nor a learned product is split into words."""
     legs = []
     for part in parts.legs:
         inner: Sequence[Explanation] = ()
         if part.slope:
-            inner = _cosine(part, words, dense) if part.leg is Leg.DENSE else _terms(part, terms, parts.products)
+            inner = _cosine(part, words) if part.leg is Leg.DENSE else _terms(part, parts, sparse[part.leg], words)
         if inner and part.constant:
             inner = (
                 *inner,
@@ -95,13 +104,11 @@ def _describe(part: LegPart) -> str:
     return f"{part.leg.value}: raw {part.raw:.6f} normalised to {part.norm:.6f}, weight {part.weight:g}"
 
 
-def _cosine(part: LegPart, words: PassageWords | None, dense: DenseWords | None) -> Sequence[Explanation]:
+def _cosine(part: LegPart, words: HitWords | None) -> Sequence[Explanation]:
     details: list[Explanation] = []
-    if words is not None and dense is not None:
-        for unit, share in zip(words.units, dense.shares, strict=True):
-            place = "title" if unit.start < words.offset else "passage"
-            shown = words.text[unit.start : unit.end]
-            details.append(Explanation(value=part.slope * share, kind="word", description=f"{shown!r} in the {place}"))
+    if words is not None and words.dense is not None:
+        dense = words.dense
+        details = _words(words.passage, [part.slope * share for share in dense.shares], "in the")
         context = part.slope * dense.context
         details.append(Explanation(value=context, kind="context", description="special tokens and punctuation"))
         residual = part.slope * (part.raw - dense.cosine)
@@ -111,16 +118,33 @@ def _cosine(part: LegPart, words: PassageWords | None, dense: DenseWords | None)
     return (Explanation(value=part.slope * part.raw, kind="cosine", description=description, details=tuple(details)),)
 
 
-def _terms(part: LegPart, terms: QueryTerms | None, products: Float64Array) -> Sequence[Explanation]:
-    if terms is None:
-        return ()
+def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords | None) -> Sequence[Explanation]:
     how = "allocated to" if part.allocated else "scale *"
-    return [
-        Explanation(
-            value=part.slope * factor * product,
-            kind="term",
-            description=f"{term!r}: {how} factor {factor:g} * BM25 {product:.6f}",
+    learned = None if words is None or words.learned is None or words.learned.leg is not part.leg else words.learned
+    lines = []
+    for i, (term, factor, value) in enumerate(zip(terms.terms, terms.factors, parts.values[part.leg], strict=True)):
+        if not factor * value:
+            continue
+        product = part.slope * factor * value
+        details: list[Explanation] = []
+        if words is not None and learned is not None:
+            shares = product * learned.shares[:, i]
+            held = [float(share) for share in shares]
+            details = [line for line in _words(words.passage, held, "allocated to the") if line.value]
+            rest = product * float(learned.context[i])
+            if rest:
+                details.append(Explanation(value=rest, kind="context", description="special tokens and punctuation"))
+        formula = terms.formula.format(factor=factor, value=value)
+        lines.append(
+            Explanation(value=product, kind="term", description=f"{term!r}: {how} {formula}", details=tuple(details))
         )
-        for term, factor, product in zip(terms.terms, terms.factors, products, strict=True)
-        if factor * product
-    ]
+    return lines
+
+
+def _words(passage: PassageWords, values: Sequence[float], place: str) -> list[Explanation]:
+    lines = []
+    for unit, value in zip(passage.units, values, strict=True):
+        where = "title" if unit.start < passage.offset else "passage"
+        shown = passage.text[unit.start : unit.end]
+        lines.append(Explanation(value=value, kind="word", description=f"{shown!r} {place} {where}"))
+    return lines

@@ -15,21 +15,12 @@ from embedder.factors import span_factors
 from embedder.lexical.words import units
 from retriever.emphasis import emphasis_controls
 from retriever.fusion import Fusion
+from retriever.legs import Leg
 from retriever.syntax import check_query, parse
 
 MAX_K = 1000  # hits of one page
 MAX_DEPTH = 1000  # last hit that can be asked for, offset + k: behind the fused pools ranks mean little
 MAX_CONTROLS = 1000
-
-
-class Leg(StrEnum):
-    """One of the two ways to score a passage."""
-
-    DENSE = "dense"  # cosine of embeddings
-    SPARSE = "sparse"  # BM25
-
-
-BOTH_LEGS = (Leg.DENSE, Leg.SPARSE)
 
 
 class Explain(StrEnum):
@@ -48,11 +39,11 @@ class Query:
     """
 
     text: str  # without boost marks
-    controls: tuple[TextControl, ...] = ()  # spans of `text`, for both legs
+    controls: tuple[TextControl, ...] = ()  # spans of `text`, for all legs
     options: ControlOptions = field(default_factory=ControlOptions)
     k: int = 10  # 1..MAX_K hits
     offset: int = 0  # hits to skip
-    legs: tuple[Leg, ...] = BOTH_LEGS
+    legs: tuple[Leg, ...] | None = None  # None: all that the collection has
     fusion: Fusion = field(default_factory=Fusion)
     filter: Filter | None = None
     explain: Explain = Explain.NONE
@@ -66,8 +57,8 @@ class Query:
                 f"offset {self.offset} with k {self.k}: offset must be 0 or more, their sum at most {MAX_DEPTH}",
                 param="offset",
             )
-        if not self.legs or len(set(self.legs)) != len(self.legs):
-            raise InvalidQuery("legs must name dense, sparse or both, each once", param="legs")
+        if self.legs is not None and not 0 < len(set(self.legs)) == len(self.legs):
+            raise InvalidQuery(f"legs must name some of {', '.join(Leg)}, each once", param="legs")
         if len(self.controls) > MAX_CONTROLS:
             raise InvalidControl(f"{len(self.controls)} controls; at most {MAX_CONTROLS} are allowed", param="controls")
         Prompt.of(self.text, controls=self.controls)  # a control outside the text is refused here

@@ -1,4 +1,4 @@
-"""The sparse side of a query: its words, their terms, and the factor of each."""
+"""The BM25 side of a query: its words, their terms, and the factor of each. Fulfils retriever.legs.SparseTerms."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.prompts import TextControl
-from core.records import Float64Array
+from core.records import Float64Array, Int64Array
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, QueryWord
-from store import TermStatistics
+from store import Pool, TermStatistics, View
 from store.bm25 import idf
+
+TERMS_AT_ONCE = 256  # a query may have 100,000 terms: never a table of all of them for all candidates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,34 @@ class QueryTerms:
     def silent(self) -> bool:
         """Whether nothing can match: there are stop words only, no words at all, or all are suppressed."""
         return not bool((self.factors > 0).any())
+
+    @property
+    def formula(self) -> str:
+        return "factor {factor:g} * BM25 {value:.6f}"
+
+    def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
+        factors = self.factors * self._scales(view)
+        wanted = {term: float(factor) for term, factor in zip(self.terms, factors, strict=True)}
+        return view.matching(wanted, depth, allowed)
+
+    def scores(self, view: View, ids: Int64Array) -> Float64Array:
+        scales = self._scales(view)
+        df = view.term_statistics(self.terms).df
+        known = [i for i, term in enumerate(self.terms) if df[term] and self.factors[i]]
+        scores = np.zeros(len(ids))
+        for begin in range(0, len(known), TERMS_AT_ONCE):
+            block = known[begin : begin + TERMS_AT_ONCE]
+            products = view.sparse_products([self.terms[i] for i in block], ids)
+            # vecdot sums row by row, where BLAS's matrix product sums a row by its place: equals would no longer tie
+            scores += np.vecdot(products, self.factors[block] * scales[block])
+        return scores
+
+    def values(self, view: View, ids: Int64Array) -> Float64Array:
+        """(n, terms) idf * weight, synonyms as one."""
+        return view.sparse_products(self.terms, ids) * self._scales(view)
+
+    def _scales(self, view: View) -> Float64Array:
+        return synonym_scales(self, view.term_statistics(self.terms))
 
 
 def query_terms(text: str, controls: Sequence[TextControl], languages: Sequence[str], analyzer: Analyzer) -> QueryTerms:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.records import Float64Array, Int64Array, TokenTrace
-from embedder.attribution import leave_one_out, parts, token_matrix
+from core.records import Float64Array, Int64Array, SparseTrace, TokenTrace
+from embedder.attribution import leave_one_out, parts, term_losses, term_shares, token_matrix
 from embedder.lexical import Analyzer
 from embedder.lexical.words import Word, units
+from retriever.legs import Leg
 from retriever.terms import QueryTerms
 
 
@@ -39,6 +40,17 @@ class DenseWords:
     query_shares: Float64Array  # (words of the query,) with the query's own context they sum to the cosine
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnedWords:
+    """The learned weights that a query and a passage share, by word."""
+
+    leg: Leg  # that scores by them
+    shares: Float64Array  # (words of the passage, terms) with `context` each term's sum to 1
+    context: Float64Array  # (terms,) special tokens and punctuation of the passage
+    losses: Float64Array  # (words of the passage, terms) which share of the weight goes when the word leaves the pool
+    query_shares: Float64Array  # (words of the query, terms) with the query's own context they sum to 1
+
+
 def passage_words(text: str, offset: int, language: str) -> PassageWords:
     return PassageWords(text=text, offset=offset, language=language, units=tuple(units(text)))
 
@@ -56,6 +68,22 @@ def dense_words(query_text: str, passage: PassageWords, query: TokenTrace, trace
         context=float(matrix.sum() - shares.sum()),
         effects=leave_one_out(trace, parts(query).sum(axis=0), members),
         query_shares=np.array([by_query[tokens].sum() for tokens in asked]),
+    )
+
+
+def learned_words(
+    leg: Leg, query_text: str, passage: PassageWords, query: SparseTrace, trace: SparseTrace
+) -> LearnedWords:
+    """Gather what the tokens say (embedder.attribution) into the words; both traces are of the same terms."""
+    members = _tokens_of(passage.text, passage.units, trace)
+    shares = _summed(term_shares(trace), members)
+    asked = _tokens_of(query_text, tuple(units(query_text)), query)
+    return LearnedWords(
+        leg=leg,
+        shares=shares,
+        context=1 - shares.sum(axis=0),
+        losses=term_losses(trace, members),
+        query_shares=_summed(term_shares(query), asked),
     )
 
 
@@ -95,7 +123,15 @@ def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, v
     shares[first:last] += value / max(last - first, 1)
 
 
-def _tokens_of(text: str, words: Sequence[Word], trace: TokenTrace) -> list[Int64Array]:
+def _summed(shares: Float64Array, members: Sequence[Int64Array]) -> Float64Array:
+    """(words, terms) from (tokens, terms)."""
+    found = np.zeros((len(members), shares.shape[1]))
+    for row, tokens in enumerate(members):
+        found[row] = shares[tokens].sum(axis=0)
+    return found
+
+
+def _tokens_of(text: str, words: Sequence[Word], trace: TokenTrace | SparseTrace) -> list[Int64Array]:
     """For each word the indices of its tokens: those whose first character that is no space lies in it."""
     starts = np.array([word.start for word in words], dtype=np.int64)
     ends = np.array([word.end for word in words], dtype=np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.records import Collection, Document, Float32Array, Passage
+from core.records import Collection, Document, Float32Array, Passage, SparseVector
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,8 @@ class Embedding:
     """What a passage is found by."""
 
     vector: Float32Array  # (dimension,)
-    terms: Mapping[str, int]  # term: how often it occurs, 1 or more
+    terms: Mapping[str, int]  # term: how often it occurs, 1 or more; empty where BM25 takes no part
+    learned: SparseVector | None = None  # where the collection has a sparse model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,7 @@ class Batch:
 
     collection: Collection
     fingerprint: str  # of the encoder that made the vectors
+    sparse_fingerprint: str | None = None  # of the sparse encoder that made the learned weights
     drafts: tuple[Draft, ...] = ()
     embeddings: Mapping[bytes, Embedding] = field(default_factory=dict)  # by DraftPassage.sha; those not yet stored
     deletions: tuple[str, ...] = ()  # document ids; unknown ones count for nothing

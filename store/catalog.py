@@ -13,10 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
-from core.records import Collection, CollectionSettings, FieldKind, Generation, GenerationState
+from core.records import Collection, CollectionSettings, FieldKind, Generation, GenerationState, SparseScoring
 from store import schema
 from store.database import ReadSession, WriteSession
 from store.fields import MAX_NAME, is_unicode
+from store.job_lease import database_now
+from store.jobs import fail_jobs_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}")
@@ -36,13 +38,18 @@ def create_collection(
     model: str,
     fingerprint: str,
     dimension: int,
+    sparse_model: str | None = None,
+    sparse_fingerprint: str | None = None,
 ) -> Collection:
     """Create a collection with one active generation, that of the encoder which `fingerprint` identifies.
+
+    `sparse_model` and `sparse_fingerprint`: of the sparse encoder, where the settings ask for learned weights.
 
     Raises InvalidSettings for a name or settings that are not allowed, CollectionExists for a name that is taken.
     """
     check_name(name)
     check_settings(settings)
+    _check_sparse_model(settings.sparse, sparse_model)
     if session.execute(sa.select(schema.collection.c.id).where(schema.collection.c.name == name)).first():
         raise CollectionExists(f"there is already a collection {name!r}; choose another name", param="name")
     collection_id = _insert(
@@ -56,6 +63,8 @@ def create_collection(
         fingerprint=fingerprint,
         dimension=dimension,
         state=GenerationState.ACTIVE.value,
+        sparse_model=sparse_model,
+        sparse_fingerprint=sparse_fingerprint,
     )
     for field, kind in settings.fields.items():
         _insert(session, schema.field, collection_id=collection_id, name=field, kind=kind.value)
@@ -78,8 +87,9 @@ def list_collections(session: ReadSession) -> list[Collection]:
 
 
 def delete_collection(session: WriteSession, name: str) -> None:
-    """Delete a collection and all that belongs to it. Raises CollectionNotFound."""
+    """Delete a collection and all that belongs to it; its jobs fail. Raises CollectionNotFound."""
     collection = get_collection(session, name)
+    fail_jobs_of(session, collection.id, name, now=database_now(session))
     session.execute(sa.delete(schema.collection).where(schema.collection.c.id == collection.id))
 
 
@@ -124,6 +134,8 @@ def check_settings(settings: CollectionSettings) -> None:
         raise InvalidSettings(f"k1 {settings.k1}: must be a finite number, 0 or more", param="k1")
     if not 0 <= settings.b <= 1:
         raise InvalidSettings(f"b {settings.b}: must be between 0 and 1", param="b")
+    if settings.sparse not in tuple(SparseScoring):
+        raise InvalidSettings(f"sparse {settings.sparse!r}: must be one of {', '.join(SparseScoring)}", param="sparse")
     for field, kind in settings.fields.items():
         if not (0 < len(field) <= MAX_NAME and is_unicode(field)):
             raise InvalidSettings(
@@ -136,6 +148,15 @@ def check_settings(settings: CollectionSettings) -> None:
             )
 
 
+def _check_sparse_model(scoring: SparseScoring, model: str | None) -> None:
+    if scoring is SparseScoring.BM25 and model is not None:
+        raise InvalidSettings(
+            f"sparse is bm25, which takes no model: leave {model!r} out, or ask for learned or both", param="sparse"
+        )
+    if scoring is not SparseScoring.BM25 and model is None:
+        raise InvalidSettings(f"sparse is {scoring.value}: name the sparse model as well", param="sparse_model")
+
+
 def _collections() -> sa.Select[Any]:
     active = schema.generation.c.state == GenerationState.ACTIVE.value
     return sa.select(
@@ -145,12 +166,15 @@ def _collections() -> sa.Select[Any]:
         schema.generation.c.fingerprint,
         schema.generation.c.dimension,
         schema.generation.c.state,
+        schema.generation.c.sparse_model,
+        schema.generation.c.sparse_fingerprint,
     ).join(schema.generation, (schema.generation.c.collection_id == schema.collection.c.id) & active)
 
 
 def _collection(row: sa.Row[Any]) -> Collection:
     settings = json.loads(row.settings)
     settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
+    settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # older ones had no choice
     return Collection(
         id=row.id,
         name=row.name,
@@ -162,6 +186,8 @@ def _collection(row: sa.Row[Any]) -> Collection:
             fingerprint=row.fingerprint,
             dimension=row.dimension,
             state=GenerationState(row.state),
+            sparse_model=row.sparse_model,
+            sparse_fingerprint=row.sparse_fingerprint,
         ),
         created_at=row.created_at,
     )
@@ -179,7 +205,7 @@ def _no_such_collection(session: ReadSession, name: str) -> str:
     return f"{message}; there {'are' if len(names) > 1 else 'is'} {shown}{' and others' if len(names) > 5 else ''}"
 
 
-def _insert(session: WriteSession, table: sa.Table, **row: str | int) -> int:
+def _insert(session: WriteSession, table: sa.Table, **row: str | int | None) -> int:
     key = session.execute(sa.insert(table), row).inserted_primary_key
     assert key is not None
     return int(key[0])

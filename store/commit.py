@@ -10,20 +10,20 @@ import numpy as np
 import sqlalchemy as sa
 
 from core.errors import CollectionNotFound, EmbeddingsMissing, ModelError, ModelMismatch
-from core.records import GenerationState
+from core.records import GenerationState, SparseVector
 from store import schema
 from store.batch import Batch, Draft, Receipt
 from store.database import ReadSession, WriteSession, chunks
 from store.fields import FieldValue, field_values, is_unicode, metadata_json
-from store.terms import pack_postings, register_terms
+from store.terms import pack_postings, pack_vector, register_terms
 
 
 def commit(session: WriteSession, batch: Batch) -> Receipt:
     """Write `batch`. When it raises, let the session's block end with it: then nothing is written.
 
-    Raises CollectionNotFound when the collection is gone, ModelMismatch when its generation has another fingerprint
-    or dimension, EmbeddingsMissing when a passage's embedding is neither in the batch nor stored, InvalidDocument for
-    a document that cannot be stored, ModelError for a vector with a value that is not finite.
+    Raises CollectionNotFound when the collection is gone, ModelMismatch when its generation has another fingerprint,
+    dimension or sparse model, EmbeddingsMissing when a passage's embedding is neither in the batch nor stored,
+    InvalidDocument for a document that cannot be stored, ModelError for a vector with a value that cannot be.
     """
     generations = _generations(session, batch)
     _check_embeddings(batch)
@@ -104,6 +104,12 @@ def _generations(session: ReadSession, batch: Batch) -> list[int]:
                 f"these documents by another model ({batch.fingerprint:.12}); start Salience with the former, "
                 "or use another collection"
             )
+        if row.sparse_fingerprint != batch.sparse_fingerprint:
+            raise ModelMismatch(
+                f"the learned weights of the collection {collection.name!r} are those of "
+                f"{row.sparse_model or 'no model'}, these documents' of another; start Salience with the former, "
+                "or use another collection"
+            )
     return [row.id for row in rows]
 
 
@@ -117,6 +123,18 @@ def _check_embeddings(batch: Batch) -> None:
             )
         if not np.isfinite(embedding.vector).all():
             raise ModelError("the model made a vector with a value that is not finite; nothing was written")
+        if embedding.learned is not None:
+            _check_learned(embedding.learned)
+        if (embedding.learned is None) != (batch.sparse_fingerprint is None):
+            raise ModelMismatch(
+                f"the collection {batch.collection.name!r} has learned weights for all of its passages or for none"
+            )
+
+
+def _check_learned(vector: SparseVector) -> None:
+    rising = len(vector.ids) == len(vector.weights) and bool((np.diff(vector.ids, prepend=-1) > 0).all())
+    if not (rising and np.isfinite(vector.weights).all() and (vector.weights > 0).all()):
+        raise ModelError("the sparse model made weights that are not finite, not above 0 or not in order of their ids")
 
 
 def _plan(session: ReadSession, batch: Batch) -> _Plan:
@@ -249,6 +267,7 @@ def _write_embeddings(session: WriteSession, batch: Batch, plan: _Plan, generati
                 "sha": sha,
                 "dense": np.ascontiguousarray(embedding.vector, dtype="<f4").tobytes(),
                 "sparse": pack_postings(embedding.terms, term_ids),
+                "learned": None if embedding.learned is None else pack_vector(embedding.learned),
             }
             for sha, embedding in new.items()
         ]

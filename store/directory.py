@@ -7,7 +7,7 @@ from pathlib import Path
 from core.errors import StorageError
 
 DATABASE_NAME = "salience.db"
-_HARMLESS = ("lost+found", "checkpoint.lock", "migrate.lock")
+_HARMLESS = ("lost+found", "checkpoint.lock", "migrate.lock", "projections", "remote-models")
 
 
 def prepare_directory(data_dir: Path) -> Path:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import migrations
 from core.errors import SchemaTooNew, StorageCorrupt, StorageError
 
-SCHEMA_VERSION = "0001"  # the newest revision in migrations/versions
+SCHEMA_VERSION = "0003"  # the newest revision in migrations/versions
 APPLICATION_ID = 0x53414C49  # marks the file as ours in its header: "SALI"
 
 

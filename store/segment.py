@@ -28,17 +28,25 @@ class Segment:
     index: Any  # faiss.IndexFlatIP; its labels are rows
     vectors: Float32Array  # (rows, dimension) the index's own memory, not a copy
     largest_norm: float  # of a vector
-    postings: Postings
+    postings: Postings  # of terms, with their frequencies
+    learned: Postings  # of vocabulary tokens, with their learned weights; empty without a sparse model
 
     @classmethod
-    def build(cls, ids: Int64Array, documents: Int64Array, vectors: Float32Array, postings: Postings) -> Segment:
+    def build(
+        cls, ids: Int64Array, documents: Int64Array, vectors: Float32Array, postings: Postings, learned: Postings
+    ) -> Segment:
         """Of at least one row; `vectors` is copied."""
         index = faiss.IndexFlatIP(vectors.shape[1])
         index.add(np.ascontiguousarray(vectors, dtype=np.float32))
         inside = faiss.rev_swig_ptr(index.get_xb(), vectors.size).reshape(vectors.shape)
-        largest_norm = float(np.sqrt(np.vecdot(inside, inside).max()))
         return cls(
-            ids=ids, documents=documents, index=index, vectors=inside, largest_norm=largest_norm, postings=postings
+            ids=ids,
+            documents=documents,
+            index=index,
+            vectors=inside,
+            largest_norm=float(np.sqrt(np.vecdot(inside, inside).max())),
+            postings=postings,
+            learned=learned,
         )
 
     def find(self, ids: Int64Array) -> tuple[Int64Array, Int64Array]:
@@ -54,32 +62,30 @@ def read_segment(session: ReadSession, generation_id: int, dimension: int, *, si
     ids: list[Int64Array] = []
     documents: list[Int64Array] = []
     dense: list[bytes] = []
-    sparse: list[bytes] = []
-    counts: list[Int64Array] = []
+    sparse, learned = _Blobs(), _Blobs()
     result = session.execute(_added(generation_id, since).execution_options(yield_per=_READ_ROWS))
     for chunk in result.partitions():
-        passage_ids, document_ids, dense_blobs, sparse_blobs = zip(*chunk, strict=True)
+        passage_ids, document_ids, dense_blobs, sparse_blobs, learned_blobs = zip(*chunk, strict=True)
         ids.append(np.array(passage_ids, dtype=np.int64))
         documents.append(np.array(document_ids, dtype=np.int64))
         dense.append(b"".join(dense_blobs))
-        sparse.append(b"".join(sparse_blobs))
-        counts.append(np.array([len(blob) // POSTING.itemsize for blob in sparse_blobs], dtype=np.int64))
+        sparse.add(sparse_blobs)
+        learned.add(learned_blobs)
     if not ids:
         return None
     all_ids = np.concatenate(ids)
     order = np.argsort(all_ids, kind="stable")  # changes follow the ids, but for passages that were filled in later
     place = np.empty(len(order), dtype=np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
-    postings = np.frombuffer(b"".join(sparse), dtype=POSTING)
-    rows = np.repeat(place, np.concatenate(counts))
     vectors = np.frombuffer(b"".join(dense), dtype="<f4").reshape(len(order), dimension)
-    del dense, sparse
+    del dense
     in_order = bool((order[1:] > order[:-1]).all())
     return Segment.build(
         all_ids[order],
         np.concatenate(documents)[order],
         vectors if in_order else vectors[order],
-        _postings(postings["term"], rows, postings["frequency"], len(order), in_order=in_order),
+        sparse.postings(place, in_order=in_order),
+        learned.postings(place, in_order=in_order),
     )
 
 
@@ -89,39 +95,63 @@ def merge(segments: Sequence[tuple[Segment, BoolArray]]) -> Segment:
     order = np.argsort(live_ids, kind="stable")
     place = np.empty(len(order), dtype=np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
-    terms, rows, frequencies = [], [], []
-    begin = 0
-    for segment, live in segments:
-        count = int(live.sum())
-        new_rows = np.zeros(len(live), dtype=np.int32)
-        new_rows[live] = place[begin : begin + count]
-        begin += count
-        kept = live[segment.postings.rows]
-        terms.append(segment.postings.term_of_each()[kept])
-        rows.append(new_rows[segment.postings.rows[kept]])
-        frequencies.append(segment.postings.frequencies[kept])
     return Segment.build(
         live_ids[order],
         np.concatenate([segment.documents[live] for segment, live in segments])[order],
         np.concatenate([segment.vectors[live] for segment, live in segments])[order],
-        _postings(np.concatenate(terms), np.concatenate(rows), np.concatenate(frequencies), len(order), in_order=False),
+        _merged([(segment.postings, live) for segment, live in segments], place),
+        _merged([(segment.learned, live) for segment, live in segments], place),
     )
 
 
-def _postings(
-    terms: Int32Array, rows: Int32Array, frequencies: Float32Array, row_count: int, *, in_order: bool
-) -> Postings:
+class _Blobs:
+    """The postings of passages as they are stored, passage by passage."""
+
+    def __init__(self) -> None:
+        self._content: list[bytes] = []
+        self._counts: list[Int64Array] = []
+
+    def add(self, blobs: Sequence[bytes | None]) -> None:
+        present = [blob or b"" for blob in blobs]
+        self._content.append(b"".join(present))
+        self._counts.append(np.array([len(blob) // POSTING.itemsize for blob in present], dtype=np.int64))
+
+    def postings(self, place: Int32Array, *, in_order: bool) -> Postings:
+        """`place`: the row of each passage. Lets go of the blobs."""
+        postings = np.frombuffer(b"".join(self._content), dtype=POSTING)
+        self._content.clear()
+        rows = np.repeat(place, np.concatenate(self._counts))
+        return _postings(postings["term"], rows, postings["value"], len(place), in_order=in_order)
+
+
+def _merged(parts: Sequence[tuple[Postings, BoolArray]], place: Int32Array) -> Postings:
+    """Those of the live rows; `place` is the new row of each live row, part after part."""
+    terms, rows, values = [], [], []
+    begin = 0
+    for postings, live in parts:
+        count = int(live.sum())
+        new_rows = np.zeros(len(live), dtype=np.int32)
+        new_rows[live] = place[begin : begin + count]
+        begin += count
+        kept = live[postings.rows]
+        terms.append(postings.term_of_each()[kept])
+        rows.append(new_rows[postings.rows[kept]])
+        values.append(postings.values[kept])
+    return _postings(np.concatenate(terms), np.concatenate(rows), np.concatenate(values), len(place), in_order=False)
+
+
+def _postings(terms: Int32Array, rows: Int32Array, values: Float32Array, row_count: int, *, in_order: bool) -> Postings:
     if not in_order:
         order = np.argsort(rows, kind="stable")
-        terms, rows, frequencies = terms[order], rows[order], frequencies[order]
-    return Postings.build(terms, rows, frequencies, row_count=row_count)
+        terms, rows, values = terms[order], rows[order], values[order]
+    return Postings.build(terms, rows, values, row_count=row_count)
 
 
 def _added(generation_id: int, since: int) -> sa.Select[Any]:
     # A passage that was removed again is gone from its table, and with it from this join.
     change, passage, embedding = schema.change.c, schema.passage.c, schema.embedding.c
     return (
-        sa.select(passage.id, passage.document_id, embedding.dense, embedding.sparse)
+        sa.select(passage.id, passage.document_id, embedding.dense, embedding.sparse, embedding.learned)
         .select_from(schema.change)
         .join(schema.passage, passage.id == change.passage_id)
         .join(schema.embedding, (embedding.generation_id == change.generation_id) & (embedding.sha == passage.sha))

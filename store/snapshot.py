@@ -152,7 +152,7 @@ def _weighted(collection: Collection, seq: int, parts: Sequence[Part]) -> Snapsh
     for part in parts:
         postings = part.segment.postings
         saturation = bm25.saturation(postings.lengths, average, k1=k1, b=b)
-        weighted.append(replace(part, weights=bm25.weights(postings.frequencies, saturation[postings.rows])))
+        weighted.append(replace(part, weights=bm25.weights(postings.values, saturation[postings.rows])))
     return Snapshot(
         collection=collection, seq=seq, parts=tuple(weighted), passage_count=passages, average_length=average
     )

@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import sqlalchemy as sa
 
+from core.records import SparseVector
 from store import schema
 from store.database import ReadSession, WriteSession
 from store.fields import is_unicode
 
-POSTING = np.dtype([("term", "<i4"), ("frequency", "<f4")])  # an embedding's sparse BLOB is an array of these
+POSTING = np.dtype([("term", "<i4"), ("value", "<f4")])  # an embedding's sparse and learned BLOBs are arrays of these
 
 
 def term_ids(session: ReadSession, collection_id: int, texts: Collection[str]) -> dict[str, int]:
@@ -35,6 +36,14 @@ def pack_postings(frequencies: Mapping[str, int], ids: Mapping[str, int]) -> byt
     """The BLOB of a passage's terms, ascending by term id."""
     postings = np.empty(len(frequencies), POSTING)
     postings["term"] = [ids[text] for text in frequencies]
-    postings["frequency"] = list(frequencies.values())
+    postings["value"] = list(frequencies.values())
     postings.sort(order="term")
+    return postings.tobytes()
+
+
+def pack_vector(vector: SparseVector) -> bytes:
+    """The BLOB of a passage's learned weights, ascending by token id."""
+    postings = np.empty(len(vector.ids), POSTING)
+    postings["term"] = vector.ids
+    postings["value"] = vector.weights
     return postings.tobytes()

@@ -12,7 +12,16 @@ import sqlalchemy as sa
 
 from core.errors import InvalidControl, ModelMismatch
 from core.filters import Filter
-from core.records import Collection, Float32Array, Float64Array, Generation, GenerationState, Int64Array
+from core.records import (
+    Collection,
+    Float32Array,
+    Float64Array,
+    Generation,
+    GenerationState,
+    Int32Array,
+    Int64Array,
+    SparseVector,
+)
 from store import bm25, dense, schema, sparse
 from store.catalog import get_collection
 from store.commit import current_seq
@@ -87,7 +96,12 @@ class View:
                 raise InvalidControl(f"factor {factor} of the term {term!r}: must be a finite number, 0 or more")
         statistics = self.term_statistics([term for term, factor in terms.items() if factor > 0])
         wanted = [(self._known(term), terms[term] * idf) for term, idf in statistics.idf.items() if idf > 0]
-        return sparse.matching(self._snapshot, wanted, k, allowed)
+        return sparse.matching(self._snapshot, sparse.bm25_weights, wanted, k, allowed)
+
+    def matching_learned(self, vector: SparseVector, k: int, allowed: Int64Array | None = None) -> Pool:
+        """The k passages with the largest dot product of learned weights with `vector`, those above 0 alone."""
+        wanted = [(int(id_), float(weight)) for id_, weight in zip(vector.ids, vector.weights, strict=True)]
+        return sparse.matching(self._snapshot, sparse.learned_weights, wanted, k, allowed)
 
     def dense_scores(self, vector: Float32Array, ids: Int64Array) -> Float64Array:
         """(n,) dot products with the passages' vectors, summed in float64."""
@@ -100,7 +114,13 @@ class View:
     def sparse_products(self, terms: Sequence[str], ids: Int64Array) -> Float64Array:
         """(n, terms) idf * weight of every term in every passage; 0 where it does not occur. No factors."""
         idf = self.term_statistics(terms).idf
-        return sparse.products(self._snapshot, [(self._known(term), idf[term]) for term in terms], ids)
+        wanted = [(self._known(term), idf[term]) for term in terms]
+        return sparse.products(self._snapshot, sparse.bm25_weights, wanted, ids)
+
+    def learned_weights(self, token_ids: Int32Array, ids: Int64Array) -> Float64Array:
+        """(n, tokens) the learned weight of every vocabulary token in every passage; 0 where it has none."""
+        wanted = [(int(id_), 1.0) for id_ in token_ids]
+        return sparse.products(self._snapshot, sparse.learned_weights, wanted, ids)
 
     def term_statistics(self, terms: Sequence[str]) -> TermStatistics:
         """What BM25 knows of the terms; those that no passage holds have a df and an idf of 0."""
@@ -153,6 +173,11 @@ class Views:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._slots: dict[int, _Slot] = {}  # by generation
+
+    def collection(self, name: str) -> Collection:
+        """What is searched for now under this name, without opening a view. Raises CollectionNotFound."""
+        with self._database.read() as session:
+            return get_collection(session, name)
 
     @contextmanager
     def open(self, name: str) -> Iterator[View]:

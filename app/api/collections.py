@@ -25,8 +25,8 @@ _CREATE = {
 
 @router.post("", status_code=201, operation_id="create_collection", summary="Create a collection")
 def create(parts: Parts, body: Annotated[CreateCollection, Body(openapi_examples=_CREATE)]) -> CollectionBody:
-    """Create an empty collection, to be embedded by the loaded model."""
-    created = parts.create_collection(body.name, body.settings.to_settings())
+    """Create an empty collection, to be embedded by the loaded model and, if one is named, by a sparse model."""
+    created = parts.create_collection(body.name, body.to_settings(), sparse_model=body.sparse_model)
     return CollectionBody.of(created, documents=0, passages=0)
 
 

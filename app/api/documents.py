@@ -1,14 +1,12 @@
-"""Documents: upsert, get, list, delete, and NDJSON in bulk."""
+"""Documents: upsert, get, list, delete."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query
 
-from app.api.dependencies import CollectionName, Parts, get_wiring
+from app.api.dependencies import CollectionName, Parts
 from app.schemas import (
     DocumentContent,
     DocumentList,
@@ -16,16 +14,15 @@ from app.schemas import (
     UpsertDocuments,
     WriteReport,
 )
-from core.errors import DocumentNotFound, InvalidDocument, InvalidInput, TooLarge
-from indexer.fields import FieldMapping, documents, to_document
+from core.errors import DocumentNotFound, InvalidDocument
+from core.protocols import Priority
+from indexer.fields import documents, to_document
 from indexer.pipeline import delete as delete_documents
-from indexer.readers import Format, read_stream
 from indexer.records import Origin, Record
 from store.catalog import get_collection
 from store.documents import get_document, list_documents
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["documents"])
-SPOOL_BYTES = 8 * 2**20  # of a bulk body that are held in memory; the rest goes to a temporary file
 
 _UPSERT = {
     "two": {
@@ -39,29 +36,6 @@ _UPSERT = {
     }
 }
 _PUT = {"one": {"summary": "One document", "value": {"text": "A radio for the kitchen.", "metadata": {"price": 49}}}}
-_BULK_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/x-ndjson": {
-            "schema": {"type": "string"},
-            "example": '{"id": "r1", "text": "A radio for the kitchen."}\n{"id": "r2", "text": "A record player."}\n',
-        }
-    },
-}
-
-
-async def bulk_body(request: Request) -> AsyncIterator[BinaryIO]:
-    """The body as a file from its start. Raises TooLarge over the limit of bulk bodies."""
-    limit = get_wiring(request).settings.limits.bulk_bytes
-    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
-        async for chunk in request.stream():
-            if spool.tell() + len(chunk) > limit:
-                raise TooLarge(f"the body is larger than {limit} bytes; send it in parts")
-            spool.write(chunk)
-        spool.seek(0)
-        yield cast(BinaryIO, spool)
-
-
 DocumentId = Annotated[str, Path(description="the document's own id", examples=["radio-1"], min_length=1)]
 
 
@@ -77,32 +51,7 @@ def upsert(
         )
         for place, item in enumerate(body.documents, start=1)
     ]
-    return WriteReport.of(parts.pipeline.add(collection, documents(records)))
-
-
-@router.post(
-    "/documents:bulk",
-    operation_id="bulk_documents",
-    summary="Add documents in bulk",
-    openapi_extra={"requestBody": _BULK_BODY},
-)
-def bulk(
-    parts: Parts,
-    collection: CollectionName,
-    body: Annotated[BinaryIO, Depends(bulk_body)],
-    wait: Annotated[bool, Query(description="answer when all is searchable; there is no other way yet")] = True,
-    id_field: Annotated[str | None, Query(description="field that holds the id; else id or _id")] = None,
-    text_field: Annotated[
-        str | None, Query(description="field that holds the text; else text, body or content")
-    ] = None,
-    title_field: Annotated[str | None, Query(description="field that holds the title; else title or name")] = None,
-) -> WriteReport:
-    """Add or replace documents from NDJSON, one JSON object a line, gzip too. Answers when all are searchable."""
-    if not wait:
-        raise InvalidInput("wait=false is not offered yet: the answer comes when all is searchable", param="wait")
-    mapping = FieldMapping(id=id_field, text=text_field, title=title_field)
-    records = read_stream(body, format=Format.NDJSON, name="body")
-    return WriteReport.of(parts.pipeline.add(collection, documents(records, mapping)))
+    return WriteReport.of(parts.pipeline.add(collection, documents(records), priority=Priority.INTERACTIVE))
 
 
 @router.get("/documents", operation_id="list_documents", summary="List documents")
@@ -137,7 +86,7 @@ def put(
 ) -> WriteReport:
     """Add or replace one document; one that cannot be used is an error."""
     document = to_document({"id": document_id, **body.model_dump()})
-    report = parts.pipeline.add(collection, [document])
+    report = parts.pipeline.add(collection, [document], priority=Priority.INTERACTIVE)
     if report.failed:
         raise InvalidDocument(report.failed[0].reason, param="text")
     return WriteReport.of(report)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,17 +12,25 @@ import typer
 
 from app.cli.options import DEFAULT_COLLECTION, Collection, DataDir, Device, Json, Model, open_parts
 from app.cli.terminal import err, note, plain, print_json, progress_bar
+from app.job_schemas import write_report
 from app.wiring import Wiring
-from core.errors import CollectionExists, CollectionNotFound
-from core.records import CollectionSettings, Document
+from core.errors import CollectionExists, CollectionNotFound, JobConflict
+from core.records import Collection as Stored
+from core.records import CollectionSettings, Document, Job, JobState
+from indexer.records import Duplicate, Origin, RecordError
 from store.catalog import get_collection
+from store.job_notices import newest_notice
+from store.jobs import list_jobs
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from app.schemas import WriteReport
     from indexer.fields import FieldMapping
+    from indexer.intake import Located
     from indexer.pipeline import Notice
     from indexer.readers import Format
-    from indexer.records import Record, RecordError, Skipped
-    from indexer.report import AddReport
+    from indexer.records import Record, Skipped
 
     Items = Iterator[Record | RecordError | Skipped]
 
@@ -74,9 +81,14 @@ def add(
     sources = [_source(path, kind) for path in paths]  # a missing path fails before the model is loaded
     with open_parts(data_dir, model, device) as parts:
         _ensure_collection(parts, collection, language)
-        report = _run(parts, collection, sources, mapping, paths, kind)
-    _summary(report, collection, as_json)
-    if report.failed_count:
+        found = parts.pipeline.collection(collection)
+        with progress_bar() as bar:
+            job = _received(parts, found, sources, mapping, bar)
+            job = _finished(parts, job, bar)
+        with parts.database.read() as session:
+            report = write_report(session, job)
+    _summary(job, report, as_json)
+    if job.failed:
         raise typer.Exit(1)
 
 
@@ -98,60 +110,96 @@ def _ensure_collection(parts: Wiring, name: str, language: str) -> None:
         note(f"created the collection {name!r} in {parts.settings.data_dir}")
 
 
-def _run(
-    parts: Wiring, collection: str, sources: list[Items], mapping: FieldMapping, paths: list[str], kind: Format | None
-) -> AddReport:
-    from indexer.fields import documents
-    from indexer.pipeline import AddProgress
+def _received(parts: Wiring, collection: Stored, sources: list[Items], mapping: FieldMapping, bar: Progress) -> Job:
+    """All that the sources hold, as a job: the one that an earlier run left unfinished, if it was of the same."""
+    from indexer.fields import located_documents
+    from indexer.intake import receive
 
-    with progress_bar() as bar:
-        task = bar.add_task("indexing", total=None, detail="")
-
-        def show(progress: AddProgress) -> None:
-            bar.update(task, completed=progress.committed, detail=f"{progress.passages:,} passages")
-
-        if not bar.disable and STDIN not in paths:
-            # Counting means to read everything twice, which is quick beside embedding it.
-            def count() -> None:
-                bar.update(task, total=_count([_source(path, kind) for path in paths]))
-
-            threading.Thread(target=count, daemon=True).start()
-        bare = _TitlesAlone(documents(chain.from_iterable(sources), mapping))
-        report = parts.pipeline.add(collection, bare, on_progress=show, on_notice=_report)
-    if bare.count and mapping.text is None:
-        fields = ", ".join(map(repr, bare.others)) or "none"
+    task = bar.add_task("reading", total=None, detail="")
+    items = _TitlesAlone(located_documents(chain.from_iterable(sources), mapping), lambda: bar.advance(task))
+    before = _newest_job(parts)
+    job = receive(
+        parts.database, collection, items, receiver=parts.worker.name, resume=True, on_notice=_report
+    )  # fmt: skip
+    bar.remove_task(task)
+    if items.count and mapping.text is None:
+        fields = ", ".join(map(repr, items.others)) or "none"
         note(
-            f"{bare.count:,} records have a title and no text, so only the title is searched; if the text is in "
+            f"{items.count:,} records have a title and no text, so only the title is searched; if the text is in "
             f"another field, name it with --text-field (the first such record's other fields: {fields})"
         )
-    return report
+    if job.id <= before:
+        note(f"job {job.id} of an earlier run is of the same content and goes on: {job.pending:,} documents wait")
+    with parts.database.read() as session:
+        others = [other for other in list_jobs(session, limit=100, collection=job.collection) if not other.ended]
+    for other in others:
+        if other.id != job.id and other.worker is None:
+            note(
+                f"job {other.id} of this collection is not finished, {other.pending:,} documents wait: salience worker "
+                f"--once goes on with it, salience jobs cancel {other.id} drops it"
+            )
+    return job
+
+
+def _finished(parts: Wiring, job: Job, bar: Progress) -> Job:
+    """The job at its end; whoever works on it, what fails is reported. Raises JobConflict where it cannot be done."""
+    from store.job_notices import NoticeKind, job_notices
+    from store.job_retry import retry_job
+
+    if job.state is JobState.FAILED:  # left by an earlier run
+        job = retry_job(parts.database, job.id)
+    with parts.database.read() as session:
+        seen = newest_notice(session, job.id)
+    task = bar.add_task("indexing", total=job.total, detail="")
+    said: str | None = None
+
+    def show(now: Job, passages: int) -> None:
+        nonlocal seen, said
+        bar.update(task, completed=now.total - now.pending, detail=f"{now.passages + passages:,} passages")
+        if now.state is JobState.WAITING and now.reason != said:
+            said = now.reason
+            note(f"job {now.id} waits, and goes on by itself: {said}")
+        if passages:
+            return
+        with parts.database.read() as session:
+            failures = job_notices(session, now.id, NoticeKind.ERROR, limit=1000, after=seen)
+        for failure in failures:
+            seen = failure.id
+            origin = None if failure.path is None else Origin(path=failure.path, line=failure.line)
+            reason = failure.reason or ""
+            _report(RecordError(code=failure.code or "", reason=reason, origin=origin, id=failure.document_id))
+
+    job = parts.worker.finish(job.id, on_progress=show)
+    if job.state is not JobState.DONE:
+        again = f"; salience jobs retry {job.id} tries it again" if job.state is JobState.FAILED else ""
+        raise JobConflict(f"job {job.id} {job.state}" + (f": {job.reason}" if job.reason else "") + again)
+    return job
+
+
+def _newest_job(parts: Wiring) -> int:
+    with parts.database.read() as session:
+        return max((job.id for job in list_jobs(session, limit=1)), default=0)
 
 
 class _TitlesAlone:
     """Passes items on and counts the documents without text: often it lies in a field of an unusual name."""
 
-    def __init__(self, items: Iterator[Document | RecordError | Skipped]) -> None:
+    def __init__(self, items: Iterator[Located], on_item: Callable[[], None]) -> None:
         self.count = 0
         self.others: list[str] = []  # fields of the first one
         self._items = items
+        self._on_item = on_item
 
-    def __iter__(self) -> Iterator[Document | RecordError | Skipped]:
-        for item in self._items:
+    def __iter__(self) -> Iterator[Located]:
+        for origin, item in self._items:
+            self._on_item()
             if isinstance(item, Document) and not item.text.strip():
                 self.count += 1
                 self.others = self.others if self.count > 1 else list(item.metadata)[:8]
-            yield item
-
-
-def _count(sources: list[Items]) -> int:
-    from indexer.records import Record
-
-    return sum(isinstance(item, Record) for item in chain.from_iterable(sources))
+            yield origin, item
 
 
 def _report(notice: Notice) -> None:
-    from indexer.records import Duplicate, RecordError
-
     match notice:
         case RecordError():
             err.print(plain(str(notice)), style="red")
@@ -162,19 +210,17 @@ def _report(notice: Notice) -> None:
             note(f"left out {notice.path}{count}: {notice.reason}")
 
 
-def _summary(report: AddReport, collection: str, as_json: bool) -> None:
+def _summary(job: Job, report: WriteReport, as_json: bool) -> None:
     if as_json:
-        from app.schemas import WriteReport
-
-        print_json(WriteReport.of(report).model_dump())
+        print_json(report.model_dump())
         return
     numbers = {
-        "created": report.created,
-        "replaced": report.replaced,
-        "updated": report.updated,
-        "unchanged": report.unchanged,
-        "failed": report.failed_count,
-        "cut by the model": report.truncated_count,
+        "created": job.created,
+        "replaced": job.replaced,
+        "updated": job.updated,
+        "unchanged": job.unchanged,
+        "failed": job.failed,
+        "cut by the model": job.truncated,
     }
     said = ", ".join(f"{count:,} {what}" for what, count in numbers.items() if count) or "nothing to add"
-    typer.echo(f"{collection}: {said}")
+    typer.echo(f"{job.collection}: {said}")

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app.cli.options import DataDir, Device, Json, Model, open_existing, open_parts
+from app.cli.options import (
+    DataDir,
+    Device,
+    Json,
+    Model,
+    Sparse,
+    SparseModel,
+    open_existing,
+    open_parts,
+    sparse_scoring,
+)
 from app.cli.terminal import note, out, print_json
 from app.schemas import CollectionBody
 from core.errors import InvalidInput
@@ -66,6 +76,8 @@ def create(
     ] = None,
     overlap_tokens: Annotated[int, typer.Option(help="Tokens that a passage repeats from the one before.")] = 32,
     whole_documents: Annotated[bool, typer.Option(help="One passage a document, cut by the model.")] = False,
+    sparse_model: SparseModel = None,
+    sparse: Sparse = None,
     data_dir: DataDir = None,
     model: Model = None,
     device: Device = None,
@@ -75,16 +87,20 @@ def create(
     [bold]Example[/bold]
 
       salience collections create produkte --language de
+
+      salience collections create articles --sparse-model splade
     """
     settings = CollectionSettings(
         language=language,
         passage_tokens=passage_tokens,
         overlap_tokens=overlap_tokens,
         whole_documents=whole_documents,
+        sparse=sparse_scoring(sparse, sparse_model),
     )
     with open_parts(data_dir, model, device) as parts:
-        created = parts.create_collection(name, settings)
-    typer.echo(f"created {created.name}, embedded by {created.active.model}")
+        created = parts.create_collection(name, settings, sparse_model=sparse_model)
+    learned = f", with learned weights by {created.active.sparse_model}" if created.active.sparse_model else ""
+    typer.echo(f"created {created.name}, embedded by {created.active.model}{learned}")
 
 
 @app.command()

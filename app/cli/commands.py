@@ -32,7 +32,12 @@ COMMANDS = {
         "evaluate_command",
         "Measure nDCG@10, Recall@100 and MRR@10 of the sparse, the dense and the hybrid search.",
     ),
+    "jobs": Entry("jobs", "app", "List, show, cancel and retry jobs."),
+    "worker": Entry(
+        "worker", "worker", "Work on jobs until it is told to stop; any number of workers may run at once."
+    ),
     "collections": Entry("collections", "app", "List, show, create and delete collections."),
+    "models": Entry("models", "app", "List, show and check models, and fit them to fewer dimensions."),
 }
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from app.cli.options import Device, Json, Model, open_parts
+from app.cli.options import Device, Json, Model, Sparse, SparseModel, open_parts, sparse_scoring
 from app.cli.terminal import note, out, print_json, progress_bar
+from app.wiring import Wiring
 
 if TYPE_CHECKING:
     from app.evaluation import Dataset, Evaluation
+    from core.records import SparseScoring
 
 
 def evaluate_command(
@@ -25,10 +27,16 @@ def evaluate_command(
     whole_documents: Annotated[
         bool, typer.Option("--whole-documents", help="One passage a document, cut where the model stops reading.")
     ] = False,
+    dimension: Annotated[
+        int | None,
+        typer.Option(help="Compress the dense vectors to this many dimensions.", min=1, show_default="the model's own"),
+    ] = None,
+    sparse_model: SparseModel = None,
+    sparse: Sparse = None,
     run_file: Annotated[
         Path | None,
         typer.Option(
-            help="Write the hybrid run here in TREC's format, and the others beside it as FILE.sparse and FILE.dense.",
+            help="Write the hybrid run here in TREC's format, and the others beside it as FILE.sparse, FILE.dense ...",
             metavar="FILE",
         ),
     ] = None,
@@ -42,11 +50,14 @@ def evaluate_command(
     [bold]Example[/bold]
 
       salience eval collections/scifact --json
+
+      salience eval collections/scifact --sparse-model splade --sparse both
     """
     from app.evaluation import read_dataset, write_run
 
     dataset = read_dataset(folder)
-    measured = _evaluate(dataset, whole_documents, model, device)
+    scoring = sparse_scoring(sparse, sparse_model)
+    measured = _evaluate(dataset, whole_documents, dimension, scoring, sparse_model, model, device)
     if measured.report.failed_count:
         first = measured.report.failed[0]
         note(f"{measured.report.failed_count} documents could not be used, the first: {first}")
@@ -66,17 +77,25 @@ def evaluate_command(
     out.print(table)
 
 
-def _evaluate(dataset: Dataset, whole_documents: bool, model: str | None, device: str | None) -> Evaluation:
-    from app.evaluation import RUNS, evaluate
+def _evaluate(
+    dataset: Dataset,
+    whole_documents: bool,
+    dimension: int | None,
+    sparse: SparseScoring,
+    sparse_model: str | None,
+    model: str | None,
+    device: str | None,
+) -> Evaluation:
+    from app.evaluation import evaluate, run_count
     from indexer.pipeline import AddProgress
 
     with (
         tempfile.TemporaryDirectory(prefix="salience-eval-") as data_dir,
-        open_parts(Path(data_dir), model, device) as parts,
+        _compressed(open_parts(None, model, device), Path(data_dir), dimension) as parts,
         progress_bar() as bar,
     ):
         indexing = bar.add_task("indexing", total=None, detail="")
-        searching = bar.add_task("searching", total=len(dataset.queries) * len(RUNS), detail="", visible=False)
+        searching = bar.add_task("searching", total=len(dataset.queries) * run_count(sparse), detail="", visible=False)
 
         def indexed(progress: AddProgress) -> None:
             bar.update(indexing, completed=progress.committed, detail=f"{progress.passages:,} passages")
@@ -84,4 +103,22 @@ def _evaluate(dataset: Dataset, whole_documents: bool, model: str | None, device
         def searched(done: int) -> None:
             bar.update(searching, completed=done, visible=True)
 
-        return evaluate(parts, dataset, whole_documents=whole_documents, on_indexed=indexed, on_searched=searched)
+        return evaluate(
+            parts,
+            dataset,
+            whole_documents=whole_documents,
+            sparse=sparse,
+            sparse_model=sparse_model,
+            on_indexed=indexed,
+            on_searched=searched,
+        )
+
+
+def _compressed(usual: Wiring, data_dir: Path, dimension: int | None) -> Wiring:
+    """The usual parts over another data directory, with the main model compressed by a projection fitted there."""
+    settings = usual.settings.model_copy(update={"data_dir": data_dir})
+    if dimension is None:
+        return Wiring(settings)
+    from embedder.projection import compressed
+
+    return Wiring(settings, encoder=compressed(usual.encoder, dimension, fitted=usual.models.fitted_projections))

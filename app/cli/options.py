@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from app.settings import Settings, load_settings
 from app.wiring import Wiring
-from core.errors import InvalidControl, InvalidFilter, InvalidQuery, StorageError
+from core.errors import InvalidControl, InvalidFilter, InvalidQuery, InvalidSettings, StorageError
 from core.prompts import MAX_FACTOR
+from core.records import SparseScoring
 
 DEFAULT_COLLECTION = "default"
 
@@ -27,6 +28,20 @@ Model = Annotated[
     str | None,
     typer.Option(help="Folder of the embedding model, or 'default'. Default: $SALIENCE_MODEL.", show_default=False),
 ]
+SparseModel = Annotated[
+    str | None,
+    typer.Option(
+        "--sparse-model", metavar="NAME", show_default=False,
+        help="A configured model of learned sparse vectors, such as SPLADE, in place of BM25 or beside it.",
+    ),
+]  # fmt: skip
+Sparse = Annotated[
+    str | None,
+    typer.Option(
+        "--sparse", show_default=False,
+        help="bm25, learned (by --sparse-model) or both. Default: learned where a sparse model is named, else bm25.",
+    ),
+]  # fmt: skip
 Device = Annotated[
     str | None,
     typer.Option(help="auto, cpu, cuda or cuda:N. Default: $SALIENCE_DEVICE, or auto.", show_default=False),
@@ -48,8 +63,11 @@ Fusion = Annotated[str, typer.Option(help="How the legs are combined: convex or 
 Alpha = Annotated[float, typer.Option(help="Weight of the dense leg in the convex fusion, 0 to 1.")]
 Leg = Annotated[
     list[str] | None,
-    typer.Option("--leg", help="Search by this leg alone: dense or sparse. Default: both.", show_default=False),
-]
+    typer.Option(
+        "--leg", show_default=False,
+        help="Search by this leg alone: dense, sparse or learned. May be repeated. Default: all.",
+    ),
+]  # fmt: skip
 Target = Annotated[str, typer.Option(help="Where emphasis acts in the model: auto, attention, pool or both.")]
 
 
@@ -71,6 +89,15 @@ def open_existing(data_dir: Path | None, model: str | None = None, device: str |
 
 def settings(data_dir: Path | None, model: str | None = None, device: str | None = None, **given: Any) -> Settings:
     return load_settings(data_dir=data_dir, model=model, device=device, **given)
+
+
+def sparse_scoring(sparse: str | None, sparse_model: str | None) -> SparseScoring:
+    """What the two options ask for. Raises InvalidSettings."""
+    if sparse is None:
+        return SparseScoring.meant_by(sparse_model)
+    if sparse not in tuple(SparseScoring):
+        raise InvalidSettings(f"--sparse {sparse!r}: must be one of {', '.join(SparseScoring)}", param="sparse")
+    return SparseScoring(sparse)
 
 
 def parse_emphasis(given: list[str] | None) -> dict[str, float]:

@@ -125,10 +125,13 @@ def _line(line: Explanation) -> Text:
 
 
 def _print_query_words(explanation: HitExplanation) -> None:
-    out.print(Text("What the query's words brought (dense, sparse):", style="bold"))
+    learned = any(word.learned for word in explanation.query_words)
+    legs = "dense, sparse, learned" if learned else "dense, sparse"
+    out.print(Text(f"What the query's words brought ({legs}):", style="bold"))
     for word in explanation.query_words:
         factor = "" if word.factor == 1 else f"  x{word.factor:g}"
-        out.print(Text(f"  {plain(word.text):20} {word.dense:+.4f} {word.sparse:+.4f}{factor}"))
+        beside = f" {word.learned:+.4f}" if learned else ""
+        out.print(Text(f"  {plain(word.text):20} {word.dense:+.4f} {word.sparse:+.4f}{beside}{factor}"))
     out.print(Text(f"  {'the rest':20} {explanation.query_rest:+.4f}", style=QUIET))
     out.print()
 

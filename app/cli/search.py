@@ -97,6 +97,6 @@ def request(
         "emphasis": parse_emphasis(emphasis),
         "filter": parse_filter_option(filter),
         "fusion": {"method": fusion, "alpha": alpha},
-        "legs": leg or ["dense", "sparse"],
+        "legs": leg,
         "steering": {"target": target},
     }

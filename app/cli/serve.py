@@ -10,6 +10,7 @@ import typer
 
 from app.cli.options import DataDir, Device, Model, settings
 from app.cli.terminal import note
+from app.settings import SAFE_TOKEN_LENGTH
 from core.errors import InvalidSettings
 
 
@@ -21,6 +22,9 @@ def serve(
     data_dir: DataDir = None,
     model: Model = None,
     device: Device = None,
+    worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Work on jobs, too; without it `salience worker` does.")
+    ] = True,
 ) -> None:
     """Serve the search page at /, the HTTP API under /v1 and its documentation at /docs.
 
@@ -41,9 +45,11 @@ def serve(
     configure_logs(chosen.log)
     parts = Wiring(chosen)
     parts.build()  # what is wrong with the model or the data shows here, in one line
+    if chosen.auth.weak:
+        note(f"A token of SALIENCE_AUTH__TOKENS has fewer than {SAFE_TOKEN_LENGTH} characters: it can be guessed.")
     note(f"Salience listens at http://{_shown(listener)} (documentation: /docs); data in {chosen.data_dir}")
     config = uvicorn.Config(
-        create_app(parts), log_config=None, access_log=False, timeout_graceful_shutdown=30, lifespan="on"
+        create_app(parts, worker=worker), log_config=None, access_log=False, timeout_graceful_shutdown=30, lifespan="on"
     )
     server = uvicorn.Server(config)
     server.run(sockets=[listener])

@@ -4,7 +4,7 @@ import { el, signed } from "./dom.js";
 import { explanation } from "./ledger.js";
 import { coloured, passage } from "./passage.js";
 
-const LEG_NAMES = { dense: "meaning", sparse: "words" };
+const LEG_NAMES = { dense: "meaning", sparse: "words", learned: "learned" };
 
 /** The hits as a list that remembers, by document, which explanations are open and where each hit stood. */
 export class HitList {

@@ -4,7 +4,7 @@ import { el, signed, times } from "./dom.js";
 
 const DIGITS = 6;
 const SHOWN_WORDS = 8; // of a list; the others are folded into one line, so that the sum stays
-const LEG_NAMES = { dense: "meaning (dense)", sparse: "words (sparse)" };
+const LEG_NAMES = { dense: "meaning (dense)", sparse: "words (sparse)", learned: "learned weights" };
 
 /** The whole explanation of a hit. */
 export function explanation({ ledger, query_words, query_rest, provenance }) {
@@ -42,7 +42,8 @@ function sum(details) {
   return el("li", { class: "sum" }, number, " sum of these lines");
 }
 
-function shares(words, rest) {
+function shares(said, rest) {
+  const words = said.map((word) => ({ ...word, sparse: word.sparse + word.learned })); // one side of the search
   const most = Math.max(...words.map((word) => Math.abs(word.dense + word.sparse)), 1e-9);
   const row = (word) => {
     const both = word.dense + word.sparse;

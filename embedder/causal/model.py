@@ -25,10 +25,10 @@ from core.protocols import Priority
 from core.records import Float32Array, Float64Array, Int64Array
 from embedder.causal.pieces import TokenTexts
 from embedder.generic import BatchFactors, GenericBackbone, steered
+from embedder.line import Line
 from embedder.modelfolder import json_object, weights_sha256
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt
-from embedder.vision.line import Line
 
 _UNCUT = 1 << 30  # tokens: a prompt that does not fit is refused, never cut
 _NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json

@@ -14,12 +14,12 @@ from core.prompts import ControlOptions, ControlTarget, ImageItem, Prompt, TextI
 from core.protocols import Priority, Progress
 from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.batching import batch_tokens, token_budget_batches
+from embedder.forward import AUTO_ATTENTION_LIMIT, DEFAULT_OPTIONS, ControlSupport
 from embedder.generic import BatchFactors
-from embedder.local import AUTO_ATTENTION_LIMIT, DEFAULT_OPTIONS, ControlSupport
+from embedder.line import Line
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 from embedder.vision.imagefile import check_image, read_picture
-from embedder.vision.line import Line
 from embedder.vision.patches import patch_factors
 from embedder.vision.processor import ImageSettings
 from embedder.vision.towers import Towers

@@ -20,7 +20,6 @@ from indexer.readers.formats import EXTENSIONS, Format, extension, sniff
 from indexer.records import Origin, Record, RecordError, Skipped
 
 _READERS: dict[Format, Callable[[io.BufferedReader, bytes, Origin], Iterator[Record | RecordError]]] = {
-    Format.NDJSON: tables.read_ndjson,
     Format.JSON: tables.read_json,
     Format.CSV: tables.read_csv,
     Format.TSV: tables.read_tsv,
@@ -47,17 +46,25 @@ def read(path: Path, *, format: Format | None = None) -> Iterator[Record | Recor
 
 
 def read_stream(
-    stream: BinaryIO, *, format: Format | None = None, name: str = "stdin"
+    stream: BinaryIO,
+    *,
+    format: Format | None = None,
+    name: str = "stdin",
+    line_characters: int = tables.MAX_LINE_CHARACTERS,
 ) -> Iterator[Record | RecordError]:
     """Every record of a binary stream such as standard input. Without `format` it goes by the first bytes.
 
     `name` stands for the path in records and errors, and is the id where the whole stream is one document.
+    `line_characters`: of a line of NDJSON, at most; a longer one is an error, and is not held.
     """
     origin = Origin(path=name)
     try:
         head, content = _decompressed(stream)
-        if head or content.peek(1):
-            yield from _READERS[format or sniff(head)](content, head, origin)
+        kind = format or sniff(head)
+        if (head or content.peek(1)) and kind is Format.NDJSON:
+            yield from tables.read_ndjson(content, head, origin, line_characters)
+        elif head or content.peek(1):
+            yield from _READERS[kind](content, head, origin)
         else:
             yield RecordError(code=UnreadableFile.code, reason="the file is empty", origin=origin)
     except _READ_FAILURES as error:

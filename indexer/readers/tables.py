@@ -15,20 +15,23 @@ from indexer.readers.files import read_all
 from indexer.records import Origin, Record, RecordError, Shape
 
 MAX_LINE_CHARACTERS = 32_000_000  # of an NDJSON line, or a CSV cell
+_SKIPPED_CHARACTERS = 1_000_000  # of a line that is too long, held at a time
 _DELIMITERS = ",;\t|"
 
 
-def read_ndjson(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record | RecordError]:
+def read_ndjson(
+    stream: io.BufferedReader, head: bytes, origin: Origin, line_characters: int = MAX_LINE_CHARACTERS
+) -> Iterator[Record | RecordError]:
     """One JSON object a line; blank lines are passed over."""
     with text_stream(stream, head) as lines:
         number = 0
-        while line := lines.readline(MAX_LINE_CHARACTERS + 1):
+        while line := lines.readline(line_characters + 1):
             number += 1
             place = Origin(path=origin.path, line=number)
-            if len(line) > MAX_LINE_CHARACTERS:
+            if len(line) > line_characters and line[line_characters:] != "\n":
                 while line and not line.endswith("\n"):
-                    line = lines.readline(MAX_LINE_CHARACTERS)
-                reason = f"the line is longer than {MAX_LINE_CHARACTERS} characters"
+                    line = lines.readline(_SKIPPED_CHARACTERS)
+                reason = f"the line is longer than {line_characters} characters; split the document"
                 yield RecordError(code=TooLarge.code, reason=reason, origin=place)
             elif undecodable(line):
                 yield _invalid("the line is not valid UTF-8", place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
@@ -16,6 +16,7 @@ from app.main import create_app
 from app.settings import Settings, load_settings
 from app.wiring import Wiring
 from embedder.local import LocalEncoder
+from tests.app.clients.server import LOG, serving
 
 DOCUMENTS = [
     {"id": "console", "text": "A gaming console: play games on your TV with friends.", "metadata": {"price": 299}},
@@ -63,7 +64,9 @@ def salience(
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line in this process with the loaded model: exit code, standard output, standard error."""
     original = Wiring.__init__
-    monkeypatch.setattr(app.wiring.Wiring, "__init__", lambda self, settings: original(self, settings, encoder=encoder))
+    monkeypatch.setattr(
+        app.wiring.Wiring, "__init__", lambda self, settings, encoder=encoder: original(self, settings, encoder=encoder)
+    )
     monkeypatch.setenv("SALIENCE_DATA_DIR", str(tmp_path / "data"))
 
     def call(*arguments: str) -> tuple[int, str, str]:
@@ -77,3 +80,40 @@ def salience(
         return int(str(code)), captured.out, captured.err
 
     return call
+
+
+class Server(NamedTuple):
+    """A server in a process of its own, for clients in theirs."""
+
+    address: str
+    log: Path  # JSON lines
+    token: str
+    access_key: str
+    secret_key: str
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serves the default model, by the names of the VikingDB API, too, and under an alias that OpenAI's users know."""
+    folder = tmp_path_factory.mktemp("server")
+    token, access_key, secret_key = "a-token-of-the-tests", "AKOFTHETESTS", "SKOFTHETESTS"
+    environment = {
+        "SALIENCE_AUTH__TOKENS": token,
+        "SALIENCE_AUTH__HMAC_KEYS": f"{access_key}:{secret_key}",
+        "SALIENCE_ALIASES": '{"text-embedding-3-small": "default"}',
+        "SALIENCE_VIKINGDB__FALLBACK": "true",
+        "SALIENCE_VIKINGDB__TOKENS_PER_MINUTE": "20000",
+    }
+    with serving(folder, environment) as address:
+        yield Server(address, folder / LOG, token, access_key, secret_key)
+
+
+@pytest.fixture(scope="session")
+def doors(encoder: LocalEncoder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client without collections, for requests to the public embedding APIs that leave nothing behind."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.upper().startswith("SALIENCE_")]:
+            environment.delenv(name)
+        settings = load_settings(data_dir=tmp_path_factory.mktemp("doors"), vikingdb={"fallback": True})
+    with TestClient(create_app(Wiring(settings, encoder=encoder)), raise_server_exceptions=False) as client:
+        yield client

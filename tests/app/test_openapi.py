@@ -39,13 +39,13 @@ def test_every_example_runs(make_client: Callable[..., TestClient]) -> None:
     answers = {}
     for operation, name, method, path, body, kind in found:
         response = client.request(method, path, content=body, headers={"Content-Type": kind})
-        assert response.status_code in (200, 201), f"{operation} {name}: {response.text}"
+        assert response.status_code in (200, 201, 202), f"{operation} {name}: {response.text}"
         answers[operation, name] = response.json()
     assert len(answers) >= 10
     assert answers["search", "filtered"]["hits"]
     assert answers["search", "boosted"]["controls"] == answers["search", "emphasis"]["controls"]
     assert answers["explain", "hit"]["hits"][0]["id"] == 1
-    assert answers["bulk_documents", "example"]["created"] == 2
+    assert answers["bulk_documents", "example"]["total"] == 2
 
 
 def test_every_operation_is_described(client: TestClient) -> None:
@@ -90,7 +90,10 @@ def test_no_bytes_sent_in_bulk_end_in_a_5xx(client: TestClient) -> None:
     @hypothesis.given(body=st.binary(max_size=200) | lines)
     @hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
     def attempt(body: bytes) -> None:
-        response = client.post("/v1/collections/goods/documents:bulk", content=body)
+        response = client.post("/v1/collections/goods/documents:bulk?wait=true", content=body)
+        if response.status_code == 400:  # what cannot be read to its end is refused as a whole
+            assert response.json()["error"]["code"] == "unreadable_file"
+            return
         assert response.status_code == 200, response.text
         report = response.json()
         assert report["failed"] == len(report["errors"])

@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from tokenizers import processors
 from transformers import AutoModel, T5EncoderModel
 
-from tests.embedder.tiny import SIZES, SPECIAL, WORDS, tiny_tokenizer
+from tests.embedder.tiny import SIZES, tiny_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,10 @@ ARCHITECTURES = (
     Architecture(name="BERT", config="BertConfig"),
     Architecture(name="RoBERTa", config="RobertaConfig", pooling="cls"),
     Architecture(name="XLM-RoBERTa", config="XLMRobertaConfig"),
-    Architecture(name="DistilBERT", config="DistilBertConfig", settings={"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 4}),
+    Architecture(
+        name="DistilBERT", config="DistilBertConfig",
+        settings={"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 4},
+    ),
     Architecture(name="ALBERT", config="AlbertConfig", settings={"embedding_size": 8}),
     Architecture(name="ELECTRA", config="ElectraConfig", settings={"embedding_size": 8}),
     Architecture(name="MPNet", config="MPNetConfig", steerable=False),
@@ -46,15 +49,26 @@ ARCHITECTURES = (
         settings={"global_attn_every_n_layers": 2, "local_attention": 4, "cls_token_id": 2, "sep_token_id": 3},
     ),
     Architecture(name="NomicBERT", config="NomicBertConfig"),
-    Architecture(name="T5 (encoder)", config="T5Config", settings={"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4}),
+    Architecture(
+        name="T5 (encoder)", config="T5Config",
+        settings={"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4},
+    ),
     Architecture(name="Qwen3", config="Qwen3Config", pooling="lasttoken", settings=_KV, decoder=True),
     Architecture(name="Llama", config="LlamaConfig", pooling="lasttoken", settings=_KV, decoder=True),
-    Architecture(name="Mistral", config="MistralConfig", pooling="lasttoken", settings={**_KV, "sliding_window": 4}, decoder=True),
+    Architecture(
+        name="Mistral", config="MistralConfig", pooling="lasttoken", settings={**_KV, "sliding_window": 4}, decoder=True
+    ),
     Architecture(
         name="Gemma 3 (two-way)", config="Gemma3TextConfig",
-        settings={**_KV, "use_bidirectional_attention": True, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]},
+        settings={
+            **_KV, "use_bidirectional_attention": True, "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
     ),
-    Architecture(name="GPT-2", config="GPT2Config", pooling="weightedmean", settings={"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 40}),
+    Architecture(
+        name="GPT-2", config="GPT2Config", pooling="weightedmean",
+        settings={"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 40},
+    ),
     Architecture(name="GPT-NeoX", config="GPTNeoXConfig", pooling="weightedmean"),
 )  # fmt: skip
 
@@ -79,8 +93,6 @@ def save_architecture(folder: Path, which: Architecture) -> Path:
     modules = [Transformer(str(plain)), Pooling(16, which.pooling), Normalize()]
     prompts = {"query": "query : ", "document": ""}
     saved = folder / "model"
-    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save_pretrained(str(saved), create_model_card=False)
+    model = SentenceTransformer(modules=modules, prompts=prompts, device="cpu")
+    model.save_pretrained(str(saved), create_model_card=False)
     return saved
-
-
-assert len(SPECIAL + list(WORDS)) <= SIZES["vocab_size"]

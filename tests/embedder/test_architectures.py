@@ -58,3 +58,9 @@ def test_controls_act_or_are_refused(model: tuple[Architecture, Path, LocalEncod
     plain = encoder.encode([Prompt.of("red car"), Prompt.of("the car")], Representation.DOCUMENT).vectors
     assert np.abs(red - the).max() < 1e-4  # the suppressed word is gone
     assert np.abs(plain[0] - plain[1]).max() > 1e-3
+
+
+def test_the_documentation_lists_what_is_tested() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    rows = [f"| {a.name} | {a.pooling} | {'yes' if a.steerable else 'no'} |" for a in ARCHITECTURES]
+    assert "| --- | --- | --- |\n" + "\n".join(rows) + "\n\n" in text

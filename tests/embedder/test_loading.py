@@ -149,7 +149,10 @@ def _with_dense(**settings: object) -> object:
         (_with_module("LSTM"), "module LSTM is not supported"),
         (lambda folder: (folder / "modules.json").write_text("{"), "modules.json"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 64), r"model\.safetensors: .*header"),
-        (lambda folder: write_json(folder / "1_Pooling" / "config.json", {"pooling_mode_max_tokens": True}), "max"),
+        (
+            lambda folder: write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": ["max", "mean"]}),
+            "pooling max with mean is not supported",
+        ),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), r"tokenizer\.json: EOF"),
         (lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff\xfe"), r"tokenizer\.json: 'utf-8'"),
         (lambda folder: (folder / "tokenizer_config.json").write_text("{"), r"tokenizer_config\.json: Expecting"),

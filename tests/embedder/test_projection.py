@@ -75,9 +75,9 @@ def test_a_size_that_is_not_there_names_the_command(encoder: LocalEncoder, tmp_p
     assert "allowed are 384 and 128" in raised.value.message
     assert f"salience models fit {DEFAULT_NAME} --size 64 TEXTS" in raised.value.message
     for size in (0, -1, 512):
-        with pytest.raises(InvalidInput, match="allowed are 384 and 128$"):
+        with pytest.raises(InvalidInput, match=r"allowed are 384 and 128$"):
             compressed(encoder, size)
-    with pytest.raises(InvalidInput, match="allowed are 16; .* models fit m --size 4 TEXTS"):
+    with pytest.raises(InvalidInput, match=r"allowed are 16; .* models fit m --size 4 TEXTS"):
         compressed(tiny(tmp_path / "m"), 4)
 
 
@@ -134,7 +134,20 @@ def test_truncate_dim_of_the_folder_is_what_sentence_transformers_does(tmp_path:
     assert np.abs(encoder.encode(PROMPTS, Representation.DOCUMENT).vectors - expected).max() < 1e-5
 
 
-CARD = '---\ntags:\n- loss:MatryoshkaLoss\n---\n# M\n```json\n{\n  "matryoshka_dims": [\n    16,\n    8,\n    4\n  ]\n}\n```\n'
+CARD = """---
+tags:
+- loss:MatryoshkaLoss
+---
+```json
+{
+  "matryoshka_dims": [
+    16,
+    8,
+    4
+  ]
+}
+```
+"""
 
 
 @pytest.mark.parametrize("where", ["config.json", "config_sentence_transformers.json", "README.md"])
@@ -173,7 +186,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     file = fit_tiny(encoder, tmp_path)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ModelError, match="is damaged: .* fit it anew"):
+    with pytest.raises(ModelError, match=r"is damaged: .* fit it anew"):
         compressed(encoder, 4, fitted=tmp_path)
     file.write_bytes(whole[:40])
     with pytest.raises(ModelError, match="is no projection"):

@@ -9,7 +9,8 @@ import pytest
 
 from core.prompts import TextControl
 from embedder.lexical import Analyzer
-from retriever.candidates import gather, term_products
+from retriever.candidates import gather
+from retriever.legs import Leg
 from retriever.terms import query_terms
 from store import Database, Views
 from tests.store.library import Item, create, put, vector_of
@@ -38,9 +39,9 @@ def test_equal_passages_tie_exactly_whatever_else_is_a_candidate(views: Views, c
     with views.open("books") as view:
         everything = np.sort(view.nearest(vector_of("x"), 1000).ids)
         for size in (1, 2, 3, 5, 8, 13, COPIES, len(everything)):
-            found = gather(view, vector=None, terms=terms, depth=1000, allowed=everything[:size])
-            assert found.sparse is not None
-            seen.update(found.sparse.raw[:COPIES].tolist())
-            products = term_products(view, terms, found.ids)
-            np.testing.assert_allclose(found.sparse.raw, (products * terms.factors).sum(axis=1), rtol=1e-12)
+            found = gather(view, vector=None, sparse={Leg.SPARSE: terms}, depth=1000, allowed=everything[:size])
+            raw = found.legs[Leg.SPARSE].raw
+            seen.update(raw[:COPIES].tolist())
+            products = terms.values(view, found.ids)
+            np.testing.assert_allclose(raw, (products * terms.factors).sum(axis=1), rtol=1e-12)
     assert len(seen) == 1

@@ -18,7 +18,8 @@ from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.fusion import Fusion
 from retriever.ledger import HitParts, LegPart, ledger
-from retriever.query import Explain, Leg, Query, steer
+from retriever.legs import Leg
+from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
 from retriever.terms import query_terms
 
@@ -161,7 +162,7 @@ def test_a_rank_is_not_shared_out_over_a_cosine_below_zero() -> None:
     """In proportion, each word that pulled the passage up would count as pulling it down."""
     part = LegPart(leg=Leg.DENSE, raw=-0.02, rank=3, norm=1 / 63, weight=1.0, scale=None, constant=None)
     assert part.slope == 0
-    tree = ledger(part.value, HitParts(legs=(part,), products=np.empty(0)), None, None, None)
+    tree = ledger(part.value, HitParts(legs=(part,), values={}), {}, None)
     assert [(leg.value, leg.details) for leg in tree.details] == [(part.value, ())]
 
 
@@ -182,6 +183,6 @@ def test_any_sparse_leg_adds_up(
     norm = 1 / (60 + rank) if ranks_only else (raw - low) / spread
     scale, constant = (None, None) if ranks_only else (weight / spread, -weight * low / spread)
     part = LegPart(leg=Leg.SPARSE, raw=raw, rank=rank, norm=norm, weight=weight, scale=scale, constant=constant)
-    tree = ledger(part.value, HitParts(legs=(part,), products=values), terms, None, None)
+    tree = ledger(part.value, HitParts(legs=(part,), values={Leg.SPARSE: values}), {Leg.SPARSE: terms}, None)
     for branch in branches(tree):
         assert math.fsum(d.value for d in branch.details) == pytest.approx(branch.value, rel=1e-9, abs=1e-9)

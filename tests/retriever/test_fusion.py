@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
 from retriever.fusion import Fusion, LegScores, collapse, fuse, min_max, ranking
+from retriever.legs import Leg
 
 RAW = st.floats(-1, 1).map(lambda x: round(x, 4))
 CANDIDATES = st.lists(st.tuples(RAW, st.floats(0, 40).map(lambda x: round(x, 3))), max_size=12)
@@ -28,38 +29,72 @@ def leg(raw: list[float], *, pool: int = 1000, everything: bool = False) -> LegS
     return LegScores(raw=scores, rank=ranks)
 
 
+def two(dense: LegScores, sparse: LegScores) -> dict[Leg, LegScores]:
+    return {Leg.DENSE: dense, Leg.SPARSE: sparse}
+
+
 def split(candidates: list[tuple[float, float]]) -> tuple[LegScores, LegScores]:
     return leg([dense for dense, _ in candidates], everything=True), leg([sparse for _, sparse in candidates])
 
 
 def test_convex_by_hand() -> None:
-    fused = fuse(Fusion(alpha=0.75), leg([0.2, 0.6, 0.4]), leg([8.0, 0.0, 2.0]))
-    np.testing.assert_allclose(fused.dense.norm, [0, 1, 0.5])
-    np.testing.assert_allclose(fused.sparse.norm, [1, 0, 0.25])
+    fused = fuse(Fusion(alpha=0.75), two(leg([0.2, 0.6, 0.4]), leg([8.0, 0.0, 2.0])))
+    np.testing.assert_allclose(fused.legs[Leg.DENSE].norm, [0, 1, 0.5])
+    np.testing.assert_allclose(fused.legs[Leg.SPARSE].norm, [1, 0, 0.25])
     np.testing.assert_allclose(fused.scores, [0.25, 0.75, 0.4375])
-    assert (fused.dense.scale, fused.dense.constant) == pytest.approx((1.875, -0.375))  # 0.75 / 0.4, -0.75 * 0.2 / 0.4
-    assert (fused.sparse.scale, fused.sparse.constant) == pytest.approx((0.03125, 0.0))
+    assert (fused.legs[Leg.DENSE].scale, fused.legs[Leg.DENSE].constant) == pytest.approx(
+        (1.875, -0.375)
+    )  # 0.75 / 0.4, -0.75 * 0.2 / 0.4
+    assert (fused.legs[Leg.SPARSE].scale, fused.legs[Leg.SPARSE].constant) == pytest.approx((0.03125, 0.0))
 
 
 def test_reciprocal_rank_by_hand() -> None:
-    fused = fuse(Fusion(method="rrf", weights=(1.0, 2.0)), leg([0.2, 0.6]), leg([3.0, 0.0]))
+    fused = fuse(Fusion(method="rrf", weights=(1.0, 2.0)), two(leg([0.2, 0.6]), leg([3.0, 0.0])))
     np.testing.assert_allclose(fused.scores, [1 / 62 + 2 / 61, 1 / 61])
-    assert (fused.dense.scale, fused.dense.constant) == (None, None)
+    assert (fused.legs[Leg.DENSE].scale, fused.legs[Leg.DENSE].constant) == (None, None)
+
+
+def test_three_legs_by_hand() -> None:
+    """The sparse side's share is split evenly, unless something else is said."""
+    legs = two(leg([0.2, 0.6, 0.4]), leg([8.0, 0.0, 2.0])) | {Leg.LEARNED: leg([0.0, 3.0, 1.5])}
+    fused = fuse(Fusion(alpha=0.6), legs)
+    np.testing.assert_allclose(fused.legs[Leg.LEARNED].norm, [0, 1, 0.5])
+    np.testing.assert_allclose(fused.scores, [0.2, 0.8, 0.3 + 0.05 + 0.1])
+    uneven = fuse(Fusion(alpha=0.6, learned=0.75), legs)
+    np.testing.assert_allclose(uneven.scores, [0.1, 0.9, 0.3 + 0.025 + 0.15])
+    ranks = fuse(Fusion(method="rrf", weights=(1.0, 2.0), learned=0.25), legs)
+    np.testing.assert_allclose(ranks.scores[0], 1 / 63 + 1.5 / 61)
+    np.testing.assert_allclose(ranks.scores[1], 1 / 61 + 0.5 / 61)
+
+
+@pytest.mark.parametrize(
+    ("legs", "expected"),
+    [
+        ((Leg.DENSE, Leg.SPARSE), (0.7, 0.3)),
+        ((Leg.DENSE, Leg.LEARNED), (0.7, 0.3)),
+        ((Leg.SPARSE, Leg.LEARNED), (0.8, 0.2)),
+        ((Leg.DENSE, Leg.SPARSE, Leg.LEARNED), (0.7, 0.24, 0.06)),
+    ],
+)
+def test_the_weights_of_a_convex_combination_sum_to_one(legs: tuple[Leg, ...], expected: tuple[float, ...]) -> None:
+    weights = Fusion(alpha=0.7, learned=0.2).leg_weights(legs)
+    assert tuple(weights) == legs
+    assert tuple(weights.values()) == pytest.approx(expected)
 
 
 @given(CANDIDATES, ALPHA)
 def test_parts_add_up_to_the_score(candidates: list[tuple[float, float]], alpha: float) -> None:
     dense, sparse = split(candidates)
-    convex = fuse(Fusion(alpha=alpha), dense, sparse)
+    convex = fuse(Fusion(alpha=alpha), two(dense, sparse))
     lines = np.zeros(len(candidates))
-    for part, scores in ((convex.dense, dense), (convex.sparse, sparse)):
+    for part, scores in ((convex.legs[Leg.DENSE], dense), (convex.legs[Leg.SPARSE], sparse)):
         assert part.scale is not None
         assert part.constant is not None
         assert np.all((part.norm >= 0) & (part.norm <= 1))
         lines += part.scale * scores.raw + part.constant
     np.testing.assert_allclose(convex.scores, lines, atol=1e-9)
-    ranks = fuse(Fusion(method="rrf"), dense, sparse)
-    np.testing.assert_allclose(ranks.scores, ranks.dense.norm + ranks.sparse.norm)
+    ranks = fuse(Fusion(method="rrf"), two(dense, sparse))
+    np.testing.assert_allclose(ranks.scores, ranks.legs[Leg.DENSE].norm + ranks.legs[Leg.SPARSE].norm)
 
 
 @pytest.mark.parametrize("raw", [[3.0], [0.5, 0.5, 0.5], [-1.0, -1.0 + 1e-320]])
@@ -101,7 +136,7 @@ def test_scaling_bm25_changes_no_convex_score(
 ) -> None:
     dense, sparse = split(candidates)
     scaled = LegScores(raw=sparse.raw * factor, rank=sparse.rank)
-    before, after = (fuse(Fusion(alpha=alpha), dense, scores).scores for scores in (sparse, scaled))
+    before, after = (fuse(Fusion(alpha=alpha), two(dense, scores)).scores for scores in (sparse, scaled))
     np.testing.assert_allclose(before, after, atol=1e-9)
     clear = np.subtract.outer(before, before) > 1e-9
     assert np.all(np.subtract.outer(after, after)[clear] > 0)
@@ -117,7 +152,7 @@ def test_a_candidate_that_matches_neither_leg_changes_no_other(
     worst = LegScores(raw=np.append(dense.raw, dense.raw.min()), rank=np.append(dense.rank, 0))
     silent = LegScores(raw=np.append(sparse.raw, 0.0), rank=np.append(sparse.rank, 0))
     for fusion in (Fusion(alpha=alpha), Fusion(method="rrf")):
-        without, grown = fuse(fusion, dense, sparse).scores, fuse(fusion, worst, silent).scores
+        without, grown = fuse(fusion, two(dense, sparse)).scores, fuse(fusion, two(worst, silent)).scores
         np.testing.assert_array_equal(without, grown[:-1])
         assert grown[-1] == 0
 
@@ -145,6 +180,7 @@ def test_ranking_and_collapse_equal_the_slow_version(rows: list[tuple[int, float
         ({"k": math.inf}, "finite"),
         ({"weights": (-1.0, 1.0)}, "0 or more"),
         ({"weights": (0.0, 0.0)}, "not both 0"),
+        ({"learned": 1.1}, "between 0 and 1"),
     ],
 )
 def test_bad_fusion_names_what_is_allowed(arguments: dict[str, Any], allowed: str) -> None:
@@ -155,4 +191,4 @@ def test_bad_fusion_names_what_is_allowed(arguments: dict[str, Any], allowed: st
 
 def test_legs_of_different_candidates_are_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
-        fuse(Fusion(), leg([0.1]), leg([0.1, 0.2]))
+        fuse(Fusion(), two(leg([0.1]), leg([0.1, 0.2])))

@@ -17,7 +17,8 @@ from core.records import CollectionSettings, Representation
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.fusion import Fusion
-from retriever.query import Explain, Leg, Query, steer
+from retriever.legs import Leg
+from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
 from store import Database, StoredPassage, Views
 
@@ -87,7 +88,7 @@ def test_each_leg_and_their_fusion_equal_the_slow_ranking(
     dense, sparse = slow_dense(encoder, stored, query), slow_bm25(encoder, stored, terms_of(text))
     low, high, most = min(dense.values()), max(dense.values()), max(sparse.values()) or 1.0
     fused = {i: 0.5 * (dense[i] - low) / (high - low) + 0.5 * sparse[i] / most for i in dense}
-    for legs, expected in ((DENSE, dense), (SPARSE, sparse), (query.legs, fused)):
+    for legs, expected in ((DENSE, dense), (SPARSE, sparse), (None, fused)):
         found = searcher.search("things", replace(query, legs=legs)).hits
         wanted = best_of_documents(stored, expected)[: len(found)]
         assert (
@@ -232,7 +233,7 @@ def test_a_sparse_score_depends_on_its_passage_alone(searcher: Searcher, monkeyp
     for group in groups:
         for hit in searcher.search("things", replace(query, filter=parse_filter(group))).hits:
             assert hit.score == scores[hit.id]
-    monkeypatch.setattr("retriever.candidates._TERMS_AT_ONCE", 2)
+    monkeypatch.setattr("retriever.terms.TERMS_AT_ONCE", 2)
     for hit in searcher.search("things", query).hits:
         assert hit.score == pytest.approx(scores[hit.id], rel=1e-12)
 
@@ -245,7 +246,7 @@ def test_a_sparse_score_depends_on_its_passage_alone(searcher: Searcher, monkeyp
         ({"controls": (TextControl(start=0, length=4, factor=0),)}, InvalidQuery, "suppress every word"),
         ({"offset": -1}, InvalidQuery, "offset must be 0 or more"),
         ({"offset": 995, "k": 10}, InvalidQuery, "at most 1000"),
-        ({"legs": ()}, InvalidQuery, "dense, sparse or both"),
+        ({"legs": ()}, InvalidQuery, "some of dense, sparse, learned"),
         ({"legs": (Leg.DENSE, Leg.DENSE)}, InvalidQuery, "each once"),
         ({"text": ""}, InvalidQuery, "empty"),
         ({"text": " \n\t"}, InvalidQuery, "empty|white space"),

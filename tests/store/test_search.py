@@ -241,7 +241,7 @@ def test_passages_that_arrive_out_of_order_are_found(database: Database, collect
     (one,), (other,) = straight.parts, turned.parts
     assert one.segment.ids.tolist() == other.segment.ids.tolist() == sorted(one.segment.ids.tolist())
     assert one.segment.vectors.tobytes() == other.segment.vectors.tobytes()
-    for name in ("terms", "offsets", "rows", "frequencies", "lengths"):
+    for name in ("terms", "offsets", "rows", "values", "lengths"):
         assert getattr(one.segment.postings, name).tolist() == getattr(other.segment.postings, name).tolist(), name
 
 

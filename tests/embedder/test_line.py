@@ -6,7 +6,7 @@ import time
 import pytest
 
 from core.protocols import Priority
-from embedder.vision.line import Line
+from embedder.line import Line
 
 
 def test_the_most_urgent_are_served_first_and_within_them_who_came_first() -> None:

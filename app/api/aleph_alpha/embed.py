@@ -1,0 +1,117 @@
+"""/semantic_embed and /batch_semantic_embed: prompts to vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import FailFast, Field
+
+from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
+from app.api.aleph_alpha.names import model_version
+from app.api.aleph_alpha.prompts import PromptBody, to_prompt
+from app.api.bodies import parsed
+from app.api.dependencies import Parts
+from app.wiring import Wiring
+from core.errors import InvalidInput
+from core.prompts import ImageItem, Prompt
+from core.protocols import Encoder, Priority
+from core.records import Embeddings, Representation
+
+router = APIRouter()
+
+MAX_BATCH = 100  # prompts of one request
+COMPRESSED_SIZE = 128
+EMBEDDING_TYPES = {
+    "symmetric": Representation.SYMMETRIC,
+    "asymmetric_document": Representation.DOCUMENT,
+    "asymmetric_query": Representation.QUERY,
+}
+
+
+class SemanticBody(SteeredBody):
+    representation: Literal["symmetric", "document", "query"]
+    compress_to_size: Literal[128] | None = None
+    normalize: bool = False  # changes nothing: vectors always have unit length here, which no cosine can tell
+
+
+class PromptRequest(SemanticBody):
+    model: str
+    prompt: PromptBody
+
+
+class BatchRequest(SemanticBody):
+    model: str | None = None  # None: the main model; clients may leave it out here
+    prompts: Annotated[list[PromptBody], FailFast(), Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class Embedding(Answer):
+    embedding: list[float]
+    num_tokens_prompt_total: int  # as /tokenize counts them: without special tokens and the representation's prefix
+    message: str | None  # that the model did not read all, if so
+
+
+class EmbeddingBatch(Answer):
+    embeddings: list[list[float]]
+    num_tokens_prompt_total: int
+    message: str | None
+
+
+@router.post("/semantic_embed")
+def semantic_embed(parts: Parts, body: JsonBody, turn: Turn) -> Embedding:
+    """One prompt to one vector."""
+    asked = parsed(PromptRequest, body)
+    found = _embedded(parts, asked, {"prompt": to_prompt(asked.prompt)}, turn)
+    return Embedding(
+        model_version=found.model_version,
+        embedding=found.embeddings[0],
+        num_tokens_prompt_total=found.num_tokens_prompt_total,
+        message=found.message,
+    )
+
+
+@router.post("/batch_semantic_embed")
+def batch_semantic_embed(parts: Parts, body: JsonBody, turn: Turn) -> EmbeddingBatch:
+    """Up to 100 prompts to as many vectors, in their order."""
+    asked = parsed(BatchRequest, body)
+    bodies = {f"prompts[{index}]": items for index, items in enumerate(asked.prompts)}
+    return _embedded(parts, asked, {place: to_prompt(items, place) for place, items in bodies.items()}, turn)
+
+
+def _embedded(
+    parts: Wiring, asked: PromptRequest | BatchRequest, prompts: Mapping[str, Prompt], turn: Priority
+) -> EmbeddingBatch:
+    """`prompts` by their place in the request."""
+    encoder = parts.models.encoder(asked.model)
+    if asked.compress_to_size is not None:
+        from embedder.projection import compressed  # torch takes seconds to import
+
+        encoder = compressed(encoder, asked.compress_to_size, fitted=parts.models.fitted_projections)
+    representation = Representation(asked.representation)
+    found = encoder.encode(list(prompts.values()), representation, options=asked.options(), priority=turn)
+    return EmbeddingBatch(
+        model_version=model_version(encoder),
+        embeddings=found.vectors.tolist(),
+        num_tokens_prompt_total=_own_tokens(encoder, prompts, representation, found),
+        message=_cut_message(encoder, prompts, found),
+    )
+
+
+def _own_tokens(
+    encoder: Encoder, prompts: Mapping[str, Prompt], representation: Representation, found: Embeddings
+) -> int:
+    """Tokens of all prompts. Raises InvalidInput for a prompt that has none."""
+    overhead = encoder.overhead(representation)  # of a prompt that is not images only
+    total = 0
+    for (place, prompt), count in zip(prompts.items(), found.token_counts.tolist(), strict=True):
+        own = count if all(isinstance(item, ImageItem) for item in prompt.items) else count - overhead
+        if own <= 0:
+            raise InvalidInput(f"{place} is empty: the model's tokenizer finds no token in it", param=place)
+        total += own
+    return total
+
+
+def _cut_message(encoder: Encoder, prompts: Mapping[str, Prompt], found: Embeddings) -> str | None:
+    cut = ", ".join(place for place, truncated in zip(prompts, found.truncated, strict=True) if truncated)
+    return f"the model reads {encoder.max_tokens} tokens, special ones included; longer, so cut: {cut}" if cut else None

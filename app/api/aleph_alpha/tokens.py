@@ -1,0 +1,60 @@
+"""/tokenize, /detokenize and a model's tokenizer: texts to token ids and back, without special tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, FailFast, Field
+
+from app.api.aleph_alpha.bodies import Body, JsonBody
+from app.api.aleph_alpha.names import tokenizer_of
+from app.api.aleph_alpha.prompts import MAX_TOKEN_IDS
+from app.api.bodies import parsed
+from app.api.dependencies import Parts
+
+router = APIRouter()
+
+
+class TokenizeRequest(Body):
+    model: str
+    prompt: str
+    tokens: bool = False
+    token_ids: bool = False
+
+
+class DetokenizeRequest(Body):
+    model: str
+    token_ids: Annotated[list[int], FailFast(), Field(max_length=MAX_TOKEN_IDS)]
+
+
+class Detokenized(BaseModel):
+    result: str
+
+
+@router.post("/tokenize")
+def tokenize(parts: Parts, body: JsonBody) -> JSONResponse:
+    """What was asked for: `tokens`, `token_ids`, both or neither. All of the text, however much a model reads of it."""
+    asked = parsed(TokenizeRequest, body)
+    tokenizer = tokenizer_of(parts.models, asked.model)
+    ids = tokenizer.ids(asked.prompt)
+    found: dict[str, object] = {}
+    if asked.tokens:
+        found["tokens"] = tokenizer.tokens(ids)
+    if asked.token_ids:
+        found["token_ids"] = ids
+    return JSONResponse(found)
+
+
+@router.post("/detokenize")
+def detokenize(parts: Parts, body: JsonBody) -> Detokenized:
+    """The text that token ids stand for."""
+    asked = parsed(DetokenizeRequest, body)
+    return Detokenized(result=tokenizer_of(parts.models, asked.model).text(asked.token_ids))
+
+
+@router.get("/models/{model:path}/tokenizer")  # clients do not escape a slash in a name
+def tokenizer(parts: Parts, model: str) -> Response:
+    """A `tokenizer.json` that gives the same as /tokenize and /detokenize."""
+    return Response(tokenizer_of(parts.models, model).definition(), media_type="application/json")

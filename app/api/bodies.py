@@ -1,0 +1,53 @@
+"""Bodies of the public embedding APIs: read as JSON whatever their media type, unknown fields passed over."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import InvalidInput
+
+Body = TypeVar("Body", bound="PublicModel")
+
+
+class PublicModel(BaseModel):
+    """Values of the wrong type are refused. Those of unknown fields are not: clients grow them."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False, frozen=True)
+
+
+async def _raw_body(request: Request) -> bytes:
+    return await request.body()
+
+
+RawBody = Annotated[bytes, Depends(_raw_body)]  # awaited here, so that the endpoint itself can be a plain function
+
+
+def parsed(kind: type[Body], body: bytes) -> Body:
+    """The body's JSON. Raises InvalidInput that names the first field at fault, and never shows its value."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = _place(problem["loc"])
+        message = f"{place}: {problem['msg']}" if place else f"the body: {problem['msg']}"
+        raise InvalidInput(message, param=place or None) from None
+
+
+def decoded_base64(text: str, param: str) -> bytes:
+    """What the text encodes; line breaks are passed over. Raises InvalidInput."""
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        raise InvalidInput(f"{param}: this is no base64 (RFC 4648, section 4, with padding)", param=param) from None
+    if not data:
+        raise InvalidInput(f"{param}: must not be empty", param=param)
+    return data
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """ "data[0].text" for ("data", 0, "text")."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")

@@ -1,0 +1,128 @@
+"""Documents in bulk: NDJSON into a job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Annotated, Any, BinaryIO, cast
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.dependencies import CollectionName, Parts
+from app.api.uploads import Upload
+from app.job_schemas import JobBody, write_report
+from app.schemas import WriteReport
+from app.wiring import Wiring
+from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
+from core.records import Document, Job, JobState
+from indexer.fields import FieldMapping, located_documents
+from indexer.intake import Located, check_room, receive
+from indexer.readers import Format, read_stream
+from indexer.records import RecordError
+
+router = APIRouter(prefix="/v1/collections/{collection}", tags=["documents"])
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/x-ndjson": {
+            "schema": {"type": "string"},
+            "example": '{"id": "r1", "text": "A radio for the kitchen."}\n{"id": "r2", "text": "A record player."}\n',
+        }
+    },
+}
+
+
+@router.post(
+    "/documents:bulk",
+    status_code=202,
+    responses={200: {"model": WriteReport, "description": "with wait: all is searchable"}},
+    operation_id="bulk_documents",
+    summary="Add documents in bulk",
+    openapi_extra={"requestBody": _BODY},
+)
+async def bulk(
+    request: Request,
+    response: Response,
+    parts: Parts,
+    collection: CollectionName,
+    wait: Annotated[
+        bool, Query(description="answer when all is searchable, with a report in place of the job")
+    ] = False,
+    id_field: Annotated[str | None, Query(description="field that holds the id; else id or _id")] = None,
+    text_field: Annotated[
+        str | None, Query(description="field that holds the text; else text, body or content")
+    ] = None,
+    title_field: Annotated[str | None, Query(description="field that holds the title; else title or name")] = None,
+    idempotency_key: Annotated[
+        str | None, Header(description="a request that is repeated under its key makes no second job")
+    ] = None,
+) -> JobBody | WriteReport:
+    """Add or replace documents from NDJSON, one JSON object a line, gzip too, of any size.
+
+    The answer is a job, as soon as all lines are in: they are indexed from then on. A body that breaks off leaves
+    nothing. A line that cannot be used is an error of the job, and the others go on. With `wait` a job that has to
+    wait for better times, such as for a remote model that is down, is answered as a job, too.
+    """
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise InvalidInput("Idempotency-Key: must be 1 to 255 visible ASCII characters", param="Idempotency-Key")
+    upload = Upload(request, limit=parts.settings.limits.bulk_bytes)
+    mapping = FieldMapping(id=id_field, text=text_field, title=title_field)
+    received = partial(_receive, parts, collection, upload, mapping, idempotency_key)
+    job = await to_thread.run_sync(received, limiter=request.app.state.uploads)
+    if wait:
+        return await run_in_threadpool(_finished, parts, job, response)
+    return _accepted(job, response)
+
+
+def _receive(parts: Wiring, name: str, upload: Upload, mapping: FieldMapping, key: str | None) -> Job:
+    limits = parts.settings.limits
+    collection = parts.pipeline.collection(name)
+    check_room(parts.database, limits.queued_items)
+    records = read_stream(
+        cast(BinaryIO, upload), format=Format.NDJSON, name="body", line_characters=limits.line_characters
+    )
+    job = receive(
+        parts.database,
+        collection,
+        _whole(located_documents(records, mapping), limits.bulk_bytes),
+        receiver=parts.worker.name,
+        key=key,
+        digest=lambda: upload.digest(mapping.id, mapping.text, mapping.title),
+    )
+    parts.worker.wake()
+    return job
+
+
+def _whole(items: Iterable[Located], limit: int) -> Iterator[Located]:
+    """`items`, as long as the body can be read. Raises UnreadableFile, TooLarge."""
+    characters = 0
+    for origin, item in items:
+        if isinstance(item, RecordError) and (origin is None or origin.line is None):  # of the body, not of a line
+            kind = TooLarge if item.code == TooLarge.code else UnreadableFile
+            raise kind(f"{item.reason}; nothing of the body was kept")
+        if isinstance(item, Document):
+            characters += len(item.title) + len(item.text)
+            if characters > limit:  # of a compressed body
+                raise TooLarge(f"the documents have more than {limit} characters; send them in parts")
+        yield origin, item
+
+
+def _finished(parts: Wiring, job: Job, response: Response) -> JobBody | WriteReport:
+    job = parts.worker.finish(job.id, return_waiting=True)
+    if job.state in (JobState.FAILED, JobState.CANCELLED):
+        raise JobConflict(f"job {job.id} {job.state}" + (f": {job.reason}" if job.reason else ""))
+    if job.state is not JobState.DONE:
+        return _accepted(job, response)
+    response.status_code = 200
+    with parts.database.read() as session:
+        return write_report(session, job)
+
+
+def _accepted(job: Job, response: Response) -> JobBody:
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return JobBody.of(job)

@@ -1,0 +1,77 @@
+"""Jobs: list, show, errors, cancel, retry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import StreamingResponse
+
+from app.api.dependencies import Parts
+from app.job_schemas import JobBody, JobDetail, JobList, State, error_lines
+from core.records import JobState
+from store.job_lease import database_now
+from store.job_retry import retry_job
+from store.jobs import cancel_job, get_job, list_jobs
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_MAX_ID = 2**63 - 1
+JobId = Annotated[int, Path(description="the job's number", examples=[1], ge=1, le=_MAX_ID)]
+
+
+@router.get("", operation_id="list_jobs", summary="List jobs")
+def list_page(
+    parts: Parts,
+    collection: Annotated[str | None, Query(description="only those of this collection")] = None,
+    state: Annotated[State | None, Query(description="only those in this state")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="jobs of one page")] = 100,
+    before: Annotated[int | None, Query(ge=1, le=_MAX_ID, description="the job behind which to go on")] = None,
+) -> JobList:
+    """Jobs, the newest first."""
+    wanted = None if state is None else JobState(state)
+    with parts.database.read() as session:
+        page = list_jobs(session, limit=limit + 1, collection=collection, state=wanted, before=before)
+    bodies = [JobBody.of(job) for job in page[:limit]]
+    return JobList(jobs=bodies, next=bodies[-1].id if len(page) > limit else None)
+
+
+@router.get("/{job_id}", operation_id="get_job", summary="Get a job")
+def get(parts: Parts, job_id: JobId) -> JobDetail:
+    """A job: its state, how far it is, and its first errors."""
+    with parts.database.read() as session:
+        return JobDetail.told(session, get_job(session, job_id))
+
+
+@router.get(
+    "/{job_id}/errors",
+    operation_id="get_job_errors",
+    summary="Download a job's errors",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
+def errors(parts: Parts, job_id: JobId) -> StreamingResponse:
+    """Every document and line that could not be used, as NDJSON: code, reason, id, path, line."""
+    with parts.database.read() as session:
+        get_job(session, job_id)
+    name = f"job-{job_id}-errors.ndjson"
+    return StreamingResponse(
+        error_lines(parts.database, job_id),
+        media_type="application/x-ndjson",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.post("/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job")
+def cancel(parts: Parts, job_id: JobId) -> JobBody:
+    """End a job at once. What was committed stays; what waits is dropped."""
+    with parts.database.write() as session:
+        return JobBody.of(cancel_job(session, job_id, now=database_now(session)))
+
+
+@router.post("/{job_id}/retry", operation_id="retry_job", summary="Try failed documents again")
+def retry(parts: Parts, job_id: JobId) -> JobBody:
+    """Put a job's failed documents back into the queue. Lines that are no documents have to be sent anew."""
+    job = retry_job(parts.database, job_id)
+    parts.worker.wake()
+    return JobBody.of(job)

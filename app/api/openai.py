@@ -1,0 +1,167 @@
+"""The OpenAI API as far as it embeds, for its public clients, and Cohere's shape of reranking beside it.
+
+Each path is served with and without `/v1`: clients are pointed at either. `/models` without it belongs to the Aleph
+Alpha API.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator, Field
+
+from app.api.bodies import PublicModel, RawBody, parsed
+from app.api.dependencies import Parts, RequestId
+from app.wiring import Wiring
+from core.errors import InvalidInput
+from core.prompts import Prompt, TokenIdsItem
+from core.protocols import Encoder
+from core.records import Float32Array, Representation
+from embedder.kinds import ModelKind
+from embedder.projection import compressed
+
+MAX_INPUTS = 2048
+MAX_TOKEN_IDS = 1_000_000  # of one input; models read far fewer
+MAX_DOCUMENTS = 1000
+PATHS = ("/v1/embeddings", "/embeddings", "/v1/rerank", "/rerank")  # that take bodies
+router = APIRouter(include_in_schema=False)  # described by its own makers; see docs/embedding-apis.md
+
+
+class EmbeddingsRequest(PublicModel):
+    model: str
+    input: Any  # text, token ids, or a list of either
+    dimensions: Annotated[int, Field(ge=1)] | None = None  # None: the model's own
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = None  # of no use here
+    # Not in that API, whose models know no difference: which side of a search the texts are.
+    representation: Literal["document", "query", "symmetric"] | None = None
+
+    def to_prompts(self) -> list[Prompt]:
+        """Raises InvalidInput for anything but 1 to 2048 texts or lists of token ids, none of them empty."""
+        given = self.input
+        single = isinstance(given, str) or (isinstance(given, list) and bool(given) and type(given[0]) is int)
+        inputs = [given] if single else given
+        if not isinstance(inputs, list) or not inputs:
+            raise InvalidInput("input: must be a text, a list of texts, token ids, or lists of them", param="input")
+        if len(inputs) > MAX_INPUTS:
+            raise InvalidInput(f"input: {len(inputs)} are more than {MAX_INPUTS} at once", param="input")
+        return [_prompt(each, "input" if single else f"input[{place}]") for place, each in enumerate(inputs)]
+
+
+def _text_of(document: Any) -> Any:
+    """A document may be given as `{"text": ...}`, too."""
+    return document.get("text") if isinstance(document, dict) else document
+
+
+class RerankRequest(PublicModel):
+    query: Annotated[str, Field(min_length=1)]
+    documents: Annotated[
+        list[Annotated[str, Field(min_length=1), BeforeValidator(_text_of)]],
+        Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True),
+    ]
+    model: str | None = None  # None: the first cross-encoder of the settings, or else the main model
+    top_n: Annotated[int, Field(ge=1)] | None = None  # None: all
+    return_documents: bool | None = None  # off
+
+
+@router.post("/v1/embeddings")
+@router.post("/embeddings")
+def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
+    """Unit vectors. A text that is longer than the model reads is cut, and `truncated_inputs` names its index."""
+    asked = parsed(EmbeddingsRequest, body)
+    prompts = asked.to_prompts()
+    encoder = parts.models.encoder(asked.model)
+    if asked.dimensions is not None:
+        encoder = _of_size(parts, encoder, asked.dimensions)
+    made = encoder.encode(prompts, Representation(asked.representation or Representation.SYMMETRIC))
+    vectors = _base64(made.vectors) if asked.encoding_format == "base64" else made.vectors.tolist()
+    tokens = int(made.token_counts.sum())
+    answer: dict[str, Any] = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)],
+        "model": parts.models.resolve(asked.model),
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    if made.truncated.any():
+        answer["truncated_inputs"] = np.flatnonzero(made.truncated).tolist()
+    return JSONResponse(answer)
+
+
+@router.post("/v1/rerank")
+@router.post("/rerank")
+def rerank(parts: Parts, request_id: RequestId, body: RawBody) -> JSONResponse:
+    """The documents by relevance, best first: as a cross-encoder judges (0 to 1), or an encoder's cosine (-1 to 1)."""
+    asked = parsed(RerankRequest, body)
+    documents = asked.documents
+    scores, tokens = _relevance(parts, asked.model or _default_reranker(parts), asked.query, documents)
+    order = sorted(range(len(documents)), key=lambda place: -scores[place])[: asked.top_n]  # stable: ties as they came
+    results: list[dict[str, Any]] = [{"index": place, "relevance_score": scores[place]} for place in order]
+    if asked.return_documents:
+        results = [{**result, "document": {"text": documents[result["index"]]}} for result in results]
+    usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
+    return JSONResponse({"id": request_id, "results": results, "usage": usage})
+
+
+@router.get("/v1/models")
+def list_models(parts: Parts) -> JSONResponse:
+    """Every model of the settings, and every other name of one."""
+    return JSONResponse({"object": "list", "data": [_model(name) for name in _model_names(parts)]})
+
+
+@router.get("/v1/models/{name}")
+def get_model(parts: Parts, name: str) -> JSONResponse:
+    parts.models.resolve(name)
+    return JSONResponse(_model(name))
+
+
+def _prompt(given: Any, place: str) -> Prompt:
+    if isinstance(given, str) and given:
+        return Prompt.of(given)
+    if isinstance(given, list) and len(given) > MAX_TOKEN_IDS:
+        raise InvalidInput(f"{place}: {len(given)} token ids are more than {MAX_TOKEN_IDS}", param="input")
+    if isinstance(given, list) and given and all(type(id) is int for id in given):
+        return Prompt(items=(TokenIdsItem(ids=tuple(given)),))
+    raise InvalidInput(f"{place}: must be a text or a list of token ids, and not be empty", param="input")
+
+
+def _of_size(parts: Wiring, encoder: Encoder, dimensions: int) -> Encoder:
+    """Raises InvalidInput, which lists the sizes that there are."""
+    try:
+        return compressed(encoder, dimensions, fitted=parts.models.fitted_projections)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, param="dimensions") from error
+
+
+def _base64(vectors: Float32Array) -> list[str]:
+    """Each vector as base64 of little-endian float32."""
+    return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
+
+
+def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> tuple[list[float], int]:
+    """The relevance of each document, and the tokens that were read."""
+    if parts.models.describe(model).kind is ModelKind.RERANKER:
+        judge = parts.models.reranker(model)
+        return judge.rerank(query, documents), int(judge.token_counts(query, documents).sum())
+    encoder = parts.models.encoder(model)
+    asked = encoder.encode([Prompt.of(query)], Representation.QUERY)
+    read = encoder.encode([Prompt.of(document) for document in documents], Representation.DOCUMENT)
+    cosines = np.vecdot(read.vectors, asked.vectors[0]).tolist()
+    return cosines, int(asked.token_counts.sum() + read.token_counts.sum())
+
+
+def _default_reranker(parts: Wiring) -> str:
+    kinds = {name: parts.models.describe(name).kind for name in parts.models.names}
+    return next((name for name, kind in kinds.items() if kind is ModelKind.RERANKER), parts.models.main)
+
+
+def _model_names(parts: Wiring) -> list[str]:
+    return [*parts.models.names, *parts.settings.aliases]
+
+
+def _model(name: str) -> dict[str, Any]:
+    created = 0  # seconds since 1970; the client's type wants a number, and nobody knows one
+    return {"id": name, "object": "model", "created": created, "owned_by": "salience"}

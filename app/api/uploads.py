@@ -1,0 +1,73 @@
+"""The body of a bulk request as a file, read while it comes in. Memory holds one chunk of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import AsyncIterator
+
+import anyio
+from anyio import from_thread
+from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
+
+from core.errors import TooLarge
+
+UPLOADS_AT_ONCE = 8  # each takes a thread; others wait
+IDLE_SECONDS = 60.0  # that a sender may say nothing
+ENCODINGS = ("", "identity", "gzip", "x-gzip")
+
+
+class Upload(io.RawIOBase):
+    """For a worker thread of the request's event loop.
+
+    A read raises HTTPException where the sender breaks off (400) or falls silent (408), and TooLarge over `limit`
+    bytes.
+    """
+
+    def __init__(self, request: Request, *, limit: int) -> None:
+        """Raises HTTPException for a content encoding that is not known."""
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        if encoding not in ENCODINGS:
+            raise HTTPException(415, f"Content-Encoding {encoding!r:.40} is not known; send gzip, or none")
+        self._chunks: AsyncIterator[bytes] = request.stream()
+        self._limit = limit
+        self._received = 0
+        self._pending = memoryview(b"")
+        self._hash = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer
+        if not self._pending:
+            self._pending = memoryview(from_thread.run(self._next))
+        size = min(len(buffer), len(self._pending))
+        buffer[:size] = self._pending[:size]
+        self._pending = self._pending[size:]
+        return size
+
+    def digest(self, *parts: str | None) -> bytes:
+        """sha256 of all that was read, and of `parts`."""
+        whole = self._hash.copy()
+        whole.update(repr(parts).encode("utf-8", "backslashreplace"))
+        return whole.digest()
+
+    async def _next(self) -> bytes:
+        """The next bytes; none at the end."""
+        try:
+            with anyio.fail_after(IDLE_SECONDS):
+                chunk = b""
+                while not chunk:
+                    chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            return b""
+        except ClientDisconnect:
+            raise HTTPException(400, "the body breaks off before its end; nothing of it was kept") from None
+        except TimeoutError:
+            raise HTTPException(408, f"nothing came for {IDLE_SECONDS:.0f} seconds; nothing was kept") from None
+        self._received += len(chunk)
+        if self._received > self._limit:
+            raise TooLarge(f"the body is larger than {self._limit} bytes; send it in parts")
+        self._hash.update(chunk)
+        return chunk

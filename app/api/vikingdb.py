@@ -1,0 +1,111 @@
+"""The VikingDB embedding API, version 2, for its public clients.
+
+Where its document's example and its SDK disagree, the SDK counts, for it is what calls: vectors stand under `data`, not
+at the top of the answer. A body over 4 MB, of which the document says nothing, is a 413 with the code of an invalid
+request.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from app.api.bodies import PublicModel, RawBody, decoded_base64, parsed
+from app.api.dependencies import Parts, RequestId
+from app.viking import VikingModel
+from core.errors import InvalidInput
+from core.prompts import ImageItem, Prompt, PromptItem, TextItem
+
+MAX_ITEMS = 100
+MAX_BODY_BYTES = 4 * 2**20
+PING, EMBEDDING = PATHS = ("/api/viking_db/data/ping", "/api/data/embedding/version/2")
+router = APIRouter(include_in_schema=False)  # described by its own makers; see docs/embedding-apis.md
+
+
+class EmbeddingParams(PublicModel):
+    """What is not said is as the model has it."""
+
+    return_dense: bool | None = None  # on
+    return_sparse: bool | None = None  # on where the model gives sparse vectors
+    return_token_usage: bool | None = None  # off
+
+
+class RequestedModel(PublicModel):
+    model_name: str
+    params: EmbeddingParams | None = None
+
+
+class DataItem(PublicModel):
+    data_type: Literal["text", "image", "text-image"]
+    text: str | None = None
+    image: str | None = None  # base64
+
+    def to_prompt(self, place: str) -> Prompt:
+        """Raises InvalidInput where a part is missing or empty. What the type does not name is passed over."""
+        items: list[PromptItem] = []
+        if "image" in self.data_type:
+            items.append(ImageItem(data=decoded_base64(self._required(self.image, place, "image"), f"{place}.image")))
+        if "text" in self.data_type:
+            items.append(TextItem(text=self._required(self.text, place, "text")))
+        return Prompt(items=tuple(items))
+
+    def _required(self, value: str | None, place: str, part: str) -> str:
+        if not value:
+            problem = f"{place}.{part}: must be given, and not be empty, where data_type is {self.data_type}"
+            raise InvalidInput(problem, param=f"{place}.{part}")
+        return value
+
+
+class EmbeddingRequest(PublicModel):
+    model: RequestedModel
+    data: Annotated[list[DataItem], Field(min_length=1, max_length=MAX_ITEMS, fail_fast=True)]
+
+
+@router.get(PING)
+def ping(parts: Parts, request: Request, request_id: RequestId, body: RawBody) -> JSONResponse:
+    """What the SDK asks before all else: is this the service, and do my keys fit?"""
+    parts.signatures.account(request, body)
+    return _success(request_id, {})
+
+
+@router.api_route(EMBEDDING, methods=["GET", "POST"])
+def embedding(parts: Parts, request: Request, request_id: RequestId, body: RawBody) -> JSONResponse:
+    """Dense and sparse vectors of texts and images. The quota is charged before the model runs.
+
+    Texts that are longer than the model reads are cut without a word, as the API has it.
+    """
+    account = parts.signatures.account(request, body)
+    asked = parsed(EmbeddingRequest, body)
+    model = parts.viking.find(asked.model.model_name)
+    params = asked.model.params or EmbeddingParams()
+    dense, sparse = _wanted(params, model)
+    prompts = [item.to_prompt(f"data[{place}]") for place, item in enumerate(asked.data)]
+    tokens = parts.viking.tokens(model, prompts)
+    with parts.viking_quota.charged(account, model.name, tokens):
+        made = parts.viking.embed(model, prompts, dense=dense, sparse=sparse)
+    data: dict[str, Any] = {}
+    if made.dense is not None:
+        data["sentence_dense_embedding"] = made.dense.tolist()
+    if made.sparse is not None:
+        data["sentence_sparse_embedding"] = made.sparse
+    if params.return_token_usage:
+        data["token_usage"] = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
+    return _success(request_id, {"data": data})
+
+
+def _wanted(params: EmbeddingParams, model: VikingModel) -> tuple[bool, bool]:
+    """Whether dense and whether sparse vectors are to be made. Raises InvalidInput."""
+    dense = params.return_dense is not False
+    sparse = model.gives_sparse if params.return_sparse is None else params.return_sparse
+    if sparse and not model.gives_sparse:
+        raise InvalidInput(f"return_sparse: model {model.name} has no sparse vectors", param="return_sparse")
+    if not (dense or sparse):
+        raise InvalidInput("return_dense and return_sparse: one of them must be on", param="return_dense")
+    return dense, sparse
+
+
+def _success(request_id: str, more: dict[str, Any]) -> JSONResponse:
+    return JSONResponse({"code": 0, "message": "success", "request_id": request_id, **more})

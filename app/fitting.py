@@ -1,0 +1,84 @@
+"""Fitting a model to fewer dimensions on the user's own texts: `salience models fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from core.errors import InvalidInput
+from core.prompts import Prompt
+from core.protocols import Encoder, Priority
+from core.records import CollectionSettings, Document, Representation
+from embedder.lexical import Analyzer
+from embedder.projection import space
+from embedder.projectionfile import Projection, SecondMoment, write_projection
+from indexer.drafting import Drafter
+from indexer.records import RecordError, Skipped
+
+_BATCH = 64  # passages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """What was fitted and where it lies."""
+
+    projection: Projection
+    file: Path
+    failed: Sequence[RecordError]  # records that could not be used
+
+
+def fit(
+    encoder: Encoder,
+    analyzer: Analyzer,
+    items: Iterable[Document | RecordError | Skipped],
+    size: int,
+    folder: Path,
+    *,
+    on_passages: Callable[[int], None] | None = None,
+) -> Fitted:
+    """Embed the different passages of the documents, fit a projection to `size` dimensions, write it into `folder`.
+
+    `on_passages` is told how many were embedded so far. Raises InvalidInput for a size out of range, and for too few
+    passages; nothing is written then.
+    """
+    if not 1 <= size < encoder.dimension:
+        raise InvalidInput(
+            f"size {size}: must be from 1 to {encoder.dimension - 1}, below the {encoder.dimension} dimensions of "
+            f"model {encoder.name}",
+            param="size",
+        )
+    failed: list[RecordError] = []
+    moment = SecondMoment(encoder.dimension)
+    passages = _passages(encoder, analyzer, items, failed)
+    while texts := list(islice(passages, _BATCH)):
+        prompts = [Prompt.of(text) for text in texts]
+        moment.add(encoder.encode(prompts, Representation.DOCUMENT, priority=Priority.BULK).vectors)
+        if on_passages is not None:
+            on_passages(moment.texts)
+    projection = moment.fit(size, space=space(encoder), model=encoder.name)
+    return Fitted(projection=projection, file=write_projection(folder, projection), failed=failed)
+
+
+def _passages(
+    encoder: Encoder,
+    analyzer: Analyzer,
+    items: Iterable[Document | RecordError | Skipped],
+    failed: list[RecordError],
+) -> Iterator[str]:
+    """The texts that would be embedded if the documents were added to a collection, each once."""
+    drafter = Drafter(CollectionSettings(), encoder, analyzer)
+    seen: set[bytes] = set()
+    for item in items:
+        if isinstance(item, Skipped):
+            continue
+        problem = item if isinstance(item, RecordError) else drafter.problem(item)
+        if problem is not None:
+            failed.append(problem)
+            continue
+        assert isinstance(item, Document)
+        for sha, text in drafter.prompts(drafter.complete(drafter.outline(item))).items():
+            if sha not in seen:
+                seen.add(sha)
+                yield text

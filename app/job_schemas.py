@@ -1,0 +1,131 @@
+"""The JSON of jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Literal, Self
+
+from pydantic import Field
+
+from app.schemas import RecordFailure, ResponseModel, WriteReport, printable
+from core.records import Job
+from store.database import Database, ReadSession
+from store.job_notices import MAX_LISTED, JobNotice, NoticeKind, job_notices
+
+State = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
+FIRST_ERRORS = 20
+_PAGE = 1000  # errors that are read at once
+
+
+class JobBody(ResponseModel):
+    id: int
+    collection: str
+    state: State = Field(description="waiting: a try failed, the next one comes by itself; failed: given up")
+    reason: str | None = Field(description="why it waits, or failed")
+    created_at: str
+    ended_at: str | None
+    total: int = Field(description="documents, and lines that are none")
+    pending: int = Field(description="documents that wait")
+    failed: int = Field(description="documents and lines that could not be used; see errors")
+    created: int
+    replaced: int
+    updated: int = Field(description="only metadata changed; nothing was embedded")
+    unchanged: int
+    duplicates: int = Field(description="ids that were sent more than once: the last one counts")
+    truncated: int = Field(description="documents of which the model did not read all")
+    passages: int = Field(description="passages that had to be embedded")
+    tokens: int = Field(description="tokens that the model read")
+    seq: int = Field(description="a search that says this seq or a higher one has seen all that was committed")
+    rate: float | None = Field(description="documents a second while it is worked on; null: not known yet")
+    seconds_left: float | None = Field(description="at that rate, if no other job takes turns; null: not known")
+    attempts: int = Field(description="failures since the last success")
+    worker: str | None = Field(description="who works on it: host, process, and a number")
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        rate, left = job.rate, job.seconds_left
+        return cls(
+            id=job.id,
+            collection=job.collection,
+            state=job.state.value,
+            reason=job.reason and printable(job.reason),
+            created_at=_time(job.created_at),
+            ended_at=None if job.ended_at is None else _time(job.ended_at),
+            total=job.total,
+            pending=job.pending,
+            failed=job.failed,
+            created=job.created,
+            replaced=job.replaced,
+            updated=job.updated,
+            unchanged=job.unchanged,
+            duplicates=job.duplicates,
+            truncated=job.truncated,
+            passages=job.passages,
+            tokens=job.tokens,
+            seq=job.seq,
+            rate=None if rate is None else round(rate, 2),
+            seconds_left=None if left is None else round(left, 1),
+            attempts=job.attempts,
+            worker=job.worker,
+        )
+
+
+class JobDetail(JobBody):
+    errors: list[RecordFailure] = Field(description=f"the first {FIRST_ERRORS}; /errors has all")
+
+    @classmethod
+    def told(cls, session: ReadSession, job: Job) -> Self:
+        errors = job_notices(session, job.id, NoticeKind.ERROR, limit=FIRST_ERRORS)
+        return cls(**JobBody.of(job).model_dump(), errors=[failure(error) for error in errors])
+
+
+class JobList(ResponseModel):
+    jobs: list[JobBody]
+    next: int | None = Field(description="pass it as `before` for the next page; null: this is the last one")
+
+
+def failure(notice: JobNotice) -> RecordFailure:
+    return RecordFailure(
+        code=notice.code or "error",
+        reason=printable(notice.reason or ""),
+        id=notice.document_id,
+        path=notice.path,
+        line=notice.line,
+    )
+
+
+def write_report(session: ReadSession, job: Job) -> WriteReport:
+    """What became of a job's documents, as the requests that add a few of them are answered."""
+    listed = {kind: job_notices(session, job.id, kind, limit=MAX_LISTED) for kind in NoticeKind}
+    return WriteReport(
+        seq=job.seq,
+        created=job.created,
+        replaced=job.replaced,
+        updated=job.updated,
+        unchanged=job.unchanged,
+        failed=job.failed,
+        errors=[failure(error) for error in listed[NoticeKind.ERROR]],
+        truncated=[notice.document_id or "" for notice in listed[NoticeKind.TRUNCATED]],
+        duplicates=[notice.document_id or "" for notice in listed[NoticeKind.DUPLICATE]],
+        passages=job.passages,
+        tokens=job.tokens,
+    )
+
+
+def error_lines(database: Database, job_id: int) -> Iterator[str]:
+    """A line of JSON for each error, in pages: no transaction is open while a slow reader takes its time."""
+    after = 0
+    while True:
+        with database.read() as session:
+            page = job_notices(session, job_id, NoticeKind.ERROR, limit=_PAGE, after=after)
+        for notice in page:
+            yield json.dumps(failure(notice).model_dump(), ensure_ascii=False) + "\n"
+        if len(page) < _PAGE:
+            return
+        after = page[-1].id
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

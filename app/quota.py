@@ -1,0 +1,109 @@
+"""Tokens that an account may have embedded in any minute."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from app.errors import QuotaExceeded
+
+WINDOW_SECONDS = 60.0
+
+
+class TokenQuota:
+    """A sliding minute for each account and model. Thread-safe.
+
+    Each request is remembered for a minute, so that no minute, wherever it begins, holds more than the quota: minutes
+    that are counted from the full would let twice as much through around their border.
+    """
+
+    def __init__(self, tokens_per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds, never going back."""
+        self._limit = tokens_per_minute
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[tuple[str, str], _Window] = {}
+
+    @contextmanager
+    def charged(self, account: str, model: str, tokens: int) -> Iterator[None]:
+        """Charges before the work in the `with`, which costs nothing where it fails.
+
+        Raises QuotaExceeded, and charges nothing, where the last minute's tokens and these exceed the quota.
+        """
+        charge = self._charge(account, model, tokens)
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._windows[account, model].remove(charge)
+            raise
+
+    def used(self, account: str, model: str) -> int:
+        """Tokens charged in the last minute."""
+        with self._lock:
+            window = self._windows.get((account, model))
+            return 0 if window is None else window.tokens_at(self._clock())
+
+    def _charge(self, account: str, model: str, tokens: int) -> _Charge:
+        with self._lock:
+            now = self._clock()
+            window = self._windows.setdefault((account, model), _Window())
+            used = window.tokens_at(now)
+            if used + tokens > self._limit:
+                room_at = window.room_at(used + tokens - self._limit)
+                raise _exceeded(model, tokens, used, self._limit, None if room_at is None else room_at - now)
+            charge = _Charge(ends=now + WINDOW_SECONDS, tokens=tokens)
+            window.add(charge)
+            return charge
+
+
+@dataclass(eq=False, slots=True)
+class _Charge:
+    ends: float  # when the minute is over, on the clock
+    tokens: int
+
+
+@dataclass(slots=True)
+class _Window:
+    charges: deque[_Charge] = field(default_factory=deque)  # in the order of their time
+    tokens: int = 0  # of all of them
+
+    def tokens_at(self, now: float) -> int:
+        """The sum of what has not run out; what has is dropped."""
+        while self.charges and self.charges[0].ends <= now:
+            self.tokens -= self.charges.popleft().tokens
+        return self.tokens
+
+    def add(self, charge: _Charge) -> None:
+        self.charges.append(charge)
+        self.tokens += charge.tokens
+
+    def remove(self, charge: _Charge) -> None:
+        if charge in self.charges:  # it may have run out meanwhile
+            self.charges.remove(charge)
+            self.tokens -= charge.tokens
+
+    def room_at(self, missing: int) -> float | None:
+        """When so many tokens have run out; None where there are not so many."""
+        for charge in self.charges:
+            missing -= charge.tokens
+            if missing <= 0:
+                return charge.ends
+        return None
+
+
+def _exceeded(model: str, tokens: int, used: int, limit: int, wait: float | None) -> QuotaExceeded:
+    if wait is None:
+        return QuotaExceeded(
+            f"this request has {tokens} tokens, more than the {limit} of {model} in a minute; send less at once",
+            retry_after=None,
+        )
+    return QuotaExceeded(
+        f"{used} of {limit} tokens of {model} were used in the last minute, this request has {tokens}; "
+        f"try again in {wait:.0f} s",
+        retry_after=wait,
+    )

@@ -1,0 +1,60 @@
+"""Models behind other services' APIs, from their settings."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from app.model_settings import ModelSettings
+from core.records import Representation
+
+if TYPE_CHECKING:
+    from embedder.remote.encoder import RemoteEncoder
+
+PINS = "remote-models"  # folder of the data directory: what each remote model's vectors were at first
+MAX_TOKENS = 512  # that a remote model reads, unless the settings say more: what nearly every model does
+_DENSE_ONLY = ("bge-large-zh", "bge-visualized-m3")  # of VikingDB; all its other models give sparse vectors, too
+
+
+def gives_sparse(name: str, settings: ModelSettings) -> bool:
+    """Whether a remote model gives sparse vectors beside the dense ones."""
+    return settings.api == "vikingdb" and (settings.remote_model or name) not in _DENSE_ONLY
+
+
+def load_remote_model(name: str, settings: ModelSettings, data_dir: Path) -> RemoteEncoder:
+    """The encoder of a model that has an api. Asks nothing of the remote yet. Raises InvalidSettings, ModelError."""
+    from embedder.remote.config import RemoteConfig  # the HTTP library is loaded by those who need it
+    from embedder.remote.loading import load_remote
+
+    assert settings.api is not None
+    assert settings.url is not None
+    query = settings.query_prefix or ""
+    config = RemoteConfig(
+        api=settings.api,
+        url=settings.url,
+        model=settings.remote_model or name,
+        token=_revealed(settings.token),
+        access_key=_revealed(settings.access_key),
+        secret_key=_revealed(settings.secret_key),
+        compress_to=settings.dimension,
+        sparse=gives_sparse(name, settings),
+        max_tokens=settings.max_tokens or MAX_TOKENS,
+        tokenizer=settings.tokenizer,
+        prefixes={
+            Representation.QUERY: query,
+            Representation.DOCUMENT: settings.document_prefix or "",
+            Representation.SYMMETRIC: query,
+        },
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+        deadline_seconds=settings.deadline_seconds,
+        pin_file=data_dir / PINS / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json",
+    )
+    return load_remote(config, name)
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value()

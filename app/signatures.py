@@ -1,0 +1,69 @@
+"""Who signed a request, where signing keys are set."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from core.errors import InvalidSignature
+from core.signing import SignableRequest, parse_authorization, verify
+
+ANONYMOUS = ""  # the one account where no keys are set
+_DEFAULT_PORTS = (":80", ":443")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SignatureAuth:
+    """Checks the signatures of requests against pairs of access key and secret key. Thread-safe."""
+
+    def __init__(
+        self, secret_keys: Mapping[str, str], *, guarded: bool = False, now: Callable[[], datetime] = _utc_now
+    ) -> None:
+        """`secret_keys`: by access key; without any, every request passes, or none where it is `guarded`.
+
+        `now`: an aware time.
+        """
+        self._secret_keys = dict(secret_keys)
+        self._guarded = guarded
+        self._now = now
+        self._nobodys_key = secrets.token_hex(32)
+
+    def account(self, request: Request, body: bytes) -> str:
+        """The access key that signed the request, ANONYMOUS where none are set. Raises InvalidSignature.
+
+        An access key that does not exist is checked against a secret that nobody has: its failure is that of a wrong
+        secret, in words and in time.
+        """
+        if not self._secret_keys:
+            if self._guarded:
+                raise InvalidSignature("no signing keys are set here, so nobody can sign: set SALIENCE_AUTH__HMAC_KEYS")
+            return ANONYMOUS
+        if "authorization" not in request.headers:
+            raise InvalidSignature("the request must be signed: send the headers Authorization and X-Date")
+        authorization = parse_authorization(request.headers["authorization"])
+        access_key = authorization.scope.access_key
+        verify(_signable(request, body), authorization, self._secret_key(access_key), now=self._now())
+        return access_key
+
+    def _secret_key(self, access_key: str) -> str:
+        return self._secret_keys.get(access_key, self._nobodys_key)
+
+
+def _signable(request: Request, body: bytes) -> SignableRequest:
+    headers = dict(request.headers)
+    for port in _DEFAULT_PORTS:  # clients sign the host without these ports, and may send it with them
+        headers["host"] = headers.get("host", "").removesuffix(port)
+    return SignableRequest(
+        method=request.method,
+        path=request.scope["raw_path"].decode("latin-1"),
+        headers=headers,
+        body=body,
+        query=parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True),
+    )

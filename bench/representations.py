@@ -1,0 +1,78 @@
+"""What the two representations of an asymmetric model are worth: `python -m bench.representations DIR [--model M]`.
+
+The dense search of a test collection, measured twice: queries embedded as queries and documents as documents, and the
+two swapped. A model that was trained with two prompts should lose by the swap; one without prompts gives the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.evaluation import DEPTH, Dataset, Run, measure, read_dataset
+from core.prompts import Prompt
+from core.protocols import Encoder, Priority
+from core.records import Document, Float32Array, Representation
+from embedder.kinds import DEFAULT_MODEL
+from embedder.loading import load_encoder
+from indexer.fields import FieldMapping, documents
+from indexer.readers import Format, read
+
+Pair = tuple[Representation, Representation]  # of the queries, of the documents
+PAIRS: dict[str, Pair] = {
+    "as meant": (Representation.QUERY, Representation.DOCUMENT),
+    "swapped": (Representation.DOCUMENT, Representation.QUERY),
+    "both symmetric": (Representation.SYMMETRIC, Representation.SYMMETRIC),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.representations", description=__doc__)
+    parser.add_argument("dir", type=Path, help="folder with corpus.jsonl or corpus.jsonl.gz, queries.jsonl, qrels.tsv")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="folder of the model")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    arguments = parser.parse_args()
+    report = run(load_encoder(arguments.model), read_dataset(arguments.dir))
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+        return
+    print(f"{report['model']} on {report['dataset']}")
+    for name, figures in report["runs"].items():
+        print(f"  {name:16}" + "".join(f"  {measured} {figure:.4f}" for measured, figure in figures.items()))
+
+
+def run(encoder: Encoder, dataset: Dataset) -> dict[str, Any]:
+    """{"model", "dataset", "runs": {pair: {measure: mean over the queries}}}; documents are whole, cut by the model."""
+    found = documents(read(dataset.corpus, format=Format.NDJSON), FieldMapping())
+    corpus = [document for document in found if isinstance(document, Document)]
+    texts = [f"{document.title} {document.text}".strip() for document in corpus]
+    ids = [document.id for document in corpus]
+    runs = {}
+    for name, (of_queries, of_documents) in PAIRS.items():
+        rows = _embed(encoder, texts, of_documents)
+        queries = _embed(encoder, list(dataset.queries.values()), of_queries)
+        runs[name] = measure(_nearest(list(dataset.queries), queries, ids, rows), dataset.judgements)
+    return {"model": encoder.name, "dataset": dataset.name, "runs": runs}
+
+
+def _embed(encoder: Encoder, texts: Sequence[str], representation: Representation) -> Float32Array:
+    return encoder.encode([Prompt.of(text) for text in texts], representation, priority=Priority.BULK).vectors
+
+
+def _nearest(query_ids: Sequence[str], queries: Float32Array, ids: Sequence[str], rows: Float32Array) -> Run:
+    """The DEPTH best documents of each query by cosine, best first; ties by place."""
+    cosines = queries @ rows.T
+    best = np.argsort(-cosines, axis=1, kind="stable")[:, :DEPTH]
+    return {
+        id: [(ids[place], float(scores[place])) for place in places]
+        for id, scores, places in zip(query_ids, cosines, best, strict=True)
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Documents into a job: read once, in bounded memory, and in the queue only when all of them are there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+
+from core.errors import JobConflict, LeaseLost, QueueFull
+from core.records import Collection, Document, Job
+from indexer.duplicates import Duplicates
+from indexer.heartbeat import Heartbeat
+from indexer.pipeline import BATCH_CHARACTERS, BATCH_DOCUMENTS, Notice
+from indexer.records import Duplicate, Origin, RecordError, Skipped
+from store.database import Database, WriteSession
+from store.job_intake import Intake, append, begin, drop, finish, job_with_key, unfinished_job
+from store.job_lease import Clock, Lease, database_now
+from store.job_notices import JobNotice, NoticeKind
+from store.job_payload import QueuedDocument, pack
+from store.jobs import queued_documents
+
+LEASE_SECONDS = 30.0
+FLUSHED_BYTES = 4 * 2**20  # that one transaction stores: other writers wait for it
+FLUSHED_NOTICES = 5000
+
+Located = tuple[Origin | None, Document | RecordError | Skipped]
+
+
+def receive(
+    database: Database,
+    collection: Collection,
+    items: Iterable[Located],
+    *,
+    receiver: str,
+    key: str | None = None,
+    digest: Callable[[], bytes] | None = None,
+    resume: bool = False,
+    on_notice: Callable[[Notice], None] | None = None,
+    clock: Clock = database_now,
+) -> Job:
+    """A job for all of `items`, queued; done already where nothing is to do.
+
+    When `items` raise, nothing stays. `receiver` names this process. `digest` tells the hash of what was sent, once
+    the items are used up; without it, it is that of the documents. With `key`, a job that the collection has under
+    it is answered if it is of the same digest. With `resume`, a job of this digest that has something left to do is.
+    `on_notice` is called for each error, omission and duplicate as it is met.
+
+    Raises JobConflict where the key belongs to another content, or to a request that is still being received;
+    CollectionNotFound where the collection is deleted meanwhile; StorageError.
+    """
+    if key is not None:
+        with database.read() as session:
+            earlier = job_with_key(session, collection.id, key)
+        if earlier is not None and earlier[1] is not None:
+            for _ in items:
+                pass
+            if digest is None or earlier[1] != digest():
+                raise JobConflict(
+                    f"the idempotency key {key!r} belongs to job {earlier[0].id}, whose content is another; "
+                    "use a new key for new content",
+                    param="Idempotency-Key",
+                )
+            return earlier[0]
+    with ExitStack() as stack:
+        receiving = _Receiving(database, collection, receiver, key, on_notice, clock, stack)
+        try:
+            for origin, item in items:
+                receiving.take(origin, item)
+            return receiving.finish(digest, resume)
+        except BaseException:
+            receiving.drop()
+            raise
+
+
+def check_room(database: Database, limit: int) -> None:
+    """Raises QueueFull where `limit` documents wait already."""
+    with database.read() as session:
+        waiting = queued_documents(session)
+    if waiting >= limit:
+        raise QueueFull(f"{waiting} documents wait to be indexed, and {limit} are allowed; send these later")
+
+
+class _Receiving:
+    """One call of `receive`. What is small enough is stored in a single transaction, at the end."""
+
+    def __init__(
+        self,
+        database: Database,
+        collection: Collection,
+        receiver: str,
+        key: str | None,
+        on_notice: Callable[[Notice], None] | None,
+        clock: Clock,
+        stack: ExitStack,
+    ) -> None:
+        self._database = database
+        self._collection = collection
+        self._receiver = receiver
+        self._key = key
+        self._on_notice = on_notice
+        self._clock = clock
+        self._stack = stack  # closes when all is over
+        self._lease: Lease | None = None
+        self._known = Duplicates()
+        self._digest = hashlib.sha256()
+        self._batch: list[QueuedDocument] = []
+        self._characters = 0
+        self._bytes = 0
+        self._intake = Intake()
+
+    def take(self, origin: Origin | None, item: Document | RecordError | Skipped) -> None:
+        if not isinstance(item, Skipped):
+            self._intake.read += 1
+        if not isinstance(item, Document):
+            self._note(item, origin)
+            return
+        if self._known.seen(item.id):
+            self._note(Duplicate(id=item.id), origin)
+        size = len(item.title) + len(item.text)
+        if self._batch and self._characters + size > BATCH_CHARACTERS:
+            self._close_batch()
+        path, line = (None, None) if origin is None else (origin.path, origin.line)
+        self._batch.append(QueuedDocument(document=item, path=path, line=line))
+        self._characters += size
+        if len(self._batch) == BATCH_DOCUMENTS:
+            self._close_batch()
+
+    def finish(self, digest: Callable[[], bytes] | None, resume: bool) -> Job:
+        """The job, in the queue."""
+        self._close_batch()
+        content = self._digest.digest() if digest is None else digest()
+        earlier = None
+        with self._database.write() as session:
+            if resume:
+                earlier = unfinished_job(session, self._collection.id, content)
+            if earlier is None:
+                lease = self._stored(session)
+                return finish(session, lease, digest=content, now=self._clock(session))
+        self.drop()
+        return earlier
+
+    def drop(self) -> None:
+        """Nothing of it stays."""
+        self._stack.close()
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        with suppress(LeaseLost):  # it is whole already, or was taken for abandoned and swept away
+            more = True
+            while more:
+                with self._database.write() as session:
+                    more = drop(session, lease)
+
+    def _close_batch(self) -> None:
+        if self._batch:
+            payload = pack(self._batch)
+            self._digest.update(payload)
+            self._intake.batches.append((len(self._batch), payload))
+            self._bytes += len(payload)
+            self._batch, self._characters = [], 0
+        if self._bytes >= FLUSHED_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        begun = self._lease is not None
+        with self._database.write() as session:
+            lease = self._stored(session)
+        self._lease = lease
+        if not begun:
+            self._stack.enter_context(Heartbeat(self._database, lease, seconds=LEASE_SECONDS, clock=self._clock))
+
+    def _stored(self, session: WriteSession) -> Lease:
+        """Write what came in since the last time."""
+        now = self._clock(session)
+        lease = self._lease or begin(
+            session, self._collection, self._receiver, seconds=LEASE_SECONDS, key=self._key, now=now
+        )
+        append(session, lease, self._intake, now=now)
+        self._intake, self._bytes = Intake(), 0
+        return lease
+
+    def _note(self, notice: Notice, origin: Origin | None) -> None:
+        path, line = (None, None) if origin is None else (origin.path, origin.line)
+        match notice:
+            case RecordError():
+                self._intake.notices.append(
+                    JobNotice(
+                        kind=NoticeKind.ERROR,
+                        document_id=notice.id,
+                        path=path,
+                        line=line,
+                        code=notice.code,
+                        reason=notice.reason,
+                    )
+                )
+            case Duplicate():
+                self._intake.notices.append(
+                    JobNotice(kind=NoticeKind.DUPLICATE, document_id=notice.id, path=path, line=line)
+                )
+        if self._on_notice is not None:
+            self._on_notice(notice)
+        if len(self._intake.notices) >= FLUSHED_NOTICES:
+            self._flush()

@@ -1,0 +1,258 @@
+"""Works on jobs: one lease at a time, one transaction a batch, turn and turn about.
+
+Any number of workers, in any number of processes, may run over one database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.errors import LeaseLost, SalienceError, StorageError
+from core.records import Job, JobState
+from indexer.heartbeat import Heartbeat
+from indexer.pipeline import AddProgress, Ingested, Pipeline
+from store.database import Database, WriteSession
+from store.job_lease import (
+    Clock,
+    Lease,
+    claim,
+    database_now,
+    failures,
+    give_up,
+    jobs_of_other_models,
+    postpone,
+    release,
+    runnable,
+)
+from store.job_sweep import sweep
+from store.job_work import BatchOutcome, JobBatch, complete, conclude, next_batch
+from store.jobs import get_job
+
+SWEEP_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+JobProgress = Callable[[Job, int], None]  # the job at its last commit, and passages embedded since
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobPolicy:
+    """How long and how often. Times in seconds."""
+
+    lease_seconds: float = 30.0  # without a sign of life, after which another worker takes over
+    attempts: int = 5  # failures in a row of a job, other than those that are nobody's fault
+    backoff_seconds: float = 1.0  # the first pause after a failure, at most; doubled each time
+    longest_pause_seconds: float = 60.0
+    turn_seconds: float = 1.0  # after which other jobs that wait are served
+    poll_seconds: float = 0.25  # between looks into an empty queue
+
+
+class Worker:
+    """Thread-safe: `run` may go on in one thread, while others call `finish`."""
+
+    def __init__(
+        self,
+        database: Database,
+        pipeline: Pipeline,
+        policy: JobPolicy | None = None,
+        *,
+        clock: Clock = database_now,
+    ) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._database = database
+        self._pipeline = pipeline
+        self._policy = policy or JobPolicy()
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._next_sweep = 0.0  # by time.monotonic
+
+    def run(self) -> None:
+        """Serve the queue until `stop`: then the batch at hand is finished and the lease given back."""
+        said, pauses = False, 0
+        while not self._stopping.is_set():
+            try:
+                said = said or self._say_what_others_do()
+                busy = self.turn() or self._sweep()
+                pauses = 0
+            except StorageError as error:  # not even the failure could be written down
+                pauses += 1
+                _log.error("the queue cannot be served: %s", error.message)
+                self._wake.wait(self._pause(pauses))
+                continue
+            if not busy:
+                self._wake.wait(self._policy.poll_seconds)
+                self._wake.clear()
+
+    def drain(self) -> None:
+        """As `run`, until no job can be worked on now."""
+        while not self._stopping.is_set() and (self.turn() or self._sweep()):
+            pass
+
+    def stop(self) -> None:
+        """Ask `run` and `finish` to end after the batch at hand."""
+        self._stopping.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """There is something in the queue: do not wait for the next look."""
+        self._wake.set()
+
+    def finish(self, job_id: int, *, on_progress: JobProgress | None = None, return_waiting: bool = False) -> Job:
+        """Work on this job until it ends, or watch the worker that does; the job as it is then.
+
+        Returns before the end after `stop`, and with `return_waiting` when the job waits for better times.
+        Raises JobNotFound, StorageError.
+        """
+        while True:
+            with self._database.read() as session:
+                job = get_job(session, job_id)
+            if on_progress is not None:
+                on_progress(job, 0)
+            if job.ended or self._stopping.is_set() or (return_waiting and job.state is JobState.WAITING):
+                return job
+            if not self.turn(job_id, on_progress=on_progress):
+                time.sleep(min(0.05, self._policy.poll_seconds))
+
+    def turn(self, job_id: int | None = None, *, on_progress: JobProgress | None = None) -> bool:
+        """Take a job, or `job_id`, and work on it until others wait, or to its end; whether there was one to be had.
+
+        What goes wrong is written down with the job. Raises StorageError where that cannot be done either.
+        """
+        lease = self._claim(job_id)
+        if lease is None:
+            return False
+        try:
+            with Heartbeat(self._database, lease, seconds=self._policy.lease_seconds, clock=self._clock) as heartbeat:
+                ended = self._batches(lease, heartbeat, job_id is not None, on_progress)
+        except LeaseLost as error:
+            _log.info("job %s: %s", lease.job_id, error.message)
+        except SalienceError as error:
+            self._failed(lease, error.message, counts=not error.retryable, retry_after=error.retry_after)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
+            _log.exception("job %s: an unexpected failure", lease.job_id)
+            self._failed(lease, f"an unexpected failure ({type(error).__name__}); see the log", counts=True)
+        except BaseException:  # Ctrl-C: the next worker need not wait for the lease to run out
+            self._release(lease, idle=True)
+            raise
+        else:
+            if not ended:
+                self._release(lease, idle=self._stopping.is_set())
+        return True
+
+    def _claim(self, job_id: int | None) -> Lease | None:
+        fingerprint = self._pipeline.fingerprint
+        with self._database.read() as session:  # an idle worker never asks for the write lock
+            if runnable(session, fingerprint=fingerprint, now=self._clock(session), job_id=job_id) is None:
+                return None
+        with self._database.write() as session:
+            return claim(
+                session,
+                self.name,
+                seconds=self._policy.lease_seconds,
+                fingerprint=fingerprint,
+                now=self._clock(session),
+                job_id=job_id,
+            )
+
+    def _batches(self, lease: Lease, heartbeat: Heartbeat, alone: bool, on_progress: JobProgress | None) -> bool:
+        """Whether the job came to its end. `alone`: this worker serves no other job."""
+        over = time.monotonic() + self._policy.turn_seconds
+        while True:
+            with self._database.read() as session:
+                batch = next_batch(session, lease)
+                before = get_job(session, lease.job_id)
+            if batch is None:
+                with self._database.write() as session:
+                    conclude(session, lease, now=self._clock(session))
+                return True
+            job = self._ingest(lease, batch, before, on_progress)
+            if on_progress is not None:
+                on_progress(job, 0)
+            if job.ended:
+                _log.info("job %s: done, %s documents failed", job.id, job.failed)
+                return True
+            if self._stopping.is_set() or heartbeat.lost:
+                return False
+            if not alone and time.monotonic() >= over:
+                if self._others_wait(lease):
+                    return False
+                over = time.monotonic() + self._policy.turn_seconds
+
+    def _ingest(self, lease: Lease, batch: JobBatch, before: Job, on_progress: JobProgress | None) -> Job:
+        began = time.monotonic()
+        sealed: list[Job] = []
+
+        def seal(session: WriteSession, ingested: Ingested) -> None:
+            outcome = BatchOutcome(
+                receipt=ingested.receipt,
+                failures=[(failure.id, failure.code, failure.reason) for failure in ingested.failed],
+                truncated=ingested.truncated,
+                passages=ingested.passages,
+                tokens=ingested.tokens,
+                seconds=time.monotonic() - began,
+            )
+            sealed.append(complete(session, lease, batch, outcome, now=self._clock(session)))
+
+        def progress(now: AddProgress) -> None:
+            if on_progress is not None and not sealed:
+                on_progress(before, now.passages)
+
+        documents = [item.document for item in batch.documents]
+        self._pipeline.ingest(lease.collection, documents, seal=seal, on_progress=progress)
+        return sealed[-1]
+
+    def _others_wait(self, lease: Lease) -> bool:
+        with self._database.read() as session:
+            now, fingerprint = self._clock(session), self._pipeline.fingerprint
+            return runnable(session, fingerprint=fingerprint, now=now, but=lease.job_id) is not None
+
+    def _failed(self, lease: Lease, reason: str, *, counts: bool, retry_after: float | None = None) -> None:
+        try:
+            with self._database.write() as session:
+                before, now = failures(session, lease), self._clock(session)
+                if counts and before.attempts + 1 >= self._policy.attempts:
+                    give_up(session, lease, reason=reason, now=now)
+                    _log.error("job %s: failed: %s", lease.job_id, reason)
+                    return
+                pause = max(self._pause(before.pauses + 1), retry_after or 0.0)
+                postpone(session, lease, reason=reason, pause_seconds=pause, counts=counts, now=now)
+                _log.info("job %s: waits %.1f s: %s", lease.job_id, pause, reason)
+        except LeaseLost as error:
+            _log.info("job %s: %s", lease.job_id, error.message)
+
+    def _pause(self, failure: int) -> float:
+        """Seconds after the nth failure in a row: exponential backoff with full jitter.
+
+        Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+        """
+        longest = min(self._policy.longest_pause_seconds, self._policy.backoff_seconds * 2.0 ** min(failure - 1, 30))
+        return random.uniform(0.0, longest)
+
+    def _release(self, lease: Lease, *, idle: bool) -> None:
+        with self._database.write() as session:
+            release(session, lease, idle=idle)
+
+    def _sweep(self) -> bool:
+        """Some of what jobs left behind; whether there is more."""
+        if time.monotonic() < self._next_sweep:
+            return False
+        with self._database.read() as session:
+            now = self._clock(session)
+        if sweep(self._database, now=now):
+            return True
+        self._next_sweep = time.monotonic() + SWEEP_SECONDS
+        return False
+
+    def _say_what_others_do(self) -> bool:
+        with self._database.read() as session:
+            for job_id, model in jobs_of_other_models(session, fingerprint=self._pipeline.fingerprint):
+                _log.warning("job %s waits for a worker with the model %s", job_id, model)
+        return True

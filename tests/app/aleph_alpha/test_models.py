@@ -1,0 +1,58 @@
+"""Models of every kind as this API lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from tests.embedder.tiny import save_tiny_model
+
+
+def listed(client: TestClient) -> dict[str, dict[str, Any]]:
+    return {model["name"]: model for model in client.get("/models_available").json()}
+
+
+def test_names_that_the_main_model_stands_in_for(make_client: Callable[..., TestClient]) -> None:
+    models = listed(make_client(vikingdb={"fallback": True}))
+    assert {"default", "luminous-base", "bge-m3", "bge-large-zh"} <= set(models)
+    assert "default stands in for it" in models["bge-m3"]["description"]
+    assert models["bge-m3"]["embedding_types"] == []
+
+
+def test_a_model_that_cannot_be_used_says_so(make_client: Callable[..., TestClient], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    folders = {"gone": tmp_path / "nowhere", "empty": tmp_path / "empty"}
+    client = make_client(models={name: {"folder": str(folder)} for name, folder in folders.items()})
+    models = listed(client)
+    assert "nowhere is not a folder" in models["gone"]["description"]
+    assert models["empty"]["description"].startswith("cannot be used: ")
+    completion = client.post("/complete", json={"model": "default", "prompt": "a"})
+    assert "none is configured" in completion.json()["error"]
+
+
+def test_a_model_of_the_users_own(make_client: Callable[..., TestClient], tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "tiny", prompts={"query": "query: ", "document": "passage: "})
+    client = make_client(models={"tiny/model": {"folder": str(folder)}}, aliases={"luminous-base": "tiny/model"})
+    models = listed(client)
+    assert models["luminous-base"]["description"] == "other name of tiny/model, a dense model"
+    assert models["tiny/model"]["max_context_size"] == 20
+    assert models["tiny/model"]["embedding_types"] == ["symmetric", "asymmetric_document", "asymmetric_query"]
+    assert client.get("/models/tiny/model/tokenizer").json()["model"]["type"] == "WordPiece"
+
+    body = {"model": "luminous-base", "prompt": "the red car", "representation": "document"}
+    document = client.post("/semantic_embed", json=body).json()
+    query = client.post("/semantic_embed", json={**body, "representation": "query"}).json()
+    assert document["num_tokens_prompt_total"] == query["num_tokens_prompt_total"] == 3  # without the prefixes
+    assert document["embedding"] != query["embedding"]
+    refused = client.post("/semantic_embed", json={**body, "compress_to_size": 128}).json()["error"]
+    assert "model tiny/model has no vectors of 128 dimensions" in refused
+
+
+def test_a_projection_may_be_fitted_before_anything_is_stored(
+    make_client: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    (tmp_path / "data" / "projections").mkdir(parents=True)
+    assert "default" in listed(make_client())

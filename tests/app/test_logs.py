@@ -1,0 +1,38 @@
+"""What the log holds of a request that fails unexpectedly: where, and none of the values."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import structlog
+from app.logs import configure_logs
+from app.settings import LogSettings
+
+def embed(text):
+    key = "the secret key"
+    return text / 2
+
+configure_logs(LogSettings(format="%s"))
+try:
+    embed("a text " + "of a user")
+except TypeError as error:
+    structlog.get_logger("salience.error").error("unexpected failure", exc_info=error)
+"""
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_tracebacks_show_no_values(format: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM % format], capture_output=True, check=True, encoding="utf-8", timeout=60
+    )
+    assert "unsupported operand" in done.stderr
+    assert "embed" in done.stderr
+    assert "a text of a user" not in done.stderr
+    assert "the secret key" not in done.stderr
+    if format == "json":
+        assert json.loads(done.stderr)["exception"][0]["frames"][-1]["name"] == "embed"

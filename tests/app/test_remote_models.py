@@ -1,0 +1,143 @@
+"""One Salience embeds for another: a server whose models are remote, over each of the three wires."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from app.model_settings import ModelSettings
+from app.models import Models
+from app.remote_models import load_remote_model
+from app.settings import load_settings
+from app.wiring import Wiring
+from core.errors import InvalidControl, InvalidSettings
+from core.prompts import Prompt, TextControl
+from core.records import Representation
+from embedder.kinds import ModelKind
+from embedder.local import LocalEncoder
+from tests.app.clients.documents import settings
+from tests.app.conftest import Server
+
+TEXTS = ["如何使用torchserve部署模型", "I want to play on my TV.", "A radio plays music."]
+
+
+@pytest.fixture
+def remotes(server: Server) -> dict[str, dict[str, str]]:
+    keys = {"access_key": server.access_key, "secret_key": server.secret_key}
+    up = {"url": server.address, "token": server.token}
+    return {
+        "aleph": {"api": "aleph_alpha", "remote_model": "luminous-base", **up},
+        "open": {"api": "openai", "remote_model": "text-embedding-3-small", **up},
+        "viking": {"api": "vikingdb", "remote_model": "bge-m3", "url": server.address, **keys},
+        "bge-large-zh": {"api": "vikingdb", "url": server.address, **keys},
+    }
+
+
+@pytest.fixture
+def models(remotes: dict[str, Any], tmp_path: Path, encoder: LocalEncoder) -> Iterator[Models]:
+    found = Models(load_settings(data_dir=tmp_path, models=remotes), encoder=encoder)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("name", ["aleph", "open", "viking", "bge-large-zh"])
+@pytest.mark.parametrize("representation", Representation)
+def test_the_same_vectors_over_every_wire(
+    models: Models, encoder: LocalEncoder, name: str, representation: Representation
+) -> None:
+    prompts = [Prompt.of(text) for text in TEXTS]
+    remote, local = models.encoder(name), encoder.encode(prompts, representation)
+    assert remote.dimension == encoder.dimension
+    assert np.vecdot(remote.encode(prompts, representation).vectors, local.vectors).min() > 0.9999
+
+
+def test_controls_travel_where_the_wire_has_them(models: Models, encoder: LocalEncoder) -> None:
+    prompt = Prompt.of(TEXTS[1], (TextControl(start=10, length=4, factor=7),))
+    steered = models.encoder("aleph").encode([prompt], Representation.QUERY).vectors[0]
+    assert np.dot(steered, encoder.encode([prompt], Representation.QUERY).vectors[0]) > 0.9999
+    assert np.dot(steered, encoder.encode([Prompt.of(TEXTS[1])], Representation.QUERY).vectors[0]) < 0.99
+    for name in ("open", "viking"):
+        with pytest.raises(InvalidControl):
+            models.encoder(name).encode([prompt], Representation.QUERY)
+
+
+def test_sparse_vectors_travel_too(models: Models) -> None:
+    assert models.describe("viking").kind is ModelKind.HYBRID
+    assert models.describe("bge-large-zh").kind is ModelKind.DENSE  # of which VikingDB has no sparse vectors
+    sparse = models.sparse_encoder("viking")
+    vector = sparse.encode_sparse([Prompt.of("games, games and radios")], Representation.DOCUMENT).vectors[0]
+    weights = {sparse.token(int(id)): float(w) for id, w in zip(vector.ids, vector.weights, strict=True)}
+    assert weights == pytest.approx({"game": 2 / 3.2, "radio": 1 / 2.2})
+
+
+def test_a_server_passes_on_what_another_embeds(
+    make_client: Callable[..., TestClient], remotes: dict[str, Any], encoder: LocalEncoder
+) -> None:
+    """The whole way: client, door, remote encoder, door, model."""
+    client = make_client(models=remotes, vikingdb={"models": {"bge-m3": {"dense": "viking"}}})
+    expected = encoder.encode([Prompt.of(text) for text in TEXTS], Representation.SYMMETRIC).vectors
+    for name in ("aleph", "open", "viking"):
+        answer = client.post("/v1/embeddings", content=json.dumps({"model": name, "input": TEXTS})).json()
+        found = np.array([entry["embedding"] for entry in answer["data"]])
+        assert np.vecdot(found, expected).min() > 0.9999
+    body = {"model": {"model_name": "bge-m3"}, "data": [{"data_type": "text", "text": text} for text in TEXTS]}
+    data = client.post("/api/data/embedding/version/2", content=json.dumps(body)).json()["data"]
+    assert np.vecdot(np.array(data["sentence_dense_embedding"]), expected).min() > 0.9999
+    assert data["sentence_sparse_embedding"][2] == pytest.approx({"radio": 1 / 2.2, "play": 1 / 2.2, "music": 1 / 2.2})
+
+
+def test_a_collection_embedded_elsewhere(remotes: dict[str, Any], tmp_path: Path) -> None:
+    """The remote model as the main one: documents are put in and found by it."""
+    from app.main import create_app
+
+    wiring = Wiring(load_settings(data_dir=tmp_path, model="open", models=remotes))
+    with TestClient(create_app(wiring)) as client:
+        client.post("/v1/collections", json={"name": "goods"})
+        documents = [{"id": str(place), "text": text} for place, text in enumerate(TEXTS)]
+        report = client.post("/v1/collections/goods/documents", json={"documents": documents}).json()
+        assert (report["created"], report["failed"]) == (3, 0)
+        hits = client.post("/v1/collections/goods/search", json={"query": "television games"}).json()["hits"]
+        assert hits[0]["document_id"] == "1"
+
+
+def test_a_remote_that_is_down_is_a_503_in_the_doors_shape(
+    make_client: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    down = {"api": "openai", "url": "http://127.0.0.1:1", "deadline_seconds": 0.2}
+    client = make_client(models={"down": down}, vikingdb={"models": {"bge-m3": {"dense": "down"}}})
+    response = client.post("/v1/embeddings", content=json.dumps({"model": "down", "input": "a"}))
+    assert response.status_code == 503
+    assert response.json()["error"]["type"] == "server_error"
+    assert int(response.headers["Retry-After"]) >= 1
+    body = {"model": {"model_name": "bge-m3"}, "data": [{"data_type": "text", "text": "a"}]}
+    response = client.post("/api/data/embedding/version/2", content=json.dumps(body))
+    assert (response.status_code, response.json()["code"]) == (503, 1000028)
+
+
+def test_settings_become_the_remotes_configuration(tmp_path: Path) -> None:
+    given = ModelSettings(api="openai", url="http://up:1", token="a-token", dimension=64, query_prefix="query: ")
+    remote = load_remote_model("e5", given, tmp_path)
+    assert remote.name == "e5"
+    assert remote.max_tokens == 512
+    assert "a-token" not in repr(remote.__dict__)
+    assert remote.overhead(Representation.QUERY) == remote.overhead(Representation.SYMMETRIC)
+    assert remote.overhead(Representation.QUERY) > remote.overhead(Representation.DOCUMENT)
+    remote.close()
+    with pytest.raises(InvalidSettings, match="aleph_alpha knows representations itself"):
+        load_remote_model("e5", ModelSettings(api="aleph_alpha", url="http://up", query_prefix="query: "), tmp_path)
+
+
+def test_the_documentations_settings_are_remote_models(tmp_path: Path) -> None:
+    shown = settings("One Salience embeds for another")
+    loaded = load_settings(data_dir=tmp_path, **shown)
+    found = Models(loaded)
+    assert found.describe("elsewhere").kind is ModelKind.DENSE
+    assert found.describe("sparse-elsewhere").kind is ModelKind.HYBRID
+    assert found.encoder("elsewhere").name == "elsewhere"
+    found.close()

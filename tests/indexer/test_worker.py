@@ -1,0 +1,333 @@
+"""Workers in threads, over a real database; the encoder is a fake one whose failures are arranged."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import RemoteUnavailable, StorageBusy
+from core.records import Document, JobState
+from indexer.records import Origin
+from indexer.worker import JobPolicy, Worker
+from store import Database, ReadSession, schema
+from store.catalog import delete_collection
+from store.job_lease import claim, database_now
+from store.job_notices import NoticeKind, job_notices
+from store.job_retry import retry_job
+from store.jobs import cancel_job
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, slow, until
+
+QUICK = JobPolicy(
+    lease_seconds=2.0, attempts=3, backoff_seconds=0.02, longest_pause_seconds=0.1, turn_seconds=0.0, poll_seconds=0.01
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database.open(tmp_path / "data")
+    create(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:  # in place of the real one
+    return FakeEncoder()
+
+
+def worker_of(
+    database: Database,
+    encoder: FakeEncoder,
+    policy: JobPolicy = QUICK,
+    clock: Callable[[ReadSession], float] = database_now,
+) -> Worker:
+    return Worker(database, pipeline_of(database, encoder), policy, clock=clock)
+
+
+@contextmanager
+def running(*workers: Worker) -> Iterator[None]:
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.stop()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def errors(database: Database, job_id: int = 1) -> dict[str | None, tuple[str | None, int | None]]:
+    """Code and line of each error, by document."""
+    with database.read() as session:
+        found = job_notices(session, job_id, NoticeKind.ERROR, limit=9999)
+        return {error.document_id: (error.code, error.line) for error in found}
+
+
+def test_a_job_is_worked_to_its_end(database: Database, encoder: FakeEncoder) -> None:
+    enqueue(database, located(300))
+    done = worker_of(database, encoder).finish(1)
+    assert (done.state, done.created, done.passages, done.pending, done.worker) == (JobState.DONE, 300, 300, 0, None)
+    assert done.rate is not None
+    assert len(ids(database)) == 300
+    assert rows(database, schema.job_batch) == 0
+    again = enqueue(database, located(300))
+    assert worker_of(database, encoder).finish(again.id).unchanged == 300
+
+
+def test_a_poison_document_costs_itself_only_and_can_be_tried_again(database: Database, encoder: FakeEncoder) -> None:
+    def fail(texts: list[str]) -> None:
+        if any(text.endswith((" 7", " 150")) for text in texts):
+            raise RuntimeError("no kernel for this text")
+
+    encoder.before = fail
+    enqueue(database, located(200))
+    done = worker_of(database, encoder).finish(1)
+    assert (done.state, done.created, done.failed) == (JobState.DONE, 198, 2)
+    assert errors(database) == {"d7": ("model_error", 8), "d150": ("model_error", 151)}
+    encoder.before = lambda texts: None
+    retry_job(database, 1)
+    done = worker_of(database, encoder).finish(1)
+    assert (done.state, done.created, done.failed) == (JobState.DONE, 200, 0)
+    assert len(ids(database)) == 200
+
+
+def test_a_remote_model_that_is_down_makes_the_job_wait_and_nothing_else(
+    database: Database, encoder: FakeEncoder
+) -> None:
+    down = True
+
+    def fail(texts: list[str]) -> None:
+        if down:
+            raise RemoteUnavailable("the remote model at example.org cannot be reached", retry_after=0.05)
+
+    encoder.before = fail
+    enqueue(database, located(3))
+    with running(worker_of(database, encoder)):
+        until(lambda: encoder.calls > 2 * QUICK.attempts)
+        waiting = job(database)
+        assert waiting.state is JobState.WAITING
+        assert waiting.reason == "the remote model at example.org cannot be reached"
+        assert (waiting.pending, waiting.failed, waiting.attempts) == (3, 0, 0)
+        down = False
+        until(lambda: job(database).ended)
+    done = job(database)
+    assert (done.state, done.created, done.failed, done.reason) == (JobState.DONE, 3, 0, None)
+    assert errors(database) == {}
+
+
+def test_the_pause_after_a_remote_failure_is_as_long_as_it_asks_for(database: Database, encoder: FakeEncoder) -> None:
+    def fail(texts: list[str]) -> None:
+        raise RemoteUnavailable(retry_after=40)
+
+    encoder.before = fail
+    enqueue(database, located(3))
+    worker = worker_of(database, encoder)
+    assert worker.turn()
+    assert not worker.turn()
+    later = worker_of(database, encoder, clock=lambda session: database_now(session) + 41)
+    assert later.turn()
+
+
+def test_pauses_grow_with_full_jitter() -> None:
+    worker: Any = Worker.__new__(Worker)
+    worker._policy = JobPolicy(backoff_seconds=1, longest_pause_seconds=60)
+    for failure, longest in ((1, 1), (2, 2), (5, 16), (7, 60), (500, 60)):
+        pauses = [worker._pause(failure) for _ in range(400)]
+        assert 0 <= min(pauses) < longest * 0.1
+        assert longest * 0.9 < max(pauses) <= longest
+
+
+def test_a_model_that_fails_on_everything_ends_the_job_and_nothing_is_lost(
+    database: Database, encoder: FakeEncoder
+) -> None:
+    def fail(texts: list[str]) -> None:
+        raise ValueError("the key is wrong")
+
+    encoder.before = fail
+    enqueue(database, located(3))
+    failed = worker_of(database, encoder).finish(1)
+    assert (failed.state, failed.attempts, failed.pending, failed.failed) == (JobState.FAILED, QUICK.attempts, 3, 0)
+    assert "fails on every document of a batch" in (failed.reason or "")
+    encoder.before = lambda texts: None
+    retry_job(database, 1)
+    assert worker_of(database, encoder).finish(1).created == 3
+
+
+def test_a_fault_of_ours_is_logged_and_written_down_without_the_text(
+    database: Database, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(texts: list[str]) -> None:
+        raise KeyError("bug")
+
+    encoder.before = fail
+    enqueue(database, located(3, text="secret"))
+    with caplog.at_level(logging.INFO):
+        failed = worker_of(database, encoder).finish(1)
+    assert (failed.state, failed.reason) == (JobState.FAILED, "an unexpected failure (KeyError); see the log")
+    assert any(record.exc_info for record in caplog.records)
+    assert "secret" not in caplog.text
+
+
+def test_cancel_in_the_middle_of_a_batch(database: Database, encoder: FakeEncoder) -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def wait(texts: list[str]) -> None:
+        at_work.set()
+        assert go_on.wait(20)
+
+    encoder.before = wait
+    enqueue(database, located(300))
+    with running(worker_of(database, encoder)):
+        assert at_work.wait(20)
+        with database.write() as session:
+            cancel_job(session, 1, now=database_now(session))
+        go_on.set()
+        until(lambda: rows(database, schema.job_batch) == 0)
+    assert job(database).state is JobState.CANCELLED
+    assert ids(database) == []
+
+
+def test_the_collection_is_deleted_in_the_middle_of_a_batch(database: Database, encoder: FakeEncoder) -> None:
+    def delete(texts: list[str]) -> None:
+        with database.write() as session:
+            delete_collection(session, "c")
+        create(database)  # another of this name gets nothing of it
+
+    encoder.before = delete
+    enqueue(database, located(300))
+    with running(worker_of(database, encoder)):
+        until(lambda: rows(database, schema.job_batch) == 0)
+    failed = job(database)
+    assert (failed.state, failed.reason) == (JobState.FAILED, "the collection 'c' was deleted")
+    assert ids(database) == []
+
+
+def test_of_the_same_id_twice_the_last_wins(database: Database, encoder: FakeEncoder) -> None:
+    def twice() -> Iterator[tuple[Origin, Document]]:
+        for number in (*range(200), 3, 199):
+            yield Origin(path="body", line=number + 1), Document(id=f"d{number}", text=f"text {number}")
+        yield Origin(path="body", line=999), Document(id="d0", text="the last")
+
+    enqueue(database, twice())
+    done = worker_of(database, encoder).finish(1)
+    assert (done.duplicates, len(ids(database))) == (3, 200)
+    with database.read() as session:
+        found = session.execute(schema.document.select().where(schema.document.c.external_id == "d0")).one()
+    assert found.text == "the last"
+
+
+def test_two_workers_do_each_document_once(database: Database, encoder: FakeEncoder) -> None:
+    encoder.before = slow(0.005)
+    for number in range(6):
+        enqueue(database, located(300, f"{number}-"))
+    workers = [worker_of(database, encoder), worker_of(database, encoder)]
+    with running(*workers):
+        until(lambda: all(job(database, id).ended for id in range(1, 7)))
+    assert [job(database, id).created for id in range(1, 7)] == [300] * 6
+    assert len(ids(database)) == len(set(ids(database))) == 1800
+
+
+def test_small_jobs_and_single_documents_do_not_wait_for_a_large_one(database: Database, encoder: FakeEncoder) -> None:
+    encoder.before = slow(0.02)
+    enqueue(database, located(128 * 40, "large-"))
+    with running(worker_of(database, encoder)):
+        until(lambda: job(database).created > 0)
+        small = enqueue(database, located(3, "small-"))
+        began = job(database).created
+        pipeline_of(database, FakeEncoder()).add("c", [Document(id="single", text="by a person")])
+        assert "single" in ids(database)
+        until(lambda: job(database, small.id).ended)
+        large = job(database)
+    assert not large.ended
+    assert large.created - began <= 128 * 6, "a few batches, not all of them"
+
+
+def test_stop_finishes_the_batch_and_gives_the_lease_back(database: Database, encoder: FakeEncoder) -> None:
+    at_work = threading.Event()
+
+    def wait(texts: list[str]) -> None:
+        at_work.set()
+        time.sleep(0.2)
+
+    encoder.before = wait
+    enqueue(database, located(300))
+    worker = worker_of(database, encoder)
+    with running(worker):
+        assert at_work.wait(20)
+        worker.stop()
+    stopped = job(database)
+    assert (stopped.state, stopped.worker, stopped.created, stopped.pending) == (JobState.QUEUED, None, 128, 172)
+    assert worker_of(database, encoder).finish(1).created == 300
+
+
+def test_signs_of_life_keep_the_lease_through_a_long_batch(database: Database, encoder: FakeEncoder) -> None:
+    encoder.before = slow(1.5)
+    enqueue(database, located(3))
+    policy = JobPolicy(lease_seconds=0.5, poll_seconds=0.01)
+    others = FakeEncoder()
+    with running(worker_of(database, encoder, policy), worker_of(database, others, policy)):
+        until(lambda: job(database).ended)
+    assert sorted((encoder.calls, others.calls)) in ([0, 1], [0, 1])
+    assert job(database).created == 3
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_jumps_stops_nothing(database: Database, encoder: FakeEncoder, jump: float) -> None:
+    """A worker died with a lease; then the clock was changed, and jumps once more in the middle of the work."""
+    enqueue(database, located(300))
+    with database.write() as session:
+        claim(session, "dead", seconds=30, fingerprint=FakeEncoder.fingerprint, now=database_now(session))
+    offset = jump
+
+    def clock(session: ReadSession) -> float:
+        return database_now(session) + offset
+
+    def change(texts: list[str]) -> None:
+        nonlocal offset
+        offset = -jump
+
+    encoder.before = change
+    with running(worker_of(database, encoder, clock=clock), worker_of(database, encoder, clock=clock)):
+        until(lambda: job(database).ended)
+    assert (job(database).state, job(database).created, len(ids(database))) == (JobState.DONE, 300, 300)
+
+
+def test_run_goes_on_when_the_database_can_be_used_again(
+    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = worker_of(database, encoder)
+    turn, failures = worker.turn, [StorageBusy("locked"), StorageBusy("locked")]
+
+    def busy() -> bool:
+        if failures:
+            raise failures.pop()
+        return turn()
+
+    monkeypatch.setattr(worker, "turn", busy)
+    enqueue(database, located(3))
+    with running(worker):
+        until(lambda: job(database).ended)
+    assert caplog.text.count("the queue cannot be served: locked") == 2
+
+
+def test_finish_follows_the_worker_that_has_the_job(database: Database, encoder: FakeEncoder) -> None:
+    encoder.before = slow(0.05)
+    enqueue(database, located(500))
+    idle = FakeEncoder()
+    seen: list[int] = []
+    with running(worker_of(database, encoder, JobPolicy(turn_seconds=60, poll_seconds=0.01))):
+        until(lambda: job(database).created > 0)
+        done = worker_of(database, idle).finish(1, on_progress=lambda now, passages: seen.append(now.created))
+    assert (done.created, idle.calls) == (500, 0)
+    assert seen == sorted(seen)
+    assert seen[-1] == 500

@@ -1,0 +1,147 @@
+"""Workers as processes: killed, stopped, frozen, several at once. What was sent is there once, whatever happens."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.records import Document, JobState
+from indexer.records import Origin
+from store import Database, schema
+from store.job_crashes import CODE
+from store.job_notices import NoticeKind, job_notices
+from tests.indexer.fakes import create, enqueue, ids, job, located, rows, until
+
+ROOT = Path(__file__).resolve().parents[2]
+LEASE = 0.6
+
+
+class Processes:
+    """Starts workers, and ends those that are left."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *, lease: float = LEASE, batch: float = 0.1) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.indexer.workerprocess", str(self._data_dir), str(lease), str(batch)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._started.append(process)
+        assert said(process) == "ready"
+        return process
+
+    def end(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.wait(20)
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database.open(tmp_path / "data")
+    create(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def processes(database: Database) -> Iterator[Processes]:
+    made = Processes(database.directory)
+    yield made
+    made.end()
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost_or_there_twice(
+    database: Database, processes: Processes
+) -> None:
+    enqueue(database, located(128 * 12))
+    chance = random.Random(5)
+    for _ in range(3):
+        process = processes.start(batch=0.05)
+        assert said(process).startswith("at work")
+        time.sleep(chance.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait(20)
+    assert not job(database).ended
+    processes.start(batch=0.0)
+    until(lambda: job(database).ended)
+    done = job(database)
+    assert (done.state, done.created, done.failed, done.pending) == (JobState.DONE, 128 * 12, 0, 0)
+    assert ids(database) == sorted(f"d{number}" for number in range(128 * 12))
+    assert rows(database, schema.passage) == 128 * 12
+
+
+def test_sigterm_finishes_the_batch_and_gives_the_lease_back(database: Database, processes: Processes) -> None:
+    enqueue(database, located(300))
+    process = processes.start(lease=60, batch=0.5)
+    assert said(process).startswith("at work")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    stopped = job(database)
+    assert (stopped.state, stopped.worker, stopped.created) == (JobState.QUEUED, None, 128)
+    processes.start(lease=60, batch=0.0)
+    until(lambda: job(database).ended, 10)
+    assert job(database).created == 300
+
+
+def test_a_worker_that_was_frozen_past_its_lease_commits_nothing(database: Database, processes: Processes) -> None:
+    enqueue(database, located(100))
+    frozen = processes.start(batch=0.3)
+    assert said(frozen).startswith("at work")
+    frozen.send_signal(signal.SIGSTOP)
+    processes.start(batch=0.0)
+    until(lambda: job(database).ended)
+    before = job(database)
+    assert before.created == 100
+    seq = rows(database, schema.change)
+    frozen.send_signal(signal.SIGCONT)
+    time.sleep(0.8)
+    assert frozen.poll() is None
+    assert job(database) == before
+    assert (rows(database, schema.change), rows(database, schema.passage)) == (seq, 100)
+    enqueue(database, located(50, "later-"))
+    until(lambda: job(database, 2).ended)
+
+
+def test_several_processes_share_the_jobs(database: Database, processes: Processes) -> None:
+    for number in range(8):
+        enqueue(database, located(200, f"{number}-"))
+    first, second = processes.start(batch=0.05), processes.start(batch=0.05)
+    until(lambda: all(job(database, id).ended for id in range(1, 9)))
+    assert [job(database, id).created for id in range(1, 9)] == [200] * 8
+    assert len(ids(database)) == rows(database, schema.passage) == 1600
+    assert said(first).startswith("at work")
+    assert said(second).startswith("at work")
+
+
+def test_a_document_that_kills_every_worker_costs_itself_only(database: Database, processes: Processes) -> None:
+    documents = [Document(id=f"d{n}", text="fatal" if n == 2 else f"text {n}") for n in range(4)]
+    enqueue(database, [(Origin(path="body", line=n + 1), document) for n, document in enumerate(documents)])
+    for _ in range(14):
+        process = processes.start(lease=0.5, batch=0.0)
+        until(lambda process=process: job(database).ended or process.poll() is not None)  # type: ignore[misc]
+        if job(database).ended:
+            break
+    done = job(database)
+    assert (done.state, done.created, done.failed) == (JobState.DONE, 3, 1)
+    with database.read() as session:
+        (error,) = job_notices(session, 1, NoticeKind.ERROR, limit=9)
+    assert (error.document_id, error.code, error.line) == ("d2", CODE, 3)

@@ -1,0 +1,282 @@
+"""The learned sparse leg, with real models over a real database."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import InvalidQuery, ModelMismatch, ModelNotFound
+from core.filters import parse_filter
+from core.prompts import Prompt, TextControl
+from core.protocols import SparseEncoder
+from core.records import CollectionSettings, Document, Explanation, Hit, HitExplanation, Representation, SparseScoring
+from embedder.hybrid import HybridModel, load_hybrid
+from embedder.lexical import Analyzer
+from embedder.local import LocalEncoder
+from embedder.sparse import SparseModel, load_sparse
+from indexer.pipeline import Pipeline
+from retriever.fusion import Fusion
+from retriever.legs import Leg
+from retriever.query import Explain, Query, steer
+from retriever.searcher import Searcher
+from store import Database, Views
+from store.catalog import create_collection
+from tests.embedder.tinysparse import save_tiny_hybrid
+from tests.retriever.conftest import documents
+
+DENSE, SPARSE, LEARNED = Leg.DENSE, Leg.SPARSE, Leg.LEARNED
+TEXTS = ["I want to play^7 on my TV.", "red^4 dress for a summer wedding", "how do I feed a cat^0", "!?"]
+
+
+@pytest.fixture(scope="module")
+def sparse(splade: Path) -> SparseModel:
+    return load_sparse(splade, name="splade", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def few() -> list[Document]:
+    return documents()[:45]
+
+
+@pytest.fixture(scope="module")
+def learned_database(
+    tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder, sparse: SparseModel, few: list[Document]
+) -> Iterator[Database]:
+    """The collections "bm25", "learned" and "both", each named for its sparse side."""
+    database = Database.open(tmp_path_factory.mktemp("learned") / "data")
+    pipeline = Pipeline(database, encoder, Analyzer(), {"splade": sparse}.__getitem__)
+    for scoring in SparseScoring:
+        with_model = scoring is not SparseScoring.BM25
+        with database.write() as session:
+            create_collection(
+                session,
+                scoring.value,
+                CollectionSettings(sparse=scoring),
+                model=encoder.name,
+                fingerprint=encoder.fingerprint,
+                dimension=encoder.dimension,
+                sparse_model="splade" if with_model else None,
+                sparse_fingerprint=sparse.fingerprint if with_model else None,
+            )
+        assert not pipeline.add(scoring.value, few if with_model else few[:3]).failed
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def search(learned_database: Database, encoder: LocalEncoder, sparse: SparseModel) -> Searcher:
+    return Searcher(Views(learned_database), encoder, Analyzer(), {"splade": sparse}.__getitem__)
+
+
+def slow_scores(sparse: SparseModel, database: Database, query: Query) -> dict[str, float]:
+    """The dot product with the best passage of every document that matches, each passage embedded anew and alone."""
+    asked = sparse.encode_sparse([Prompt.of(query.text, query.controls)], Representation.QUERY).vectors[0]
+    wanted = dict(zip(asked.ids.tolist(), asked.weights.tolist(), strict=True))
+    scores: dict[str, float] = {}
+    with Views(database).open("learned") as view:
+        ids = view.nearest(np.zeros(view.generation.dimension, np.float32), 10_000).ids
+        for passage in view.fetch(ids):
+            text = f"{passage.title} {passage.text}" if passage.title else passage.text
+            vector = sparse.encode_sparse([Prompt.of(text)], Representation.DOCUMENT).vectors[0]
+            pairs = zip(vector.ids.tolist(), vector.weights.tolist(), strict=True)
+            score = math.fsum(wanted.get(id_, 0.0) * weight for id_, weight in pairs)
+            scores[passage.document_id] = max(scores.get(passage.document_id, 0.0), score)
+    return {id_: score for id_, score in scores.items() if score > 0}
+
+
+@pytest.mark.parametrize("text", TEXTS[:3])
+def test_the_learned_leg_equals_the_slow_dot_products(
+    text: str, search: Searcher, sparse: SparseModel, learned_database: Database
+) -> None:
+    clean, controls = steer(text)
+    query = Query(text=clean, controls=controls, legs=(SPARSE,), k=40)
+    expected = slow_scores(sparse, learned_database, query)
+    hits = search.search("learned", query).hits
+    assert len(hits) == min(40, len(expected)) > 30
+    assert [hit.score for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True)[:40], abs=1e-4)
+    assert [hit.score for hit in hits] == pytest.approx([expected[hit.document_id] for hit in hits], abs=1e-4)
+    assert all(hit.scores["sparse"].raw == hit.score for hit in hits)
+
+
+def test_both_collections_score_by_the_same_weights(search: Searcher) -> None:
+    query = Query(text="gaming console", k=30)
+    alone = search.search("learned", replace(query, legs=(SPARSE,))).hits
+    beside = search.search("both", replace(query, legs=(LEARNED,))).hits
+    assert [(hit.document_id, hit.score) for hit in alone] == [(hit.document_id, hit.score) for hit in beside]
+    words = search.search("both", replace(query, legs=(SPARSE,))).hits
+    assert [hit.score for hit in words] != [hit.score for hit in beside][: len(words)]
+
+
+def test_a_collection_is_searched_by_the_legs_that_it_has(search: Searcher) -> None:
+    for name, legs in (("bm25", (DENSE, SPARSE)), ("learned", (DENSE, SPARSE)), ("both", (DENSE, SPARSE, LEARNED))):
+        result = search.search(name, Query(text="gaming console"))
+        assert result.legs == legs
+        assert list(result.hits[0].scores) == [leg.value for leg in legs]
+        for hit in result.hits:
+            assert hit.score == pytest.approx(math.fsum(s.weight * s.norm for s in hit.scores.values()))
+    assert [s.weight for s in result.hits[0].scores.values()] == [0.5, 0.25, 0.25]
+    for name in ("bm25", "learned"):
+        with pytest.raises(InvalidQuery, match="no leg 'learned'; it has dense, sparse"):
+            search.search(name, Query(text="x", legs=(LEARNED,)))
+
+
+def branches(tree: Explanation) -> Iterator[Explanation]:
+    if tree.details:
+        yield tree
+        for detail in tree.details:
+            yield from branches(detail)
+
+
+def explained(hit: Hit) -> HitExplanation:
+    assert hit.explanation is not None
+    return hit.explanation
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("explain", [Explain.SCORES, Explain.WORDS])
+def test_the_parts_of_every_mode_sum_to_the_score(search: Searcher, text: str, explain: Explain) -> None:
+    clean, controls = steer(text)
+    all_legs = [None, (SPARSE,), (LEARNED,), (SPARSE, LEARNED), (DENSE, LEARNED)]
+    for legs, fusion in itertools.product(all_legs, [Fusion(learned=0.8), Fusion(method="rrf")]):
+        query = Query(text=clean, controls=controls, legs=legs, fusion=fusion, explain=explain, k=2)
+        for hit in search.search("both", query).hits:
+            reasons = explained(hit)
+            assert reasons.ledger.value == pytest.approx(hit.score, abs=1e-9)
+            for branch in branches(reasons.ledger):
+                total = math.fsum(line.value for line in branch.details)
+                assert total == pytest.approx(branch.value, abs=1e-6), branch.description
+            by_query = math.fsum(w.dense + w.sparse + w.learned for w in reasons.query_words)
+            assert by_query + reasons.query_rest == pytest.approx(hit.score, abs=1e-6)
+
+
+def test_every_shared_token_has_its_product_and_its_words(search: Searcher, sparse: SparseModel) -> None:
+    query = Query(text="gaming console", legs=(SPARSE,), explain=Explain.WORDS, k=1)
+    hit = search.search("learned", query).hits[0]
+    assert hit.document_id == "console"
+    reasons = explained(hit)
+    (leg,) = reasons.ledger.details
+    assert all(line.kind == "term" for line in leg.details)
+    assert math.fsum(line.value for line in leg.details) == pytest.approx(hit.score, rel=1e-12)
+    products = {line.description.split(":")[0]: line for line in leg.details}
+    console = products["'console'"]
+    assert console.value == max(line.value for line in leg.details)
+    asked = sparse.encode_sparse([Prompt.of(query.text)], Representation.QUERY).vectors[0]
+    held = sparse.encode_sparse([Prompt.of(hit.text)], Representation.DOCUMENT).vectors[0]
+    id_ = sparse.tokenizer.ids("console")[0]
+    query_weight, weight = (float(v.weights[v.ids.tolist().index(id_)]) for v in (asked, held))
+    assert console.value == pytest.approx(query_weight * weight, rel=1e-4)
+    (made,) = console.details  # one token made the maximum
+    assert (made.kind, made.value) == ("word", console.value)
+    assert "'console' allocated to the passage" in made.description
+    assert sum(word.share for word in reasons.words if word.text == "console") >= console.value
+    # Without the word the next strongest token steps in: what is lost is at most what was allocated.
+    assert all(-1e-9 <= word.effect <= word.share + 1e-9 for word in reasons.words)
+    asked_for = {word.text: word.sparse for word in reasons.query_words}
+    assert asked_for["gaming"] > 0
+    assert asked_for["console"] > 0
+    assert reasons.provenance["sparse_model"] == "splade"
+    assert reasons.provenance["sparse_fingerprint"] == sparse.fingerprint
+    assert "learned weights" in reasons.provenance["method"]
+
+
+def test_controls_scale_what_a_word_brings(search: Searcher) -> None:
+    text = "gaming console"
+    brought = []
+    for factor in (0.0, 0.5, 1.0, 3.0):
+        controls = (TextControl(start=7, length=7, factor=factor),)
+        query = Query(text=text, controls=controls, legs=(SPARSE,), explain=Explain.WORDS, k=40)
+        hits = {hit.document_id: hit for hit in search.search("learned", query).hits}
+        words = {word.text: word.sparse for word in explained(hits["console"]).query_words}
+        brought.append(words["console"])
+    assert brought[0] == 0
+    assert brought == sorted(brought)
+    assert brought[3] > 2 * brought[2] > 0
+
+
+def test_filters_act_on_the_leg_and_history_on_no_score(
+    search: Searcher, learned_database: Database, encoder: LocalEncoder, sparse: SparseModel, few: list[Document]
+) -> None:
+    query = Query(text="gaming console", legs=(LEARNED,), k=100)
+    before = search.search("both", query)
+    among = search.search("both", replace(query, filter=parse_filter({"kind": "product"}))).hits
+    assert {hit.document_id for hit in among} == {"television", "console"}
+    scores = {hit.id: hit.score for hit in before.hits}
+    assert all(hit.score == scores[hit.id] for hit in among)
+    pipeline = Pipeline(learned_database, encoder, Analyzer(), {"splade": sparse}.__getitem__)
+    extra = Document(id="extra", text="A gaming console for a gaming console.")
+    pipeline.add("both", [extra, replace(few[5], metadata={"kind": "new"})])
+    with_extra = search.search("both", query)
+    assert with_extra.hits[0].document_id == "extra"
+    assert [(h.id, h.score) for h in with_extra.hits[1:]] == [(h.id, h.score) for h in before.hits]
+    fresh = Searcher(Views(learned_database), encoder, Analyzer(), {"splade": sparse}.__getitem__)
+    assert fresh.search("both", query).hits == with_extra.hits
+
+
+def test_silence_is_said_of_all_sparse_legs_together(search: Searcher) -> None:
+    stop_words = Query(text="to be or not to be")
+    assert search.search("bm25", stop_words).sparse_silent
+    assert not search.search("both", stop_words).sparse_silent  # the learned leg knows these words
+
+
+def test_a_missing_or_changed_sparse_model_is_refused(
+    learned_database: Database, encoder: LocalEncoder, sparse: SparseModel
+) -> None:
+    class Other:
+        fingerprint = "another"
+
+    def other(name: str) -> SparseEncoder:
+        return Other()  # type: ignore[return-value]
+
+    views = Views(learned_database)
+    query = Query(text="gaming console")
+    with pytest.raises(ModelNotFound, match="learned weights by splade"):
+        Searcher(views, encoder, Analyzer()).search("learned", query)
+    with pytest.raises(ModelMismatch, match=f"made by splade .*{sparse.fingerprint}.* another now"):
+        Searcher(views, encoder, Analyzer(), other).search("learned", query)
+    dense_alone = Searcher(views, encoder, Analyzer()).search("learned", replace(query, legs=(DENSE,)))
+    assert dense_alone.hits  # needs no sparse model
+
+
+def test_a_hybrid_model_reads_the_query_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_hybrid(save_tiny_hybrid(tmp_path / "m"), name="hybrid", device="cpu")
+    database = Database.open(tmp_path / "data")
+    with database.write() as session:
+        create_collection(
+            session,
+            "words",
+            CollectionSettings(sparse=SparseScoring.LEARNED, overlap_tokens=0),
+            model="hybrid",
+            fingerprint=model.fingerprint,
+            dimension=model.dimension,
+            sparse_model="hybrid",
+            sparse_fingerprint=model.fingerprint,
+        )
+    passes = []
+    original = HybridModel.encode_hybrid
+
+    def counted(self: HybridModel, prompts: list[Prompt], *rest: object, **options: object) -> object:
+        passes.append(len(prompts))
+        return original(self, prompts, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(HybridModel, "encode_hybrid", counted)
+    models = {"hybrid": model}.__getitem__
+    texts = ["the red car", "a blue house", "play on my tv", "the wolf train"]
+    Pipeline(database, model, Analyzer(), models).add(
+        "words", [Document(id=str(i), text=text) for i, text in enumerate(texts)]
+    )
+    assert passes == [len(texts)]
+    result = Searcher(Views(database), model, Analyzer(), models).search(
+        "words", Query(text="red car", explain=Explain.WORDS)
+    )
+    assert passes == [len(texts), 1]
+    assert set(result.hits[0].scores) == {"dense", "sparse"}
+    weights = [hit.scores["sparse"].raw for hit in result.hits]
+    asked = model.encode_sparse([Prompt.of("red car")], Representation.QUERY).vectors[0]
+    assert bool(len(asked.ids)) == any(weights)
+    database.close()
