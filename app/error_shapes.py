@@ -44,7 +44,7 @@ def native(failure: Failure) -> tuple[int, dict[str, Any]]:
 
 def aleph_alpha(failure: Failure) -> tuple[int, dict[str, Any]]:
     """`{"error": sentence, "code": "UPPER_SNAKE"}`; every fault of the request is a 400, for the clients' sake."""
-    known = failure.status in (401, 405, 410, 413, 429) or failure.status >= 500
+    known = failure.status in (401, 405, 408, 410, 413, 429) or failure.status >= 500
     return failure.status if known else 400, {"error": printable(failure.message), "code": failure.code.upper()}
 
 

@@ -32,7 +32,14 @@ STATUS: dict[type[SalienceError], int] = {
     SalienceError: 500,
 }
 RETRY_AFTER_SECONDS = 1
-_HTTP_CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_HTTP_CODES = {
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "too_large",
+}
+MAX_MESSAGE = 2_000  # characters: a message may repeat a number or a name of the request, however long that is
 _log = structlog.get_logger("salience.error")
 
 
@@ -82,6 +89,8 @@ def status_of(error: SalienceError) -> int:
 def error_response(request: Request, status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
     """The error as the clients of the request's API expect it."""
     request_id = getattr(request.state, "request_id", None)
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]} ..."
     status, body = shape_of(request.url.path)(Failure(status, code, message, param, request_id))
     return JSONResponse(body, status_code=status)
 

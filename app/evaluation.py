@@ -220,7 +220,7 @@ def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
 
 
 def _is_header(fields: Sequence[str]) -> bool:
-    return not fields[-1].strip().lstrip("-").isdecimal()
+    return len(fields) == 3 and not fields[-1].strip().lstrip("-").isdecimal()
 
 
 def _file(folder: Path, name: str) -> Path:

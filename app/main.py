@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.api import aleph_alpha, bulk, collections, documents, health, jobs, openai, search, vikingdb, web
+from app.api.aleph_alpha.bodies import NICE_AT_ONCE
 from app.api.uploads import UPLOADS_AT_ONCE
 from app.auth import BearerAuth
 from app.middleware import BodyLimit, RequestContext
@@ -39,6 +40,7 @@ def create_app(wiring: Wiring, *, worker: bool = True) -> FastAPI:
         await run_in_threadpool(wiring.build)
         wiring.viking.announce()
         app.state.uploads = CapacityLimiter(UPLOADS_AT_ONCE)
+        app.state.nice = CapacityLimiter(NICE_AT_ONCE)
         stop = _start_worker(wiring) if worker else wiring.worker.stop
         yield
         await run_in_threadpool(stop)

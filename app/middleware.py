@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -12,6 +13,7 @@ from fastapi import HTTPException  # FastAPI lets its own ones through from a bo
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+STALL_SECONDS = 60.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("salience.http")
 
@@ -51,14 +53,22 @@ class RequestContext:
 class BodyLimit:
     """Answers 413 to a body over its limit, as soon as the body is asked for; so a token is checked before.
 
-    Bodies of `:bulk` paths are streamed and watched by their endpoint. A body that breaks off is a 400.
+    Bodies of `:bulk` paths are streamed and watched by their endpoint. A body that breaks off is a 400, one that stops
+    on its way a 408.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, by_path: Mapping[str, int] | None = None) -> None:
-        """`limit` in bytes; `by_path` has other limits, for paths as they are."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: int,
+        by_path: Mapping[str, int] | None = None,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
+        """`limit` in bytes; `by_path` has other limits, for paths as they are; `stall_seconds` without any byte."""
         self._app = app
         self._limit = limit
         self._by_path = by_path or {}
+        self._stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].endswith(":bulk"):
@@ -74,9 +84,13 @@ class BodyLimit:
             nonlocal received, ended
             if refused:
                 raise too_large
-            message = await receive()
             if ended:
-                return message
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._stall_seconds)
+            except TimeoutError:
+                problem = f"no more of the body came for {self._stall_seconds:g} seconds; send it again"
+                raise HTTPException(408, problem) from None
             if message["type"] == "http.disconnect":
                 raise HTTPException(400, "the body breaks off before its end")
             received += len(message.get("body", b""))

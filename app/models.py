@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from app.model_settings import ModelSettings
 from app.remote_models import gives_sparse, load_remote_model
 from app.settings import Settings
-from core.errors import InvalidInput, ModelNotFound
+from core.errors import InvalidInput, InvalidSettings, ModelError, ModelNotFound
 from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, ModelKind, model_folder, model_kind
 
 if TYPE_CHECKING:
@@ -38,18 +38,22 @@ class Models:
     """Thread-safe."""
 
     def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
-        """`encoder` takes the place of the main model that the settings name."""
+        """`encoder` takes the place of the main model that the settings name.
+
+        Raises InvalidSettings for an alias of nothing, and a main model that goes by the name of another.
+        """
         self._settings = settings
         self._entries = dict(settings.models)
         self._entries.setdefault(DEFAULT_MODEL, ModelSettings(folder=Path(DEFAULT_MODEL)))
-        self.main = settings.model
-        if self.main not in self._entries:  # the path of a folder
-            folder = Path(self.main)
-            self.main = folder.resolve().name or DEFAULT_MODEL
-            self._entries[self.main] = ModelSettings(folder=folder)
+        self.main = self._main(settings)
+        unknown = [f"{name}: {target}" for name, target in settings.aliases.items() if target not in self._entries]
+        if unknown:
+            known = ", ".join(self._entries)
+            raise InvalidSettings(f"aliases.{unknown[0]!s:.80}: there is no such model; there are {known}")
         self._loaded: dict[str, Model] = {}
+        self._kinds: dict[str, ModelKind] = {}  # of those that are loaded
         if encoder is not None:
-            self._loaded[self.main] = encoder
+            self._loaded[self.main], self._kinds[self.main] = encoder, ModelKind.DENSE
         self._locks = {name: threading.Lock() for name in self._entries}
 
     @property
@@ -74,7 +78,13 @@ class Models:
         name = self.resolve(name)
         settings = self._entries[name]
         if settings.folder is not None:
-            kind = ModelKind(settings.kind) if settings.kind else model_kind(model_folder(settings.folder))
+            folder = model_folder(settings.folder)
+            if name == self.main and name not in self._settings.models and not folder.is_dir():
+                others = ", ".join(other for other in self._entries if other != name)
+                raise ModelError(
+                    f"{folder} is not a folder, and no model of the settings has this name; there are {others}"
+                )
+            kind = ModelKind(settings.kind) if settings.kind else model_kind(folder)
         else:
             kind = ModelKind.HYBRID if gives_sparse(name, settings) else ModelKind.DENSE
         aliases = [alias for alias, target in self._settings.aliases.items() if target == name]
@@ -116,13 +126,27 @@ class Models:
             if self._entries[name].api is not None:
                 cast("RemoteEncoder", model).close()
 
+    def _main(self, settings: Settings) -> str:
+        """The name of the main model: an entry, or the folder that the settings name, which becomes one."""
+        asked = settings.aliases.get(settings.model, settings.model)
+        if asked in self._entries:
+            return asked
+        if asked == DEFAULT_NAME:
+            return DEFAULT_MODEL
+        folder = Path(asked)
+        name = folder.resolve().name or DEFAULT_MODEL
+        entry = self._entries.setdefault(name, ModelSettings(folder=folder))
+        if entry.folder is None or entry.folder.resolve() != folder.resolve():
+            raise InvalidSettings(f"the model folder {folder} has the name of another model of the settings, {name!r}")
+        return name
+
     def _load(self, name: str, kinds: tuple[ModelKind, ...], product: str) -> Model:
         with self._locks[name]:
+            kind = self._kinds.get(name) or self.describe(name).kind
+            if kind not in kinds:
+                raise InvalidInput(f"model {name} is a {kind} model: it makes no {product}", param="model")
             if name not in self._loaded:
-                kind = self.describe(name).kind
-                if kind not in kinds:
-                    raise InvalidInput(f"model {name} is a {kind} model: it makes no {product}", param="model")
-                self._loaded[name] = self._built(name)
+                self._loaded[name], self._kinds[name] = self._built(name), kind
             return self._loaded[name]
 
     def _built(self, name: str) -> Model:

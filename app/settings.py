@@ -8,15 +8,22 @@ variable of this prefix, or an unknown key of the file, is refused, and all prob
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from app.model_settings import Device, Group, ModelSettings, Precision
 from core.errors import InvalidSettings
@@ -40,7 +47,7 @@ class LogSettings(Group):
 class LimitSettings(Group):
     body_bytes: int = Field(8 * 2**20, ge=1024)  # of one request
     bulk_bytes: int = Field(64 * 2**30, ge=1024)  # of one documents:bulk request; its documents' characters, too
-    line_characters: int = Field(32_000_000, ge=1024)  # of one line of it
+    line_characters: int = Field(32_000_000, ge=1)  # of one line of it
     queued_items: int = Field(10_000_000, ge=1)  # documents that wait in jobs; over it new jobs are refused
     prompt_bytes: int = Field(64 * 2**20, ge=1024)  # of one request to the embedding APIs, which may hold images
     hits: int = Field(1000, ge=1, le=1000)  # k of one search, at most
@@ -146,11 +153,15 @@ def load_settings(**given: Any) -> Settings:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         named = {name.upper() for name in os.environ}  # what is unknown of these is said above, with a suggestion
-        problems += [
-            f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-            if not (problem["type"] == "extra_forbidden" and _variable(problem["loc"]) in named)
-        ]
+        for problem in error.errors():
+            variable = _variable(problem["loc"])
+            if problem["type"] != "extra_forbidden":
+                problems.append(f"{variable}: {problem['msg'].removeprefix('Value error, ')}")
+            elif variable not in named:
+                place = ".".join(str(part) for part in problem["loc"])
+                problems.append(f"{place}: {_no_such_setting(place, [_dotted(name) for name in variable_names()])}")
+    except SettingsError:
+        problems += _undecoded(os.environ)
     except (OSError, tomllib.TOMLDecodeError) as error:
         problems.append(f"{CONFIG_VARIABLE}: {error}")
     if problems:
@@ -182,9 +193,29 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environment):
         given = name.upper()
         if given.startswith(PREFIX) and not any(fnmatchcase(given, pattern) for pattern in known):
-            near = difflib.get_close_matches(given, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            yield f"{name}: there is no such setting; {hint}"
+            yield f"{name}: {_no_such_setting(given, known)}"
+
+
+def _undecoded(environment: Mapping[str, str]) -> Iterator[str]:
+    """The variables that must hold JSON, and do not."""
+    mappings = {name.partition(f"{DELIMITER}*")[0] for name in variable_names() if "*" in name}
+    for name in sorted(environment):
+        if name.upper() in mappings:
+            try:
+                json.loads(environment[name])
+            except ValueError as error:
+                yield f"{name}: must be a JSON object such as '{{\"name\": ...}}' ({error})"
+
+
+def _no_such_setting(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"there is no such setting; {hint}"
+
+
+def _dotted(variable: str) -> str:
+    """As the file has it."""
+    return variable.removeprefix(PREFIX).lower().replace(DELIMITER, ".")
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

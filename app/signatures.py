@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from core.errors import InvalidSignature
-from core.signing import SignableRequest, parse_authorization, verify
+from core.signing import Authorization, SignableRequest, parse_authorization, verify, verify_headers
 
 ANONYMOUS = ""  # the one account where no keys are set
 _DEFAULT_PORTS = (":80", ":443")
@@ -41,29 +41,45 @@ class SignatureAuth:
         An access key that does not exist is checked against a secret that nobody has: its failure is that of a wrong
         secret, in words and in time.
         """
-        if not self._secret_keys:
-            if self._guarded:
-                raise InvalidSignature("no signing keys are set here, so nobody can sign: set SALIENCE_AUTH__HMAC_KEYS")
+        authorization = self._authorization(request)
+        if authorization is None:
             return ANONYMOUS
-        if "authorization" not in request.headers:
-            raise InvalidSignature("the request must be signed: send the headers Authorization and X-Date")
-        authorization = parse_authorization(request.headers["authorization"])
         access_key = authorization.scope.access_key
         verify(_signable(request, body), authorization, self._secret_key(access_key), now=self._now())
         return access_key
+
+    def check_headers(self, request: Request) -> None:
+        """As much of `account` as can be told before the body is read. Raises InvalidSignature."""
+        authorization = self._authorization(request)
+        if authorization is not None:
+            verify_headers(_headers(request), authorization, now=self._now())
+
+    def _authorization(self, request: Request) -> Authorization | None:
+        """None where no keys are set and nothing is asked for."""
+        if not self._secret_keys:
+            if self._guarded:
+                raise InvalidSignature("no signing keys are set here, so nobody can sign: set SALIENCE_AUTH__HMAC_KEYS")
+            return None
+        if "authorization" not in request.headers:
+            raise InvalidSignature("the request must be signed: send the headers Authorization and X-Date")
+        return parse_authorization(request.headers["authorization"])
 
     def _secret_key(self, access_key: str) -> str:
         return self._secret_keys.get(access_key, self._nobodys_key)
 
 
-def _signable(request: Request, body: bytes) -> SignableRequest:
+def _headers(request: Request) -> dict[str, str]:
     headers = dict(request.headers)
     for port in _DEFAULT_PORTS:  # clients sign the host without these ports, and may send it with them
         headers["host"] = headers.get("host", "").removesuffix(port)
+    return headers
+
+
+def _signable(request: Request, body: bytes) -> SignableRequest:
     return SignableRequest(
         method=request.method,
         path=request.scope["raw_path"].decode("latin-1"),
-        headers=headers,
+        headers=_headers(request),
         body=body,
         query=parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True),
     )

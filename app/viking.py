@@ -22,6 +22,7 @@ from core.records import (
     SparseEmbeddings,
     SparseVector,
 )
+from embedder.beginning import beginning
 from embedder.kinds import ModelKind
 from store import bm25
 
@@ -189,7 +190,7 @@ class VikingModels:
         images = sum(isinstance(item, ImageItem) for item in prompt.items)
         if images and not model.reads_images:
             raise InputNotTaken(f"model {model.name} takes no images here: send data_type text", param="data")
-        own = sum(len(encoder.token_spans(text)) for text in texts) + encoder.overhead(_REPRESENTATION)
+        own = sum(_tokens_up_to(encoder, text) for text in texts) + encoder.overhead(_REPRESENTATION)
         each = encoder.image_tokens if isinstance(encoder, _CountsImages) else encoder.max_tokens  # remote: not known
         return (min(encoder.max_tokens, own) if texts else 0) + images * each
 
@@ -204,6 +205,15 @@ class VikingModels:
         lengths: Float64Array = np.full(len(counts), float(counts.total()))
         saturations = bm25.saturation(lengths, 1.0, k1=CollectionSettings().k1, b=0.0)
         return dict(zip(counts, bm25.weights(frequencies, saturations).tolist(), strict=True))
+
+
+def _tokens_up_to(encoder: Encoder, text: str) -> int:
+    """The tokens of a text; of one that is longer than the encoder reads, more than it reads."""
+
+    def count(part: str) -> int:
+        return len(encoder.token_spans(part))
+
+    return count(beginning(text, encoder.max_tokens, count))
 
 
 def _named(encoder: SparseEncoder, vectors: Sequence[SparseVector]) -> tuple[dict[str, float], ...]:

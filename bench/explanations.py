@@ -97,7 +97,9 @@ def _random_controls(text: str, chosen: random.Random) -> tuple[TextControl, ...
 def _gaps(reasons: HitExplanation, score: float) -> Iterator[float]:
     """How far each sum is off."""
     yield abs(reasons.ledger.value - score)
-    yield abs(math.fsum(word.dense + word.sparse + word.learned for word in reasons.query_words) + reasons.query_rest - score)
+    yield abs(
+        math.fsum(word.dense + word.sparse + word.learned for word in reasons.query_words) + reasons.query_rest - score
+    )
     lines = [reasons.ledger]
     while lines:
         line = lines.pop()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from core.errors import InvalidControl, InvalidInput
 
 MAX_FACTOR = 1000.0  # far above any use, far below where float32 overflows
+_VISIBLE = re.compile(r"\S")
 
 
 class TokenOverlap(StrEnum):
@@ -64,7 +66,12 @@ class TextItem:
                 raise InvalidControl(
                     f"control at {control.start} starts behind the text's end at {len(self.text)}", param="controls"
                 )
-            if self.text[control.start : control.end].isspace():
+        visible = -1  # the first character that is no white space, from the start of the control before on
+        for control in sorted(self.controls, key=lambda control: control.start):  # so the text is gone through once
+            if visible < control.start:
+                found = _VISIBLE.search(self.text, control.start)
+                visible = len(self.text) if found is None else found.start()
+            if visible >= min(control.end, len(self.text)):
                 raise InvalidControl(
                     f"control at {control.start} of length {control.length} covers white space only: no token is there",
                     param="controls",
@@ -156,6 +163,11 @@ class ImageControl:
             raise InvalidControl(
                 f"control rectangle left {self.left}, top {self.top}, width {self.width}, height {self.height}: "
                 "all must be between 0 and 1, width and height above 0",
+                param="controls",
+            )
+        if self.left == 1 or self.top == 1:
+            raise InvalidControl(
+                f"control rectangle left {self.left}, top {self.top} lies outside the image: both must be below 1",
                 param="controls",
             )
         _check_factor(self.factor)

@@ -103,20 +103,25 @@ def verify(request: SignableRequest, authorization: Authorization, secret_key: s
 
     The body is hashed anew: what the X-Content-Sha256 header claims counts for nothing.
     """
+    verify_headers(request.headers, authorization, now=now)
+    expected = sign(request, authorization.scope, authorization.signed_headers, secret_key)
+    if not hmac.compare_digest(expected, authorization.signature):
+        raise InvalidSignature("the signature does not fit the request and the secret key")
+
+
+def verify_headers(headers: Mapping[str, str], authorization: Authorization, *, now: datetime) -> None:
+    """As much of `verify` as can be told without the body: raises InvalidSignature for what no body could mend."""
     missing = [name for name in REQUIRED_HEADERS if name not in authorization.signed_headers]
     if missing:
         raise InvalidSignature(f"the signature must cover the header {missing[0]}")
-    absent = [name for name in authorization.signed_headers if name not in request.headers]
+    absent = [name for name in authorization.signed_headers if name not in headers]
     if absent:
         raise InvalidSignature(f"the signed header {absent[0]!r:.60} is not in the request")
-    stamp = request.headers["x-date"]
+    stamp = headers["x-date"]
     if abs(_parsed_date(stamp) - now) > MAX_SKEW:
         raise InvalidSignature(f"X-Date {stamp} is more than 15 minutes from the server's clock: set the clock")
     if authorization.scope.date != stamp[:8]:
         raise InvalidSignature("the date of the credential is not that of X-Date")
-    expected = sign(request, authorization.scope, authorization.signed_headers, secret_key)
-    if not hmac.compare_digest(expected, authorization.signature):
-        raise InvalidSignature("the signature does not fit the request and the secret key")
 
 
 def parse_authorization(value: str) -> Authorization:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from core.errors import InvalidInput, ModelError
 from core.protocols import Priority
 from core.records import Int64Array
 from embedder.batching import batch_tokens, token_budget_batches
+from embedder.beginning import beginning
 from embedder.generic import position_limit
+from embedder.line import Line
 from embedder.loading import fingerprint_of, token_limit, torch_device
 from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
 
@@ -48,11 +49,12 @@ class CrossEncoder:
         self.fingerprint = fingerprint
         self.max_tokens = max_tokens
         self._model = model
+        self._whole = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer = tokenizer
         self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
         self._typed = typed
         self._pad = getattr(model.config, "pad_token_id", None)
-        self._turn = threading.Lock()  # one forward pass at a time: each uses every core
+        self._line = Line()  # one forward pass at a time: each uses every core
         self._batch_tokens = batch_tokens(model.device)
 
     def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> list[float]:
@@ -66,7 +68,7 @@ class CrossEncoder:
         scores = np.zeros(len(documents))
         budget = self._batch_tokens if self._pad is not None else 1  # without a padding token one pair at a time
         for batch in token_budget_batches([len(encoding.ids) for encoding in encodings], budget):
-            with self._turn, torch.inference_mode():
+            with self._line.turn(priority), torch.inference_mode():
                 logits = self._logits([encodings[i] for i in batch])
             scores[batch] = torch.sigmoid(logits.double()).cpu().numpy()
         return [float(score) for score in scores]
@@ -76,7 +78,12 @@ class CrossEncoder:
         return np.array([len(encoding.ids) for encoding in self._encodings(query, documents)], dtype=np.int64)
 
     def _encodings(self, query: str, documents: Sequence[str]) -> list[Encoding]:
-        return self._tokenizer.encode_batch([(query, document) for document in documents])
+        asked = self._beginning(query)
+        return self._tokenizer.encode_batch([(asked, self._beginning(document)) for document in documents])
+
+    def _beginning(self, text: str) -> str:
+        """As much of a text as makes more tokens than are read."""
+        return beginning(text, self.max_tokens, lambda part: len(self._whole.encode(part, add_special_tokens=False)))
 
     def _logits(self, members: Sequence[Encoding]) -> Tensor:
         """(pairs,) on batches padded to the right."""

@@ -3,7 +3,8 @@
 A per-character factor field starts at 1; a control multiplies its span by its factor, so overlapping controls multiply.
 The factor of a token is the mean of the field over the token's characters that are not white space. For one control
 that is `1 + (factor - 1) * overlapped_characters / token_characters`, the partial overlap of the Aleph Alpha API.
-A control with complete overlap acts on every token that it touches, the strongest of them (largest |log factor|) wins.
+A control with complete overlap acts on every token that it touches, the strongest of them (largest |log factor|, of
+equals the last) wins.
 Products above MAX_FACTOR are refused as a single factor is: float32 would overflow, and vectors become nan.
 """
 
@@ -36,23 +37,29 @@ def index_factors(count: int, controls: Sequence[TokenControl]) -> Float64Array:
     return field
 
 
-def character_factors(text: str, controls: Iterable[TextControl]) -> Float64Array:
+def character_factors(text: str, controls: Iterable[TextControl], end: int | None = None) -> Float64Array:
     """(characters,) float64: the product of the factors of all `controls` that cover the character, 1 elsewhere.
 
-    Raises InvalidControl where the product is above MAX_FACTOR.
+    `end`: of the part of the text that is wanted; None: all. Raises InvalidControl where the product is above
+    MAX_FACTOR, also behind that part.
     """
-    field = np.ones(len(text))
+    ranges = [(control.start, min(control.end, len(text)), control.factor) for control in controls]
+    # Between two borders of controls the product is the same, so the time does not grow with controls times characters.
+    borders = np.unique([0, len(text), *(border for start, stop, _ in ranges for border in (start, stop))])
+    field = np.ones(len(borders) - 1)
     with np.errstate(over="ignore", invalid="ignore"):  # both end in the refusal below
-        for control in controls:
-            field[control.start : control.end] *= control.factor
+        for start, stop, factor in ranges:
+            field[slice(*np.searchsorted(borders, (start, stop)))] *= factor
     too_large = np.flatnonzero(~(field <= MAX_FACTOR))
     if len(too_large):
+        first = too_large[0]
         raise InvalidControl(
-            f"the controls that overlap at character {too_large[0]} multiply to {field[too_large[0]]:g}: "
+            f"the controls that overlap at character {borders[first]} multiply to {field[first]:g}: "
             f"at most {MAX_FACTOR:g} is allowed",
             param="controls",
         )
-    return field
+    wanted = borders if end is None else np.minimum(borders, end)
+    return np.repeat(field, np.diff(wanted))
 
 
 def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) -> Float64Array:
@@ -64,8 +71,9 @@ def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) 
     factors = np.ones(len(spans))
     if not controls:
         return factors
-    field = character_factors(text, (c for c in controls if c.token_overlap is TokenOverlap.PARTIAL))
-    visible = np.fromiter((not c.isspace() for c in text), dtype=np.float64, count=len(text))
+    end = int(spans.max(initial=0))  # a model may read little of a long text
+    field = character_factors(text, (c for c in controls if c.token_overlap is TokenOverlap.PARTIAL), end)
+    visible = np.fromiter((not c.isspace() for c in text[:end]), dtype=np.float64, count=end)
     count_before = np.concatenate(([0.0], np.cumsum(visible)))
     sum_before = np.concatenate(([0.0], np.cumsum(visible * (field - 1))))  # of f - 1, so that 1 stays exactly 1
     starts, ends = spans[:, 0], spans[:, 1]

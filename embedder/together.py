@@ -24,7 +24,13 @@ def sparse_model_of(collection: Collection, models: SparseModels | None) -> Spar
             f"collection {collection.name!r} has learned weights by {active.sparse_model}, and no sparse models are "
             "configured here"
         )
-    model = models(active.sparse_model)
+    try:
+        model = models(active.sparse_model)
+    except ModelNotFound as error:
+        raise ModelNotFound(
+            f"collection {collection.name!r} has learned weights by the model {active.sparse_model!r}, "
+            f"which the settings must name: {error.message}"
+        ) from error
     if model.fingerprint != active.sparse_fingerprint:
         raise ModelMismatch(
             f"the learned weights of collection {collection.name!r} were made by {active.sparse_model} "

@@ -13,6 +13,7 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from core.errors import InvalidInput
 from core.prompts import ImageItem, Prompt, TextItem, TokenIdsItem
 from core.records import BoolArray, Int64Array
+from embedder.beginning import beginning
 
 NO_ITEM = -1  # the item of special tokens and of the representation's prefix
 
@@ -55,7 +56,7 @@ class TextTokenizer:
         Raises InvalidInput for an image, and for a token id that the vocabulary lacks.
         """
         texts = [_only_text(prompt) for prompt in prompts]
-        encodings = iter(self._cut.encode_batch([prefix + text for text in texts if text is not None]))
+        encodings = iter(self._cut.encode_batch([prefix + self._beginning(text) for text in texts if text is not None]))
         return [
             self._joined(prompt, prefix) if text is None else _tokenized(next(encodings), len(prefix))
             for prompt, text in zip(prompts, texts, strict=True)
@@ -68,6 +69,10 @@ class TextTokenizer:
     def ids(self, text: str) -> list[int]:
         """The ids of the text's tokens, without special tokens and without a cut."""
         return list(self._whole.encode(text, add_special_tokens=False).ids)
+
+    def first_ids(self, text: str, count: int) -> list[int]:
+        """At least the first `count` of `ids`, or all of them, without reading much more of the text than that."""
+        return self.ids(beginning(text, count, lambda part: len(self.ids(part))))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The vocabulary's name of every id. Raises InvalidInput for one that the vocabulary lacks."""
@@ -99,13 +104,17 @@ class TextTokenizer:
         """How many tokens a prefix costs."""
         return len(self.ids(prefix)) if prefix else 0
 
+    def _beginning(self, text: str) -> str:
+        """As much of a text as makes more tokens than are read."""
+        return beginning(text, self.max_tokens, lambda part: len(self.ids(part)))
+
     def _joined(self, prompt: Prompt, prefix: str) -> TokenizedPrompt:
         parts = [_special(self._before)]
         for index, item in enumerate(prompt.items):
             ahead = prefix if index == 0 else ""
             match item:
                 case TextItem():
-                    encoding = self._whole.encode(ahead + item.text, add_special_tokens=False)
+                    encoding = self._whole.encode(ahead + self._beginning(item.text), add_special_tokens=False)
                     parts.append(_tokenized(encoding, len(ahead), index))
                 case TokenIdsItem():
                     if ahead:

@@ -41,9 +41,7 @@ class Drafter:
         """The draft without passages: enough to see whether the stored document is the same, and cheap."""
         sample = f"{document.title} {document.text[:2000]}"
         language = self._analyzer.language_of(sample, self._settings.language)
-        settings = self._settings
-        splitting = json.dumps([settings.passage_tokens, settings.overlap_tokens, settings.whole_documents])
-        sha = _sha(language, document.title, document.text, splitting)
+        sha = content_sha(document, language, self._settings)
         return Draft(document=document, language=language, content_sha=sha, passages=())
 
     def complete(self, outline: Draft) -> Draft:
@@ -51,7 +49,7 @@ class Drafter:
         text, language = outline.document.text, outline.language
         title = prompt_title(outline.document.title, self._settings, self._encoder)
         passages = tuple(
-            DraftPassage(passage=passage, sha=_sha(language, passage_prompt(title, text[passage.start : passage.end])))
+            DraftPassage(passage=passage, sha=passage_sha(title, text[passage.start : passage.end], language))
             for passage in self._passages(text, title, language)
         )
         return replace(outline, passages=passages)
@@ -70,6 +68,20 @@ class Drafter:
         spans = self._encoder.token_spans(text)
         budget = max(1, prompt_budget(self._settings, self._encoder) - len(self._encoder.token_spans(title)))
         return split(text, spans, budget=budget, overlap=self._settings.overlap_tokens, language=language)
+
+
+def content_sha(document: Document, language: str, settings: CollectionSettings) -> bytes:
+    """sha256 of all that a document's passages depend on, but for the encoder.
+
+    Another recipe, here or below, would make every stored document look changed, and to `verify` look damaged.
+    """
+    splitting = json.dumps([settings.passage_tokens, settings.overlap_tokens, settings.whole_documents])
+    return _sha(language, document.title, document.text, splitting)
+
+
+def passage_sha(title: str, text: str, language: str) -> bytes:
+    """sha256 of all that a passage's embedding depends on, but for the models. `title`: as in its prompt."""
+    return _sha(language, passage_prompt(title, text))
 
 
 def _sha(*parts: str) -> bytes:

@@ -82,9 +82,10 @@ class Worker:
                 said = said or self._say_what_others_do()
                 busy = self.turn() or self._sweep()
                 pauses = 0
-            except StorageError as error:  # not even the failure could be written down
+            except Exception as error:  # noqa: BLE001 - not even the failure could be written down; the queue remains
                 pauses += 1
-                _log.error("the queue cannot be served: %s", error.message)
+                reason = error.message if isinstance(error, SalienceError) else type(error).__name__
+                _log.error("the queue cannot be served: %s", reason, exc_info=not isinstance(error, StorageError))
                 self._wake.wait(self._pause(pauses))
                 continue
             if not busy:

@@ -32,9 +32,9 @@ def legs_of(collection: Collection, asked: tuple[Leg, ...] | None) -> tuple[Leg,
     present = _LEGS[collection.settings.sparse]
     lacking = [leg for leg in asked or () if leg not in present]
     if lacking:
-        raise InvalidQuery(
-            f"collection {collection.name!r} has no leg {lacking[0].value!r}; it has {', '.join(present)}", param="legs"
-        )
+        known = f"collection {collection.name!r} has no leg {lacking[0].value!r}; it has {', '.join(present)}"
+        place = "; its learned weights are the sparse leg" if learned_leg(collection) is Leg.SPARSE else ""
+        raise InvalidQuery(known + place, param="legs")
     return tuple(leg for leg in present if asked is None or leg in asked)
 
 

@@ -155,7 +155,8 @@ class Searcher:
             raise ModelMismatch(
                 f"collection {collection.name!r} was embedded by {collection.active.model} "
                 f"(fingerprint {collection.active.fingerprint}), the loaded model is {self._encoder.name} "
-                f"({self._encoder.fingerprint}); start Salience with the collection's model, or index it anew"
+                f"({self._encoder.fingerprint}); start Salience with the collection's model, in the precision and with "
+                "the settings of then, or index it anew"
             )
 
 

@@ -148,6 +148,14 @@ def check_settings(settings: CollectionSettings) -> None:
             )
 
 
+def parse_settings(stored: str) -> CollectionSettings:
+    """Settings as they are stored. Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
+    settings = json.loads(stored)
+    settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
+    settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # older ones had no choice
+    return CollectionSettings(**settings)
+
+
 def _check_sparse_model(scoring: SparseScoring, model: str | None) -> None:
     if scoring is SparseScoring.BM25 and model is not None:
         raise InvalidSettings(
@@ -172,13 +180,10 @@ def _collections() -> sa.Select[Any]:
 
 
 def _collection(row: sa.Row[Any]) -> Collection:
-    settings = json.loads(row.settings)
-    settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
-    settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # older ones had no choice
     return Collection(
         id=row.id,
         name=row.name,
-        settings=CollectionSettings(**settings),
+        settings=parse_settings(row.settings),
         active=Generation(
             id=row.generation_id,
             collection_id=row.id,

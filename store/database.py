@@ -17,7 +17,7 @@ import filelock
 import sqlalchemy as sa
 
 from core.errors import StorageBusy, StorageError
-from store.directory import DATABASE_NAME, prepare_directory
+from store.directory import DATABASE_NAME, MIGRATE_LOCK, prepare_directory
 from store.faults import database_errors, file_errors
 from store.migrate import migrate
 
@@ -67,19 +67,23 @@ class Database:
         self._busy_timeout_ms = busy_timeout_ms
 
     @classmethod
-    def open(cls, data_dir: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Database:
+    def open(
+        cls, data_dir: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, migration_backup: Path | None = None
+    ) -> Database:
         """Open the data directory, creating it and bringing its tables up to date as needed.
 
+        Before tables are upgraded, a backup is made: as `migration_backup`, or below `data_dir`/backups.
+
         Raises StorageError for a directory that holds other things, SchemaTooNew for one that a newer program wrote,
-        StorageReadOnly, StorageFull, StorageBusy, StorageCorrupt.
+        StorageReadOnly, StorageFull, StorageBusy, StorageCorrupt, Conflict where `migration_backup` is there already.
         """
         with file_errors(data_dir), database_errors(data_dir):
             path = prepare_directory(data_dir)
             engine = _engine(path, busy_timeout_ms)
             try:
                 # Two processes that start on an empty directory must not both create the tables.
-                with filelock.FileLock(data_dir / "migrate.lock", timeout=busy_timeout_ms / 1000):
-                    migrate(engine, data_dir)
+                with filelock.FileLock(data_dir / MIGRATE_LOCK, timeout=busy_timeout_ms / 1000):
+                    migrate(engine, data_dir, migration_backup)
             except BaseException:
                 engine.dispose()
                 raise

@@ -7,7 +7,10 @@ from pathlib import Path
 from core.errors import StorageError
 
 DATABASE_NAME = "salience.db"
-_HARMLESS = ("lost+found", "checkpoint.lock", "migrate.lock", "projections", "remote-models")
+MIGRATE_LOCK = "migrate.lock"  # held while tables are created or upgraded, and while a backup is restored
+BACKUPS = "backups"  # made before the schema was changed
+KEPT_FOLDERS = ("projections", "remote-models")  # beside the database: what belongs to it, and a backup holds
+_HARMLESS = ("lost+found", "checkpoint.lock", MIGRATE_LOCK, *KEPT_FOLDERS)
 
 
 def prepare_directory(data_dir: Path) -> Path:

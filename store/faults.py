@@ -40,7 +40,7 @@ _OS_CODES: dict[int | None, tuple[type[StorageError], str]] = {
 
 
 @contextmanager
-def database_errors(directory: Path) -> Iterator[None]:
+def database_errors(directory: Path, noun: str = "data directory") -> Iterator[None]:
     """Raise SQLite's errors as a StorageError that says what to do. Faults of the program stay what they are."""
     try:
         yield
@@ -50,16 +50,16 @@ def database_errors(directory: Path) -> Iterator[None]:
             raise
         code = getattr(cause, "sqlite_errorcode", 0)
         kind, meaning = _SQLITE_CODES.get(code) or _SQLITE_CODES.get(code & 0xFF) or (StorageError, "cannot be used")
-        raise kind(f"data directory {directory}: {meaning} ({cause})") from error
+        raise kind(f"{noun} {directory}: {meaning} ({cause})") from error
 
 
 @contextmanager
-def file_errors(directory: Path) -> Iterator[None]:
+def file_errors(directory: Path, noun: str = "data directory") -> Iterator[None]:
     """Raise the file system's errors likewise. Only around what touches files itself: a caller's OSError is its own."""
     try:
         yield
     except filelock.Timeout as error:
-        raise StorageBusy(f"data directory {directory}: {_BUSY}") from error
+        raise StorageBusy(f"{noun} {directory}: {_BUSY}") from error
     except OSError as error:
         kind, meaning = _OS_CODES.get(error.errno, (StorageError, "cannot be used"))
-        raise kind(f"data directory {directory}: {meaning} ({error.strerror})") from error
+        raise kind(f"{noun} {directory}: {meaning} ({error.strerror})") from error

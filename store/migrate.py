@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
 import migrations
-from core.errors import SchemaTooNew, StorageCorrupt, StorageError
+from core.errors import SchemaTooNew, StorageCorrupt, StorageError, StorageFull
+from store.copying import check_structure, copy_directory, new_directory
+from store.directory import BACKUPS, DATABASE_NAME
 
-SCHEMA_VERSION = "0003"  # the newest revision in migrations/versions
+SCHEMA_VERSION = "0004"  # the newest revision in migrations/versions
 APPLICATION_ID = 0x53414C49  # marks the file as ours in its header: "SALI"
+_log = logging.getLogger(__name__)
 
 
-def migrate(engine: sa.Engine, directory: Path) -> None:
+def migrate(engine: sa.Engine, directory: Path, backup: Path | None = None) -> None:
     """Create or upgrade the tables, all or nothing.
 
+    Before an upgrade the directory is copied: to `backup`, or into a new directory below `directory`/backups.
+
     Raises SchemaTooNew for a newer version, StorageError for a database of another program, StorageCorrupt when rows
-    point at rows that are not there.
+    point at rows that are not there or the file is damaged, StorageFull where there is no room for the backup, Conflict
+    where `backup` is there already. After any of them nothing is changed.
     """
     with engine.connect() as connection:
         version = _version(connection, directory)
@@ -27,6 +36,8 @@ def migrate(engine: sa.Engine, directory: Path) -> None:
         # Rebuilding a table with foreign keys on would delete the rows that refer to it.
         _pragma(connection, "foreign_keys = OFF")
         with connection.execution_options(salience_begin="BEGIN IMMEDIATE").begin():
+            if version is not None:  # from here on nobody else writes: the backup is what is upgraded
+                _back_up(directory, version, backup)
             _upgrade(connection)
             if connection.exec_driver_sql("PRAGMA foreign_key_check").first():
                 raise StorageCorrupt(f"data directory {directory}: rows refer to rows that are not there")
@@ -50,6 +61,38 @@ def _version(connection: sa.Connection, directory: Path) -> str | None:
             f"{SCHEMA_VERSION}); upgrade the program"
         )
     return str(version)
+
+
+def _back_up(directory: Path, version: str, backup: Path | None) -> None:
+    """A copy that is sound: the upgrade makes indexes and checksums anew, and would make damage look right."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    target = backup or directory / BACKUPS / f"schema-{version}-{stamp}"
+    try:
+        with new_directory(target) as unfinished:
+            _check_room(directory, unfinished)
+            copy_directory(directory, unfinished)
+            check_structure(unfinished)
+    except StorageFull as error:
+        raise StorageFull(
+            f"data directory {directory}: its schema {version} must become {SCHEMA_VERSION}, and there is no room for "
+            f"the backup that is made before ({error.message}). Free some space, or put the backup on another disk: "
+            f"salience migrate --backup /another/disk/NAME --data-dir {directory}"
+        ) from error
+    _log.warning(
+        "data directory %s: its schema goes from %s to %s; the backup made before is kept in %s",
+        directory,
+        version,
+        SCHEMA_VERSION,
+        target,
+    )
+
+
+def _check_room(directory: Path, target: Path) -> None:
+    """Raises StorageFull before much is written. The database and its log are nearly all that there is to copy."""
+    needed = sum(file.stat().st_size for file in directory.glob(f"{DATABASE_NAME}*"))
+    free = shutil.disk_usage(target).free
+    if free < needed:
+        raise StorageFull(f"it takes {needed / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free")
 
 
 def _upgrade(connection: sa.Connection) -> None:

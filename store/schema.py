@@ -1,8 +1,13 @@
-"""The tables. migrations/ creates them; a test holds the two together."""
+"""The tables. migrations/ creates them; a test holds the two together.
+
+An index whose columns nobody searches by is a copy: see store/checksum.py.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
+
+from store.checksum import checksum_column
 
 metadata = sa.MetaData()
 
@@ -13,6 +18,7 @@ collection = sa.Table(
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("settings", sa.Text, nullable=False),  # JSON of core.records.CollectionSettings
     sa.Column("created_at", sa.Text, nullable=False),  # ISO 8601, UTC
+    sa.Index("collection_copy", "name", "settings", "created_at"),
     sqlite_autoincrement=True,
 )
 
@@ -27,11 +33,14 @@ generation = sa.Table(
     sa.Column("state", sa.Text, nullable=False),  # building, active or retired
     sa.Column("sparse_model", sa.Text),  # both null where the collection has no learned weights
     sa.Column("sparse_fingerprint", sa.Text),
-    sa.Index("generation_collection", "collection_id"),
+    sa.Index(
+        "generation_collection",
+        "collection_id", "state", "model", "fingerprint", "dimension", "sparse_model", "sparse_fingerprint",
+    ),
     # A collection has one active generation at most.
     sa.Index("generation_active", "collection_id", unique=True, sqlite_where=sa.text("state = 'active'")),
     sqlite_autoincrement=True,
-)
+)  # fmt: skip
 
 document = sa.Table(
     "document",
@@ -43,7 +52,8 @@ document = sa.Table(
     sa.Column("content_sha", sa.LargeBinary, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("metadata", sa.Text, nullable=False),  # JSON object
-    sa.Column("text", sa.Text, nullable=False),  # last: what comes before it is read without it
+    sa.Column("text", sa.Text, nullable=False),  # long: what comes before it is read without it
+    checksum_column("external_id", "language", "content_sha", "title", "metadata", "text", rewritten=True),
     sa.UniqueConstraint("collection_id", "external_id", name="document_external_id"),
     sa.Index("document_language", "collection_id", "language"),
     sqlite_autoincrement=True,
@@ -96,7 +106,7 @@ passage = sa.Table(
     sa.Column("end", sa.Integer, nullable=False),
     sa.Column("fresh", sa.Integer, nullable=False),
     sa.Column("sha", sa.LargeBinary, nullable=False),  # of all that its embedding depends on
-    sa.Index("passage_document", "document_id"),
+    sa.Index("passage_document", "document_id", "start", "end", "fresh"),
     sa.Index("passage_sha", "sha", "document_id"),
     sqlite_autoincrement=True,
 )
@@ -110,6 +120,7 @@ embedding = sa.Table(
     sa.Column("dense", sa.LargeBinary, nullable=False),  # float32 little-endian, (dimension,)
     sa.Column("sparse", sa.LargeBinary, nullable=False),  # pairs of term id (int32) and frequency (float32)
     sa.Column("learned", sa.LargeBinary),  # pairs of vocabulary token id (int32) and weight (float32), or null
+    checksum_column("sha", "dense", "sparse", "learned"),
     sa.UniqueConstraint("generation_id", "sha", name="embedding_sha"),
 )
 
@@ -122,7 +133,7 @@ change = sa.Table(
     sa.Column("generation_id", sa.ForeignKey("generation.id", ondelete="CASCADE"), nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
     sa.Column("passage_id", sa.Integer, nullable=False),
-    sa.Index("change_generation", "generation_id", "seq"),
+    sa.Index("change_generation", "generation_id", "seq", "operation", "passage_id"),
     sqlite_autoincrement=True,
 )
 
@@ -165,8 +176,15 @@ job = sa.Table(
     sa.Index("job_key", "collection_id", "key", unique=True),
     sa.Index("job_state", "state"),
     sa.Index("job_turn", "turn"),
+    sa.Index(
+        "job_copy",
+        "collection_id", "collection", "state", "reason", "key", "digest", "created_at", "ended_at", "token", "worker",
+        "leased_at", "lease_seconds", "turn", "attempts", "pauses", "paused_at", "pause_seconds", "total", "pending",
+        "failed", "created", "replaced", "updated", "unchanged", "duplicates", "truncated", "passages", "tokens", "seq",
+        "busy_seconds",
+    ),
     sqlite_autoincrement=True,
-)
+)  # fmt: skip
 
 # Documents of a job that wait, as many in a row as one commit takes. The row goes in that commit.
 job_batch = sa.Table(
@@ -178,7 +196,9 @@ job_batch = sa.Table(
     sa.Column("documents", sa.Integer, nullable=False),  # how many
     sa.Column("crashes", sa.Integer, nullable=False),  # workers that vanished while it was next
     sa.Column("payload", sa.LargeBinary, nullable=False),  # see store/job_payload.py
+    checksum_column("documents", "payload"),
     sa.UniqueConstraint("job_id", "number", name="job_batch_number"),
+    sa.Index("job_batch_crashes", "job_id", "crashes"),
 )
 
 # What a job has to say of single documents.
@@ -194,6 +214,7 @@ job_notice = sa.Table(
     sa.Column("code", sa.Text),  # of an error, as its reason
     sa.Column("reason", sa.Text),
     sa.Column("payload", sa.LargeBinary),  # the document, where another try makes sense
+    checksum_column("kind", "document_id", "path", "line", "code", "reason", "payload"),
     sa.Index("job_notice_kind", "job_id", "kind", "id"),
     sqlite_autoincrement=True,
 )

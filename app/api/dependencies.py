@@ -9,11 +9,11 @@ from fastapi import Depends, Path, Request
 from app.wiring import Wiring
 
 
-def get_wiring(request: Request) -> Wiring:
+async def get_wiring(request: Request) -> Wiring:
     return cast(Wiring, request.app.state.wiring)
 
 
-def get_request_id(request: Request) -> str:
+async def get_request_id(request: Request) -> str:
     return cast(str, request.state.request_id)
 
 

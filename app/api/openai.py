@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 from app.api.bodies import PublicModel, RawBody, parsed
 from app.api.dependencies import Parts, RequestId
 from app.wiring import Wiring
-from core.errors import InvalidInput
+from core.errors import InvalidInput, ModelError
 from core.prompts import Prompt, TokenIdsItem
 from core.protocols import Encoder
 from core.records import Float32Array, Representation
@@ -27,6 +27,7 @@ from embedder.projection import compressed
 MAX_INPUTS = 2048
 MAX_TOKEN_IDS = 1_000_000  # of one input; models read far fewer
 MAX_DOCUMENTS = 1000
+MAX_DIMENSIONS = 65_536  # no model has more; which sizes there are, the model says
 PATHS = ("/v1/embeddings", "/embeddings", "/v1/rerank", "/rerank")  # that take bodies
 router = APIRouter(include_in_schema=False)  # described by its own makers; see docs/embedding-apis.md
 
@@ -34,7 +35,7 @@ router = APIRouter(include_in_schema=False)  # described by its own makers; see 
 class EmbeddingsRequest(PublicModel):
     model: str
     input: Any  # text, token ids, or a list of either
-    dimensions: Annotated[int, Field(ge=1)] | None = None  # None: the model's own
+    dimensions: Annotated[int, Field(ge=1, le=MAX_DIMENSIONS)] | None = None  # None: the model's own
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None  # of no use here
     # Not in that API, whose models know no difference: which side of a search the texts are.
@@ -154,8 +155,14 @@ def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> t
 
 
 def _default_reranker(parts: Wiring) -> str:
-    kinds = {name: parts.models.describe(name).kind for name in parts.models.names}
-    return next((name for name, kind in kinds.items() if kind is ModelKind.RERANKER), parts.models.main)
+    return next((name for name in parts.models.names if _is_reranker(parts, name)), parts.models.main)
+
+
+def _is_reranker(parts: Wiring, name: str) -> bool:
+    try:
+        return parts.models.describe(name).kind is ModelKind.RERANKER
+    except ModelError:  # whoever asks for this model is told what is wrong with it
+        return False
 
 
 def _model_names(parts: Wiring) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
@@ -22,7 +22,16 @@ from core.prompts import ImageItem, Prompt, PromptItem, TextItem
 MAX_ITEMS = 100
 MAX_BODY_BYTES = 4 * 2**20
 PING, EMBEDDING = PATHS = ("/api/viking_db/data/ping", "/api/data/embedding/version/2")
-router = APIRouter(include_in_schema=False)  # described by its own makers; see docs/embedding-apis.md
+
+
+async def _plausibly_signed(parts: Parts, request: Request) -> None:
+    """Before the body is read: who cannot have signed the request need not send it."""
+    parts.signatures.check_headers(request)
+
+
+router = APIRouter(  # described by its own makers; see docs/embedding-apis.md
+    include_in_schema=False, dependencies=[Depends(_plausibly_signed)]
+)
 
 
 class EmbeddingParams(PublicModel):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Items = Iterator[Record | RecordError | Skipped]
 
 STDIN = "-"
+_SHOWN_AT_ONCE = 10_000  # failures
 
 
 def add(
@@ -118,9 +119,8 @@ def _received(parts: Wiring, collection: Stored, sources: list[Items], mapping: 
     task = bar.add_task("reading", total=None, detail="")
     items = _TitlesAlone(located_documents(chain.from_iterable(sources), mapping), lambda: bar.advance(task))
     before = _newest_job(parts)
-    job = receive(
-        parts.database, collection, items, receiver=parts.worker.name, resume=True, on_notice=_report
-    )  # fmt: skip
+    receiver = parts.worker.name
+    job = receive(parts.database, collection, items, receiver=receiver, resume=True, on_notice=_report)
     bar.remove_task(task)
     if items.count and mapping.text is None:
         fields = ", ".join(map(repr, items.others)) or "none"
@@ -161,8 +161,8 @@ def _finished(parts: Wiring, job: Job, bar: Progress) -> Job:
             note(f"job {now.id} waits, and goes on by itself: {said}")
         if passages:
             return
-        with parts.database.read() as session:
-            failures = job_notices(session, now.id, NoticeKind.ERROR, limit=1000, after=seen)
+        with parts.database.read() as session:  # of the batch that was just committed
+            failures = job_notices(session, now.id, NoticeKind.ERROR, limit=_SHOWN_AT_ONCE, after=seen)
         for failure in failures:
             seen = failure.id
             origin = None if failure.path is None else Origin(path=failure.path, line=failure.line)

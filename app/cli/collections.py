@@ -64,7 +64,7 @@ def show(name: Name, as_json: Json = False, data_dir: DataDir = None) -> None:
         return
     settings = body.pop("settings")
     for key, value in {**body, **settings}.items():
-        out.print(f"{key:16} {value}")
+        out.print(f"{key:16} {'-' if value is None else value}")
 
 
 @app.command()

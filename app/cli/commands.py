@@ -37,6 +37,11 @@ COMMANDS = {
         "worker", "worker", "Work on jobs until it is told to stop; any number of workers may run at once."
     ),
     "collections": Entry("collections", "app", "List, show, create and delete collections."),
+    "verify": Entry("verify", "verify", "Check that everything stored is what was written, and fits together."),
+    "backup": Entry("backup", "backup", "Copy the data directory as it is at this moment, and verify the copy."),
+    "restore": Entry("restore", "restore", "Restore a backup into a new or an empty data directory."),
+    "migrate": Entry("migrate", "migrate", "Bring a data directory of an older version up to date, after a backup."),
+    "stats": Entry("stats", "stats", "Show what the data directory holds and what takes the room."),
     "models": Entry("models", "app", "List, show and check models, and fit them to fewer dimensions."),
 }
 

@@ -14,7 +14,9 @@ from app.cli.terminal import BAD, GOOD, note, out, plain, print_json, progress_b
 from app.wiring import Wiring
 from core.errors import ModelNotFound
 
-app = typer.Typer(help="List, show and check models, and fit them to fewer dimensions.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, show and check models, and fit them to fewer dimensions.", no_args_is_help=True, add_completion=False
+)
 Name = Annotated[str, typer.Argument(help="A model's name or alias, or the folder of one.")]
 
 
@@ -30,7 +32,7 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "kind", "dimension", "tokens", "from", "aliases"):
-        table.add_column(heading, justify="right" if heading in ("dimension", "tokens") else "left")
+        table.add_column(heading, justify="right" if heading in ("dimension", "tokens") else "left", overflow="fold")
     for facts in rows:
         shown = [facts["kind"], facts["dimension"], facts["max_tokens"], facts["from"]]
         cells = [facts["name"], *("-" if cell is None else str(cell) for cell in shown), ", ".join(facts["aliases"])]
@@ -130,9 +132,9 @@ def _named(name: str, data_dir: Path | None) -> tuple[Wiring, str]:
     parts = open_parts(data_dir)
     try:
         return parts, parts.models.resolve(name)
-    except ModelNotFound:
+    except ModelNotFound as error:
         if not Path(name).is_dir():
-            raise
+            raise ModelNotFound(f"{error.message}; nor is it a folder") from None
     parts = open_parts(data_dir, model=name)
     return parts, parts.models.main
 

@@ -26,13 +26,16 @@ DataDir = Annotated[
 ]  # fmt: skip
 Model = Annotated[
     str | None,
-    typer.Option(help="Folder of the embedding model, or 'default'. Default: $SALIENCE_MODEL.", show_default=False),
+    typer.Option(
+        help="The embedding model: a name of the settings, or a folder. Default: $SALIENCE_MODEL, or 'default'.",
+        show_default=False,
+    ),
 ]
 SparseModel = Annotated[
     str | None,
     typer.Option(
         "--sparse-model", metavar="NAME", show_default=False,
-        help="A configured model of learned sparse vectors, such as SPLADE, in place of BM25 or beside it.",
+        help="A model of the settings that makes sparse vectors (SPLADE, BGE-M3), in place of BM25 or beside it.",
     ),
 ]  # fmt: skip
 Sparse = Annotated[

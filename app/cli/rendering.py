@@ -107,7 +107,9 @@ def _tree(line: Explanation, *, full: bool) -> Tree:
 
 
 def _largest(lines: Sequence[Explanation]) -> list[Explanation]:
-    """`lines` with all words but the SHOWN_WORDS largest folded into one line, so that the sum stays."""
+    """The largest first, and all words but the SHOWN_WORDS largest folded into one line, so that the sum stays."""
+    if lines and all(line.kind == "term" for line in lines):
+        return sorted(lines, key=lambda line: -abs(line.value))
     words = sorted((line for line in lines if line.kind == "word"), key=lambda line: -abs(line.value))
     folded = words[SHOWN_WORDS:]
     if len(folded) < 2:

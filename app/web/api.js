@@ -36,7 +36,7 @@ export async function send(method, path, { body, type = "application/json", sign
 /** The shell command for a request. The token is not written into it. */
 export function curl(method, path, body, type = "application/json") {
   const parts = [`curl -s${method === "GET" ? "" : ` -X ${method}`} ${quoted(location.origin + path)}`];
-  if (sessionStorage.getItem(TOKEN)) parts.push('-H "Authorization: Bearer $SALIENCE_TOKEN"');
+  if (sessionStorage.getItem(TOKEN)) parts.push('-H "Authorization: Bearer $TOKEN"');
   if (body !== undefined) parts.push(`-H ${quoted(`Content-Type: ${type}`)}`, `--data-binary ${quoted(body)}`);
   return parts.join(" \\\n    ");
 }

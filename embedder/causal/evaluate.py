@@ -42,7 +42,7 @@ def evaluate(
 
     Raises InvalidInput where nothing is expected, or where prompt and completion do not fit into the model together.
     """
-    target = np.asarray(model.tokenizer.ids(expected), dtype=np.int64)
+    target = model.target_ids(expected)
     if not len(target):
         raise InvalidInput(
             "completion_expected has no tokens: give the text whose likelihood is asked for",
@@ -51,8 +51,8 @@ def evaluate(
     read = model.read(prompt, options)
     if len(read) + len(target) > model.max_tokens:
         raise InvalidInput(
-            f"prompt and completion_expected have {len(read)} + {len(target)} tokens, but model {model.name} reads at "
-            f"most {model.max_tokens}: shorten one of them",
+            f"prompt and completion_expected have together more than the {model.max_tokens} tokens that model "
+            f"{model.name} reads: shorten one of them",
             param="completion_expected",
         )
     ids = np.concatenate([read.ids, target])

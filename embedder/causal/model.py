@@ -30,7 +30,7 @@ from embedder.modelfolder import json_object, weights_sha256
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt
 
-_UNCUT = 1 << 30  # tokens: a prompt that does not fit is refused, never cut
+_SPARE = 64  # tokens beyond what the model reads, special ones among them: what does not fit shows, and is refused
 _NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
 
 
@@ -75,7 +75,7 @@ class CausalModel:
         tokens = self.tokens(prompt)
         if len(tokens) > self.max_tokens:
             raise InvalidInput(
-                f"the prompt has {len(tokens)} tokens, but model {self.name} reads at most {self.max_tokens}",
+                f"the prompt has more than the {self.max_tokens} tokens that model {self.name} reads",
                 param="prompt",
             )
         if not len(tokens) and not self._start_ids:
@@ -102,6 +102,10 @@ class CausalModel:
             prefix=whole.prefix[:end],
             truncated=False,
         )
+
+    def target_ids(self, text: str) -> Int64Array:
+        """(tokens,) of a text behind a prompt, tokenized by itself; of one that is too long, some more than fit."""
+        return np.asarray(self.tokenizer.first_ids(text, self.max_tokens + 1), dtype=np.int64)
 
     def factors(self, prompt: Prompt, tokens: TokenizedPrompt, options: ControlOptions) -> Float64Array | None:
         """(tokens,) the factors of the prompt's controls, None where all are 1. Raises InvalidControl as `read`."""
@@ -210,7 +214,6 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
     Nothing is downloaded. Raises ModelError where the folder, its tokenizer or its weights cannot be used.
     """
     weights = weights_sha256(folder)
-    definition, tokenizer = _load_tokenizer(folder / "tokenizer.json")
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr
     try:
         loaded = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
@@ -219,6 +222,7 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
     network: torch.nn.Module = loaded
     network.eval().to(device)
     max_tokens = _max_tokens(folder, loaded)
+    definition, tokenizer = _load_tokenizer(folder / "tokenizer.json", max_tokens)
     return CausalModel(
         name=name or folder.resolve().name,
         model=loaded,
@@ -228,12 +232,12 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
     )
 
 
-def _load_tokenizer(file: Path) -> tuple[str, TextTokenizer]:
+def _load_tokenizer(file: Path, max_tokens: int) -> tuple[str, TextTokenizer]:
     if not file.is_file():
         raise ModelError(f"{file.parent} has no tokenizer.json; save the model with its fast tokenizer")
     try:
         definition = file.read_text(encoding="utf-8")
-        return definition, TextTokenizer(definition, max_tokens=_UNCUT)
+        return definition, TextTokenizer(definition, max_tokens=max_tokens + _SPARE)
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise ModelError(f"{file}: {error}") from error
 

@@ -79,11 +79,11 @@ class Completion:
         for name in ("stop_sequences", "penalty_exceptions", "bias_inclusion", "bias_exclusion"):
             if "" in getattr(self, name):
                 raise InvalidInput(f"{_WIRE.get(name, name)} holds an empty text", param=_WIRE.get(name, name))
-        for wanted in self.bias_inclusion:
-            for unwanted in self.bias_exclusion:
+        for i, wanted in enumerate(self.bias_inclusion):
+            for j, unwanted in enumerate(self.bias_exclusion):
                 if wanted.startswith(unwanted) or unwanted.startswith(wanted):
                     raise InvalidInput(
-                        f"completion_bias_inclusion has {wanted!r} and completion_bias_exclusion has {unwanted!r}: "
+                        f"completion_bias_inclusion[{i}] and completion_bias_exclusion[{j}]: "
                         "neither may be a prefix of the other",
                         param="completion_bias_exclusion",
                     )

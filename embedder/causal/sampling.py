@@ -24,8 +24,10 @@ def distribution(logits: Float64Array, *, temperature: float, top_k: int, top_p:
     smallest set stays whose probabilities together exceed p (Holtzman et al., "The curious case of neural text
     degeneration", 2020). 0 switches either off. Among equal logits the lower token id stays.
     """
-    scaled = logits / temperature if temperature > 0 else logits
-    weights: Float64Array = np.exp(scaled - scaled.max())
+    distances = logits - logits.max()  # 0 and below, so that no temperature, however low, divides to nan
+    with np.errstate(over="ignore"):
+        scaled = distances / temperature if temperature > 0 else distances
+    weights: Float64Array = np.exp(scaled)
     order = np.argsort(-scaled, kind="stable")
     if top_k:
         weights[order[top_k:]] = 0.0

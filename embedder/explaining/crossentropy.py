@@ -41,13 +41,13 @@ class CrossEntropy:
         """Raises InvalidInput where prompt and target do not fit into the model together."""
         model, target = self._model, request.target
         read = model.read(prompts[0], request.options)
-        target_ids = np.asarray(model.tokenizer.ids(target), dtype=np.int64)
+        target_ids = model.target_ids(target)
         if not len(target_ids):
             raise InvalidInput("the target is empty: the model's tokenizer finds no token in it", param="target")
         if len(read) + len(target_ids) > model.max_tokens:
             raise InvalidInput(
-                f"prompt and target have {len(read)} + {len(target_ids)} tokens, but model {model.name} reads at most "
-                f"{model.max_tokens}: shorten one of them",
+                f"prompt and target have together more than the {model.max_tokens} tokens that model {model.name} "
+                "reads: shorten one of them",
                 param="target",
             )
         tokens = model.tokens(prompts[0])

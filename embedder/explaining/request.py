@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from core.errors import InvalidControl, InvalidInput
-from core.prompts import MAX_FACTOR, ControlOptions, Prompt, TokenOverlap
+from core.prompts import MAX_FACTOR, ControlOptions, Prompt, TextItem, TokenOverlap
 
 DEFAULT_FACTOR = 0.1
+MAX_CHARACTERS = 100_000  # of a prompt's texts, and of a target; an explanation reads them hundreds of times
 
 
 class Granularity(StrEnum):
@@ -58,6 +59,12 @@ class ExplanationRequest:
     def __post_init__(self) -> None:
         if not self.target.strip():
             raise InvalidInput("the target is empty: give the text that is to be explained", param="target")
+        texts = sum(len(item.text) for item in self.prompt.items if isinstance(item, TextItem))
+        for param, length in (("prompt", texts), ("target", len(self.target))):
+            if length > MAX_CHARACTERS:
+                raise InvalidInput(
+                    f"the {param} has {length} characters: at most {MAX_CHARACTERS} can be explained", param=param
+                )
         if self.granularity is Granularity.CUSTOM and not self.delimiter:
             raise InvalidInput(
                 "a custom granularity needs a delimiter of at least one character", param="prompt_granularity"

@@ -41,10 +41,8 @@ class Similarity:
         parts: Spans = [(0, len(target))]
         if request.target_granularity is TargetGranularity.TOKEN:
             parts = target_parts(target, self.token_spans(target))
-        prefixes = [target[:end] for _, end in parts]
-        within = [(i, j) for i in range(len(parts)) for j in range(i + 1)] if len(parts) > 1 else []
-        within = [(i, j) for i, j in within if target[slice(*parts[j])].strip()]
-        total = len(prompts) + len(prefixes) + len(within)
+        visible = [j for j, part in enumerate(parts) if target[slice(*part)].strip()] if len(parts) > 1 else []
+        total = len(prompts) + len(parts) + sum(len(parts) - j for j in visible)
         if total > MAX_EMBEDDINGS:
             raise InvalidInput(
                 f"the {len(parts)} tokens of the target and the {len(prompts) - 1} parts of the prompt need {total} "
@@ -52,6 +50,8 @@ class Similarity:
                 "or a coarser granularity of the prompt",
                 param="target_granularity",
             )
+        prefixes = [target[:end] for _, end in parts]
+        within = [(i, j) for i in range(len(parts)) for j in visible if j <= i]
         texts = [TextItem(text=prefix) for prefix in prefixes]
         texts += [suppressed_text(texts[i], *parts[j], request, self.token_spans) for i, j in within]
         found = self._encoder.encode(

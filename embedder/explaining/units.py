@@ -124,7 +124,9 @@ def suppressed_text(
     overlap only the strongest would act, but this one is to be multiplied with those that are there.
     """
     if request.token_overlap is TokenOverlap.COMPLETE:
-        touched = [(s, e) for s, e in trimmed(item.text, token_spans(item.text)) if s < end and e > start]
+        spans = token_spans(item.text)
+        near = spans[(spans[:, 0] < end) & (spans[:, 1] > start)]
+        touched = [(s, e) for s, e in trimmed(item.text, near) if s < end and e > start]
         start = min([start, *(s for s, _ in touched)])
         end = max([end, *(e for _, e in touched)])
     control = TextControl(start=start, length=end - start, factor=request.control_factor)

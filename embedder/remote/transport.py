@@ -198,11 +198,11 @@ def _untrusted(error: BaseException) -> bool:
 
 def _advice(status: int) -> str:
     if status in (401, 403):
-        return ". Check the key in the model's configuration"
+        return " (check token, or access_key and secret_key, in the model's settings)"
     if 300 <= status < 400:
-        return ". It redirects, which is not followed: put the final address into the model's url"
+        return " (it redirects, which is not followed: put the final address into the model's url)"
     if status == 404:
-        return ". Check url and model in the model's configuration"
+        return " (check url and remote_model in the model's settings)"
     return ""
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 
 from core.errors import InvalidControl, InvalidInput
-from core.prompts import ControlOptions, ControlTarget, ImageItem, Prompt, TextItem, TokenIdsItem
+from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
 from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.batching import batch_tokens, token_budget_batches
@@ -19,12 +20,15 @@ from embedder.generic import BatchFactors
 from embedder.line import Line
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import TextTokenizer, TokenizedPrompt
-from embedder.vision.imagefile import check_image, read_picture
+from embedder.vision.imagefile import View, check_image, read_picture
 from embedder.vision.patches import patch_factors
 from embedder.vision.processor import ImageSettings
 from embedder.vision.towers import Towers
 
+MAX_TOTAL_PIXELS = 1_000_000_000  # of the different images of one call: some twenty seconds of decoding
+KEPT_IMAGES = 16  # as the model reads them, while one call lasts: an explanation asks for the same ones over and over
 DECODERS = 2  # images that are decoded at once: one of the largest takes 400 MB meanwhile
+_Seen = Callable[[bytes, Crop | None], tuple[Float32Array, View]]
 NO_POOL = "its vectors are read off the attention and are no mean that could be weighted"
 
 
@@ -140,20 +144,25 @@ class VisionEncoder:
             with self._line.turn(priority):
                 found = self._towers.texts([member.tokens.ids for member in members], self._on_device(factors))
             yield [member.owner for member in members], found.cpu().numpy()
+        seen = lru_cache(KEPT_IMAGES)(self._seen)
         for batch in token_budget_batches([self.image_tokens] * len(images), self._batch_tokens):
-            read = [self._read(images[i].item) for i in batch]
+            read = [self._read(images[i].item, seen) for i in batch]
             factors = _batch_factors([steering for _, steering in read], self.image_tokens, options)
             pixels = torch.from_numpy(np.stack([pixels for pixels, _ in read]))
             with self._line.turn(priority):
                 found = self._towers.images(pixels, self._on_device(factors))
             yield [images[i].owner for i in batch], found.cpu().numpy()
 
-    def _read(self, item: ImageItem) -> tuple[Float32Array, Float64Array | None]:
-        """(3, size, size) pixels, and the factor of each patch (None: nothing is steered)."""
+    def _seen(self, data: bytes, crop: Crop | None) -> tuple[Float32Array, View]:
+        """(3, size, size) pixels, and where they lie in the image."""
         with self._decoding:
-            picture = read_picture(item.data, item.crop)
-            pixels = self._images.pixels(picture)
-        factors = patch_factors(item.controls, picture, self._images, self._towers.patch_size)
+            picture = read_picture(data, crop)
+            return self._images.pixels(picture), picture.view
+
+    def _read(self, item: ImageItem, seen: _Seen) -> tuple[Float32Array, Float64Array | None]:
+        """(3, size, size) pixels, and the factor of each patch (None: nothing is steered)."""
+        pixels, view = seen(item.data, item.crop)
+        factors = patch_factors(item.controls, view, self._images, self._towers.patch_size)
         if (factors == 1).all():
             return pixels, None
         if not factors.any() and not self._towers.has_class_token:  # then nothing is left to attend to
@@ -201,15 +210,20 @@ def _text_items(prompt: Prompt) -> tuple[TextItem | TokenIdsItem, ...]:
 
 
 def _images(prompts: Sequence[Prompt]) -> list[_ImagePart]:
-    """Every image, with its header checked."""
+    """Every image, with its header checked. Raises InvalidInput where they have too many pixels together."""
     parts = [
         _ImagePart(owner=owner, item=item)
         for owner, prompt in enumerate(prompts)
         for item in prompt.items
         if isinstance(item, ImageItem)
     ]
-    for part in parts:
-        check_image(part.item.data)
+    pixels = sum(check_image(data) for data in dict.fromkeys(part.item.data for part in parts))
+    if pixels > MAX_TOTAL_PIXELS:
+        raise InvalidInput(
+            f"the images have {pixels // 1_000_000} million pixels together: at most "
+            f"{MAX_TOTAL_PIXELS // 1_000_000} million are allowed at once",
+            param="data",
+        )
     return parts
 
 

@@ -65,20 +65,32 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # of a 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """The square of an image that is looked at."""
+class View:
+    """Which square of an image is looked at."""
 
-    pixels: Image.Image  # mode RGB
     square: Crop  # where it lies in the upright image
     width: int  # of the entire upright image, in pixels
     height: int
 
 
-def check_image(data: bytes) -> None:
-    """Reads a file's header. Raises InvalidInput for an unknown format, a broken header, an animation, or a size
-    above MAX_PIXELS."""
-    with _opened(data):
-        pass
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture(View):
+    """The square of an image that is looked at, decoded."""
+
+    pixels: Image.Image  # mode RGB
+
+    @property
+    def view(self) -> View:
+        """Without the pixels, which may be many."""
+        return View(square=self.square, width=self.width, height=self.height)
+
+
+def check_image(data: bytes) -> int:
+    """The pixels of an image, by its file's header. Raises InvalidInput for an unknown format, a broken header, an
+    animation, or a size above MAX_PIXELS."""
+    with _opened(data) as image:
+        width, height = image.size
+        return width * height
 
 
 def read_picture(data: bytes, crop: Crop | None) -> Picture:

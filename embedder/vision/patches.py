@@ -2,8 +2,8 @@
 
 The factor of a patch is `1 + sum((f - 1) * share)`, at least 0, where the share is the part of the patch's area that a
 control covers: the partial overlap of the Aleph Alpha API. Controls with complete overlap act in full on each patch
-that they touch; the strongest of them (largest |log factor|) wins and multiplies. Rectangles are relative to the entire
-upright image; the part of one that the model does not see has no effect.
+that they touch; the strongest of them (largest |log factor|, of equals the last) wins and multiplies. Rectangles are
+relative to the entire upright image; the part of one that the model does not see has no effect.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import numpy as np
 from core.errors import InvalidControl
 from core.prompts import MAX_FACTOR, ImageControl, TokenOverlap
 from core.records import Float64Array
-from embedder.vision.imagefile import Picture
+from embedder.vision.imagefile import View
 from embedder.vision.processor import ImageSettings
 
 _TOUCH = 1e-9  # share of a patch's side below which an overlap is rounding
 
 
 def patch_factors(
-    controls: Sequence[ImageControl], picture: Picture, settings: ImageSettings, patch_size: int
+    controls: Sequence[ImageControl], view: View, settings: ImageSettings, patch_size: int
 ) -> Float64Array:
     """(patches,) float64 from 0 to MAX_FACTOR, row by row from the upper left. `patch_size`: pixels of a patch's side.
 
     Raises InvalidControl where the controls on a patch come to more than MAX_FACTOR.
     """
-    columns = _edges(picture.square.x, picture.square.size, picture.width, settings, patch_size)
-    rows = _edges(picture.square.y, picture.square.size, picture.height, settings, patch_size)
+    columns = _edges(view.square.x, view.square.size, view.width, settings, patch_size)
+    rows = _edges(view.square.y, view.square.size, view.height, settings, patch_size)
     grid = np.ones((len(rows) - 1, len(columns) - 1))
     chosen = np.ones_like(grid)
     for control in sorted(controls, key=lambda control: _strength(control.factor)):  # the strongest last

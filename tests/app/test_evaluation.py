@@ -89,6 +89,7 @@ def test_measures_equal_the_textbook() -> None:
         ("qrels.tsv", None, "holds no qrels.tsv; there is"),
         ("qrels.tsv", "query-id\tcorpus-id\tscore\n", "holds no judgements"),
         ("qrels.tsv", "a\t3\t1\na 3 1\n", "qrels.tsv, line 2: must be"),
+        ("qrels.tsv", "a 3 1\n", "qrels.tsv, line 1: must be"),
         ("qrels.tsv", "z\t3\t1\n", "query 'z' is not in queries.jsonl"),
         ("queries.jsonl", '{"_id": "a", "text": ', "queries.jsonl, line 1"),
         ("queries.jsonl", '{"_id": "a", "text": ""}', "queries.jsonl, line 1"),

@@ -137,7 +137,7 @@ def test_the_table_and_mistakes(interrupted: Salience) -> None:
 
 def test_adding_survives_a_kill(articles: Path, tmp_path: Path) -> None:
     """A real process is killed in the middle; the next one does what is left."""
-    articles.write_text("".join(json.dumps({"id": n, "text": f"Article {n}. " * 20}) + "\n" for n in range(400)))
+    articles.write_text("".join(json.dumps({"id": n, "text": f"Article {n}. " * 8}) + "\n" for n in range(400)))
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")},
         "SALIENCE_DATA_DIR": str(tmp_path / "data"),

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from app.cli.main import run
 from app.models import Models
 from app.settings import load_settings
-from core.errors import InvalidInput
+from core.errors import InvalidInput, InvalidSettings, ModelError
 from core.prompts import Prompt
 from core.records import Representation
 from embedder.projection import compressed
@@ -115,6 +115,7 @@ def test_an_unknown_name_lists_what_there_is(models: Salience) -> None:
         code, out, err = models(command, "nobody")
         assert (code, out) == (1, "")
         assert "there is no model 'nobody' here; there are default, far, judge" in err
+        assert "nor is it a folder" in err
     assert models("show", "lost")[0] == 1
 
 
@@ -206,6 +207,33 @@ def test_a_model_of_the_settings_is_loaded_as_they_say(tmp_path: Path) -> None:
 
 def test_the_default_model_answers_to_its_own_name() -> None:
     assert Models(load_settings()).resolve("all-MiniLM-L6-v2") == "default"
+
+
+@pytest.mark.parametrize(("given", "main"), [("small", "other"), ("other", "other"), ("all-MiniLM-L6-v2", "default")])
+def test_the_main_model_is_named_in_any_way(tmp_path: Path, given: str, main: str) -> None:
+    models = {"other": {"folder": tmp_path}}
+    assert Models(load_settings(models=models, aliases={"small": "other"}, model=given)).main == main
+
+
+def test_names_that_stand_for_nothing_or_two_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=r"aliases\.small: tyny: there is no such model; there are default"):
+        Models(load_settings(aliases={"small": "tyny"}))
+    models = {"tiny": {"folder": tmp_path / "tiny"}}
+    again = load_settings(models=models, model=str(tmp_path / "tiny"))
+    assert Models(again).names == ("tiny", "default")
+    with pytest.raises(InvalidSettings, match="has the name of another model of the settings, 'tiny'"):
+        Models(load_settings(models=models, model=str(tmp_path / "elsewhere" / "tiny")))
+    with pytest.raises(ModelError, match="is not a folder, and no model of the settings has this name; there are tiny"):
+        Models(load_settings(models=models, model="tyny")).encoder()
+
+
+def test_check_of_a_model_that_takes_no_controls(models: Salience, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "mp", "mpnet", pooling="cls_token")
+    code, out, _ = models("check", str(folder), "--json")
+    found = {finding["name"]: finding["good"] for finding in json.loads(out)["findings"]}
+    assert code == 0
+    assert found["controls on attention"] is found["controls on pool"] is None
+    assert "steered neighbours" not in found
 
 
 def test_eval_measures_compressed_vectors(salience: Salience, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.model_settings import ModelSettings
+from app.modelcheck import check
 from app.models import Models
 from app.remote_models import load_remote_model
 from app.settings import load_settings
@@ -65,6 +66,17 @@ def test_controls_travel_where_the_wire_has_them(models: Models, encoder: LocalE
     for name in ("open", "viking"):
         with pytest.raises(InvalidControl):
             models.encoder(name).encode([prompt], Representation.QUERY)
+
+
+@pytest.mark.parametrize(
+    ("name", "last"), [("aleph", "passages"), ("open", "passages"), ("viking", "determinism of terms")]
+)
+def test_remote_models_can_be_checked(models: Models, name: str, last: str) -> None:
+    findings = {finding.name: finding.good for finding in check(models, name)}
+    assert False not in findings.values()
+    assert findings["determinism"] is True
+    assert last in findings
+    assert ("steered neighbours" in findings) is (name == "aleph")
 
 
 def test_sparse_vectors_travel_too(models: Models) -> None:

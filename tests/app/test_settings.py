@@ -76,7 +76,8 @@ def test_models_by_name_come_from_the_file_and_the_environment(monkeypatch: pyte
         ("[models.e5]\nfolder = 'x'\napi = 'openai'", "SALIENCE_MODELS__E5: give either folder"),
         ("[models.e5]\napi = 'openai'", "SALIENCE_MODELS__E5: a model behind an api needs its url"),
         ("[models.e5]\nfolder = 'x'\nurl = 'http://y'", "url: only for a model behind an api"),
-        ("[models.e5]\nfodler = 'x'", "SALIENCE_MODELS__E5__FODLER: Extra inputs"),
+        ("[models.e5]\nfodler = 'x'", "models.e5.fodler: there is no such setting; did you mean models.*.folder?"),
+        ("[modles.e5]\nfolder = 'x'", "modles: there is no such setting; did you mean model"),
         ("[models", "SALIENCE_CONFIG: "),
     ],
 )
@@ -87,6 +88,13 @@ def test_a_wrong_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with pytest.raises(InvalidSettings) as raised:
         load_settings()
     assert problem in raised.value.message
+
+
+@pytest.mark.parametrize("name", ["SALIENCE_ALIASES", "SALIENCE_MODELS", "SALIENCE_VIKINGDB__MODELS"])
+def test_a_variable_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "small=e5")
+    with pytest.raises(InvalidSettings, match=f"^{name}: must be a JSON object"):
+        load_settings()
 
 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -115,3 +116,13 @@ def test_what_is_no_reranker_is_refused(tmp_path: Path, change: dict[str, object
     write_json(folder / "config.json", config | change)
     with pytest.raises(ModelError, match=message):
         load_reranker(folder, device="cpu")
+
+
+def test_long_texts_are_tokenized_no_further_than_they_are_read(tmp_path: Path) -> None:
+    """A query is read anew for every document: what is cut off must not cost as often."""
+    model = load_reranker(save_classifier(tmp_path / "m"), device="cpu")
+    query, documents = "play a game " * 400_000, ["the red car", "the blue house " * 10]
+    started = time.perf_counter()
+    found = model.rerank(query, documents * 50)
+    assert time.perf_counter() - started < 5
+    assert found == pytest.approx(model.rerank("play a game " * 2_000, documents * 50), abs=1e-6)

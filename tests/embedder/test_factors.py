@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def slow_span_factor(text: str, controls: list[TextControl], start: int, end: in
     touching = [
         c.factor for c in controls if c.token_overlap is TokenOverlap.COMPLETE and c.start < end and start < c.end
     ]
-    strongest = max(touching, key=lambda f: abs(math.log(f)) if f else math.inf, default=1.0)
+    strongest = max(reversed(touching), key=lambda f: abs(math.log(f)) if f else math.inf, default=1.0)
     return sum(field) / len(field) * strongest
 
 
@@ -103,3 +104,20 @@ def test_an_impossible_span_is_refused(start: int, length: int) -> None:
 def test_a_control_behind_the_text_is_refused() -> None:
     with pytest.raises(InvalidControl, match="behind the text's end at 2"):
         Prompt.of("tv", controls=(TextControl(start=2, length=1, factor=2),))
+
+
+def test_many_controls_on_a_long_text_are_quick() -> None:
+    """Neither characters times controls, nor more of the text than is read."""
+    text, spans = " " * 5_000_000 + "a word" * 500_000, np.array([[5_000_000, 5_000_001]])
+    started = time.perf_counter()
+    controls = tuple(TextControl(start=i, length=6_000_000, factor=1.0001) for i in range(5_000))
+    [factor] = span_factors(Prompt.of(text, controls).items[0].text, controls, spans)
+    assert time.perf_counter() - started < 2
+    assert factor == pytest.approx(1.0001**5_000)
+
+
+def test_white_space_only_whatever_other_controls_say() -> None:
+    around = TextControl(start=0, length=9, factor=2)
+    with pytest.raises(InvalidControl, match="control at 2 of length 3 covers white space only"):
+        Prompt.of("ab   cdef", (around, TextControl(start=2, length=3, factor=2), around))
+    assert Prompt.of("ab   cdef", (around, TextControl(start=2, length=4, factor=2))).steered

@@ -14,6 +14,7 @@ import pytest
 
 from core.errors import RemoteUnavailable, StorageBusy
 from core.records import Document, JobState
+from indexer import worker as worker_module
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
 from store import Database, ReadSession, schema
@@ -21,6 +22,7 @@ from store.catalog import delete_collection
 from store.job_lease import claim, database_now
 from store.job_notices import NoticeKind, job_notices
 from store.job_retry import retry_job
+from store.job_work import complete
 from store.jobs import cancel_job
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, slow, until
 
@@ -281,6 +283,22 @@ def test_signs_of_life_keep_the_lease_through_a_long_batch(database: Database, e
     assert job(database).created == 3
 
 
+def test_documents_and_the_note_that_they_are_done_are_one_transaction(
+    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any, **options: Any) -> None:
+        complete(*given, **options)
+        raise OSError("at the last moment")
+
+    enqueue(database, located(200))
+    monkeypatch.setattr(worker_module, "complete", fail)
+    assert worker_of(database, encoder).turn()
+    assert ids(database) == []
+    assert (job(database).created, job(database).pending, rows(database, schema.job_batch)) == (0, 200, 2)
+    monkeypatch.setattr(worker_module, "complete", complete)
+    assert worker_of(database, encoder).finish(1).created == 200
+
+
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
 def test_a_clock_that_jumps_stops_nothing(database: Database, encoder: FakeEncoder, jump: float) -> None:
     """A worker died with a lease; then the clock was changed, and jumps once more in the middle of the work."""
@@ -306,7 +324,7 @@ def test_run_goes_on_when_the_database_can_be_used_again(
     database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = worker_of(database, encoder)
-    turn, failures = worker.turn, [StorageBusy("locked"), StorageBusy("locked")]
+    turn, failures = worker.turn, [StorageBusy("locked"), RuntimeError("a bug"), StorageBusy("locked")]
 
     def busy() -> bool:
         if failures:
@@ -318,6 +336,7 @@ def test_run_goes_on_when_the_database_can_be_used_again(
     with running(worker):
         until(lambda: job(database).ended)
     assert caplog.text.count("the queue cannot be served: locked") == 2
+    assert caplog.text.count("the queue cannot be served: RuntimeError\nTraceback") == 1
 
 
 def test_finish_follows_the_worker_that_has_the_job(database: Database, encoder: FakeEncoder) -> None:

@@ -17,7 +17,7 @@ from indexer.records import Origin
 from store import Database, schema
 from store.job_crashes import CODE
 from store.job_notices import NoticeKind, job_notices
-from tests.indexer.fakes import create, enqueue, ids, job, located, rows, until
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, until
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = 0.6
@@ -52,6 +52,12 @@ class Processes:
 def said(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
+
+
+def text_of(database: Database, id: str) -> str:
+    with database.read() as session:
+        found = session.execute(schema.document.select().where(schema.document.c.external_id == id)).one()
+        return str(found.text)
 
 
 @pytest.fixture
@@ -111,12 +117,14 @@ def test_a_worker_that_was_frozen_past_its_lease_commits_nothing(database: Datab
     until(lambda: job(database).ended)
     before = job(database)
     assert before.created == 100
+    pipeline_of(database, FakeEncoder()).add("c", [Document(id="d0", text="newer")])
     seq = rows(database, schema.change)
     frozen.send_signal(signal.SIGCONT)
     time.sleep(0.8)
     assert frozen.poll() is None
     assert job(database) == before
     assert (rows(database, schema.change), rows(database, schema.passage)) == (seq, 100)
+    assert text_of(database, "d0") == "newer"
     enqueue(database, located(50, "later-"))
     until(lambda: job(database, 2).ended)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -450,6 +451,27 @@ def test_errors_are_all_kept_and_other_notices_up_to_a_limit(database: Database,
     with database.read() as session:
         listed = {kind: len(job_notices(session, 1, kind, limit=9999)) for kind in kinds}
     assert listed == {NoticeKind.ERROR: count, NoticeKind.DUPLICATE: MAX_LISTED}
+
+
+def test_a_data_directory_from_before_there_were_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("store.migrate.SCHEMA_VERSION", "0002")
+        old = Database.open(tmp_path)
+        collection = library.create(old)
+        with old.write() as session:
+            values = f"'a', 'en', x'{library.sha_of('whale').hex()}', '', '{{}}', 'whale'"
+            columns = "id, collection_id, external_id, language, content_sha, title, metadata, text"
+            session.execute(sa.text(f"INSERT INTO document ({columns}) VALUES (1, {collection.id}, {values})"))
+        with pytest.raises(sa.exc.OperationalError, match="no such table: job"), old._engine.connect() as connection:
+            connection.exec_driver_sql("SELECT * FROM job")
+        old.close()
+    opened = Database.open(tmp_path)
+    queue(opened, collection, 1)
+    assert work(opened, taken(opened)).state is JobState.DONE
+    with opened.read() as session:
+        assert catalog.counts(session, collection.id).documents == 1
+        catalog.get_collection(session, collection.name)
+    opened.close()
 
 
 ACTIONS = st.one_of(

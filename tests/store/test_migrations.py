@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,15 +19,23 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 import migrations
-from core.records import SparseScoring
+from core.errors import Conflict, StorageCorrupt, StorageFull
+from core.records import Float32Array, SparseScoring
 from store import Database, Views
+from store.backup import restore
 from store.catalog import get_collection
-from store.migrate import APPLICATION_ID
+from store.migrate import APPLICATION_ID, SCHEMA_VERSION
+from store.verify import verify
 from tests.store.library import DIMENSION, FINGERPRINT, Item, put, sha_of, vector_of
 
 
-def write_first_version(directory: Path) -> None:
-    """A data directory as 0001 left it: a collection with two documents, and its settings without later fields."""
+def unit_vector(text: str) -> Float32Array:
+    vector = vector_of(text) + np.float32(0.25)  # never zero
+    return vector / np.linalg.norm(vector)
+
+
+def write_version(directory: Path, version: str = "0001") -> None:
+    """A data directory as the version left it: two documents in a collection, whose settings lack later fields."""
     directory.mkdir()
     engine = create_engine(f"sqlite:///{directory / 'salience.db'}")
     config = Config()
@@ -29,7 +43,7 @@ def write_first_version(directory: Path) -> None:
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, version)
     engine.dispose()
     settings = {
         "language": "auto",
@@ -44,17 +58,19 @@ def write_first_version(directory: Path) -> None:
         old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         values = [json.dumps(settings), "2026-01-01T00:00:00+00:00"]
         old.execute("INSERT INTO collection VALUES (1, 'books', ?, ?)", values)
-        old.execute("INSERT INTO generation VALUES (1, 1, 'test', ?, ?, 'active')", [FINGERPRINT, DIMENSION])
+        generation = "id, collection_id, model, fingerprint, dimension, state"
+        values = [FINGERPRINT, DIMENSION]
+        old.execute(f"INSERT INTO generation ({generation}) VALUES (1, 1, 'test', ?, ?, 'active')", values)
         old.execute("INSERT INTO term VALUES (1, 1, 'whale')")
         for i, text in enumerate(["whale whale", "ship"], start=1):
             old.execute("INSERT INTO document VALUES (?, 1, ?, 'en', ?, '', '{}', ?)", [i, f"d{i}", sha_of(text), text])
             old.execute("INSERT INTO passage VALUES (?, ?, 0, ?, 0, ?)", [i, i, len(text), sha_of(text)])
             old.execute(
-                "INSERT INTO embedding VALUES (?, 1, ?, ?, ?)",
+                "INSERT INTO embedding (id, generation_id, sha, dense, sparse) VALUES (?, 1, ?, ?, ?)",
                 [
                     i,
                     sha_of(text),
-                    vector_of(text).tobytes(),
+                    unit_vector(text).tobytes(),
                     np.array([(1, 2.0)], [("t", "<i4"), ("f", "<f4")]).tobytes() if i == 1 else b"",
                 ],
             )
@@ -63,7 +79,7 @@ def write_first_version(directory: Path) -> None:
 
 
 def test_a_directory_of_the_first_version_is_upgraded_and_answers_as_before(tmp_path: Path) -> None:
-    write_first_version(tmp_path / "data")
+    write_version(tmp_path / "data")
     for _ in range(2):  # the second time there is nothing left to do
         database = Database.open(tmp_path / "data")
         with database.read() as session:
@@ -73,13 +89,14 @@ def test_a_directory_of_the_first_version_is_upgraded_and_answers_as_before(tmp_
         assert (collection.active.sparse_model, collection.active.sparse_fingerprint) == (None, None)
         with Views(database).open("books") as view:
             assert view.matching({"whale": 1.0}, 10).ids.tolist() == [1]
-            np.testing.assert_array_equal(view.vectors(np.array([1, 2])), [vector_of("whale whale"), vector_of("ship")])
+            expected = [unit_vector("whale whale"), unit_vector("ship")]
+            np.testing.assert_array_equal(view.vectors(np.array([1, 2])), expected)
             assert [hit.text for hit in view.fetch(np.array([1, 2]))] == ["whale whale", "ship"]
         database.close()
 
 
 def test_an_upgraded_directory_takes_new_documents(tmp_path: Path) -> None:
-    write_first_version(tmp_path / "data")
+    write_version(tmp_path / "data")
     database = Database.open(tmp_path / "data")
     with database.read() as session:
         collection = get_collection(session, "books")
@@ -92,7 +109,7 @@ def test_an_upgraded_directory_takes_new_documents(tmp_path: Path) -> None:
 
 
 def test_a_failed_upgrade_leaves_the_old_version(tmp_path: Path) -> None:
-    write_first_version(tmp_path / "data")
+    write_version(tmp_path / "data")
     file = tmp_path / "data" / "salience.db"
     with sqlite3.connect(file) as old:
         old.execute("ALTER TABLE embedding ADD COLUMN learned BLOB")  # the upgrade's last step will stumble over it
@@ -104,3 +121,128 @@ def test_a_failed_upgrade_leaves_the_old_version(tmp_path: Path) -> None:
         columns = [row[1] for row in old.execute("PRAGMA table_info(generation)")]
     old.close()
     assert "sparse_model" not in columns
+
+
+VERSIONS = ["0001", "0002", "0003"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def version_of(directory: Path) -> str:
+    with closing(sqlite3.connect(directory / "salience.db")) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def rows_of(directory: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table, but for how the schema is called."""
+    with closing(sqlite3.connect(directory / "salience.db")) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'alembic_version'")
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for (name,) in names.fetchall()}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_before_an_upgrade_a_backup_is_made_that_can_be_restored(
+    tmp_path: Path, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    write_version(data, version)
+    before = rows_of(data)
+    (data / "projections").mkdir()
+    (data / "projections" / "a-128.safetensors").write_bytes(b"numbers")
+    with caplog.at_level(logging.WARNING):
+        Database.open(data).close()
+    assert (version_of(data), verify(data).findings) == (SCHEMA_VERSION, ())
+    (backup,) = (data / "backups").iterdir()
+    assert backup.name.startswith(f"schema-{version}-")
+    assert f"its schema goes from {version} to {SCHEMA_VERSION}" in caplog.text
+    assert str(backup) in caplog.text
+    assert (version_of(backup), rows_of(backup)) == (version, before)
+    done = verify(backup)
+    assert done.ok
+    assert f"schema {version} has no checksums" in done.unchecked[0]
+    restore(backup, tmp_path / "restored")
+    assert (version_of(tmp_path / "restored"), rows_of(tmp_path / "restored")) == (version, before)
+    assert (tmp_path / "restored" / "projections" / "a-128.safetensors").read_bytes() == b"numbers"
+    Database.open(tmp_path / "restored").close()
+    assert verify(tmp_path / "restored").ok
+
+
+def test_there_is_no_backup_of_nothing(tmp_path: Path) -> None:
+    for _ in range(2):
+        Database.open(tmp_path / "data").close()
+    assert not (tmp_path / "data" / "backups").exists()
+
+
+def test_the_backup_goes_where_it_is_wanted_and_never_over_another(tmp_path: Path) -> None:
+    data, backup = tmp_path / "data", tmp_path / "elsewhere" / "backup"
+    write_version(data, "0002")
+    backup.mkdir(parents=True)
+    with pytest.raises(Conflict, match="is there already"):
+        Database.open(data, migration_backup=backup)
+    assert version_of(data) == "0002"
+    backup.rmdir()
+    Database.open(data, migration_backup=backup).close()
+    assert (version_of(data), version_of(backup)) == (SCHEMA_VERSION, "0002")
+    assert not (data / "backups").exists()
+
+
+def test_many_that_open_an_old_directory_at_once_make_one_backup(tmp_path: Path) -> None:
+    write_version(tmp_path / "data", "0002")
+    script = (
+        "import sys; from pathlib import Path; from store import Database; Database.open(Path(sys.argv[1])).close()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "data")]
+    children = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
+    assert [child.wait(timeout=60) for child in children] == [0, 0, 0]
+    assert len(list((tmp_path / "data" / "backups").iterdir())) == 1
+
+
+_NO_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+import alembic.command
+from core.errors import StorageFull
+from store import Database
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+try:
+    Database.open(Path(sys.argv[1]))
+except StorageFull as error:
+    print(error)
+"""
+
+
+def test_without_room_for_the_backup_nothing_is_done_and_the_way_out_is_named(tmp_path: Path) -> None:
+    write_version(tmp_path / "data", "0002")
+    assert (tmp_path / "data" / "salience.db").stat().st_size > 50_000
+    command = [sys.executable, "-c", _NO_ROOM, str(tmp_path / "data")]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert f"salience migrate --backup /another/disk/NAME --data-dir {tmp_path / 'data'}" in done.stdout, done.stderr
+    assert version_of(tmp_path / "data") == "0002"
+    assert list((tmp_path / "data" / "backups").iterdir()) == []
+    Database.open(tmp_path / "data").close()
+    assert verify(tmp_path / "data").ok
+
+
+class _Usage(NamedTuple):
+    free: int
+
+
+def test_a_backup_that_cannot_fit_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_version(tmp_path / "data", "0002")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(free=50_000))
+    with pytest.raises(StorageFull, match=r"it takes 0\.\d MiB, and 0\.0 MiB are free.*salience migrate --backup"):
+        Database.open(tmp_path / "data")
+    assert version_of(tmp_path / "data") == "0002"
+
+
+def test_damage_is_not_upgraded_into_something_that_looks_sound(tmp_path: Path) -> None:
+    """The upgrade makes indexes and checksums of what it finds: they would witness for the damage."""
+    write_version(tmp_path / "data", "0002")
+    file = tmp_path / "data" / "salience.db"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"d2")] ^= 1  # an id: in the table, and in an index
+    file.write_bytes(content)
+    with pytest.raises(StorageCorrupt, match="restore it from a backup"):
+        Database.open(tmp_path / "data")
+    assert version_of(tmp_path / "data") == "0002"
+    assert list((tmp_path / "data" / "backups").iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
@@ -11,6 +12,8 @@ from app.api.bodies import PublicModel, RawBody
 from core.errors import InvalidInput
 from core.prompts import ControlOptions
 from core.protocols import Priority
+
+NICE_AT_ONCE = 4  # ?nice=true requests that are served; others of them wait
 
 
 class Part(PublicModel):
@@ -61,9 +64,20 @@ def _json(request: Request, body: RawBody) -> bytes:
     return body
 
 
-def _priority(nice: Annotated[bool, Query(description="serve this request behind all others")] = False) -> Priority:
-    return Priority.NICE if nice else Priority.INTERACTIVE
+async def _turn(
+    request: Request, nice: Annotated[bool, Query(description="serve this request behind all others")] = False
+) -> AsyncIterator[Priority]:
+    """The priority; a nice request waits here while NICE_AT_ONCE others are served.
+
+    Each request that is served has a thread, of which there are 40. Without this, nice requests that wait for the model
+    would hold them all, and others could not even get in line before them.
+    """
+    if not nice:
+        yield Priority.INTERACTIVE
+        return
+    async with request.app.state.nice:
+        yield Priority.NICE
 
 
 JsonBody = Annotated[bytes, Depends(_json)]
-Turn = Annotated[Priority, Depends(_priority)]  # out of ?nice=true
+Turn = Annotated[Priority, Depends(_turn, scope="function")]  # out of ?nice=true; ends before the answer is sent

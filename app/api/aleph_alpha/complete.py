@@ -59,7 +59,7 @@ class CompletionRequest(SteeredBody):
     use_multiplicative_sequence_penalty: bool = False
     repetition_penalties_include_prompt: bool = False
     repetition_penalties_include_completion: bool = True
-    penalty_bias: str | None = None
+    penalty_bias: Annotated[str, Field(max_length=10_000)] | None = None
     penalty_exceptions: Texts = Field(default_factory=list)
     penalty_exceptions_include_stop_sequences: bool = True
     best_of: int | None = None

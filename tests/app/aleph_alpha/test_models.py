@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from tests.embedder.causal.tiny import save_tiny_causal
+from tests.embedder.test_crossencoder import save_classifier
 from tests.embedder.tiny import save_tiny_model
 
 
@@ -56,3 +58,20 @@ def test_a_projection_may_be_fitted_before_anything_is_stored(
 ) -> None:
     (tmp_path / "data" / "projections").mkdir(parents=True)
     assert "default" in listed(make_client())
+
+
+def test_a_model_that_is_loaded_already_is_still_asked_for_its_kind(
+    make_client: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    folders = {"writer": save_tiny_causal(tmp_path / "writer"), "judge": save_classifier(tmp_path / "judge")}
+    client = make_client(models={name: {"folder": str(folder)} for name, folder in folders.items()})
+    assert client.post("/tokenize", json={"model": "writer", "prompt": "a", "tokens": True}).json()["tokens"] == ["a"]
+    assert client.post("/rerank", json={"query": "a", "documents": ["b"]}).status_code == 200
+    for name, kind in (("writer", "causal"), ("judge", "reranker")):
+        body = {"model": name, "prompt": "a", "representation": "query"}
+        refused = client.post("/semantic_embed", json=body)
+        assert refused.status_code == 400
+        assert refused.json()["error"] == f"model {name} is a {kind} model: it makes no dense vectors"
+    assert client.post("/rerank", json={"query": "a", "documents": ["b"], "model": "writer"}).status_code == 400
+    explained = client.post("/explain", json={"model": "judge", "prompt": "a", "target": "b"})
+    assert "it makes no dense vectors" in explained.json()["error"]

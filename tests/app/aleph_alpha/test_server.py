@@ -85,6 +85,19 @@ def test_a_nice_request_alone_is_served(deployment: Deployment) -> None:
     assert post(deployment, "/semantic_embed?nice=true", body) == post(deployment, "/semantic_embed", body)
 
 
+def test_many_nice_requests_do_not_keep_others_out(deployment: Deployment) -> None:
+    """More of them than the server has threads: those that only wait must not hold one."""
+    passages = passages_of(deployment, 0.1)
+    body = {"model": "default", "representation": "document", "prompts": [PASSAGE] * passages}
+    with ThreadPoolExecutor(60) as pool:
+        nice = [pool.submit(post, deployment, "/batch_semantic_embed?nice=true", body) for _ in range(60)]
+        while not any(each.done() for each in nice):
+            time.sleep(0.01)
+        post(deployment, "/semantic_embed", {"model": "default", "representation": "query", "prompt": "hello"})
+        assert sum(each.done() for each in nice) < 20
+        assert all(each.result() for each in nice)
+
+
 @pytest.mark.parametrize("size", [LIMIT + 1, 65 * 2**20])
 def test_a_body_that_is_announced_too_large_is_not_read(deployment: Deployment, size: int) -> None:
     with connect(deployment) as connection:

@@ -103,7 +103,7 @@ def test_errors_are_the_packages_own_exceptions(
 
 
 def test_the_documentations_program_runs(server: Server, encoder: LocalEncoder) -> None:
-    environment = {"SALIENCE_URL": server.address, "SALIENCE_TOKEN": server.token}
+    environment = {"OPENAI_BASE_URL": f"{server.address}/v1", "OPENAI_API_KEY": server.token}
     done = run_client("openai-3.54.0", "-c", program("OpenAI"), environment=environment)
     prompts = [Prompt.of("A console plays games."), Prompt.of("A radio plays music.")]
     tokens = encoder.encode(prompts, Representation.SYMMETRIC).token_counts.sum()

@@ -62,6 +62,7 @@ def asked(**fields: Any) -> dict[str, Any]:
         (asked(input=[[2**80]]), f"token id {2**80} is not in", "token_ids"),
         (asked(dimensions=0), "dimensions: Input should be greater than or equal to 1", "dimensions"),
         (asked(dimensions="128"), "dimensions: ", "dimensions"),
+        (asked(dimensions=10**400), "dimensions: Input should be less than or equal to 65536", "dimensions"),
         (asked(dimensions=385), "allowed are", "dimensions"),
         (asked(encoding_format="int8"), "encoding_format: Input should be 'float' or 'base64'", "encoding_format"),
         (asked(representation="both"), "representation: ", "representation"),

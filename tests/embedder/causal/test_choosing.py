@@ -12,6 +12,7 @@ from transformers import (
     TopKLogitsWarper,
 )
 
+from core.errors import InvalidInput
 from core.prompts import Prompt
 from core.records import Float64Array
 from embedder.causal.model import CausalModel
@@ -19,7 +20,8 @@ from embedder.causal.penalties import Penalties
 from embedder.causal.request import Completion, Penalty
 from embedder.causal.sampling import choose, distribution
 
-LOGITS = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12, unique=True)
+# Far enough apart that no temperature makes a tie of two, which libraries break differently.
+LOGITS = st.lists(st.integers(-8000, 8000).map(lambda n: n / 1000), min_size=2, max_size=12, unique=True)
 IDS = st.lists(st.integers(1, 12), max_size=20)
 EMPTY = Prompt.of("")
 
@@ -177,3 +179,21 @@ def test_exceptions_may_be_repeated(model: CausalModel) -> None:
         model, [], said, stop_sequences=(",",), penalty_exceptions_include_stop_sequences=False, **penalty
     )
     assert without[comma[0]] == plain[comma[0]] - 1
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e300])
+def test_no_temperature_is_too_extreme(temperature: float) -> None:
+    logits = np.array([3.0, 9.0, -np.inf, 8.0, -40.0])
+    found = distribution(logits, temperature=temperature, top_k=0, top_p=0.0)
+    expected = [0, 1, 0, 0, 0] if temperature < 1 else [0.25, 0.25, 0, 0.25, 0.25]
+    assert found == pytest.approx(expected)
+    request = Completion(prompt=Prompt.of("a"), temperature=temperature)
+    assert choose(logits, request, np.random.default_rng(7)) in {0, 1, 3, 4}
+
+
+def test_a_refusal_of_biases_repeats_no_text() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"completion_bias_inclusion\[1\] and completion_bias_exclusion\[0\]"
+    ) as error:
+        Completion(prompt=Prompt.of("a"), bias_inclusion=("b", "secret"), bias_exclusion=("secret word",))
+    assert "secret" not in error.value.message

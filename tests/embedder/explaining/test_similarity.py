@@ -1,5 +1,6 @@
 """Explanations by an encoder: against a plain loop, on planted causes, and the arithmetic around them."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -309,3 +310,17 @@ def test_the_bright_tile_of_an_image_comes_first(granularity: Granularity, side:
     best = item.scores[where]
     assert best.left <= 5.5 / 12 <= best.left + best.width
     assert best.top <= 8.5 / 12 <= best.top + best.height
+
+
+def test_what_is_too_much_is_refused_at_once(encoder: LocalEncoder) -> None:
+    """By numbers alone: the pairs of 20,000 target tokens would not even fit into memory."""
+    request = ExplanationRequest(
+        prompt=Prompt.of("rain"), target="word " * 20_000, target_granularity=TargetGranularity.TOKEN
+    )
+    started = time.perf_counter()
+    with pytest.raises(InvalidInput, match="need 200030002 embeddings, at most 3000 are allowed"):
+        explain(Similarity(encoder), request)
+    assert time.perf_counter() - started < 2
+    for prompt, target in (("a" * 100_001, "b"), ("a", "b" * 100_001)):
+        with pytest.raises(InvalidInput, match="has 100001 characters: at most 100000 can be explained"):
+            ExplanationRequest(prompt=Prompt.of(prompt), target=target)

@@ -215,7 +215,8 @@ def test_errors_name_the_host_and_not_the_key(remote: Remote, make: Make) -> Non
     with pytest.raises(RemoteRefused) as caught:
         encode(encoder)
     host = remote.url.removeprefix("http://")
-    assert caught.value.message == f"model mine: {host} answered 401: who?. Check the key in the model's configuration"
+    advice = "check token, or access_key and secret_key, in the model's settings"
+    assert caught.value.message == f"model mine: {host} answered 401: who? ({advice})"
 
 
 def test_the_breaker_opens_and_closes_again(remote: Remote, make: Make, time: FakeTime) -> None:

@@ -31,6 +31,7 @@ from core.protocols import Priority
 from core.records import Representation
 from embedder.loading import load_model
 from embedder.vision.encoder import VisionEncoder
+from embedder.vision.imagefile import read_picture
 from tests.embedder.vision.tinyvision import KINDS, encoded, noise, save_tiny_sentence_transformer, save_tiny_vision
 
 TEXTS = ["red car", "the big blue house", "i want to play on my tv " * 4, "x"]
@@ -342,3 +343,36 @@ def test_threads_do_not_see_one_anothers_controls(encoder: VisionEncoder) -> Non
         found = list(pool.map(lambda i: vector(encoder, prompts[i % 5]), range(40)))
     for i, value in enumerate(found):
         assert np.abs(value - expected[i % 5]).max() < 1e-6
+
+
+def test_an_image_that_is_asked_for_again_is_decoded_once(
+    encoder: VisionEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an explanation does, with another control each time."""
+    reads: list[object] = []
+    original = read_picture
+    monkeypatch.setattr(
+        "embedder.vision.encoder.read_picture", lambda data, crop: reads.append(crop) or original(data, crop)
+    )
+    corner = Crop(x=0, y=0, size=20)
+    tiles = [
+        picture(noise(1), rectangle(i / 8, 0, 0.5, 0.5, 0.1), crop=crop) for i in range(4) for crop in (None, corner)
+    ]
+    found = encoder.encode(tiles, Representation.SYMMETRIC, options=ATTENTION).vectors
+    assert sorted(reads, key=str) == sorted([None, corner], key=str)
+    for row, tile in zip(found, tiles, strict=True):
+        assert row == pytest.approx(vector(encoder, tile), abs=1e-5)
+
+
+def test_the_images_of_a_call_together(encoder: VisionEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedder.vision.encoder.MAX_TOTAL_PIXELS", 2 * 60 * 60)
+    two = [picture(noise(1)), picture(noise(2))]
+    assert len(encoder.encode([*two, *two], Representation.SYMMETRIC).vectors) == 4  # the same ones count once
+    with pytest.raises(InvalidInput, match="million pixels together"):
+        encoder.encode([*two, picture(noise(3))], Representation.SYMMETRIC)
+
+
+@pytest.mark.parametrize(("left", "top"), [(1.0, 0.0), (0.0, 1.0)])
+def test_a_control_outside_the_image_is_refused(left: float, top: float) -> None:
+    with pytest.raises(InvalidControl, match="lies outside the image"):
+        rectangle(left, top, 0.5, 0.5, 0.0)

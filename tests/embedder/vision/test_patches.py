@@ -109,7 +109,7 @@ def slow_factors(rectangles: list, x: int, y: int, side: int) -> list[float]:  #
                 covered += left < across < right and top < down < bottom
             if overlap is TokenOverlap.PARTIAL:
                 total += (factor - 1) * covered / CELLS**2
-            elif covered and abs(np.log(factor or 1e-300)) > abs(np.log(strongest or 1e-300)):
+            elif covered and abs(np.log(factor or 1e-300)) >= abs(np.log(strongest or 1e-300)):
                 strongest = factor
         factors.append(max(total, 0.0) * strongest)
     return factors

@@ -69,9 +69,12 @@ class TestFiles:
     def test_html_costs_time_in_proportion(self, tmp_path: Path) -> None:
         def seconds(paragraphs: int) -> float:
             path = write(tmp_path / f"{paragraphs}.html", "<p>Some <b>bold</b> text.</p>" * paragraphs)
-            begin = time.process_time()
-            assert records(path)[0].fields["text"].count("Some bold text.") == paragraphs
-            return time.process_time() - begin
+            tries = []
+            for _ in range(3):  # the best of them: a busy machine only adds
+                begin = time.process_time()
+                assert records(path)[0].fields["text"].count("Some bold text.") == paragraphs
+                tries.append(time.process_time() - begin)
+            return min(tries)
 
         assert seconds(8_000) < 8 * seconds(1_000) * 2.5 + 0.1
 

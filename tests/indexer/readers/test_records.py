@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.readers import read, tables
+from indexer.readers import Format, read, read_stream, tables
 from indexer.records import Origin, Shape
 from tests.indexer.readers.reading import only_error, records, split_errors, write
 
@@ -51,11 +52,15 @@ class TestNdjson:
             (2, "the line is not valid UTF-8")
         ]
 
-    def test_a_line_over_the_limit_is_passed_over(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tables, "MAX_LINE_CHARACTERS", 50)
-        content = '{"text": "a"}\n{"text": "' + "b" * 500 + '"}\n{"text": "c"}\n'
-        good, errors = split_errors(read(write(tmp_path / "a.jsonl", content)))
-        assert [(record.origin.line, record.fields["text"]) for record in good] == [(1, "a"), (3, "c")]
+    @pytest.mark.parametrize("ending", ["\n", ""])
+    def test_a_line_over_the_limit_is_passed_over(self, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+        monkeypatch.setattr(tables, "_SKIPPED_CHARACTERS", 30)
+        allowed = '{"text": "' + "c" * 38 + '"}'
+        content = '{"text": "a"}\n{"text": "' + "b" * 500 + '"}\n' + allowed + ending
+        stream = io.BytesIO(content.encode())
+        good, errors = split_errors(read_stream(stream, format=Format.NDJSON, line_characters=50))
+        assert len(allowed) == 50
+        assert [(record.origin.line, record.fields["text"]) for record in good] == [(1, "a"), (3, "c" * 38)]
         assert [(error.code, error.origin and error.origin.line) for error in errors] == [("too_large", 2)]
 
     def test_memory_stays_flat(self, tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""salience backup: a verified copy of the data directory, while others write to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.checking import described, steps
+from app.cli.options import DataDir, open_existing
+from indexer.recheck import recheck
+from store.backup import backup as make_backup
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="The backup's directory, which must not be there yet.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Copy the data directory as it is at this moment, and verify the copy.
+
+    Others may go on searching and adding. The copy is a data directory itself: verify and stats read it, and restore
+    puts it back.
+
+    [bold]Example[/bold]
+
+      salience backup /mnt/backups/2024-05-01
+    """
+    source = open_existing(data_dir).settings.data_dir
+    with steps() as shown:
+        done = make_backup(source, target, recheck=recheck, on_copy=shown.copying, on_verify=shown.verifying)
+    typer.echo(f"{target} is a verified backup of {source}: {described(done)}")

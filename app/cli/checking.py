@@ -1,0 +1,89 @@
+"""What verify, backup and restore show: how far they are, and what a verification found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, TaskID
+
+from app.cli.terminal import BAD, note, out, plain, progress_bar
+from store.verify import MAX_FINDINGS, Verification
+
+SHOWN = 20  # findings of one check; --json has them all
+
+
+class Steps:
+    """Copying and verifying as lines of a live bar."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._lines: dict[str, TaskID] = {}
+
+    def copying(self, done: int, total: int) -> None:
+        """Pages of the file."""
+        self._show("copying", done, total)
+
+    def verifying(self, what: str, done: int, total: int | None) -> None:
+        self._show(f"checking {what}", done, total)
+
+    def _show(self, what: str, done: int, total: int | None) -> None:
+        if what not in self._lines:
+            self._lines[what] = self._bar.add_task(what, total=total)
+        self._bar.update(self._lines[what], completed=done, total=total)
+
+
+@contextmanager
+def steps() -> Iterator[Steps]:
+    with progress_bar() as bar:
+        yield Steps(bar)
+
+
+def described(done: Verification) -> str:
+    """ "3 documents, 3 passages, ..." """
+    counts = {what: count for what, count in done.checked.items() if what != "file"}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "its structure"
+
+
+def verification_body(directory: Path, done: Verification) -> dict[str, Any]:
+    return {
+        "ok": done.ok,
+        "data_dir": str(directory),
+        "schema": done.version,
+        "checked": dict(done.checked),
+        "findings": [
+            {"check": finding.check, "where": plain(finding.where), "problem": plain(finding.problem)}
+            for finding in done.findings
+        ],
+        "not_checked": list(done.unchecked),
+    }
+
+
+def print_verification(directory: Path, done: Verification) -> None:
+    """What was found, and what to do about it."""
+    if done.ok:
+        out.print(f"{directory} is intact: {described(done)}")
+    for check, group in groupby(done.findings, key=lambda finding: finding.check):
+        findings = list(group)
+        for finding in findings[:SHOWN]:
+            out.print(plain(f"{check}: {finding.where}: {finding.problem}"), style=BAD)
+        if len(findings) > SHOWN:
+            least = "at least " if len(findings) >= MAX_FINDINGS else ""
+            out.print(f"{check}: {least}{len(findings) - SHOWN:,} more; --json lists up to {MAX_FINDINGS:,}")
+    for left in done.unchecked:
+        note(f"not checked: {left}")
+    if not done.ok:
+        note(_advice(directory, done))
+
+
+def _advice(directory: Path, done: Verification) -> str:
+    restoring = f"restore a backup into a new directory: salience restore BACKUP {directory}-restored"
+    if any(finding.check not in ("documents", "embeddings") for finding in done.findings):
+        return f"{directory} is damaged. Stop writing to it, and {restoring}"
+    return (
+        f"{directory} is damaged in what is named above. Delete those documents and add them again (salience delete, "
+        f"salience add), or {restoring}"
+    )

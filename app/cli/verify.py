@@ -1,0 +1,32 @@
+"""salience verify: whether what is stored is what was written."""
+
+from __future__ import annotations
+
+import typer
+
+from app.cli.checking import print_verification, steps, verification_body
+from app.cli.options import DataDir, Json, open_existing
+from app.cli.terminal import print_json
+from indexer.recheck import recheck
+from store.verify import verify as verify_directory
+
+
+def verify(as_json: Json = False, data_dir: DataDir = None) -> None:
+    """Check that everything stored is what was written, and fits together.
+
+    Checks every page, index, reference, checksum, vector, term and passage, the change log and the jobs, in a data
+    directory or a backup. Changes nothing; others may go on. Exit code 1: something is damaged.
+
+    [bold]Example[/bold]
+
+      salience verify -d /mnt/backups/2024-05-01
+    """
+    directory = open_existing(data_dir).settings.data_dir
+    with steps() as shown:
+        done = verify_directory(directory, recheck=recheck, on_progress=shown.verifying)
+    if as_json:
+        print_json(verification_body(directory, done))
+    else:
+        print_verification(directory, done)
+    if not done.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,43 @@
+"""Computing the hashes of stored documents anew, without a model: what `verify` is handed to look at them with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from core.records import CollectionSettings, Document, Passage
+from indexer.drafting import content_sha, passage_sha
+
+MAX_TITLE = 2_000  # characters; passages under a longer title are not looked at
+
+
+def recheck(
+    settings: CollectionSettings,
+    document: Document,
+    language: str,
+    stored_sha: bytes,
+    passages: Sequence[tuple[Passage, bytes]],
+) -> str | None:
+    """What is wrong with the hashes of a document and of its passages, or None.
+
+    A long title stands before the passages cut, at a border of tokens that only the model knows: any beginning of it
+    will do that all passages agree on.
+    """
+    if content_sha(document, language, settings) != stored_sha:
+        return "its title, text and language are not those that its hash was made of"
+    if len(document.title) > MAX_TITLE or not passages:
+        return None
+
+    def fits(title: str, passage: Passage, sha: bytes) -> bool:
+        return passage_sha(title, document.text[passage.start : passage.end], language) == sha
+
+    title = next((title for title in _prompt_titles(document.title, settings) if fits(title, *passages[0])), None)
+    wrong = [number for number, item in enumerate(passages, start=1) if title is None or not fits(title, *item)]
+    return f"passage {wrong[0]}: its text is not the one that its hash was made of" if wrong else None
+
+
+def _prompt_titles(title: str, settings: CollectionSettings) -> Iterator[str]:
+    """What may stand before a passage: see core.passages.prompt_title."""
+    title = title.strip()
+    yield title
+    if not settings.whole_documents:
+        yield from (title[:length].rstrip() for length in range(len(title) - 1, 0, -1))

@@ -1,0 +1,131 @@
+"""Copying a data directory while others write to it: one committed state, whole on the disk before it has its name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from core.errors import Conflict, StorageCorrupt
+from store.directory import DATABASE_NAME, KEPT_FOLDERS
+from store.faults import database_errors, file_errors
+from store.readonly import open_read_only
+
+_PAGES_AT_ONCE = 1_000  # between two reports of progress
+
+CopyProgress = Callable[[int, int], None]  # pages copied, and of how many
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """A directory to fill, that becomes `target` when the block ends, and is gone when it raises.
+
+    Of two that make the same target at once, one gets it. What a process leaves behind that is killed meanwhile is
+    hidden, and named `.TARGET.unfinished-...`.
+
+    Raises Conflict where `target` is there already.
+    """
+    check_absent(target)
+    with file_errors(target, "backup"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.unfinished-", dir=target.parent))
+    try:
+        yield unfinished
+        with file_errors(target, "backup"):
+            sync_tree(unfinished)
+            check_absent(target)
+            try:
+                unfinished.rename(target)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise
+                raise Conflict(f"{target} was made by another backup meanwhile") from error
+            sync(target.parent)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def check_absent(target: Path) -> None:
+    """Raises Conflict where `target` is there."""
+    if target.exists() or target.is_symlink():
+        raise Conflict(f"{target} is there already; a backup is never written over: name a new directory")
+
+
+def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None = None) -> None:
+    """Copy the database, and the folders that belong to it, into the directory `target`.
+
+    Page by page, damage included: `verify` finds in the copy what it finds in the source. (A copy that SQLite writes
+    anew, by VACUUM INTO, has its indexes made from the tables, and damage would look sound.)
+
+    Raises StorageError for what is wrong with the source, StorageFull, StorageReadOnly.
+    """
+    with (
+        open_read_only(source) as connection,
+        _one_state(connection),
+        database_errors(target, "backup"),
+        closing(sqlite3.connect(target / DATABASE_NAME)) as copy,
+    ):
+        connection.backup(copy, pages=_PAGES_AT_ONCE, progress=_report(on_progress))
+        copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # all in one file, which can be read from anywhere
+    with file_errors(target, "backup"):
+        for name in KEPT_FOLDERS:
+            if (source / name).is_dir():
+                # Files that are being written have names of their own until they are whole.
+                shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("*.tmp", ".*"))
+
+
+def check_structure(directory: Path) -> None:
+    """What can be checked in a database of any version. Raises StorageCorrupt."""
+    with open_read_only(directory) as connection:
+        problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise StorageCorrupt(f"{directory / DATABASE_NAME} is damaged ({problem}); restore it from a backup")
+        reference = connection.execute("PRAGMA foreign_key_check").fetchone()
+        if reference is not None:
+            raise StorageCorrupt(
+                f"{directory / DATABASE_NAME} is damaged (a row of {reference[0]} refers to one of {reference[2]} that "
+                "is not there); restore it from a backup"
+            )
+
+
+def sync_tree(directory: Path) -> None:
+    """Everything in `directory`, and itself, is on the disk when this returns."""
+    for path in directory.rglob("*"):
+        sync(path)
+    sync(directory)
+
+
+def sync(path: Path) -> None:
+    """A file, or the names in a directory."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows has no such thing
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _one_state(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction: the copy keeps to one state, and does not begin anew whenever others write."""
+    connection.execute("BEGIN")
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # only now it has begun
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _report(on_progress: CopyProgress | None) -> Callable[[int, int, int], None]:
+    def report(status: int, remaining: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(total - remaining, total)
+
+    return report

@@ -1,0 +1,48 @@
+"""Reading a data directory's file as it stands: nothing is created, migrated or folded in."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from core.errors import StorageCorrupt, StorageError
+from store.directory import DATABASE_NAME
+from store.faults import database_errors
+
+BUSY_TIMEOUT_S = 10.0
+
+
+@contextmanager
+def open_read_only(directory: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that cannot write, for one thread; texts that are no UTF-8 come with lone surrogates.
+
+    Raises StorageError where there is no database, and what SQLite complains of as an error of the storage.
+    """
+    path = directory / DATABASE_NAME
+    if not path.is_file():
+        raise StorageError(f"{directory} holds no {DATABASE_NAME}: it is no data directory and no backup of one")
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    with database_errors(directory):
+        # Nothing is read yet: a file that is no database is noticed at the first statement.
+        opened = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+        with closing(opened) as connection:
+            connection.text_factory = _decode
+            try:
+                yield connection
+            except UnicodeDecodeError as error:  # of SQLite's complaint, which quotes the damaged file
+                raise StorageCorrupt(f"data directory {directory}: its tables' definitions are damaged") from error
+
+
+def schema_version(connection: sqlite3.Connection) -> str | None:
+    """The revision that the file says it has; None where it says nothing."""
+    try:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError:  # no such table
+        return None
+    return None if row is None else str(row[0])
+
+
+def _decode(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

@@ -1,0 +1,48 @@
+"""What the checks of `verify` share: a connection, what they found, and how far they are."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.records import CollectionSettings, Document, Passage
+
+Progress = Callable[[str, int, int | None], None]  # what is being checked, how many are, and of how many
+
+# Computes a document's hashes anew, as far as that takes no model: what is wrong with them, or None. It is given the
+# collection's settings, the document, its language, its hash, and its passages in text order, each with its hash.
+Recheck = Callable[[CollectionSettings, Document, str, bytes, Sequence[tuple[Passage, bytes]]], str | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """Something that is not as it must be."""
+
+    check: str  # which check found it
+    where: str  # the table, row, document, collection or job
+    problem: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Reading:
+    """One run of the checks."""
+
+    connection: sqlite3.Connection
+    current: bool  # whether the file has the schema that this program speaks
+    recheck: Recheck | None = None
+    on_progress: Progress | None = None
+    checked: dict[str, int] = field(default_factory=dict)  # how many of what
+
+    def rows(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
+        return self.connection.execute(statement, parameters)
+
+    def count(self, table: str) -> int:
+        return int(self.connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+
+    def tick(self, what: str, done: int, total: int | None = None) -> None:
+        """`done` so far, in all."""
+        self.checked[what] = done
+        if self.on_progress is not None:
+            self.on_progress(what, done, total)
