@@ -146,10 +146,10 @@ class Models:
             if kind not in kinds:
                 raise InvalidInput(f"model {name} is a {kind} model: it makes no {product}", param="model")
             if name not in self._loaded:
-                self._loaded[name], self._kinds[name] = self._built(name), kind
+                self._loaded[name], self._kinds[name] = self._built(name, kind), kind
             return self._loaded[name]
 
-    def _built(self, name: str) -> Model:
+    def _built(self, name: str, kind: ModelKind) -> Model:
         settings = self._entries[name]
         if settings.folder is None:
             return load_remote_model(name, settings, self._settings.data_dir)
@@ -159,7 +159,7 @@ class Models:
         return load_model(
             settings.folder,
             name=None if name == DEFAULT_MODEL else name,
-            kind=self.describe(name).kind,
+            kind=kind,
             device=settings.device or self._settings.device,
             precision=settings.precision or self._settings.precision,
             overrides=Overrides(

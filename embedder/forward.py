@@ -9,27 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import InvalidControl, InvalidInput
+from core.errors import InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Priority, Progress
-from core.records import BoolArray, Float64Array, Int64Array, Representation
+from core.records import BoolArray, Float64Array, Int64Array, Representation, SparseEmbeddings, SparseVector
 from embedder.backbone import Backbone, KeyFactors
 from embedder.batching import batch_tokens, token_budget_batches
 from embedder.promptfactors import prompt_factors
+from embedder.support import ControlSupport
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 from embedder.turns import Turns
 
 AUTO_ATTENTION_LIMIT = 2.0  # attention alone backfires above this factor (docs/steering.md)
 DEFAULT_OPTIONS = ControlOptions()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ControlSupport:
-    """Which controls act on a model."""
-
-    attention: bool
-    pool: bool
-    reason: str  # why one of them does not act; empty where both do
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,12 +69,7 @@ class Forward:
         pool_problem: str = "",
     ) -> None:
         """`pool_problem`: why factors cannot act on this model's pool; empty where they can."""
-        problems = (backbone.attention_problem, pool_problem)
-        self.support = ControlSupport(
-            attention=not backbone.attention_problem,
-            pool=not pool_problem,
-            reason="; ".join(problem for problem in problems if problem),
-        )
+        self.support = ControlSupport.of(backbone.attention_problem, pool_problem)
         self.tokenizer = tokenizer
         self.backbone = backbone
         self._name = name
@@ -105,7 +92,7 @@ class Forward:
             for prompt, tokens in zip(prompts, tokenized, strict=True)
         ]
         if any(prompt.factors is not None for prompt in prepared):
-            self._check_target(options.target)
+            self.support.check(options.target, self._name)
         return prepared
 
     def run(
@@ -170,19 +157,6 @@ class Forward:
         keys = KeyFactors(values=attention, log_additive=options.log_additive)
         return keys if acts_on_attention else None, factors if acts_on_pool else None
 
-    def _check_target(self, target: ControlTarget) -> None:
-        wanted = {
-            ControlTarget.AUTO: self.support.attention or self.support.pool,
-            ControlTarget.ATTENTION: self.support.attention,
-            ControlTarget.POOL: self.support.pool,
-            ControlTarget.BOTH: self.support.attention and self.support.pool,
-        }
-        if not wanted[target]:
-            raise InvalidControl(
-                f"model {self._name} does not take controls on {target.value}: {self.support.reason}",
-                param="control_target",
-            )
-
 
 def token_counts(prepared: Sequence[PreparedPrompt]) -> Int64Array:
     """(prompts,) tokens that the model reads."""
@@ -192,3 +166,12 @@ def token_counts(prepared: Sequence[PreparedPrompt]) -> Int64Array:
 def truncated(prepared: Sequence[PreparedPrompt]) -> BoolArray:
     """(prompts,) whether tokens were cut off."""
     return np.array([prompt.tokens.truncated for prompt in prepared], dtype=np.bool_)
+
+
+def sparse_embeddings(prepared: Sequence[PreparedPrompt], found: Mapping[int, SparseVector]) -> SparseEmbeddings:
+    """`found`: the sparse vector of every prompt by its index."""
+    return SparseEmbeddings(
+        vectors=tuple(found[index] for index in range(len(prepared))),
+        token_counts=token_counts(prepared),
+        truncated=truncated(prepared),
+    )

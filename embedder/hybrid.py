@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from core.errors import InvalidControl, ModelError
-from core.prompts import ControlOptions, ControlTarget, Prompt
+from core.errors import ModelError
+from core.prompts import ControlOptions, Prompt
 from core.protocols import Priority, Progress
 from core.records import (
     Embeddings,
@@ -40,18 +40,11 @@ from core.records import (
     TermPooling,
     TokenTrace,
 )
-from embedder.forward import (
-    DEFAULT_OPTIONS,
-    ControlSupport,
-    Forward,
-    PreparedPrompt,
-    TokenVectors,
-    token_counts,
-    truncated,
-)
+from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, sparse_embeddings
 from embedder.loading import fingerprint_of, load_backbone, load_tokenizer, token_limit, torch_device
 from embedder.modelfolder import Pooling, json_object, read_model_folder, weights_sha256
 from embedder.pooling import DenseHead
+from embedder.support import ControlSupport
 from embedder.tokens import TextTokenizer
 
 _UNWEIGHTED = ("cls_token", "eos_token", "sep_token", "bos_token", "pad_token", "unk_token")  # of tokenizer_config.json
@@ -71,14 +64,15 @@ class HybridModel:
         unweighted: frozenset[int],
     ) -> None:
         """`unweighted`: ids of the tokens that have no weight."""
-        problem = forward.backbone.attention_problem
         self.name = name
         self.fingerprint = fingerprint
         self.dimension = dense_head.out_features or forward.backbone.width
         self.max_tokens = forward.tokenizer.max_tokens
         self.tokenizer = forward.tokenizer
-        reason = "; ".join(part for part in (problem, "its dense vector is the first token's, not a mean") if part)
-        self.support = ControlSupport(attention=not problem, pool=False, reason=reason)
+        # Of the dense vector. The weights of tokens take factors in any case.
+        self.support = ControlSupport.of(
+            forward.backbone.attention_problem, "its dense vector is the first token's, not a mean"
+        )
         self._forward = forward
         self._dense_head = dense_head
         self._sparse_head = sparse_head
@@ -116,7 +110,7 @@ class HybridModel:
             found[index] = self._sparse(text)
 
         self._forward.run(prepared, options, read, priority=priority, progress=progress)
-        return _sparse_embeddings(prepared, found)
+        return sparse_embeddings(prepared, found)
 
     def encode_hybrid(
         self,
@@ -133,7 +127,7 @@ class HybridModel:
         """
         prepared = self._forward.prepare(prompts, representation, options)
         if any(prompt.factors is not None for prompt in prepared):
-            self._check_dense_target(options.target)
+            self.support.check(options.target, self.name)
         vectors = np.zeros((len(prepared), self.dimension), dtype=np.float32)
         found: dict[int, SparseVector] = {}
 
@@ -143,7 +137,7 @@ class HybridModel:
             found[index] = self._sparse(text)
 
         self._forward.run(prepared, options, read, priority=priority, progress=progress)
-        sparse = _sparse_embeddings(prepared, found)
+        sparse = sparse_embeddings(prepared, found)
         return Embeddings(vectors=vectors, token_counts=sparse.token_counts, truncated=sparse.truncated), sparse
 
     def trace(
@@ -199,13 +193,6 @@ class HybridModel:
         found = self._sparse_head(text.vectors)
         weights: Float32Array = (found if text.factors is None else found * text.factors).cpu().numpy()
         return np.where(np.isin(text.tokens.ids, self._unweighted), np.float32(0), weights)
-
-    def _check_dense_target(self, target: ControlTarget) -> None:
-        if target in (ControlTarget.POOL, ControlTarget.BOTH) or not self.support.attention:
-            raise InvalidControl(
-                f"model {self.name} does not take controls on {target.value}: {self.support.reason}",
-                param="control_target",
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,11 +266,3 @@ def _unweighted(folder: Path, tokenizer: TextTokenizer) -> frozenset[int]:
     names = [value.get("content") if isinstance(value, dict) else value for value in values]
     vocabulary = tokenizer.vocabulary()
     return frozenset(vocabulary[name] for name in names if name in vocabulary)
-
-
-def _sparse_embeddings(prepared: Sequence[PreparedPrompt], found: Mapping[int, SparseVector]) -> SparseEmbeddings:
-    return SparseEmbeddings(
-        vectors=tuple(found[index] for index in range(len(prepared))),
-        token_counts=token_counts(prepared),
-        truncated=truncated(prepared),
-    )

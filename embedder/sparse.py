@@ -33,7 +33,7 @@ from core.records import (
     SparseVector,
     TermPooling,
 )
-from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, token_counts, truncated
+from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, sparse_embeddings
 from embedder.loading import fingerprint_of, load_tokenizer, token_limit, torch_device
 from embedder.maskedlm import VocabularyHead, load_masked_language_model
 from embedder.modelfolder import json_object, read_model_folder, weights_sha256
@@ -89,11 +89,7 @@ class SparseModel:
             found[index] = nonzero(self._weights(text).cpu().numpy())
 
         self._forward.run(prepared, options, read, priority=priority, progress=progress)
-        return SparseEmbeddings(
-            vectors=tuple(found[index] for index in range(len(prepared))),
-            token_counts=token_counts(prepared),
-            truncated=truncated(prepared),
-        )
+        return sparse_embeddings(prepared, found)
 
     def trace_sparse(
         self,

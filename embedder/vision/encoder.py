@@ -15,10 +15,11 @@ from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt,
 from core.protocols import Priority, Progress
 from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.batching import batch_tokens, token_budget_batches
-from embedder.forward import AUTO_ATTENTION_LIMIT, DEFAULT_OPTIONS, ControlSupport
+from embedder.forward import AUTO_ATTENTION_LIMIT, DEFAULT_OPTIONS
 from embedder.generic import BatchFactors
 from embedder.line import Line
 from embedder.promptfactors import prompt_factors
+from embedder.support import ControlSupport
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 from embedder.vision.imagefile import View, check_image, read_picture
 from embedder.vision.patches import patch_factors
@@ -62,8 +63,8 @@ class VisionEncoder:
         self.max_tokens = tokenizer.max_tokens
         self.tokenizer = tokenizer
         self.image_tokens = towers.patches  # what an image counts as, and how many parts of it can be steered
-        self.support = _support(towers.text_problem)  # of texts
-        self.image_support = _support(towers.image_problem)
+        self.support = ControlSupport.of(towers.text_problem, NO_POOL)  # of texts
+        self.image_support = ControlSupport.of(towers.image_problem, NO_POOL)
         self._towers = towers
         self._images = images
         self._prefixes = prefixes
@@ -181,12 +182,7 @@ class VisionEncoder:
                 continue
             is_image = isinstance(item, ImageItem)
             support = self.image_support if is_image else self.support
-            if target in (ControlTarget.POOL, ControlTarget.BOTH) or not support.attention:
-                raise InvalidControl(
-                    f"model {self.name} does not take controls on {target.value} for "
-                    f"{'images' if is_image else 'texts'}: {support.reason}",
-                    param="control_target",
-                )
+            support.check(target, self.name, " for images" if is_image else " for texts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,7 +234,3 @@ def _batch_factors(factors: Sequence[Float64Array | None], length: int, options:
     if options.target is ControlTarget.AUTO:
         values = values.clip(max=AUTO_ATTENTION_LIMIT)
     return BatchFactors(values=torch.from_numpy(values), log_additive=options.log_additive)
-
-
-def _support(problem: str) -> ControlSupport:
-    return ControlSupport(attention=not problem, pool=False, reason=f"{problem}; {NO_POOL}" if problem else NO_POOL)
