@@ -11,7 +11,7 @@ from app.model_settings import ModelSettings
 from app.remote_models import gives_sparse, load_remote_model
 from app.settings import Settings
 from core.errors import InvalidInput, InvalidSettings, ModelError, ModelNotFound
-from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, ModelKind, model_folder, model_kind
+from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, DENSE_KINDS, SPARSE_KINDS, ModelKind, model_folder, model_kind
 
 if TYPE_CHECKING:
     from core.protocols import Encoder, Reranker, SparseEncoder
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from embedder.remote.encoder import RemoteEncoder
 
 LUMINOUS = "luminous-base"  # what clients of the Aleph Alpha API ask for: the main model, unless it is configured
-_DENSE = (ModelKind.DENSE, ModelKind.HYBRID, ModelKind.VISION)
-_SPARSE = (ModelKind.SPARSE, ModelKind.HYBRID)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,11 +92,13 @@ class Models:
 
     def encoder(self, name: str | None = None) -> Encoder:
         """The dense encoder of this name, or the main one. Raises ModelNotFound, ModelError, InvalidInput."""
-        return cast("Encoder", self._load(self.main if name is None else self.resolve(name), _DENSE, "dense vectors"))
+        return cast(
+            "Encoder", self._load(self.main if name is None else self.resolve(name), DENSE_KINDS, "dense vectors")
+        )
 
     def sparse_encoder(self, name: str) -> SparseEncoder:
         """Raises ModelNotFound, ModelError, and InvalidInput where the model makes no sparse vectors."""
-        return cast("SparseEncoder", self._load(self.resolve(name), _SPARSE, "sparse vectors"))
+        return cast("SparseEncoder", self._load(self.resolve(name), SPARSE_KINDS, "sparse vectors"))
 
     def reranker(self, name: str) -> Reranker:
         """Raises ModelNotFound, ModelError, and InvalidInput where the model is no cross-encoder."""

