@@ -14,10 +14,10 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint format bench lock clean
+.PHONY: help setup demo serve test test-crash lint format bench lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make the virtual environment in .venv
 
@@ -29,6 +29,10 @@ serve: setup ## serve the HTTP API (HOST=127.0.0.1 PORT=8080)
 
 test: setup ## run all tests
 	@$(PY) -m pytest -q $(ARGS)
+
+test-crash: setup ## kill processes and cut the power, hundreds of times, and look for what was lost (half an hour)
+	@$(PY) -m tests.crash $(ARGS)
+	@$(PY) -m pytest -q --thorough tests/crash tests/store/test_statemachine.py
 
 lint: setup ## check style, formatting, types and the direction of imports
 	@$(PY) -m ruff check .

@@ -11,6 +11,7 @@ from typing import Any
 import ir_measures
 from ir_measures import RR, R, nDCG
 
+from app.significance import compare
 from app.wiring import Wiring
 from core.errors import InvalidQuery, UnreadableFile
 from core.records import Collection, CollectionSettings, Document, SparseScoring
@@ -19,11 +20,13 @@ from indexer.pipeline import AddProgress
 from indexer.readers import Format, read
 from indexer.records import RecordError, Skipped
 from indexer.report import AddReport
+from retriever.fusion import AUTO, CONVEX, RECIPROCAL_RANK, Fusion
 from retriever.legs import Leg, legs_of
 from retriever.query import Query
 
 DEPTH = 100  # hits that are measured for each query
-MEASURES = {"ndcg@10": nDCG @ 10, "recall@100": R @ 100, "mrr@10": RR @ 10}
+COMPARED = "ndcg@10"
+MEASURES = {COMPARED: nDCG @ 10, "recall@100": R @ 100, "mrr@10": RR @ 10}
 COLLECTION = "evaluation"
 
 Item = Document | RecordError | Skipped
@@ -50,11 +53,13 @@ class Evaluation:
     runs: Mapping[str, Run]
 
     def to_json(self) -> dict[str, Any]:
-        """{"dataset", "settings", "runs": {run: {measure: mean over the queries}}}."""
+        """{"dataset", "settings", "runs": {run: {measure: mean over the queries}}, "comparisons": of pairs of runs}."""
+        figures = {name: ndcg_by_query(run, self.dataset.judgements) for name, run in self.runs.items()}
         return {
             "dataset": self.dataset.name,
             "settings": dict(self.settings),
             "runs": {name: measure(run, self.dataset.judgements) for name, run in self.runs.items()},
+            "comparisons": [found.to_json() for found in compare(figures)],
         }
 
 
@@ -65,13 +70,19 @@ def read_dataset(folder: Path) -> Dataset:
     corpus = next((path for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path := folder / name).is_file()), None)
     if corpus is None:
         raise _missing(folder, "corpus.jsonl or corpus.jsonl.gz")
-    queries = dict(_read_queries(_file(folder, "queries.jsonl")))
-    judgements = _read_judgements(_file(folder, "qrels.tsv"))
+    qrels = _file(folder, "qrels.tsv")
+    judged, judgements = read_judged(_file(folder, "queries.jsonl"), qrels)
+    return Dataset(name=folder.resolve().name, corpus=corpus, queries=judged, judgements=judgements)
+
+
+def read_judged(queries_file: Path, qrels: Path) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """The queries that have judgements, and these by query and document. Raises UnreadableFile, InvalidQuery."""
+    queries = dict(_read_queries(queries_file))
+    judgements = _read_judgements(qrels)
     unknown = sorted(judgements.keys() - queries.keys())
     if unknown:
-        raise UnreadableFile(f"{folder / 'qrels.tsv'}: query {unknown[0]!r} is not in queries.jsonl")
-    judged = {id: text for id, text in queries.items() if id in judgements}
-    return Dataset(name=folder.resolve().name, corpus=corpus, queries=judged, judgements=judgements)
+        raise UnreadableFile(f"{qrels}: query {unknown[0]!r} is not in {queries_file.name}")
+    return {id: text for id, text in queries.items() if id in judgements}, judgements
 
 
 def evaluate(
@@ -86,6 +97,8 @@ def evaluate(
 ) -> Evaluation:
     """Index the corpus into a new collection and search it by each leg alone and by all, as a user would.
 
+    The runs: one a leg by its name, "hybrid" by all legs in the fusion that is the default, and by the other fusions.
+
     `sparse_model`: the name of the model of learned weights, where `sparse` asks for them. `on_searched` is called
     with the number of searches done so far.
     """
@@ -97,15 +110,14 @@ def evaluate(
     _check_judged(dataset, unseen)
     runs: dict[str, Run] = {}
     done = 0
-    for name, legs in _runs(collection).items():
+    for name, (legs, fusion) in _runs(collection).items():
         runs[name] = {}
         for id, text in dataset.queries.items():
-            result = parts.searcher.search(COLLECTION, Query(text=text, k=DEPTH, legs=legs))
+            result = parts.searcher.search(COLLECTION, Query(text=text, k=DEPTH, legs=legs, fusion=fusion))
             runs[name][id] = [(hit.document_id, hit.score) for hit in result.hits]
             done += 1
             if on_searched is not None:
                 on_searched(done)
-    fusion = Query(text="any").fusion
     settings = {
         "model": parts.encoder.name,
         "fingerprint": parts.encoder.fingerprint,
@@ -117,8 +129,8 @@ def evaluate(
         "sparse": sparse.value,
         "sparse_model": collection.active.sparse_model,
         "sparse_fingerprint": collection.active.sparse_fingerprint,
-        "fusion": fusion.method,
-        "alpha": fusion.alpha,
+        "fusion": AUTO,
+        "alpha": collection.settings.alpha,
         "depth": DEPTH,
         "documents": report.created,
         "documents_failed": report.failed_count,
@@ -130,14 +142,18 @@ def evaluate(
 
 def measure(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
     """Means over all judged queries, those without hits included, as trec_eval defines the measures."""
-    relevance = [
-        ir_measures.Qrel(query, document, score)
-        for query, judged in judgements.items()
-        for document, score in judged.items()
-    ]
-    scored = [ir_measures.ScoredDoc(query, document, score) for query, hits in run.items() for document, score in hits]
-    found = ir_measures.calc_aggregate(MEASURES.values(), relevance, scored)
+    found = ir_measures.calc_aggregate(MEASURES.values(), _relevance(judgements), _scored(run))
     return {name: float(found[kind]) for name, kind in MEASURES.items()}
+
+
+def ndcg_by_query(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> list[float]:
+    """nDCG@10 of every judged query, in the order of the judgements."""
+    kind = MEASURES[COMPARED]
+    values = {
+        found.query_id: float(found.value)
+        for found in ir_measures.iter_calc([kind], _relevance(judgements), _scored(run))
+    }
+    return [values.get(query, 0.0) for query in judgements]
 
 
 def write_run(path: Path, name: str, run: Run) -> None:
@@ -155,14 +171,27 @@ def write_run(path: Path, name: str, run: Run) -> None:
 
 def run_count(sparse: SparseScoring) -> int:
     """How often every query is searched."""
-    return 4 if sparse is SparseScoring.BOTH else 3
+    return 6 if sparse is SparseScoring.BOTH else 5
 
 
-def _runs(collection: Collection) -> dict[str, tuple[Leg, ...]]:
+def _runs(collection: Collection) -> dict[str, tuple[tuple[Leg, ...], Fusion]]:
     """Each leg alone, and all together."""
     legs = legs_of(collection, None)
-    alone = {leg.value: (leg,) for leg in (Leg.SPARSE, Leg.LEARNED, Leg.DENSE) if leg in legs}
-    return {**alone, "hybrid": legs}
+    alone = {leg.value: ((leg,), Fusion()) for leg in (Leg.SPARSE, Leg.LEARNED, Leg.DENSE) if leg in legs}
+    others = {method: (legs, Fusion(method=method)) for method in (CONVEX, RECIPROCAL_RANK)}
+    return {**alone, "hybrid": (legs, Fusion()), **others}
+
+
+def _relevance(judgements: Mapping[str, Mapping[str, int]]) -> list[ir_measures.Qrel]:
+    return [
+        ir_measures.Qrel(query, document, score)
+        for query, judged in judgements.items()
+        for document, score in judged.items()
+    ]
+
+
+def _scored(run: Run) -> list[ir_measures.ScoredDoc]:
+    return [ir_measures.ScoredDoc(query, document, score) for query, hits in run.items() for document, score in hits]
 
 
 def _seen(items: Iterator[Item], unseen: set[str]) -> Iterator[Item]:

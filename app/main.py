@@ -41,9 +41,10 @@ def create_app(wiring: Wiring, *, worker: bool = True) -> FastAPI:
         wiring.viking.announce()
         app.state.uploads = CapacityLimiter(UPLOADS_AT_ONCE)
         app.state.nice = CapacityLimiter(NICE_AT_ONCE)
-        stop = _start_worker(wiring) if worker else wiring.worker.stop
-        yield
-        await run_in_threadpool(stop)
+        with wiring.maintenance.running():
+            stop = _start_worker(wiring) if worker else wiring.worker.stop
+            yield
+            await run_in_threadpool(stop)
         wiring.close()
 
     app = FastAPI(

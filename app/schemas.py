@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.records import Collection, CollectionSettings, FieldKind, SparseScoring
+from core.records import Collection, CollectionSettings, FieldKind, IndexKind, SparseScoring
+from indexer.deletion import Deletion
 from indexer.records import RecordError
 from indexer.report import AddReport
 from store.documents import StoredDocument
+
+DeclaredKind = Literal["text", "number", "boolean", "date", "geo"]  # core.records.DECLARABLE
 
 
 class RequestModel(BaseModel):
@@ -57,8 +60,11 @@ class SettingsBody(RequestModel):
     whole_documents: bool = Field(False, description="one passage a document, cut where the model stops reading")
     k1: float = Field(1.2, description="BM25 term frequency saturation")
     b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
-    fields: dict[str, Literal["text", "number", "boolean"]] = Field(
-        default_factory=dict, description="kinds of metadata fields, where they shall be fixed beforehand"
+    alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
+    fields: dict[str, DeclaredKind] = Field(
+        default_factory=dict,
+        description="kinds of metadata fields, where they shall be fixed beforehand: a value that does not fit makes "
+        "its document an error; date and geo fields are only those that are declared",
     )
 
     sparse: Literal["bm25", "learned", "both"] | None = Field(
@@ -66,11 +72,17 @@ class SettingsBody(RequestModel):
         description="the sparse leg: BM25, weights of sparse_model in its place, or both legs; null: learned where "
         "a sparse_model is named, else bm25",
     )
+    index: Literal["auto", "exact", "hnsw"] = Field(
+        "auto",
+        description="how the nearest vectors are found: all are read while they are few, then short codes of them "
+        "(auto); always all (exact); by a graph (hnsw). Scores are exact with each",
+    )
 
     def to_settings(self, sparse_model: str | None = None) -> CollectionSettings:
         kinds = {name: FieldKind(kind) for name, kind in self.fields.items()}
         sparse = SparseScoring(self.sparse) if self.sparse else SparseScoring.meant_by(sparse_model)
-        return CollectionSettings(**{**dict(self), "fields": kinds, "sparse": sparse})
+        index = IndexKind(self.index)
+        return CollectionSettings(**{**dict(self), "fields": kinds, "sparse": sparse, "index": index})
 
     @classmethod
     def of(cls, settings: CollectionSettings) -> Self:
@@ -81,8 +93,10 @@ class SettingsBody(RequestModel):
             whole_documents=settings.whole_documents,
             k1=settings.k1,
             b=settings.b,
-            fields={name: kind.value for name, kind in settings.fields.items()},
+            alpha=settings.alpha,
+            fields={name: cast(DeclaredKind, kind.value) for name, kind in settings.fields.items()},
             sparse=settings.sparse.value,
+            index=settings.index.value,
         )
 
 
@@ -143,6 +157,22 @@ class DocumentBody(DocumentContent):
 
 class UpsertDocuments(RequestModel):
     documents: list[DocumentBody] = Field(min_length=1, max_length=10_000)
+
+
+class DeleteDocuments(RequestModel):
+    filter: dict[str, Any] | str = Field(
+        description="conditions on metadata, as in a search: documents that satisfy it are deleted",
+        examples=[{"price": {"lt": 20}}],
+    )
+
+
+class DeletionReport(ResponseModel):
+    seq: int = Field(description="a search that says this seq or a higher one has seen the change")
+    deleted: int
+
+    @classmethod
+    def of(cls, deletion: Deletion) -> Self:
+        return cls(seq=deletion.seq, deleted=deletion.deleted)
 
 
 class PassageSpan(ResponseModel):

@@ -115,6 +115,7 @@ class Settings(BaseSettings):
 
     config: Path | None = None  # a TOML file of the same tree
     data_dir: Path = Path("salience-data")
+    allow_network_file_system: bool = False  # for data_dir: SQLite's locks do not hold on most of them
     model: str = "default"  # what new collections are embedded by: a name of `models`, a folder, or "default"
     device: Device = "auto"
     precision: Precision = "auto"

@@ -6,6 +6,7 @@ Parts are built when they are first asked for: a command that needs no model nev
 from __future__ import annotations
 
 from functools import cached_property
+from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,10 @@ from app.settings import Settings
 from core.records import Collection, CollectionSettings
 from store import Database, Views
 from store.catalog import create_collection
+from store.maintenance import Maintenance, maintain_once
+from store.migrate import SCHEMA_VERSION
+from store.processes import Registration, register
+from store.waiting import wait_for_seq
 
 if TYPE_CHECKING:
     from app.quota import TokenQuota
@@ -40,7 +45,26 @@ class Wiring:
     @cached_property
     def database(self) -> Database:
         """Raises StorageError where the data directory cannot be used."""
-        return Database.open(self.settings.data_dir)
+        return Database.open(self.settings.data_dir, allow_network=self.settings.allow_network_file_system)
+
+    @cached_property
+    def maintenance(self) -> Maintenance:
+        """Keeps the data directory in order; in a thread, while somebody runs it."""
+        return Maintenance(self.database)
+
+    def maintain_once(self) -> None:
+        """What is due now, unless another process sees to it: for commands that end."""
+        maintain_once(self.database)
+
+    def register(self, kind: str, address: str | None = None) -> Registration:
+        """Enter this process among those that have the data directory open. Raises DirectoryInUse."""
+        return register(
+            self.database.directory,
+            kind=kind,
+            version=version("salience"),
+            schema=SCHEMA_VERSION,
+            address=address,
+        )
 
     @cached_property
     def models(self) -> Models:
@@ -129,6 +153,11 @@ class Wiring:
                 sparse_model=None if sparse_model is None else self.models.resolve(sparse_model),
                 sparse_fingerprint=None if sparse is None else sparse.fingerprint,
             )
+
+    def wait_for(self, collection: str, seq: int | None, timeout_seconds: float) -> None:
+        """Wait until the change `seq` can be seen; None: do not. Raises SeqNotReached, CollectionNotFound."""
+        if seq is not None:
+            wait_for_seq(self.database, collection, seq, timeout_seconds)
 
     def build(self) -> None:
         """Build every part now, so that what is wrong shows at the start."""

@@ -17,11 +17,14 @@
     ├── Conflict                     (HTTP 409)
     │   ├── CollectionExists
     │   ├── ModelMismatch            the collection was embedded by another model
+    │   ├── CursorExpired            the collection was indexed anew since the page before
     │   ├── EmbeddingsMissing        deleted between the embedding and the commit; embed again
     │   ├── JobConflict              a job whose state does not allow this, or another request's idempotency key
+    │   │   └── StillReceived        that request is still coming in; try again
     │   └── LeaseLost                another worker has the job now, or it was cancelled
     ├── TooLarge                     more than a stated limit (HTTP 413)
     ├── QueueFull                    more documents wait than allowed; try again (HTTP 429)
+    ├── SeqNotReached                the state that was asked for is not committed yet; try again (HTTP 503)
     ├── InvalidSignature             a signed request whose signature does not hold (HTTP 401)
     ├── ModelError                   a model folder that cannot be used
     ├── RemoteError                  an embedding service elsewhere (HTTP 502)
@@ -30,6 +33,7 @@
     │   └── RemoteMismatch           it answered with what cannot be: count, dimension, nan, another model
     └── StorageError                 the data directory
         ├── SchemaTooNew             written by a newer Salience
+        ├── DirectoryInUse           by a process that does not go together with this one
         ├── StorageReadOnly
         ├── StorageFull
         ├── StorageBusy              another process holds the lock; try again
@@ -156,6 +160,12 @@ class ModelMismatch(Conflict):
     code = "model_mismatch"
 
 
+class CursorExpired(Conflict):
+    """The collection was indexed anew since the page that the cursor came with; begin with the first page again."""
+
+    code = "cursor_expired"
+
+
 class EmbeddingsMissing(Conflict):
     """Stored embeddings that the commit relied on were deleted meanwhile; embed their passages and commit again."""
 
@@ -167,6 +177,13 @@ class JobConflict(Conflict):
     """The job's state does not allow this."""
 
     code = "job_conflict"
+
+
+class StillReceived(JobConflict):
+    """Another request with this idempotency key is being received; repeat this one later."""
+
+    retryable = True
+    retry_after = 5.0
 
 
 class LeaseLost(Conflict):
@@ -187,6 +204,13 @@ class QueueFull(SalienceError):
     code = "queue_full"
     retryable = True
     retry_after = 10.0
+
+
+class SeqNotReached(SalienceError):
+    """The collection has not come to the state that was asked for; try again."""
+
+    code = "seq_not_reached"
+    retryable = True
 
 
 class InvalidSignature(SalienceError):
@@ -242,6 +266,12 @@ class SchemaTooNew(StorageError):
     """The data directory was written by a newer Salience; upgrade the program."""
 
     code = "schema_too_new"
+
+
+class DirectoryInUse(StorageError):
+    """The data directory is in use by a process that does not go together with this one."""
+
+    code = "directory_in_use"
 
 
 class StorageReadOnly(StorageError):

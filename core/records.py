@@ -44,12 +44,26 @@ class SparseScoring(StrEnum):
         return cls.BM25 if sparse_model is None else cls.LEARNED
 
 
+class IndexKind(StrEnum):
+    """How the dense side of a collection finds the nearest passages. Their scores are exact with every kind."""
+
+    AUTO = "auto"  # read all vectors while they are few, then scan short codes of them
+    EXACT = "exact"  # always read all vectors: slower, and nothing is missed
+    HNSW = "hnsw"  # walk a graph; filtered searches scan codes
+
+
 class FieldKind(StrEnum):
     """The type of a filterable metadata value."""
 
     TEXT = "text"
     NUMBER = "number"
     BOOLEAN = "boolean"
+    DATE = "date"  # an instant; only where it is declared
+    GEO = "geo"  # a place on the globe; only where it is declared
+    NULL = "null"  # of an explicit null; cannot be declared
+
+
+DECLARABLE = (FieldKind.TEXT, FieldKind.NUMBER, FieldKind.BOOLEAN, FieldKind.DATE, FieldKind.GEO)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +76,19 @@ class CollectionSettings:
     whole_documents: bool = False  # one passage a document, cut by the model where it is too long
     k1: float = 1.2  # BM25 term frequency saturation, >= 0
     b: float = 0.75  # BM25 length normalisation, 0..1
+    alpha: float = 0.5  # weight of the dense leg in a search that names none, 0..1
     sparse: SparseScoring = SparseScoring.BM25
+    index: IndexKind = IndexKind.AUTO
     fields: Mapping[str, FieldKind] = field(default_factory=dict)  # declared metadata fields; others are found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scoring:
+    """The settings of a collection that searches score by, and that nothing stored depends on."""
+
+    alpha: float = 0.5  # as in CollectionSettings, these and the defaults
+    k1: float = 1.2
+    b: float = 0.75
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,7 +29,7 @@ class Drafter:
         """Why the document cannot be stored, or None."""
         try:
             metadata_json(document)
-            field_values(document)
+            field_values(document, self._settings.fields)
         except InvalidDocument as error:
             shown = document.id.encode("utf-8", "replace").decode()  # the fault may be in the id itself
             return RecordError(code=error.code, reason=error.message, id=shown)

@@ -19,6 +19,7 @@ MAX_ID_CHARACTERS = 512
 MAX_TITLE_CHARACTERS = 10_000
 MAX_TEXT_CHARACTERS = 5_000_000
 MAX_METADATA_BYTES = 256 * 1024  # as JSON
+_VECTORS = ("vector", "vectors", "embedding", "embeddings")  # where other stores take them
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # A whole cell as JSON would write the number. "007" and "1,5" are none, and stay text.
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
@@ -73,9 +74,10 @@ def to_document(
     and what is over 2**53 do not. A record without an id gets one that is the same whenever its content is: the
     first 32 hexadecimal digits of a SHA-256. Text may be empty where there is a title.
 
-    Raises InvalidDocument (naming the field in `param`) or TooLarge.
+    Raises InvalidDocument (naming the field in `param`) or TooLarge. A vector is refused, and not taken for metadata.
     """
     mapping = mapping or FieldMapping()
+    _refuse_vectors(fields)
     names = {role: _field_name(fields, role, getattr(mapping, role)) for role in _USUAL}
     text = _text(fields, names["text"])
     title = _text(fields, names["title"])
@@ -94,6 +96,18 @@ def to_document(
         content = json.dumps([title, text, encoded], ensure_ascii=False)
         id = hashlib.sha256(content.encode()).hexdigest()[:32]
     return Document(id=id, text=text, title=title, metadata=metadata)
+
+
+def _refuse_vectors(fields: Mapping[str, Any]) -> None:
+    for name in _VECTORS:
+        value = fields.get(name)
+        inner = value[0] if isinstance(value, list) and value and isinstance(value[0], list) else value
+        if isinstance(inner, list) and inner and all(type(item) in (int, float) for item in inner):
+            raise InvalidDocument(
+                f"{name}: vectors cannot be given, documents are embedded by their collection's model; leave it out. "
+                "To keep these numbers as data, put them into metadata under another name",
+                param=name,
+            )
 
 
 def _field_name(fields: Mapping[str, Any], role: str, chosen: str | None) -> str | None:

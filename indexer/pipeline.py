@@ -137,15 +137,18 @@ def delete(database: Database, collection_name: str, ids: Sequence[str]) -> Rece
     Raises CollectionNotFound and StorageError.
     """
     with database.write() as session:
-        collection = get_collection(session, collection_name)
-        active = collection.active
-        batch = Batch(
-            collection=collection,
-            fingerprint=active.fingerprint,
-            sparse_fingerprint=active.sparse_fingerprint,
-            deletions=tuple(ids),
-        )
-        return commit(session, batch)
+        return commit(session, deletion_of(get_collection(session, collection_name), ids))
+
+
+def deletion_of(collection: Collection, ids: Sequence[str]) -> Batch:
+    """The batch that deletes the documents, and writes nothing."""
+    active = collection.active
+    return Batch(
+        collection=collection,
+        fingerprint=active.fingerprint,
+        sparse_fingerprint=active.sparse_fingerprint,
+        deletions=tuple(ids),
+    )
 
 
 class _Run:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from core.records import Float32Array, Int64Array
 from retriever.fusion import Fused, FusedLeg, Fusion, LegScores, fuse
 from retriever.legs import Leg, SparseTerms
+from retriever.stopwatch import Stopwatch
 from store.pool import Pool
 from store.view import View
 
@@ -24,6 +26,8 @@ class Candidates:
     documents: Int64Array  # (n,) equal for passages of one document
     legs: Mapping[Leg, LegScores]  # those that take part
     complete: bool  # whether deeper pools would bring no further passage
+    pools: Mapping[Leg, int] = field(default_factory=dict)  # passages that each leg found by itself
+    late: tuple[Leg, ...] = ()  # legs that were not searched for lack of time
 
 
 def gather(
@@ -33,40 +37,67 @@ def gather(
     sparse: Mapping[Leg, SparseTerms],
     depth: int,
     allowed: Int64Array | None,
+    excluded: Int64Array | None = None,
+    watch: Stopwatch | None = None,
 ) -> Candidates:
     """The `depth` best passages of each leg: of the dense one if there is a `vector`, and of those in `sparse`.
+
+    `excluded`: sorted ids of passages that are no candidates. `watch`: times the legs; once it is late no further one
+    is begun.
 
     Raw scores are computed anew in float64 for every candidate, by one formula for all pools: they do not depend on
     how the pools were found, and the explanation's parts are the very numbers that were ranked by.
     """
+    watch = watch or Stopwatch()
+    more = depth + (0 if excluded is None else len(excluded))
+    searches: dict[Leg, Callable[[], Pool]] = {}
+    if vector is not None:
+        searches[Leg.DENSE] = partial(view.nearest, vector, more, allowed)
+    for leg, terms in sparse.items():
+        searches[leg] = partial(terms.best, view, more, allowed)
     pools: dict[Leg, Pool] = {}
-    if vector is not None:
-        pools[Leg.DENSE] = view.nearest(vector, depth, allowed)
-    for leg, terms in sparse.items():
-        pools[leg] = terms.best(view, depth, allowed)
-    found = [pool.ids for pool in pools.values()]
-    ids = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
-    legs: dict[Leg, LegScores] = {}
-    if vector is not None:
-        legs[Leg.DENSE] = LegScores(raw=view.dense_scores(vector, ids), rank=_ranks(pools[Leg.DENSE], ids))
-    for leg, terms in sparse.items():
-        legs[leg] = LegScores(raw=terms.scores(view, ids), rank=_ranks(pools[leg], ids))
-    return Candidates(
-        ids=ids,
-        documents=view.documents_of(ids),
-        legs=legs,
-        complete=all(len(pool) < depth for pool in found),
-    )
+    for leg, search in searches.items():
+        if pools and watch.late:
+            continue
+        with watch.stage(leg.value):
+            pools[leg] = _without(search(), excluded, depth)
+    with watch.stage("score"):
+        found = [pool.ids for pool in pools.values()]
+        ids = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+        legs: dict[Leg, LegScores] = {}
+        if vector is not None and Leg.DENSE in pools:
+            legs[Leg.DENSE] = LegScores(raw=view.dense_scores(vector, ids), rank=_ranks(pools[Leg.DENSE], ids))
+        for leg, terms in sparse.items():
+            if leg not in pools:
+                continue
+            raw, ranks = terms.scores(view, ids), _ranks(pools[leg], ids)
+            legs[leg] = LegScores(raw=raw, rank=ranks, known=terms.known(view))
+        return Candidates(
+            ids=ids,
+            documents=view.documents_of(ids),
+            legs=legs,
+            complete=all(len(pool) < depth for pool in found),
+            pools={leg: len(pool.ids) for leg, pool in pools.items()},
+            late=tuple(leg for leg in searches if leg not in pools),
+        )
 
 
 def rank(candidates: Candidates, fusion: Fusion) -> Fused:
     """Fuse the legs. A leg that is alone is ranked by its raw score: there is nothing to fuse."""
     if len(candidates.legs) > 1:
-        return fuse(fusion, candidates.legs)
+        return fuse(fusion, candidates.legs, candidates.documents)
     if not candidates.legs:
         raise ValueError("no leg takes part")
     ((leg, alone),) = candidates.legs.items()
     return Fused(scores=alone.raw, legs={leg: FusedLeg(norm=alone.raw, weight=1.0, scale=1.0, constant=0.0)})
+
+
+def _without(pool: Pool, excluded: Int64Array | None, depth: int) -> Pool:
+    """The first `depth` that are not excluded."""
+    if excluded is None:
+        return pool
+    kept = np.flatnonzero(~np.isin(pool.ids, excluded))[:depth]
+    return Pool(ids=pool.ids[kept], scores=pool.scores[kept])
 
 
 def _ranks(pool: Pool, ids: Int64Array) -> Int64Array:

@@ -1,42 +1,47 @@
 """Several rankings to one: convex combination of normalised scores, and reciprocal rank fusion.
 
 Pure functions over the candidates of one search. Every candidate has a raw score from every leg, so that the parts of
-its final score can be shown: final = sum over the legs of weight * norm.
+its final score can be shown: final = sum over the legs of weight * norm. The weights of a convex combination are those
+that were asked for, or, by default, chosen for the query (retriever.adaptive).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
+from retriever.adaptive import Choice, choose
 from retriever.legs import Leg
 
 MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
+AUTO = "auto"
 CONVEX = "convex"
 RECIPROCAL_RANK = "rrf"
+METHODS = (AUTO, CONVEX, RECIPROCAL_RANK)
+EVEN = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fusion:
     """How the legs become one score. Raises InvalidQuery that names what is allowed."""
 
-    method: str = CONVEX
-    alpha: float = 0.5  # convex: weight of the dense leg, 0..1; the sparse side has 1 - alpha
+    method: str = AUTO
+    alpha: float | None = None  # weight of the dense leg, 0..1; the sparse side has the rest. None: the collection's
     k: float = 60.0  # reciprocal rank: how slowly the ranks fade, >= 1
     weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and of the sparse side, >= 0, not both 0
     learned: float = 0.5  # part of the learned leg in the sparse side's weight where BM25 is there as well, 0..1
 
     def __post_init__(self) -> None:
-        if self.method not in (CONVEX, RECIPROCAL_RANK):
+        if self.method not in METHODS:
             raise InvalidQuery(
-                f"unknown fusion {self.method!r}; allowed are {CONVEX!r} and {RECIPROCAL_RANK!r}", param="fusion"
+                f"unknown fusion {self.method!r}; allowed are {', '.join(map(repr, METHODS))}", param="fusion"
             )
-        if not 0 <= self.alpha <= 1:
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise InvalidQuery(f"fusion alpha {self.alpha}: must be between 0 and 1", param="fusion.alpha")
         if not (math.isfinite(self.k) and self.k >= 1):
             raise InvalidQuery(f"fusion k {self.k}: must be a finite number, 1 or more", param="fusion.k")
@@ -47,18 +52,31 @@ class Fusion:
         if not 0 <= self.learned <= 1:
             raise InvalidQuery(f"fusion learned {self.learned}: must be between 0 and 1", param="fusion.learned")
 
+    def settled(self, alpha: float) -> Fusion:
+        """With `alpha` where none is asked for."""
+        return self if self.alpha is not None else replace(self, alpha=alpha)
+
+    @property
+    def dense_weight(self) -> float:
+        return EVEN if self.alpha is None else self.alpha
+
     def parameters(self, legs: Collection[Leg]) -> dict[str, float | list[float]]:
         """Those that the method goes by, for these legs."""
         found: dict[str, float | list[float]] = (
-            {"alpha": self.alpha} if self.method == CONVEX else {"k": self.k, "weights": list(self.weights)}
+            {"k": self.k, "weights": list(self.weights)}
+            if self.method == RECIPROCAL_RANK
+            else {"alpha": self.dense_weight}
         )
         return found | {"learned": self.learned} if {Leg.SPARSE, Leg.LEARNED} <= set(legs) else found
 
     def leg_weights(self, legs: Collection[Leg]) -> dict[Leg, float]:
-        """The weight of each of `legs`. Those of a convex combination sum to 1, also without the dense leg."""
+        """The weight of each of `legs`: of the auto fusion those that it starts from.
+
+        Those of a convex combination sum to 1, also without the dense leg.
+        """
         dense, sparse = self.weights
-        if self.method == CONVEX:
-            dense, sparse = (self.alpha, 1 - self.alpha) if Leg.DENSE in legs else (0.0, 1.0)
+        if self.method != RECIPROCAL_RANK:
+            dense, sparse = (self.dense_weight, 1 - self.dense_weight) if Leg.DENSE in legs else (0.0, 1.0)
         learned = self.learned if Leg.SPARSE in legs and Leg.LEARNED in legs else float(Leg.LEARNED in legs)
         weights = {Leg.DENSE: dense, Leg.SPARSE: sparse * (1 - learned), Leg.LEARNED: sparse * learned}
         return {leg: weights[leg] for leg in legs}
@@ -70,6 +88,7 @@ class LegScores:
 
     raw: Float64Array  # (candidates,) finite; of a sparse leg 0 where nothing matches
     rank: Int64Array  # (candidates,) from 1; 0: not in this leg's pool
+    known: float = 1.0  # 0..1, the share of the query's words that the leg can find at all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,24 +111,37 @@ class Fused:
 
     scores: Float64Array  # (candidates,)
     legs: Mapping[Leg, FusedLeg]
+    choice: Choice | None = None  # of the auto fusion: the weights, and why
 
 
-def fuse(fusion: Fusion, legs: Mapping[Leg, LegScores]) -> Fused:
-    """Final scores and parts of the candidates. Raises ValueError unless all arrays have one length."""
+def fuse(fusion: Fusion, legs: Mapping[Leg, LegScores], documents: Int64Array | None = None) -> Fused:
+    """Final scores and parts of the candidates. Raises ValueError unless all arrays have one length.
+
+    `documents`: (candidates,) equal for passages of one document, which the auto fusion goes by; None: each is its own.
+    """
     shapes = {array.shape for leg in legs.values() for array in (leg.raw, leg.rank)}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise ValueError("raw scores and ranks of all legs must be arrays of shape (candidates,)")
     weights = fusion.leg_weights(legs)
-    if fusion.method == CONVEX:
-        parts = {
-            leg: min_max(scores, weights[leg], low=None if leg is Leg.DENSE else 0.0) for leg, scores in legs.items()
-        }
-    else:
+    choice = None
+    if fusion.method == AUTO:
+        count = len(next(iter(legs.values())).raw)
+        norms = {leg: _convex(leg, scores, 1.0).norm for leg, scores in legs.items()}
+        known = {leg: scores.known for leg, scores in legs.items()}
+        choice = choose(norms, np.arange(count) if documents is None else documents, weights, known)
+        weights = choice.weights
+    if fusion.method == RECIPROCAL_RANK:
         parts = {leg: reciprocal_rank(scores.rank, fusion.k, weights[leg]) for leg, scores in legs.items()}
+    else:
+        parts = {leg: _convex(leg, scores, weights[leg]) for leg, scores in legs.items()}
     total = np.zeros(next(iter(shapes)))
     for part in parts.values():
         total += part.weight * part.norm
-    return Fused(scores=total, legs=parts)
+    return Fused(scores=total, legs=parts, choice=choice)
+
+
+def _convex(leg: Leg, scores: LegScores, weight: float) -> FusedLeg:
+    return min_max(scores, weight, low=None if leg is Leg.DENSE else 0.0)
 
 
 def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> FusedLeg:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.records import Explanation, Float64Array
+from retriever.adaptive import Choice
 from retriever.legs import Leg, SparseTerms
 from retriever.words import DenseWords, LearnedWords, PassageWords
 
@@ -62,6 +63,7 @@ class HitParts:
 
     legs: tuple[LegPart, ...]
     values: Mapping[Leg, Float64Array]  # (terms,) SparseTerms.values by sparse leg; empty unless explained
+    choice: Choice | None = None  # why the legs have their weights, where the fusion chose them
 
     def leg(self, leg: Leg) -> LegPart | None:
         """The part of `leg`, None where it takes no part in the search."""
@@ -89,8 +91,18 @@ def ledger(score: float, parts: HitParts, sparse: Mapping[Leg, SparseTerms], wor
                 *inner,
                 Explanation(value=part.constant, kind="constant", description="weight * -min / (max - min)"),
             )
-        legs.append(Explanation(value=part.value, kind="leg", description=_describe(part), details=tuple(inner)))
-    return Explanation(value=score, kind="score", description="sum of the legs", details=tuple(legs))
+        description = _describe(part) + _why(part, parts.choice)
+        legs.append(Explanation(value=part.value, kind="leg", description=description, details=tuple(inner)))
+    agree = "" if parts.choice is None else f", whose first documents agree to {parts.choice.agreement:.2f}"
+    return Explanation(value=score, kind="score", description=f"sum of the legs{agree}", details=tuple(legs))
+
+
+def _why(part: LegPart, choice: Choice | None) -> str:
+    """What the weight was chosen by."""
+    if choice is None:
+        return ""
+    seen = choice.legs[part.leg]
+    return f" (its best stands out by {seen.decisiveness:.2f}, the others confirm {seen.confirmation:.2f})"
 
 
 def _describe(part: LegPart) -> str:

@@ -14,13 +14,16 @@ from core.prompts import ControlOptions, Prompt, TextControl
 from embedder.factors import span_factors
 from embedder.lexical.words import units
 from retriever.emphasis import emphasis_controls
+from retriever.fields import check_fields
 from retriever.fusion import Fusion
+from retriever.inputs import Inputs
 from retriever.legs import Leg
 from retriever.syntax import check_query, parse
 
 MAX_K = 1000  # hits of one page
 MAX_DEPTH = 1000  # last hit that can be asked for, offset + k: behind the fused pools ranks mean little
 MAX_CONTROLS = 1000
+MAX_TIMEOUT_MS = 600_000
 
 
 class Explain(StrEnum):
@@ -38,7 +41,7 @@ class Query:
     Raises InvalidQuery or InvalidControl for values out of range.
     """
 
-    text: str  # without boost marks
+    text: str = ""  # without boost marks; empty where `inputs` say what to look for
     controls: tuple[TextControl, ...] = ()  # spans of `text`, for all legs
     options: ControlOptions = field(default_factory=ControlOptions)
     k: int = 10  # 1..MAX_K hits
@@ -47,9 +50,15 @@ class Query:
     fusion: Fusion = field(default_factory=Fusion)
     filter: Filter | None = None
     explain: Explain = Explain.NONE
+    inputs: Inputs = field(default_factory=Inputs)
+    cursor: str | None = None  # where a page before ended; then `offset` is 0
+    fields: tuple[str, ...] | None = None  # what to show of a hit's document; None: all of it
+    timeout_ms: int | None = None  # after which no further part of the search is begun
+    profile: bool = False  # whether to say what the search had to do
 
     def __post_init__(self) -> None:
-        check_query(self.text)
+        if self.text or not self.inputs.searchable:
+            check_query(self.text)
         if not 1 <= self.k <= MAX_K:
             raise InvalidQuery(f"k is {self.k}; allowed are 1 to {MAX_K}", param="k")
         if self.offset < 0 or self.offset + self.k > MAX_DEPTH:
@@ -61,9 +70,24 @@ class Query:
             raise InvalidQuery(f"legs must name some of {', '.join(Leg)}, each once", param="legs")
         if len(self.controls) > MAX_CONTROLS:
             raise InvalidControl(f"{len(self.controls)} controls; at most {MAX_CONTROLS} are allowed", param="controls")
-        Prompt.of(self.text, controls=self.controls)  # a control outside the text is refused here
-        if _suppresses_all(self.text, self.controls):
+        if self.cursor is not None and self.offset:
+            raise InvalidQuery("a cursor says where to go on: leave offset out", param="offset")
+        if self.timeout_ms is not None and not 1 <= self.timeout_ms <= MAX_TIMEOUT_MS:
+            raise InvalidQuery(
+                f"timeout_ms is {self.timeout_ms}; allowed are 1 to {MAX_TIMEOUT_MS} milliseconds", param="timeout_ms"
+            )
+        check_fields(self.fields)
+        if self.controls:
+            Prompt.of(self.text, controls=self.controls)  # a control outside the text is refused here
+        if self.text and _suppresses_all(self.text, self.controls):
             raise InvalidQuery("the controls suppress every word of the query: nothing is left to search for")
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """What the models read; None: nothing."""
+        if self.inputs.prompt is not None:
+            return self.inputs.prompt
+        return Prompt.of(self.text, controls=self.controls) if self.text else None
 
 
 def steer(

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-import numpy as np
-
-from core.errors import HitNotFound, ModelMismatch
+from core.errors import ModelMismatch
 from core.prompts import Prompt
 from core.protocols import Encoder, SparseModels
-from core.records import Collection, Float32Array, Float64Array, Generation, Hit, Int64Array, LegScore, Representation
+from core.records import (
+    Collection,
+    Float32Array,
+    Float64Array,
+    Generation,
+    Hit,
+    Int64Array,
+    Representation,
+    Scoring,
+)
 from embedder.lexical import Analyzer
 from embedder.together import encode_together, sparse_model_of
-from retriever.candidates import POOL_DEPTH, Candidates, gather, rank
+from retriever.adaptive import Choice
+from retriever.candidates import POOL_DEPTH, gather, rank
 from retriever.explain import Explainer
-from retriever.fusion import Fused, FusedLeg, LegScores, collapse
+from retriever.fusion import collapse
+from retriever.hits import hit_of, parts_of
 from retriever.learned import LearnedTerms
-from retriever.ledger import HitParts, LegPart
 from retriever.legs import Leg, SparseTerms, learned_leg, legs_of
-from retriever.query import MAX_DEPTH, Explain, Query
+from retriever.query import Explain, Query
+from retriever.ranking import ranked_page
+from retriever.stopwatch import Stopwatch
 from retriever.terms import query_terms
-from store.documents import StoredPassage
 from store.view import View, Views
 
 
@@ -40,6 +48,7 @@ class SearchResult:
     truncated_query: bool  # whether a model read only the beginning of the query
     sparse_silent: bool  # whether sparse legs were asked and none has anything to look for
     stages_ms: dict[str, float]  # milliseconds by stage
+    choice: Choice | None = None  # how the auto fusion weighed the legs, and why
 
 
 class Searcher:
@@ -72,9 +81,31 @@ class Searcher:
         """
         return self._run(collection, replace(query, explain=Explain.WORDS), only=hit_id)
 
+    def try_scorings(self, collection: str, query: Query, scorings: Sequence[Scoring]) -> list[Int64Array]:
+        """What the collection would answer under other settings: the first `query.k` documents under each.
+
+        As the store's own numbers (`View.documents_of`), best first; the query is encoded once. Raises what `search`
+        does.
+        """
+        found = self._views.collection(collection)
+        legs = legs_of(found, query.legs)
+        encoded = self._encode(query, found, legs)
+        tried: list[Int64Array] = []
+        with self._views.open(collection) as view:
+            sparse = self._sparse_terms(query, legs, encoded.learned, view)
+            for (k1, b), group in groupby(scorings, key=lambda scoring: (scoring.k1, scoring.b)):
+                rescored = view.rescored(k1=k1, b=b)
+                candidates = gather(rescored, vector=encoded.vector, sparse=sparse, depth=POOL_DEPTH, allowed=None)
+                for scoring in group:
+                    ranked = rank(candidates, query.fusion.settled(scoring.alpha))
+                    best = collapse(candidates.ids, ranked.scores, candidates.documents)[: query.k]
+                    tried.append(candidates.documents[best])
+        return tried
+
     def _run(self, name: str, query: Query, only: int | None) -> SearchResult:
-        watch = _Stopwatch()
+        watch = Stopwatch()
         collection = self._views.collection(name)
+        query = replace(query, fusion=query.fusion.settled(collection.settings.alpha))
         legs = legs_of(collection, query.legs)
         with watch.stage("encode"):
             encoded = self._encode(query, collection, legs)
@@ -85,7 +116,7 @@ class Searcher:
             with watch.stage("filter"):
                 allowed = None if query.filter is None else view.filter(query.filter)
             with watch.stage("rank"):
-                candidates, ranked, shown = _rank(view, query, encoded.vector, sparse, allowed, only)
+                candidates, ranked, shown = ranked_page(view, query, encoded.vector, sparse, allowed, only)
             with watch.stage("fetch"):
                 passages = view.fetch(candidates.ids[shown])
                 values: dict[Leg, Float64Array] = {}
@@ -93,11 +124,11 @@ class Searcher:
                     values = {leg: terms.values(view, candidates.ids[shown]) for leg, terms in sparse.items()}
             generation, seq = view.generation, view.seq
         parts = [
-            _parts(candidates, ranked, int(at), {leg: table[row] for leg, table in values.items()})
+            parts_of(candidates, ranked, int(at), {leg: table[row] for leg, table in values.items()})
             for row, at in enumerate(shown)
         ]
         hits = [
-            _hit(passage, float(score), part)
+            hit_of(passage, float(score), part)
             for passage, score, part in zip(passages, ranked.scores[shown], parts, strict=True)
         ]
         result = SearchResult(
@@ -110,6 +141,7 @@ class Searcher:
             truncated_query=encoded.truncated,
             sparse_silent=bool(sparse) and all(terms.silent for terms in sparse.values()),
             stages_ms=watch.milliseconds,
+            choice=ranked.choice,
         )
         if query.explain is Explain.NONE or not hits:
             return result
@@ -167,88 +199,3 @@ class _Encoded:
     vector: Float32Array | None  # (dimension,)
     learned: LearnedTerms | None
     truncated: bool  # whether a model read only its beginning
-
-
-def _rank(
-    view: View,
-    query: Query,
-    vector: Float32Array | None,
-    sparse: Mapping[Leg, SparseTerms],
-    allowed: Int64Array | None,
-    only: int | None,
-) -> tuple[Candidates, Fused, Int64Array]:
-    """Candidates, their scores, and the positions of those to show, best first.
-
-    The pools are deepened until they hold enough documents or everything there is, so that passages of few documents at
-    the top never leave a page short. For `only`, until they hold it: any page may have shown it.
-    """
-    wanted = MAX_DEPTH if only is not None else query.offset + query.k
-    depth = max(POOL_DEPTH, query.offset + query.k)
-    while True:
-        candidates = gather(view, vector=vector, sparse=sparse, depth=depth, allowed=allowed)
-        ranked = rank(candidates, query.fusion)
-        best = collapse(candidates.ids, ranked.scores, candidates.documents)
-        if len(best) >= wanted or candidates.complete or (only is not None and only in candidates.ids):
-            shown = best[query.offset : wanted] if only is None else _position(candidates, only)
-            return candidates, ranked, shown
-        depth *= 4
-
-
-def _position(candidates: Candidates, hit_id: int) -> Int64Array:
-    found = np.flatnonzero(candidates.ids == hit_id)
-    if not len(found):
-        raise HitNotFound(
-            f"passage {hit_id} is not among the {len(candidates.ids)} candidates of this query: its document was "
-            "replaced or deleted, the filter leaves it out, or no leg found it",
-            param="id",
-        )
-    return found
-
-
-def _hit(passage: StoredPassage, score: float, parts: HitParts) -> Hit:
-    scores = {
-        part.leg.value: LegScore(raw=part.raw, rank=part.rank, norm=part.norm, weight=part.weight)
-        for part in parts.legs
-    }
-    return Hit(
-        id=passage.id,
-        document_id=passage.document_id,
-        title=passage.title,
-        metadata=passage.metadata,
-        passage=passage.passage,
-        text=passage.text,
-        score=score,
-        scores=scores,
-    )
-
-
-def _parts(candidates: Candidates, ranked: Fused, position: int, values: Mapping[Leg, Float64Array]) -> HitParts:
-    legs = tuple(_leg_part(leg, scores, ranked.legs[leg], position) for leg, scores in candidates.legs.items())
-    return HitParts(legs=legs, values=values)
-
-
-def _leg_part(leg: Leg, scores: LegScores, fused: FusedLeg, position: int) -> LegPart:
-    norm = float(fused.norm[position])
-    outside = norm == 0 and fused.scale is not None  # at or below the pool's lowest: the value is 0, not on the line
-    return LegPart(
-        leg=leg,
-        raw=float(scores.raw[position]),
-        rank=int(scores.rank[position]) or None,
-        norm=norm,
-        weight=fused.weight,
-        scale=0.0 if outside else fused.scale,
-        constant=0.0 if outside else fused.constant,
-    )
-
-
-@dataclass(slots=True)
-class _Stopwatch:
-    milliseconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.milliseconds[name] = (time.perf_counter() - start) * 1000

@@ -35,6 +35,11 @@ class QueryTerms:
     def formula(self) -> str:
         return "factor {factor:g} * BM25 {value:.6f}"
 
+    def known(self, view: View) -> float:
+        df = view.term_statistics(self.terms).df
+        asked = [word for word, factor in zip(self.words, self.word_factors, strict=True) if word.terms and factor]
+        return sum(any(df[term] for term in word.terms) for word in asked) / len(asked) if asked else 1.0
+
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
         factors = self.factors * self._scales(view)
         wanted = {term: float(factor) for term, factor in zip(self.terms, factors, strict=True)}

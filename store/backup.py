@@ -10,9 +10,12 @@ from pathlib import Path
 import filelock
 
 from core.errors import Conflict, StorageError
-from store.copying import CopyProgress, copy_directory, new_directory, sync, sync_tree
+from store.copying import CopyProgress, copy_directory, new_directory
 from store.directory import DATABASE_NAME, KEPT_FOLDERS, MIGRATE_LOCK
 from store.faults import file_errors
+from store.leftovers import remove_unfinished
+from store.steps import reached
+from store.syncing import make_directories, sync, sync_tree
 from store.verify import Progress, Recheck, Verification, check
 
 _UNFINISHED = ".restoring"  # within the data directory; a restore that was killed leaves it, and the next one clears it
@@ -34,6 +37,9 @@ def backup(
     """
     if target.resolve().is_relative_to(data_dir.resolve()):
         raise StorageError(f"{target} lies within the data directory {data_dir}; name a directory elsewhere")
+    if target.parent.is_dir():
+        with file_errors(target, "backup"):
+            remove_unfinished(target.parent)  # of backups that were killed a day ago or more
     with new_directory(target) as unfinished:
         copy_directory(data_dir, unfinished, on_copy)
         return check(unfinished, name=data_dir, recheck=recheck, on_progress=on_verify)
@@ -61,11 +67,15 @@ def restore(
         done = check(unfinished, name=data_dir, recheck=recheck, on_progress=on_verify)
         with file_errors(data_dir):
             sync_tree(unfinished)
-            # The database comes last: without it there is nothing yet.
+            reached("restore.synced")
+            # The database comes last, also on the disk: without it there is nothing yet.
             for path in sorted(unfinished.iterdir(), key=lambda path: path.name == DATABASE_NAME):
+                if path.name == DATABASE_NAME:
+                    sync(data_dir)
                 path.rename(data_dir / path.name)
+                reached("restore.renamed")
             sync(data_dir)
-            sync(data_dir.resolve().parent)  # which may have got it just now
+            reached("restore.durable")
     return done
 
 
@@ -73,7 +83,7 @@ def restore(
 def _unfinished(data_dir: Path) -> Iterator[Path]:
     """A directory to fill within `data_dir`, while nobody else can open or restore it; gone afterwards."""
     with file_errors(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True)
+        make_directories(data_dir)
         lock = filelock.FileLock(data_dir / MIGRATE_LOCK, timeout=_LOCK_SECONDS)
         lock.acquire()
     try:
@@ -83,6 +93,7 @@ def _unfinished(data_dir: Path) -> Iterator[Path]:
             for name in (_UNFINISHED, *KEPT_FOLDERS):  # of a restore that was killed: see _check_empty
                 shutil.rmtree(data_dir / name, ignore_errors=True)
             unfinished.mkdir()
+        reached("restore.begun")
         try:
             yield unfinished
         finally:

@@ -18,14 +18,13 @@ def idf(passages: int, df: int) -> float:
     return math.log1p((passages - df + 0.5) / (df + 0.5))
 
 
-def saturation(lengths: Float64Array, average: float, *, k1: float, b: float) -> Float64Array:
+def saturation(lengths: Float64Array, average: float, *, k1: float, b: float) -> Float32Array:
     """k1 (1 - b + b dl / avgdl): the frequency at which a term of a passage of this length has half its weight."""
     if average == 0:  # no passage has a term
-        return np.full(len(lengths), k1)
-    return k1 * (1 - b + b * lengths / average)
+        return np.full(len(lengths), k1, dtype=np.float32)
+    return (k1 * (1 - b + b * lengths / average)).astype(np.float32)
 
 
-def weights(frequencies: Float32Array, saturations: Float64Array) -> Float32Array:
+def weights(frequencies: Float32Array, saturations: Float32Array) -> Float32Array:
     """tf / (tf + saturation): above 0, at most 1."""
-    frequency = frequencies.astype(np.float64)
-    return (frequency / (frequency + saturations)).astype(np.float32)
+    return frequencies / (frequencies + saturations)

@@ -6,14 +6,24 @@ import difflib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
-from core.records import Collection, CollectionSettings, FieldKind, Generation, GenerationState, SparseScoring
+from core.records import (
+    DECLARABLE,
+    Collection,
+    CollectionSettings,
+    FieldKind,
+    Generation,
+    GenerationState,
+    IndexKind,
+    Scoring,
+    SparseScoring,
+)
 from store import schema
 from store.database import ReadSession, WriteSession
 from store.fields import MAX_NAME, is_unicode
@@ -93,6 +103,22 @@ def delete_collection(session: WriteSession, name: str) -> None:
     session.execute(sa.delete(schema.collection).where(schema.collection.c.id == collection.id))
 
 
+def change_scoring(session: WriteSession, name: str, scoring: Scoring) -> Collection:
+    """Change what the collection's searches score by; the next one goes by it.
+
+    Raises CollectionNotFound, InvalidSettings.
+    """
+    collection = get_collection(session, name)
+    settings = replace(collection.settings, **asdict(scoring))
+    check_settings(settings)
+    session.execute(
+        sa.update(schema.collection)
+        .where(schema.collection.c.id == collection.id)
+        .values(settings=json.dumps(asdict(settings)))
+    )
+    return get_collection(session, name)
+
+
 def counts(session: ReadSession, collection_id: int) -> Counts:
     """How many documents and passages a collection holds."""
     documents = sa.select(sa.func.count()).where(schema.document.c.collection_id == collection_id)
@@ -134,17 +160,21 @@ def check_settings(settings: CollectionSettings) -> None:
         raise InvalidSettings(f"k1 {settings.k1}: must be a finite number, 0 or more", param="k1")
     if not 0 <= settings.b <= 1:
         raise InvalidSettings(f"b {settings.b}: must be between 0 and 1", param="b")
+    if not 0 <= settings.alpha <= 1:
+        raise InvalidSettings(f"alpha {settings.alpha}: must be between 0 and 1", param="alpha")
     if settings.sparse not in tuple(SparseScoring):
         raise InvalidSettings(f"sparse {settings.sparse!r}: must be one of {', '.join(SparseScoring)}", param="sparse")
+    if settings.index not in tuple(IndexKind):
+        raise InvalidSettings(f"index {settings.index!r}: must be one of {', '.join(IndexKind)}", param="index")
     for field, kind in settings.fields.items():
         if not (0 < len(field) <= MAX_NAME and is_unicode(field)):
             raise InvalidSettings(
                 f"field {field!r:.140}: its name must have 1 to {MAX_NAME} characters and be valid Unicode",
                 param="fields",
             )
-        if kind not in tuple(FieldKind):
+        if kind not in DECLARABLE:
             raise InvalidSettings(
-                f"field {field!r}: kind {kind!r} must be one of {', '.join(FieldKind)}", param="fields"
+                f"field {field!r}: kind {kind!r} must be one of {', '.join(DECLARABLE)}", param="fields"
             )
 
 
@@ -153,6 +183,7 @@ def parse_settings(stored: str) -> CollectionSettings:
     settings = json.loads(stored)
     settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
     settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # older ones had no choice
+    settings["index"] = IndexKind(settings.get("index", IndexKind.AUTO))
     return CollectionSettings(**settings)
 
 

@@ -15,6 +15,7 @@ from store import schema
 from store.batch import Batch, Draft, Receipt
 from store.database import ReadSession, WriteSession, chunks
 from store.fields import FieldValue, field_values, is_unicode, metadata_json
+from store.steps import reached
 from store.terms import pack_postings, pack_vector, register_terms
 
 
@@ -28,12 +29,18 @@ def commit(session: WriteSession, batch: Batch) -> Receipt:
     generations = _generations(session, batch)
     _check_embeddings(batch)
     plan = _plan(session, batch)
+    reached("commit.planned")
     gone = _remove_passages(session, plan, generations)
+    reached("commit.passages_removed")
     document_ids = _write_documents(session, batch, plan)
     _write_fields(session, batch.collection.id, plan, document_ids)
+    reached("commit.documents_written")
     _write_embeddings(session, batch, plan, generations)
+    reached("commit.embeddings_written")
     _write_passages(session, plan, document_ids, generations)
+    reached("commit.passages_written")
     _remove_orphans(session, batch.collection.id, gone)
+    reached("commit.orphans_removed")
     return Receipt(
         seq=current_seq(session, batch.collection.active.id),
         created=len(plan.created),
@@ -140,8 +147,9 @@ def _check_learned(vector: SparseVector) -> None:
 def _plan(session: ReadSession, batch: Batch) -> _Plan:
     deletions = set(batch.deletions)
     drafts = {draft.document.id: draft for draft in batch.drafts if draft.document.id not in deletions}
+    declared = batch.collection.settings.fields
     writes = {
-        id_: _Write(draft=draft, values=field_values(draft.document), metadata=metadata_json(draft.document))
+        id_: _Write(draft=draft, values=field_values(draft.document, declared), metadata=metadata_json(draft.document))
         for id_, draft in drafts.items()
     }
     stored = _stored_documents(session, batch.collection.id, [*drafts, *deletions])
@@ -226,6 +234,7 @@ def _write_fields(session: WriteSession, collection_id: int, plan: _Plan, docume
             "field_id": fields[value.name, value.kind.value],
             "text": value.text,
             "number": value.number,
+            "longitude": value.longitude,
         }
         for write in writes
         for value in write.values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -15,6 +14,9 @@ from core.errors import Conflict, StorageCorrupt
 from store.directory import DATABASE_NAME, KEPT_FOLDERS
 from store.faults import database_errors, file_errors
 from store.readonly import open_read_only
+from store.steps import reached
+from store.syncing import make_directories, sync, sync_tree
+from store.wal import new_identity
 
 _PAGES_AT_ONCE = 1_000  # between two reports of progress
 
@@ -32,12 +34,14 @@ def new_directory(target: Path) -> Iterator[Path]:
     """
     check_absent(target)
     with file_errors(target, "backup"):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(target.parent)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.unfinished-", dir=target.parent))
     try:
         yield unfinished
         with file_errors(target, "backup"):
+            reached("directory.filled")
             sync_tree(unfinished)
+            reached("directory.synced")
             check_absent(target)
             try:
                 unfinished.rename(target)
@@ -45,7 +49,9 @@ def new_directory(target: Path) -> Iterator[Path]:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                     raise
                 raise Conflict(f"{target} was made by another backup meanwhile") from error
+            reached("directory.renamed")
             sync(target.parent)
+            reached("directory.durable")
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -58,10 +64,11 @@ def check_absent(target: Path) -> None:
 
 
 def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None = None) -> None:
-    """Copy the database, and the folders that belong to it, into the directory `target`.
+    """Copy the database, its segments, and the folders that belong to it, into the directory `target`.
 
     Page by page, damage included: `verify` finds in the copy what it finds in the source. (A copy that SQLite writes
-    anew, by VACUUM INTO, has its indexes made from the tables, and damage would look sound.)
+    anew, by VACUUM INTO, has its indexes made from the tables, and damage would look sound.) Of a generation that lacks
+    a segment's file the copy has no segments at all: they are made anew from the database.
 
     Raises StorageError for what is wrong with the source, StorageFull, StorageReadOnly.
     """
@@ -71,13 +78,23 @@ def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None 
         database_errors(target, "backup"),
         closing(sqlite3.connect(target / DATABASE_NAME)) as copy,
     ):
+        reached("copy.begun")
+        # At once: whoever merges them meanwhile keeps the files of this state for a while only.
+        lacking = _copy_segments(connection, source, target)
+        reached("copy.segments_written")
         connection.backup(copy, pages=_PAGES_AT_ONCE, progress=_report(on_progress))
+        reached("copy.pages_written")
         copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # all in one file, which can be read from anywhere
+        copy.execute(f"PRAGMA user_version = {new_identity()}")  # the original's log does not belong to it
+        with copy:
+            copy.executemany("DELETE FROM segment WHERE generation_id = ?", [(generation,) for generation in lacking])
+    reached("copy.database_written")
     with file_errors(target, "backup"):
         for name in KEPT_FOLDERS:
             if (source / name).is_dir():
                 # Files that are being written have names of their own until they are whole.
                 shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("*.tmp", ".*"))
+    reached("copy.folders_written")
 
 
 def check_structure(directory: Path) -> None:
@@ -94,22 +111,20 @@ def check_structure(directory: Path) -> None:
             )
 
 
-def sync_tree(directory: Path) -> None:
-    """Everything in `directory`, and itself, is on the disk when this returns."""
-    for path in directory.rglob("*"):
-        sync(path)
-    sync(directory)
-
-
-def sync(path: Path) -> None:
-    """A file, or the names in a directory."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows has no such thing
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _copy_segments(connection: sqlite3.Connection, source: Path, target: Path) -> set[int]:
+    """Copy the files of the active segments; the generations of those that are not there."""
+    lacking: set[int] = set()
+    with suppress(sqlite3.DatabaseError):  # there are none yet, or the file is damaged, which the copy will show
+        active = connection.execute("SELECT generation_id, name FROM segment WHERE state = 'active'").fetchall()
+        with file_errors(target, "backup"):
+            (target / SEGMENTS).mkdir()
+            for generation, name in active:
+                try:
+                    shutil.copyfile(source / SEGMENTS / name, target / SEGMENTS / name)
+                except FileNotFoundError:
+                    _log.warning("segment file %s is not there; the copy does without", source / SEGMENTS / name)
+                    lacking.add(generation)
+    return lacking
 
 
 @contextmanager

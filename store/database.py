@@ -7,6 +7,7 @@ and never waits for a writer; writers come one after the other.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -16,13 +17,19 @@ from typing import Any, TypeVar
 import filelock
 import sqlalchemy as sa
 
-from core.errors import StorageBusy, StorageError
-from store.directory import DATABASE_NAME, MIGRATE_LOCK, prepare_directory
-from store.faults import database_errors, file_errors
-from store.migrate import migrate
+from core.errors import SchemaTooNew, StorageBusy, StorageError
+from store.directory import DATABASE_NAME, MAINTENANCE_LOCK, MIGRATE_LOCK, prepare_directory
+from store.faults import database_errors, definition_errors, file_errors
+from store.filesystem import check_local
+from store.migrate import SCHEMA_VERSION, migrate
+from store.opened import enter, leave
+from store.steps import reached
 
 BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_BYTES = 16 * 2**20  # size of the write-ahead log from which it is folded into the database
+LOG_LIMIT_BYTES = 256 * 2**20  # of the write-ahead log, over which writers wait a little
+LOG_WAIT_SECONDS = 2.0  # of one write
+LONG_READ_SECONDS = 60.0  # from which a read transaction is complained of
 _CHUNK = 5_000  # SQLite takes 32,766 variables in a statement
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -65,82 +72,140 @@ class Database:
         self.directory = directory
         self._engine = engine
         self._busy_timeout_ms = busy_timeout_ms
+        self._registered = True
 
     @classmethod
     def open(
-        cls, data_dir: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, migration_backup: Path | None = None
+        cls,
+        data_dir: Path,
+        *,
+        busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+        migration_backup: Path | None = None,
+        allow_network: bool = False,
     ) -> Database:
         """Open the data directory, creating it and bringing its tables up to date as needed.
 
         Before tables are upgraded, a backup is made: as `migration_backup`, or below `data_dir`/backups.
+        `allow_network`: on a network file system, too.
 
-        Raises StorageError for a directory that holds other things, SchemaTooNew for one that a newer program wrote,
-        StorageReadOnly, StorageFull, StorageBusy, StorageCorrupt, Conflict where `migration_backup` is there already.
+        Raises StorageError for a directory that holds other things or lies on a network file system, SchemaTooNew for
+        one that a newer program wrote, DirectoryInUse where it must be upgraded while an older one has it open,
+        StorageReadOnly, StorageFull, StorageBusy, StorageCorrupt where its definitions or its write-ahead log are
+        damaged, Conflict where `migration_backup` is there already.
         """
-        with file_errors(data_dir), database_errors(data_dir):
-            path = prepare_directory(data_dir)
-            engine = _engine(path, busy_timeout_ms)
+        with file_errors(data_dir), database_errors(data_dir), definition_errors(data_dir):
+            if not allow_network:
+                check_local(data_dir)
+            enter(data_dir)
+            try:
+                path = prepare_directory(data_dir)
+                engine = _engine(path, busy_timeout_ms)
+            except BaseException:
+                leave(data_dir)
+                raise
+            database = cls(data_dir, engine, busy_timeout_ms)
             try:
                 # Two processes that start on an empty directory must not both create the tables.
                 with filelock.FileLock(data_dir / MIGRATE_LOCK, timeout=busy_timeout_ms / 1000):
                     migrate(engine, data_dir, migration_backup)
             except BaseException:
-                engine.dispose()
+                database.close()
                 raise
-        return cls(data_dir, engine, busy_timeout_ms)
+        return database
 
     @contextmanager
     def read(self) -> Iterator[ReadSession]:
         """A read transaction. Keep it short: the write-ahead log cannot be folded in behind a reader's back."""
-        with database_errors(self.directory), self._engine.connect() as connection, connection.begin():
-            yield ReadSession(connection)
+        began = time.monotonic()
+        try:
+            with database_errors(self.directory), self._engine.connect() as connection, connection.begin():
+                yield ReadSession(connection)
+        finally:
+            held = time.monotonic() - began
+            if held > LONG_READ_SECONDS:
+                _log.warning("a read transaction was open for %.0f s: the write-ahead log had to grow meanwhile", held)
 
     @contextmanager
     def write(self) -> Iterator[WriteSession]:
         """The write transaction: committed when the block ends, rolled back when it raises.
 
-        Waits for another writer; raises StorageBusy when that takes too long.
+        Waits for another writer; raises StorageBusy when that takes too long. Waits a little, too, while the log is
+        over its limit. Raises SchemaTooNew where a newer program has upgraded the tables since they were opened.
         """
+        self._wait_for_log()
         with (
             database_errors(self.directory),
             self._engine.connect() as connection,
             connection.execution_options(salience_begin="BEGIN IMMEDIATE").begin(),
         ):
+            self._check_schema(connection)
+            reached("write.begun")
             yield WriteSession(connection)
-        self._checkpoint()
+            reached("write.complete")
+        reached("write.committed")
+        if self.log_bytes() >= CHECKPOINT_BYTES:
+            self._checkpoint_unless_owned()
+
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        try:
+            return (self.directory / f"{DATABASE_NAME}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the database, as far as readers permit.
+
+        For the holder of the maintenance lock: up to SQLite 3.51.2 two checkpoints at the same moment can corrupt the
+        log. Raises StorageFull, StorageError.
+        """
+        with database_errors(self.directory), self._engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            # No waiting for readers: what they still need stays in the log until the next time.
+            cursor.execute("PRAGMA busy_timeout = 0")
+            try:
+                reached("checkpoint.begun")
+                # The first copies, while others write on; the second keeps them out, and has little left to do.
+                cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                reached("checkpoint.copied")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                reached("checkpoint.done")
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
 
     def close(self) -> None:
         """Close every connection. The database can be opened again."""
         self._engine.dispose()
+        if self._registered:
+            self._registered = False
+            leave(self.directory)
 
-    def _checkpoint(self) -> None:
-        """Fold a large write-ahead log into the database.
+    def _check_schema(self, connection: sa.Connection) -> None:
+        version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        if version != SCHEMA_VERSION:
+            raise SchemaTooNew(
+                f"data directory {self.directory}: its tables were upgraded to schema {version} while this process had "
+                f"it open, which speaks {SCHEMA_VERSION}; nothing was written. Start the newer Salience in its place"
+            )
 
-        Up to SQLite 3.51.2 two checkpoints at the same moment can corrupt the log: SQLite's own are off, and these
-        hold a lock across threads and processes. Whoever finds it taken leaves the work to its holder.
-        """
-        log = self.directory / f"{DATABASE_NAME}-wal"
-        if not log.exists() or log.stat().st_size < CHECKPOINT_BYTES:
-            return
-        lock = filelock.FileLock(self.directory / "checkpoint.lock", timeout=0)
+    def _wait_for_log(self) -> None:
+        """Let whoever maintains the directory catch up. A reader may hold the log for long: then on it goes."""
+        until = time.monotonic() + LOG_WAIT_SECONDS
+        while self.log_bytes() >= LOG_LIMIT_BYTES and time.monotonic() < until:
+            self._checkpoint_unless_owned()
+            time.sleep(0.05)
+
+    def _checkpoint_unless_owned(self) -> None:
+        """Where nobody maintains the directory, writers do. Who finds the lock taken leaves the work to its holder."""
+        lock = filelock.FileLock(self.directory / MAINTENANCE_LOCK, timeout=0)
         try:
-            with file_errors(self.directory), database_errors(self.directory), lock:
-                self._truncate_log()
+            with file_errors(self.directory), lock:
+                self.checkpoint()
         except StorageBusy:
             return
         except StorageError as error:
             # The transaction is committed all the same; its pages wait in the log for the next checkpoint.
             _log.warning("checkpoint failed: %s", error)
-
-    def _truncate_log(self) -> None:
-        with self._engine.connect() as connection:
-            cursor = connection.connection.cursor()
-            # No waiting for readers: what they still need stays in the log until the next time.
-            cursor.execute("PRAGMA busy_timeout = 0")
-            try:
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                cursor.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
 
 
 def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
@@ -161,6 +226,7 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
+            f"journal_size_limit = {4 * CHECKPOINT_BYTES}",  # a log that grew large is cut when it begins anew
             "foreign_keys = ON",
         ):
             cursor.execute(f"PRAGMA {pragma}")

@@ -1,26 +1,30 @@
-"""Exact nearest neighbours by dot product.
+"""Nearest neighbours by dot product.
 
-FAISS scans in float32 and finds the candidates; float64 has the last word on them. So a score is the same number in
-whatever segment its passage lies, and equal vectors tie exactly.
+Few passages are all scored. Of many, the sealed segments name candidates that are likely among the best, a few times as
+many as are asked for; and more, where a row that was left out might well belong to the best, by what is known of the
+error of a code. Float64 has the last word on every candidate: a score is the same number in whatever segment its
+passage lies and however it was found, and equal vectors tie exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import faiss
 import numpy as np
 
-from core.records import BoolArray, Float32Array, Float64Array, Int64Array
+from core.records import Float32Array, Float64Array, IndexKind, Int64Array
 from store.pool import Pool, best
+from store.quantizer import UInt8Array, quantizer
+from store.scan import Scan
 from store.snapshot import Part
 
-GATHER_ROWS = 5_000  # allowed rows up to which they are fetched one by one rather than scanned with a bitmap
-# FAISS types these as the C++ constructors; its Python wrappers take an array and keywords.
-_bitmap: Any = faiss.IDSelectorBitmap
-_parameters: Any = faiss.SearchParameters
-_SLACK = 16  # candidates beyond k that the first scan asks for
+EXACT_PASSAGES = 10_000  # up to which all vectors are read
+EXACT_MATCHES = 5_000  # of a filter, up to which all vectors are read
+_DEPTH = 4  # candidates for each passage that is asked for
+_MORE, _MORE_FILTERED = 160, 400  # candidates beyond that: filters that go with the query leave it less to choose from
+_WORTHWHILE = 4  # passages for each candidate, below which all are scored
 
 
 def dot(vectors: Float32Array, vector: Float32Array) -> Float64Array:
@@ -29,49 +33,145 @@ def dot(vectors: Float32Array, vector: Float32Array) -> Float64Array:
     return products
 
 
-def nearest(parts: Iterable[Part], vector: Float32Array, k: int, allowed: Int64Array | None) -> Pool:
-    """The k live passages, of the `allowed` ones, with the largest dot product."""
+def nearest(
+    parts: Iterable[Part],
+    vector: Float32Array,
+    k: int,
+    allowed: Int64Array | None,
+    *,
+    kind: IndexKind = IndexKind.AUTO,
+) -> Pool:
+    """The k live passages, of the `allowed` ones, with the largest dot product; min(k, their number) of them.
+
+    Exactly, with the kind `exact`, or where they are few; otherwise nearly all of the k best are among them.
+    """
     vector = np.ascontiguousarray(vector, dtype=np.float32)
     faiss.omp_set_num_threads(1)  # holds for the calling thread only; requests run beside each other instead
+    selections = [_Selection.of(part, allowed) for part in parts]
+    total = sum(selection.count for selection in selections)
+    k = min(k, total)
+    few = total <= EXACT_PASSAGES if allowed is None else total <= EXACT_MATCHES
+    wanted = _DEPTH * k + (_MORE if allowed is None else _MORE_FILTERED)
+    while not (kind is IndexKind.EXACT or few or total < _WORTHWHILE * wanted):
+        scanned = _scanned(selections, vector, k, wanted, thorough=allowed is not None)
+        pool = _scored(selections, vector, k, scanned.rows)
+        if len(pool.ids) == k and scanned.missed <= pool.scores[-1]:
+            return pool
+        wanted *= 4
+    return _scored(selections, vector, k, {})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Selection:
+    """The rows of a part that may be found."""
+
+    part: Part
+    rows: Int64Array | None  # sorted; None: all that are live
+    count: int
+
+    @classmethod
+    def of(cls, part: Part, allowed: Int64Array | None) -> _Selection:
+        if allowed is None:
+            return cls(part=part, rows=None, count=part.live_count)
+        begin, end = np.searchsorted(allowed, part.segment.ids[[0, -1]] + [0, 1])
+        rows = part.find(allowed[begin:end])[1]
+        return cls(part=part, rows=rows, count=len(rows))
+
+    @property
+    def sparse(self) -> bool:
+        """Whether so much is masked that a graph would lose its way."""
+        return self.count < 0.9 * len(self.part.live)
+
+    @property
+    def bits(self) -> UInt8Array | None:
+        """A bit for each row of the segment, the first in the lowest bit; None: all are set."""
+        mask = self.part.live
+        if self.count == len(mask):
+            return None
+        if self.rows is not None:
+            mask = np.zeros(len(mask), dtype=np.bool_)
+            mask[self.rows] = True
+        return np.packbits(mask, bitorder="little")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scanned:
+    rows: dict[int, Int64Array]  # candidates by the part's number; parts that are left out have all rows scored
+    missed: float  # a score that the rows which were judged and left out hardly reach
+
+
+def _scanned(
+    selections: Sequence[_Selection], vector: Float32Array, k: int, wanted: int, *, thorough: bool
+) -> _Scanned:
+    """About `wanted` candidates, beside the parts that can name none."""
+    used = quantizer(len(vector))
+    direction = used.rotate(vector[None])
+    found: dict[int, tuple[Int64Array, Float32Array]] = {}
+    others = 0  # rows of the parts that are left out
+    for number, selection in enumerate(selections):
+        scan = selection.part.segment.scan
+        result = None
+        if scan is not None and selection.count:
+            result = _search(scan, selection, direction, wanted, thorough=thorough)
+        if result is None:
+            others += selection.count
+        else:
+            found[number] = result
+    if sum(len(rows) for rows, _ in found.values()) + others < k:
+        return _Scanned(rows={}, missed=-np.inf) if thorough else _scanned(selections, vector, k, wanted, thorough=True)
+    if not any(len(rows) < selections[number].count for number, (rows, _) in found.items()):
+        return _Scanned(rows={number: rows for number, (rows, _) in found.items()}, missed=-np.inf)
+    scores = np.concatenate([scores for _, scores in found.values()])
+    wanted = min(wanted + int(np.isinf(scores).sum()), len(scores))  # those that a scan cannot judge come on top
+    least = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
+    missed = max(_reach(selections[number], float(least), thorough=thorough) for number in found)
+    return _Scanned(
+        rows={number: rows[scores >= least] for number, (rows, scores) in found.items()},
+        missed=missed * float(np.linalg.norm(vector)),
+    )
+
+
+def _search(
+    scan: Scan, selection: _Selection, direction: Float32Array, wanted: int, *, thorough: bool
+) -> tuple[Int64Array, Float32Array] | None:
+    """None: all rows of the part have to be scored."""
+    return scan.search(direction, min(wanted, selection.count), selection.bits, thorough=thorough or selection.sparse)
+
+
+def _reach(selection: _Selection, score: float, *, thorough: bool) -> float:
+    """What a row hardly exceeds that has about `score`."""
+    scan = selection.part.segment.scan
+    assert scan is not None
+    return scan.reach(score, thorough=thorough or selection.sparse)
+
+
+def _scored(selections: Sequence[_Selection], vector: Float32Array, k: int, scanned: Mapping[int, Int64Array]) -> Pool:
+    """The k best of the `scanned` rows, by the part's number, and of all rows of the other parts.
+
+    Float32 leaves out those whose score is surely too low; float64 decides among the rest.
+    """
+    found = [_rough(selection, vector, scanned.get(number)) for number, selection in enumerate(selections)]
+    least = -np.inf
+    rough = np.concatenate([np.empty(0, dtype=np.float32), *(scores for _, scores in found)])
+    if len(rough) > k:
+        longest = max(selection.part.segment.largest_norm for selection in selections)
+        # Both the k-th score and a rival's may be off by dimension * 2^-24 * |vector| * |row|.
+        margin = 2 * len(vector) * 2.0**-24 * float(np.linalg.norm(vector)) * longest
+        least = float(np.partition(rough, len(rough) - k)[len(rough) - k]) - margin
     ids, scores = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float64)]
-    for part in parts:
-        rows = _candidates(part, vector, k, allowed)
-        ids.append(part.segment.ids[rows])
-        scores.append(dot(part.segment.vectors[rows], vector))
+    for selection, (rows, near) in zip(selections, found, strict=True):
+        kept = rows[near >= least]
+        ids.append(selection.part.segment.ids[kept])
+        scores.append(dot(selection.part.segment.vectors[kept], vector))
     return best(np.concatenate(ids), np.concatenate(scores), k)
 
 
-def _candidates(part: Part, vector: Float32Array, k: int, allowed: Int64Array | None) -> Int64Array:
-    """Rows that may be among the k best: every row whose float32 score is not surely too low."""
-    segment = part.segment
-    # Both the k-th score and a rival's may be off by dimension * 2^-24 * |vector| * |row|.
-    margin = 2 * len(vector) * 2.0**-24 * float(np.linalg.norm(vector)) * segment.largest_norm
-    rows = None if allowed is None else part.find(allowed)[1]
-    if rows is not None and len(rows) <= GATHER_ROWS:
-        return _cut(rows, np.vecdot(segment.vectors[rows], vector), k, margin)
-    mask = part.live if rows is None else _mask(len(part.live), rows)
-    total = part.live_count if rows is None else len(rows)
-    parameters = None
-    if total < len(mask):
-        parameters = _parameters(sel=_bitmap(np.packbits(mask, bitorder="little")))
-    asked = min(k + _SLACK, total)
-    while True:
-        scores, labels = segment.index.search(vector[None, :], asked, params=parameters)
-        # Unless the scan went on until scores are surely too low, there may be more ties at the cut.
-        if asked == total or scores[0, -1] < scores[0, k - 1] - margin:
-            return _cut(labels[0], scores[0], k, margin)
-        asked = min(asked * 2, total)
-
-
-def _cut(rows: Int64Array, scores: Float32Array, k: int, margin: float) -> Int64Array:
-    if len(rows) <= k:
-        return rows
-    kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-    chosen: Int64Array = rows[scores >= kth - margin]
-    return chosen
-
-
-def _mask(size: int, rows: Int64Array) -> BoolArray:
-    mask = np.zeros(size, dtype=np.bool_)
-    mask[rows] = True
-    return mask
+def _rough(selection: _Selection, vector: Float32Array, scanned: Int64Array | None) -> tuple[Int64Array, Float32Array]:
+    """The rows of the part that may be found (of `scanned`), and their scores in float32."""
+    vectors = selection.part.segment.vectors
+    rows = selection.rows if scanned is None else np.sort(scanned)
+    if rows is not None and len(rows) <= len(vectors) // 4:
+        return rows, np.vecdot(vectors[rows], vector)
+    scores: Float32Array = np.vecdot(vectors, vector)
+    rows = np.flatnonzero(selection.part.live) if rows is None else rows
+    return rows, scores if len(rows) == len(scores) else scores[rows]

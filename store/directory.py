@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import StorageError
+from store.syncing import make_directories
 
 DATABASE_NAME = "salience.db"
 MIGRATE_LOCK = "migrate.lock"  # held while tables are created or upgraded, and while a backup is restored
+MAINTENANCE_LOCK = "maintenance.lock"  # held by the one process that checkpoints, seals, merges and cleans up
+SEGMENTS = "segments"  # made from the database, and made anew from it where they are missing
+PROCESSES = "processes"  # a file for each long-lived process
+PROCESSES_LOCK = "processes.lock"  # held while one is entered or looked for
 BACKUPS = "backups"  # made before the schema was changed
 KEPT_FOLDERS = ("projections", "remote-models")  # beside the database: what belongs to it, and a backup holds
-_HARMLESS = ("lost+found", "checkpoint.lock", MIGRATE_LOCK, *KEPT_FOLDERS)
+_LOCKS = ("checkpoint.lock", MIGRATE_LOCK, MAINTENANCE_LOCK, PROCESSES_LOCK)  # the first: of earlier versions
+_HARMLESS = ("lost+found", PROCESSES, f"{DATABASE_NAME}-shm", *_LOCKS, *KEPT_FOLDERS)
 
 
 def prepare_directory(data_dir: Path) -> Path:
@@ -20,9 +26,9 @@ def prepare_directory(data_dir: Path) -> Path:
     """
     if data_dir.exists() and not data_dir.is_dir():
         raise StorageError(f"data directory {data_dir}: is a file; name a directory")
-    data_dir.mkdir(parents=True, exist_ok=True)
     database = data_dir / DATABASE_NAME
     if not database.exists():
+        make_directories(data_dir)
         names = (entry.name for entry in data_dir.iterdir())
         strangers = sorted(name for name in names if name not in _HARMLESS and not name.startswith("."))
         if strangers:

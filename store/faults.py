@@ -14,12 +14,18 @@ import sqlalchemy as sa
 from core.errors import StorageBusy, StorageCorrupt, StorageError, StorageFull, StorageReadOnly
 
 _FULL = "no room to write: the disk, the quota or the file size limit is used up; nothing of this write was kept"
-_READ_ONLY = "cannot be written to; check the permissions of the directory and its files, and how the disk is mounted"
+_READ_ONLY = (
+    "cannot be written to; check the permissions of the directory and its files, and how the disk is mounted. "
+    "Searching takes locks in it, too: a directory that must stay as it is can be searched in a copy (salience restore)"
+)
 _BUSY = "another process holds the lock; try again when its write is done"
-_CORRUPT = "salience.db is damaged or no database; restore the directory from a backup"
+_RESTORE = "restore the directory from a backup"
+_CORRUPT = f"salience.db is damaged or no database; {_RESTORE}"
 
 _SQLITE_CODES: dict[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_IOERR_WRITE: (StorageFull, _FULL),  # a full quota or a file size limit; a full disk is SQLITE_FULL
+    sqlite3.SQLITE_IOERR_SHMOPEN: (StorageFull, _FULL),  # the log's index cannot be made, which readers need, too
+    sqlite3.SQLITE_IOERR_SHMSIZE: (StorageFull, _FULL),
     sqlite3.SQLITE_FULL: (StorageFull, _FULL),
     sqlite3.SQLITE_READONLY: (StorageReadOnly, _READ_ONLY),
     sqlite3.SQLITE_CANTOPEN: (StorageReadOnly, _READ_ONLY),
@@ -63,3 +69,16 @@ def file_errors(directory: Path, noun: str = "data directory") -> Iterator[None]
     except OSError as error:
         kind, meaning = _OS_CODES.get(error.errno, (StorageError, "cannot be used"))
         raise kind(f"{noun} {directory}: {meaning} ({error.strerror})") from error
+
+
+@contextmanager
+def definition_errors(directory: Path) -> Iterator[None]:
+    """Raise what damaged definitions of tables lead to as StorageCorrupt. Only around the opening of a database.
+
+    SQLite quotes them in its complaints, which the driver then cannot decode; and names that are none confuse whoever
+    asks for them.
+    """
+    try:
+        yield
+    except (UnicodeDecodeError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sa.exc.InvalidRequestError) as error:
+        raise StorageCorrupt(f"data directory {directory}: its tables' definitions are damaged; {_RESTORE}") from error

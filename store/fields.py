@@ -6,10 +6,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from core.errors import InvalidDocument
 from core.records import Document, FieldKind
+from store.field_kinds import Value, fitting
 
 MAX_TEXT = 1024  # characters of a text that filters compare; a longer one is only known to exist
 MAX_NAME = 256  # characters of a field's name; a longer one cannot be filtered on
@@ -24,7 +26,8 @@ class FieldValue(NamedTuple):
     name: str  # keys of nested objects joined by dots
     kind: FieldKind
     text: str | None  # of a TEXT
-    number: float | None  # of a NUMBER; 0 or 1 of a BOOLEAN
+    number: float | None  # of a NUMBER; 0 or 1 of a BOOLEAN; microseconds since 1970 of a DATE; latitude of a GEO
+    longitude: float | None = None  # of a GEO
 
 
 def metadata_json(document: Document) -> str:
@@ -42,18 +45,21 @@ def metadata_json(document: Document) -> str:
     return metadata
 
 
-def field_values(document: Document) -> set[FieldValue]:
-    """The filterable values of the metadata; arrays give one value an element.
+def field_values(
+    document: Document, declared: Mapping[str, FieldKind] | None = None, *, keep_misfits: bool = False
+) -> set[FieldValue]:
+    """The filterable values of the metadata; arrays give one value an element, nulls a NULL.
 
-    Raises InvalidDocument for more than MAX_VALUES values, deeper nesting than MAX_DEPTH, and what is not JSON.
+    A value of a declared field is of the declared kind. Raises InvalidDocument for one that does not fit (with
+    `keep_misfits`, for documents that were stored before that was checked: it exists, but cannot be compared), for more
+    than MAX_VALUES values, deeper nesting than MAX_DEPTH, and what is not JSON.
     """
+    reading = _Reading(where=f"document {document.id!r:.140}", declared=declared or {}, keep_misfits=keep_misfits)
     values: set[FieldValue] = set()
-    for value in _flatten(document.metadata, "", f"document {document.id!r:.140}", 0):
+    for value in reading.flatten(document.metadata, "", 0):
         values.add(value)
         if len(values) > MAX_VALUES:
-            raise InvalidDocument(
-                f"document {document.id!r:.140}: its metadata has more than {MAX_VALUES} values", param="metadata"
-            )
+            raise InvalidDocument(f"{reading.where}: its metadata has more than {MAX_VALUES} values", param="metadata")
     return values
 
 
@@ -66,39 +72,73 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _flatten(value: Any, name: str, where: str, depth: int) -> Iterator[FieldValue]:
-    if depth > MAX_DEPTH:
-        raise InvalidDocument(f"{where}: its metadata is nested deeper than {MAX_DEPTH} levels", param="metadata")
-    match value:
-        case None:
-            return
-        case Mapping():
-            for key, part in value.items():
-                if not isinstance(key, str):
-                    raise InvalidDocument(f"{where}: metadata key {key!r:.80} must be a string", param="metadata")
-                yield from _flatten(part, f"{name}.{key}" if name else key, where, depth + 1)
-        case list() | tuple():
-            for part in value:
-                yield from _flatten(part, name, where, depth + 1)
-        case _ if len(name) <= MAX_NAME:
-            yield _scalar(value, name, where)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reading:
+    where: str  # the document, for messages
+    declared: Mapping[str, FieldKind]
+    keep_misfits: bool
 
-
-def _scalar(value: Any, name: str, where: str) -> FieldValue:
-    match value:
-        case bool():
-            return FieldValue(name, FieldKind.BOOLEAN, None, float(value))
-        case str():
-            return FieldValue(name, FieldKind.TEXT, value if len(value) <= MAX_TEXT else None, None)
-        case int() | float():
-            try:
-                number = float(value)
-            except OverflowError:
-                return FieldValue(name, FieldKind.NUMBER, None, None)
-            if math.isfinite(number):
-                return FieldValue(name, FieldKind.NUMBER, None, number)
-            raise InvalidDocument(f"{where}: metadata {name!r} is {value}; numbers must be finite", param="metadata")
-        case _:
+    def flatten(self, value: Any, name: str, depth: int) -> Iterator[FieldValue]:
+        if depth > MAX_DEPTH:
             raise InvalidDocument(
-                f"{where}: metadata {name!r} is a {type(value).__name__}, which JSON does not know", param="metadata"
+                f"{self.where}: its metadata is nested deeper than {MAX_DEPTH} levels", param="metadata"
             )
+        kind = self.declared.get(name) if depth else None
+        match value:
+            case list() | tuple():
+                for part in value:
+                    yield from self.flatten(part, name, depth + 1)
+            case Mapping() if kind is None:
+                for key, part in value.items():
+                    if not isinstance(key, str):
+                        raise InvalidDocument(
+                            f"{self.where}: metadata key {key!r:.80} must be a string", param="metadata"
+                        )
+                    yield from self.flatten(part, f"{name}.{key}" if name else key, depth + 1)
+            case _ if len(name) > MAX_NAME:
+                return
+            case None:
+                yield FieldValue(name, FieldKind.NULL, None, None)
+            case _ if kind is not None:
+                yield self._declared(value, name, kind)
+            case _:
+                yield self._found(value, name)
+
+    def _declared(self, value: Any, name: str, kind: FieldKind) -> FieldValue:
+        try:
+            fit = fitting(value, kind)
+        except ValueError as error:
+            if not self.keep_misfits:
+                raise InvalidDocument(
+                    f"{self.where}: metadata {name!r} is {value!r:.80}, and the field is declared as {kind.value}: "
+                    f"{error}",
+                    param="metadata",
+                ) from None
+            fit = Value()
+        return FieldValue(name, kind, _short(fit.text), fit.number, fit.longitude)
+
+    def _found(self, value: Any, name: str) -> FieldValue:
+        match value:
+            case bool():
+                return FieldValue(name, FieldKind.BOOLEAN, None, float(value))
+            case str():
+                return FieldValue(name, FieldKind.TEXT, _short(value), None)
+            case int() | float():
+                try:
+                    number = float(value)
+                except OverflowError:
+                    return FieldValue(name, FieldKind.NUMBER, None, None)
+                if math.isfinite(number):
+                    return FieldValue(name, FieldKind.NUMBER, None, number)
+                raise InvalidDocument(
+                    f"{self.where}: metadata {name!r} is {value}; numbers must be finite", param="metadata"
+                )
+            case _:
+                raise InvalidDocument(
+                    f"{self.where}: metadata {name!r} is a {type(value).__name__}, which JSON does not know",
+                    param="metadata",
+                )
+
+
+def _short(text: str | None) -> str | None:
+    return text if text is None or len(text) <= MAX_TEXT else None

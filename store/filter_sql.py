@@ -1,119 +1,188 @@
-"""Filters as SQL: which passages' documents satisfy a tree of core.filters."""
+"""Which documents satisfy a filter: every comparison is one statement, and their answers are joined as arrays.
+
+A set of documents is sorted ids, or all but sorted ids: `not` costs nothing, and the documents of a collection are
+never listed. Ids come out of SQLite as one text: that is four times as fast as rows.
+"""
 
 from __future__ import annotations
 
-import difflib
-import operator
-from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
 from core.errors import InvalidFilter
-from core.filters import And, Exists, Filter, In, Not, Or, Range, Scalar, leaves
-from core.records import FieldKind, Int64Array
+from core.filters import (
+    And,
+    Box,
+    Comparison,
+    Every,
+    Exists,
+    Filter,
+    In,
+    Leaf,
+    Missing,
+    Not,
+    Null,
+    Or,
+    Prefix,
+    Range,
+    Within,
+    leaves,
+)
+from core.geo import Place, distances
+from core.records import BoolArray, FieldKind, Int64Array
 from store import schema
 from store.database import ReadSession
-from store.fields import MAX_TEXT, is_unicode
+from store.filter_fields import Fields
+from store.filter_values import value_tests
 
 MAX_COMPARISONS = 200
-MAX_VALUES = 30_000  # of all comparisons of a filter; SQLite takes 32,766
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-}
-_Fields = dict[str, dict[FieldKind, int]]  # name: kind: field.id
+MAX_VALUES = 30_000  # of all comparisons of a filter
+_value = schema.document_field.c
 
 
-def passages_where(session: ReadSession, collection_id: int, tree: Filter) -> Int64Array:
-    """Ids of the passages whose document satisfies `tree`, sorted.
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The documents `ids`, or all others."""
+
+    ids: Int64Array  # sorted `document.id`, each once
+    others: bool = False
+
+    def holds(self, documents: Int64Array) -> BoolArray:
+        """(n,) which of `documents` belong to the set."""
+        return np.isin(documents, self.ids, invert=self.others)
+
+    def __invert__(self) -> Documents:
+        return Documents(self.ids, not self.others)
+
+    def __and__(self, other: Documents) -> Documents:
+        if self.others and other.others:
+            return ~(~self | ~other)
+        if self.others:
+            return other & self
+        return Documents(self.ids[other.holds(self.ids)])
+
+    def __or__(self, other: Documents) -> Documents:
+        if self.others or other.others:
+            return ~(~self & ~other)
+        return Documents(_distinct(np.concatenate([self.ids, other.ids])))
+
+
+def documents_where(session: ReadSession, collection_id: int, tree: Filter) -> Documents:
+    """The documents of the collection that satisfy `tree`. Those of other collections may be in a set of `others`.
 
     Raises InvalidFilter for a field that no document ever had and no setting declares, for a value of a kind that the
     field never had, and for a filter that is too large.
     """
     _check_size(tree)
-    fields = _fields(session, collection_id)
-    statement = (
-        sa.select(schema.passage.c.id)
-        .join_from(schema.passage, schema.document)
-        .where(schema.document.c.collection_id == collection_id, _condition(tree, fields))
-    )
-    ids = np.fromiter(session.execute(statement).scalars(), dtype=np.int64)
-    ids.sort()
-    return ids
+    return _Resolver(session, Fields.of(session, collection_id)).resolve(tree)
 
 
-def _condition(tree: Filter, fields: _Fields) -> sa.ColumnElement[bool]:
-    match tree:
-        case And(parts=parts):
-            return sa.and_(*(_condition(part, fields) for part in parts))
-        case Or(parts=parts):
-            return sa.or_(*(_condition(part, fields) for part in parts))
-        case Not(part=part):
-            return sa.not_(_condition(part, fields))
-        case In(field=name, values=values):
-            return sa.or_(
-                *(_is_one_of(fields, name, kind, values) for kind in {_kind(value): None for value in values})
-            )
-        case Range(field=name, operator=comparison, bound=bound):
-            kind = _kind(bound)
-            return _holds(fields, name, kind, _COMPARE[comparison](_column(kind), bound))
-        case Exists(field=name):
-            value = schema.document_field.c
-            of_field = value.field_id.in_(list(_kinds(fields, name).values()))
-            return schema.document.c.id.in_(sa.select(value.document_id).where(of_field))
+def external_ids_where(session: ReadSession, collection_id: int, tree: Filter, *, limit: int) -> list[str]:
+    """The users' ids of the first `limit` documents of the collection that satisfy `tree`, the oldest first.
 
-
-def _is_one_of(fields: _Fields, name: str, kind: FieldKind, values: tuple[Scalar, ...]) -> sa.ColumnElement[bool]:
-    return _holds(fields, name, kind, _column(kind).in_([value for value in values if _kind(value) is kind]))
-
-
-def _holds(fields: _Fields, name: str, kind: FieldKind, test: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    """The document has a value of this field and kind that passes the test."""
-    kinds = _kinds(fields, name)
-    if kind not in kinds:
-        raise InvalidFilter(
-            f"filter.{name}: compares with a {kind.value}, but the values of this field are "
-            f"{' or '.join(sorted(known.value for known in kinds))}",
-            param="filter",
-        )
-    value = schema.document_field.c
-    return schema.document.c.id.in_(sa.select(value.document_id).where(value.field_id == kinds[kind], test))
-
-
-def _column(kind: FieldKind) -> sa.ColumnElement[Any]:
-    return schema.document_field.c.text if kind is FieldKind.TEXT else schema.document_field.c.number
-
-
-def _kinds(fields: _Fields, name: str) -> dict[FieldKind, int]:
-    if name in fields:
-        return fields[name]
-    if not fields:
-        known = "the documents of this collection have no metadata"
-    elif near := difflib.get_close_matches(name, fields, n=3):
-        known = f"did you mean {' or '.join(map(repr, near))}?"
+    Raises as `documents_where` does.
+    """
+    found = documents_where(session, collection_id, tree)
+    document = schema.document.c
+    if found.others:
+        everything = _read_ids(session, document.id, document.collection_id == collection_id)
+        ids = everything[found.holds(everything)]
     else:
-        names = sorted(fields)
-        known = f"there are {', '.join(map(repr, names[:8]))}{' and others' if len(names) > 8 else ''}"
-    raise InvalidFilter(f"filter: unknown field {name!r:.140}; {known}", param="filter")
+        ids = found.ids
+    rows = session.rows_where_in(
+        sa.select(document.id, document.external_id), document.id, np.sort(ids)[:limit].tolist()
+    )
+    return [row.external_id for row in sorted(rows, key=lambda row: row.id)]
 
 
-def _fields(session: ReadSession, collection_id: int) -> _Fields:
-    columns = schema.field.c
-    statement = sa.select(columns.name, columns.kind, columns.id).where(columns.collection_id == collection_id)
-    fields: _Fields = {}
-    for row in session.execute(statement):
-        fields.setdefault(row.name, {})[FieldKind(row.kind)] = row.id
-    return fields
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    session: ReadSession
+    fields: Fields
+
+    def resolve(self, tree: Filter) -> Documents:
+        match tree:
+            case And(parts=parts):
+                found = self.resolve(parts[0])
+                for part in parts[1:]:
+                    found &= self.resolve(part)
+                return found
+            case Or(parts=parts):
+                found = self.resolve(parts[0])
+                for part in parts[1:]:
+                    found |= self.resolve(part)
+                return found
+            case Not(part=part):
+                return ~self.resolve(part)
+            case _:
+                return self._leaf(tree)
+
+    def _leaf(self, leaf: Leaf) -> Documents:
+        match leaf:
+            case Exists(field=name):
+                return self._with_values(self.fields.nested_ids(name, nulls=False))
+            case Missing(field=name):
+                return ~self._with_values(self.fields.nested_ids(name, nulls=True))
+            case Null(field=name):
+                kinds = self.fields.kinds(name)
+                return self._with_values([kinds[FieldKind.NULL]] if FieldKind.NULL in kinds else [])
+            case Every(part=part):
+                return self._every(part)
+            case In() | Range() | Prefix() | Within() | Box():
+                return Documents(_distinct(self._passing(leaf)))
+
+    def _with_values(self, field_ids: list[int]) -> Documents:
+        return Documents(_distinct(_read_ids(self.session, _value.document_id, _value.field_id.in_(field_ids))))
+
+    def _every(self, part: Comparison) -> Documents:
+        """Of these documents as many values pass as there are."""
+        of_field = _value.field_id.in_(self.fields.value_ids(part.field))
+        documents, counts = _counted(_read_ids(self.session, _value.document_id, of_field))
+        passing, passing_counts = _counted(self._passing(part))
+        passed = np.zeros(len(documents), dtype=np.int64)
+        passed[np.searchsorted(documents, passing)] = passing_counts  # the values that pass are among the values
+        return Documents(documents[passed == counts])
+
+    def _passing(self, part: Comparison) -> Int64Array:
+        """The documents of all values that pass, each as often as it has some, in any order."""
+        found = [np.empty(0, dtype=np.int64)]
+        for field_id, test in value_tests(self.fields, part):
+            where = (_value.field_id == field_id, test)
+            if isinstance(part, Within):
+                found.append(self._near(part, *where))
+            else:
+                found.append(_read_ids(self.session, _value.document_id, *where))
+        return np.concatenate(found)
+
+    def _near(self, circle: Within, *where: sa.ColumnElement[bool]) -> Int64Array:
+        """Of the places that `where` finds, those that are in the circle: their documents."""
+        columns = sa.select(_value.document_id, _value.number, _value.longitude)
+        rows: Any = self.session.execute(columns.where(*where)).cursor  # the driver's own: plain tuples
+        table = np.fromiter(chain.from_iterable(rows), dtype=np.float64).reshape(-1, 3)
+        apart = distances(Place(circle.latitude, circle.longitude), table[:, 1], table[:, 2])
+        near: Int64Array = table[apart <= circle.metres, 0].astype(np.int64)
+        return near
 
 
-def _kind(value: Scalar) -> FieldKind:
-    if isinstance(value, bool):
-        return FieldKind.BOOLEAN
-    return FieldKind.TEXT if isinstance(value, str) else FieldKind.NUMBER
+def _read_ids(session: ReadSession, column: sa.ColumnElement[int], *where: sa.ColumnElement[bool]) -> Int64Array:
+    listed = session.execute(sa.select(sa.func.group_concat(column)).where(*where)).scalar()
+    return np.fromstring(listed, dtype=np.int64, sep=",") if listed else np.empty(0, dtype=np.int64)
+
+
+def _distinct(ids: Int64Array) -> Int64Array:
+    """Sorted, each once."""
+    return _counted(ids)[0]
+
+
+def _counted(ids: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """The distinct ids, sorted, and how often each is there; faster than numpy's unique, which builds a table."""
+    ids = np.sort(ids)
+    starts = np.flatnonzero(np.concatenate([ids[:1] == ids[:1], ids[1:] != ids[:-1]]))
+    return ids[starts], np.diff(starts, append=len(ids))
 
 
 def _check_size(tree: Filter) -> None:
@@ -124,23 +193,6 @@ def _check_size(tree: Filter) -> None:
             "of one field",
             param="filter",
         )
-    values = [value for leaf in comparisons for value in _values(leaf)]
-    if len(values) > MAX_VALUES:
-        raise InvalidFilter(f"filter: {len(values)} values; at most {MAX_VALUES} are allowed", param="filter")
-    for value in values:
-        if isinstance(value, str) and (len(value) > MAX_TEXT or not is_unicode(value)):
-            raise InvalidFilter(
-                f"filter: the text {value!r:.80} is longer than {MAX_TEXT} characters or holds half a surrogate pair; "
-                "no value that can be compared is like that",
-                param="filter",
-            )
-
-
-def _values(leaf: In | Range | Exists) -> tuple[Scalar, ...]:
-    match leaf:
-        case In(values=values):
-            return values
-        case Range(bound=bound):
-            return (bound,)
-        case Exists():
-            return ()
+    values = sum(len(leaf.values) for leaf in comparisons if isinstance(leaf, In))
+    if values > MAX_VALUES:
+        raise InvalidFilter(f"filter: {values} values; at most {MAX_VALUES} are allowed", param="filter")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from core.errors import CollectionNotFound, JobConflict
+from core.errors import CollectionNotFound, StillReceived
 from core.records import Collection, Job, JobState
 from store import schema
 from store.database import ReadSession, WriteSession
@@ -33,13 +33,13 @@ def begin(
 ) -> Lease:
     """A new job that `worker` receives documents for, under a lease of `seconds`.
 
-    Raises JobConflict where the collection has a job with this idempotency key, CollectionNotFound where it is gone.
+    Raises StillReceived where the collection has a job with this idempotency key, CollectionNotFound where it is gone.
     """
     gone = session.execute(sa.select(schema.collection.c.id).where(schema.collection.c.id == collection.id)).first()
     if gone is None:
         raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
     if key is not None and job_with_key(session, collection.id, key) is not None:
-        raise JobConflict(
+        raise StillReceived(
             f"another request with the idempotency key {key!r} is being received; repeat this one when it is done",
             param="Idempotency-Key",
         )

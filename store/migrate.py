@@ -13,8 +13,11 @@ import migrations
 from core.errors import SchemaTooNew, StorageCorrupt, StorageError, StorageFull
 from store.copying import check_structure, copy_directory, new_directory
 from store.directory import BACKUPS, DATABASE_NAME
+from store.processes import check_upgrade
+from store.steps import reached
+from store.wal import new_identity
 
-SCHEMA_VERSION = "0004"  # the newest revision in migrations/versions
+SCHEMA_VERSION = "0006"  # the newest revision in migrations/versions
 APPLICATION_ID = 0x53414C49  # marks the file as ours in its header: "SALI"
 _log = logging.getLogger(__name__)
 
@@ -24,23 +27,29 @@ def migrate(engine: sa.Engine, directory: Path, backup: Path | None = None) -> N
 
     Before an upgrade the directory is copied: to `backup`, or into a new directory below `directory`/backups.
 
-    Raises SchemaTooNew for a newer version, StorageError for a database of another program, StorageCorrupt when rows
-    point at rows that are not there or the file is damaged, StorageFull where there is no room for the backup, Conflict
-    where `backup` is there already. After any of them nothing is changed.
+    Raises SchemaTooNew for a newer version, DirectoryInUse where a process of another one has the directory open,
+    StorageError for a database of another program, StorageCorrupt when rows point at rows that are not there or the
+    file is damaged, StorageFull where there is no room for the backup, Conflict where `backup` is there already. After
+    any of them nothing is changed.
     """
     with engine.connect() as connection:
         version = _version(connection, directory)
         connection.rollback()
         if version == SCHEMA_VERSION:
             return
+        if version is not None:
+            check_upgrade(directory, SCHEMA_VERSION)
         # Rebuilding a table with foreign keys on would delete the rows that refer to it.
         _pragma(connection, "foreign_keys = OFF")
         with connection.execution_options(salience_begin="BEGIN IMMEDIATE").begin():
             if version is not None:  # from here on nobody else writes: the backup is what is upgraded
                 _back_up(directory, version, backup)
+            reached("migrate.backed_up")
             _upgrade(connection)
+            reached("migrate.upgraded")
             if connection.exec_driver_sql("PRAGMA foreign_key_check").first():
                 raise StorageCorrupt(f"data directory {directory}: rows refer to rows that are not there")
+        reached("migrate.committed")
         _pragma(connection, "foreign_keys = ON")
 
 
@@ -66,7 +75,7 @@ def _version(connection: sa.Connection, directory: Path) -> str | None:
 def _back_up(directory: Path, version: str, backup: Path | None) -> None:
     """A copy that is sound: the upgrade makes indexes and checksums anew, and would make damage look right."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    target = backup or directory / BACKUPS / f"schema-{version}-{stamp}"
+    target = backup or _unused(directory / BACKUPS / f"schema-{version}-{stamp}")
     try:
         with new_directory(target) as unfinished:
             _check_room(directory, unfinished)
@@ -85,6 +94,12 @@ def _back_up(directory: Path, version: str, backup: Path | None) -> None:
         SCHEMA_VERSION,
         target,
     )
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or with a number behind it where that is there: the upgrade before was killed within the same second."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def _check_room(directory: Path, target: Path) -> None:
@@ -106,6 +121,8 @@ def _upgrade(connection: sa.Connection) -> None:
     config.attributes["connection"] = connection
     command.upgrade(config, SCHEMA_VERSION)
     connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    if not connection.exec_driver_sql("PRAGMA user_version").scalar():
+        connection.exec_driver_sql(f"PRAGMA user_version = {new_identity()}")
 
 
 def _pragma(connection: sa.Connection, setting: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from core.errors import StorageCorrupt, StorageError
 from store.directory import DATABASE_NAME
 from store.faults import database_errors
+from store.opened import enter, leave
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -18,21 +19,26 @@ BUSY_TIMEOUT_S = 10.0
 def open_read_only(directory: Path) -> Iterator[sqlite3.Connection]:
     """A connection that cannot write, for one thread; texts that are no UTF-8 come with lone surrogates.
 
-    Raises StorageError where there is no database, and what SQLite complains of as an error of the storage.
+    Raises StorageError where there is no database, StorageCorrupt where its write-ahead log is damaged or another's,
+    and what SQLite complains of as an error of the storage.
     """
     path = directory / DATABASE_NAME
     if not path.is_file():
         raise StorageError(f"{directory} holds no {DATABASE_NAME}: it is no data directory and no backup of one")
-    address = f"{path.resolve().as_uri()}?mode=ro"
-    with database_errors(directory):
-        # Nothing is read yet: a file that is no database is noticed at the first statement.
-        opened = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-        with closing(opened) as connection:
-            connection.text_factory = _decode
-            try:
-                yield connection
-            except UnicodeDecodeError as error:  # of SQLite's complaint, which quotes the damaged file
-                raise StorageCorrupt(f"data directory {directory}: its tables' definitions are damaged") from error
+    enter(directory)
+    try:
+        with database_errors(directory):
+            # Nothing is read yet: a file that is no database is noticed at the first statement.
+            address = f"{path.resolve().as_uri()}?mode=ro"
+            opened = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+            with closing(opened) as connection:
+                connection.text_factory = _decode
+                try:
+                    yield connection
+                except UnicodeDecodeError as error:  # of SQLite's complaint, which quotes the damaged file
+                    raise StorageCorrupt(f"data directory {directory}: its tables' definitions are damaged") from error
+    finally:
+        leave(directory)
 
 
 def schema_version(connection: sqlite3.Connection) -> str | None:

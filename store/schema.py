@@ -71,8 +71,9 @@ field = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# One value of a document's metadata. A text is in `text`; a number, or a boolean as 0 or 1, in `number`.
-# Both are null for a value that is there but cannot be compared: a text that is too long, a number beyond float64.
+# One value of a document's metadata. A text is in `text`; a number, a boolean as 0 or 1, a date as microseconds since
+# 1970 (UTC) in `number`; of a place, `number` is the latitude. All are null for a null, and for a value that is there
+# but cannot be compared: a text that is too long, a number beyond float64.
 document_field = sa.Table(
     "document_field",
     metadata,
@@ -81,10 +82,16 @@ document_field = sa.Table(
     sa.Column("field_id", sa.ForeignKey("field.id", ondelete="CASCADE"), nullable=False),
     sa.Column("text", sa.Text),
     sa.Column("number", sa.Float),
+    sa.Column("longitude", sa.Float),  # of a place
     sa.Index("document_field_document", "document_id"),
     sa.Index("document_field_text", "field_id", "text", "document_id"),
     sa.Index("document_field_number", "field_id", "number", "document_id", sqlite_where=sa.text("number IS NOT NULL")),
-)
+    sa.Index(
+        "document_field_place",
+        "field_id", "number", "longitude", "document_id",
+        sqlite_where=sa.text("longitude IS NOT NULL"),
+    ),
+)  # fmt: skip
 
 term = sa.Table(
     "term",
@@ -136,6 +143,29 @@ change = sa.Table(
     sa.Index("change_generation", "generation_id", "seq", "operation", "passage_id"),
     sqlite_autoincrement=True,
 )
+
+# A file below segments/ that holds live passages of a generation, made from the embeddings: see store/sealing.py.
+# Every passage that came up to the highest `seq` of the active ones, and has not gone, is in one of them.
+segment = sa.Table(
+    "segment",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("generation_id", sa.ForeignKey("generation.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # active or retired
+    sa.Column("name", sa.Text, nullable=False),  # of the file
+    sa.Column("seq", sa.Integer, nullable=False),  # no passage in it came after this change
+    sa.Column("as_of", sa.Integer, nullable=False),  # no passage in it went up to this change
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.Integer, nullable=False),
+    sa.Column("sha256", sa.LargeBinary, nullable=False),  # of the file's header, which holds those of its arrays
+    sa.Column("retired_at", sa.Float),  # seconds since 1970
+    sa.UniqueConstraint("name", name="segment_name"),
+    sa.Index(
+        "segment_generation",
+        "generation_id", "state", "id", "seq", "as_of", "name", "rows", "bytes", "sha256", "retired_at",
+    ),
+    sqlite_autoincrement=True,
+)  # fmt: skip
 
 # Documents that are to be added to a collection. Times are seconds since 1970 by the database's clock.
 # A lease, and a pause, are judged by their distance from now in either direction: see store/job_lease.py.

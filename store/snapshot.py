@@ -1,25 +1,29 @@
 """An immutable picture of one generation at one point of its change log.
 
-Few segments, none of them ever changed: what was added since the last picture becomes a small segment, four segments of
-about one size become one, and removed passages are masked until their segment is written anew. Every figure that scores
-depend on (N, df, average length) is that of the live passages, whatever the segments have been through.
+Sealed segments over files, and behind them the tail: what was committed since, in memory, where what each picture adds
+becomes a small segment, and four segments of about one size become one. No segment is ever changed: removed passages
+are masked until theirs is written anew. Every figure that scores depend on (N, df, average length) is that of the live
+passages, whatever the segments have been through.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import sqlalchemy as sa
 
 from core.errors import HitNotFound
 from core.records import BoolArray, Collection, Float32Array, Int64Array
-from store import bm25, schema
+from store import bm25
+from store.changes import added_since, removed_since
 from store.commit import current_seq
 from store.database import ReadSession
-from store.segment import Segment, merge, read_segment
+from store.merging import merged
+from store.segment import Segment, read_segment
+from store.segment_files import OpenSegments
+from store.segment_rows import active_segments, sealed_seq
 
 FAN_OUT = 4  # segments of one tier that become one
 _SMALLEST_TIER = 256  # rows
@@ -30,9 +34,10 @@ class Part:
     """A segment as one snapshot sees it."""
 
     segment: Segment
+    sealed: int | None  # segment.id of its row; None: in memory, of the tail
     live: BoolArray  # (rows,) not removed
     live_count: int
-    weights: Float32Array  # (postings,) bm25.weights, for the snapshot's average length
+    saturations: Float32Array  # (rows,) bm25.saturation, for the snapshot's average length
 
     def find(self, ids: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Which of `ids` are live here: their places in `ids`, and their rows."""
@@ -47,39 +52,72 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """Made by `load` and `advance`; shared between threads."""
+    """Made by `load`, `advance` and `resealed`; shared between threads."""
 
     collection: Collection
     seq: int  # of the newest change that it holds
+    newest_segment: int  # segment.id of the newest that was active when they were opened
+    tail_begin: int | None  # the tail is what came after this change; None: and what segments held that are broken
     parts: tuple[Part, ...]
     passage_count: int
     average_length: float  # of the live passages, in terms; 0 when there are none
+    _df: dict[int, int] = field(default_factory=dict, init=False)  # what was counted; a copy by `replace` begins anew
 
     def advance(self, session: ReadSession) -> Snapshot:
-        """The snapshot of the session's state, which must not be older."""
+        """The snapshot of the session's state, which must not be older, over the same sealed segments."""
         seq = current_seq(session, self.collection.active.id)
         if seq == self.seq:
             return self
         parts: list[Part] = []
         if self.parts:  # else all that was ever removed would be read for nothing
-            removed = _removed(session, self.collection.active.id, self.seq)
+            removed = removed_since(session, self.collection.active.id, self.seq)
             parts = [_without(part, removed) for part in self.parts]
-        added = read_segment(session, self.collection.active.id, self.collection.active.dimension, since=self.seq)
+        added = _read_tail(session, self.collection, since=self.seq)
         if not added and all(new is old for new, old in zip(parts, self.parts, strict=True)):
             return replace(self, seq=seq)  # metadata was replaced: nothing that a search scores by
-        if added:
-            parts.append(_part(added))
-        return _weighted(self.collection, seq, _compact(parts))
+        return self._with(seq, [*parts, *added])
+
+    def resealed(self, session: ReadSession, files: OpenSegments) -> Snapshot:
+        """The snapshot of the session's state over the segments that are sealed now. What it can, it takes over."""
+        generation = self.collection.active.id
+        seq, rows = current_seq(session, generation), active_segments(session, generation)
+        files.keep(rows)
+        opened = [(row, segment) for row in rows if (segment := files.get(row)) is not None]
+        at_hand = {part.sealed: part for part in self.parts if part.sealed is not None and self.seq == seq}
+        parts = [at_hand[row.id] for row, _ in opened if row.id in at_hand]
+        others = [(row, segment) for row, segment in opened if row.id not in at_hand]
+        if others:
+            removed = removed_since(session, generation, min(row.as_of for row, _ in others))
+            parts += [_part(segment, removed, sealed=row.id) for row, segment in others]
+        whole = len(opened) == len(rows)
+        tail_begin = sealed_seq(rows) if whole else None
+        if whole and self.seq == seq and self.tail_begin == tail_begin:
+            tail = [part for part in self.parts if part.sealed is None]
+        else:  # what broken files would hold is read with the tail
+            known = [] if whole else [segment.ids for _, segment in opened]
+            tail = _read_tail(session, self.collection, since=tail_begin or 0, known=known)
+        newest = max((row.id for row in rows), default=0)
+        return replace(self, newest_segment=newest, tail_begin=tail_begin)._with(seq, [*parts, *tail])
+
+    def under(self, collection: Collection) -> Snapshot:
+        """The same passages, scored by the settings of `collection`, which were changed or are tried."""
+        if collection.settings == self.collection.settings:
+            return self
+        return replace(self, collection=collection)._with(self.seq, self.parts)
 
     def df(self, term: int) -> int:
         """How many live passages hold the term."""
+        known = self._df.get(term)
+        if known is not None:
+            return known
         count = 0
         for part in self.parts:
             span = part.segment.postings.span(term)
             if part.whole:
                 count += span.stop - span.start
             else:
-                count += int(part.live[part.segment.postings.rows[span]].sum())
+                count += int(np.count_nonzero(part.live[part.segment.postings.rows[span]]))
+        self._df[term] = count
         return count
 
     def locate(self, ids: Int64Array) -> list[tuple[Part, Int64Array, Int64Array]]:
@@ -91,18 +129,52 @@ class Snapshot:
             raise HitNotFound(f"there is no passage {missing}; its document was replaced or deleted", param="id")
         return found
 
+    def _with(self, seq: int, parts: Sequence[Part]) -> Snapshot:
+        """Of the live rows of `parts`."""
+        tail = _compact([part for part in parts if part.sealed is None])
+        parts = [*(part for part in parts if part.sealed is not None and part.live_count), *tail]
+        parts.sort(key=lambda part: int(part.segment.ids[0]))
+        passages = sum(part.live_count for part in parts)
+        # Lengths are whole numbers: their sum is exact in any order.
+        length = sum(float(part.segment.postings.lengths[part.live].sum()) for part in parts)
+        average = length / passages if passages else 0.0
+        k1, b = self.collection.settings.k1, self.collection.settings.b
+        weighted = [
+            replace(part, saturations=bm25.saturation(part.segment.postings.lengths, average, k1=k1, b=b))
+            for part in parts
+        ]
+        return replace(self, seq=seq, parts=tuple(weighted), passage_count=passages, average_length=average)
 
-def load(session: ReadSession, collection: Collection) -> Snapshot:
-    """The snapshot of the collection's active generation, read anew."""
-    return Snapshot(collection=collection, seq=0, parts=(), passage_count=0, average_length=0.0).advance(session)
 
-
-def _removed(session: ReadSession, generation_id: int, since: int) -> Int64Array:
-    change = schema.change.c
-    statement = sa.select(change.passage_id).where(
-        change.generation_id == generation_id, change.seq > since, change.operation == "-"
+def load(session: ReadSession, collection: Collection, files: OpenSegments | None = None) -> Snapshot:
+    """The snapshot of the collection's active generation, read anew. Without `files`, all of it is read into memory."""
+    nothing = Snapshot(
+        collection=collection,
+        seq=0,
+        newest_segment=0,
+        tail_begin=0,
+        parts=(),
+        passage_count=0,
+        average_length=0.0,
     )
-    return np.fromiter(session.execute(statement).scalars(), dtype=np.int64)
+    return nothing.advance(session) if files is None else nothing.resealed(session, files)
+
+
+def tier(rows: int) -> int:
+    """Segments of one tier have about one size; those of the next have FAN_OUT times as many rows."""
+    return max(0, math.floor(math.log(rows / _SMALLEST_TIER, FAN_OUT)) + 1)
+
+
+def _read_tail(
+    session: ReadSession, collection: Collection, *, since: int, known: Sequence[Int64Array] = ()
+) -> list[Part]:
+    """The passages that came after the change `since` and are still there, but for those in `known`."""
+    generation = collection.active
+    _, ids = added_since(session, generation.id, since)
+    if known:
+        ids = np.setdiff1d(ids, np.concatenate(known), assume_unique=True)
+    segment = read_segment(session, generation.id, generation.dimension, ids)
+    return [] if segment is None else [_part(segment, np.empty(0, np.int64))]
 
 
 def _without(part: Part, removed: Int64Array) -> Part:
@@ -119,40 +191,20 @@ def _compact(parts: Sequence[Part]) -> list[Part]:
     parts = [part if part.live_count * 2 >= len(part.live) else _merged([part]) for part in parts if part.live_count]
     tiers: dict[int, list[Part]] = {}
     for part in parts:
-        tiers.setdefault(_tier(part), []).append(part)
-    full = [tier for tier, members in tiers.items() if len(members) >= FAN_OUT]
+        tiers.setdefault(tier(part.live_count), []).append(part)
+    full = [number for number, members in tiers.items() if len(members) >= FAN_OUT]
     if full:
         members = tiers.pop(min(full))
         return _compact([*(part for others in tiers.values() for part in others), _merged(members)])
-    return sorted(parts, key=lambda part: int(part.segment.ids[0]))
-
-
-def _tier(part: Part) -> int:
-    return max(0, math.floor(math.log(part.live_count / _SMALLEST_TIER, FAN_OUT)) + 1)
+    return parts
 
 
 def _merged(parts: Sequence[Part]) -> Part:
-    return _part(merge([(part.segment, part.live) for part in parts]))
+    return _part(merged([(part.segment, part.live) for part in parts]), np.empty(0, np.int64))
 
 
-def _part(segment: Segment) -> Part:
-    rows = len(segment.ids)
+def _part(segment: Segment, removed: Int64Array, *, sealed: int | None = None) -> Part:
+    live = segment.without(removed)
     return Part(
-        segment=segment, live=np.ones(rows, dtype=np.bool_), live_count=rows, weights=np.empty(0, dtype=np.float32)
-    )
-
-
-def _weighted(collection: Collection, seq: int, parts: Sequence[Part]) -> Snapshot:
-    passages = sum(part.live_count for part in parts)
-    # Lengths are whole numbers: their sum is exact in any order.
-    length = sum(float(part.segment.postings.lengths[part.live].sum()) for part in parts)
-    average = length / passages if passages else 0.0
-    k1, b = collection.settings.k1, collection.settings.b
-    weighted = []
-    for part in parts:
-        postings = part.segment.postings
-        saturation = bm25.saturation(postings.lengths, average, k1=k1, b=b)
-        weighted.append(replace(part, weights=bm25.weights(postings.values, saturation[postings.rows])))
-    return Snapshot(
-        collection=collection, seq=seq, parts=tuple(weighted), passage_count=passages, average_length=average
+        segment=segment, sealed=sealed, live=live, live_count=int(live.sum()), saturations=np.empty(0, np.float32)
     )

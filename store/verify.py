@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from core.errors import SchemaTooNew, StorageCorrupt
+from store.directory import DATABASE_NAME
 from store.migrate import APPLICATION_ID, SCHEMA_VERSION
 from store.readonly import open_read_only, schema_version
 from store.verify_changes import check_changes
@@ -20,6 +22,7 @@ from store.verify_embeddings import check_embeddings
 from store.verify_file import check_catalog, check_file
 from store.verify_jobs import check_jobs
 from store.verify_reading import Finding, Progress, Reading, Recheck
+from store.verify_segments import check_segments
 
 __all__ = ["MAX_FINDINGS", "Finding", "Progress", "Recheck", "Verification", "verify"]
 
@@ -29,6 +32,7 @@ _CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
     "documents": check_documents,
     "embeddings": check_embeddings,
     "change log": check_changes,
+    "segments": check_segments,
     "jobs": check_jobs,
 }
 _DAMAGE = (
@@ -52,6 +56,7 @@ class Verification:
     findings: tuple[Finding, ...]  # those of one check together
     checked: Mapping[str, int]  # how many documents, passages, ...
     unchecked: tuple[str, ...]  # what was not looked at, and why
+    notes: tuple[str, ...] = ()  # what is no damage, and worth knowing
 
     @property
     def ok(self) -> bool:
@@ -66,21 +71,27 @@ def verify(directory: Path, *, recheck: Recheck | None = None, on_progress: Prog
 
     Raises StorageError where there is no database, or it cannot be opened for reading; SchemaTooNew.
     """
-    with open_read_only(directory) as connection:
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(open_read_only(directory))
+        except StorageCorrupt as error:  # of its log, without which nothing else can be looked at
+            finding = Finding(check="log", where=f"{DATABASE_NAME}-wal", problem=error.message)
+            return _nothing_else(finding)
         try:
             problem = _stranger(connection)
             version = schema_version(connection)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             problem, version = _damage(error), None
         if problem is not None:
-            finding = Finding(check="file", where="salience.db", problem=problem)
-            return Verification(version=None, findings=(finding,), checked={}, unchecked=("everything else",))
+            return _nothing_else(Finding(check="file", where=DATABASE_NAME, problem=problem))
         current = version == SCHEMA_VERSION
-        reading = Reading(connection=connection, current=current, recheck=recheck, on_progress=on_progress)
+        reading = Reading(
+            directory=directory, connection=connection, current=current, recheck=recheck, on_progress=on_progress
+        )
         findings = _run(reading, "file", check_file, damaged=False)
         if version is None or not version.isdecimal():
             problem = f"its schema version is {version!r}, which is no number"
-            findings.append(Finding(check="file", where="salience.db", problem=problem))
+            findings.append(Finding(check="file", where=DATABASE_NAME, problem=problem))
         elif version > SCHEMA_VERSION and not findings:
             raise SchemaTooNew(
                 f"{directory} was written by a newer Salience (schema {version}; this one speaks {SCHEMA_VERSION}); "
@@ -90,7 +101,11 @@ def verify(directory: Path, *, recheck: Recheck | None = None, on_progress: Prog
             for name, made in _CHECKS.items():
                 findings += _run(reading, name, made, damaged=bool(findings))
     return Verification(
-        version=version, findings=tuple(findings), checked=reading.checked, unchecked=_unchecked(version, recheck)
+        version=version,
+        findings=tuple(findings),
+        checked=reading.checked,
+        unchecked=_unchecked(version, recheck),
+        notes=tuple(reading.notes),
     )
 
 
@@ -107,9 +122,13 @@ def check(
         first, more = done.findings[0], len(done.findings) - 1
         raise StorageCorrupt(
             f"{name or directory} is damaged: {first.where}: {first.problem}{f' (and {more} more)' if more else ''}; "
-            "verify it to see everything"
+            "salience verify shows everything, salience repair mends what it can"
         )
     return done
+
+
+def _nothing_else(finding: Finding) -> Verification:
+    return Verification(version=None, findings=(finding,), checked={}, unchecked=("everything else",))
 
 
 def _stranger(connection: sqlite3.Connection) -> str | None:
@@ -129,11 +148,11 @@ def _run(reading: Reading, name: str, check: Callable[[Reading], Iterator[Findin
         for finding in islice(check(reading), MAX_FINDINGS):
             findings.append(finding)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        findings.append(Finding(check=name, where="salience.db", problem=f"cannot be read on: {_damage(error)}"))
+        findings.append(Finding(check=name, where=DATABASE_NAME, problem=f"cannot be read on: {_damage(error)}"))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         if not damaged and not findings:
             raise
-        findings.append(Finding(check=name, where="salience.db", problem=f"holds what cannot be: {error}"))
+        findings.append(Finding(check=name, where=DATABASE_NAME, problem=f"holds what cannot be: {error}"))
     finally:
         if reading.connection.in_transaction:
             reading.connection.execute("ROLLBACK")

@@ -27,7 +27,8 @@ def check_documents(reading: Reading) -> Iterator[Finding]:
     )
     values = _Grouped(
         reading.rows(
-            "SELECT value.document_id, field.name, field.kind, value.text, value.number, field.collection_id "
+            "SELECT value.document_id, field.name, field.kind, value.text, value.number, value.longitude, "
+            "field.collection_id "
             "FROM document_field AS value JOIN field ON field.id = value.field_id ORDER BY value.document_id"
         )
     )
@@ -62,12 +63,12 @@ def _problems(
         document = Document(
             id=row["external_id"], title=row["title"], text=row["text"], metadata=json.loads(row["metadata"])
         )
-        expected = field_values(document)
+        expected = field_values(document, settings.fields, keep_misfits=True)
     except (ValueError, RecursionError, AttributeError, InvalidDocument) as error:
         yield f"its metadata is not what Salience stores ({error})"
         return
-    found = [(name, kind, text, number) for name, kind, text, number, _ in values]
-    if len(found) != len(expected) or set(found) != expected or any(value[4] != collection for value in values):
+    found = [value[:-1] for value in values]
+    if len(found) != len(expected) or set(found) != expected or any(value[-1] != collection for value in values):
         yield "the values that filters compare are not those of its metadata"
     if reading.recheck is not None and not wrong:
         problem = reading.recheck(settings, document, row["language"], row["content_sha"], spans)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from core.records import CollectionSettings, Document, Passage
@@ -29,17 +30,24 @@ class Finding:
 class Reading:
     """One run of the checks."""
 
+    directory: Path
     connection: sqlite3.Connection
     current: bool  # whether the file has the schema that this program speaks
     recheck: Recheck | None = None
     on_progress: Progress | None = None
     checked: dict[str, int] = field(default_factory=dict)  # how many of what
+    notes: list[str] = field(default_factory=list)  # what is no damage, and worth knowing
 
     def rows(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
         return self.connection.execute(statement, parameters)
 
     def count(self, table: str) -> int:
         return int(self.connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+
+    def renew(self) -> None:
+        """From here on, see the state that is the newest now."""
+        self.connection.execute("ROLLBACK")
+        self.connection.execute("BEGIN")
 
     def tick(self, what: str, done: int, total: int | None = None) -> None:
         """`done` so far, in all."""

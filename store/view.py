@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import sqlalchemy as sa
@@ -24,11 +24,14 @@ from core.records import (
 )
 from store import bm25, dense, schema, sparse
 from store.catalog import get_collection
-from store.commit import current_seq
+from store.contents import passages_of, read_contents, term_texts
 from store.database import Database, ReadSession
 from store.documents import StoredPassage, fetch_passages
-from store.filter_sql import passages_where
+from store.fields import is_unicode
+from store.filter_sql import documents_where
 from store.pool import Pool, TermStatistics
+from store.segment_files import OpenSegments
+from store.segment_rows import current_states
 from store.snapshot import Snapshot, load
 from store.terms import term_ids
 
@@ -63,6 +66,11 @@ class View:
         return self._snapshot.passage_count
 
     @property
+    def segment_count(self) -> int:
+        """Sealed segments, and those in memory of what came behind them."""
+        return len(self._snapshot.parts)
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """The languages of the documents, sorted."""
         language = schema.document.c.language
@@ -75,16 +83,24 @@ class View:
             found = self._session.execute(least.where(language > found)).scalar()
         return tuple(languages)
 
+    def rescored(self, *, k1: float, b: float) -> View:
+        """The same state, with BM25 by other settings."""
+        settings = replace(self.collection.settings, k1=k1, b=b)
+        return View(self._session, self._snapshot.under(replace(self.collection, settings=settings)))
+
     def filter(self, tree: Filter) -> Int64Array:
         """Ids of the passages whose document satisfies `tree`, sorted. Raises InvalidFilter."""
-        return passages_where(self._session, self.collection.id, tree)
+        documents = documents_where(self._session, self.collection.id, tree)
+        found = [part.segment.ids[part.live & documents.holds(part.segment.documents)] for part in self._snapshot.parts]
+        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
     def nearest(self, vector: Float32Array, k: int, allowed: Int64Array | None = None) -> Pool:
-        """The k passages with the largest dot product with `vector`, shape (dimension,), exactly.
+        """The k passages with the largest dot product with `vector`, shape (dimension,), as `dense.nearest` finds them.
 
         `allowed`: sorted ids to choose from; others may be among them. Scores are those of `dense_scores`.
         """
-        return dense.nearest(self._snapshot.parts, self._checked(vector), k, allowed)
+        kind = self.collection.settings.index
+        return dense.nearest(self._snapshot.parts, self._checked(vector), k, allowed, kind=kind)
 
     def matching(self, terms: Mapping[str, float], k: int, allowed: Int64Array | None = None) -> Pool:
         """The k passages with the largest sum of factor * idf * weight over `terms` (term: factor, 0 or more).
@@ -151,6 +167,37 @@ class View:
             documents[places] = part.segment.documents[rows]
         return documents
 
+    def passages_of(self, documents: Iterable[int]) -> dict[int, list[int]]:
+        """Ids of all passages of the documents with these numbers, by number; without those that have none."""
+        found: dict[int, list[int]] = {}
+        for document, passage in passages_of(self._session, documents):
+            found.setdefault(document, []).append(passage)
+        return found
+
+    def terms_of(self, ids: Int64Array, shares: Float64Array) -> dict[str, float]:
+        """BM25's weight (0..1, without the idf) of every term of the passages, summed, each times its share."""
+        settings = self.collection.settings
+        found = read_contents(self._session, self.generation.id, ids, learned=False)
+        weights = found.bm25_weights(
+            count=len(ids), average=self._snapshot.average_length, k1=settings.k1, b=settings.b
+        )
+        terms, sums = found.summed(shares, weights)
+        texts = term_texts(self._session, terms.tolist())
+        return {texts[term]: weight for term, weight in zip(terms.tolist(), sums.tolist(), strict=True)}
+
+    def learned_of(self, ids: Int64Array, shares: Float64Array) -> SparseVector:
+        """The learned weights of the passages, summed, each times its share."""
+        found = read_contents(self._session, self.generation.id, ids, learned=True)
+        tokens, sums = found.summed(shares)
+        return SparseVector(ids=tokens, weights=sums.astype(np.float32))
+
+    def document_numbers(self, ids: Iterable[str]) -> dict[str, int]:
+        """The store's own numbers of the documents with these ids, as in `documents_of`; unknown ones are left out."""
+        document = schema.document.c
+        columns = sa.select(document.external_id, document.id).where(document.collection_id == self.collection.id)
+        known = (id_ for id_ in ids if is_unicode(id_))  # SQLite cannot be asked for any other
+        return {row.external_id: row.id for row in self._session.rows_where_in(columns, document.external_id, known)}
+
     def fetch(self, ids: Int64Array) -> list[StoredPassage]:
         """The passages of `ids`, in that order."""
         return fetch_passages(self._session, self.collection.id, ids)
@@ -195,18 +242,24 @@ class Views:
     def _snapshot(self, session: ReadSession, name: str) -> Snapshot | None:
         """The snapshot of the session's state; None when another thread has already gone beyond it."""
         collection = get_collection(session, name)
-        seq = current_seq(session, collection.active.id)
-        slot = self._slots.get(collection.active.id) or self._slots.setdefault(collection.active.id, _Slot())
+        ((seq, newest_segment),) = current_states(session, schema.generation.c.id == collection.active.id).values()
+        slot = self._slots.get(collection.active.id) or self._slots.setdefault(
+            collection.active.id, _Slot(OpenSegments(self._database.directory))
+        )
         present = slot.snapshot
-        if present and present.seq == seq:
-            return present
-        with slot.lock:
-            if not slot.snapshot:
-                self._forget_retired(session)
-                slot.snapshot = load(session, collection)
-            elif slot.snapshot.seq < seq:
-                slot.snapshot = slot.snapshot.advance(session)
-            return slot.snapshot if slot.snapshot.seq == seq else None
+        if not present or present.seq != seq:
+            with slot.lock:
+                if not slot.snapshot:
+                    self._forget_retired(session)
+                    slot.snapshot = load(session, collection, slot.files)
+                elif slot.snapshot.seq < seq:
+                    slot.snapshot = slot.snapshot.advance(session)
+                present = slot.snapshot
+        if present.seq != seq:
+            return None
+        if present.collection.settings != collection.settings:
+            present = slot.resettled(present, collection)
+        return slot.resealed(session, present) if present.newest_segment < newest_segment else present
 
     def _forget_retired(self, session: ReadSession) -> None:
         """Let go of the snapshots of generations that are gone or no longer searched."""
@@ -223,5 +276,28 @@ class Views:
 class _Slot:
     """The newest snapshot of a generation. Replaced, under the lock; never changed."""
 
+    files: OpenSegments
     lock: threading.Lock = field(default_factory=threading.Lock)
     snapshot: Snapshot | None = None
+    resealing: threading.Lock = field(default_factory=threading.Lock)  # one thread opens new segments, others go on
+
+    def resettled(self, present: Snapshot, collection: Collection) -> Snapshot:
+        """`present`, scored by the settings of `collection`."""
+        fresh = present.under(collection)
+        with self.lock:
+            if self.snapshot is present:
+                self.snapshot = fresh
+        return fresh
+
+    def resealed(self, session: ReadSession, present: Snapshot) -> Snapshot:
+        """`present`, over newly sealed segments where this thread is the one to open them. Both score alike."""
+        if not self.resealing.acquire(blocking=False):
+            return present
+        try:
+            fresh = present.resealed(session, self.files)
+            with self.lock:
+                if self.snapshot is present:  # else a later search does it, with files that are open already
+                    self.snapshot = fresh
+            return fresh
+        finally:
+            self.resealing.release()

@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,23 @@ import pytest
 from embedder.loading import load_encoder
 from embedder.local import LocalEncoder
 from tests.models import made_model
+from tests.tables import made_once
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="long runs of what has a short one, as `make test-crash`")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_made_once() -> Iterator[None]:
+    with made_once():
+        yield
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether to take the time."""
+    return bool(request.config.getoption("--thorough"))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.dependencies import CollectionName, Parts
 from app.api.uploads import Upload
-from app.job_schemas import JobBody, write_report
+from app.job_schemas import JobBody, accepted, write_report
 from app.schemas import WriteReport
 from app.wiring import Wiring
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
@@ -76,7 +76,7 @@ async def bulk(
     job = await to_thread.run_sync(received, limiter=request.app.state.uploads)
     if wait:
         return await run_in_threadpool(_finished, parts, job, response)
-    return _accepted(job, response)
+    return accepted(job, response)
 
 
 def _receive(parts: Wiring, name: str, upload: Upload, mapping: FieldMapping, key: str | None) -> Job:
@@ -117,12 +117,7 @@ def _finished(parts: Wiring, job: Job, response: Response) -> JobBody | WriteRep
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         raise JobConflict(f"job {job.id} {job.state}" + (f": {job.reason}" if job.reason else ""))
     if job.state is not JobState.DONE:
-        return _accepted(job, response)
+        return accepted(job, response)
     response.status_code = 200
     with parts.database.read() as session:
         return write_report(session, job)
-
-
-def _accepted(job: Job, response: Response) -> JobBody:
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return JobBody.of(job)

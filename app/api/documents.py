@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query
+from fastapi import APIRouter, Body, Path, Query, Response
 
 from app.api.dependencies import CollectionName, Parts
+from app.job_schemas import JobBody, accepted
 from app.schemas import (
+    DeleteDocuments,
+    DeletionReport,
     DocumentContent,
     DocumentList,
     StoredDocumentBody,
@@ -15,8 +18,11 @@ from app.schemas import (
     WriteReport,
 )
 from core.errors import DocumentNotFound, InvalidDocument
+from core.filters import parse_filter
 from core.protocols import Priority
-from indexer.fields import documents, to_document
+from indexer.deletion import delete_where
+from indexer.fields import documents, located_documents, to_document
+from indexer.intake import check_room, receive
 from indexer.pipeline import delete as delete_documents
 from indexer.records import Origin, Record
 from store.catalog import get_collection
@@ -36,14 +42,32 @@ _UPSERT = {
     }
 }
 _PUT = {"one": {"summary": "One document", "value": {"text": "A radio for the kitchen.", "metadata": {"price": 49}}}}
+_DELETE = {
+    "cheap": {"summary": "A filter as text", "value": {"filter": "price < 1 or price > 10000"}},
+    "json": {"summary": "A filter as JSON", "value": {"filter": {"price": {"lt": 1}}}},
+}
 DocumentId = Annotated[str, Path(description="the document's own id", examples=["radio-1"], min_length=1)]
 
 
-@router.post("/documents", operation_id="upsert_documents", summary="Add documents")
+@router.post(
+    "/documents",
+    responses={202: {"model": JobBody, "description": "without wait: they are in the queue"}},
+    operation_id="upsert_documents",
+    summary="Add documents",
+)
 def upsert(
-    parts: Parts, collection: CollectionName, body: Annotated[UpsertDocuments, Body(openapi_examples=_UPSERT)]
-) -> WriteReport:
-    """Add or replace documents by id. One that cannot be used is listed under `errors`; the others go on."""
+    parts: Parts,
+    response: Response,
+    collection: CollectionName,
+    body: Annotated[UpsertDocuments, Body(openapi_examples=_UPSERT)],
+    wait: Annotated[
+        bool, Query(description="answer when all are searchable; false: with a job, as soon as all are stored")
+    ] = True,
+) -> WriteReport | JobBody:
+    """Add or replace documents by id. One that cannot be used is listed under `errors`; the others go on.
+
+    The report's `seq` names the change: a search with this `min_seq` sees it.
+    """
     records = [
         Record(
             fields={"id": item.id, "title": item.title, "text": item.text, "metadata": item.metadata},
@@ -51,7 +75,14 @@ def upsert(
         )
         for place, item in enumerate(body.documents, start=1)
     ]
-    return WriteReport.of(parts.pipeline.add(collection, documents(records), priority=Priority.INTERACTIVE))
+    if wait:
+        return WriteReport.of(parts.pipeline.add(collection, documents(records), priority=Priority.INTERACTIVE))
+    check_room(parts.database, parts.settings.limits.queued_items)
+    found = parts.pipeline.collection(collection)
+    job = receive(parts.database, found, located_documents(records), receiver=parts.worker.name)
+    parts.worker.wake()
+    response.status_code = 202
+    return accepted(job, response)
 
 
 @router.get("/documents", operation_id="list_documents", summary="List documents")
@@ -70,8 +101,17 @@ def list_page(
 
 
 @router.get("/documents/{document_id:path}", operation_id="get_document", summary="Get a document")
-def get(parts: Parts, collection: CollectionName, document_id: DocumentId) -> StoredDocumentBody:
+def get(
+    parts: Parts,
+    collection: CollectionName,
+    document_id: DocumentId,
+    min_seq: Annotated[
+        int | None, Query(ge=0, le=2**63 - 1, description="see at least this change: the seq of a write's answer")
+    ] = None,
+    timeout_seconds: Annotated[float, Query(ge=0, le=10, description="how long to wait for min_seq at most")] = 2.0,
+) -> StoredDocumentBody:
     """A document with its text and the spans of its passages."""
+    parts.wait_for(collection, min_seq, timeout_seconds)
     with parts.database.read() as session:
         found = get_collection(session, collection)
         return StoredDocumentBody.of(get_document(session, found.id, document_id))
@@ -95,9 +135,19 @@ def put(
 @router.delete(
     "/documents/{document_id:path}", status_code=204, operation_id="delete_document", summary="Delete a document"
 )
-def delete(parts: Parts, collection: CollectionName, document_id: DocumentId) -> None:
-    """Delete a document; it is no longer found once this is answered."""
-    if delete_documents(parts.database, collection, [document_id]).deleted == 0:
+def delete(parts: Parts, response: Response, collection: CollectionName, document_id: DocumentId) -> None:
+    """Delete a document; it is no longer found once this is answered. The header Salience-Seq names the change."""
+    done = delete_documents(parts.database, collection, [document_id])
+    response.headers["Salience-Seq"] = str(done.seq)
+    if done.deleted == 0:
         raise DocumentNotFound(
             f"there is no document {document_id!r:.140} in collection {collection!r}", param="document_id"
         )
+
+
+@router.post("/documents:delete", operation_id="delete_documents", summary="Delete documents by filter")
+def delete_by_filter(
+    parts: Parts, collection: CollectionName, body: Annotated[DeleteDocuments, Body(openapi_examples=_DELETE)]
+) -> DeletionReport:
+    """Delete every document that satisfies the filter; none of them is found once this is answered."""
+    return DeletionReport.of(delete_where(parts.database, collection, parse_filter(body.filter)))

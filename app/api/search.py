@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app.api.dependencies import CollectionName, Parts, RequestId
-from app.search_schemas import ExplainRequest, SearchRequest, SearchResponse
+from app.search_request import ExplainRequest, SearchRequest
+from app.search_response import SearchResponse
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["search"])
 
@@ -45,6 +46,7 @@ def search(
 ) -> SearchResponse:
     """The best passages, one for each document, steered and explained as asked."""
     query = body.to_search(most=parts.settings.limits.hits)
+    parts.wait_for(collection, body.min_seq, body.timeout_seconds)
     return SearchResponse.of(parts.searcher.search(collection, query), request_id=request_id)
 
 
@@ -56,4 +58,6 @@ def explain(
     body: Annotated[ExplainRequest, Body(openapi_examples=_EXPLAIN)],
 ) -> SearchResponse:
     """One candidate of a query, explained down to words; the numbers add up to its score."""
-    return SearchResponse.of(parts.searcher.explain(collection, body.to_query(), body.id), request_id=request_id)
+    query = body.to_query()
+    parts.wait_for(collection, body.min_seq, body.timeout_seconds)
+    return SearchResponse.of(parts.searcher.explain(collection, query, body.id), request_id=request_id)

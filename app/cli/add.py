@@ -83,9 +83,10 @@ def add(
     with open_parts(data_dir, model, device) as parts:
         _ensure_collection(parts, collection, language)
         found = parts.pipeline.collection(collection)
-        with progress_bar() as bar:
+        with parts.maintenance.running(), progress_bar() as bar:
             job = _received(parts, found, sources, mapping, bar)
             job = _finished(parts, job, bar)
+        parts.maintain_once()
         with parts.database.read() as session:
             report = write_report(session, job)
     _summary(job, report, as_json)

@@ -10,18 +10,20 @@ from rich.table import Table
 from app.cli.options import (
     DataDir,
     Device,
+    Fields,
     Json,
     Model,
     Sparse,
     SparseModel,
     open_existing,
     open_parts,
+    parse_fields,
     sparse_scoring,
 )
 from app.cli.terminal import note, out, print_json
 from app.schemas import CollectionBody
-from core.errors import InvalidInput
-from core.records import CollectionSettings
+from core.errors import InvalidInput, InvalidSettings
+from core.records import CollectionSettings, IndexKind
 from store.catalog import counts, delete_collection, get_collection, list_collections
 
 app = typer.Typer(help="List, show, create and delete collections.", no_args_is_help=True, add_completion=False)
@@ -76,8 +78,12 @@ def create(
     ] = None,
     overlap_tokens: Annotated[int, typer.Option(help="Tokens that a passage repeats from the one before.")] = 32,
     whole_documents: Annotated[bool, typer.Option(help="One passage a document, cut by the model.")] = False,
+    fields: Fields = None,
     sparse_model: SparseModel = None,
     sparse: Sparse = None,
+    index: Annotated[
+        str, typer.Option(help="How the nearest vectors are found: auto, exact (all are read), hnsw (a graph).")
+    ] = IndexKind.AUTO.value,
     data_dir: DataDir = None,
     model: Model = None,
     device: Device = None,
@@ -90,12 +96,16 @@ def create(
 
       salience collections create articles --sparse-model splade
     """
+    if index not in tuple(IndexKind):
+        raise InvalidSettings(f"--index {index!r}: must be one of {', '.join(IndexKind)}", param="index")
     settings = CollectionSettings(
         language=language,
         passage_tokens=passage_tokens,
         overlap_tokens=overlap_tokens,
         whole_documents=whole_documents,
+        fields=parse_fields(fields),
         sparse=sparse_scoring(sparse, sparse_model),
+        index=IndexKind(index),
     )
     with open_parts(data_dir, model, device) as parts:
         created = parts.create_collection(name, settings, sparse_model=sparse_model)

@@ -22,7 +22,7 @@ COMMANDS = {
     "add": Entry("add", "add", "Add documents to a collection, which is created if there is none of this name."),
     "search": Entry("search", "search", "Search a collection."),
     "explain": Entry("explain", "explain", "Explain why a hit has its score: a tree of numbers that add up."),
-    "delete": Entry("delete", "delete", "Delete documents by id."),
+    "delete": Entry("delete", "delete", "Delete documents by id, or by filter."),
     "serve": Entry(
         "serve", "serve", "Serve the search page at /, the HTTP API under /v1 and its documentation at /docs."
     ),
@@ -32,6 +32,7 @@ COMMANDS = {
         "evaluate_command",
         "Measure nDCG@10, Recall@100 and MRR@10 of the sparse, the dense and the hybrid search.",
     ),
+    "tune": Entry("tune", "tune", "Fit a collection's fusion and BM25 to judgements of your own."),
     "jobs": Entry("jobs", "app", "List, show, cancel and retry jobs."),
     "worker": Entry(
         "worker", "worker", "Work on jobs until it is told to stop; any number of workers may run at once."

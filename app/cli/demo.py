@@ -15,7 +15,7 @@ from rich.text import Text
 from app.cli.docstrings import docstring_documents, standard_library
 from app.cli.options import DataDir, Device, Model, open_parts
 from app.cli.terminal import GOOD, out, progress_bar
-from app.search_schemas import SearchRequest
+from app.search_request import SearchRequest
 from app.settings import Settings
 from app.wiring import Wiring
 from core.errors import CollectionNotFound, UnreadableFile
@@ -39,6 +39,7 @@ def demo(
     """
     with open_parts(data_dir, model, device) as parts:
         _index(parts, fresh)
+        parts.maintain_once()
         _say(f'1. A plain search: "{QUERY}"')
         _search(parts, QUERY)
         _say(f'2. The same search, steered: "{STEERED}"')

@@ -47,6 +47,8 @@ def evaluate_command(
 
     Indexes the corpus into a temporary data directory by the very indexer that add uses.
 
+    Says for each pair of runs whether the difference in nDCG@10 is more than luck (paired randomisation, Holm).
+
     [bold]Example[/bold]
 
       salience eval collections/scifact --json
@@ -75,6 +77,11 @@ def evaluate_command(
     for name, figures in result["runs"].items():
         table.add_row(name, *(f"{figure:.4f}" for figure in figures.values()))
     out.print(table)
+    for found in result["comparisons"]:
+        sure = "significant" if found["significant"] else "not significant"
+        out.print(
+            f"{found['better']} over {found['worse']}: +{found['difference']:.4f} ndcg@10, p = {found['p']:.4f}, {sure}"
+        )
 
 
 def _evaluate(

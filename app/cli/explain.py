@@ -35,8 +35,8 @@ def explain(
     collection: Collection = DEFAULT_COLLECTION,
     emphasis: Emphasis = None,
     filter: Filter = None,
-    fusion: Fusion = "convex",
-    alpha: Alpha = 0.5,
+    fusion: Fusion = "auto",
+    alpha: Alpha = None,
     leg: Leg = None,
     target: Target = "auto",
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
@@ -54,7 +54,8 @@ def explain(
 
       salience explain "I want to play^7 on my TV." 42 -c products
     """
-    from app.search_schemas import QueryBody, SearchResponse
+    from app.search_request import QueryBody
+    from app.search_response import SearchResponse
 
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     try:

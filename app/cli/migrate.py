@@ -30,6 +30,7 @@ def migrate(
 
       salience migrate --backup /mnt/backups/before-upgrade
     """
-    directory = open_existing(data_dir).settings.data_dir
-    Database.open(directory, migration_backup=backup).close()
+    settings = open_existing(data_dir).settings
+    directory = settings.data_dir
+    Database.open(directory, migration_backup=backup, allow_network=settings.allow_network_file_system).close()
     typer.echo(f"{directory} has the schema {SCHEMA_VERSION}, which is that of this program")

@@ -13,7 +13,7 @@ from app.settings import Settings, load_settings
 from app.wiring import Wiring
 from core.errors import InvalidControl, InvalidFilter, InvalidQuery, InvalidSettings, StorageError
 from core.prompts import MAX_FACTOR
-from core.records import SparseScoring
+from core.records import DECLARABLE, FieldKind, SparseScoring
 
 DEFAULT_COLLECTION = "default"
 
@@ -60,10 +60,30 @@ Emphasis = Annotated[
 ]  # fmt: skip
 Filter = Annotated[
     str | None,
-    typer.Option(metavar="JSON", help='Conditions on metadata, such as \'{"price": {"lt": 20}}\'.', show_default=False),
+    typer.Option(
+        metavar="FILTER",
+        show_default=False,
+        help='Conditions on metadata, as text or JSON: \'price < 20 and brand in ("HP", "Xerox")\'.',
+    ),
 ]
-Fusion = Annotated[str, typer.Option(help="How the legs are combined: convex or rrf.")]
-Alpha = Annotated[float, typer.Option(help="Weight of the dense leg in the convex fusion, 0 to 1.")]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="NAME=KIND",
+        show_default=False,
+        help="Declare a metadata field as text, number, boolean, date or geo. May be repeated. Others are found.",
+    ),
+]
+Fusion = Annotated[
+    str, typer.Option(help="How the legs are combined: auto (weights are chosen for the query), convex or rrf.")
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        help="Weight of the dense leg, 0 to 1: of convex, or where auto starts from.", show_default="the collection's"
+    ),
+]
 Leg = Annotated[
     list[str] | None,
     typer.Option(
@@ -123,17 +143,31 @@ def parse_emphasis(given: list[str] | None) -> dict[str, float]:
     return emphasis
 
 
-def parse_filter_option(given: str | None) -> dict[str, Any] | None:
-    """Raises InvalidFilter for what is no JSON object."""
-    if given is None:
-        return None
+def parse_fields(given: list[str] | None) -> dict[str, FieldKind]:
+    """ "released=date" to {"released": FieldKind.DATE}. Raises InvalidSettings."""
+    fields: dict[str, FieldKind] = {}
+    for item in given or []:
+        name, _, kind = item.rpartition("=")
+        if not name or kind not in DECLARABLE:
+            raise InvalidSettings(
+                f"field {item!r}: write it as NAME=KIND, a kind of {', '.join(DECLARABLE)}, such as released=date",
+                param="fields",
+            )
+        if name in fields:
+            raise InvalidSettings(f"field {name!r} is declared twice", param="fields")
+        fields[name] = FieldKind(kind)
+    return fields
+
+
+def parse_filter_option(given: str | None) -> dict[str, Any] | str | None:
+    """What begins with a brace is JSON, all else a line of text. Raises InvalidFilter for broken JSON."""
+    if given is None or not given.lstrip().startswith("{"):
+        return given
     try:
         value = json.loads(given)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidFilter(f'--filter is not JSON ({error}); an example: \'{{"price": {{"lt": 20}}}}\'') from None
-    if not isinstance(value, dict):
-        raise InvalidFilter('--filter must be a JSON object, such as \'{"brand": "HP"}\'')
-    return value
+    return dict(value)
 
 
 def first_problem(error: ValidationError) -> InvalidQuery:

@@ -34,12 +34,17 @@ def search(
     k: Annotated[int, typer.Option("--k", "-k", help="Hits to show.")] = 5,
     emphasis: Emphasis = None,
     filter: Filter = None,
-    fusion: Fusion = "convex",
-    alpha: Alpha = 0.5,
+    fusion: Fusion = "auto",
+    alpha: Alpha = None,
     leg: Leg = None,
     target: Target = "auto",
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
     full: Annotated[bool, typer.Option("--full", help="Show passages in full.")] = False,
+    min_seq: Annotated[
+        int | None,
+        typer.Option(help="See at least this change: the seq that a write was answered with.", show_default=False),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for --min-seq at most.")] = 2.0,
     as_json: Json = False,
     data_dir: DataDir = None,
     model: Model = None,
@@ -57,19 +62,23 @@ def search(
 
       salience search "I want to play^7 on my TV." -c products
 
-      salience search "play on my TV" --emphasis play=7 --filter '{"price": {"lt": 400}}'
+      salience search "play on my TV" --emphasis play=7 --filter 'price < 400'
     """
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     coloured = out.is_terminal and not as_json
 
-    from app.search_schemas import SearchRequest, SearchResponse
+    from app.search_request import SearchRequest
+    from app.search_response import SearchResponse
 
     try:
-        body = SearchRequest(**asked, k=k, explain="words" if coloured else "none")
+        body = SearchRequest(
+            **asked, k=k, explain="words" if coloured else "none", min_seq=min_seq, timeout_seconds=timeout
+        )
     except ValidationError as error:
         raise first_problem(error) from None
     with open_existing(data_dir, model, device) as parts:
         found = body.to_search(most=parts.settings.limits.hits)
+        parts.wait_for(collection, min_seq, timeout)
         result = parts.searcher.search(collection, found)
     if as_json:
         print_json(SearchResponse.of(result).model_dump(mode="json"))
@@ -85,7 +94,7 @@ def request(
     emphasis: list[str] | None,
     filter: str | None,
     fusion: str,
-    alpha: float,
+    alpha: float | None,
     leg: list[str] | None,
     target: str,
     boosts: bool,

@@ -44,15 +44,20 @@ def serve(
 
     configure_logs(chosen.log)
     parts = Wiring(chosen)
-    parts.build()  # what is wrong with the model or the data shows here, in one line
-    if chosen.auth.weak:
-        note(f"A token of SALIENCE_AUTH__TOKENS has fewer than {SAFE_TOKEN_LENGTH} characters: it can be guessed.")
-    note(f"Salience listens at http://{_shown(listener)} (documentation: /docs); data in {chosen.data_dir}")
-    config = uvicorn.Config(
-        create_app(parts, worker=worker), log_config=None, access_log=False, timeout_graceful_shutdown=30, lifespan="on"
-    )
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
+    with parts.register("serve", f"http://{_shown(listener)}"):  # before the model, which takes seconds
+        parts.build()  # what is wrong with the model or the data shows here, in one line
+        if chosen.auth.weak:
+            note(f"A token of SALIENCE_AUTH__TOKENS has fewer than {SAFE_TOKEN_LENGTH} characters: it can be guessed.")
+        note(f"Salience listens at http://{_shown(listener)} (documentation: /docs); data in {chosen.data_dir}")
+        config = uvicorn.Config(
+            create_app(parts, worker=worker),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=30,
+            lifespan="on",
+        )
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(1)
 

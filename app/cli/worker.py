@@ -26,7 +26,7 @@ def worker(
 
       salience worker -d /var/lib/salience
     """
-    with open_parts(data_dir, model, device) as parts:
+    with open_parts(data_dir, model, device) as parts, parts.register("worker"), parts.maintenance.running():
         from app.logs import configure_logs
 
         configure_logs(parts.settings.log)
@@ -41,5 +41,6 @@ def worker(
         note(f"Salience works on the jobs in {parts.settings.data_dir}; stop it with Ctrl-C")
         if once:
             serving.drain()
+            parts.maintain_once()
         else:
             serving.run()

@@ -13,14 +13,18 @@ export function settings() {
   const said = {};
   if (chosen.k) said.k = Number(chosen.k);
   if (chosen.legs) said.legs = [chosen.legs];
-  if (chosen.fusion) said.fusion = { method: chosen.fusion };
-  else if (chosen.alpha !== SETTINGS.alpha) said.fusion = { alpha: Number(chosen.alpha) };
+  const fusion = {};
+  if (chosen.fusion) fusion.method = chosen.fusion;
+  if (chosen.fusion !== "rrf" && chosen.alpha !== SETTINGS.alpha) fusion.alpha = Number(chosen.alpha);
+  if (Object.keys(fusion).length) said.fusion = fusion;
   if (chosen.target) said.steering = { target: chosen.target };
   if (chosen.filter) said.filter = parsedFilter(chosen.filter);
   return said;
 }
 
+/** What begins with a brace is JSON, all else a line of the filters' language. */
 function parsedFilter(text) {
+  if (!text.startsWith("{")) return text;
   try {
     return JSON.parse(text);
   } catch (error) {

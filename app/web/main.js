@@ -56,7 +56,7 @@ async function run() {
   running?.abort();
   const { signal } = (running = new AbortController());
   delete document.body.dataset.busy;
-  byId("alpha").disabled = Boolean(byId("fusion").value || byId("legs").value); // there it has no meaning
+  byId("alpha").disabled = Boolean(byId("fusion").value === "rrf" || byId("legs").value); // there it has no meaning
   toUrl();
   showError(null);
   const query = byId("query").value;

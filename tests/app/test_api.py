@@ -55,7 +55,12 @@ def test_a_hit_says_what_it_is_made_of(client: TestClient) -> None:
     response = client.post(SEARCH, json={"query": "I want to play^7 on my TV.", "explain": "words"}).json()
     assert response["query"] == "I want to play on my TV."
     assert response["controls"] == [{"start": 10, "length": 4, "factor": 7.0, "token_overlap": "partial"}]
-    assert response["fusion"]["method"] == "convex"
+    assert (response["fusion"]["method"], response["fusion"]["alpha"]) == ("auto", 0.5)
+    assert response["choice"]["legs"].keys() == {"dense", "sparse"}
+    chosen = {leg: said["weight"] for leg, said in response["choice"]["legs"].items()}
+    assert math.isclose(sum(chosen.values()), 1)
+    for hit in response["hits"]:
+        assert {leg: score["weight"] for leg, score in hit["scores"].items()} == chosen
     assert response["hits"][0]["document_id"] == "console"
     for hit in response["hits"]:
         parts = [leg["weight"] * leg["norm"] for leg in hit["scores"].values()]

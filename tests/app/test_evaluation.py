@@ -4,11 +4,12 @@ import gzip
 import json
 import math
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
-from app.evaluation import measure, read_dataset
+from app.evaluation import measure, ndcg_by_query, read_dataset
 from core.errors import UnreadableFile
 
 CORPUS = [
@@ -41,12 +42,15 @@ def test_eval_measures_every_run(dataset: Path, salience: Callable[..., tuple[in
     assert code == 0
     assert "1 documents could not be used" in err
     result = json.loads(out)
-    assert set(result) == {"dataset", "settings", "runs"}
+    assert set(result) == {"dataset", "settings", "runs", "comparisons"}
     assert result["dataset"] == "tiny"
     assert result["settings"]["whole_documents"] is True
     assert (result["settings"]["documents"], result["settings"]["queries"]) == (3, 2)
     perfect = {"ndcg@10": 1.0, "recall@100": 1.0, "mrr@10": 1.0}
-    assert result["runs"] == {"sparse": perfect, "dense": perfect, "hybrid": perfect}
+    runs = ["sparse", "dense", "hybrid", "convex", "rrf"]
+    assert result["runs"] == dict.fromkeys(runs, perfect)
+    assert [(pair["better"], pair["worse"]) for pair in result["comparisons"]] == list(combinations(runs, 2))
+    assert {(pair["difference"], pair["p"], pair["significant"]) for pair in result["comparisons"]} == {(0, 1, False)}
     rows = [line.split() for line in run_file.read_text().splitlines()]
     assert [row[:4] for row in rows if row[3] == "1"] == [["a", "Q0", "3", "1"], ["b", "Q0", "1", "1"]]
     assert all(row[5] == "hybrid" for row in rows)
@@ -78,6 +82,7 @@ def test_measures_equal_the_textbook() -> None:
     ideal = 3 / math.log2(2) + 2 / math.log2(3) + 1 / math.log2(4)
     found = measure(run, judgements)
     assert found["ndcg@10"] == pytest.approx((gain / ideal + 1 / math.log2(3) + 0) / 3)
+    assert ndcg_by_query(run, judgements) == pytest.approx([gain / ideal, 1 / math.log2(3), 0])
     assert found["recall@100"] == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert found["mrr@10"] == pytest.approx((1 + 1 / 2 + 0) / 3)
 

@@ -133,6 +133,6 @@ def test_eval_of_a_learned_leg(
         code, out, _ = salience("eval", str(folder), "--json", *options)
         assert code == 0
         result = json.loads(out)
-        assert list(result["runs"]) == runs
+        assert list(result["runs"]) == [*runs, "convex", "rrf"]
         assert all(run["ndcg@10"] == 1.0 for run in result["runs"].values())
         assert result["settings"]["sparse_model"] == ("splade" if options else None)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from store.migrate import SCHEMA_VERSION
 from tests.store.test_migrations import version_of, write_version
 
 Salience = Callable[..., tuple[int, str, str]]
@@ -41,7 +42,7 @@ def test_what_the_real_model_and_the_real_pipeline_stored_is_intact(articles: Pa
     assert err.count("not checked") == 1
     code, out, _ = salience("verify", "--json")
     body = json.loads(out)
-    assert (code, body["ok"], body["schema"], body["findings"]) == (0, True, "0004", [])
+    assert (code, body["ok"], body["schema"], body["findings"]) == (0, True, SCHEMA_VERSION, [])
     assert body["checked"]["documents"] == 6
     assert body["checked"]["passages"] == body["checked"]["changes"] > 6
 
@@ -109,7 +110,7 @@ def test_backup_and_restore(articles: Path, salience: Salience, tmp_path: Path) 
 def test_stats(articles: Path, salience: Salience) -> None:
     code, out, _ = salience("stats")
     assert code == 0
-    assert out.startswith(f"{articles}  schema 0004  last seq ")
+    assert out.startswith(f"{articles}  schema {SCHEMA_VERSION}  last seq ")
     for line in (
         "documents",
         "vectors",
@@ -130,8 +131,8 @@ def test_stats(articles: Path, salience: Salience) -> None:
 def test_migrate(salience: Salience, tmp_path: Path) -> None:
     write_version(tmp_path / "data", "0002")
     code, out, _ = salience("migrate", "--backup", str(tmp_path / "before"))
-    assert (code, out) == (0, f"{tmp_path / 'data'} has the schema 0004, which is that of this program\n")
-    assert (version_of(tmp_path / "before"), version_of(tmp_path / "data")) == ("0002", "0004")
+    assert (code, out) == (0, f"{tmp_path / 'data'} has the schema {SCHEMA_VERSION}, which is that of this program\n")
+    assert (version_of(tmp_path / "before"), version_of(tmp_path / "data")) == ("0002", SCHEMA_VERSION)
     assert salience("migrate")[0] == 0
 
 

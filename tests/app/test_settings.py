@@ -110,7 +110,16 @@ def test_settings_are_frozen() -> None:
 
 def test_every_variable_name_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"SALIENCE_LIMITS__BODY_BYTES", "SALIENCE_MODELS__*__FOLDER"} <= set(variable_names())
-    chosen = ("CONFIG", "PRECISION", "MODELS", "ALIASES", "LOG__LEVEL", "LOG__FORMAT", "VIKINGDB__MODELS")
+    chosen = (
+        "CONFIG",
+        "ALLOW_NETWORK_FILE_SYSTEM",
+        "PRECISION",
+        "MODELS",
+        "ALIASES",
+        "LOG__LEVEL",
+        "LOG__FORMAT",
+        "VIKINGDB__MODELS",
+    )
     plain = [name for name in variable_names() if "*" not in name and not name.endswith(("KEYS", "FALLBACK"))]
     for name in plain:
         if name.removeprefix("SALIENCE_") not in chosen:

@@ -24,7 +24,14 @@ from retriever.searcher import Searcher
 from retriever.terms import query_terms
 
 LEGS = [(Leg.DENSE,), (Leg.SPARSE,), (Leg.DENSE, Leg.SPARSE)]
-FUSIONS = [Fusion(), Fusion(alpha=0.2), Fusion(alpha=1.0), Fusion(method="rrf"), Fusion(method="rrf", weights=(0.5, 2))]
+FUSIONS = [
+    Fusion(),
+    Fusion(alpha=0.2),
+    Fusion(method="convex"),
+    Fusion(method="convex", alpha=1.0),
+    Fusion(method="rrf"),
+    Fusion(method="rrf", weights=(0.5, 2)),
+]
 TEXTS = [
     "red^4 dress for a summer wedding",
     "how do I feed a cat^0.2",
@@ -143,7 +150,9 @@ def test_an_explanation_names_all_that_it_was_made_with(searcher: Searcher, enco
     assert provenance["controls"] == [{"start": 0, "length": 4, "factor": 7.0, "token_overlap": "partial"}]
 
 
-@pytest.mark.parametrize("fusion", [Fusion(alpha=0.2), Fusion(method="rrf", k=10, weights=(1, 3))])
+@pytest.mark.parametrize(
+    "fusion", [Fusion(alpha=0.2), Fusion(method="convex", alpha=0.2), Fusion(method="rrf", k=10, weights=(1, 3))]
+)
 def test_a_score_can_be_computed_again_from_its_provenance(searcher: Searcher, fusion: Fusion) -> None:
     only = parse_filter({"kind": {"in": ["product", "long"]}, "not": {"price": {"gt": 500}}})
     query = Query(text="play on TV", fusion=fusion, filter=only, explain=Explain.SCORES)

@@ -38,7 +38,7 @@ def split(candidates: list[tuple[float, float]]) -> tuple[LegScores, LegScores]:
 
 
 def test_convex_by_hand() -> None:
-    fused = fuse(Fusion(alpha=0.75), two(leg([0.2, 0.6, 0.4]), leg([8.0, 0.0, 2.0])))
+    fused = fuse(Fusion(method="convex", alpha=0.75), two(leg([0.2, 0.6, 0.4]), leg([8.0, 0.0, 2.0])))
     np.testing.assert_allclose(fused.legs[Leg.DENSE].norm, [0, 1, 0.5])
     np.testing.assert_allclose(fused.legs[Leg.SPARSE].norm, [1, 0, 0.25])
     np.testing.assert_allclose(fused.scores, [0.25, 0.75, 0.4375])
@@ -57,10 +57,10 @@ def test_reciprocal_rank_by_hand() -> None:
 def test_three_legs_by_hand() -> None:
     """The sparse side's share is split evenly, unless something else is said."""
     legs = two(leg([0.2, 0.6, 0.4]), leg([8.0, 0.0, 2.0])) | {Leg.LEARNED: leg([0.0, 3.0, 1.5])}
-    fused = fuse(Fusion(alpha=0.6), legs)
+    fused = fuse(Fusion(method="convex", alpha=0.6), legs)
     np.testing.assert_allclose(fused.legs[Leg.LEARNED].norm, [0, 1, 0.5])
     np.testing.assert_allclose(fused.scores, [0.2, 0.8, 0.3 + 0.05 + 0.1])
-    uneven = fuse(Fusion(alpha=0.6, learned=0.75), legs)
+    uneven = fuse(Fusion(method="convex", alpha=0.6, learned=0.75), legs)
     np.testing.assert_allclose(uneven.scores, [0.1, 0.9, 0.3 + 0.025 + 0.15])
     ranks = fuse(Fusion(method="rrf", weights=(1.0, 2.0), learned=0.25), legs)
     np.testing.assert_allclose(ranks.scores[0], 1 / 63 + 1.5 / 61)
@@ -77,7 +77,7 @@ def test_three_legs_by_hand() -> None:
     ],
 )
 def test_the_weights_of_a_convex_combination_sum_to_one(legs: tuple[Leg, ...], expected: tuple[float, ...]) -> None:
-    weights = Fusion(alpha=0.7, learned=0.2).leg_weights(legs)
+    weights = Fusion(method="convex", alpha=0.7, learned=0.2).leg_weights(legs)
     assert tuple(weights) == legs
     assert tuple(weights.values()) == pytest.approx(expected)
 
@@ -85,7 +85,7 @@ def test_the_weights_of_a_convex_combination_sum_to_one(legs: tuple[Leg, ...], e
 @given(CANDIDATES, ALPHA)
 def test_parts_add_up_to_the_score(candidates: list[tuple[float, float]], alpha: float) -> None:
     dense, sparse = split(candidates)
-    convex = fuse(Fusion(alpha=alpha), two(dense, sparse))
+    convex = fuse(Fusion(method="convex", alpha=alpha), two(dense, sparse))
     lines = np.zeros(len(candidates))
     for part, scores in ((convex.legs[Leg.DENSE], dense), (convex.legs[Leg.SPARSE], sparse)):
         assert part.scale is not None
@@ -136,7 +136,9 @@ def test_scaling_bm25_changes_no_convex_score(
 ) -> None:
     dense, sparse = split(candidates)
     scaled = LegScores(raw=sparse.raw * factor, rank=sparse.rank)
-    before, after = (fuse(Fusion(alpha=alpha), two(dense, scores)).scores for scores in (sparse, scaled))
+    before, after = (
+        fuse(Fusion(method="convex", alpha=alpha), two(dense, scores)).scores for scores in (sparse, scaled)
+    )
     np.testing.assert_allclose(before, after, atol=1e-9)
     clear = np.subtract.outer(before, before) > 1e-9
     assert np.all(np.subtract.outer(after, after)[clear] > 0)
@@ -151,7 +153,7 @@ def test_a_candidate_that_matches_neither_leg_changes_no_other(
     assume(np.ptp(dense.raw) > 1e-3)
     worst = LegScores(raw=np.append(dense.raw, dense.raw.min()), rank=np.append(dense.rank, 0))
     silent = LegScores(raw=np.append(sparse.raw, 0.0), rank=np.append(sparse.rank, 0))
-    for fusion in (Fusion(alpha=alpha), Fusion(method="rrf")):
+    for fusion in (Fusion(method="convex", alpha=alpha), Fusion(method="rrf")):
         without, grown = fuse(fusion, two(dense, sparse)).scores, fuse(fusion, two(worst, silent)).scores
         np.testing.assert_array_equal(without, grown[:-1])
         assert grown[-1] == 0
@@ -173,7 +175,7 @@ def test_ranking_and_collapse_equal_the_slow_version(rows: list[tuple[int, float
 @pytest.mark.parametrize(
     ("arguments", "allowed"),
     [
-        ({"method": "sum"}, "'convex' and 'rrf'"),
+        ({"method": "sum"}, "'auto', 'convex', 'rrf'"),
         ({"alpha": 1.5}, "between 0 and 1"),
         ({"alpha": math.nan}, "between 0 and 1"),
         ({"k": 0.5}, "1 or more"),

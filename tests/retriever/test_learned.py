@@ -120,7 +120,10 @@ def test_a_collection_is_searched_by_the_legs_that_it_has(search: Searcher) -> N
         assert list(result.hits[0].scores) == [leg.value for leg in legs]
         for hit in result.hits:
             assert hit.score == pytest.approx(math.fsum(s.weight * s.norm for s in hit.scores.values()))
-    assert [s.weight for s in result.hits[0].scores.values()] == [0.5, 0.25, 0.25]
+    assert result.choice is not None
+    assert [s.weight for s in result.hits[0].scores.values()] == list(result.choice.weights.values())
+    even = search.search("both", Query(text="gaming console", fusion=Fusion(method="convex")))
+    assert [s.weight for s in even.hits[0].scores.values()] == [0.5, 0.25, 0.25]
     for name in ("bm25", "learned"):
         with pytest.raises(InvalidQuery, match="no leg 'learned'; it has dense, sparse"):
             search.search(name, Query(text="x", legs=(LEARNED,)))

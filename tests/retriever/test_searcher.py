@@ -84,7 +84,7 @@ def best_of_documents(stored: list[StoredPassage], scores: dict[int, float]) -> 
 def test_each_leg_and_their_fusion_equal_the_slow_ranking(
     searcher: Searcher, encoder: LocalEncoder, stored: list[StoredPassage], text: str
 ) -> None:
-    query = Query(text=text, k=30)
+    query = Query(text=text, k=30, fusion=Fusion(method="convex"))
     dense, sparse = slow_dense(encoder, stored, query), slow_bm25(encoder, stored, terms_of(text))
     low, high, most = min(dense.values()), max(dense.values()), max(sparse.values()) or 1.0
     fused = {i: 0.5 * (dense[i] - low) / (high - low) + 0.5 * sparse[i] / most for i in dense}
@@ -103,6 +103,34 @@ def test_each_leg_and_their_fusion_equal_the_slow_ranking(
             if all(abs(s - other) > 1e-5 for j, (_, other) in enumerate(wanted) if j != i)
         ]
         assert [found[i].id for i in clear] == [wanted[i][0] for i in clear]
+
+
+def test_the_auto_fusion_says_what_it_chose_and_why(searcher: Searcher) -> None:
+    """Its answer is that of a convex fusion with the weight that it says it chose."""
+    for text in QUERIES:
+        query = Query(text=text, k=20, explain=Explain.SCORES)
+        found = searcher.search("things", query)
+        assert found.choice is not None
+        chosen = found.choice.weights
+        fixed = searcher.search("things", replace(query, fusion=Fusion(method="convex", alpha=chosen[Leg.DENSE])))
+        assert fixed.choice is None
+        assert [hit.id for hit in found.hits] == [hit.id for hit in fixed.hits]
+        assert [hit.score for hit in found.hits] == pytest.approx([hit.score for hit in fixed.hits], abs=1e-12)
+        assert searcher.search("things", query).choice == found.choice
+        explanation = found.hits[0].explanation
+        assert explanation is not None
+        assert f"agree to {found.choice.agreement:.2f}" in explanation.ledger.description
+        for line, seen in zip(explanation.ledger.details, found.choice.legs.values(), strict=True):
+            assert f"stands out by {seen.decisiveness:.2f}" in line.description
+    assert searcher.search("things", Query(text=QUERIES[0], legs=DENSE)).choice is None
+
+
+def test_a_word_that_no_model_knows_is_left_to_the_sparse_leg(searcher: Searcher) -> None:
+    """Its one match stands alone in the sparse leg, and nothing stands out in the dense one."""
+    found = searcher.search("things", Query(text="130 fps"))
+    assert found.choice is not None
+    assert found.hits[0].document_id == "console"
+    assert found.choice.weights[Leg.SPARSE] > 0.5
 
 
 def test_reciprocal_ranks_equal_the_slow_version(
@@ -213,7 +241,7 @@ def test_one_hit_can_be_explained_by_id(searcher: Searcher) -> None:
 def test_every_hit_of_a_page_can_be_explained_however_deep_its_pools_went(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("searcher", "candidates"):
+    for module in ("ranking", "candidates"):
         monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
     query = Query(text="red dress for a summer wedding", k=20, offset=90)
     page = searcher.search("things", query).hits
@@ -275,7 +303,9 @@ def test_any_text_can_be_searched_and_steered(
 ) -> None:
     """Emoji, combining marks, right-to-left: whatever can be typed gives ten finite, ordered hits."""
     text = f"a {text}"  # whatever is suppressed, a word is left
-    controls = (TextControl(start=2 + len(text) // 2, length=5, factor=factor),) if len(text) > 5 else ()
+    start = 2 + len(text) // 2
+    covered = text[start : start + 5]
+    controls = (TextControl(start=start, length=5, factor=factor),) if covered.strip() else ()  # no other is allowed
     options = ControlOptions(contextual_threshold=threshold)
     found = searcher.search("things", Query(text=text, controls=controls, options=options)).hits
     scores = [hit.score for hit in found]

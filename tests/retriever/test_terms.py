@@ -1,13 +1,16 @@
 """Query words and their terms across languages."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from core.prompts import TextControl
 from embedder.lexical import Analyzer
 from retriever.terms import query_terms, synonym_scales
-from store import TermStatistics
+from store import Database, TermStatistics, Views
 from store.bm25 import idf
+from tests.store.library import Item, create, put
 
 ANALYZER = Analyzer()
 
@@ -43,3 +46,21 @@ def test_in_one_language_nothing_is_scaled() -> None:
     assert (synonym_scales(terms, statistics) == 1).all()
     unknown = TermStatistics(passages=0, average_length=0.0, df=dict.fromkeys(df, 0), idf=dict.fromkeys(df, 0.0))
     assert (synonym_scales(terms, unknown) == 1).all()
+
+
+def test_words_that_no_passage_has_are_not_known(tmp_path: Path) -> None:
+    """A word counts once, whatever its terms; a stop word and one that is suppressed do not count."""
+    database = Database.open(tmp_path / "data")
+    collection = create(database)
+    put(database, collection, Item(id="a", text="whale sea"), Item(id="b", text="ship"))
+    with Views(database).open("books") as view:
+
+        def known(text: str, *controls: TextControl) -> float:
+            return query_terms(text, controls, view.languages, Analyzer()).known(view)
+
+        assert known("whale ship") == 1.0
+        assert known("the whale and a bicycle") == 0.5
+        assert known("Fahrrad bicycle") == 0.0
+        assert known("whale bicycle", TextControl(start=6, length=7, factor=0)) == 1.0
+        assert known("the and") == 1.0
+    database.close()

@@ -16,6 +16,8 @@ from store.job_lease import claim, give_up, postpone
 from store.job_notices import JobNotice, NoticeKind
 from store.job_payload import QueuedDocument, pack
 from store.job_work import BatchOutcome, complete, next_batch
+from store.sealing import seal
+from store.upkeep import compact
 from tests.store.library import DIMENSION, FINGERPRINT, Item, create, draft_of, embeddings_of
 
 SPARSE_FINGERPRINT = "fingerprint-of-the-sparse-encoder"
@@ -25,17 +27,20 @@ NOW = 1_800_000_000.25
 def stock(directory: Path) -> None:
     """Two collections, one with learned weights; documents put, replaced, updated, deleted; jobs in several states."""
     database = Database.open(directory)
-    books = create(database, settings=CollectionSettings(fields={"year": FieldKind.NUMBER}))
+    books = create(database, settings=CollectionSettings(fields={"year": FieldKind.NUMBER, "at": FieldKind.GEO}))
     shelf = [
         Item(
             id=f"book-{i}",
             text="\n".join(f"line {line} of the whale book {i}" for line in range(3)),
-            metadata={"year": 1851 + i, "tags": ["sea", f"tag {i}"], "inner": {"old": i % 2 == 0}, "none": None},
+            metadata={"year": 1851 + i, "tags": ["sea", f"tag {i}"], "inner": {"old": i % 2 == 0}, "none": None}
+            | {"at": {"lat": i / 2, "lon": -i / 3}},
         )
         for i in range(60)
     ]
     store(database, books, shelf)
+    seal(database, books.active.id)
     store(database, books, [Item(id="book-1", text="replaced ship"), Item(id="book-2", text=shelf[2].text)])
+    compact(database, books)  # retires the first segment
     store(database, books, [], delete=["book-3", "book-11"])
     with database.write() as session:
         songs = catalog.create_collection(
@@ -49,6 +54,7 @@ def stock(directory: Path) -> None:
             sparse_fingerprint=SPARSE_FINGERPRINT,
         )
     store(database, songs, [Item(id=f"Lied {i}", text=f"ein Lied vom Meer {i}", language="de") for i in range(6)])
+    seal(database, songs.active.id)
     with database.write() as session:
         _jobs(session, books)
     database.close()
@@ -134,7 +140,7 @@ def _jobs(session: WriteSession, collection: Collection) -> None:
 
 _TABLES = (
     "alembic_version", "collection", "generation", "document", "field", "document_field", "term", "passage",
-    "embedding", "change", "job", "job_batch", "job_notice",
+    "embedding", "change", "segment", "job", "job_batch", "job_notice",
 )  # fmt: skip
 _INDEXES = {  # those that searches and commits go by, and what is read from them
     "sqlite_autoindex_document_1": ("document", "collection_id, external_id, id"),
@@ -143,5 +149,6 @@ _INDEXES = {  # those that searches and commits go by, and what is read from the
     "passage_document": ("passage", "document_id, start, id"),
     "passage_sha": ("passage", "sha, document_id, id"),
     "change_generation": ("change", "generation_id, seq, operation, passage_id"),
+    "segment_generation": ("segment", "generation_id, state, id, seq, as_of, name, rows, bytes, sha256, retired_at"),
     "job_state": ("job", "state, id"),
 }

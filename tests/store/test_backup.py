@@ -190,32 +190,6 @@ def test_a_damaged_directory_gives_no_backup(data: Path, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-_FULL = """
-import resource, signal, sys
-from pathlib import Path
-from core.errors import StorageFull
-from store.backup import backup, restore
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-try:
-    {"backup": backup, "restore": restore}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
-except StorageFull as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize("what", ["backup", "restore"])
-def test_a_full_disk_leaves_nothing_half_done(data: Path, tmp_path: Path, what: str) -> None:
-    target = tmp_path / "target" / "new"
-    command = [sys.executable, "-c", _FULL, what, str(data), str(target)]
-    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert "no room to write" in done.stdout, done.stderr
-    assert str(target.parent) in done.stdout
-    assert files(target.parent) in ([], ["new/migrate.lock"])
-    shutil.rmtree(target.parent)
-    assert {"backup": backup, "restore": restore}[what](data, target).ok
-
-
 _KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -33,8 +33,8 @@ def test_weights_are_above_0_and_at_most_1(tf: int, length: int, k1: float, b: f
     saturation = bm25.saturation(np.array([float(length)]), 50.0, k1=k1, b=b)
     weight = bm25.weights(np.array([tf], np.float32), saturation)[0]
     assert 0 < weight <= 1
-    assert bm25.weights(np.array([tf + 1], np.float32), saturation)[0] >= weight
+    assert bm25.weights(np.array([tf + 1], np.float32), saturation)[0] >= weight * (1 - 2**-22)  # float32
 
 
 def test_passages_without_terms_have_no_length() -> None:
-    assert bm25.saturation(np.zeros(2), 0.0, k1=1.2, b=0.75).tolist() == [1.2, 1.2]
+    assert bm25.saturation(np.zeros(2), 0.0, k1=1.2, b=0.75).tolist() == pytest.approx([1.2, 1.2])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
-from core.records import Collection, CollectionSettings, FieldKind, GenerationState
+from core.records import Collection, CollectionSettings, FieldKind, GenerationState, IndexKind, Scoring
 from store import Database, catalog, schema
 from tests.store.library import FINGERPRINT, Item, create, put
 
@@ -21,6 +22,8 @@ def test_a_collection_comes_back_as_it_was_made(database: Database) -> None:
         whole_documents=True,
         k1=0.9,
         b=0.4,
+        alpha=0.3,
+        index=IndexKind.HNSW,
         fields={"price": FieldKind.NUMBER, "brand": FieldKind.TEXT},
     )
     made = create(database, "shop.v1_a-b", settings)
@@ -29,6 +32,26 @@ def test_a_collection_comes_back_as_it_was_made(database: Database) -> None:
     with database.read() as session:
         assert catalog.get_collection(session, "shop.v1_a-b") == made
         assert catalog.list_collections(session) == [made]
+
+
+def test_what_searches_score_by_can_be_changed_and_nothing_else(database: Database) -> None:
+    made = create(database, "shop", CollectionSettings(language="de", passage_tokens=100))
+    wanted = Scoring(alpha=0.2, k1=0.9, b=0.4)
+    with database.write() as session:
+        changed = catalog.change_scoring(session, "shop", wanted)
+    assert changed == replace(made, settings=replace(made.settings, alpha=0.2, k1=0.9, b=0.4))
+    with database.read() as session:
+        assert catalog.get_collection(session, "shop") == changed
+    for wrong in (Scoring(alpha=2), Scoring(k1=-1), Scoring(b=1.5)):
+        with pytest.raises(InvalidSettings), database.write() as session:
+            catalog.change_scoring(session, "shop", wrong)
+    with pytest.raises(CollectionNotFound, match="did you mean 'shop'"), database.write() as session:
+        catalog.change_scoring(session, "shops", wanted)
+
+
+def test_a_new_collection_scores_by_the_defaults() -> None:
+    settings = CollectionSettings()
+    assert Scoring() == Scoring(alpha=settings.alpha, k1=settings.k1, b=settings.b)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../x", ".hidden", "-x", "ä", "x" * 129, "a\n", "a\0", "\ud800"])
@@ -49,6 +72,8 @@ def test_a_name_that_is_not_allowed(database: Database, name: str) -> None:
         ({"overlap_tokens": -1}, "overlap_tokens"),
         ({"passage_tokens": 20, "overlap_tokens": 20}, "overlap_tokens"),
         ({"k1": -0.1}, "k1"),
+        ({"alpha": 1.1}, "alpha"),
+        ({"alpha": float("nan")}, "alpha"),
         ({"k1": float("nan")}, "k1"),
         ({"k1": float("inf")}, "k1"),
         ({"b": 1.1}, "b"),
@@ -56,7 +81,8 @@ def test_a_name_that_is_not_allowed(database: Database, name: str) -> None:
         ({"fields": {"": FieldKind.TEXT}}, "fields"),
         ({"fields": {"x" * 257: FieldKind.TEXT}}, "fields"),
         ({"fields": {"\ud800": FieldKind.TEXT}}, "fields"),
-        ({"fields": {"x": "date"}}, "fields"),
+        ({"fields": {"x": "null"}}, "fields"),
+        ({"index": "ivf"}, "index"),
     ],
 )
 def test_settings_that_are_not_allowed(database: Database, settings: dict[str, Any], param: str) -> None:

@@ -455,7 +455,8 @@ def test_errors_are_all_kept_and_other_notices_up_to_a_limit(database: Database,
 
 def test_a_data_directory_from_before_there_were_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
-        before.setattr("store.migrate.SCHEMA_VERSION", "0002")
+        for module in ("store.migrate", "store.database"):
+            before.setattr(f"{module}.SCHEMA_VERSION", "0002")
         old = Database.open(tmp_path)
         collection = library.create(old)
         with old.write() as session:

@@ -21,9 +21,10 @@ from sqlalchemy import create_engine
 import migrations
 from core.errors import Conflict, StorageCorrupt, StorageFull
 from core.records import Float32Array, SparseScoring
-from store import Database, Views
+from store import Database, Views, schema
 from store.backup import restore
 from store.catalog import get_collection
+from store.checksum import covered_columns, row_checksum
 from store.migrate import APPLICATION_ID, SCHEMA_VERSION
 from store.verify import verify
 from tests.store.library import DIMENSION, FINGERPRINT, Item, put, sha_of, vector_of
@@ -63,7 +64,9 @@ def write_version(directory: Path, version: str = "0001") -> None:
         old.execute(f"INSERT INTO generation ({generation}) VALUES (1, 1, 'test', ?, ?, 'active')", values)
         old.execute("INSERT INTO term VALUES (1, 1, 'whale')")
         for i, text in enumerate(["whale whale", "ship"], start=1):
-            old.execute("INSERT INTO document VALUES (?, 1, ?, 'en', ?, '', '{}', ?)", [i, f"d{i}", sha_of(text), text])
+            document = "id, collection_id, external_id, language, content_sha, title, metadata, text"
+            values = [i, f"d{i}", sha_of(text), text]
+            old.execute(f"INSERT INTO document ({document}) VALUES (?, 1, ?, 'en', ?, '', '{{}}', ?)", values)
             old.execute("INSERT INTO passage VALUES (?, ?, 0, ?, 0, ?)", [i, i, len(text), sha_of(text)])
             old.execute(
                 "INSERT INTO embedding (id, generation_id, sha, dense, sparse) VALUES (?, 1, ?, ?, ?)",
@@ -75,6 +78,10 @@ def write_version(directory: Path, version: str = "0001") -> None:
                 ],
             )
             old.execute("INSERT INTO change VALUES (?, 1, '+', ?)", [i, i])
+        if version >= "0004":
+            old.create_function("row_checksum", -1, row_checksum)
+            for table in (schema.document, schema.embedding):
+                old.execute(f"UPDATE {table.name} SET checksum = row_checksum({', '.join(covered_columns(table))})")
     old.close()
 
 
@@ -123,7 +130,7 @@ def test_a_failed_upgrade_leaves_the_old_version(tmp_path: Path) -> None:
     assert "sparse_model" not in columns
 
 
-VERSIONS = ["0001", "0002", "0003"]
+VERSIONS = ["0001", "0002", "0003", "0004", "0005"]
 ROOT = Path(__file__).resolve().parents[2]
 
 

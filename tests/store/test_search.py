@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import CollectionNotFound, HitNotFound, InvalidControl, ModelMismatch
-from core.records import Collection, CollectionSettings, Float32Array, Int64Array
+from core.records import Collection, CollectionSettings, Float32Array, Int64Array, Scoring
 from store import Batch, Database, Draft, Embedding, Pool, View, Views, catalog, commit, dense
 from store.snapshot import FAN_OUT, load
 from tests.store.library import (
@@ -214,6 +214,45 @@ def test_settings_of_bm25_are_those_of_the_collection(database: Database, views:
         assert view.matching({"sea": 2}, 5).scores.tolist() == pytest.approx(sorted(scores.values(), reverse=True))
 
 
+def test_changed_settings_hold_from_the_next_view_on(database: Database, views: Views) -> None:
+    """And views that are open keep theirs; a view can be asked what others would come to."""
+    create(database, "films", CollectionSettings(k1=0.4, b=0.1))
+    items = [Item(id="a", text="sea sea ship"), Item(id="b", text="sea leg"), Item(id="c", text="whale")]
+    put(database, views.collection("films"), *items)
+
+    def scores(view: View) -> list[float]:
+        return [float(score) for score in view.matching({"sea": 2}, 5).scores]
+
+    def expected(k1: float, b: float) -> list[float]:
+        return sorted((s for s in sparse_oracle(items, {"sea": 2}, k1=k1, b=b).values() if s), reverse=True)
+
+    with views.open("films") as before:
+        assert scores(before) == pytest.approx(expected(0.4, 0.1))
+        assert scores(before.rescored(k1=2, b=0.9)) == pytest.approx(expected(2, 0.9))
+        with database.write() as session:
+            changed = catalog.change_scoring(session, "films", Scoring(alpha=0.3, k1=1.8, b=0.5))
+        assert scores(before) == pytest.approx(expected(0.4, 0.1))
+    for _ in range(2):
+        with views.open("films") as after:
+            assert after.collection == changed
+            assert scores(after) == pytest.approx(expected(1.8, 0.5))
+    put(database, changed, Item(id="d", text="sea sea sea"))
+    items.append(Item(id="d", text="sea sea sea"))
+    with views.open("films") as later:
+        assert scores(later) == pytest.approx(expected(1.8, 0.5))
+
+
+def test_documents_are_numbered_as_their_passages_say(database: Database, collection: Collection, views: Views) -> None:
+    put(database, collection, Item(id="a", text="sea"), Item(id="b", text="ship"))
+    with views.open("books") as view:
+        numbers = view.document_numbers(["b", "a", "nowhere", "\ud800"])
+        passages = view.fetch(np.array([1, 2]))
+        assert numbers == {
+            passage.document_id: number
+            for passage, number in zip(passages, view.documents_of(np.array([1, 2])).tolist(), strict=True)
+        }
+
+
 def test_a_collection_that_was_made_again_is_another(database: Database, collection: Collection, views: Views) -> None:
     put(database, collection, Item(id="a", text="sea"))
     with views.open("books") as view:
@@ -268,21 +307,23 @@ class Wide:
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10**6), gather=st.sampled_from([0, 100, 5000]), k=st.sampled_from([1, 7, 100, 5000]))
-def test_nearest_is_exact_where_scores_all_but_tie(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, gather: int, k: int
-) -> None:
+@given(seed=st.integers(0, 10**6), k=st.sampled_from([1, 7, 100, 5000]))
+def test_nearest_is_exact_where_scores_all_but_tie(tmp_path_factory: pytest.TempPathFactory, seed: int, k: int) -> None:
     database = Database.open(Path(tmp_path_factory.mktemp("wide")))
     wide = Wide(database, 600, seed)
     chance = np.random.default_rng(seed)
     query = chance.normal(size=48).astype(np.float32)
     exact = dense.dot(wide.vectors, query)
-    with pytest.MonkeyPatch.context() as patch, Views(database).open(wide.name) as view:
-        patch.setattr(dense, "GATHER_ROWS", gather)
+    with Views(database).open(wide.name) as view:
         ids = view.nearest(query, 600).ids
         numbers = {int(id_): int(hit.document_id) for id_, hit in zip(ids, view.fetch(ids), strict=True)}
         scores = {id_: exact[number] for id_, number in numbers.items()}
-        for allowed in (None, np.sort(chance.choice(ids, 300, replace=False)), np.array([10**9]), ids[:0]):
+        for allowed in (
+            None,
+            *(np.sort(chance.choice(ids, count, replace=False)) for count in (20, 300)),
+            np.array([10**9]),
+            ids[:0],
+        ):
             among = scores if allowed is None else {id_: scores[id_] for id_ in allowed.tolist() if id_ in scores}
             ranked = sorted(among, key=lambda id_: (-among[id_], id_))[:k]
             pool = view.nearest(query, k, allowed)

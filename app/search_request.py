@@ -1,22 +1,18 @@
-"""The JSON of a search: the request and how it becomes a Query; the result and how it becomes a response."""
+"""The JSON of a search request, and how it becomes a Query."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from app.schemas import PassageSpan, RequestModel, ResponseModel
+from app.schemas import RequestModel
 from core.errors import InvalidQuery
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, TextControl, TokenOverlap
-from core.records import Hit, HitExplanation
 from retriever.fusion import Fusion
 from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
-from retriever.searcher import SearchResult
 
 LegName = Literal["dense", "sparse", "learned"]
 
@@ -47,8 +43,13 @@ class SteeringBody(RequestModel):
 
 
 class FusionBody(RequestModel):
-    method: str = Field("convex", description="convex or rrf")
-    alpha: float = Field(0.5, description="convex: the weight of the dense leg, 0 to 1")
+    method: str = Field(
+        "auto", description="auto: a convex combination whose weights are chosen for the query; convex; or rrf"
+    )
+    alpha: float | None = Field(
+        None,
+        description="weight of the dense leg, 0 to 1: of convex; where auto starts from; null: the collection's own",
+    )
     k: float = Field(60.0, description="rrf: how slowly the ranks fade")
     weights: list[float] = Field([1.0, 1.0], min_length=2, max_length=2, description="rrf: of dense and sparse leg")
     learned: float = Field(
@@ -70,9 +71,9 @@ class QueryBody(RequestModel):
     emphasis: dict[str, float] = Field(default_factory=dict, description="factor by word of the query")
     controls: list[ControlBody] = Field(default_factory=list, max_length=1000, description="factors by span")
     steering: SteeringBody = SteeringBody()
-    filter: dict[str, Any] | None = Field(
+    filter: dict[str, Any] | str | None = Field(
         None,
-        description="conditions on metadata: equality, in, gt, gte, lt, lte, exists; joined by and, or, not",
+        description='conditions on metadata, as JSON or as a line of text: price < 20 and brand in ("HP", "Xerox")',
         examples=[{"price": {"gte": 10, "lt": 20}}],
     )
     fusion: Annotated[FusionBody, BeforeValidator(_fusion_object, json_schema_input_type=FusionBody | str)] = Field(
@@ -81,6 +82,14 @@ class QueryBody(RequestModel):
     legs: list[LegName] | None = Field(
         None, description="legs to search by, of those that the collection has; null: all of them"
     )
+
+    min_seq: int | None = Field(
+        None,
+        description="see at least this change of the collection: the seq that a write was answered with",
+        ge=0,
+        le=2**63 - 1,
+    )
+    timeout_seconds: float = Field(2.0, description="how long to wait for min_seq at most", ge=0, le=10)
 
     def to_query(self, *, k: int = 1, offset: int = 0, explain: str = Explain.NONE) -> Query:
         """Raises InvalidQuery, InvalidControl, InvalidFilter."""
@@ -132,128 +141,3 @@ class SearchRequest(QueryBody):
 
 class ExplainRequest(QueryBody):
     id: int = Field(description="the hit's id")
-
-
-class LegScoreBody(ResponseModel):
-    raw: float = Field(description="cosine, BM25, or dot product of learned weights")
-    rank: int | None = Field(description="rank in the leg's own pool; null: not in it")
-    norm: float
-    weight: float
-
-
-class PassageBody(PassageSpan):
-    text: str
-
-
-class LineBody(ResponseModel):
-    """A line of the ledger; its value is the sum of its details' values."""
-
-    value: float
-    kind: str
-    description: str
-    details: list[LineBody]
-
-
-class WordBody(ResponseModel):
-    text: str
-    start: int
-    end: int
-    in_title: bool
-    share: float = Field(description="its part of the score")
-    effect: float = Field(description="how far the score falls without it")
-
-
-class QueryWordBody(ResponseModel):
-    text: str
-    start: int
-    end: int
-    factor: float
-    dense: float
-    sparse: float
-    learned: float
-
-
-class ExplanationBody(ResponseModel):
-    ledger: LineBody
-    words: list[WordBody]
-    query_words: list[QueryWordBody]
-    query_rest: float
-    significant: bool = Field(description="false: no single word made the match")
-    provenance: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, explanation: HitExplanation) -> Self:
-        return cls.model_validate(asdict(explanation))
-
-
-class HitBody(ResponseModel):
-    id: int
-    document_id: str
-    title: str
-    metadata: Mapping[str, Any]
-    score: float
-    scores: dict[str, LegScoreBody]
-    passage: PassageBody
-    explanation: ExplanationBody | None = None
-
-    @classmethod
-    def of(cls, hit: Hit) -> Self:
-        return cls(
-            id=hit.id,
-            document_id=hit.document_id,
-            title=hit.title,
-            metadata=hit.metadata,
-            score=hit.score,
-            scores={leg: LegScoreBody(**asdict(score)) for leg, score in hit.scores.items()},
-            passage=PassageBody(start=hit.passage.start, end=hit.passage.end, text=hit.text),
-            explanation=None if hit.explanation is None else ExplanationBody.of(hit.explanation),
-        )
-
-
-class SearchResponse(ResponseModel):
-    hits: list[HitBody]
-    query: str = Field(description="the text that was searched for, without boost marks")
-    controls: list[ControlBody] = Field(description="what the query's boosts, emphasis and controls came to")
-    fusion: FusionBody
-    legs: list[str]
-    collection: str
-    generation: int
-    model: str
-    seq: int = Field(description="the last change that the search saw")
-    truncated_inputs: list[str] = Field(description='["query"] where the model read only its beginning')
-    sparse_silent: bool = Field(description="true: the sparse leg had no word to look for, stop words only for example")
-    took_ms: dict[str, float]
-    request_id: str | None
-
-    @classmethod
-    def of(cls, result: SearchResult, *, request_id: str | None = None) -> Self:
-        query = result.query
-        return cls(
-            hits=[HitBody.of(hit) for hit in result.hits],
-            query=query.text,
-            controls=[
-                ControlBody(
-                    start=control.start,
-                    length=control.length,
-                    factor=control.factor,
-                    token_overlap=control.token_overlap.value,
-                )
-                for control in query.controls
-            ],
-            fusion=FusionBody(
-                method=query.fusion.method,
-                alpha=query.fusion.alpha,
-                k=query.fusion.k,
-                weights=list(query.fusion.weights),
-                learned=query.fusion.learned,
-            ),
-            legs=[leg.value for leg in result.legs],
-            collection=result.collection,
-            generation=result.generation.id,
-            model=result.generation.model,
-            seq=result.seq,
-            truncated_inputs=["query"] if result.truncated_query else [],
-            sparse_silent=result.sparse_silent,
-            took_ms={stage: round(took, 2) for stage, took in result.stages_ms.items()},
-            request_id=request_id,
-        )

@@ -1,0 +1,112 @@
+"""Who is measured: each builds its index of the vectors in a process of its own, and is asked one query at a time.
+
+Needs hnswlib (0.8.0). Graphs hold the live vectors alone: they are spared the removed ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import hnswlib
+import numpy as np
+
+from core.records import BoolArray, Float32Array, IndexKind, Int64Array
+from store import dense
+from store.directory import SEGMENTS
+from store.merging import Merge
+from store.postings import Postings
+from store.segment import Segment
+from store.segment_files import new_file, open_segment
+from store.segment_rows import SegmentRow
+from store.snapshot import Part
+
+SEGMENTS_OF_OURS = 4
+TAIL_ROWS = 1_000
+Search = Callable[[Float32Array, int], Int64Array]  # vector, k: the rows that were found
+_DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)  # of a graph's search; the first that recalls enough counts
+
+
+def removed_rows(rows: int) -> Int64Array:
+    """1 % of the rows, sorted."""
+    return np.sort(np.random.default_rng(1).choice(rows, rows // 100, replace=False))
+
+
+def write_segments(folder: Path, vectors: Float32Array) -> list[SegmentRow]:
+    """Seal all but the tail, as the store does, in segments of one size."""
+    (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
+    made = []
+    for number, rows in enumerate(np.array_split(np.arange(len(vectors) - TAIL_ROWS), SEGMENTS_OF_OURS)):
+        whole = _segment(rows, vectors[rows[0] : rows[-1] + 1])
+        with new_file(folder, Merge([(whole, np.ones(len(rows), dtype=np.bool_))]), IndexKind.AUTO) as (name, seal):
+            made.append(SegmentRow(id=number, generation_id=1, name=name, seq=1, as_of=1, rows=len(rows), seal=seal))
+    return made
+
+
+def open_parts(folder: Path, sealed: Sequence[SegmentRow], vectors: Float32Array) -> list[Part]:
+    """The sealed segments over their files, the tail, and the removed rows masked. A passage's id is its row."""
+    removed = removed_rows(len(vectors))
+    tail = np.arange(len(vectors) - TAIL_ROWS, len(vectors))
+    segments = [*(open_segment(folder, row) for row in sealed), _segment(tail, np.array(vectors[tail]))]
+    return [_part(segment, segment.without(removed)) for segment in segments]
+
+
+def ours(parts: Sequence[Part]) -> Search:
+    return lambda vector, k: dense.nearest(parts, vector, k, None).ids
+
+
+def build_faiss(vectors: Float32Array, live: Int64Array) -> Any:
+    """Raw FAISS HNSW over float32: 32 neighbours, 100 candidates while building."""
+    index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = 100
+    for begin in range(0, len(live), 50_000):
+        index.add(vectors[live[begin : begin + 50_000]])
+    return index
+
+
+def search_faiss(index: Any, live: Int64Array) -> dict[int, Search]:
+    """By depth."""
+
+    def at(depth: int) -> Search:
+        parameters = vars(faiss)["SearchParametersHNSW"](efSearch=depth)
+        return lambda vector, k: live[index.search(vector[None], k, params=parameters)[1][0]]
+
+    return {depth: at(depth) for depth in _DEPTHS}
+
+
+def build_hnswlib(vectors: Float32Array, live: Int64Array) -> Any:
+    """16 neighbours, 200 candidates while building."""
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(len(live), M=16, ef_construction=200, random_seed=1)
+    for begin in range(0, len(live), 50_000):
+        rows = live[begin : begin + 50_000]
+        index.add_items(vectors[rows], rows, num_threads=1)
+    index.set_num_threads(1)
+    return index
+
+
+def search_hnswlib(index: Any) -> dict[int, Search]:
+    """By depth."""
+
+    def at(depth: int) -> Search:
+        def search(vector: Float32Array, k: int) -> Int64Array:
+            index.set_ef(depth)
+            found: Int64Array = index.knn_query(vector, k)[0][0].astype(np.int64)
+            return found
+
+        return search
+
+    return {depth: at(depth) for depth in _DEPTHS}
+
+
+def _segment(ids: Int64Array, vectors: Float32Array) -> Segment:
+    nothing = np.empty(0, dtype=np.int32)
+    postings = Postings.build(nothing, nothing, np.empty(0, dtype=np.float32), row_count=len(ids))
+    return Segment.build(ids.astype(np.int64), ids.astype(np.int64), vectors, postings, postings)
+
+
+def _part(segment: Segment, live: BoolArray) -> Part:
+    unused = np.empty(0, dtype=np.float32)
+    return Part(segment=segment, sealed=None, live=live, live_count=int(live.sum()), saturations=unused)

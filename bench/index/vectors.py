@@ -1,0 +1,89 @@
+"""The vectors of the measurement: real embeddings, enlarged, with what is nearest to real queries.
+
+Real ones are the default model's, of the passages and queries of SciFact, Cranfield and Vaswani, indexed as the product
+does it. More are made between neighbours: one at random, another of its ten nearest, a random point on the line between
+them, and noise of half their distance; then scaled to unit length and shuffled among the real ones. So they lie in the
+same region, but less clustered than texts that come in near duplicates, and more than unrelated texts: the enlargement
+may flatter lists.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from app.evaluation import read_dataset
+from app.settings import Settings
+from app.wiring import Wiring
+from core.prompts import Prompt
+from core.records import CollectionSettings, Float32Array, Representation
+from indexer.fields import FieldMapping, documents
+from indexer.readers import Format, read
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "index"
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
+DATASETS = ("cranfield", "scifact", "vaswani-npl")
+_NEIGHBOURS = 10
+_NOISE = 0.5  # length, as a share of the neighbours' distance
+_BLOCK = 50_000
+
+
+def queries() -> Float32Array:
+    """(queries, dimension) of the real queries, in random order."""
+    return np.asarray(np.load(_real() / "queries.npy"))
+
+
+def vectors(rows: int) -> Float32Array:
+    """(rows, dimension) over a file, in the cache."""
+    file = CACHE / f"vectors-{rows}.npy"
+    if not file.exists():
+        real = np.load(_real() / "passages.npy")
+        unfinished = file.with_suffix(".tmp")
+        made = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=(rows, real.shape[1]))
+        _enlarge(real, made)
+        made.flush()
+        unfinished.rename(file)
+    found: Float32Array = np.load(file, mmap_mode="r")
+    return found
+
+
+def _enlarge(real: Float32Array, made: Float32Array) -> None:
+    chance = np.random.default_rng(0)
+    _, near = faiss.knn(real, real, _NEIGHBOURS + 1, metric=faiss.METRIC_INNER_PRODUCT)
+    places = chance.permutation(len(made))
+    kept = min(len(real), len(made))
+    made[places[:kept]] = real[:kept]
+    for begin in range(kept, len(made), _BLOCK):
+        count = min(_BLOCK, len(made) - begin)
+        one = chance.integers(0, len(real), count)
+        other = near[one, chance.integers(1, _NEIGHBOURS + 1, count)]
+        between = real[other] - real[one]
+        noise = chance.standard_normal(between.shape, dtype=np.float32) / np.sqrt(np.float32(real.shape[1]))
+        noise *= _NOISE * np.linalg.norm(between, axis=1, keepdims=True)
+        block = real[one] + chance.random((count, 1), dtype=np.float32) * between + noise
+        made[places[begin : begin + count]] = block / np.linalg.norm(block, axis=1, keepdims=True)
+
+
+def _real() -> Path:
+    """The folder with the real embeddings, made at the first call."""
+    if (CACHE / "passages.npy").exists() and (CACHE / "queries.npy").exists():
+        return CACHE
+    CACHE.mkdir(parents=True, exist_ok=True)
+    passages, asked = [], []
+    with tempfile.TemporaryDirectory() as folder, Wiring(Settings(data_dir=Path(folder))) as parts:
+        for name in DATASETS:
+            dataset = read_dataset(DATA / name)
+            parts.create_collection(name, CollectionSettings())
+            parts.pipeline.add(name, documents(read(dataset.corpus, format=Format.NDJSON), FieldMapping()))
+            with parts.views.open(name) as view:
+                nothing = np.zeros(view.generation.dimension, dtype=np.float32)
+                passages.append(view.vectors(np.sort(view.nearest(nothing, view.passage_count).ids)))
+            prompts = [Prompt.of(text) for text in dataset.queries.values()]
+            asked.append(parts.encoder.encode(prompts, Representation.QUERY).vectors)
+    every = np.concatenate(asked)
+    np.save(CACHE / "queries.npy", every[np.random.default_rng(0).permutation(len(every))])
+    np.save(CACHE / "passages.npy", np.concatenate(passages))
+    return CACHE

@@ -1,0 +1,120 @@
+"""Adaptive fusion: how much each leg has to say about one query, from what can be seen of it without judgements.
+
+Three things are seen. How *decisive* a leg is: how far its best document stands above the next few, of its whole
+range. A leg that does not understand a query ranks something first, too, but nothing stands out. How much of the query
+a leg *knows*: where the documents have few of its words, as with a question in another language, the one that has them
+stands out by accident. And how far the legs *agree*: what each says of the documents that the others put first. Where
+they agree there is little to decide, and the weights stay where they were set; the less they agree, the more the
+decisive leg gets:
+
+    weight of a leg ~ prior * exp(SHARPNESS * (1 - agreement)^2 * decisiveness)
+
+All figures are ratios of scores of one leg: no leg's scale matters. The constants are the same for every collection,
+language and model; docs/decisions/0016 says how they were chosen, and how little hangs on each.
+
+That scores which stand out tell of a good ranking: Shtok, Kurland, Carmel, Raiber, Markovits, "Predicting Query
+Performance by Query-Drift Estimation", ACM TOIS 30(2), 2012.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.records import Float64Array, Int64Array
+from retriever.legs import Leg
+
+FIELD = 10  # documents that a leg's best one is held against
+FIRST = 2  # documents of a leg that the other legs are asked about
+SHARPNESS = 15.0  # with no agreement, one leg decisive and the other flat: e^15 to 1, in practice a veto
+ENOUGH = 0.5  # of the query's words: a leg that knows less of them is less decisive than it looks
+UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegEvidence:
+    """What was seen of a leg, and the weight that it got for it."""
+
+    decisiveness: float  # 0..1, less where the leg knows few of the query's words
+    confirmation: float  # 0..1: what the other legs say of its first documents
+    weight: float  # 0..1; those of all legs sum to 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The weights of one query, and why."""
+
+    agreement: float  # 0..1: the legs' mean confirmation
+    legs: Mapping[Leg, LegEvidence]
+
+    @property
+    def weights(self) -> dict[Leg, float]:
+        return {leg: seen.weight for leg, seen in self.legs.items()}
+
+
+def choose(
+    norms: Mapping[Leg, Float64Array],
+    documents: Int64Array,
+    prior: Mapping[Leg, float],
+    known: Mapping[Leg, float] | None = None,
+) -> Choice:
+    """The weights of two legs or more.
+
+    `norms`: (candidates,) scores brought to 0..1, 0 for what a leg did not find; `documents`: (candidates,) equal for
+    passages of one document; `prior`: weights to start from, with a sum of 1. A leg that has no prior weight, or found
+    nothing, has none in the end, and no part in what the others get. `known`: what share of the query's words a leg
+    can find at all, 0..1; all of them where it is not said.
+    """
+    asked = [leg for leg in norms if prior[leg] > 0 and norms[leg].any()] or [leg for leg in norms if prior[leg] > 0]
+    scores = _by_document([norms[leg] for leg in asked], documents)  # (legs, documents)
+    understood = np.array([1.0 if known is None else min(1.0, known.get(leg, 1.0) / ENOUGH) for leg in asked])
+    decisive, confirmed = understood * _decisiveness(scores), _confirmation(scores)
+    agreement = float(confirmed.mean())
+    weights = _weights(np.array([prior[leg] for leg in asked]), decisive, agreement)
+    nothing = LegEvidence(decisiveness=0.0, confirmation=0.0, weight=0.0)
+    found = {
+        leg: LegEvidence(decisiveness=float(d), confirmation=float(c), weight=float(w))
+        for leg, d, c, w in zip(asked, decisive, confirmed, weights, strict=True)
+    }
+    return Choice(agreement=agreement, legs={leg: found.get(leg, nothing) for leg in norms})
+
+
+def _weights(prior: Float64Array, decisiveness: Float64Array, agreement: float) -> Float64Array:
+    """(legs,) with a sum of 1. What falls below UNHEARD of its prior is 0; all lose that much, so nothing jumps."""
+    prior = prior / prior.sum()
+    trust = SHARPNESS * (1 - agreement) ** 2 * decisiveness
+    weights = prior * np.exp(trust - trust.max())
+    weights = np.maximum(weights / weights.sum() - UNHEARD * prior, 0.0)
+    return np.asarray(weights / weights.sum())
+
+
+def _by_document(norms: list[Float64Array], documents: Int64Array) -> Float64Array:
+    """(legs, documents) the norm of each document's best passage."""
+    if not len(documents):
+        return np.zeros((len(norms), 0))
+    order = np.argsort(documents, kind="stable")
+    begins = np.flatnonzero(np.diff(documents[order], prepend=documents[order[0]] - 1))
+    return np.array([np.maximum.reduceat(norm[order], begins) for norm in norms])
+
+
+def _decisiveness(scores: Float64Array) -> Float64Array:
+    """(legs,) the best score less the one that FIELD documents are above; what is not there scores 0."""
+    best = -np.sort(-scores, axis=1)
+    top = best[:, 0] if best.shape[1] else np.zeros(len(best))
+    return np.asarray(top - best[:, FIELD] if best.shape[1] > FIELD else top)
+
+
+def _confirmation(scores: Float64Array) -> Float64Array:
+    """(legs,) mean of what each other leg gives to a leg's FIRST documents, by how far these stand above the next."""
+    confirmed = np.ones(len(scores))
+    for i, own in enumerate(scores):
+        if len(scores) == 1 or not own.any():
+            continue  # nobody to disagree with
+        first = np.argsort(-own, kind="stable")[: FIRST + 1]
+        excess = own[first] - own[first[-1]] if len(first) > FIRST else own[first]
+        excess = excess if excess.any() else np.ones(len(first))
+        others = np.delete(scores, i, axis=0)[:, first]
+        confirmed[i] = float((others @ excess / excess.sum()).mean())
+    return confirmed

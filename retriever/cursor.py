@@ -1,0 +1,115 @@
+"""Where a page of hits ended: an opaque text that the next page is asked for with.
+
+A cursor belongs to one query over one generation of a collection. While nothing is committed, pages through it are
+those of one long list. When something was, the next page goes on behind the last hit that was shown: by the hit itself
+where it is still ranked, else by its score and id, as Elasticsearch's search_after does. Hits that moved across that
+border meanwhile may come twice or not at all, and the result says that the collection has changed.
+
+What a cursor holds is no secret. Its last bytes are a keyed digest of all the others, the query's own digest being the
+key: a cursor that was altered, or belongs to another query, is noticed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from core.errors import CursorExpired, InvalidQuery
+from core.records import Collection, Float64Array, Int64Array
+
+_LAYOUT = struct.Struct(">BQQIdQ8s")  # version, generation, seq, place, score, hit, the query's digest
+_VERSION = 1
+_TAG_BYTES = 8
+# What a query may change from page to page. Whatever else it says, the ranking may depend on.
+_FREE = frozenset({"k", "offset", "cursor", "explain", "fields", "timeout_ms", "profile"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cursor:
+    generation: int
+    seq: int  # the state that the page was read from
+    place: int  # of the next hit in the ranking, from 0; 1 or more
+    score: float  # of the last hit that was shown
+    hit: int  # its id
+
+    def packed(self, key: bytes) -> str:
+        """`key`: query_key of the query."""
+        body = _LAYOUT.pack(_VERSION, self.generation, self.seq, self.place, self.score, self.hit, key[:8])
+        return base64.urlsafe_b64encode(body + _tag(key, body)).decode()
+
+    def start(self, seq: int, ids: Int64Array, scores: Float64Array) -> int:
+        """The place of the next hit in the ranking of (hits,) `ids` and `scores` over the state `seq`."""
+        if seq == self.seq:
+            return self.place
+        found = np.flatnonzero(ids == self.hit)
+        if len(found):
+            return int(found[0]) + 1
+        behind = np.flatnonzero((scores < self.score) | ((scores == self.score) & (ids > self.hit)))
+        return int(behind[0]) if len(behind) else len(ids)
+
+
+def unpacked(text: str, key: bytes, generation: int) -> Cursor:
+    """The cursor of this query and generation. Raises InvalidQuery for any other text, CursorExpired."""
+    try:
+        data = base64.b64decode(text, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    body, tag = data[:-_TAG_BYTES], data[-_TAG_BYTES:]
+    if len(body) != _LAYOUT.size or body[0] != _VERSION:
+        raise InvalidQuery("this is no cursor; send the text of `next` of the page before, unaltered", param="cursor")
+    _, found, seq, place, score, hit, digest = _LAYOUT.unpack(body)
+    if digest != key[:8]:
+        raise InvalidQuery(
+            "the cursor belongs to another query, or the collection's settings were changed; from page to page only "
+            "k, explain, fields, timeout_ms and profile may change",
+            param="cursor",
+        )
+    if not hmac.compare_digest(tag, _tag(key, body)):
+        raise InvalidQuery("the cursor is damaged; send it as it was received", param="cursor")
+    if found != generation:
+        raise CursorExpired(
+            "the cursor is of another generation: the collection was made or indexed anew meanwhile; begin with the "
+            "first page again",
+            param="cursor",
+        )
+    return Cursor(generation=found, seq=seq, place=place, score=score, hit=hit)
+
+
+def query_key(collection: Collection, query: Any) -> bytes:
+    """(32 bytes) Equal for queries that rank alike. `query`: a dataclass."""
+    said = {item.name: getattr(query, item.name) for item in fields(query) if item.name not in _FREE}
+    text = json.dumps([collection.name, _plain(collection.settings), _plain(said)], sort_keys=True)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _tag(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, body, "sha256")[:_TAG_BYTES]
+
+
+def _plain(value: Any) -> Any:
+    """As JSON; what is of another type is not equal to it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, *(_plain(getattr(value, item.name)) for item in fields(value))]
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, np.ndarray):
+        return ["array", str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, bytes):
+        return ["bytes", hashlib.sha256(value).hexdigest()]
+    if isinstance(value, Mapping):
+        return ["mapping", sorted((str(key), _plain(item)) for key, item in value.items())]
+    if isinstance(value, (frozenset, set)):
+        return ["set", sorted(json.dumps(_plain(item)) for item in value)]
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value

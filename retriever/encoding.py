@@ -1,0 +1,181 @@
+"""A query as the models see it: which legs it can be searched by, and what these look for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from core.errors import InvalidQuery, ModelMismatch
+from core.prompts import Prompt
+from core.protocols import Encoder, SparseEncoder, SparseModels
+from core.records import Collection, Float32Array, Representation, SparseVector
+from embedder.together import encode_together, sparse_model_of
+from retriever.examples import Examples, blended_tokens, blended_vector
+from retriever.inputs import without_images
+from retriever.learned import LearnedTerms
+from retriever.legs import Leg, learned_leg, legs_of
+from retriever.query import Explain, Query
+from store.view import View
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedQuery:
+    """What the models made of a query, or what it brought in their place; None where a leg has nothing of either."""
+
+    vector: Float32Array | None = None  # (dimension,)
+    learned: SparseVector | None = None
+    sparse_model: SparseEncoder | None = None  # of the learned weights; None: no leg scores by such
+    as_text: bool = True  # whether the models would make `vector` and `learned` of the query's text again
+    truncated: bool = False  # whether a model read only its beginning
+    late: tuple[Leg, ...] = ()  # legs whose model did not answer in time
+
+    @property
+    def learned_terms(self) -> LearnedTerms | None:
+        if self.learned is None or self.sparse_model is None:
+            return None
+        return LearnedTerms(vector=self.learned, encoder=self.sparse_model)
+
+
+def searchable_legs(collection: Collection, query: Query) -> tuple[Leg, ...]:
+    """Those of the legs that are asked for, or of all, that the query has something for.
+
+    Raises InvalidQuery where a leg that is asked for has nothing to go by, or an input has no leg.
+    """
+    present, learned, inputs = legs_of(collection, query.legs), learned_leg(collection), query.inputs
+    readable = None if query.prompt is None else without_images(query.prompt)
+    has = {Leg.DENSE: query.prompt is not None or inputs.vector is not None or bool(inputs.like)}
+    has[Leg.SPARSE] = bool(query.text) or bool(inputs.like)
+    if learned is not None:
+        has[learned] = readable is not None or inputs.sparse_vector is not None or bool(inputs.like)
+    if inputs.vector is not None and inputs.vector.shape != (collection.active.dimension,):
+        raise InvalidQuery(
+            f"vector has {len(inputs.vector)} numbers; the collection {collection.name!r} holds vectors of "
+            f"{collection.active.dimension} dimensions, made by {collection.active.model}",
+            param="vector",
+        )
+    if inputs.sparse_vector is not None and learned is None:
+        raise InvalidQuery(
+            f"collection {collection.name!r} has no learned weights that a sparse_vector could be compared with; "
+            "make one with a sparse_model",
+            param="sparse_vector",
+        )
+    silent = [leg for leg in query.legs or () if not has[leg]]
+    if silent:
+        wants = "a text" if silent[0] is not learned else "a text or a sparse_vector"
+        wants = "a text, a prompt or a vector" if silent[0] is Leg.DENSE else wants
+        raise InvalidQuery(f"legs: the {silent[0].value} leg needs {wants}, or documents to like", param="legs")
+    found = tuple(leg for leg in present if has[leg])
+    if not found:
+        raise InvalidQuery("the query has nothing for any of the collection's legs; write a text", param="query")
+    return found
+
+
+class QueryEncoder:
+    """Thread-safe."""
+
+    def __init__(self, encoder: Encoder, sparse_models: SparseModels | None) -> None:
+        self._encoder = encoder
+        self._sparse_models = sparse_models
+
+    def encode(
+        self, collection: Collection, queries: Sequence[Query], legs: Sequence[tuple[Leg, ...]]
+    ) -> list[EncodedQuery]:
+        """In order; what can go together is one batch. `legs`: of each query, those that it is to be searched by.
+
+        Raises ModelMismatch where the collection was embedded by another model, ModelNotFound where its sparse model is
+        not configured, and what the encoders raise.
+        """
+        tasks = [self._task(collection, query, own) for query, own in zip(queries, legs, strict=True)]
+        encoded = [task.given for task in tasks]
+        groups: dict[object, list[int]] = {}
+        for place, (query, task) in enumerate(zip(queries, tasks, strict=True)):
+            if task.dense is not None or task.learned is not None:
+                groups.setdefault((query.options, task.shape), []).append(place)
+        for places in groups.values():
+            made = self._made([tasks[place] for place in places], queries[places[0]])
+            for place, one in zip(places, made, strict=True):
+                encoded[place] = one
+        return encoded
+
+    def _task(self, collection: Collection, query: Query, legs: tuple[Leg, ...]) -> _Task:
+        inputs, learned = query.inputs, learned_leg(collection) in legs
+        dense = query.prompt if Leg.DENSE in legs and inputs.vector is None else None
+        readable = None if query.prompt is None or not learned or inputs.sparse_vector is not None else query.prompt
+        if dense is not None or (Leg.DENSE in legs and query.explain is Explain.WORDS):
+            self._check_model(collection)
+        return _Task(
+            dense=dense,
+            learned=None if readable is None else without_images(readable),
+            given=EncodedQuery(
+                vector=inputs.vector if Leg.DENSE in legs else None,
+                learned=inputs.sparse_vector if learned else None,
+                sparse_model=sparse_model_of(collection, self._sparse_models) if learned else None,
+                as_text=inputs.prompt is None and inputs.vector is None and inputs.sparse_vector is None,
+            ),
+        )
+
+    def _made(self, tasks: Sequence[_Task], query: Query) -> list[EncodedQuery]:
+        """Of tasks of one shape; `query`: one of theirs."""
+        options, as_query = query.options, Representation.QUERY
+        dense_prompts = [task.dense for task in tasks if task.dense is not None]
+        learned_prompts = [task.learned for task in tasks if task.learned is not None]
+        model = tasks[0].given.sparse_model
+        dense = learned = None
+        if model is not None and dense_prompts and dense_prompts == learned_prompts:
+            dense, learned = encode_together(self._encoder, model, dense_prompts, as_query, options=options)
+        else:
+            if dense_prompts:
+                dense = self._encoder.encode(dense_prompts, as_query, options=options)
+            if learned_prompts and model is not None:
+                learned = model.encode_sparse(learned_prompts, as_query, options=options)
+        return [
+            replace(
+                task.given,
+                vector=task.given.vector if dense is None else dense.vectors[place],
+                learned=task.given.learned if learned is None else learned.vectors[place],
+                truncated=any(bool(made.truncated[place]) for made in (dense, learned) if made is not None),
+            )
+            for place, task in enumerate(tasks)
+        ]
+
+    def _check_model(self, collection: Collection) -> None:
+        if collection.active.fingerprint != self._encoder.fingerprint:
+            raise ModelMismatch(
+                f"collection {collection.name!r} was embedded by {collection.active.model} "
+                f"(fingerprint {collection.active.fingerprint}), the loaded model is {self._encoder.name} "
+                f"({self._encoder.fingerprint}); start Salience with the collection's model, in the precision and with "
+                "the settings of then, or index it anew"
+            )
+
+
+def without_models(collection: Collection, query: Query, legs: Sequence[Leg]) -> EncodedQuery:
+    """What is left where no model answers in time: what the query brings for the dense leg, and its words."""
+    vector = query.inputs.vector if Leg.DENSE in legs else None
+    of_models = {learned_leg(collection)} | ({Leg.DENSE} if vector is None else set())
+    return EncodedQuery(vector=vector, as_text=False, late=tuple(leg for leg in legs if leg in of_models))
+
+
+def with_examples(view: View, encoded: EncodedQuery, legs: Sequence[Leg], examples: Examples | None) -> EncodedQuery:
+    """The query moved towards what is liked and away from what is not: see retriever.examples."""
+    if examples is None:
+        return encoded
+    vector, learned = encoded.vector, encoded.learned
+    if Leg.DENSE in legs:
+        vector = blended_vector(view, vector, examples)
+    if learned_leg(view.collection) in legs:
+        learned = blended_tokens(view, learned, examples)
+    return replace(encoded, vector=vector, learned=learned, as_text=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Task:
+    """What of a query has to be encoded."""
+
+    dense: Prompt | None
+    learned: Prompt | None
+    given: EncodedQuery  # what need not be
+
+    @property
+    def shape(self) -> tuple[bool, bool, bool]:
+        """Tasks of one shape are encoded by the same calls."""
+        return self.dense is not None, self.learned is not None, self.dense == self.learned

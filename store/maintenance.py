@@ -1,0 +1,219 @@
+"""The maintenance of a data directory: the one process that owns it checkpoints, seals, merges and cleans up.
+
+Any number of processes may offer to; the kernel gives the lock to one, and to the next when that one ends, however it
+ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import filelock
+
+from core.errors import StorageBusy, StorageError
+from store.database import CHECKPOINT_BYTES, LOG_LIMIT_BYTES, Database
+from store.directory import MAINTENANCE_LOCK
+from store.faults import file_errors
+from store.leftovers import remove_leftovers
+from store.processes import processes
+from store.steps import reached
+from store.upkeep import Seen, maintain
+
+STOP_SECONDS = 10.0  # for the step at hand; what it left unfinished is found and removed later
+_LONGEST_PAUSE_SECONDS = 60.0  # after failures in a row
+_log = logging.getLogger(__name__)
+
+Work = Callable[[Database], bool]  # does the next thing that is due; whether there was any
+
+
+@contextmanager
+def owning(directory: Path) -> Iterator[None]:
+    """Be the one that maintains `directory`. Raises StorageBusy at once where another process or thread is."""
+    path = directory / MAINTENANCE_LOCK
+    lock = filelock.FileLock(path, timeout=0)
+    with file_errors(directory):
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise StorageBusy(
+                f"data directory {directory}: maintained by process {owner(directory) or '(unknown)'} now"
+            ) from None
+    try:
+        _sign(path)
+        reached("maintenance.owned")
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(path: Path) -> None:
+    """For whoever asks. On a full disk it is left out: there the checkpoint that follows may make room."""
+    try:
+        path.write_text(f"{os.getpid()} on {socket.gethostname()}", "utf-8")
+    except OSError as error:
+        _log.info("%s does not say who holds it: %s", path, error.strerror)
+
+
+def owner(directory: Path) -> str | None:
+    """Who maintains the directory, or did last: "4711 on host"."""
+    try:
+        return (directory / MAINTENANCE_LOCK).read_text("utf-8", "replace") or None
+    except FileNotFoundError:
+        return None
+
+
+def maintain_once(database: Database, work: Work = maintain) -> bool:
+    """All that is due now, where nobody else sees to it. What fails is logged: it stays due. Whether this one did."""
+    try:
+        with owning(database.directory):
+            if database.log_bytes() >= CHECKPOINT_BYTES:
+                database.checkpoint()
+            while work(database):
+                pass
+    except StorageBusy:
+        return False
+    except StorageError as error:
+        _log.warning("maintenance: %s", error.message)
+    return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaintenancePolicy:
+    """How often. Times in seconds."""
+
+    poll_seconds: float = 0.25  # between looks, where nothing was due
+    takeover_seconds: float = 0.5  # between tries to become the owner
+    clean_seconds: float = 600.0  # between looks for leftovers
+    warn_seconds: float = 60.0  # for which readers may hold a large log before it is said, and between two warnings
+
+
+class Maintenance:
+    """Maintains a data directory for as long as this process lives and is its owner. Thread-safe."""
+
+    def __init__(self, database: Database, work: Work | None = None, policy: MaintenancePolicy | None = None) -> None:
+        """`work`: beside checkpoints and cleaning up; None: the segments."""
+        segments = work or partial(maintain, seen=Seen())
+        self._database = database
+        self._policy = policy or MaintenancePolicy()
+        self._stopping = threading.Event()
+        self._chores = (
+            _Chore("checkpoint", self._checkpoint),
+            _Chore("segments", lambda: segments(database)),
+            _Chore("leftovers", self._clean),
+        )
+        self._held_since: float | None = None  # time.monotonic: a log over the limit that readers hold
+        self._next_clean = 0.0
+        self.owns = False
+
+    def run(self) -> None:
+        """Until `stop`: after the step at hand."""
+        failures = 0
+        while not self._stopping.is_set():
+            pause = self._policy.takeover_seconds
+            try:
+                with owning(self._database.directory):
+                    self.owns = True
+                    self._own()
+            except StorageBusy:
+                failures = 0
+            except StorageError as error:  # the lock cannot even be asked for
+                pause, failures = _pause(failures), failures + 1
+                _log.warning("maintenance: next try in %.0f s: %s", pause, error.message)
+            finally:
+                self.owns = False
+            self._stopping.wait(pause)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    @contextmanager
+    def running(self) -> Iterator[Maintenance]:
+        """Runs in a thread while the block does. Waits at its end, STOP_SECONDS at most."""
+        thread = threading.Thread(target=self.run, name="maintenance", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+            thread.join(STOP_SECONDS)
+
+    def _own(self) -> None:
+        while not self._stopping.is_set():
+            done = [chore.turn() for chore in self._chores]
+            if not any(done):
+                self._stopping.wait(self._policy.poll_seconds)
+
+    def _checkpoint(self) -> bool:
+        """Never "done": what readers hold cannot be folded in by trying again at once."""
+        size = self._database.log_bytes()
+        if size >= CHECKPOINT_BYTES:
+            self._database.checkpoint()
+            size = self._database.log_bytes()
+        if size < LOG_LIMIT_BYTES:
+            self._held_since = None
+            return False
+        now = time.monotonic()
+        self._held_since = self._held_since or now
+        if now - self._held_since >= self._policy.warn_seconds:
+            self._held_since = None
+            there = "; ".join(str(process) for process in processes(self._database.directory))
+            _log.warning(
+                "the write-ahead log has %.0f MiB and cannot be folded in: for %.0f s or more some process has kept a "
+                "read transaction open, as a backup does. Long-lived processes: %s",
+                size / 2**20,
+                self._policy.warn_seconds,
+                there or "none",
+            )
+        return False
+
+    def _clean(self) -> bool:
+        if time.monotonic() >= self._next_clean:
+            with file_errors(self._database.directory):
+                remove_leftovers(self._database.directory)
+            self._next_clean = time.monotonic() + self._policy.clean_seconds
+        return False
+
+
+class _Chore:
+    """One kind of work. When it fails it is left alone for a while, and the others go on."""
+
+    def __init__(self, name: str, do: Callable[[], bool]) -> None:
+        self._name = name
+        self._do = do
+        self._failures = 0
+        self._next = 0.0  # by time.monotonic
+
+    def turn(self) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        try:
+            done = self._do()
+        except Exception as error:  # noqa: BLE001 - logged; maintenance must not end by one thing that fails
+            pause = _pause(self._failures)
+            self._failures += 1
+            self._next = time.monotonic() + pause
+            reason = error.message if isinstance(error, StorageError) else type(error).__name__
+            _log.warning(
+                "maintenance: %s failed, next try in %.0f s: %s",
+                self._name,
+                pause,
+                reason,
+                exc_info=not isinstance(error, StorageError),
+            )
+            return False
+        self._failures = 0
+        return done
+
+
+def _pause(failures: int) -> float:
+    """Seconds, after so many failures in a row before this one."""
+    return float(min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10)))

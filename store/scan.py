@@ -1,0 +1,136 @@
+"""How the likely best rows of a sealed segment are found fast, to be scored exactly by whoever asked.
+
+What is made when a segment is written, and opened with it, are arrays of our own: codes, which a merge copies; the
+lists that they lie in, where they are many; a graph, where the collection asks for one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from core.records import Float32Array, IndexKind, Int64Array
+from store.fastscan import FastScan, list_count, make_lists, unusable
+from store.graph import Graph, make_graph
+from store.quantizer import UInt8Array, quantizer
+
+Array = npt.NDArray[Any]
+
+CODED_ROWS = 1_000  # rows of a segment from which on it has codes; the vectors of fewer are soon read
+EVEN = 0.02  # lengths of vectors that differ by less than this share count as one
+_MOST_UNEVEN = 0.02  # share of rows of another length that are looked at one by one in every search
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scan:
+    """Finds candidates among the rows of a segment. Read-only, and thread-safe."""
+
+    dimension: int
+    codes: UInt8Array  # (rows, bytes) as they are stored
+    length: float  # of most vectors
+    uneven: Int64Array  # rows of another length: always candidates
+    fast: FastScan | None  # None on a machine where it would be slow
+    graph: Graph | None
+
+    def search(
+        self, direction: Float32Array, count: int, allowed: UInt8Array | None, *, thorough: bool
+    ) -> tuple[Int64Array, Float32Array] | None:
+        """About the `count` rows with the largest dot products, and about what these are, for a query of length 1.
+
+        `direction`: the query, as `Quantizer.rotate` gives it, shape (1, width). `allowed`: bits of the rows to choose
+        from, the first row in the lowest bit; None: all. `thorough`: look at every allowed row, as a filter that leaves
+        few calls for. None: there is no fast way here; score all of them.
+        """
+        if self.graph is not None and not thorough:
+            rows, scores = self.graph.search(direction, count, allowed)
+        elif self.fast is not None:
+            rows, scores = self.fast.search(direction, count, allowed, thorough=thorough)
+        else:
+            return None
+        if len(self.uneven):
+            kept = ~np.isin(rows, self.uneven)
+            uneven = self.uneven
+            if allowed is not None:
+                uneven = uneven[(allowed[uneven >> 3] >> (uneven & 7).astype(np.uint8)) & 1 == 1]
+            rows = np.concatenate([rows[kept], uneven])
+            scores = np.concatenate([scores[kept], np.full(len(uneven), np.inf, dtype=np.float32)])
+        return rows, scores * np.float32(self.length)
+
+    def reach(self, score: float, *, thorough: bool) -> float:
+        """The dot product that a row hardly exceeds for which `search` said `score`."""
+        if self.graph is not None and not thorough:
+            return score
+        return quantizer(self.dimension).reach(score, self.length)
+
+
+def scan_arrays(
+    rows: int,
+    vectors: Callable[[], Iterable[Float32Array]],
+    codes: Iterable[UInt8Array],
+    kind: IndexKind,
+) -> dict[str, Array]:
+    """What is to be stored with a segment of so many rows; nothing where its vectors had better be read.
+
+    `vectors`: gives all rows anew at each call, block by block; `codes`: `codes_of` them, in blocks.
+    """
+    if rows < CODED_ROWS or kind is IndexKind.EXACT:
+        return {}
+    faiss.omp_set_num_threads(1)  # of the calling thread: searches go on beside it, and a graph is the same each time
+    lengths = np.concatenate([np.sqrt(np.vecdot(block, block)) for block in vectors()])
+    length = float(np.median(lengths))
+    uneven = np.flatnonzero(np.abs(lengths - length) > EVEN * length)
+    if len(uneven) > _MOST_UNEVEN * rows:
+        return {}
+    used = quantizer(next(iter(vectors())).shape[1])
+    arrays: dict[str, Array] = {
+        "codes": np.concatenate(list(codes)),
+        "length": np.array([length]),
+        "uneven": uneven,
+    }
+    if list_count(rows) > 1:
+        arrays["lists"], arrays["centroids"] = make_lists(used, rows, vectors)
+    if kind is IndexKind.HNSW:
+        arrays["graph"] = make_graph(used, vectors())
+    return arrays
+
+
+def open_scan(arrays: Mapping[str, Array], dimension: int) -> Scan | None:
+    """Of what `scan_arrays` gave; None where that was nothing, or there is no fast way on this machine."""
+    if not arrays:
+        return None
+    used = quantizer(dimension)
+    fast = None
+    if _warned(unusable()) is None:
+        centroids = arrays.get("centroids", np.zeros((1, used.width), dtype=np.float32))
+        fast = FastScan(used, arrays["codes"], arrays.get("lists"), centroids)
+    graph = Graph(arrays["graph"]) if "graph" in arrays else None
+    if fast is None and graph is None:
+        return None
+    return Scan(
+        dimension=dimension,
+        codes=arrays["codes"],
+        length=float(arrays["length"][0]),
+        uneven=arrays["uneven"],
+        fast=fast,
+        graph=graph,
+    )
+
+
+def codes_of(vectors: Float32Array, scan: Scan | None) -> UInt8Array:
+    """(rows, bytes) the codes of a segment's vectors: those that are stored, or new ones."""
+    return quantizer(vectors.shape[1]).encode(vectors) if scan is None else scan.codes
+
+
+@lru_cache(maxsize=4)
+def _warned(reason: str | None) -> str | None:
+    if reason is not None:
+        _log.warning("dense search reads all vectors, which is slower: %s", reason)
+    return reason

@@ -1,0 +1,237 @@
+"""Nearest neighbours over segments with codes, lists and graphs, against the dot products in plain numpy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.records import Float32Array, Float64Array, IndexKind, Int64Array
+from store import dense, fastscan, scan
+from store.merging import Merge
+from store.pool import Pool
+from store.postings import Postings
+from store.scan import Scan, codes_of, open_scan, scan_arrays
+from store.segment import Segment
+from store.snapshot import Part
+
+DIMENSION = 64
+
+
+def vectors_of(rows: int, seed: int, *, dimension: int = DIMENSION) -> Float32Array:
+    """Unit vectors in clusters, as those of texts are."""
+    chance = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((40, dimension))
+    vectors = centres[chance.integers(0, 40, rows)] + 0.8 * chance.standard_normal((rows, dimension))
+    made: Float32Array = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return made
+
+
+def scan_of(vectors: Float32Array, kind: IndexKind = IndexKind.AUTO) -> Scan | None:
+    def blocks() -> Iterator[Float32Array]:
+        yield from np.array_split(vectors, 3)
+
+    arrays = scan_arrays(len(vectors), blocks, iter([codes_of(vectors, None)]), kind)
+    return open_scan(arrays, vectors.shape[1])
+
+
+def part_of(
+    vectors: Float32Array, first_id: int, *, kind: IndexKind | None = IndexKind.AUTO, removed: Int64Array | None = None
+) -> Part:
+    """`kind`: None for one in memory."""
+    nothing = np.empty(0, np.int32)
+    postings = Postings.build(nothing, nothing, np.empty(0, np.float32), row_count=len(vectors))
+    ids = np.arange(first_id, first_id + len(vectors), dtype=np.int64)
+    segment = Segment(
+        ids=ids,
+        documents=ids,
+        vectors=vectors,
+        largest_norm=float(np.linalg.norm(vectors, axis=1).max()),
+        postings=postings,
+        learned=postings,
+        scan=None if kind is None else scan_of(vectors, kind),
+    )
+    live = np.ones(len(vectors), dtype=np.bool_)
+    live[[] if removed is None else removed] = False
+    return Part(segment=segment, sealed=None, live=live, live_count=int(live.sum()), saturations=np.empty(0))
+
+
+def oracle(parts: list[Part], query: Float32Array, allowed: Int64Array | None) -> dict[int, float]:
+    """The score of every passage that may be found."""
+    ids = np.concatenate([part.segment.ids[part.live] for part in parts])
+    scores: Float64Array = np.concatenate(
+        [part.segment.vectors[part.live].astype(np.float64) @ query.astype(np.float64) for part in parts]
+    )
+    wanted = np.ones(len(ids), dtype=np.bool_) if allowed is None else np.isin(ids, allowed)
+    return dict(zip(ids[wanted].tolist(), scores[wanted].tolist(), strict=True))
+
+
+def recall(parts: list[Part], query: Float32Array, k: int, allowed: Int64Array | None, pool: Pool) -> float:
+    """Checks everything about the pool that must hold, and gives the share of the k best that it has."""
+    exact = oracle(parts, query, allowed)
+    ids = pool.ids.tolist()
+    assert len(set(ids)) == len(ids) == min(k, len(exact))
+    assert pool.scores == pytest.approx([exact[id_] for id_ in ids], abs=1e-12)
+    assert [(-score, id_) for score, id_ in zip(pool.scores, ids, strict=True)] == sorted(
+        (-score, id_) for score, id_ in zip(pool.scores, ids, strict=True)
+    )
+    best = sorted(exact, key=lambda id_: (-exact[id_], id_))[:k]
+    return len(set(best) & set(ids)) / len(best) if best else 1.0
+
+
+@pytest.fixture(autouse=True)
+def _scan_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "EXACT_PASSAGES", 0)
+    monkeypatch.setattr(dense, "EXACT_MATCHES", 100)
+    monkeypatch.setattr(dense, "_MORE", 30)
+    monkeypatch.setattr(dense, "_MORE_FILTERED", 60)
+
+
+@pytest.fixture(scope="module", params=["one list", "lists", "hnsw"])
+def parts(request: pytest.FixtureRequest) -> list[Part]:
+    """Two sealed segments with removed passages, and a tail."""
+    kind = IndexKind.HNSW if request.param == "hnsw" else IndexKind.AUTO
+    removed = np.arange(0, 4000, 50)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "lists":
+            patch.setattr(fastscan, "LISTED_ROWS", 2000)
+        return [
+            part_of(vectors_of(4000, 1), 1000, kind=kind, removed=removed),
+            part_of(vectors_of(3000, 2), 5000, kind=kind),
+            part_of(vectors_of(300, 3), 8000, kind=None, removed=removed[:3]),
+        ]
+
+
+def test_nearly_all_of_the_best_are_found_and_scored_exactly(
+    parts: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    rough = dense._rough
+
+    def counted(
+        selection: dense._Selection, vector: Float32Array, scanned: Int64Array | None
+    ) -> tuple[Int64Array, Float32Array]:
+        if scanned is not None:
+            read.append(len(scanned))
+        return rough(selection, vector, scanned)
+
+    monkeypatch.setattr(dense, "_rough", counted)
+    for k in (1, 10, 200):
+        found = []
+        for query in vectors_of(20, 9):
+            pool = dense.nearest(parts, query, k, None)
+            found.append(recall(parts, query, k, None, pool))
+            again = dense.nearest(parts, query, k, None)
+            assert (again.ids.tobytes(), again.scores.tobytes()) == (pool.ids.tobytes(), pool.scores.tobytes())
+        assert np.mean(found) >= 0.98, k
+    assert len(read) >= 2 * 2 * 60  # both sealed segments named candidates, every time
+    assert np.median(read) < 500
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), share=st.sampled_from([0.001, 0.02, 0.2, 0.6]), k=st.sampled_from([1, 10, 300]))
+def test_filters_never_cost_a_passage(parts: list[Part], seed: int, share: float, k: int) -> None:
+    chance = np.random.default_rng(seed)
+    query = vectors_of(1, seed)[0]
+    exact = oracle(parts, query, None)
+    ids = np.array(sorted(exact), dtype=np.int64)
+    scores = np.array([exact[id_] for id_ in ids.tolist()])
+    count = max(1, int(share * len(ids)))
+    random = np.sort(chance.choice(ids, count, replace=False))
+    farthest, nearest = np.sort(ids[np.argsort(scores)[:count]]), np.sort(ids[np.argsort(-scores)[:count]])
+    for allowed in (random, farthest, nearest, np.array([1, 10**9])):
+        pool = dense.nearest(parts, query, k, allowed)
+        assert recall(parts, query, k, allowed, pool) >= 0.7
+    wrong = np.concatenate([random, ids[-1:] + 10_000])
+    assert dense.nearest(parts, query, k, wrong).ids.tolist() == dense.nearest(parts, query, k, random).ids.tolist()
+
+
+def test_filters_recall_as_well_as_no_filter(parts: list[Part]) -> None:
+    found = []
+    for number, query in enumerate(vectors_of(30, 11)):
+        exact = oracle(parts, query, None)
+        ids = np.array(sorted(exact, key=lambda id_: exact[id_]), dtype=np.int64)
+        allowed = np.sort(ids[: len(ids) // 2] if number % 2 else ids[:: number + 2])
+        pool = dense.nearest(parts, query, 10, allowed)
+        found.append(recall(parts, query, 10, allowed, pool))
+    assert np.mean(found) >= 0.98
+
+
+@pytest.mark.parametrize("kind", list(IndexKind))
+def test_exact_where_it_is_asked_for_or_passages_are_few(
+    parts: list[Part], kind: IndexKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "EXACT_PASSAGES", 10_000)
+    monkeypatch.setattr(Scan, "search", None)  # nobody may ask it
+    for query in vectors_of(5, 12):
+        pool = dense.nearest(parts, query, 50, None, kind=kind)
+        assert recall(parts, query, 50, None, pool) == 1
+    monkeypatch.setattr(dense, "EXACT_PASSAGES", 0)
+    for query in vectors_of(5, 13):
+        pool = dense.nearest(parts, query, 50, None, kind=IndexKind.EXACT)
+        assert recall(parts, query, 50, None, pool) == 1
+
+
+def test_vectors_of_other_lengths() -> None:
+    vectors = vectors_of(3000, 4)
+    vectors[7], vectors[100], vectors[2999] = 0, vectors[100] * 30, vectors[2999] * 0.5
+    parts = [part_of(vectors, 0, removed=np.array([2998]))]
+    assert parts[0].segment.scan is not None
+    query = vectors[100] / 30
+    pool = dense.nearest(parts, query, 10, None)
+    assert pool.ids[0] == 100
+    assert pool.scores[0] == pytest.approx(30, rel=1e-5)
+    away = dense.nearest(parts, -query, 5, np.array([5, 6, 7, 8, 100, *range(200, 500)]))
+    assert recall(parts, -query, 5, np.array([5, 6, 7, 8, 100, *range(200, 500)]), away) >= 0.8
+    assert 100 not in away.ids
+    doubled = vectors_of(3000, 4) * 2
+    parts = [part_of(doubled, 0), part_of(vectors_of(3000, 5), 3000)]  # scores of two segments are put side by side
+    assert np.mean([recall(parts, q, 10, None, dense.nearest(parts, q, 10, None)) for q in vectors_of(20, 6)]) >= 0.98
+    doubled[::2] /= 2
+    assert scan_of(doubled) is None  # half of them of another length: all are read
+
+
+def test_what_has_no_codes() -> None:
+    vectors = vectors_of(3000, 1)
+    assert scan_of(vectors[: scan.CODED_ROWS - 1]) is None
+    assert scan_of(vectors[: scan.CODED_ROWS]) is not None
+    assert scan_of(vectors, IndexKind.EXACT) is None
+
+
+def test_a_merge_copies_codes() -> None:
+    first, second = part_of(vectors_of(2000, 1), 5000), part_of(vectors_of(1000, 2), 0)
+    merge = Merge([(first.segment, first.live), (second.segment, second.live)])
+    copied = np.concatenate(list(merge.gather(lambda segment: codes_of(segment.vectors, segment.scan))))
+    anew = np.concatenate([codes_of(block, None) for block in merge.gather(lambda segment: segment.vectors)])
+    assert np.mean(copied != anew) < 1e-3  # a last bit may differ with the size of a block
+    assert first.segment.scan is not None
+    assert codes_of(first.segment.vectors, first.segment.scan) is first.segment.scan.codes
+
+
+def test_a_machine_without_simd(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    level = faiss.SIMDConfig.get_level()
+    try:
+        faiss.SIMDConfig.set_level(faiss.SIMDLevel_NONE)
+        fastscan.unusable.cache_clear()
+        scan._warned.cache_clear()
+        with caplog.at_level(logging.WARNING):
+            parts = [part_of(vectors_of(2000, 1), 0), part_of(vectors_of(2000, 2), 2000, kind=IndexKind.HNSW)]
+        assert [record.message for record in caplog.records if "no SIMD" in record.message]
+        assert len(caplog.records) == 1
+        assert parts[0].segment.scan is None
+        assert parts[1].segment.scan is not None
+        for query in vectors_of(5, 12):
+            assert recall(parts[:1], query, 10, None, dense.nearest(parts[:1], query, 10, None)) == 1
+            allowed = np.arange(500, 3000)
+            assert recall(parts, query, 10, allowed, dense.nearest(parts, query, 10, allowed)) == 1
+            assert recall(parts, query, 10, None, dense.nearest(parts, query, 10, None)) >= 0.8
+    finally:
+        faiss.SIMDConfig.set_level(level)
+        fastscan.unusable.cache_clear()
+        scan._warned.cache_clear()
+    assert fastscan.unusable() is None

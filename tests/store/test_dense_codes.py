@@ -1,0 +1,156 @@
+"""The codebook, which may never change, and the scan over codes against their meaning in plain numpy."""
+
+from __future__ import annotations
+
+import hashlib
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.records import Float32Array
+from store import fastscan
+from store.fastscan import FastScan, list_count, make_lists
+from store.graph import Graph, make_graph
+from store.quantizer import Quantizer, UInt8Array, quantizer
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    faiss.omp_set_num_threads(1)  # as everywhere in the store; a graph is the same each time only so
+
+
+def unit(rows: int, dimension: int, seed: int = 0) -> Float32Array:
+    vectors = np.random.RandomState(seed).standard_normal((rows, dimension))
+    found: Float32Array = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return found
+
+
+def decoded(used: Quantizer, codes: UInt8Array) -> Float32Array:
+    """(rows, width) what the codes stand for, by their definition: two to a byte, the first in the lower half."""
+    halves = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)[:, : used.width // 2]
+    return used.points[np.arange(used.width // 2), halves].reshape(len(codes), used.width)
+
+
+@pytest.mark.parametrize(("dimension", "digest"), [(7, "52addcb8b8fabe94"), (384, "0d808c91987db41a")])
+def test_the_codebook_is_the_same_for_ever(dimension: int, digest: str) -> None:
+    used = quantizer(dimension)
+    vectors = unit(50, dimension)
+    content = used.rotation.astype("<f4").tobytes() + used.points.astype("<f4").tobytes()
+    assert hashlib.sha256(content).hexdigest()[:16] == digest
+    nearest = ((used.rotate(vectors).reshape(50, -1, 1, 2) - used.points) ** 2).sum(axis=3)
+    chosen = np.take_along_axis(nearest, _halves(used, used.encode(vectors))[:, :, None], axis=2)[:, :, 0]
+    assert chosen == pytest.approx(nearest.min(axis=2), abs=1e-6)
+
+
+def _halves(used: Quantizer, codes: UInt8Array) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    halves = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
+    return halves[:, : used.width // 2].astype(np.int64)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 7, 100, 384])
+def test_codes_of_any_dimension(dimension: int) -> None:
+    used, vectors = quantizer(dimension), unit(500, dimension)
+    assert used.rotation @ used.rotation.T == pytest.approx(np.eye(dimension), abs=1e-5)
+    codes = used.encode(vectors)
+    assert codes.shape == (500, (dimension + 3) // 4)
+    error = ((decoded(used, codes) @ used.rotation.T - vectors) ** 2).sum(axis=1).mean()
+    assert error < (0.112 if dimension >= 100 else 0.2)
+    if dimension >= 100:
+        assert error > 0.102  # what the bound of a score rests on
+        lopsided = vectors**3  # few large coordinates, as some models have them
+        lopsided /= np.linalg.norm(lopsided, axis=1, keepdims=True)
+        again = ((decoded(used, used.encode(lopsided)) @ used.rotation.T - lopsided) ** 2).sum(axis=1).mean()
+        assert 0.102 < again < 0.118
+    assert (used.encode(vectors * 3) != codes).mean() < 1e-3
+    assert np.isfinite(decoded(used, used.encode(np.zeros((1, dimension), np.float32)))).all()
+
+
+def test_the_bound_of_a_score() -> None:
+    used, vectors, query = quantizer(384), unit(20_000, 384), unit(1, 384, seed=5)
+    vectors[::2] = vectors[::2] * 0.8 + query * 0.6
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    true = vectors @ query[0]
+    coded = decoded(used, used.encode(vectors)) @ used.rotate(query)[0]
+    above = np.array([score > used.reach(float(code), 1.0) for score, code in zip(true, coded, strict=True)])
+    for half in (above[::2], above[1::2]):
+        assert 0.005 < half.mean() < 0.06  # about two standard deviations, on one side: 0.023
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), rows=st.integers(1, 700), count=st.sampled_from([1, 10, 100, 1000]), data=st.data())
+def test_a_scan_is_that_of_the_codes(seed: int, rows: int, count: int, data: st.DataObject) -> None:
+    used, vectors, query = quantizer(32), unit(rows, 32, seed), unit(1, 32, seed + 1)
+    codes = used.encode(vectors)
+    lists = centroids = None
+    if data.draw(st.booleans()):
+        centroids = unit(5, 32, seed + 2)
+        lists = np.random.RandomState(seed).randint(0, 5, rows).astype(np.uint16)
+    scan = FastScan(used, codes, lists, np.zeros((1, 32), np.float32) if centroids is None else centroids)
+    share = data.draw(st.sampled_from([None, 0.0, 0.02, 0.5]))
+    mask = np.ones(rows, dtype=bool) if share is None else np.random.RandomState(seed).random_sample(rows) < share
+    allowed = None if share is None else np.packbits(mask, bitorder="little")
+    found, scores = scan.search(used.rotate(query), count, allowed, thorough=True)
+    exact = decoded(used, codes) @ used.rotate(query)[0]
+    assert len(set(found.tolist())) == len(found) == min(count, mask.sum())
+    assert mask[found].all()
+    assert scores == pytest.approx(exact[found], abs=0.03)  # the tables have eight bits
+    left_out = np.setdiff1d(np.flatnonzero(mask), found)
+    if len(left_out):
+        assert exact[left_out].max() <= exact[found].min() + 0.06
+
+
+def test_lists_are_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list_count(fastscan.LISTED_ROWS - 1) == 1
+    assert list_count(1_000_000) == 2000
+    monkeypatch.setattr(fastscan, "LISTED_ROWS", 1000)
+    monkeypatch.setattr(fastscan, "_PROBES", ((20, 4), (200, 20)))
+    used, vectors = quantizer(32), unit(2500, 32)
+    lists, centroids = make_lists(used, 2500, lambda: iter(np.array_split(vectors, 7)))
+    assert lists.dtype == np.uint16
+    assert (lists.shape, centroids.shape) == ((2500,), (100, 32))
+    again, same = make_lists(used, 2500, lambda: iter(np.array_split(vectors, 7)))
+    assert (again == lists).all()
+    assert (same == centroids).all()
+    assert (lists == (used.rotate(vectors) @ centroids.T).argmax(axis=1)).mean() > 0.999
+    scan = FastScan(used, used.encode(vectors), lists, centroids)
+    direction = used.rotate(vectors[:1])
+    near = np.argsort(-(centroids @ direction[0]))
+    for count, probes in ((20, 4), (200, 20)):
+        rows, _ = scan.search(direction, count, None, thorough=False)
+        assert set(lists[rows].tolist()) <= set(near[:probes].tolist())
+        assert len(rows) == min(count, np.isin(lists, near[:probes]).sum())
+        assert rows[0] == 0
+    assert len(scan.search(direction, 2500, None, thorough=False)[0]) == 2500
+    assert len(scan.search(direction, 50, None, thorough=True)[0]) == 50
+
+
+def test_a_graph() -> None:
+    used, vectors = quantizer(31), unit(800, 31)
+    stored = make_graph(used, np.array_split(vectors, 4))
+    stored.flags.writeable = False  # as it is over a file
+    found = Graph(stored)
+    removed = np.zeros(800, dtype=bool)
+    removed[::20] = True
+    hits = 0
+    for query in unit(30, 31, seed=3):
+        rows, scores = found.search(used.rotate(query[None]), 10, np.packbits(~removed, bitorder="little"))
+        assert not removed[rows].any()
+        assert scores == pytest.approx(vectors[rows] @ query, abs=0.03)
+        true = np.where(removed, -1, vectors @ query)
+        hits += len(np.intersect1d(np.argsort(-true)[:10], rows))
+    assert hits >= 280
+    assert make_graph(used, np.array_split(vectors, 4)).tobytes() == stored.tobytes()
+
+
+def test_a_scan_that_finds_wrong_rows_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    fastscan.unusable.cache_clear()
+    try:
+        assert fastscan.unusable() is None
+        fastscan.unusable.cache_clear()
+        monkeypatch.setattr(FastScan, "search", lambda *_, **__: (np.arange(100), np.zeros(100, np.float32)))
+        assert fastscan.unusable() == "the scan over codes finds wrong rows here"
+    finally:
+        fastscan.unusable.cache_clear()
