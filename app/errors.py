@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import structlog
 from fastapi import FastAPI, Request
@@ -70,6 +71,19 @@ class QuotaExceeded(SalienceError):
         self.retryable = retry_after is not None
 
 
+class Malformed(SalienceError):
+    """The request is not of the documented form."""
+
+    code = "malformed_request"
+
+    @classmethod
+    def of(cls, problems: Sequence[tuple[Sequence[int | str], str]]) -> Self:
+        """Of places and what is wrong there, as pydantic finds them."""
+        message = "; ".join(f"{_place(place) or 'body'}: {problem}" for place, problem in problems[:5])
+        return cls(message, param=_place(problems[0][0]) or None)
+
+
+STATUS[Malformed] = 422
 STATUS[Unauthorized] = 401
 STATUS[Gone] = 410
 STATUS[QuotaExceeded] = 429
@@ -122,8 +136,8 @@ def _on_malformed(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.body, bytes) and error.body:
         message = "the body must be JSON, sent with the header Content-Type: application/json"
         return error_response(request, 422, "malformed_request", message)
-    message = "; ".join(f"{_place(problem['loc']) or 'body'}: {problem['msg']}" for problem in problems[:5])
-    return error_response(request, 422, "malformed_request", message, _place(problems[0]["loc"]) or None)
+    refused = Malformed.of([(problem["loc"][1:], problem["msg"]) for problem in problems])
+    return error_response(request, status_of(refused), refused.code, refused.message, refused.param)
 
 
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
@@ -157,6 +171,6 @@ def _http_message(request: Request, error: HTTPException) -> str:
 
 
 def _place(location: Sequence[int | str]) -> str:
-    """ "hits[0].factor" for ("body", "hits", 0, "factor")."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location[1:]]
+    """ "hits[0].factor" for ("hits", 0, "factor")."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
     return "".join(parts).removeprefix(".")

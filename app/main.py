@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.api import aleph_alpha, bulk, collections, documents, health, jobs, openai, search, vikingdb, web
+from app.api import aleph_alpha, bulk, collections, documents, health, jobs, openai, replay, search, vikingdb, web
 from app.api.aleph_alpha.bodies import NICE_AT_ONCE
 from app.api.uploads import UPLOADS_AT_ONCE
 from app.auth import BearerAuth
@@ -62,7 +62,7 @@ def create_app(wiring: Wiring, *, worker: bool = True) -> FastAPI:
     app.add_middleware(RequestContext)  # outermost: the last one added
     errors.install(app)
     app.include_router(web.router)
-    ours = (collections.router, bulk.router, documents.router, jobs.router, search.router)
+    ours = (collections.router, bulk.router, documents.router, jobs.router, search.router, replay.router)
     for router in (*ours, aleph_alpha.router, openai.router):
         app.include_router(router, dependencies=[Depends(BearerAuth(wiring.settings.auth))])
     app.include_router(vikingdb.router)  # requests are signed there

@@ -10,9 +10,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from core.records import Collection, CollectionSettings, FieldKind, IndexKind, SparseScoring
+from core.synonyms import of_groups
 from indexer.deletion import Deletion
 from indexer.records import RecordError
 from indexer.report import AddReport
+from store.catalog import check_changeable
 from store.documents import StoredDocument
 
 DeclaredKind = Literal["text", "number", "boolean", "date", "geo"]  # core.records.DECLARABLE
@@ -51,6 +53,16 @@ class ErrorResponse(ResponseModel):
     error: ErrorDetail
 
 
+SynonymsBody = dict[str, list[str]] | list[list[str]]
+
+
+def to_synonyms(given: SynonymsBody) -> dict[str, tuple[str, ...]]:
+    """Raises InvalidSettings."""
+    if isinstance(given, dict):
+        return {word: tuple(dict.fromkeys(others)) for word, others in given.items()}
+    return of_groups(given)
+
+
 class SettingsBody(RequestModel):
     """How documents become passages, terms and filterable fields."""
 
@@ -78,11 +90,19 @@ class SettingsBody(RequestModel):
         "(auto); always all (exact); by a graph (hnsw). Scores are exact with each",
     )
 
+    synonyms: SynonymsBody = Field(
+        default_factory=dict,
+        description="what BM25 looks for beside the words of a query: by word, or groups of words that mean the same",
+        examples=[{"tv": ["television"]}, [["laptop", "notebook"]]],
+    )
+
     def to_settings(self, sparse_model: str | None = None) -> CollectionSettings:
         kinds = {name: FieldKind(kind) for name, kind in self.fields.items()}
         sparse = SparseScoring(self.sparse) if self.sparse else SparseScoring.meant_by(sparse_model)
         index = IndexKind(self.index)
-        return CollectionSettings(**{**dict(self), "fields": kinds, "sparse": sparse, "index": index})
+        synonyms = to_synonyms(self.synonyms)
+        given = {**dict(self), "fields": kinds, "sparse": sparse, "index": index, "synonyms": synonyms}
+        return CollectionSettings(**given)
 
     @classmethod
     def of(cls, settings: CollectionSettings) -> Self:
@@ -97,6 +117,7 @@ class SettingsBody(RequestModel):
             fields={name: cast(DeclaredKind, kind.value) for name, kind in settings.fields.items()},
             sparse=settings.sparse.value,
             index=settings.index.value,
+            synonyms={word: list(others) for word, others in settings.synonyms.items()},
         )
 
 
@@ -107,6 +128,31 @@ class CreateCollection(RequestModel):
 
     def to_settings(self) -> CollectionSettings:
         return self.settings.to_settings(self.sparse_model)
+
+
+class SettingsChange(RequestModel):
+    """Settings that nothing stored depends on; those that are left out stay."""
+
+    alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
+    k1: float = Field(1.2, description="BM25 term frequency saturation")
+    b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
+    synonyms: SynonymsBody = Field(default_factory=dict, description="all of them, in place of those of before")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _changeable(cls, given: Any) -> Any:
+        """Raises InvalidSettings for what cannot be changed."""
+        for setting in given if isinstance(given, dict) else ():
+            check_changeable(str(setting))
+        return given
+
+    def to_changes(self) -> dict[str, Any]:
+        changes = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        return changes | ({"synonyms": to_synonyms(self.synonyms)} if "synonyms" in changes else {})
+
+
+class ChangeCollection(RequestModel):
+    settings: SettingsChange
 
 
 class CollectionBody(ResponseModel):

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from app.input_schemas import ControlBody, InputsBody
 from app.schemas import RequestModel
-from core.errors import InvalidQuery
+from app.selection_schemas import ConditionsBody, LegName, SelectionBody
+from core.errors import InvalidControl, InvalidQuery
 from core.filters import parse_filter
-from core.prompts import ControlOptions, ControlTarget, TextControl, TokenOverlap
+from core.prompts import ControlOptions, ControlTarget, TextControl
+from embedder.explaining.request import DEFAULT_FACTOR, Granularity
+from retriever.beside import Beside
+from retriever.fields import MAX_FIELDS
 from retriever.fusion import Fusion
+from retriever.inputs import text_of
 from retriever.legs import Leg
-from retriever.query import Explain, Query, steer
+from retriever.query import MAX_TIMEOUT_MS, Explain, Query, steer
+from retriever.selection import Selection
+from retriever.unit_request import UnitMethod, UnitRequest
 
-LegName = Literal["dense", "sparse", "learned"]
-
-
-class ControlBody(RequestModel):
-    """Emphasis (factor above 1) or suppression (below 1) of a span of the query's text."""
-
-    start: int = Field(description="first character, in code points of the text without boost marks")
-    length: int = Field(description="in code points")
-    factor: float = Field(description="0 suppresses fully, 1 changes nothing")
-    token_overlap: Literal["partial", "complete"] = Field(
-        "partial", description="a token that is touched in part: steered in part, or in full"
-    )
+WAIT_SECONDS = 2.0  # for min_seq, where no timeout is given
+MAX_WAIT_SECONDS = 10.0
 
 
 class SteeringBody(RequestModel):
@@ -61,11 +61,14 @@ def _fusion_object(value: Any) -> Any:
     return {"method": value} if isinstance(value, str) else value
 
 
-class QueryBody(RequestModel):
+class QueryBody(InputsBody, ConditionsBody):
     """A query and everything that steers it."""
 
-    query: str = Field(
-        description='text; with boosts: play^7, "tv show"^0.2, backslash escapes', examples=["play^7 on my TV"]
+    query: str | None = Field(
+        None,
+        description='text; with boosts: play^7, "tv show"^0.2, backslash escapes; may be left out where prompt, '
+        "vector, sparse_vector or like say what to look for",
+        examples=["play^7 on my TV"],
     )
     boosts: bool = Field(True, description="whether boost marks are read; false: the text is taken as it is")
     emphasis: dict[str, float] = Field(default_factory=dict, description="factor by word of the query")
@@ -89,23 +92,40 @@ class QueryBody(RequestModel):
         ge=0,
         le=2**63 - 1,
     )
-    timeout_seconds: float = Field(2.0, description="how long to wait for min_seq at most", ge=0, le=10)
+    timeout_ms: int | None = Field(
+        None,
+        description="milliseconds for the whole answer, waiting for min_seq included; what could not be done by then "
+        "is left out, and named in left_out. null: any number, of which 2000 to wait for min_seq",
+        ge=1,
+        le=MAX_TIMEOUT_MS,
+    )
 
-    def to_query(self, *, k: int = 1, offset: int = 0, explain: str = Explain.NONE) -> Query:
-        """Raises InvalidQuery, InvalidControl, InvalidFilter."""
-        controls = [
-            TextControl(
-                start=control.start,
-                length=control.length,
-                factor=control.factor,
-                token_overlap=TokenOverlap(control.token_overlap),
-            )
-            for control in self.controls
-        ]
-        text, controls_of_text = steer(self.query, emphasis=self.emphasis, controls=controls, boosts=self.boosts)
+    def to_query(
+        self,
+        *,
+        k: int = 1,
+        offset: int = 0,
+        explain: str = Explain.NONE,
+        cursor: str | None = None,
+        fields: Sequence[str] | None = None,
+        profile: bool = False,
+        selection: Selection | None = None,
+        beside: Beside | None = None,
+    ) -> Query:
+        """Raises InvalidInput: InvalidQuery, InvalidControl, InvalidFilter."""
+        said, conditions = self.to_conditions(self.query, boosts=self.boosts)
+        text, controls = self._text(said)
         return Query(
+            conditions=conditions,
+            selection=selection or Selection(),
+            beside=beside or Beside(),
             text=text,
-            controls=controls_of_text,
+            controls=controls,
+            inputs=self.to_inputs(),
+            cursor=cursor,
+            fields=None if fields is None else tuple(fields),
+            timeout_ms=self.timeout_ms,
+            profile=profile,
             options=ControlOptions(
                 contextual_threshold=self.steering.contextual_threshold,
                 log_additive=self.steering.log_additive,
@@ -119,25 +139,98 @@ class QueryBody(RequestModel):
             explain=Explain(explain),
         )
 
+    @property
+    def wait_seconds(self) -> float:
+        """How long to wait for min_seq at most."""
+        return WAIT_SECONDS if self.timeout_ms is None else min(self.timeout_ms / 1000, MAX_WAIT_SECONDS)
+
+    def _text(self, said: str | None) -> tuple[str, tuple[TextControl, ...]]:
+        """What the words of the query are, and how they are steered. `said`: `query` without operators."""
+        if self.query is not None and self.prompt is not None:
+            raise InvalidQuery("give query or prompt, not both: a prompt's texts are the query's words", param="prompt")
+        if said is not None:
+            controls = [control.to_control() for control in self.controls]
+            return steer(said, emphasis=self.emphasis, controls=controls, boosts=self.boosts)
+        if self.emphasis or self.controls:
+            raise InvalidControl(
+                "emphasis and controls steer the text of query; those of a prompt stand with its items",
+                param="emphasis" if self.emphasis else "controls",
+            )
+        prompt = self.to_prompt()
+        return ("", ()) if prompt is None else text_of(prompt)
+
     def _fusion(self) -> Fusion:
         dense, sparse = self.fusion.weights
         said = self.fusion
         return Fusion(method=said.method, alpha=said.alpha, k=said.k, weights=(dense, sparse), learned=said.learned)
 
 
-class SearchRequest(QueryBody):
+class SearchRequest(QueryBody, SelectionBody):
     k: int = Field(10, description="hits, 1 to the server's limit")
     offset: int = Field(0, description="hits to skip")
-    explain: Literal["none", "scores", "words"] = Field(
-        "none", description="reasons of each hit: none; the ledger down to legs and terms; or down to words"
+    cursor: str | None = Field(
+        None, description="the text of `next` of the page before, in place of offset", max_length=200
+    )
+    fields: list[str] | None = Field(
+        None,
+        description="what to return of a hit's document: title, text, metadata, metadata.PATH; null: all of it; []: "
+        "ids and scores alone",
+        max_length=MAX_FIELDS,
+        examples=[["title", "metadata.price"]],
+    )
+    profile: bool = Field(False, description="say what the search had to do")
+    explain: Literal["none", "scores", "words", "contrast"] = Field(
+        "none",
+        description="reasons of each hit: none; the ledger down to legs and terms; or down to words and sentences; "
+        "contrast: also why it is above the next one, and what swaps the two",
     )
 
     def to_search(self, *, most: int) -> Query:
         """The query; `most` is the server's limit of k. Raises InvalidQuery, InvalidControl, InvalidFilter."""
         if not 1 <= self.k <= most:
             raise InvalidQuery(f"k is {self.k}; allowed are 1 to {most}", param="k")
-        return self.to_query(k=self.k, offset=self.offset, explain=self.explain)
+        return self.to_query(
+            k=self.k,
+            offset=self.offset,
+            explain=self.explain,
+            cursor=self.cursor,
+            fields=self.fields,
+            profile=self.profile,
+            selection=self.to_selection(),
+            beside=self.to_beside(),
+        )
 
 
 class ExplainRequest(QueryBody):
     id: int = Field(description="the hit's id")
+    method: Literal["leave_one_out", "atman", "integrated_gradients"] = Field(
+        "leave_one_out",
+        description="how the parts of the passage are judged: words and sentences by leave-one-out in the pool, "
+        "always; beside it units, suppressed one by one in the whole network (atman), or by its gradients",
+    )
+    granularity: Literal["token", "word", "sentence", "paragraph"] | None = Field(
+        None, description="what a unit is; null: what cuts the passage into about 30"
+    )
+    control_factor: float = Field(
+        DEFAULT_FACTOR, description="atman: the factor on the unit that is suppressed, 0 to below 1"
+    )
+    above: int | None = Field(None, description="id of another hit: explain why this one is above it")
+    advise: bool = Field(False, description="also say which emphasis would raise the hit")
+
+    def to_explain(self) -> Query:
+        """Raises as `to_query` does."""
+        query = self.to_query(explain=Explain.WORDS)
+        if self.method == "leave_one_out":
+            if self.granularity is not None:
+                raise InvalidQuery(
+                    "granularity goes with the methods atman and integrated_gradients; leave_one_out always tells "
+                    "words and sentences",
+                    param="granularity",
+                )
+            return query
+        units = UnitRequest(
+            method=UnitMethod(self.method),
+            granularity=None if self.granularity is None else Granularity(self.granularity),
+            control_factor=self.control_factor,
+        )
+        return replace(query, units=units)

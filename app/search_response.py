@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Self
 
 from pydantic import Field
 
+from app.explanation_schemas import ExplanationBody
+from app.input_schemas import ControlBody
 from app.schemas import PassageSpan, ResponseModel
-from app.search_request import ControlBody, FusionBody
-from core.records import Hit, HitExplanation
-from retriever.searcher import SearchResult
+from app.search_request import FusionBody
+from app.selection_schemas import FacetsBody, GroupBody, HighlightBody, SuggestionsBody
+from core.records import Hit
+from retriever.fields import TEXT, TITLE, shown_metadata, shows
+from retriever.result import Profile, SearchResult
 
 
 class LegChoiceBody(ResponseModel):
@@ -35,76 +39,78 @@ class LegScoreBody(ResponseModel):
 
 
 class PassageBody(PassageSpan):
-    text: str
-
-
-class LineBody(ResponseModel):
-    """A line of the ledger; its value is the sum of its details' values."""
-
-    value: float
-    kind: str
-    description: str
-    details: list[LineBody]
-
-
-class WordBody(ResponseModel):
-    text: str
-    start: int
-    end: int
-    in_title: bool
-    share: float = Field(description="its part of the score")
-    effect: float = Field(description="how far the score falls without it")
-
-
-class QueryWordBody(ResponseModel):
-    text: str
-    start: int
-    end: int
-    factor: float
-    dense: float
-    sparse: float
-    learned: float
-
-
-class ExplanationBody(ResponseModel):
-    ledger: LineBody
-    words: list[WordBody]
-    query_words: list[QueryWordBody]
-    query_rest: float
-    significant: bool = Field(description="false: no single word made the match")
-    provenance: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, explanation: HitExplanation) -> Self:
-        return cls.model_validate(asdict(explanation))
+    text: str | None = Field(description="null where fields leave it out")
 
 
 class HitBody(ResponseModel):
     id: int
     document_id: str
-    title: str
+    title: str | None = Field(description="null where fields leave it out")
     metadata: Mapping[str, Any]
     score: float
     scores: dict[str, LegScoreBody]
     passage: PassageBody
     explanation: ExplanationBody | None = None
+    highlight: HighlightBody | None = Field(None, description="null unless it was asked for")
 
     @classmethod
-    def of(cls, hit: Hit) -> Self:
+    def of(cls, hit: Hit, fields: Sequence[str] | None = None) -> Self:
+        """`fields`: what of the document is shown, as a Query has it."""
         return cls(
             id=hit.id,
             document_id=hit.document_id,
-            title=hit.title,
-            metadata=hit.metadata,
+            title=hit.title if shows(fields, TITLE) else None,
+            metadata=shown_metadata(hit.metadata, fields),
             score=hit.score,
             scores={leg: LegScoreBody(**asdict(score)) for leg, score in hit.scores.items()},
-            passage=PassageBody(start=hit.passage.start, end=hit.passage.end, text=hit.text),
+            passage=PassageBody(
+                start=hit.passage.start, end=hit.passage.end, text=hit.text if shows(fields, TEXT) else None
+            ),
             explanation=None if hit.explanation is None else ExplanationBody.of(hit.explanation),
+            highlight=None if hit.highlight is None else HighlightBody.of(hit.highlight),
+        )
+
+
+class FilterProfileBody(ResponseModel):
+    passages: int = Field(description="that the filter lets through")
+    selectivity: float = Field(description="0 to 1: their share of the collection")
+
+
+class ProfileBody(ResponseModel):
+    """What the search had to do; took_ms says how long that took."""
+
+    legs: dict[str, int] = Field(description="passages that each leg found by itself")
+    depth: int = Field(description="passages that each leg was asked for")
+    candidates: int = Field(description="passages that any leg found")
+    documents: int = Field(description="of the candidates")
+    passages: int = Field(description="in the collection")
+    segments: int = Field(description="that were searched")
+    filter: FilterProfileBody | None
+
+    @classmethod
+    def of(cls, profile: Profile) -> Self:
+        matches, selectivity = profile.matches, profile.selectivity
+        known = matches is not None and selectivity is not None
+        return cls(
+            legs={leg.value: found for leg, found in profile.pools.items()},
+            depth=profile.depth,
+            candidates=profile.candidates,
+            documents=profile.documents,
+            passages=profile.passages,
+            segments=profile.segments,
+            filter=FilterProfileBody(passages=matches, selectivity=selectivity) if known else None,
         )
 
 
 class SearchResponse(ResponseModel):
     hits: list[HitBody]
+    groups: list[GroupBody] | None = Field(description="of hits that share a value; null without group_by")
+    facets: FacetsBody | None = Field(description="null unless they were asked for")
+    suggestions: SuggestionsBody | None = Field(description="did you mean; null: there are none")
+    next: str | None = Field(description="cursor of the next page; null: there is none, or the answer is a part")
+    changed: bool = Field(description="whether the collection changed since the page that the cursor came with")
+    timed_out: bool = Field(description="whether timeout_ms was over before all was done")
+    left_out: list[str] = Field(description='what is missing therefore: legs, "hits" behind these, "explain"')
     query: str = Field(description="the text that was searched for, without boost marks")
     controls: list[ControlBody] = Field(description="what the query's boosts, emphasis and controls came to")
     fusion: FusionBody
@@ -116,14 +122,22 @@ class SearchResponse(ResponseModel):
     seq: int = Field(description="the last change that the search saw")
     truncated_inputs: list[str] = Field(description='["query"] where the model read only its beginning')
     sparse_silent: bool = Field(description="true: the sparse leg had no word to look for, stop words only for example")
-    took_ms: dict[str, float]
+    took_ms: dict[str, float] = Field(description="by stage; those of several queries at once are encoded together")
+    profile: ProfileBody | None = Field(description="null unless it was asked for")
     request_id: str | None
 
     @classmethod
     def of(cls, result: SearchResult, *, request_id: str | None = None) -> Self:
         query = result.query
         return cls(
-            hits=[HitBody.of(hit) for hit in result.hits],
+            hits=[HitBody.of(hit, query.fields) for hit in result.hits],
+            groups=None if result.groups is None else [GroupBody.of(group) for group in result.groups],
+            facets=None if result.facets is None else FacetsBody.of(result.facets, query.beside.facet_values),
+            suggestions=SuggestionsBody.of(query.text, result.suggestions) if result.suggestions else None,
+            next=result.next,
+            changed=result.changed,
+            timed_out=result.timed_out,
+            left_out=list(result.left_out),
             query=query.text,
             controls=[
                 ControlBody(
@@ -150,5 +164,6 @@ class SearchResponse(ResponseModel):
             truncated_inputs=["query"] if result.truncated_query else [],
             sparse_silent=result.sparse_silent,
             took_ms={stage: round(took, 2) for stage, took in result.stages_ms.items()},
+            profile=None if result.profile is None else ProfileBody.of(result.profile),
             request_id=request_id,
         )

@@ -10,6 +10,7 @@ from enum import StrEnum
 from core.errors import InvalidControl, InvalidInput
 
 MAX_FACTOR = 1000.0  # far above any use, far below where float32 overflows
+MIN_FACTOR = -10.0  # of a text: there its words stand for little but their opposite
 _VISIBLE = re.compile(r"\S")
 
 
@@ -23,7 +24,7 @@ class TokenOverlap(StrEnum):
 class ControlTarget(StrEnum):
     """Where a factor acts. The measured effects are in docs/steering.md."""
 
-    AUTO = "auto"  # below 1 as BOTH; above 1 the pool by f and the attention by min(f, 2)
+    AUTO = "auto"  # below 1 as BOTH; above 1 the pool by f, and attention is moved from the other words
     ATTENTION = "attention"
     POOL = "pool"
     BOTH = "both"
@@ -51,6 +52,11 @@ class Prompt:
     def steered(self) -> bool:
         """Whether any control asks for more than the identity."""
         return any(control.factor != 1 for item in self.items for control in item.controls)
+
+    @property
+    def pushes_away(self) -> bool:
+        """Whether any factor is below 0."""
+        return any(control.factor < 0 for item in self.items for control in item.controls)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,14 +113,14 @@ PromptItem = TextItem | TokenIdsItem | ImageItem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextControl:
-    """Emphasis (factor above 1) or suppression (below 1) of a character span of a text.
+    """Emphasis (factor above 1), suppression (below 1) or the opposite (below 0) of a character span of a text.
 
-    Raises InvalidControl unless start >= 0, length >= 1 and the factor is between 0 and MAX_FACTOR.
+    Raises InvalidControl unless start >= 0, length >= 1 and the factor is between MIN_FACTOR and MAX_FACTOR.
     """
 
     start: int  # first character, code points
     length: int  # characters
-    factor: float  # 0 suppresses fully, 1 changes nothing
+    factor: float  # 0 suppresses fully, 1 changes nothing; below 0 the vector is pushed away from what the span says
     token_overlap: TokenOverlap = TokenOverlap.PARTIAL
 
     def __post_init__(self) -> None:
@@ -123,7 +129,7 @@ class TextControl:
                 f"control at {self.start} of length {self.length}: start must be 0 or more, length 1 or more",
                 param="controls",
             )
-        _check_factor(self.factor)
+        _check_factor(self.factor, MIN_FACTOR)
 
     @property
     def end(self) -> int:
@@ -205,6 +211,8 @@ class ControlOptions:
             )
 
 
-def _check_factor(factor: float) -> None:
-    if not (math.isfinite(factor) and 0 <= factor <= MAX_FACTOR):
-        raise InvalidControl(f"control factor {factor}: must be a number from 0 to {MAX_FACTOR:g}", param="controls")
+def _check_factor(factor: float, lowest: float = 0.0) -> None:
+    if not (math.isfinite(factor) and lowest <= factor <= MAX_FACTOR):
+        raise InvalidControl(
+            f"control factor {factor}: must be a number from {lowest:g} to {MAX_FACTOR:g}", param="controls"
+        )

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.reasons import Contrast, LegEffect, Steering, UnitEffect
+
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
@@ -80,6 +82,7 @@ class CollectionSettings:
     sparse: SparseScoring = SparseScoring.BM25
     index: IndexKind = IndexKind.AUTO
     fields: Mapping[str, FieldKind] = field(default_factory=dict)  # declared metadata fields; others are found
+    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what BM25 looks for beside a query's words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,6 +257,15 @@ class LegScore:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Highlight:
+    """Where a hit says the words of the query: spans of characters, in text order."""
+
+    passage: tuple[tuple[int, int], ...]  # in the passage's text
+    title: tuple[tuple[int, int], ...]
+    sentence: tuple[int, int] | None  # of the passage, the one that says most of them; None where it says none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
     """A ranked passage. `score` is the sum of weight * norm over the legs."""
 
@@ -266,6 +278,7 @@ class Hit:
     score: float
     scores: Mapping[str, LegScore]  # by leg: "dense", "sparse", "learned"
     explanation: HitExplanation | None = None
+    highlight: Highlight | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,7 +286,7 @@ class Explanation:
     """A score as a tree: `value` is the sum of the details' values wherever there are details."""
 
     value: float
-    kind: str  # stable name of the line: score, leg, cosine, term, word, context, constant, residual
+    kind: str  # stable name of the line: score, leg, cosine, term, word, context, constant, residual, difference
     description: str
     details: tuple[Explanation, ...] = ()
 
@@ -288,6 +301,7 @@ class WordEffect:
     in_title: bool
     share: float  # its part of the score: with the other words', the context's and the constants it sums to the score
     effect: float  # signed: how far the score falls when the word leaves (dense: the pool; sparse: its terms' products)
+    legs: Mapping[str, LegEffect] = field(default_factory=dict)  # by leg, what share and effect are made of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -312,4 +326,8 @@ class HitExplanation:
     query_words: tuple[QueryWordShare, ...]  # in text order
     query_rest: float  # special tokens and constants: with the query's words it sums to the score
     significant: bool  # whether any word has an effect that reaches 2 % of the score
-    provenance: Mapping[str, Any]  # method, objective, model, fingerprint, generation, seq, controls, fusion
+    provenance: Mapping[str, Any]  # method, objective, fingerprints, generation, seq, document, query: to replay it
+    sentences: tuple[UnitEffect, ...] = ()  # of title and passage, in text order
+    units: tuple[UnitEffect, ...] = ()  # by the method that was asked for in place of leave-one-out
+    contrast: Contrast | None = None
+    advice: tuple[Steering, ...] = ()  # what would raise the hit, the most effective first

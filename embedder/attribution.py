@@ -47,8 +47,14 @@ def leave_one_out(passage: TokenTrace, query_vector: Float64Array, units: Sequen
     """
     weighted = passage.weights[:, None] * passage.vectors.astype(np.float64)
     total = weighted.sum(axis=0)
-    score = _cosine(total, query_vector)
-    return np.array([score - _cosine(total - weighted[unit].sum(axis=0), query_vector) for unit in units])
+    left = np.repeat(total[None], len(units) + 1, axis=0)  # the last row leaves nothing out
+    filled = [row for row, unit in enumerate(units) if len(unit)]
+    if filled:
+        tokens = np.concatenate([units[row] for row in filled])
+        starts = np.cumsum([0, *(len(units[row]) for row in filled[:-1])])
+        left[filled] -= np.add.reduceat(weighted[tokens], starts, axis=0)
+    cosines = _cosines(left, query_vector)
+    return np.asarray(cosines[-1] - cosines[:-1])
 
 
 def term_shares(trace: SparseTrace) -> Float64Array:
@@ -83,6 +89,8 @@ def term_losses(trace: SparseTrace, units: Sequence[Int64Array]) -> Float64Array
     return losses
 
 
-def _cosine(vector: Float64Array, unit: Float64Array) -> float:
-    length = float(np.linalg.norm(vector))
-    return float(vector @ unit) / length if length > 1e-9 else 0.0
+def _cosines(vectors: Float64Array, unit: Float64Array) -> Float64Array:
+    """(rows,) of the rows with a vector of unit length; 0 where nothing is left of a row."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    found: Float64Array = np.divide(vectors @ unit, lengths, out=np.zeros(len(vectors)), where=lengths > 1e-9)
+    return found

@@ -6,6 +6,7 @@ that is `1 + (factor - 1) * overlapped_characters / token_characters`, the parti
 A control with complete overlap acts on every token that it touches, the strongest of them (largest |log factor|, of
 equals the last) wins.
 Products above MAX_FACTOR are refused as a single factor is: float32 would overflow, and vectors become nan.
+Sizes multiply, and one factor below 0 makes the product negative: twice the opposite is not the thing itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 from core.errors import InvalidControl
 from core.prompts import MAX_FACTOR, TextControl, TokenControl, TokenOverlap
 from core.records import Float64Array, Int64Array
+
+_ROUNDING = 1e-12  # a factor below it, of either sign, is 0
 
 
 def index_factors(count: int, controls: Sequence[TokenControl]) -> Float64Array:
@@ -46,10 +49,13 @@ def character_factors(text: str, controls: Iterable[TextControl], end: int | Non
     ranges = [(control.start, min(control.end, len(text)), control.factor) for control in controls]
     # Between two borders of controls the product is the same, so the time does not grow with controls times characters.
     borders = np.unique([0, len(text), *(border for start, stop, _ in ranges for border in (start, stop))])
-    field = np.ones(len(borders) - 1)
+    field, sign = np.ones(len(borders) - 1), np.ones(len(borders) - 1)
     with np.errstate(over="ignore", invalid="ignore"):  # both end in the refusal below
         for start, stop, factor in ranges:
-            field[slice(*np.searchsorted(borders, (start, stop)))] *= factor
+            covered = slice(*np.searchsorted(borders, (start, stop)))
+            field[covered] *= abs(factor)
+            if factor < 0:
+                sign[covered] = -1
     too_large = np.flatnonzero(~(field <= MAX_FACTOR))
     if len(too_large):
         first = too_large[0]
@@ -59,11 +65,11 @@ def character_factors(text: str, controls: Iterable[TextControl], end: int | Non
             param="controls",
         )
     wanted = borders if end is None else np.minimum(borders, end)
-    return np.repeat(field, np.diff(wanted))
+    return np.repeat(field * sign, np.diff(wanted))
 
 
 def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) -> Float64Array:
-    """(spans,) float64 >= 0: the factor of each half-open character span of `text` (such as a token or a term).
+    """(spans,) float64, below 0 only where a control is: the factor of each half-open character span of `text` (such as a token or a term).
 
     `spans` has shape (spans, 2). An empty span, or one of white space only, has factor 1. Raises InvalidControl where
     overlapping controls multiply to more than MAX_FACTOR.
@@ -82,7 +88,8 @@ def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) 
     steered = (counts > 0) & (sums != 0)
     factors[steered] += sums[steered] / counts[steered]
     _apply_complete(factors, controls, spans, counts)
-    return np.maximum(factors, 0.0)
+    factors[np.abs(factors) < _ROUNDING] = 0.0
+    return factors
 
 
 def _apply_complete(
@@ -94,7 +101,8 @@ def _apply_complete(
     for control in strongest_last:
         touched = (spans[:, 0] < control.end) & (spans[:, 1] > control.start) & (counts > 0)
         chosen[touched] = control.factor
-    factors *= chosen
+    negative = (factors < 0) | (chosen < 0)
+    factors[:] = np.where(negative, -1.0, 1.0) * np.abs(factors * chosen)
 
 
 def _strength(factor: float) -> float:

@@ -13,14 +13,14 @@ from core.errors import InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Priority, Progress
 from core.records import BoolArray, Float64Array, Int64Array, Representation, SparseEmbeddings, SparseVector
+from embedder.auto import ATTENTION_LIMIT, moved_attention
 from embedder.backbone import Backbone, KeyFactors
 from embedder.batching import batch_tokens, token_budget_batches
-from embedder.promptfactors import prompt_factors
+from embedder.promptfactors import Negative, prompt_factors
 from embedder.support import ControlSupport
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 from embedder.turns import Turns
 
-AUTO_ATTENTION_LIMIT = 2.0  # attention alone backfires above this factor (docs/steering.md)
 DEFAULT_OPTIONS = ControlOptions()
 
 
@@ -48,7 +48,7 @@ class Batch:
     indices: list[int]  # of the prompts
     prompts: list[PreparedPrompt]
     hidden: Tensor  # (tokens, width)
-    factors: Tensor | None  # (tokens,) >= 0, how much each token counts in a pool; None: all alike
+    factors: Tensor | None  # (tokens,) how much each token counts in a pool, below 0: its opposite; None: all alike
 
     @property
     def lengths(self) -> list[int]:
@@ -67,13 +67,18 @@ class Forward:
         tokenizer: TextTokenizer,
         backbone: Backbone,
         pool_problem: str = "",
+        negative: Negative = Negative.REFUSED,
     ) -> None:
-        """`pool_problem`: why factors cannot act on this model's pool; empty where they can."""
+        """`pool_problem`: why factors cannot act on this model's pool; empty where they can.
+
+        `negative`: what factors below 0 are to this model, where they act on its pool.
+        """
         self.support = ControlSupport.of(backbone.attention_problem, pool_problem)
         self.tokenizer = tokenizer
         self.backbone = backbone
         self._name = name
         self._prefixes = prefixes
+        self._negative = Negative.REFUSED if pool_problem else negative
         self._batch_tokens = batch_tokens(backbone.device)
         self._turns = Turns(backbone, self._batch_tokens)
 
@@ -84,10 +89,11 @@ class Forward:
         tokenized = self.tokenizer.tokenize(prompts, self._prefixes[representation])
         if any(len(tokens) == 0 for tokens in tokenized):
             raise InvalidInput("the model's tokenizer finds no token in the text")
+        negative = Negative.REFUSED if options.target is ControlTarget.ATTENTION else self._negative
         prepared = [
             PreparedPrompt(
                 tokens=tokens,
-                factors=prompt_factors(prompt, tokens, options, self.tokenizer, self.backbone.word_vectors),
+                factors=prompt_factors(prompt, tokens, options, self.tokenizer, self.backbone.word_vectors, negative),
             )
             for prompt, tokens in zip(prompts, tokenized, strict=True)
         ]
@@ -149,13 +155,26 @@ class Forward:
         if all(member.factors is None for member in members):
             return None, None
         values = [np.ones(len(m.tokens)) if m.factors is None else m.factors for m in members]
-        factors = torch.from_numpy(np.concatenate(values).astype(np.float32)).to(self.backbone.device)
-        target = options.target
-        attention = factors.clamp_max(AUTO_ATTENTION_LIMIT) if target is ControlTarget.AUTO else factors
+        factors, target = self._on_device(values), options.target
         acts_on_attention = target is not ControlTarget.POOL and self.support.attention
         acts_on_pool = target is not ControlTarget.ATTENTION and self.support.pool
-        keys = KeyFactors(values=attention, log_additive=options.log_additive)
-        return keys if acts_on_attention else None, factors if acts_on_pool else None
+        keys = None
+        if acts_on_attention:
+            own = [_attention(v, m.tokens, options) for v, m in zip(values, members, strict=True)]
+            keys = KeyFactors(values=self._on_device(own), log_additive=options.log_additive)
+        return keys, factors if acts_on_pool else None
+
+    def _on_device(self, values: Sequence[Float64Array]) -> Tensor:
+        return torch.from_numpy(np.concatenate(values).astype(np.float32)).to(self.backbone.device)
+
+
+def _attention(factors: Float64Array, tokens: TokenizedPrompt, options: ControlOptions) -> Float64Array:
+    """(tokens,) >= 0, what the factors of a prompt are on the attention."""
+    if options.target is not ControlTarget.AUTO:
+        return np.maximum(factors, 0.0)
+    if not options.log_additive:  # scores that are multiplied have no sum to move a share of
+        return np.clip(factors, 0.0, ATTENTION_LIMIT)
+    return moved_attention(factors, tokens.special | tokens.prefix)
 
 
 def token_counts(prepared: Sequence[PreparedPrompt]) -> Int64Array:

@@ -67,6 +67,10 @@ class GenericBackbone:
     def device(self) -> torch.device:
         return self._model.device
 
+    @property
+    def config(self) -> PreTrainedConfig:
+        return self._model.config
+
     def hidden(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> Tensor:
         return self._run(ids, factors, every_layer=False)[0]
 
@@ -110,7 +114,25 @@ def load_generic(
     folder: Path, device: torch.device, precision: Precision = Precision.FP32
 ) -> tuple[GenericBackbone, int | None]:
     """The model of a folder, and how many positions it has (None: any number). Raises ModelError."""
-    precision = _torch_precision(precision, device)
+    backbone = GenericBackbone(_loaded(folder, device), _torch_precision(precision, device))
+    return backbone, position_limit(backbone.config)
+
+
+def differentiable(folder: Path, device: torch.device) -> PreTrainedModel:
+    """The network of a folder with the attention that it has in transformers. Raises ModelError."""
+    return _loaded(folder, device).requires_grad_(False)  # of the weights: what is asked for is that of the input
+
+
+def position_limit(config: PreTrainedConfig) -> int | None:
+    """How many tokens a network has positions for; None: any number."""
+    text = config.get_text_config()
+    positions: int | None = getattr(text, "max_position_embeddings", None)
+    if positions is not None and text.model_type in _PADDED_POSITIONS:
+        positions -= int(text.pad_token_id) + 1
+    return positions
+
+
+def _loaded(folder: Path, device: torch.device) -> PreTrainedModel:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr, least of all in a pipe
     try:
         kind = _network(AutoConfig.from_pretrained(folder, local_files_only=True))
@@ -123,16 +145,7 @@ def load_generic(
     if missing:  # transformers would fill them at random
         raise ModelError(f"{folder}: the weights lack {missing[0]!r}: they do not belong to this config.json")
     moved: PreTrainedModel = model.eval().to(device)
-    return GenericBackbone(moved, precision), position_limit(moved.config)
-
-
-def position_limit(config: PreTrainedConfig) -> int | None:
-    """How many tokens a network has positions for; None: any number."""
-    text = config.get_text_config()
-    positions: int | None = getattr(text, "max_position_embeddings", None)
-    if positions is not None and text.model_type in _PADDED_POSITIONS:
-        positions -= int(text.pad_token_id) + 1
-    return positions
+    return moved
 
 
 def _network(config: PreTrainedConfig) -> Any:

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from core.prompts import ControlOptions, Prompt
 from core.protocols import Priority, Progress
-from core.records import Embeddings, Int64Array, Representation, TokenTrace
+from core.records import Embeddings, Float64Array, Int64Array, Representation, TokenTrace
+from embedder.auto import pushed_away
 from embedder.backbone import Backbone
 from embedder.forward import DEFAULT_OPTIONS, Batch, Forward, token_counts, truncated
+from embedder.gradients import STEPS, Differentiable, TokenAttributions
 from embedder.modelfolder import ModelFolder
 from embedder.pooling import DenseHead, pool, pool_weights
+from embedder.promptfactors import Negative
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 
 
@@ -50,8 +53,10 @@ class LocalEncoder:
             tokenizer=tokenizer,
             backbone=backbone,
             pool_problem="" if folder.pooling.is_mean else "its pooling is not a mean over tokens",
+            negative=Negative.AWAY,
         )
         self.support = self._forward.support
+        self._differentiable = Differentiable(folder.transformer, backbone.device)
 
     def encode(
         self,
@@ -70,7 +75,8 @@ class LocalEncoder:
         vectors = np.zeros((len(prompts), self.dimension), dtype=np.float32)
 
         def read(batch: Batch) -> None:
-            pooled = pool(batch.hidden, self._pool_weights(batch), batch.lengths, self._folder.pooling)
+            hidden, weights = pushed_away(batch.hidden, self._pool_weights(batch), batch.lengths)
+            pooled = pool(hidden, weights, batch.lengths, self._folder.pooling)
             vectors[batch.indices] = torch.nn.functional.normalize(self._head(pooled), dim=1).cpu().numpy()
 
         self._forward.run_batches(prepared, options, read, priority=priority, progress=progress)
@@ -89,9 +95,9 @@ class LocalEncoder:
         traces: dict[int, TokenTrace] = {}
 
         def read(batch: Batch) -> None:
-            weights = self._pool_weights(batch)
+            hidden, weights = pushed_away(batch.hidden, self._pool_weights(batch), batch.lengths)
             # The head is affine, so the mean of the tokens' images is the image of their mean.
-            vectors, shares = self._head(batch.hidden).cpu().numpy(), weights.cpu().numpy().astype(np.float64)
+            vectors, shares = self._head(hidden).cpu().numpy(), weights.cpu().numpy().astype(np.float64)
             end = 0
             for index, prompt in zip(batch.indices, batch.prompts, strict=True):
                 start, end = end, end + len(prompt.tokens)
@@ -104,6 +110,25 @@ class LocalEncoder:
 
         self._forward.run_batches(prepared, options, read)
         return [traces[index] for index in range(len(prompts))]
+
+    def integrated_gradients(
+        self, prompt: Prompt, representation: Representation, direction: Float64Array, *, steps: int = STEPS
+    ) -> TokenAttributions:
+        """Fulfils embedder.gradients.GradientEncoder; without the prompt's controls."""
+        [prepared] = self._forward.prepare([prompt], representation, DEFAULT_OPTIONS)
+        tokens, folder, device = prepared.tokens, self._folder, self._forward.backbone.device
+        towards = torch.from_numpy(direction.astype(np.float32)).to(device)
+
+        def cosine(hidden: Tensor) -> Tensor:
+            lengths = [hidden.shape[1]] * len(hidden)
+            prefixes = () if folder.pool_prefix else [tokens.prefix] * len(hidden)
+            weights = pool_weights(folder.pooling, lengths, None, device, prefixes)
+            pooled = self._head(pool(hidden.flatten(0, 1), weights, lengths, folder.pooling))
+            return torch.nn.functional.normalize(pooled, dim=1) @ towards
+
+        special = tokens.special | tokens.prefix
+        values, found, empty = self._differentiable.integrated_gradients(tokens.ids, ~special, cosine, steps)
+        return TokenAttributions(spans=tokens.spans, special=special, values=values, cosine=found, baseline=empty)
 
     def layers(
         self, prompt: Prompt, representation: Representation, *, options: ControlOptions, priority: Priority
@@ -119,6 +144,6 @@ class LocalEncoder:
         return self._forward.overhead(representation)
 
     def _pool_weights(self, batch: Batch) -> Tensor:
-        """(tokens,) how much each token of the batch counts in its prompt's pool."""
+        """(tokens,) how much each token of the batch counts in its prompt's pool; below 0: its opposite."""
         prefixes = () if self._folder.pool_prefix else [prompt.tokens.prefix for prompt in batch.prompts]
         return pool_weights(self._folder.pooling, batch.lengths, batch.factors, batch.hidden.device, prefixes)

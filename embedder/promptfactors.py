@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 
 import numpy as np
 
-from core.prompts import ControlOptions, Prompt, TextItem, TokenIdsItem
+from core.errors import InvalidControl
+from core.prompts import MAX_FACTOR, ControlOptions, Prompt, TextItem, TokenIdsItem
 from core.records import BoolArray, Float32Array, Float64Array, Int64Array
 from embedder.contextual import spread_factors
 from embedder.factors import index_factors, span_factors
@@ -17,20 +19,36 @@ from embedder.tokens import TextTokenizer, TokenizedPrompt
 _STOP_WORDS = frozenset[str]().union(*STOP_WORDS.values())  # of every language: a prompt does not name its own
 
 
+class Negative(StrEnum):
+    """What a model does with a factor below 0."""
+
+    REFUSED = "refused"
+    ZERO = "zero"  # takes it as 0: what says nothing of a word has no opposite
+    AWAY = "away"  # pushes its vector away, as embedder.auto says
+
+
 def prompt_factors(
     prompt: Prompt,
     tokens: TokenizedPrompt,
     options: ControlOptions,
     tokenizer: TextTokenizer,
     word_vectors: Callable[[Int64Array], Float32Array],
+    negative: Negative = Negative.REFUSED,
 ) -> Float64Array | None:
     """(tokens,) the factor of each token; None where every factor is 1, so that nothing is touched at all.
 
     `tokens` is what `tokenizer` made of the prompt; `word_vectors` gives the static input vectors of token ids.
-    Raises InvalidControl where overlapping controls multiply to more than is allowed.
+    Raises InvalidControl where overlapping controls multiply to more than is allowed, and for factors below 0 where
+    they are REFUSED.
     """
     if not prompt.steered:
         return None
+    if prompt.pushes_away and negative is Negative.REFUSED:
+        raise InvalidControl(
+            "a factor below 0 needs a model whose vector is the mean of its tokens', and a target that acts on it "
+            f"(auto, both, pool); allowed here are 0 to {MAX_FACTOR:g}, and 0 leaves a word out",
+            param="controls",
+        )
     factors = np.ones(len(tokens))
     for index, item in enumerate(prompt.items):
         own = tokens.items == index
@@ -42,6 +60,8 @@ def prompt_factors(
     if options.contextual_threshold is not None:
         eligible = ~(tokens.special | tokens.prefix | _stop_words(prompt, tokens, tokenizer))
         factors = spread_factors(factors, word_vectors(tokens.ids), options.contextual_threshold, eligible)
+    if negative is Negative.ZERO:
+        factors = np.maximum(factors, 0.0)
     return None if (factors == 1).all() else factors
 
 

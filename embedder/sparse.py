@@ -37,6 +37,7 @@ from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, sparse_embe
 from embedder.loading import fingerprint_of, load_tokenizer, token_limit, torch_device
 from embedder.maskedlm import VocabularyHead, load_masked_language_model
 from embedder.modelfolder import json_object, read_model_folder, weights_sha256
+from embedder.promptfactors import Negative
 
 LOGITS_AT_ONCE = 1 << 24  # 64 MB: a long text over a large vocabulary is pooled piece by piece
 _SPLADE_POOLING = "SpladePooling"  # the module of sentence-transformers
@@ -172,7 +173,7 @@ def load_sparse(folder: Path, *, name: str | None = None, device: str = "auto") 
     return SparseModel(
         name=name,
         fingerprint=fingerprint_of(described, weights, definition, max_tokens, model.vocabulary, sparse=form),
-        forward=Forward(name=name, prefixes=described.prefixes, tokenizer=tokenizer, backbone=model.backbone),
+        forward=Forward(name=name, prefixes=described.prefixes, tokenizer=tokenizer, backbone=model.backbone, negative=Negative.ZERO),
         head=model.head,
         vocabulary=model.vocabulary,
         pooling=pooling,

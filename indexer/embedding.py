@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -12,7 +12,6 @@ from core.errors import ModelError, RemoteUnavailable, SalienceError
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority, Progress, SparseEncoder
 from core.records import Embeddings, Representation, SparseEmbeddings
-from embedder.lexical import Analyzer
 from embedder.together import encode_together
 from indexer.drafting import Drafter
 from indexer.records import RecordError
@@ -29,7 +28,6 @@ class Embedders:
 
     encoder: Encoder
     sparse: SparseEncoder | None  # None: the collection has no learned weights
-    analyzer: Analyzer | None  # None: BM25 takes no part
 
 
 @dataclass(kw_only=True, slots=True)
@@ -45,6 +43,7 @@ class Embedded:
 def embed(
     drafts: Sequence[Draft],
     missing: AbstractSet[bytes],
+    terms: Mapping[bytes, Mapping[str, int]],
     drafter: Drafter,
     embedders: Embedders,
     *,
@@ -53,16 +52,18 @@ def embed(
 ) -> Embedded:
     """Embed the passages whose hash is in `missing`, each text once, as documents. Raises RemoteUnavailable.
 
+    `terms`: what BM25 finds these by.
     `on_progress(passages, tokens)` is told the totals so far; tokens only after each call of the encoder.
     """
     result = Embedded()
-    _embed(drafts, missing, drafter, embedders, on_progress, priority, result)
+    _embed(drafts, missing, terms, drafter, embedders, on_progress, priority, result)
     return result
 
 
 def _embed(
     drafts: Sequence[Draft],
     missing: AbstractSet[bytes],
+    terms: Mapping[bytes, Mapping[str, int]],
     drafter: Drafter,
     embedders: Embedders,
     on_progress: Callable[[int, int], None],
@@ -98,13 +99,12 @@ def _embed(
             return
         middle = len(drafts) // 2
         for half in (drafts[:middle], drafts[middle:]):
-            _embed(half, missing, drafter, embedders, on_progress, priority, result)
+            _embed(half, missing, terms, drafter, embedders, on_progress, priority, result)
         return
-    for row, (sha, text) in enumerate(texts.items()):
-        analyzer = embedders.analyzer
+    for row, sha in enumerate(texts):
         result.embeddings[sha] = Embedding(
             vector=made.vectors[row],
-            terms={} if analyzer is None else analyzer.term_frequencies(text, owners[sha].language),
+            terms=terms.get(sha, {}),
             learned=None if learned is None else learned.vectors[row],
         )
         cut = made.truncated[row] or (learned is not None and learned.truncated[row])

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from core.errors import EmbeddingsMissing, ModelError, ModelMismatch
-from core.protocols import Encoder, Priority, SparseEncoder, SparseModels
-from core.records import Collection, Document, SparseScoring
+from core.errors import ModelMismatch
+from core.protocols import Encoder, Priority, SparseModels
+from core.records import Collection, Document
 from embedder.lexical import Analyzer
 from embedder.together import sparse_model_of
-from indexer.drafting import Drafter
 from indexer.duplicates import Duplicates
-from indexer.embedding import Embedded, Embedders, embed
+from indexer.ingest import Ingest
 from indexer.records import Duplicate, RecordError, Skipped
 from indexer.report import AddReport, Tally
-from store.batch import Batch, Draft, Receipt
+from store.batch import Batch, Receipt
 from store.catalog import get_collection
-from store.commit import commit, missing_embeddings, unchanged_documents
-from store.database import Database, WriteSession
+from store.commit import commit
+from store.database import Database
 
 BATCH_DOCUMENTS = 128
 BATCH_CHARACTERS = 400_000
-_ATTEMPTS = 5  # at a commit, when other writers delete what it relies on
 
 Notice = RecordError | Skipped | Duplicate
 
@@ -35,20 +33,6 @@ class AddProgress:
     committed: int  # documents that are stored for good, those that were there already included
     passages: int  # embedded so far
     tokens: int  # read by the model so far
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ingested:
-    """What became of one batch."""
-
-    receipt: Receipt
-    failed: Sequence[RecordError]
-    truncated: Sequence[str]  # ids of documents of which the model did not read all
-    passages: int  # that had to be embedded
-    tokens: int  # that the model read
-
-
-Seal = Callable[[WriteSession, Ingested], None]  # writes more in the commit's transaction; what it raises undoes both
 
 
 class Pipeline:
@@ -83,25 +67,16 @@ class Pipeline:
         ModelError where the model fails on every document of a batch; ModelNotFound where its sparse model is missing;
         RemoteUnavailable where the model is a remote one that is down.
         """
-        run = self._run(collection_name, on_progress, on_notice, priority)
+        run = _Run(self.ingest(collection_name, priority), on_progress, on_notice)
         for batch in _batches(run.documents(items)):
-            run.ingest(batch)
+            run.add(batch)
         return run.tally.report()
 
-    def ingest(
-        self,
-        collection_name: str,
-        documents: Sequence[Document],
-        *,
-        seal: Seal,
-        on_progress: Callable[[AddProgress], None] | None = None,
-    ) -> None:
-        """Add one batch, in one transaction that `seal` takes part in. Raises as `add` does, and what `seal` raises."""
-        run = self._run(collection_name, on_progress, None, Priority.BULK)
-        problems = [run.problem(document) for document in documents]
-        refused = [problem for problem in problems if problem is not None]
-        sound = [document for document, problem in zip(documents, problems, strict=True) if problem is None]
-        run.ingest(sound, refused, seal)
+    def ingest(self, collection_name: str, priority: Priority = Priority.BULK) -> Ingest:
+        """For whoever brings in batches step by step. Raises CollectionNotFound, ModelMismatch, ModelNotFound."""
+        collection = self.collection(collection_name)
+        sparse = sparse_model_of(collection, self._sparse_models)
+        return Ingest(self._database, self._encoder, sparse, self._analyzer, collection, priority)
 
     def collection(self, name: str) -> Collection:
         """The collection, if it is one of this encoder's. Raises CollectionNotFound, ModelMismatch."""
@@ -118,17 +93,6 @@ class Pipeline:
     def fingerprint(self) -> str:
         """Of the encoder: the collections of others cannot be added to."""
         return self._encoder.fingerprint
-
-    def _run(
-        self,
-        collection_name: str,
-        on_progress: Callable[[AddProgress], None] | None,
-        on_notice: Callable[[Notice], None] | None,
-        priority: Priority,
-    ) -> _Run:
-        collection = self.collection(collection_name)
-        sparse = sparse_model_of(collection, self._sparse_models)
-        return _Run(self._database, self._encoder, sparse, self._analyzer, collection, on_progress, on_notice, priority)
 
 
 def delete(database: Database, collection_name: str, ids: Sequence[str]) -> Receipt:
@@ -152,28 +116,18 @@ def deletion_of(collection: Collection, ids: Sequence[str]) -> Batch:
 
 
 class _Run:
-    """One call of `add` or `ingest`."""
+    """One call of `add`."""
 
     def __init__(
         self,
-        database: Database,
-        encoder: Encoder,
-        sparse: SparseEncoder | None,
-        analyzer: Analyzer,
-        collection: Collection,
+        ingest: Ingest,
         on_progress: Callable[[AddProgress], None] | None,
         on_notice: Callable[[Notice], None] | None,
-        priority: Priority,
     ) -> None:
         self.tally = Tally()
-        self._database = database
-        lexical = collection.settings.sparse is not SparseScoring.LEARNED
-        self._embedders = Embedders(encoder=encoder, sparse=sparse, analyzer=analyzer if lexical else None)
-        self._collection = collection
-        self._drafter = Drafter(collection.settings, encoder, analyzer)
+        self._ingest = ingest
         self._on_progress = on_progress
         self._on_notice = on_notice
-        self._priority = priority
 
     def documents(self, items: Iterable[Document | RecordError | Skipped]) -> Iterator[Document]:
         """The documents among `items`; the rest, and ids met before, are noted."""
@@ -184,84 +138,21 @@ class _Run:
             if not isinstance(item, Document):
                 self._note(item)
                 continue
-            if problem := self._drafter.problem(item):
+            if problem := self._ingest.problem(item):
                 self._note(problem)
                 continue
             if known.seen(item.id):
                 self._note(Duplicate(id=item.id))
             yield item
 
-    def problem(self, document: Document) -> RecordError | None:
-        """Why the document cannot be stored, or None."""
-        return self._drafter.problem(document)
-
-    def ingest(
-        self, documents: Sequence[Document], refused: Sequence[RecordError] = (), seal: Seal | None = None
-    ) -> None:
-        """Embed what is new of a batch and commit it. `refused`: what is in the batch and cannot be stored."""
-        last = list({document.id: document for document in documents}.values())
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                self._try_ingest(last, refused, seal)
-            except EmbeddingsMissing:  # another writer deleted a document that this batch relied on: look again
-                if attempt == _ATTEMPTS:
-                    raise
-            else:
-                break
-        self._report_progress(0, 0)
-
-    def _try_ingest(self, documents: Sequence[Document], refused: Sequence[RecordError], seal: Seal | None) -> None:
-        outlines = [self._drafter.outline(document) for document in documents]
-        contents = {outline.document.id: outline.content_sha for outline in outlines}
-        with self._database.read() as session:
-            unchanged = unchanged_documents(session, self._collection.id, contents)
-        drafts = [o if o.document.id in unchanged else self._drafter.complete(o) for o in outlines]
-        with self._database.read() as session:
-            shas = {passage.sha for draft in drafts for passage in draft.passages}
-            missing = missing_embeddings(session, self._collection.active.id, shas)
-        embedded = embed(
-            drafts, missing, self._drafter, self._embedders, on_progress=self._report_progress, priority=self._priority
-        )
-        if embedded.failed and len(embedded.failed) == len(drafts) > 1:
-            raise ModelError(f"the model fails on every document of a batch: {embedded.failed[0].reason}")
-        failed = [*refused, *embedded.failed]
-        stored = self._commit(drafts, embedded, {id: contents[id] for id in unchanged}, failed, seal)
-        for failure in failed:
+    def add(self, documents: Sequence[Document]) -> None:
+        prepared = self._ingest.prepare(documents)
+        embedded = self._ingest.embed(prepared, self._report_progress)
+        ingested = self._ingest.store(prepared, embedded)
+        for failure in ingested.failed:
             self._note(failure)
-        self.tally.count(stored, embedded)
-
-    def _commit(
-        self,
-        drafts: Sequence[Draft],
-        embedded: Embedded,
-        unchanged: Mapping[str, bytes],
-        failed: Sequence[RecordError],
-        seal: Seal | None,
-    ) -> Receipt:
-        """`unchanged`: content hashes by the ids of the documents that were taken for unchanged."""
-        poisoned = {failure.id for failure in embedded.failed}
-        batch = Batch(
-            collection=self._collection,
-            fingerprint=self._embedders.encoder.fingerprint,
-            sparse_fingerprint=None if self._embedders.sparse is None else self._embedders.sparse.fingerprint,
-            drafts=tuple(draft for draft in drafts if draft.document.id not in poisoned),
-            embeddings=embedded.embeddings,
-        )
-        with self._database.write() as session:
-            # an unchanged document was not split: were it gone by now, it would come back without passages
-            if unchanged_documents(session, self._collection.id, unchanged) != set(unchanged):
-                raise EmbeddingsMissing
-            receipt = commit(session, batch)
-            if seal is not None:
-                ingested = Ingested(
-                    receipt=receipt,
-                    failed=failed,
-                    truncated=embedded.truncated,
-                    passages=len(embedded.embeddings),
-                    tokens=embedded.tokens,
-                )
-                seal(session, ingested)
-            return receipt
+        self.tally.count(ingested)
+        self._report_progress(0, 0)
 
     def _note(self, notice: Notice) -> None:
         self.tally.note(notice)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexer.embedding import Embedded
+from indexer.ingest import Ingested
 from indexer.records import Duplicate, RecordError, Skipped
-from store.batch import Receipt
 
 MAX_LISTED = 1000  # errors, and ids, that a report lists; the counts go on
 
@@ -58,18 +57,19 @@ class Tally:
                 self._duplicate_count += 1
                 self._duplicates += [notice.id][: MAX_LISTED - len(self._duplicates)]
 
-    def count(self, receipt: Receipt, embedded: Embedded) -> None:
+    def count(self, ingested: Ingested) -> None:
         """A batch that was committed."""
+        receipt = ingested.receipt
         self._seq = receipt.seq
         self.committed += receipt.created + receipt.replaced + receipt.updated + receipt.unchanged
         self._created += receipt.created
         self._replaced += receipt.replaced
         self._updated += receipt.updated
         self._unchanged += receipt.unchanged
-        self.passages += len(embedded.embeddings)
-        self.tokens += embedded.tokens
-        self._truncated_count += len(embedded.truncated)
-        self._truncated += embedded.truncated[: MAX_LISTED - len(self._truncated)]
+        self.passages += ingested.passages
+        self.tokens += ingested.tokens
+        self._truncated_count += len(ingested.truncated)
+        self._truncated += ingested.truncated[: MAX_LISTED - len(self._truncated)]
 
     def report(self) -> AddReport:
         return AddReport(

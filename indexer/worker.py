@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from core.errors import LeaseLost, SalienceError, StorageError
 from core.records import Job, JobState
 from indexer.heartbeat import Heartbeat
-from indexer.pipeline import AddProgress, Ingested, Pipeline
-from store.database import Database, WriteSession
+from indexer.pipeline import Pipeline
+from indexer.turn import JobProgress, Turn
+from store.database import Database
 from store.job_lease import (
     Clock,
     Lease,
@@ -33,13 +34,10 @@ from store.job_lease import (
     runnable,
 )
 from store.job_sweep import sweep
-from store.job_work import BatchOutcome, JobBatch, complete, conclude, next_batch
 from store.jobs import get_job
 
 SWEEP_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-
-JobProgress = Callable[[Job, int], None]  # the job at its last commit, and passages embedded since
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +130,11 @@ class Worker:
             return False
         try:
             with Heartbeat(self._database, lease, seconds=self._policy.lease_seconds, clock=self._clock) as heartbeat:
-                ended = self._batches(lease, heartbeat, job_id is not None, on_progress)
+                goes_on = self._goes_on(lease, heartbeat, job_id is not None)
+                turn = Turn(
+                    self._database, self._pipeline, lease, self._clock, goes_on=goes_on, on_progress=on_progress
+                )
+                job = turn.run()
         except LeaseLost as error:
             _log.info("job %s: %s", lease.job_id, error.message)
         except SalienceError as error:
@@ -144,7 +146,9 @@ class Worker:
             self._release(lease, idle=True)
             raise
         else:
-            if not ended:
+            if job.ended:
+                _log.info("job %s: done, %s documents failed", job.id, job.failed)
+            else:
                 self._release(lease, idle=self._stopping.is_set())
         return True
 
@@ -163,52 +167,20 @@ class Worker:
                 job_id=job_id,
             )
 
-    def _batches(self, lease: Lease, heartbeat: Heartbeat, alone: bool, on_progress: JobProgress | None) -> bool:
-        """Whether the job came to its end. `alone`: this worker serves no other job."""
+    def _goes_on(self, lease: Lease, heartbeat: Heartbeat, alone: bool) -> Callable[[], bool]:
+        """Tells whether the turn goes on with another batch. `alone`: this worker serves no other job."""
         over = time.monotonic() + self._policy.turn_seconds
-        while True:
-            with self._database.read() as session:
-                batch = next_batch(session, lease)
-                before = get_job(session, lease.job_id)
-            if batch is None:
-                with self._database.write() as session:
-                    conclude(session, lease, now=self._clock(session))
-                return True
-            job = self._ingest(lease, batch, before, on_progress)
-            if on_progress is not None:
-                on_progress(job, 0)
-            if job.ended:
-                _log.info("job %s: done, %s documents failed", job.id, job.failed)
-                return True
+
+        def goes_on() -> bool:
+            nonlocal over
             if self._stopping.is_set() or heartbeat.lost:
                 return False
-            if not alone and time.monotonic() >= over:
-                if self._others_wait(lease):
-                    return False
-                over = time.monotonic() + self._policy.turn_seconds
+            if alone or time.monotonic() < over:
+                return True
+            over = time.monotonic() + self._policy.turn_seconds
+            return not self._others_wait(lease)
 
-    def _ingest(self, lease: Lease, batch: JobBatch, before: Job, on_progress: JobProgress | None) -> Job:
-        began = time.monotonic()
-        sealed: list[Job] = []
-
-        def seal(session: WriteSession, ingested: Ingested) -> None:
-            outcome = BatchOutcome(
-                receipt=ingested.receipt,
-                failures=[(failure.id, failure.code, failure.reason) for failure in ingested.failed],
-                truncated=ingested.truncated,
-                passages=ingested.passages,
-                tokens=ingested.tokens,
-                seconds=time.monotonic() - began,
-            )
-            sealed.append(complete(session, lease, batch, outcome, now=self._clock(session)))
-
-        def progress(now: AddProgress) -> None:
-            if on_progress is not None and not sealed:
-                on_progress(before, now.passages)
-
-        documents = [item.document for item in batch.documents]
-        self._pipeline.ingest(lease.collection, documents, seal=seal, on_progress=progress)
-        return sealed[-1]
+        return goes_on
 
     def _others_wait(self, lease: Lease) -> bool:
         with self._database.read() as session:

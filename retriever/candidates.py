@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from core.records import Float32Array, Int64Array
+from retriever.adaptive import Choice
 from retriever.fusion import Fused, FusedLeg, Fusion, LegScores, fuse
 from retriever.legs import Leg, SparseTerms
 from retriever.stopwatch import Stopwatch
@@ -82,10 +83,13 @@ def gather(
         )
 
 
-def rank(candidates: Candidates, fusion: Fusion) -> Fused:
-    """Fuse the legs. A leg that is alone is ranked by its raw score: there is nothing to fuse."""
+def rank(candidates: Candidates, fusion: Fusion, choice: Choice | None = None) -> Fused:
+    """Fuse the legs. A leg that is alone is ranked by its raw score: there is nothing to fuse.
+
+    `choice`: what the auto fusion chose for this query before, over fewer candidates.
+    """
     if len(candidates.legs) > 1:
-        return fuse(fusion, candidates.legs, candidates.documents)
+        return fuse(fusion, candidates.legs, candidates.documents, choice)
     if not candidates.legs:
         raise ValueError("no leg takes part")
     ((leg, alone),) = candidates.legs.items()

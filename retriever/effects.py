@@ -1,11 +1,13 @@
-"""What the words of a passage and of the query did to a hit's score, over all legs."""
+"""What the words and sentences of a passage, and the words of the query, did to a hit's score, over all legs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from core.reasons import LegEffect, UnitEffect
 from core.records import Float64Array, QueryWordShare, WordEffect
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer
@@ -14,40 +16,101 @@ from retriever.ledger import HitParts, HitWords
 from retriever.legs import Leg, SparseTerms
 from retriever.query import Query
 from retriever.terms import QueryTerms
-from retriever.words import sparse_query_words, sparse_words
+from retriever.words import PassageWords, sparse_query_words, sparse_words, words_in
 
 
-def word_effects(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegWords:
+    """What the words and sentences of one passage did to one leg, in the leg's own units."""
+
+    slope: float  # what a unit of the leg's raw score is worth in the final one
+    shares: Float64Array  # (words,)
+    effects: Float64Array  # (words,)
+    sentence_effects: Float64Array  # (sentences,)
+
+
+def leg_words(
     words: HitWords, parts: HitParts, sparse: Mapping[Leg, SparseTerms], analyzer: Analyzer
-) -> tuple[WordEffect, ...]:
-    """The words of title and passage, in text order."""
+) -> dict[Leg, LegWords]:
+    """By leg, those whose model tells. A BM25 word that leaves takes its share along: there both are one."""
     passage = words.passage
-    shares, effects = np.zeros(len(passage.units)), np.zeros(len(passage.units))
+    found: dict[Leg, LegWords] = {}
     if words.dense is not None:
-        slope = _slope(parts, Leg.DENSE)
-        shares, effects = shares + slope * words.dense.shares, effects + slope * words.dense.effects
+        found[Leg.DENSE] = LegWords(
+            slope=_slope(parts, Leg.DENSE),
+            shares=words.dense.shares,
+            effects=words.dense.effects,
+            sentence_effects=words.dense.sentence_effects,
+        )
     for leg, terms in sparse.items():
         if isinstance(terms, QueryTerms):
-            said = _slope(parts, leg) * sparse_words(passage, terms, parts.values[leg], analyzer)
-            shares, effects = shares + said, effects + said
+            said = sparse_words(passage, terms, parts.values[leg], analyzer)
+            sentences = np.array([said[words_in(passage, *span)].sum() for span in passage.sentences])
+            found[leg] = LegWords(slope=_slope(parts, leg), shares=said, effects=said, sentence_effects=sentences)
     if words.learned is not None:
-        products = _products(parts, words.learned.leg, sparse)
-        shares, effects = shares + words.learned.shares @ products, effects + words.learned.losses @ products
+        leg = words.learned.leg
+        products = sparse[leg].factors * parts.values[leg]
+        found[leg] = LegWords(
+            slope=_slope(parts, leg),
+            shares=words.learned.shares @ products,
+            effects=words.learned.losses @ products,
+            sentence_effects=words.learned.sentence_losses @ products,
+        )
+    return found
+
+
+def word_effects(passage: PassageWords, legs: Mapping[Leg, LegWords]) -> tuple[WordEffect, ...]:
+    """The words of title and passage, in text order."""
+    shares, effects = np.zeros(len(passage.units)), np.zeros(len(passage.units))
+    columns = []
+    for leg, said in legs.items():
+        shares, effects = shares + said.slope * said.shares, effects + said.slope * said.effects
+        columns.append((leg.value, said.shares.tolist(), said.effects.tolist()))
     found = []
-    for unit, share, effect in zip(passage.units, shares, effects, strict=True):
-        in_title = unit.start < passage.offset
-        shift = 0 if in_title else passage.offset
+    for i, (unit, share, effect) in enumerate(zip(passage.units, shares.tolist(), effects.tolist(), strict=True)):
+        in_title, start, end = _place(passage, unit.start, unit.end)
         found.append(
             WordEffect(
                 text=passage.text[unit.start : unit.end],
-                start=unit.start - shift,
-                end=unit.end - shift,
+                start=start,
+                end=end,
                 in_title=in_title,
-                share=float(share),
-                effect=float(effect),
+                share=share,
+                effect=effect,
+                legs={leg: LegEffect(share=held[i], effect=lost[i]) for leg, held, lost in columns},
             )
         )
     return tuple(found)
+
+
+def sentence_effects(passage: PassageWords, legs: Mapping[Leg, LegWords]) -> tuple[UnitEffect, ...]:
+    """The sentences of title and passage, in text order; a share is the sum of the words', an effect is its own."""
+    found = []
+    for i, span in enumerate(passage.sentences):
+        inside = words_in(passage, *span)
+        by_leg = {
+            leg: LegEffect(share=float(said.shares[inside].sum()), effect=float(said.sentence_effects[i]))
+            for leg, said in legs.items()
+        }
+        found.append(unit_effect(passage, span, by_leg, {leg: said.slope for leg, said in legs.items()}))
+    return tuple(found)
+
+
+def unit_effect(
+    passage: PassageWords, span: tuple[int, int], by_leg: Mapping[Leg, LegEffect], slopes: Mapping[Leg, float]
+) -> UnitEffect:
+    """A span of the embedded text as a part of title or passage."""
+    in_title, start, end = _place(passage, *span)
+    shares = [slopes[leg] * said.share for leg, said in by_leg.items() if said.share is not None]
+    return UnitEffect(
+        text=passage.text[slice(*span)],
+        start=start,
+        end=end,
+        in_title=in_title,
+        share=sum(shares) if len(shares) == len(by_leg) else None,
+        effect=sum(slopes[leg] * said.effect for leg, said in by_leg.items()),
+        legs={leg.value: said for leg, said in by_leg.items()},
+    )
 
 
 def query_word_shares(
@@ -56,13 +119,15 @@ def query_word_shares(
     """The words of the query, in text order."""
     asked = tuple(units(query.text))
     shares = {leg: np.zeros(len(asked)) for leg in Leg}
-    if words.dense is not None:
+    if words.dense is not None and len(words.dense.query_shares):
         shares[Leg.DENSE] = _slope(parts, Leg.DENSE) * words.dense.query_shares
     for leg, terms in sparse.items():
         if isinstance(terms, QueryTerms):
             shares[leg] = _slope(parts, leg) * sparse_query_words(query.text, terms, parts.values[leg])
-    if words.learned is not None:
-        shares[words.learned.leg] = words.learned.query_shares @ _products(parts, words.learned.leg, sparse)
+    if words.learned is not None and len(words.learned.query_shares):
+        leg = words.learned.leg
+        products = _slope(parts, leg) * sparse[leg].factors * parts.values[leg]
+        shares[leg] = words.learned.query_shares @ products
     spans = np.array([(word.start, word.end) for word in asked], dtype=np.int64).reshape(-1, 2)
     factors = span_factors(query.text, query.controls, spans)
     return tuple(
@@ -79,12 +144,13 @@ def query_word_shares(
     )
 
 
+def _place(passage: PassageWords, start: int, end: int) -> tuple[bool, int, int]:
+    """Whether a span of the embedded text is in the title, and the span in the title or in the passage's text."""
+    in_title = start < passage.offset
+    shift = 0 if in_title else passage.offset
+    return in_title, start - shift, end - shift
+
+
 def _slope(parts: HitParts, leg: Leg) -> float:
     part = parts.leg(leg)
     return 0.0 if part is None else part.slope
-
-
-def _products(parts: HitParts, leg: Leg, sparse: Mapping[Leg, SparseTerms]) -> Float64Array:
-    """(terms,) each term's part of the final score."""
-    products: Float64Array = _slope(parts, leg) * sparse[leg].factors * parts.values[leg]
-    return products

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core.errors import InvalidQuery, ModelMismatch
-from core.prompts import Prompt
+from core.prompts import ControlOptions, Prompt
 from core.protocols import Encoder, SparseEncoder, SparseModels
 from core.records import Collection, Float32Array, Representation, SparseVector
 from embedder.together import encode_together, sparse_model_of
@@ -14,7 +14,7 @@ from retriever.examples import Examples, blended_tokens, blended_vector
 from retriever.inputs import without_images
 from retriever.learned import LearnedTerms
 from retriever.legs import Leg, learned_leg, legs_of
-from retriever.query import Explain, Query
+from retriever.query import Query
 from store.view import View
 
 
@@ -77,22 +77,20 @@ class QueryEncoder:
         self._encoder = encoder
         self._sparse_models = sparse_models
 
-    def encode(
-        self, collection: Collection, queries: Sequence[Query], legs: Sequence[tuple[Leg, ...]]
-    ) -> list[EncodedQuery]:
-        """In order; what can go together is one batch. `legs`: of each query, those that it is to be searched by.
+    def encode(self, collection: Collection, asked: Sequence[tuple[Query, tuple[Leg, ...]]]) -> list[EncodedQuery]:
+        """Queries, each with the legs that it is to be searched by; in order. What can go together is one batch.
 
         Raises ModelMismatch where the collection was embedded by another model, ModelNotFound where its sparse model is
         not configured, and what the encoders raise.
         """
-        tasks = [self._task(collection, query, own) for query, own in zip(queries, legs, strict=True)]
+        tasks = [self._task(collection, query, legs) for query, legs in asked]
         encoded = [task.given for task in tasks]
         groups: dict[object, list[int]] = {}
-        for place, (query, task) in enumerate(zip(queries, tasks, strict=True)):
+        for place, ((query, _), task) in enumerate(zip(asked, tasks, strict=True)):
             if task.dense is not None or task.learned is not None:
                 groups.setdefault((query.options, task.shape), []).append(place)
         for places in groups.values():
-            made = self._made([tasks[place] for place in places], queries[places[0]])
+            made = self._made([tasks[place] for place in places], asked[places[0]][0].options)
             for place, one in zip(places, made, strict=True):
                 encoded[place] = one
         return encoded
@@ -101,7 +99,7 @@ class QueryEncoder:
         inputs, learned = query.inputs, learned_leg(collection) in legs
         dense = query.prompt if Leg.DENSE in legs and inputs.vector is None else None
         readable = None if query.prompt is None or not learned or inputs.sparse_vector is not None else query.prompt
-        if dense is not None or (Leg.DENSE in legs and query.explain is Explain.WORDS):
+        if dense is not None or (Leg.DENSE in legs and query.explain.in_words):
             self._check_model(collection)
         return _Task(
             dense=dense,
@@ -114,9 +112,9 @@ class QueryEncoder:
             ),
         )
 
-    def _made(self, tasks: Sequence[_Task], query: Query) -> list[EncodedQuery]:
-        """Of tasks of one shape; `query`: one of theirs."""
-        options, as_query = query.options, Representation.QUERY
+    def _made(self, tasks: Sequence[_Task], options: ControlOptions) -> list[EncodedQuery]:
+        """Of tasks of one shape."""
+        as_query = Representation.QUERY
         dense_prompts = [task.dense for task in tasks if task.dense is not None]
         learned_prompts = [task.learned for task in tasks if task.learned is not None]
         model = tasks[0].given.sparse_model

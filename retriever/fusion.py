@@ -114,22 +114,29 @@ class Fused:
     choice: Choice | None = None  # of the auto fusion: the weights, and why
 
 
-def fuse(fusion: Fusion, legs: Mapping[Leg, LegScores], documents: Int64Array | None = None) -> Fused:
+def fuse(
+    fusion: Fusion,
+    legs: Mapping[Leg, LegScores],
+    documents: Int64Array | None = None,
+    choice: Choice | None = None,
+) -> Fused:
     """Final scores and parts of the candidates. Raises ValueError unless all arrays have one length.
 
     `documents`: (candidates,) equal for passages of one document, which the auto fusion goes by; None: each is its own.
+    `choice`: what the auto fusion chose for this query before, over fewer candidates.
     """
     shapes = {array.shape for leg in legs.values() for array in (leg.raw, leg.rank)}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise ValueError("raw scores and ranks of all legs must be arrays of shape (candidates,)")
     weights = fusion.leg_weights(legs)
-    choice = None
-    if fusion.method == AUTO:
+    if fusion.method != AUTO:
+        choice = None
+    elif choice is None:
         count = len(next(iter(legs.values())).raw)
         norms = {leg: _convex(leg, scores, 1.0).norm for leg, scores in legs.items()}
         known = {leg: scores.known for leg, scores in legs.items()}
         choice = choose(norms, np.arange(count) if documents is None else documents, weights, known)
-        weights = choice.weights
+    weights = weights if choice is None else choice.weights
     if fusion.method == RECIPROCAL_RANK:
         parts = {leg: reciprocal_rank(scores.rank, fusion.k, weights[leg]) for leg, scores in legs.items()}
     else:

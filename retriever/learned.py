@@ -5,6 +5,7 @@ A passage's score is the dot product of its weights with the query's: over the t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +30,10 @@ class LearnedTerms:
     def factors(self) -> Float64Array:
         """(terms,) the query's weights."""
         return self.vector.weights.astype(np.float64)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        return {}
 
     @property
     def formula(self) -> str:

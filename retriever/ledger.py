@@ -147,9 +147,9 @@ def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords |
             if rest:
                 details.append(Explanation(value=rest, kind="context", description="special tokens and punctuation"))
         formula = terms.formula.format(factor=factor, value=value)
-        lines.append(
-            Explanation(value=product, kind="term", description=f"{term!r}: {how} {formula}", details=tuple(details))
-        )
+        origin = f" (synonym of {terms.origins[term]!r})" if term in terms.origins else ""
+        description = f"{term!r}{origin}: {how} {formula}"
+        lines.append(Explanation(value=product, kind="term", description=description, details=tuple(details)))
     return lines
 
 

@@ -58,6 +58,11 @@ class SparseTerms(Protocol):
         ...
 
     @property
+    def origins(self) -> Mapping[str, str]:
+        """What a term is a synonym of, where it is one."""
+        ...
+
+    @property
     def formula(self) -> str:
         """How a term's product is written, with {factor} and {value}."""
         ...

@@ -13,12 +13,16 @@ from core.filters import Filter
 from core.prompts import ControlOptions, Prompt, TextControl
 from embedder.factors import span_factors
 from embedder.lexical.words import units
+from retriever.beside import Beside
 from retriever.emphasis import emphasis_controls
 from retriever.fields import check_fields
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs
 from retriever.legs import Leg
+from retriever.selection import Selection
 from retriever.syntax import check_query, parse
+from retriever.unit_request import UnitRequest
+from retriever.wordconditions import WordConditions
 
 MAX_K = 1000  # hits of one page
 MAX_DEPTH = 1000  # last hit that can be asked for, offset + k: behind the fused pools ranks mean little
@@ -32,6 +36,11 @@ class Explain(StrEnum):
     NONE = "none"
     SCORES = "scores"  # the ledger down to legs and terms, from what the search knows already
     WORDS = "words"  # the ledger down to words, and the highlight: the shown passages are embedded once more
+    CONTRAST = "contrast"  # that, and why each hit is above the next one
+
+    @property
+    def in_words(self) -> bool:
+        return self in (Explain.WORDS, Explain.CONTRAST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,11 +59,15 @@ class Query:
     fusion: Fusion = field(default_factory=Fusion)
     filter: Filter | None = None
     explain: Explain = Explain.NONE
+    units: UnitRequest | None = None  # another method to explain the parts of passages by, beside leave-one-out
     inputs: Inputs = field(default_factory=Inputs)
     cursor: str | None = None  # where a page before ended; then `offset` is 0
     fields: tuple[str, ...] | None = None  # what to show of a hit's document; None: all of it
     timeout_ms: int | None = None  # after which no further part of the search is begun
     profile: bool = False  # whether to say what the search had to do
+    conditions: WordConditions = field(default_factory=WordConditions)
+    selection: Selection = field(default_factory=Selection)
+    beside: Beside = field(default_factory=Beside)
 
     def __post_init__(self) -> None:
         if self.text or not self.inputs.searchable:
@@ -77,10 +90,27 @@ class Query:
                 f"timeout_ms is {self.timeout_ms}; allowed are 1 to {MAX_TIMEOUT_MS} milliseconds", param="timeout_ms"
             )
         check_fields(self.fields)
+        self._check_selection()
         if self.controls:
             Prompt.of(self.text, controls=self.controls)  # a control outside the text is refused here
         if self.text and _suppresses_all(self.text, self.controls):
             raise InvalidQuery("the controls suppress every word of the query: nothing is left to search for")
+
+    def _check_selection(self) -> None:
+        group_by = self.selection.group_by
+        if group_by is not None and self.k * group_by.hits > MAX_K:
+            raise InvalidQuery(
+                f"k {self.k} groups of hits_per_group {group_by.hits}: their product may be {MAX_K} at most",
+                param="hits_per_group",
+            )
+        if group_by is not None and self.cursor is not None:
+            raise InvalidQuery("groups have no cursor: ask for their next page by offset", param="cursor")
+        if self.selection.min_scores and self.beside.facets:
+            raise InvalidQuery(
+                "facets count all documents that match, and which of them reach min_scores is not known without "
+                "scoring all of them: leave one of the two out",
+                param="facets",
+            )
 
     @property
     def prompt(self) -> Prompt | None:

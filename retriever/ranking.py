@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,9 +11,12 @@ from core.errors import HitNotFound
 from core.records import Float32Array, Int64Array
 from retriever.candidates import POOL_DEPTH, Candidates, gather, rank
 from retriever.cursor import Cursor
+from retriever.diversity import WINDOW, diverse
 from retriever.fusion import Fused, collapse
+from retriever.grouping import Group, Grouper
 from retriever.legs import Leg, SparseTerms
 from retriever.query import MAX_DEPTH, Query
+from retriever.selection import reaching
 from retriever.stopwatch import Stopwatch
 from store.view import View
 
@@ -30,6 +33,7 @@ class Page:
     depth: int  # passages that each leg was asked for
     documents: int  # in the ranking
     late: bool  # whether the time was over before there were enough of them
+    groups: tuple[Group, ...] | None = None  # places are those in `shown`; None: hits are not grouped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,26 +53,59 @@ def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None,
     the top never leave a page short. What only deeper pools find ranks behind all that was ranked before, whatever its
     score: the first hits are the same however many are asked for, and pages make up one long list.
     """
-    depth, settled = POOL_DEPTH, np.empty(0, dtype=np.int64)
+    depth, settled, ranked = POOL_DEPTH, np.empty(0, dtype=np.int64), None
     while True:
-        candidates, ranked = _ranked(view, query, sought, depth, watch)
+        candidates, ranked = _ranked(view, query, sought, depth, watch, ranked)
         with watch.stage("rank"):
             best = collapse(candidates.ids, ranked.scores, candidates.documents)
             best = _behind(candidates, settled, best)
+            order = _diversified(view, query, candidates, ranked, best)
             start = query.offset
             if cursor is not None:
-                start = cursor.start(view.seq, candidates.ids[best], ranked.scores[best])
+                start = cursor.start(view.seq, candidates.ids[order], ranked.scores[order])
         end = min(start + query.k, MAX_DEPTH)
-        if len(best) >= end or candidates.complete or watch.late:
+        wanted = max(end, WINDOW) if query.selection.diversity else end
+        if len(best) >= wanted or candidates.complete or watch.late:
             return Page(
                 candidates=candidates,
                 ranked=ranked,
-                shown=best[start:end],
+                shown=order[start:end],
                 start=start,
                 more=end < MAX_DEPTH and (len(best) > end or (len(best) == end and not candidates.complete)),
                 depth=depth,
                 documents=len(best),
-                late=len(best) < end and not candidates.complete,
+                late=len(best) < wanted and not candidates.complete,
+            )
+        settled = candidates.ids[best]
+        depth *= 4
+
+
+def grouped_page(view: View, query: Query, sought: Sought, grouper: Grouper, watch: Stopwatch) -> Page:
+    """The groups that the query asks for, each with its best hits; a hit of several groups is shown once.
+
+    As `ranked_page` deepens for a page, so here until every group is known to be full.
+    """
+    depth, settled, ranked = POOL_DEPTH, np.empty(0, dtype=np.int64), None
+    while True:
+        candidates, ranked = _ranked(view, query, sought, depth, watch, ranked)
+        with watch.stage("group"):
+            best = _behind(candidates, settled, collapse(candidates.ids, ranked.scores, candidates.documents))
+            groups = grouper.groups(candidates.documents[best])[query.offset : query.offset + query.k]
+            enough = len(groups) == query.k and all(grouper.full(group) for group in groups)
+        if enough or candidates.complete or watch.late:
+            places = list(dict.fromkeys(place for group in groups for place in group.places))
+            return Page(
+                candidates=candidates,
+                ranked=ranked,
+                shown=best[places],
+                start=query.offset,
+                more=False,
+                depth=depth,
+                documents=len(best),
+                late=not (enough or candidates.complete),
+                groups=tuple(
+                    replace(group, places=tuple(places.index(place) for place in group.places)) for group in groups
+                ),
             )
         settled = candidates.ids[best]
         depth *= 4
@@ -76,9 +113,9 @@ def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None,
 
 def single_page(view: View, query: Query, sought: Sought, hit_id: int, watch: Stopwatch) -> Page:
     """The page of one candidate: any page may have shown it. Raises HitNotFound where it is none."""
-    depth = POOL_DEPTH
+    depth, ranked = POOL_DEPTH, None
     while True:
-        candidates, ranked = _ranked(view, query, sought, depth, watch)
+        candidates, ranked = _ranked(view, query, sought, depth, watch, ranked)
         documents = len(np.unique(candidates.documents))
         if documents >= MAX_DEPTH or candidates.complete or hit_id in candidates.ids:
             return Page(
@@ -94,7 +131,10 @@ def single_page(view: View, query: Query, sought: Sought, hit_id: int, watch: St
         depth *= 4
 
 
-def _ranked(view: View, query: Query, sought: Sought, depth: int, watch: Stopwatch) -> tuple[Candidates, Fused]:
+def _ranked(
+    view: View, query: Query, sought: Sought, depth: int, watch: Stopwatch, before: Fused | None
+) -> tuple[Candidates, Fused]:
+    """`before`: what less deep pools came to; what was decided by them holds, so that no score changes."""
     candidates = gather(
         view,
         vector=sought.vector,
@@ -102,10 +142,23 @@ def _ranked(view: View, query: Query, sought: Sought, depth: int, watch: Stopwat
         depth=depth,
         allowed=sought.allowed,
         excluded=sought.excluded,
-        watch=watch,
+        watch=watch if before is None else watch.without_hurry(),  # all legs are deepened, or none
     )
+    if not candidates.legs:  # there was no time for any
+        return candidates, Fused(scores=np.zeros(0), legs={})
     with watch.stage("rank"):
-        return candidates, rank(candidates, query.fusion)
+        ranked = rank(candidates, query.fusion, None if before is None else before.choice)
+        return reaching(candidates, ranked, query.selection.min_scores)
+
+
+def _diversified(view: View, query: Query, candidates: Candidates, ranked: Fused, best: Int64Array) -> Int64Array:
+    """The ranking in the order in which it is shown."""
+    diversity = query.selection.diversity
+    if not diversity:
+        return best
+    first = best[:WINDOW]
+    order = diverse(ranked.scores[first], view.vectors(candidates.ids[first]), diversity)
+    return np.concatenate([first[order], best[WINDOW:]])
 
 
 def _behind(candidates: Candidates, settled: Int64Array, best: Int64Array) -> Int64Array:

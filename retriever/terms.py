@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class QueryTerms:
     word_factors: Float64Array  # (words,) >= 0
     terms: tuple[str, ...]  # distinct, in the order of their first word
     factors: Float64Array  # (terms,) >= 0
+    typed: int | None = None  # how many of the words were typed, the first ones; the rest are synonyms. None: all
+    origins: Mapping[str, str] = field(default_factory=dict)  # what a term is a synonym of, where it was not typed
 
     @property
     def silent(self) -> bool:
@@ -36,8 +38,9 @@ class QueryTerms:
         return "factor {factor:g} * BM25 {value:.6f}"
 
     def known(self, view: View) -> float:
-        df = view.term_statistics(self.terms).df
-        asked = [word for word, factor in zip(self.words, self.word_factors, strict=True) if word.terms and factor]
+        df = view.term_statistics([term for word in self.words for term in word.terms]).df
+        typed = list(zip(self.words, self.word_factors, strict=True))[: self.typed]
+        asked = [word for word, factor in typed if word.terms and factor]
         return sum(any(df[term] for term in word.terms) for word in asked) / len(asked) if asked else 1.0
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
@@ -69,16 +72,28 @@ def query_terms(text: str, controls: Sequence[TextControl], languages: Sequence[
     """Analyse a query for documents in `languages`. A word's factor is that of its span, as for a model's token."""
     words = analyzer.analyze_query(text, languages).words
     spans = np.array([(word.start, word.end) for word in words], dtype=np.int64).reshape(-1, 2)
-    word_factors = span_factors(text, controls, spans)
+    return assembled(words, span_factors(text, controls, spans))
+
+
+def assembled(
+    words: Sequence[QueryWord],
+    word_factors: Float64Array,
+    *,
+    typed: int | None = None,
+    origins: Mapping[str, str] | None = None,
+) -> QueryTerms:
+    """Of words and their (words,) factors."""
     factors: dict[str, float] = {}
     for word, factor in zip(words, word_factors, strict=True):
         for term in word.terms:
             factors[term] = factors.get(term, 0.0) + float(factor)
     return QueryTerms(
-        words=words,
+        words=tuple(words),
         word_factors=word_factors,
         terms=tuple(factors),
         factors=np.array(list(factors.values()), dtype=np.float64),
+        typed=typed,
+        origins=origins or {},
     )
 
 

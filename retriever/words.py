@@ -1,6 +1,7 @@
-"""Scores by word: model tokens and terms gathered into the words that a reader sees.
+"""Scores by word and by sentence: model tokens and terms gathered into what a reader sees.
 
 A word is a unit of the lexical analysis: a run of letters and digits, or one character of Chinese, Japanese or Korean.
+A title is a sentence of its own.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from core.records import Float64Array, Int64Array, SparseTrace, TokenTrace
-from embedder.attribution import leave_one_out, parts, term_losses, term_shares, token_matrix
+from core.records import Float32Array, Float64Array, Int64Array, SparseTrace, TokenTrace
+from embedder.attribution import leave_one_out, parts, term_losses, term_shares
 from embedder.lexical import Analyzer
+from embedder.lexical.sentences import sentence_ends
 from embedder.lexical.words import Word, units
 from retriever.legs import Leg
 from retriever.terms import QueryTerms
@@ -27,6 +30,7 @@ class PassageWords:
     offset: int  # where the passage's own text begins
     language: str
     units: tuple[Word, ...]
+    sentences: tuple[tuple[int, int], ...]  # spans of `text`, in its order, without white space at their ends
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +41,7 @@ class DenseWords:
     shares: Float64Array  # (words of the passage,) with `context` they sum to the cosine
     context: float  # special tokens and punctuation of the passage
     effects: Float64Array  # (words of the passage,) leave-one-out in the pool
+    sentence_effects: Float64Array  # (sentences of the passage,) the same, of all their tokens at once
     query_shares: Float64Array  # (words of the query,) with the query's own context they sum to the cosine
 
 
@@ -48,43 +53,72 @@ class LearnedWords:
     shares: Float64Array  # (words of the passage, terms) with `context` each term's sum to 1
     context: Float64Array  # (terms,) special tokens and punctuation of the passage
     losses: Float64Array  # (words of the passage, terms) which share of the weight goes when the word leaves the pool
+    sentence_losses: Float64Array  # (sentences of the passage, terms) the same, of all their tokens at once
     query_shares: Float64Array  # (words of the query, terms) with the query's own context they sum to 1
 
 
 def passage_words(text: str, offset: int, language: str) -> PassageWords:
-    return PassageWords(text=text, offset=offset, language=language, units=tuple(units(text)))
+    return PassageWords(
+        text=text,
+        offset=offset,
+        language=language,
+        units=tuple(units(text)),
+        sentences=_sentences(text, offset, language),
+    )
 
 
-def dense_words(query_text: str, passage: PassageWords, query: TokenTrace, trace: TokenTrace) -> DenseWords:
-    """Gather the token matrix (embedder.attribution) into the words of query and passage."""
-    matrix = token_matrix(query, trace)
-    by_passage, by_query = matrix.sum(axis=0), matrix.sum(axis=1)
+def dense_words(
+    query_text: str, passage: PassageWords, query: TokenTrace | Float32Array, trace: TokenTrace
+) -> DenseWords:
+    """Gather the token matrix (embedder.attribution) into the words of query and passage.
+
+    `query`: where it is a vector, (dimension,) of unit length, that no text was embedded to, its words have no shares.
+    """
+    held = parts(trace)
+    asked = parts(query) if isinstance(query, TokenTrace) else query[None].astype(np.float64)  # (query tokens, dim)
+    vector = asked.sum(axis=0)
+    by_passage, by_query = held @ vector, asked @ held.sum(axis=0)  # the sums of the matrix's columns and rows
     members = _tokens_of(passage.text, passage.units, trace)
-    asked = _tokens_of(query_text, tuple(units(query_text)), query)
-    shares = np.array([by_passage[tokens].sum() for tokens in members])
+    cosine, shares = float(by_passage.sum()), _summed(by_passage[:, None], members)[:, 0]
+    query_shares = np.zeros(0)
+    if isinstance(query, TokenTrace):
+        query_shares = _summed(by_query[:, None], _tokens_of(query_text, tuple(units(query_text)), query))[:, 0]
     return DenseWords(
-        cosine=float(matrix.sum()),
+        cosine=cosine,
         shares=shares,
-        context=float(matrix.sum() - shares.sum()),
-        effects=leave_one_out(trace, parts(query).sum(axis=0), members),
-        query_shares=np.array([by_query[tokens].sum() for tokens in asked]),
+        context=cosine - float(shares.sum()),
+        effects=leave_one_out(trace, vector, members),
+        sentence_effects=leave_one_out(trace, vector, _tokens_in(passage, trace)),
+        query_shares=query_shares,
     )
 
 
 def learned_words(
-    leg: Leg, query_text: str, passage: PassageWords, query: SparseTrace, trace: SparseTrace
+    leg: Leg, query_text: str, passage: PassageWords, query: SparseTrace | None, trace: SparseTrace
 ) -> LearnedWords:
-    """Gather what the tokens say (embedder.attribution) into the words; both traces are of the same terms."""
+    """Gather what the tokens say (embedder.attribution) into the words; both traces are of the same terms.
+
+    `query`: None where the weights were not made of a text; then its words have no shares.
+    """
     members = _tokens_of(passage.text, passage.units, trace)
     shares = _summed(term_shares(trace), members)
-    asked = _tokens_of(query_text, tuple(units(query_text)), query)
+    query_shares = np.zeros((0, shares.shape[1]))
+    if query is not None:
+        query_shares = _summed(term_shares(query), _tokens_of(query_text, tuple(units(query_text)), query))
     return LearnedWords(
         leg=leg,
         shares=shares,
         context=1 - shares.sum(axis=0),
         losses=term_losses(trace, members),
-        query_shares=_summed(term_shares(query), asked),
+        sentence_losses=term_losses(trace, _tokens_in(passage, trace)),
+        query_shares=query_shares,
     )
+
+
+def words_in(passage: PassageWords, start: int, end: int) -> slice:
+    """The words of the passage's text that begin in a span."""
+    begins = [word.start for word in passage.units]
+    return slice(bisect.bisect_left(begins, start), bisect.bisect_left(begins, end))
 
 
 def sparse_words(
@@ -113,6 +147,24 @@ def sparse_query_words(query_text: str, terms: QueryTerms, products: Float64Arra
         value = float(factor) * sum(worth[term] for term in word.terms)
         _spread(shares, words, word.start, word.end, value)
     return shares
+
+
+def _sentences(text: str, offset: int, language: str) -> tuple[tuple[int, int], ...]:
+    borders = [0, *(offset + end for end in (0, *sentence_ends(text[offset:], language)) if offset + end)]
+    found = []
+    for start, end in pairwise(borders):
+        part = text[start:end]
+        if part.strip():
+            found.append((start + len(part) - len(part.lstrip()), start + len(part.rstrip())))
+    return tuple(found)
+
+
+def _tokens_in(passage: PassageWords, trace: TokenTrace | SparseTrace) -> list[Int64Array]:
+    """For each sentence the indices of its tokens, marks included."""
+    starts = trace.spans[:, 0]
+    own = ~trace.special & (trace.spans[:, 1] > starts)
+    ends = trace.spans[:, 1]
+    return [np.flatnonzero(own & (starts < end) & (ends > start)) for start, end in passage.sentences]
 
 
 def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, value: float) -> None:

@@ -11,7 +11,7 @@ import filelock
 
 from core.errors import Conflict, StorageError
 from store.copying import CopyProgress, copy_directory, new_directory
-from store.directory import DATABASE_NAME, KEPT_FOLDERS, MIGRATE_LOCK
+from store.directory import DATABASE_NAME, KEPT_FOLDERS, MIGRATE_LOCK, SEGMENTS
 from store.faults import file_errors
 from store.leftovers import remove_unfinished
 from store.steps import reached
@@ -20,6 +20,7 @@ from store.verify import Progress, Recheck, Verification, check
 
 _UNFINISHED = ".restoring"  # within the data directory; a restore that was killed leaves it, and the next one clears it
 _LOCK_SECONDS = 10.0
+_FOLDERS = (*KEPT_FOLDERS, SEGMENTS)
 
 
 def backup(
@@ -90,7 +91,7 @@ def _unfinished(data_dir: Path) -> Iterator[Path]:
         _check_empty(data_dir)
         unfinished = data_dir / _UNFINISHED
         with file_errors(data_dir):
-            for name in (_UNFINISHED, *KEPT_FOLDERS):  # of a restore that was killed: see _check_empty
+            for name in (_UNFINISHED, *_FOLDERS):  # of a restore that was killed: see _check_empty
                 shutil.rmtree(data_dir / name, ignore_errors=True)
             unfinished.mkdir()
         reached("restore.begun")
@@ -111,7 +112,7 @@ def _check_empty(data_dir: Path) -> None:
         found = sorted(path.name for path in data_dir.iterdir())
     harmless: tuple[str, ...] = ("lost+found", MIGRATE_LOCK, _UNFINISHED)
     if _UNFINISHED in found and DATABASE_NAME not in found:
-        harmless += KEPT_FOLDERS  # a restore begins in an empty directory: it is what moved them here, and was killed
+        harmless += _FOLDERS  # a restore begins in an empty directory: it is what moved them here, and was killed
     strangers = [name for name in found if name not in harmless]
     if strangers:
         raise Conflict(

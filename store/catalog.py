@@ -6,8 +6,10 @@ import difflib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,12 +26,14 @@ from core.records import (
     Scoring,
     SparseScoring,
 )
+from core.synonyms import check_synonyms
 from store import schema
 from store.database import ReadSession, WriteSession
 from store.fields import MAX_NAME, is_unicode
 from store.job_lease import database_now
 from store.jobs import fail_jobs_of
 
+CHANGEABLE = ("alpha", "k1", "b", "synonyms")  # settings that nothing stored depends on
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}")
 
@@ -108,8 +112,18 @@ def change_scoring(session: WriteSession, name: str, scoring: Scoring) -> Collec
 
     Raises CollectionNotFound, InvalidSettings.
     """
+    return change_settings(session, name, asdict(scoring))
+
+
+def change_settings(session: WriteSession, name: str, changes: Mapping[str, Any]) -> Collection:
+    """Change settings that nothing stored depends on, those of CHANGEABLE; the next search goes by them.
+
+    Raises CollectionNotFound, InvalidSettings, also for a setting that documents were stored by.
+    """
     collection = get_collection(session, name)
-    settings = replace(collection.settings, **asdict(scoring))
+    for setting in changes:
+        check_changeable(setting)
+    settings = replace(collection.settings, **changes)
     check_settings(settings)
     session.execute(
         sa.update(schema.collection)
@@ -130,6 +144,21 @@ def counts(session: ReadSession, collection_id: int) -> Counts:
     return Counts(
         documents=int(session.execute(documents).scalar_one()), passages=int(session.execute(passages).scalar_one())
     )
+
+
+def check_changeable(setting: str) -> None:
+    """Raises InvalidSettings unless the setting of a collection can be changed while it holds documents."""
+    if setting in CHANGEABLE:
+        return
+    if setting in CollectionSettings.__dataclass_fields__:
+        raise InvalidSettings(
+            f"{setting} cannot be changed: the documents were stored by it. Make another collection with it, and add "
+            f"them there; what can be changed is {', '.join(CHANGEABLE)}",
+            param=setting,
+        )
+    near = difflib.get_close_matches(setting, CHANGEABLE, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"what can be changed is {', '.join(CHANGEABLE)}"
+    raise InvalidSettings(f"there is no setting {setting!r:.140}; {hint}", param=setting)
 
 
 def check_name(name: str) -> None:
@@ -166,6 +195,7 @@ def check_settings(settings: CollectionSettings) -> None:
         raise InvalidSettings(f"sparse {settings.sparse!r}: must be one of {', '.join(SparseScoring)}", param="sparse")
     if settings.index not in tuple(IndexKind):
         raise InvalidSettings(f"index {settings.index!r}: must be one of {', '.join(IndexKind)}", param="index")
+    check_synonyms(settings.synonyms)
     for field, kind in settings.fields.items():
         if not (0 < len(field) <= MAX_NAME and is_unicode(field)):
             raise InvalidSettings(
@@ -178,12 +208,14 @@ def check_settings(settings: CollectionSettings) -> None:
             )
 
 
+@lru_cache(maxsize=256)  # every search asks, and synonyms may be many
 def parse_settings(stored: str) -> CollectionSettings:
     """Settings as they are stored. Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
     settings = json.loads(stored)
     settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
     settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # older ones had no choice
     settings["index"] = IndexKind(settings.get("index", IndexKind.AUTO))
+    settings["synonyms"] = {word: tuple(others) for word, others in settings.get("synonyms", {}).items()}
     return CollectionSettings(**settings)
 
 

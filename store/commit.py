@@ -225,7 +225,7 @@ def _document_row(write: _Write) -> dict[str, Any]:
 
 def _write_fields(session: WriteSession, collection_id: int, plan: _Plan, document_ids: Mapping[str, int]) -> None:
     writes = [*plan.with_passages(), *plan.updated.values()]
-    fields = _register_fields(
+    fields = register_fields(
         session, collection_id, {(value.name, value.kind.value) for write in writes for value in write.values}
     )
     rows = [
@@ -243,7 +243,7 @@ def _write_fields(session: WriteSession, collection_id: int, plan: _Plan, docume
         session.execute(sa.insert(schema.document_field), rows)
 
 
-def _register_fields(
+def register_fields(
     session: WriteSession, collection_id: int, wanted: set[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
     columns = schema.field.c

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 import sqlite3
 import tempfile
@@ -11,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from core.errors import Conflict, StorageCorrupt
-from store.directory import DATABASE_NAME, KEPT_FOLDERS
+from store.directory import DATABASE_NAME, KEPT_FOLDERS, SEGMENTS
 from store.faults import database_errors, file_errors
 from store.readonly import open_read_only
 from store.steps import reached
@@ -19,6 +20,8 @@ from store.syncing import make_directories, sync, sync_tree
 from store.wal import new_identity
 
 _PAGES_AT_ONCE = 1_000  # between two reports of progress
+
+_log = logging.getLogger(__name__)
 
 CopyProgress = Callable[[int, int], None]  # pages copied, and of how many
 
@@ -86,8 +89,9 @@ def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None 
         reached("copy.pages_written")
         copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # all in one file, which can be read from anywhere
         copy.execute(f"PRAGMA user_version = {new_identity()}")  # the original's log does not belong to it
-        with copy:
-            copy.executemany("DELETE FROM segment WHERE generation_id = ?", [(generation,) for generation in lacking])
+        if lacking:
+            with copy:
+                copy.executemany("DELETE FROM segment WHERE generation_id = ?", [(id_,) for id_ in lacking])
     reached("copy.database_written")
     with file_errors(target, "backup"):
         for name in KEPT_FOLDERS:
@@ -114,16 +118,17 @@ def check_structure(directory: Path) -> None:
 def _copy_segments(connection: sqlite3.Connection, source: Path, target: Path) -> set[int]:
     """Copy the files of the active segments; the generations of those that are not there."""
     lacking: set[int] = set()
-    with suppress(sqlite3.DatabaseError):  # there are none yet, or the file is damaged, which the copy will show
-        active = connection.execute("SELECT generation_id, name FROM segment WHERE state = 'active'").fetchall()
-        with file_errors(target, "backup"):
-            (target / SEGMENTS).mkdir()
-            for generation, name in active:
-                try:
-                    shutil.copyfile(source / SEGMENTS / name, target / SEGMENTS / name)
-                except FileNotFoundError:
-                    _log.warning("segment file %s is not there; the copy does without", source / SEGMENTS / name)
-                    lacking.add(generation)
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'segment'").fetchone():
+        return lacking  # an older schema
+    active = connection.execute("SELECT generation_id, name FROM segment WHERE state = 'active'").fetchall()
+    with file_errors(target, "backup"):
+        for generation, name in active:
+            (target / SEGMENTS).mkdir(exist_ok=True)
+            try:
+                shutil.copyfile(source / SEGMENTS / name, target / SEGMENTS / name)
+            except FileNotFoundError:
+                _log.warning("segment file %s is not there: the copy does without", source / SEGMENTS / name)
+                lacking.add(generation)
     return lacking
 
 

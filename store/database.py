@@ -29,6 +29,7 @@ BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_BYTES = 16 * 2**20  # size of the write-ahead log from which it is folded into the database
 LOG_LIMIT_BYTES = 256 * 2**20  # of the write-ahead log, over which writers wait a little
 LOG_WAIT_SECONDS = 2.0  # of one write
+_TRUNCATE_SECONDS = 0.2  # for which a checkpoint looks for a gap between two commits
 LONG_READ_SECONDS = 60.0  # from which a read transaction is complained of
 _CHUNK = 5_000  # SQLite takes 32,766 variables in a statement
 _T = TypeVar("_T")
@@ -161,17 +162,30 @@ class Database:
         """
         with database_errors(self.directory), self._engine.connect() as connection:
             cursor = connection.connection.cursor()
-            # No waiting for readers: what they still need stays in the log until the next time.
             cursor.execute("PRAGMA busy_timeout = 0")
             try:
                 reached("checkpoint.begun")
-                # The first copies, while others write on; the second keeps them out, and has little left to do.
-                cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                # The first copies, while others write on; the second keeps them out, and has little left to do. It is
+                # tried between the commits of a busy writer, else it would hardly ever come to it; but not against
+                # readers that need much of the log still: that stays there until the next time.
+                _, logged, copied = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 reached("checkpoint.copied")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                until = time.monotonic() + (_TRUNCATE_SECONDS if copied * 2 >= logged else 0.0)
+                while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] and time.monotonic() < until:
+                    time.sleep(0.001)
                 reached("checkpoint.done")
             finally:
                 cursor.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
+
+    def vacuum(self) -> None:
+        """Write the whole file anew, without the pages that hold nothing. Others read on, and writers wait.
+
+        It takes the file's room once more in the log. Indexes are made from their tables: look for damage before.
+        Raises StorageBusy, StorageFull.
+        """
+        with database_errors(self.directory), self._engine.connect() as connection:
+            connection.connection.cursor().execute("VACUUM")
+        reached("vacuum.done")
 
     def close(self) -> None:
         """Close every connection. The database can be opened again."""

@@ -23,6 +23,8 @@ class JobBatch:
     """Documents that are to be committed together."""
 
     id: int
+    number: int  # its place in the job
+    crashes: int  # workers that vanished over it
     documents: list[QueuedDocument]
 
 
@@ -38,12 +40,17 @@ class BatchOutcome:
     seconds: float  # that it took
 
 
-def next_batch(session: ReadSession, lease: Lease) -> JobBatch | None:
-    """The documents to go on with; None where none are left."""
+def next_batch(session: ReadSession, lease: Lease, *, after: int | None = None) -> JobBatch | None:
+    """The documents to go on with, or those behind the batch of the number `after`; None where none are left."""
     columns = schema.job_batch.c
-    first = sa.select(columns.id, columns.payload).where(columns.job_id == lease.job_id).order_by(columns.number)
+    first = sa.select(columns.id, columns.number, columns.crashes, columns.payload)
+    first = first.where(columns.job_id == lease.job_id).order_by(columns.number)
+    if after is not None:
+        first = first.where(columns.number > after)
     row = session.execute(first.limit(1)).first()
-    return None if row is None else JobBatch(id=row.id, documents=unpack(row.payload))
+    if row is None:
+        return None
+    return JobBatch(id=row.id, number=row.number, crashes=row.crashes, documents=unpack(row.payload))
 
 
 def complete(session: WriteSession, lease: Lease, batch: JobBatch, outcome: BatchOutcome, *, now: float) -> Job:

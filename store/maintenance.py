@@ -7,11 +7,12 @@ ends.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -71,14 +72,28 @@ def owner(directory: Path) -> str | None:
         return None
 
 
+def maintained_by(directory: Path) -> str | None:
+    """Who maintains the directory now, as `owner` says it; None: nobody."""
+    if not (directory / MAINTENANCE_LOCK).exists():
+        return None
+    try:
+        with file_errors(directory), filelock.FileLock(directory / MAINTENANCE_LOCK, timeout=0):
+            return None
+    except StorageBusy:
+        return owner(directory) or "(unknown)"
+
+
 def maintain_once(database: Database, work: Work = maintain) -> bool:
     """All that is due now, where nobody else sees to it. What fails is logged: it stays due. Whether this one did."""
     try:
         with owning(database.directory):
-            if database.log_bytes() >= CHECKPOINT_BYTES:
-                database.checkpoint()
-            while work(database):
-                pass
+            checkpoint = _Checkpoints(database, warn_seconds=math.inf).fold
+            checkpoint()
+            with _beside(
+                partial(_again_and_again, [_Chore("checkpoint", checkpoint)], MaintenancePolicy().poll_seconds)
+            ):
+                while work(database):
+                    pass
     except StorageBusy:
         return False
     except StorageError as error:
@@ -105,12 +120,9 @@ class Maintenance:
         self._database = database
         self._policy = policy or MaintenancePolicy()
         self._stopping = threading.Event()
-        self._chores = (
-            _Chore("checkpoint", self._checkpoint),
-            _Chore("segments", lambda: segments(database)),
-            _Chore("leftovers", self._clean),
-        )
-        self._held_since: float | None = None  # time.monotonic: a log over the limit that readers hold
+        # In a thread of their own: a merge may take minutes, in which the log would grow until writers have to wait.
+        self._checkpoints = _Chore("checkpoint", _Checkpoints(database, self._policy.warn_seconds).fold)
+        self._chores = (_Chore("segments", lambda: segments(database)), _Chore("leftovers", self._clean))
         self._next_clean = 0.0
         self.owns = False
 
@@ -147,12 +159,27 @@ class Maintenance:
             thread.join(STOP_SECONDS)
 
     def _own(self) -> None:
-        while not self._stopping.is_set():
-            done = [chore.turn() for chore in self._chores]
-            if not any(done):
-                self._stopping.wait(self._policy.poll_seconds)
+        pause = self._policy.poll_seconds
+        with _beside(partial(_again_and_again, [self._checkpoints], pause)):
+            _again_and_again(self._chores, pause, self._stopping)
 
-    def _checkpoint(self) -> bool:
+    def _clean(self) -> bool:
+        if time.monotonic() >= self._next_clean:
+            with file_errors(self._database.directory):
+                remove_leftovers(self._database.directory)
+            self._next_clean = time.monotonic() + self._policy.clean_seconds
+        return False
+
+
+class _Checkpoints:
+    """Folds the log in when it is large enough. For one thread at a time."""
+
+    def __init__(self, database: Database, warn_seconds: float) -> None:
+        self._database = database
+        self._warn_seconds = warn_seconds
+        self._held_since: float | None = None  # time.monotonic: a log over the limit that readers hold
+
+    def fold(self) -> bool:
         """Never "done": what readers hold cannot be folded in by trying again at once."""
         size = self._database.log_bytes()
         if size >= CHECKPOINT_BYTES:
@@ -163,24 +190,37 @@ class Maintenance:
             return False
         now = time.monotonic()
         self._held_since = self._held_since or now
-        if now - self._held_since >= self._policy.warn_seconds:
+        if now - self._held_since >= self._warn_seconds:
             self._held_since = None
             there = "; ".join(str(process) for process in processes(self._database.directory))
             _log.warning(
                 "the write-ahead log has %.0f MiB and cannot be folded in: for %.0f s or more some process has kept a "
                 "read transaction open, as a backup does. Long-lived processes: %s",
                 size / 2**20,
-                self._policy.warn_seconds,
+                self._warn_seconds,
                 there or "none",
             )
         return False
 
-    def _clean(self) -> bool:
-        if time.monotonic() >= self._next_clean:
-            with file_errors(self._database.directory):
-                remove_leftovers(self._database.directory)
-            self._next_clean = time.monotonic() + self._policy.clean_seconds
-        return False
+
+@contextmanager
+def _beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """`work` goes on in a thread until the block ends, and sets the event that it is given. Waits for its last step."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,), name="checkpoints", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _again_and_again(chores: Sequence[_Chore], pause_seconds: float, over: threading.Event) -> None:
+    while not over.is_set():
+        done = [chore.turn() for chore in chores]
+        if not any(done):
+            over.wait(pause_seconds)
 
 
 class _Chore:

@@ -32,7 +32,7 @@ def open_read_only(directory: Path) -> Iterator[sqlite3.Connection]:
             address = f"{path.resolve().as_uri()}?mode=ro"
             opened = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
             with closing(opened) as connection:
-                connection.text_factory = _decode
+                connection.text_factory = decode
                 try:
                     yield connection
                 except UnicodeDecodeError as error:  # of SQLite's complaint, which quotes the damaged file
@@ -50,5 +50,6 @@ def schema_version(connection: sqlite3.Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _decode(raw: bytes) -> str:
+def decode(raw: bytes) -> str:
+    """A text as it stands: bytes that are no UTF-8 come as lone surrogates."""
     return raw.decode("utf-8", "surrogateescape")

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store import schema
-from store.directory import DATABASE_NAME
+from store.directory import DATABASE_NAME, SEGMENTS
+from store.leftovers import Leftover, leftovers
+from store.maintenance import maintained_by
+from store.processes import Process, processes
 from store.readonly import open_read_only, schema_version
+from store.segment_files import strays
+from store.segment_rows import SegmentState
 
 # Tables with their indexes, by what a person calls them.
 _KINDS = {
@@ -40,6 +45,28 @@ class CollectionStatistics:
     vector_bytes: int
     posting_bytes: int  # of terms
     learned_bytes: int  # of learned weights
+    segments: SegmentStatistics
+    unsealed: int  # passages that are in no segment yet: processes read them from the database when they start
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentStatistics:
+    """Of the segments that are searched."""
+
+    files: int = 0
+    rows: int = 0  # passages in them
+    tombstones: int = 0  # those among the rows that are gone
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileStatistics:
+    """Of all files below segments/."""
+
+    bytes: int
+    retired: int  # segments that others took the place of; their files go soon
+    strays: int  # files of no segment: being written, or left behind
+    stray_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,16 +81,46 @@ class Statistics:
     collections: tuple[CollectionStatistics, ...]  # by name
     seq: int  # of the newest change of all
     jobs: Mapping[str, int]  # how many are in each state that occurs
+    waiting_documents: int  # in jobs that are not done
+    segment_files: FileStatistics
+    leftovers: tuple[Leftover, ...]  # what was never finished, or is being made
+    processes: tuple[Process, ...]  # the long-lived ones that have the directory open
+    maintained_by: str | None  # who holds the maintenance lock now: "4711 on host"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """What takes room on the disk, and how the segments lie."""
+
+    file_bytes: int
+    free_bytes: int
+    wal_bytes: int
+    segment_bytes: int  # of all files below segments/
+    segments: Mapping[str, SegmentStatistics]  # by collection
+
+
+def room(directory: Path) -> Room:
+    """Without reading the file as a whole. Raises StorageError."""
+    with open_read_only(directory) as connection:
+        connection.execute("BEGIN")
+        page_bytes, pages, free = _pages(connection)
+        collections = connection.execute("SELECT name, id FROM collection ORDER BY name").fetchall()
+        found = Room(
+            file_bytes=page_bytes * pages,
+            free_bytes=page_bytes * free,
+            wal_bytes=_size(directory / f"{DATABASE_NAME}-wal"),
+            segment_bytes=sum(map(_size, (directory / SEGMENTS).glob("*"))),
+            segments={name: _segments(connection, id_)[0] for name, id_ in collections},
+        )
+        connection.execute("ROLLBACK")
+        return found
 
 
 def statistics(directory: Path) -> Statistics:
     """Reads every page once, so it takes as long as reading the file. Raises StorageError."""
     with open_read_only(directory) as connection:
         connection.execute("BEGIN")
-        page_bytes, pages, free = (
-            int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_size", "page_count", "freelist_count")
-        )
+        page_bytes, pages, free = _pages(connection)
         version = schema_version(connection)
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         jobs = "SELECT state, COUNT(*) FROM job GROUP BY state ORDER BY state"
@@ -73,12 +130,24 @@ def statistics(directory: Path) -> Statistics:
             wal_bytes=_size(directory / f"{DATABASE_NAME}-wal"),
             free_bytes=page_bytes * free,
             bytes_by_kind=_bytes_by_kind(connection),
-            collections=tuple(_collections(connection)),
+            collections=tuple(_collections(connection, sealed=schema.segment.name in tables)),
             seq=connection.execute("SELECT COALESCE(MAX(seq), 0) FROM change").fetchone()[0],
             jobs=dict(connection.execute(jobs)) if schema.job.name in tables else {},
+            waiting_documents=_waiting_documents(connection) if schema.job.name in tables else 0,
+            segment_files=_segment_files(connection, directory, tables),
+            leftovers=tuple(leftovers(directory)),
+            processes=tuple(processes(directory)),
+            maintained_by=maintained_by(directory),
         )
         connection.execute("ROLLBACK")
         return found
+
+
+def _pages(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Bytes of a page, pages, and those of them that are free."""
+    names = ("page_size", "page_count", "freelist_count")
+    page_bytes, pages, free = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
+    return page_bytes, pages, free
 
 
 def _bytes_by_kind(connection: sqlite3.Connection) -> dict[str, int] | None:
@@ -95,7 +164,44 @@ def _bytes_by_kind(connection: sqlite3.Connection) -> dict[str, int] | None:
     return kinds
 
 
-def _collections(connection: sqlite3.Connection) -> list[CollectionStatistics]:
+def _waiting_documents(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT COALESCE(SUM(documents), 0) FROM job_batch").fetchone()
+    return int(found[0])
+
+
+def _segment_files(connection: sqlite3.Connection, directory: Path, tables: set[str]) -> FileStatistics:
+    states = {}
+    if schema.segment.name in tables:
+        states = dict(connection.execute("SELECT name, state FROM segment").fetchall())
+    of_nobody = strays(directory, states)
+    files = (directory / SEGMENTS).glob("*")
+    return FileStatistics(
+        bytes=sum(map(_size, files)),
+        retired=sum(state == SegmentState.RETIRED.value for state in states.values()),
+        strays=len(of_nobody),
+        stray_bytes=sum(map(_size, of_nobody)),
+    )
+
+
+def _segments(connection: sqlite3.Connection, collection_id: int) -> tuple[SegmentStatistics, int]:
+    """The segments of the active generation, and how many of its passages they hold that are there."""
+    (generation,) = connection.execute(
+        "SELECT id FROM generation WHERE collection_id = ? AND state = 'active'", [collection_id]
+    ).fetchone() or (None,)
+    files, rows, size, sealed = connection.execute(
+        "SELECT COUNT(*), COALESCE(SUM(rows), 0), COALESCE(SUM(bytes), 0), MAX(seq) FROM segment "
+        "WHERE generation_id = ? AND state = 'active'",
+        [generation],
+    ).fetchone()
+    (live,) = connection.execute(
+        "SELECT COUNT(*) FROM change JOIN passage ON passage.id = passage_id "
+        "WHERE generation_id = ? AND operation = '+' AND seq <= ?",
+        [generation, sealed],
+    ).fetchone()
+    return SegmentStatistics(files=files, rows=rows, tombstones=rows - live, bytes=size), live
+
+
+def _collections(connection: sqlite3.Connection, *, sealed: bool) -> list[CollectionStatistics]:
     learned = "learned" in {row[1] for row in connection.execute("PRAGMA table_info(embedding)")}
     sizes = "COUNT(*), COALESCE(SUM(LENGTH(dense)), 0), COALESCE(SUM(LENGTH(sparse)), 0)"
     sizes += f", COALESCE(SUM(LENGTH({'learned' if learned else 'NULL'})), 0)"
@@ -113,6 +219,7 @@ def _collections(connection: sqlite3.Connection) -> list[CollectionStatistics]:
                 "WHERE collection_id = ? AND state = 'active'",
             )
         )
+        segments, live = _segments(connection, id_) if sealed else (SegmentStatistics(), 0)
         rows.append(
             CollectionStatistics(
                 name=name,
@@ -124,10 +231,16 @@ def _collections(connection: sqlite3.Connection) -> list[CollectionStatistics]:
                 vector_bytes=of_embeddings[1],
                 posting_bytes=of_embeddings[2],
                 learned_bytes=of_embeddings[3],
+                segments=segments,
+                unsealed=passages - live,
             )
         )
     return rows
 
 
 def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
+    """0 where it is not there, or gone just now."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

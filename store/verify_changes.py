@@ -41,6 +41,7 @@ def check_changes(reading: Reading) -> Iterator[Finding]:
     for generation, name in list(reading.rows(f"{active} WHERE state = 'active'")):
         for statement, problem in _OF_GENERATION:
             for (passage,) in reading.connection.execute(statement, {"generation": generation}):
-                yield Finding(check="change log", where=f"passage {passage} of {name!r}", problem=problem)
+                where = f"passage {passage} of {name!r}"
+                yield Finding(check="change log", where=where, problem=problem, collection=name)
         done += int(next(reading.rows("SELECT COUNT(*) FROM change WHERE generation_id = ?", generation))[0])
         reading.tick("changes", done, total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from enum import Enum, auto
 from typing import Any
 
 from core.errors import InvalidDocument
@@ -15,6 +16,14 @@ from store.fields import field_values
 from store.verify_reading import Finding, Reading
 
 _SHA_BYTES = 32
+
+
+class _Mend(Enum):
+    """What makes a document right again."""
+
+    FIELDS = auto()  # the values that filters compare, from its metadata
+    DOCUMENT = auto()  # all that is made of it, from its text
+    NOTHING = auto()
 
 
 def check_documents(reading: Reading) -> Iterator[Finding]:
@@ -42,8 +51,15 @@ def check_documents(reading: Reading) -> Iterator[Finding]:
             problem = "its title, text, metadata, language or hash is not what was written"
             yield Finding(check="documents", where=where, problem=problem)
         else:
-            for problem in _problems(reading, row, collection, settings[collection], own_passages, own_values):
-                yield Finding(check="documents", where=where, problem=problem)
+            for problem, mend in _problems(reading, row, collection, settings[collection], own_passages, own_values):
+                yield Finding(
+                    check="documents",
+                    where=where,
+                    problem=problem,
+                    collection=names.get(collection),
+                    documents=() if mend is _Mend.NOTHING else (row["external_id"],),
+                    fields=mend is _Mend.FIELDS,
+                )
         reading.tick("documents", done, total)
     reading.checked["passages"], reading.checked["field values"] = passages.taken, values.taken
 
@@ -55,25 +71,32 @@ def _problems(
     settings: CollectionSettings,
     passages: Sequence[tuple[Any, ...]],
     values: Sequence[tuple[Any, ...]],
-) -> Iterator[str]:
+) -> Iterator[tuple[str, _Mend]]:
+    """Of one whose checksum fits, and what would mend it."""
     spans = [(Passage(start=start, end=end, fresh=fresh), sha) for start, end, fresh, sha in passages]
     wrong = list(_span_problems(spans, len(row["text"])))
-    yield from wrong
     try:
         document = Document(
             id=row["external_id"], title=row["title"], text=row["text"], metadata=json.loads(row["metadata"])
         )
         expected = field_values(document, settings.fields, keep_misfits=True)
     except (ValueError, RecursionError, AttributeError, InvalidDocument) as error:
-        yield f"its metadata is not what Salience stores ({error})"
+        yield f"its metadata is not what Salience stores ({error})", _Mend.NOTHING
         return
     found = [value[:-1] for value in values]
     if len(found) != len(expected) or set(found) != expected or any(value[-1] != collection for value in values):
-        yield "the values that filters compare are not those of its metadata"
-    if reading.recheck is not None and not wrong:
-        problem = reading.recheck(settings, document, row["language"], row["content_sha"], spans)
-        if problem is not None:
-            yield problem
+        yield "the values that filters compare are not those of its metadata", _Mend.FIELDS
+    mend = _Mend.DOCUMENT
+    if not row["content_sha"]:
+        wrong.append("is to be made anew: a repair was interrupted")
+    elif reading.recheck is not None:
+        problem = reading.recheck(settings, document, row["language"], row["content_sha"], ())
+        if problem is not None:  # a text that was damaged before it had a checksum
+            mend = _Mend.NOTHING
+        elif not wrong:
+            problem = reading.recheck(settings, document, row["language"], row["content_sha"], spans)
+        wrong += [] if problem is None else [problem]
+    yield from ((problem, mend) for problem in wrong)
 
 
 def _span_problems(spans: Sequence[tuple[Passage, bytes]], length: int) -> Iterator[str]:

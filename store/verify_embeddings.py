@@ -15,6 +15,7 @@ from store.verify_reading import Finding, Reading
 
 UNIT_TOLERANCE = 1e-3  # of a vector's length; encoders that compute in bfloat16 or int8 normalise in float32
 _READ_ROWS = 2_000
+_SHOWN = 3  # documents of an embedding that are named
 
 
 class _Generation(NamedTuple):
@@ -125,7 +126,13 @@ def _missing(reading: Reading) -> Iterator[Finding]:
     )
     for passage, document, name in reading.rows(statement):
         where = f"passage {passage} of document {document!r:.140} of {name!r}"
-        yield Finding(check="embeddings", where=where, problem="has no embedding: no search finds it")
+        yield Finding(
+            check="embeddings",
+            where=where,
+            problem="has no embedding: no search finds it",
+            collection=name,
+            documents=(document,),
+        )
 
 
 def _finding(reading: Reading, generations: dict[int, _Generation], row: _Row, problem: str) -> Finding:
@@ -133,13 +140,20 @@ def _finding(reading: Reading, generations: dict[int, _Generation], row: _Row, p
     generation = generations[row.generation_id]
     found = reading.rows(
         "SELECT DISTINCT external_id FROM passage JOIN document ON document.id = document_id "
-        "WHERE sha = ? AND collection_id = ? LIMIT 3",
+        "WHERE sha = ? AND collection_id = ?",
         row.sha,
         generation.collection_id,
     )
-    documents = ", ".join(f"{name!r:.140}" for (name,) in found) or "no document"
-    where = f"embedding {row.id} of {generation.collection!r}, of {documents}"
-    return Finding(check="embeddings", where=where, problem=problem)
+    documents = tuple(name for (name,) in found)
+    shown = ", ".join(f"{name!r:.140}" for name in documents[:_SHOWN]) or "no document"
+    return Finding(
+        check="embeddings",
+        where=f"embedding {row.id} of {generation.collection!r}, of {shown}",
+        problem=problem,
+        collection=generation.collection,
+        documents=documents,
+        embedding=row.id,
+    )
 
 
 def _term_ids(reading: Reading, collection_id: int) -> Int64Array:

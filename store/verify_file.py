@@ -87,23 +87,28 @@ def _schema(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding(check="file", where=_VERSIONS, problem=f"holds {versions}; it must hold {SCHEMA_VERSION} alone")
 
 
+def newest_given(connection: sqlite3.Connection) -> dict[str, int]:
+    """The highest id that is known to have been given, of every table that never gives one twice."""
+    newest = {}
+    for table in schema.metadata.tables.values():
+        if table.dialect_options["sqlite"]["autoincrement"]:
+            key = table.primary_key.columns.keys()[0]
+            (newest[table.name],) = connection.execute(f"SELECT COALESCE(MAX({key}), 0) FROM {table.name}").fetchone()
+    (logged,) = connection.execute("SELECT COALESCE(MAX(passage_id), 0) FROM change").fetchone()
+    newest["passage"] = max(newest["passage"], logged)
+    return newest
+
+
 def _counters(reading: Reading) -> Iterator[Finding]:
     """AUTOINCREMENT: an id that was given once must lie below the counter, or it may be given again."""
     counters = dict(reading.rows("SELECT name, seq FROM sqlite_sequence"))
-    named = {
-        table.name for table in schema.metadata.tables.values() if table.dialect_options["sqlite"]["autoincrement"]
-    }
-    for name in sorted(counters.keys() - named):
+    newest = newest_given(reading.connection)
+    for name in sorted(counters.keys() - newest.keys()):
         yield Finding(check="file", where="sqlite_sequence", problem=f"counts {name!r}, which is no table of ours")
-    for name in sorted(named):
-        key = schema.metadata.tables[name].primary_key.columns.keys()[0]
-        newest = max(
-            next(reading.rows(f"SELECT COALESCE(MAX({key}), 0) FROM {name}"))[0],
-            next(reading.rows("SELECT COALESCE(MAX(passage_id), 0) FROM change"))[0] if name == "passage" else 0,
-        )
+    for name, given in sorted(newest.items()):
         counter = counters.get(name, 0)
-        if not isinstance(counter, int) or counter < newest:
-            problem = f"the counter of {name} stands at {counter!r}; {newest} was given already"
+        if not isinstance(counter, int) or counter < given:
+            problem = f"the counter of {name} stands at {counter!r}; {given} was given already"
             yield Finding(check="file", where="sqlite_sequence", problem=problem)
 
 

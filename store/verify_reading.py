@@ -24,6 +24,12 @@ class Finding:
     check: str  # which check found it
     where: str  # the table, row, document, collection or job
     problem: str
+    # What it is about, for whoever repairs it.
+    collection: str | None = None
+    documents: tuple[str, ...] = ()  # ids of those that are right again when they are made anew from their texts
+    fields: bool = False  # of which only the values that filters compare are wrong
+    embedding: int | None = None
+    segment: str | None = None  # its name
 
 
 @dataclass(kw_only=True, slots=True)

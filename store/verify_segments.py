@@ -58,7 +58,13 @@ def check_segments(reading: Reading) -> Iterator[Finding]:
         rows, problems = _settled(reading, generation)
         for row, problem in problems:
             where = f"segment {row.name} of" if row is not None else "segments of"
-            yield Finding(check="segments", where=f"{where} {generation.collection!r}", problem=problem)
+            yield Finding(
+                check="segments",
+                where=f"{where} {generation.collection!r}",
+                problem=problem,
+                collection=generation.collection,
+                segment=None if row is None else row.name,
+            )
         done += len(rows)
         reading.tick("segments", done, max(done, total))
     _note_strays(reading)
@@ -82,7 +88,13 @@ def _settled(reading: Reading, generation: _Generation) -> tuple[list[SegmentRow
 def _active(reading: Reading, generation_id: int) -> list[SegmentRow]:
     return [
         SegmentRow(
-            id=id_, generation_id=generation, name=name, seq=seq, as_of=as_of, rows=rows, seal=Seal(size=size, sha256=sha256)
+            id=id_,
+            generation_id=generation,
+            name=name,
+            seq=seq,
+            as_of=as_of,
+            rows=rows,
+            seal=Seal(size=size, sha256=sha256),
         )
         for id_, generation, name, seq, as_of, rows, size, sha256 in reading.rows(_ROWS, generation_id)
     ]

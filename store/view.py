@@ -62,6 +62,15 @@ class View:
         return self._snapshot.seq
 
     @property
+    def session(self) -> ReadSession:
+        """For what else the store reads from this state."""
+        return self._session
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    @property
     def passage_count(self) -> int:
         return self._snapshot.passage_count
 

@@ -67,6 +67,13 @@ def check_log(directory: Path) -> None:
         )
 
 
+def lost_transactions(directory: Path) -> int:
+    """How many committed transactions, at least, lie behind the damage in a log; 0 where it is sound or not there."""
+    log = directory / f"{DATABASE_NAME}-wal"
+    found = _settled(directory / DATABASE_NAME, log) if log.exists() else None
+    return 0 if found is None else found.lost
+
+
 def cut_log(directory: Path) -> int:
     """Cut a damaged log behind its last sound transaction, for good; how many transactions were given up at least.
 

@@ -1,4 +1,4 @@
-"""Collections: create, list, show, delete."""
+"""Collections: create, list, show, change, delete."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app.api.dependencies import CollectionName, Parts
-from app.schemas import CollectionBody, CollectionList, CreateCollection
+from app.schemas import ChangeCollection, CollectionBody, CollectionList, CreateCollection
 from core.records import Collection
-from store.catalog import counts, delete_collection, get_collection, list_collections
+from store.catalog import change_settings, counts, delete_collection, get_collection, list_collections
 from store.database import ReadSession
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"])
@@ -20,6 +20,15 @@ _CREATE = {
         "summary": "German products with fixed kinds of fields",
         "value": {"name": "produkte", "settings": {"language": "de", "fields": {"brand": "text", "price": "number"}}},
     },
+}
+
+
+_CHANGE = {
+    "synonyms": {
+        "summary": "Synonyms: groups of words that mean the same",
+        "value": {"settings": {"synonyms": [["tv", "television"], ["laptop", "notebook"]]}},
+    },
+    "scoring": {"summary": "How BM25 weighs length", "value": {"settings": {"b": 0.4}}},
 }
 
 
@@ -42,6 +51,15 @@ def get(parts: Parts, collection: CollectionName) -> CollectionBody:
     """A collection, its settings, and how much it holds."""
     with parts.database.read() as session:
         return _body(session, get_collection(session, collection))
+
+
+@router.patch("/{collection}", operation_id="change_collection", summary="Change settings of a collection")
+def change(
+    parts: Parts, collection: CollectionName, body: Annotated[ChangeCollection, Body(openapi_examples=_CHANGE)]
+) -> CollectionBody:
+    """Change settings that nothing stored depends on: alpha, k1, b, synonyms. The next search goes by them."""
+    with parts.database.write() as session:
+        return _body(session, change_settings(session, collection, body.settings.to_changes()))
 
 
 @router.delete("/{collection}", status_code=204, operation_id="delete_collection", summary="Delete a collection")

@@ -108,10 +108,10 @@ def get(
     min_seq: Annotated[
         int | None, Query(ge=0, le=2**63 - 1, description="see at least this change: the seq of a write's answer")
     ] = None,
-    timeout_seconds: Annotated[float, Query(ge=0, le=10, description="how long to wait for min_seq at most")] = 2.0,
+    timeout_ms: Annotated[int, Query(ge=1, le=10_000, description="milliseconds to wait for min_seq at most")] = 2000,
 ) -> StoredDocumentBody:
     """A document with its text and the spans of its passages."""
-    parts.wait_for(collection, min_seq, timeout_seconds)
+    parts.wait_for(collection, min_seq, timeout_ms / 1000)
     with parts.database.read() as session:
         found = get_collection(session, collection)
         return StoredDocumentBody.of(get_document(session, found.id, document_id))

@@ -1,8 +1,9 @@
-"""salience collections: list, show, create, delete."""
+"""salience collections: list, show, create, set, delete."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -22,11 +23,12 @@ from app.cli.options import (
 )
 from app.cli.terminal import note, out, print_json
 from app.schemas import CollectionBody
-from core.errors import InvalidInput, InvalidSettings
+from core.errors import InvalidInput, InvalidSettings, UnreadableFile
 from core.records import CollectionSettings, IndexKind
-from store.catalog import counts, delete_collection, get_collection, list_collections
+from core.synonyms import of_lines
+from store.catalog import change_settings, counts, delete_collection, get_collection, list_collections
 
-app = typer.Typer(help="List, show, create and delete collections.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="List, show, create, change and delete collections.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="The collection's name.")]
 
 
@@ -111,6 +113,59 @@ def create(
         created = parts.create_collection(name, settings, sparse_model=sparse_model)
     learned = f", with learned weights by {created.active.sparse_model}" if created.active.sparse_model else ""
     typer.echo(f"created {created.name}, embedded by {created.active.model}{learned}")
+
+
+@app.command("set")
+def change(
+    name: Name,
+    synonym: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default=False,
+            help="'tv, television' (each for the other) or 'pc => computer' (one way). May be repeated; all of them "
+            "take the place of those of before.",
+        ),
+    ] = None,
+    synonyms: Annotated[
+        Path | None, typer.Option(help="A file of such lines; # begins a comment.", show_default=False)
+    ] = None,
+    no_synonyms: Annotated[bool, typer.Option("--no-synonyms", help="Remove all synonyms.")] = False,
+    alpha: Annotated[
+        float | None, typer.Option(help="Weight of the dense leg in searches that name none.", show_default=False)
+    ] = None,
+    k1: Annotated[float | None, typer.Option(help="BM25 term frequency saturation.", show_default=False)] = None,
+    b: Annotated[float | None, typer.Option(help="BM25 length normalisation, 0 to 1.", show_default=False)] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Change settings of a collection that nothing stored depends on; the next search goes by them.
+
+    [bold]Examples[/bold]
+
+      salience collections set products --synonym "tv, television" --synonym "pc => computer"
+
+      salience collections set products --b 0.4
+    """
+    changes: dict[str, Any] = {
+        key: value for key, value in (("alpha", alpha), ("k1", k1), ("b", b)) if value is not None
+    }
+    if no_synonyms and (synonym or synonyms):
+        raise InvalidInput("--no-synonyms removes what --synonym and --synonyms set; give one or the other")
+    if synonym or synonyms or no_synonyms:
+        changes["synonyms"] = of_lines([*_lines(synonyms), *(synonym or ())])
+    if not changes:
+        raise InvalidInput("nothing to change; give --synonym, --synonyms, --no-synonyms, --alpha, --k1 or --b")
+    with open_existing(data_dir) as parts, parts.database.write() as session:
+        change_settings(session, name, changes)
+    typer.echo(f"changed {', '.join(changes)} of {name}")
+
+
+def _lines(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableFile(f"{file}: {error}") from None
 
 
 @app.command()

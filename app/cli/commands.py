@@ -22,6 +22,9 @@ COMMANDS = {
     "add": Entry("add", "add", "Add documents to a collection, which is created if there is none of this name."),
     "search": Entry("search", "search", "Search a collection."),
     "explain": Entry("explain", "explain", "Explain why a hit has its score: a tree of numbers that add up."),
+    "replay": Entry(
+        "replay", "replay", "Compute saved explanations again, and say whether they still hold, or what has changed."
+    ),
     "delete": Entry("delete", "delete", "Delete documents by id, or by filter."),
     "serve": Entry(
         "serve", "serve", "Serve the search page at /, the HTTP API under /v1 and its documentation at /docs."
@@ -37,8 +40,12 @@ COMMANDS = {
     "worker": Entry(
         "worker", "worker", "Work on jobs until it is told to stop; any number of workers may run at once."
     ),
-    "collections": Entry("collections", "app", "List, show, create and delete collections."),
+    "collections": Entry("collections", "app", "List, show, create, change and delete collections."),
     "verify": Entry("verify", "verify", "Check that everything stored is what was written, and fits together."),
+    "repair": Entry("repair", "repair", "Mend what is damaged from what is sound, and say what that was."),
+    "compact": Entry(
+        "compact", "compact", "Merge the segments of each collection into one, and give room back to the disk."
+    ),
     "backup": Entry("backup", "backup", "Copy the data directory as it is at this moment, and verify the copy."),
     "restore": Entry("restore", "restore", "Restore a backup into a new or an empty data directory."),
     "migrate": Entry("migrate", "migrate", "Bring a data directory of an older version up to date, after a backup."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -40,6 +41,24 @@ def explain(
     leg: Leg = None,
     target: Target = "auto",
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
+    above: Annotated[
+        int | None,
+        typer.Option(metavar="HIT", help="Explain why it is above this other hit, and what swaps them."),
+    ] = None,
+    advise: Annotated[bool, typer.Option("--advise", help="Try which emphasis would raise the hit.")] = False,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="leave_one_out; atman (suppress part by part, in the whole network); or integrated_gradients."
+        ),
+    ] = "leave_one_out",
+    granularity: Annotated[
+        str | None,
+        typer.Option(
+            help="Parts of atman and integrated_gradients: token, word, sentence or paragraph.",
+            show_default="what gives about 30",
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show every word in the tree.")] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -53,27 +72,36 @@ def explain(
       salience explain "I want to play^7 on my TV."
 
       salience explain "I want to play^7 on my TV." 42 -c products
+
+      salience explain "I want to play on my TV." 42 --above 17 --advise
     """
-    from app.search_request import QueryBody
+    from app.search_request import ExplainRequest
     from app.search_response import SearchResponse
+    from retriever.query import Explain
+    from retriever.reasons import explain_hit
 
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     try:
-        asked_for = QueryBody(**asked).to_query(k=1, explain="words")
+        body = ExplainRequest.model_validate(
+            {**asked, "id": hit or 0, "above": above, "advise": advise, "method": method, "granularity": granularity}
+        )
     except ValidationError as error:
         raise first_problem(error) from None
+    wanted = body.to_explain()
     with open_existing(data_dir, model, device) as parts:
         if hit is None:
-            result = parts.searcher.search(collection, asked_for)
-        else:
-            result = parts.searcher.explain(collection, asked_for, hit)
-    if not result.hits:
-        note("nothing found, so there is nothing to explain")
-        raise typer.Exit(1)
+            found = parts.searcher.search(collection, replace(wanted, explain=Explain.NONE, units=None)).hits
+            if not found:
+                note("nothing found, so there is nothing to explain")
+                raise typer.Exit(1)
+            hit = found[0].id
+        result = explain_hit(parts.searcher, collection, wanted, hit, above=above, advise=advise)
     if as_json:
         print_json(SearchResponse.of(result).model_dump(mode="json"))
         return
 
+    from app.cli.reasons import print_reasons
     from app.cli.rendering import print_explanation
 
     print_explanation(result, full=full)
+    print_reasons(result)

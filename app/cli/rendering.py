@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 from rich.tree import Tree
 
 from app.cli.terminal import BAD, GOOD, QUIET, note, out, plain
 from core.records import Explanation, Hit, HitExplanation, WordEffect
-from retriever.searcher import SearchResult
+from retriever.fields import TEXT, TITLE, shown_metadata, shows
+from retriever.result import Profile, SearchResult
 
 SNIPPET = 320  # characters of a passage that are shown, unless in full
 NOTEWORTHY = 0.25  # of the strongest effect in the passage: weaker words stay plain
@@ -23,13 +25,22 @@ def print_result(result: SearchResult, *, full: bool = False) -> None:
         note("the query is longer than the model reads; its end was ignored by the dense leg")
     if result.sparse_silent:
         note("the query has no word that the sparse leg can look for (stop words only, or all are suppressed)")
+    if result.timed_out:
+        note(f"the time was over before all was done; left out: {', '.join(result.left_out)}")
+    if result.changed:
+        note("the collection changed since the page before: hits may come twice, or be missing")
     if not result.hits:
         note("nothing found")
     for place, hit in enumerate(result.hits, start=1):
-        out.print(_heading(place, hit))
-        if hit.text.strip():  # a title may stand alone
+        out.print(_heading(place, hit, titled=shows(result.query.fields, TITLE)))
+        shown = result.query.fields
+        if hit.text.strip() and shows(shown, TEXT):  # a title may stand alone
             out.print(_passage(hit, full=full))
+        if shown is not None and (metadata := shown_metadata(hit.metadata, shown)):
+            out.print(Text(f"    {plain(json.dumps(metadata, ensure_ascii=False))}"))
         out.print()
+    if result.profile is not None:
+        _print_profile(result.profile, result.stages_ms)
 
 
 def print_explanation(result: SearchResult, *, full: bool = False) -> None:
@@ -40,17 +51,33 @@ def print_explanation(result: SearchResult, *, full: bool = False) -> None:
     out.print(_heading(1, hit))
     out.print(_passage(hit, full=True))
     out.print()
-    out.print(_tree(explanation.ledger, full=full))
+    out.print(ledger_tree(explanation.ledger, full=full))
     out.print()
     _print_query_words(explanation)
     _print_words(explanation)
 
 
-def _heading(place: int, hit: Hit) -> Text:
+def _print_profile(profile: Profile, stages_ms: Mapping[str, float]) -> None:
+    took = ", ".join(f"{stage} {milliseconds:.2f}" for stage, milliseconds in stages_ms.items())
+    found = ", ".join(f"{leg.value} {count}" for leg, count in profile.pools.items())
+    out.print(Text(f"milliseconds: {took}", style=QUIET))
+    out.print(
+        Text(
+            f"candidates: {profile.candidates} passages of {profile.documents} documents ({found}; depth "
+            f"{profile.depth}), of {profile.passages} passages in {profile.segments} segments",
+            style=QUIET,
+        )
+    )
+    if profile.matches is not None and profile.selectivity is not None:
+        out.print(Text(f"filter: {profile.matches} passages ({profile.selectivity:.2%})", style=QUIET))
+
+
+def _heading(place: int, hit: Hit, *, titled: bool = True) -> Text:
+    title = hit.title if titled else ""
     text = Text(f"{place:2}  ")
     text.append(f"{hit.score:.4f}", style="bold cyan")
-    text.append(f"  {plain(hit.title or hit.document_id)}", style="bold")
-    if hit.title and hit.title != hit.document_id:
+    text.append(f"  {plain(title or hit.document_id)}", style="bold")
+    if title and title != hit.document_id:
         text.append(f"  {plain(hit.document_id)}")
     text.append(f"  #{hit.id}")
     for leg, score in hit.scores.items():
@@ -98,11 +125,12 @@ def _cut(text: Text, words: Sequence[WordEffect]) -> Text:
     return Text.assemble("... " if start else "", cut, " ..." if end < len(text) else "")
 
 
-def _tree(line: Explanation, *, full: bool) -> Tree:
+def ledger_tree(line: Explanation, *, full: bool) -> Tree:
+    """The line and those below it; of many words the largest alone, unless in full."""
     tree = Tree(_line(line), guide_style=QUIET)
     shown = line.details if full else _largest(line.details)
     for detail in shown:
-        tree.children.append(_tree(detail, full=full))
+        tree.children.append(ledger_tree(detail, full=full))
     return tree
 
 

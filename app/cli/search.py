@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
+from app.cli.inputs import example_ids, field_names, image_prompt, vector_of
 from app.cli.options import (
     DEFAULT_COLLECTION,
     Alpha,
@@ -29,9 +31,46 @@ from app.cli.terminal import out, print_json
 
 
 def search(
-    query: Annotated[str, typer.Argument(help='Words; "play^7" emphasises, "play^0.2" suppresses.')],
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            help='Words; "play^7" emphasises, "play^0.2" suppresses. May be left out with --like, --vector or --image.',
+            show_default=False,
+        ),
+    ] = None,
     collection: Collection = DEFAULT_COLLECTION,
     k: Annotated[int, typer.Option("--k", "-k", help="Hits to show.")] = 5,
+    offset: Annotated[int, typer.Option(help="Hits to skip.")] = 0,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on behind a page: `next` of its --json output.", show_default=False)
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(help="More like this document, or like the hit #NUMBER. May be repeated.", show_default=False),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option(help="And less like that one. May be repeated.", show_default=False)
+    ] = None,
+    vector: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="A vector for the dense leg: a JSON array or a .npy file; - reads standard input.",
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="An image in place of the query, with a model that reads images.", show_default=False
+        ),
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Show these alone: title, text, metadata, metadata.PATH, separated by commas.", show_default=False
+        ),
+    ] = None,
     emphasis: Emphasis = None,
     filter: Filter = None,
     fusion: Fusion = "auto",
@@ -44,7 +83,14 @@ def search(
         int | None,
         typer.Option(help="See at least this change: the seq that a write was answered with.", show_default=False),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for --min-seq at most.")] = 2.0,
+    timeout_ms: Annotated[
+        int | None,
+        typer.Option(
+            help="Milliseconds for the answer: what is not done by then is left out. --min-seq waits 2000 without it.",
+            show_default=False,
+        ),
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Show what the search had to do, and how long.")] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
     model: Model = None,
@@ -63,23 +109,39 @@ def search(
       salience search "I want to play^7 on my TV." -c products
 
       salience search "play on my TV" --emphasis play=7 --filter 'price < 400'
+
+      salience search --like television --unlike console -c products --fields title,metadata.price
     """
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     coloured = out.is_terminal and not as_json
 
     from app.search_request import SearchRequest
     from app.search_response import SearchResponse
+    from app.waiting import waited
 
     try:
-        body = SearchRequest(
-            **asked, k=k, explain="words" if coloured else "none", min_seq=min_seq, timeout_seconds=timeout
+        body = SearchRequest.model_validate(
+            {
+                **asked,
+                "k": k,
+                "offset": offset,
+                "cursor": cursor,
+                "like": example_ids(like),
+                "unlike": example_ids(unlike),
+                "vector": vector_of(vector),
+                "prompt": image_prompt(image),
+                "fields": field_names(fields),
+                "explain": "words" if coloured else "none",
+                "min_seq": min_seq,
+                "timeout_ms": timeout_ms,
+                "profile": profile,
+            }
         )
     except ValidationError as error:
         raise first_problem(error) from None
     with open_existing(data_dir, model, device) as parts:
         found = body.to_search(most=parts.settings.limits.hits)
-        parts.wait_for(collection, min_seq, timeout)
-        result = parts.searcher.search(collection, found)
+        result = parts.searcher.search(collection, waited(parts, collection, body, found))
     if as_json:
         print_json(SearchResponse.of(result).model_dump(mode="json"))
         return
@@ -90,7 +152,7 @@ def search(
 
 
 def request(
-    query: str,
+    query: str | None,
     emphasis: list[str] | None,
     filter: str | None,
     fusion: str,

@@ -7,19 +7,22 @@ from dataclasses import asdict
 from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_existing
-from app.cli.terminal import note, out, print_json
-from store.statistics import Statistics, statistics
+from app.cli.terminal import note, out, plain, print_json
+from store.statistics import CollectionStatistics, Statistics, statistics
 
 
 def stats(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """Show what the data directory holds and what takes the room.
+    """Show what the data directory holds, what takes the room, what waits to be done, and who is at work.
 
     Reads the whole file once.
     """
     directory = open_existing(data_dir).settings.data_dir
     found = statistics(directory)
     if as_json:
-        print_json({"data_dir": str(directory), **asdict(found)})
+        body = asdict(found)
+        for one, leftover in zip(body["leftovers"], found.leftovers, strict=True):
+            one["path"] = str(leftover.path)
+        print_json({"data_dir": str(directory), **body})
         return
     out.print(f"{directory}  schema {found.version}  last seq {found.seq:,}")
     out.print()
@@ -29,9 +32,14 @@ def stats(as_json: Json = False, data_dir: DataDir = None) -> None:
     if found.collections:
         out.print()
         out.print(_collections(found))
-    if found.jobs:
         out.print()
-        out.print("jobs  " + "  ".join(f"{state} {count:,}" for state, count in found.jobs.items()))
+        out.print(_segments(found))
+    out.print()
+    for line in _work(found):
+        out.print(plain(line))
+
+
+_PARTS = {"vector": "vectors", "posting": "postings of terms", "learned": "learned weights"}
 
 
 def _sizes(found: Statistics) -> Table:
@@ -45,10 +53,8 @@ def _sizes(found: Statistics) -> Table:
     table.add_row("free pages", _mebibytes(found.free_bytes))
     table.add_row("the file", _mebibytes(found.file_bytes), style="bold")
     table.add_row("write-ahead log", _mebibytes(found.wal_bytes))
+    table.add_row("segments", _mebibytes(found.segment_files.bytes))
     return table
-
-
-_PARTS = {"vector": "vectors", "posting": "postings of terms", "learned": "learned weights"}
 
 
 def _collections(found: Statistics) -> Table:
@@ -57,6 +63,37 @@ def _collections(found: Statistics) -> Table:
         counts = (one.documents, one.passages, one.embeddings, one.terms, one.seq)
         table.add_row(one.name, *(f"{count:,}" for count in counts))
     return table
+
+
+def _segments(found: Statistics) -> Table:
+    table = _table("segments of", "files", "rows", "live", "tombstones", "MiB", "not sealed yet")
+    for one in found.collections:
+        table.add_row(one.name, *_segment_cells(one))
+    return table
+
+
+def _segment_cells(one: CollectionStatistics) -> list[str]:
+    held = one.segments
+    counts = [f"{count:,}" for count in (held.files, held.rows, held.rows - held.tombstones, held.tombstones)]
+    return [*counts, _mebibytes(held.bytes), f"{one.unsealed:,}"]
+
+
+def _work(found: Statistics) -> list[str]:
+    """What waits, what is left over, and who sees to it."""
+    jobs = "  ".join(f"{state} {count:,}" for state, count in found.jobs.items())
+    lines = [f"jobs  {jobs or 'none'}"]
+    if found.waiting_documents:
+        lines.append(f"waiting in jobs  {found.waiting_documents:,} documents")
+    files = found.segment_files
+    if files.retired or files.strays:
+        strays = f"{files.strays:,} files of none ({_mebibytes(files.stray_bytes)} MiB)"
+        lines.append(f"segments that will go  {files.retired:,} retired, {strays}")
+    for left in found.leftovers:
+        age = f"unchanged for {left.age_seconds / 3600:,.1f} hours"
+        lines.append(f"unfinished  {left.path}  {_mebibytes(left.bytes)} MiB, {age}")
+    lines += [f"open in  {process}" for process in found.processes]
+    lines.append(f"maintained by  {found.maintained_by or 'nobody now'}")
+    return lines
 
 
 def _table(first: str, *numbers: str) -> Table:

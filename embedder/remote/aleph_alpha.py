@@ -29,6 +29,12 @@ class AlephAlphaWire:
                 "leaves this to the remote; only auto is allowed",
                 param="control_target",
             )
+        if prompt.pushes_away:
+            raise InvalidControl(
+                f"the API that model {self._config.model} is reached through knows no factor below 0: 0 leaves a word "
+                "out",
+                param="controls",
+            )
 
     def request(
         self,

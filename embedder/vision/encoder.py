@@ -15,7 +15,8 @@ from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt,
 from core.protocols import Priority, Progress
 from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.batching import batch_tokens, token_budget_batches
-from embedder.forward import AUTO_ATTENTION_LIMIT, DEFAULT_OPTIONS
+from embedder.auto import ATTENTION_LIMIT
+from embedder.forward import DEFAULT_OPTIONS
 from embedder.generic import BatchFactors
 from embedder.line import Line
 from embedder.promptfactors import prompt_factors
@@ -232,5 +233,5 @@ def _batch_factors(factors: Sequence[Float64Array | None], length: int, options:
         if own is not None:
             row[: len(own)] = own
     if options.target is ControlTarget.AUTO:
-        values = values.clip(max=AUTO_ATTENTION_LIMIT)
+        values = values.clip(max=ATTENTION_LIMIT)
     return BatchFactors(values=torch.from_numpy(values), log_additive=options.log_additive)

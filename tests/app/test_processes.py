@@ -34,7 +34,7 @@ def test_a_search_sees_the_seq_that_it_asks_for(client: TestClient) -> None:
     hit = found.json()["hits"][0]
     assert hit["document_id"] == "lamp"
     explained = client.post(
-        "/v1/collections/goods/explain", json={"query": "lamp", "id": hit["id"], "min_seq": seq, "timeout_seconds": 0}
+        "/v1/collections/goods/explain", json={"query": "lamp", "id": hit["id"], "min_seq": seq, "timeout_ms": 1000}
     )
     assert explained.status_code == 200
     got = client.get("/v1/collections/goods/documents/lamp", params={"min_seq": seq})
@@ -43,7 +43,7 @@ def test_a_search_sees_the_seq_that_it_asks_for(client: TestClient) -> None:
 
 def test_a_seq_that_does_not_come_in_time_is_a_503_to_try_again(client: TestClient) -> None:
     seq = client.post(SEARCH, json={"query": "lamp"}).json()["seq"]
-    late: dict[str, Any] = {"min_seq": seq + 1, "timeout_seconds": 0.1}
+    late: dict[str, Any] = {"min_seq": seq + 1, "timeout_ms": 100}
     for response in (
         client.post(SEARCH, json={"query": "lamp", **late}),
         client.post("/v1/collections/goods/explain", json={"query": "lamp", "id": 1, **late}),
@@ -54,7 +54,7 @@ def test_a_seq_that_does_not_come_in_time_is_a_503_to_try_again(client: TestClie
         assert (error["code"], error["param"]) == ("seq_not_reached", "min_seq")
         assert f"is at seq {seq}" in error["message"]
         assert response.headers["Retry-After"] == "1"
-    for bad in ({"min_seq": -1}, {"min_seq": 2**63}, {"min_seq": 1, "timeout_seconds": 11}, {"min_seq": "1"}):
+    for bad in ({"min_seq": -1}, {"min_seq": 2**63}, {"min_seq": 1, "timeout_ms": 600_001}, {"min_seq": "1"}):
         assert client.post(SEARCH, json={"query": "lamp", **bad}).status_code == 422
 
 
@@ -86,7 +86,7 @@ def test_the_command_line_waits_for_a_seq(salience: Salience, tmp_path: Path) ->
     seq = json.loads(out)["seq"]
     code, out, _ = salience("search", "lamp", "-c", "notes", "--json", "--min-seq", str(seq))
     assert (code, json.loads(out)["seq"]) == (0, seq)
-    code, _, err = salience("search", "lamp", "-c", "notes", "--min-seq", str(seq + 1), "--timeout", "0.1")
+    code, _, err = salience("search", "lamp", "-c", "notes", "--min-seq", str(seq + 1), "--timeout-ms", "100")
     assert code == 1
     assert f"is at seq {seq}" in err
 

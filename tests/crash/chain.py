@@ -20,6 +20,13 @@ from tests.crash.recording import Event
 from tests.crash.running import Life, Line, Tally, live
 
 _KEPT_BACKUPS = 1
+_AT_ONCE = (
+    "process",
+    "leftover",
+    "maintenance",
+    "rebuild",
+    "remove",
+)  # steps that a child comes by as it begins, or seldom
 _UNHEARD = ("STEP", "OVER")  # first words of lines that the oracle has no use for
 
 
@@ -49,7 +56,7 @@ class Chain:
         orders = self._orders(
             step=step,
             occurrence=self._chance.choice((1, 1, 2, 5)) if step and step.startswith(("commit", "write")) else 1,
-            armed_after=0 if step and step.startswith(("process", "leftover", "rebuild")) else after,
+            armed_after=0 if step and step.startswith(_AT_ONCE) else after,
             operations=10 * after + 300,
         )
         pause = self._chance.uniform(0, 0.03)

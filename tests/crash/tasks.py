@@ -27,7 +27,7 @@ from tests.crash.child import LATER, Orders, Say
 from tests.crash.workload import COLLECTIONS, JOB_BATCH, SETTINGS, STREAMS, Operation, operation
 from tests.indexer.fakes import DIMENSION, FakeEncoder, pipeline_of
 
-GRACE_SECONDS = 0.3  # for which a retired segment's file stays
+GRACE_SECONDS = 0.1  # for which a retired segment's file stays
 _SEARCH_SECONDS = 0.05  # between two searches beside the writing
 _BACKUP_SECONDS = 0.4  # between two backups, about
 

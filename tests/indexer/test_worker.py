@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import RemoteUnavailable, StorageBusy
 from core.records import Document, JobState
-from indexer import worker as worker_module
+from indexer import turn as turn_module
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
 from store import Database, ReadSession, schema
@@ -291,11 +291,11 @@ def test_documents_and_the_note_that_they_are_done_are_one_transaction(
         raise OSError("at the last moment")
 
     enqueue(database, located(200))
-    monkeypatch.setattr(worker_module, "complete", fail)
+    monkeypatch.setattr(turn_module, "complete", fail)
     assert worker_of(database, encoder).turn()
     assert ids(database) == []
     assert (job(database).created, job(database).pending, rows(database, schema.job_batch)) == (0, 200, 2)
-    monkeypatch.setattr(worker_module, "complete", complete)
+    monkeypatch.setattr(turn_module, "complete", complete)
     assert worker_of(database, encoder).finish(1).created == 200
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from bench.steering.groups import GROUPS, load_group
-from core.records import CollectionSettings, Document
+from core.records import CollectionSettings, Document, FieldKind
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
 from retriever.searcher import Searcher
 from store import Database, Views
 from store.catalog import create_collection
+from tests.retriever.varied import varied_documents
 
 TELEVISION = (
     "Your favorite movies and TV programs are automatically upscaled to 4K using our new 4K upscaling technology. You "
@@ -62,3 +63,22 @@ def database(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) ->
 @pytest.fixture(scope="session")
 def searcher(database: Database, encoder: LocalEncoder) -> Searcher:
     return Searcher(Views(database), encoder, Analyzer())
+
+
+@pytest.fixture(scope="session")
+def varied(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> Iterator[Database]:
+    """The collection "varied" of tests.retriever.varied: short passages, four languages, metadata of every kind."""
+    database = Database.open(Path(tmp_path_factory.mktemp("varied")))
+    with database.write() as session:
+        create_collection(
+            session,
+            "varied",
+            CollectionSettings(passage_tokens=24, overlap_tokens=6, fields={"made": FieldKind.DATE}),
+            model=encoder.name,
+            fingerprint=encoder.fingerprint,
+            dimension=encoder.dimension,
+        )
+    report = Pipeline(database, encoder, Analyzer()).add("varied", varied_documents())
+    assert not report.failed
+    yield database
+    database.close()

@@ -21,7 +21,9 @@ from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from embedder.sparse import SparseModel, load_sparse
 from indexer.pipeline import Pipeline
+from retriever.examples import TOKENS
 from retriever.fusion import Fusion
+from retriever.inputs import Inputs, sparse_input
 from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
@@ -283,3 +285,36 @@ def test_a_hybrid_model_reads_the_query_once(tmp_path: Path, monkeypatch: pytest
     asked = model.encode_sparse([Prompt.of("red car")], Representation.QUERY).vectors[0]
     assert bool(len(asked.ids)) == any(weights)
     database.close()
+
+
+def test_a_sparse_vector_finds_what_its_text_finds(search: Searcher, sparse: SparseModel) -> None:
+    """On the leg of learned weights, whichever that is; the other legs have nothing to go by."""
+    [asked] = sparse.encode_sparse([Prompt.of("gaming console")], Representation.QUERY).vectors
+    given = Inputs(sparse_vector=sparse_input(dict(zip(asked.ids.tolist(), asked.weights.tolist(), strict=True))))
+    for collection, leg in (("learned", SPARSE), ("both", LEARNED)):
+        found = search.search(collection, Query(inputs=given, k=30, explain=Explain.WORDS))
+        wanted = search.search(collection, Query(text="gaming console", legs=(leg,), k=30))
+        assert found.legs == (leg,)
+        assert [(hit.id, hit.score) for hit in found.hits] == [(hit.id, hit.score) for hit in wanted.hits]
+        for hit in found.hits:
+            for branch in branches(explained(hit).ledger):
+                assert math.fsum(line.value for line in branch.details) == pytest.approx(branch.value, abs=1e-6)
+    beside = search.search("both", Query(text="gaming console", inputs=given, k=30))
+    assert beside.legs == (DENSE, SPARSE, LEARNED)
+    wanted = search.search("both", Query(text="gaming console", k=30))
+    assert [(hit.id, hit.score) for hit in beside.hits] == [(hit.id, hit.score) for hit in wanted.hits]
+
+
+def test_examples_move_the_learned_leg_by_their_strongest_weights(
+    search: Searcher, learned_database: Database, few: list[Document]
+) -> None:
+    example = few[5].id
+    found = search.search("learned", Query(inputs=Inputs(like=(example,)), legs=(SPARSE,), k=30)).hits
+    with Views(learned_database).open("learned") as view:
+        [number] = view.document_numbers([example]).values()
+        ids = np.array(view.passages_of([number])[number])
+        own = view.learned_of(ids, np.full(len(ids), 1 / len(ids)))
+        strongest = np.sort(np.argsort(-own.weights, kind="stable")[:TOKENS])
+        weights = view.learned_weights(own.ids[strongest], np.array([hit.id for hit in found]))
+    assert [hit.score for hit in found] == pytest.approx(weights @ own.weights[strongest].astype(np.float64), rel=1e-5)
+    assert example not in {hit.document_id for hit in found}

@@ -17,10 +17,15 @@ import pytest
 from core.errors import Conflict, SalienceError, StorageBusy, StorageCorrupt, StorageError
 from store import Database, Views
 from store.backup import backup, restore
+from store.catalog import get_collection
+from store.directory import SEGMENTS
+from store.upkeep import compact, maintain, remove_retired
 from store.verify import verify
-from tests.store.stocked import contents, stock
+from tests.store.library import Item
+from tests.store.stocked import contents, stock, store
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ["projections", "remote-models", "segments"]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,11 @@ def files(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
 
 
+def active_files(directory: Path) -> list[str]:
+    with closing(sqlite3.connect(f"file:{directory / 'salience.db'}?mode=ro", uri=True)) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM segment WHERE state = 'active'")]
+
+
 def damage(directory: Path) -> None:
     file = directory / "salience.db"
     content = bytearray(file.read_bytes())
@@ -59,7 +69,8 @@ def test_a_backup_holds_all_that_belongs_to_the_collections(data: Path, tmp_path
     assert (done.ok, done.checked["documents"]) == (True, 64)
     assert contents(tmp_path / "deep" / "backup") == contents(data)
     kept = ["projections/space-128.safetensors", "remote-models/0123.json", "salience.db"]
-    assert files(tmp_path / "deep" / "backup") == kept
+    kept += [f"segments/{name}" for name in active_files(data)]
+    assert files(tmp_path / "deep" / "backup") == sorted(kept)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["backup"]
 
 
@@ -183,6 +194,46 @@ def test_there_is_nothing_to_back_up(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_backup_without_a_lost_segment_is_a_sound_one_and_is_searched(data: Path, tmp_path: Path) -> None:
+    (data / SEGMENTS / active_files(data)[0]).unlink()
+    assert not verify(data).ok
+    assert backup(data, tmp_path / "backup").ok
+    assert active_files(tmp_path / "backup") == active_files(data)[1:], "the other collection keeps its own"
+    restore(tmp_path / "backup", tmp_path / "restored")
+    database = Database.open(tmp_path / "restored")
+    with Views(database).open("books") as view:
+        assert view.matching({"whale": 1.0}, 500).ids.size == 57 * 3
+    while maintain(database, grace_seconds=0.0):
+        pass
+    database.close()
+    assert verify(tmp_path / "restored").ok
+
+
+def test_segments_that_are_merged_while_they_are_copied(data: Path, tmp_path: Path) -> None:
+    """The backup holds the state of its beginning, whose files are kept for a while."""
+    database = Database.open(data)
+    with database.read() as session:
+        books = get_collection(session, "books")
+    before = active_files(data)
+
+    def merge_meanwhile(done: int, total: int) -> None:
+        store(database, books, [Item(id="late", text="late words")])
+        compact(database, books)
+        remove_retired(database, grace_seconds=0.0)
+
+    assert backup(data, tmp_path / "backup", on_copy=merge_meanwhile).ok
+    assert active_files(tmp_path / "backup") == before
+    assert not (data / SEGMENTS / before[0]).exists()
+    database.close()
+
+
+def test_a_damaged_segment_gives_no_backup(data: Path, tmp_path: Path) -> None:
+    with (data / SEGMENTS / active_files(data)[0]).open("r+b") as file:
+        file.write(b"?")
+    with pytest.raises(StorageCorrupt, match=r"its header is not what was written; salience verify shows"):
+        backup(data, tmp_path / "backup")
+
+
 def test_a_damaged_directory_gives_no_backup(data: Path, tmp_path: Path) -> None:
     damage(data)
     with pytest.raises(StorageCorrupt, match=r"data is damaged: document 'book-7' of 'books': its title"):
@@ -225,16 +276,16 @@ restore(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("moves", [0, 1, 2])
+@pytest.mark.parametrize("moves", [0, 1, 2, 3])
 def test_a_restore_that_was_killed_while_its_parts_moved_in(data: Path, tmp_path: Path, moves: int) -> None:
     target = tmp_path / "new"
     command = [sys.executable, "-c", _KILLED_WHILE_MOVING, str(data), str(target), str(moves)]
     assert subprocess.run(command, check=False, cwd=ROOT, timeout=60).returncode == -9
     assert not (target / "salience.db").exists(), "the database comes last"
-    assert len([name for name in ("projections", "remote-models") if (target / name).exists()]) == moves
+    assert len([name for name in FOLDERS if (target / name).exists()]) == moves
     restore(data, target)
     assert contents(target) == contents(data)
-    assert sorted(path.name for path in target.iterdir() if path.is_dir()) == ["projections", "remote-models"]
+    assert sorted(path.name for path in target.iterdir() if path.is_dir()) == FOLDERS
 
 
 @pytest.mark.parametrize("name", ["salience.db", "thesis.txt", "projections", ".hidden"])

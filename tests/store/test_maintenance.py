@@ -129,7 +129,35 @@ def test_the_owner_folds_the_log_in_while_others_write(
             largest = max(largest, database.log_bytes())
     assert largest < 20 * 200_000
     assert len(called) > 2
-    assert set(called) == {"maintenance"}
+    assert set(called) == {"checkpoints"}
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["owner", "once"])
+def test_the_log_is_folded_in_while_a_merge_takes_its_time(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    for module in (store.database, store.maintenance):
+        monkeypatch.setattr(module, "CHECKPOINT_BYTES", 50_000)
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def merge(database: Database) -> bool:
+        at_work.set()
+        assert go_on.wait(20)
+        return False
+
+    maintenance = Maintenance(database, merge, QUICK)
+    work = (lambda: maintain_once(database, merge)) if alone else maintenance.run
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert at_work.wait(20)
+    for _ in range(3):
+        put(database, collection, Item(id="a", text="words " * 20_000))
+        until(lambda: database.log_bytes() < 50_000)
+    assert thread.is_alive()
+    maintenance.stop()
+    go_on.set()
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def _thread() -> str:

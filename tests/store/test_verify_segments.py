@@ -85,7 +85,9 @@ def test_sound_segments_are_looked_at_and_nothing_is_said(sound: Path) -> None:
 def test_every_single_bit_of_a_file_has_a_witness(tmp_path: Path) -> None:
     database = Database.open(tmp_path)
     collection = library.create(database)
-    library.put(database, collection, library.Item(id="1", text="one passage"), library.Item(id="2", text="another one"))
+    library.put(
+        database, collection, library.Item(id="1", text="one passage"), library.Item(id="2", text="another one")
+    )
     seal(database, collection.active.id)
     database.close()
     row = row_of(tmp_path, "books")

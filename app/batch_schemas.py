@@ -1,0 +1,60 @@
+"""The JSON of several searches at once: what each of them found, or its error."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, ValidationError
+
+from app.errors import MAX_MESSAGE, Malformed, status_of
+from app.schemas import ErrorDetail, RequestModel, ResponseModel, printable
+from app.search_request import SearchRequest
+from app.search_response import SearchResponse
+from core.errors import SalienceError
+from retriever.many import each
+
+MAX_QUERIES = 64
+
+
+class BatchRequest(RequestModel):
+    queries: list[Any] = Field(
+        description="each as the body of a search; one that is not valid costs the others nothing",
+        min_length=1,
+        max_length=MAX_QUERIES,
+    )
+
+    def bodies(self) -> list[SearchRequest | SalienceError]:
+        """In order; what cannot be read is an error."""
+        return each(_body, self.queries)
+
+
+class AnswerBody(ResponseModel):
+    """A result, or an error."""
+
+    status: int = Field(description="that the search alone would have been answered with")
+    result: SearchResponse | None
+    error: ErrorDetail | None
+
+    @classmethod
+    def failed(cls, error: SalienceError, request_id: str | None) -> Self:
+        message = error.message if len(error.message) <= MAX_MESSAGE else f"{error.message[:MAX_MESSAGE]} ..."
+        detail = ErrorDetail(
+            code=error.code,
+            message=printable(message),
+            param=None if error.param is None else printable(error.param),
+            request_id=request_id,
+        )
+        return cls(status=status_of(error), result=None, error=detail)
+
+
+class BatchResponse(ResponseModel):
+    answers: list[AnswerBody] = Field(description="in the order of the queries")
+    request_id: str | None
+
+
+def _body(query: Any) -> SearchRequest:
+    try:
+        return SearchRequest.model_validate(query)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        raise Malformed.of([(problem["loc"], problem["msg"]) for problem in problems]) from None

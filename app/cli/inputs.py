@@ -1,0 +1,73 @@
+"""Files and ids on the command line, as the JSON of a search has them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.errors import InvalidQuery
+
+
+def example_ids(given: list[str] | None) -> list[str | int]:
+    """ "#42" is the hit 42, as searches show it; all else is the id of a document."""
+    return [int(item[1:]) if item.startswith("#") and item[1:].isascii() and item[1:].isdigit() else item
+            for item in given or []]  # fmt: skip
+
+
+def field_names(given: list[str] | None) -> list[str] | None:
+    """ "title,metadata.price", perhaps several times; an empty text is none of them."""
+    if given is None:
+        return None
+    return [name.strip() for item in given for name in item.split(",") if name.strip()]
+
+
+def vector_of(path: Path | None) -> list[float] | None:
+    """The numbers of a JSON array, or of a .npy file with one row; "-" is standard input. Raises InvalidQuery."""
+    if path is None:
+        return None
+    if path.suffix == ".npy":
+        return _from_npy(path)
+    text = _read(path).decode(errors="replace")
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidQuery(f"--vector {path}: not JSON ({error}); write an array such as [0.1, -0.2]") from None
+    if not isinstance(value, list) or not all(type(item) in (int, float) for item in value):
+        raise InvalidQuery(f"--vector {path}: must hold an array of numbers, such as [0.1, -0.2]")
+    return [_float(path, item) for item in value]
+
+
+def image_prompt(path: Path | None) -> list[dict[str, str]] | None:
+    """A prompt that is the image of the file."""
+    return None if path is None else [{"type": "image", "data": base64.b64encode(_read(path)).decode()}]
+
+
+def _from_npy(path: Path) -> list[float]:
+    import numpy as np
+
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidQuery(f"--vector {path}: cannot be read as a .npy file: {error}") from None
+    if found.size == 0 or found.size != found.shape[-1] or found.dtype.kind not in "fiu":
+        raise InvalidQuery(f"--vector {path}: holds {found.dtype} of shape {found.shape}; one row of numbers is wanted")
+    return [float(item) for item in found.ravel()]
+
+
+def _float(path: Path, item: float) -> float:
+    try:
+        return float(item)
+    except OverflowError:
+        raise InvalidQuery(f"--vector {path}: {str(item)[:20]}... is beyond what a number can be") from None
+
+
+def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidQuery(f"cannot read {path}: {error.strerror or error}") from None

@@ -1,0 +1,83 @@
+"""salience repair: what is damaged, made anew from what is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from app.cli.checking import print_verification, steps, verification_body
+from app.cli.options import DataDir, Device, Json, Model, open_existing
+from app.cli.terminal import BAD, GOOD, note, out, plain, print_json
+from app.wiring import Wiring
+from core.errors import ModelError
+from core.records import Document
+from indexer.recheck import recheck
+from store.repair import Remake, Repair
+from store.repair import repair as repair_directory
+
+
+def repair(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Mend what is damaged from what is sound, and say what that was.
+
+    Segments, indexes, filter values, the change log and counts are made anew from the rest; embeddings from the
+    segments, or by the model. Texts cannot be: what is lost is named. Stop servers and workers before.
+
+    [bold]Example[/bold]
+
+      salience backup /mnt/before-repair || cp -a salience-data /mnt/before-repair
+      salience repair --dry-run
+    """
+    with open_existing(data_dir, model, device) as parts:
+        directory = parts.settings.data_dir
+        with steps() as shown:
+            done = repair_directory(
+                directory,
+                remake=_remake(parts),
+                recheck=recheck,
+                dry_run=dry_run,
+                allow_network=parts.settings.allow_network_file_system,
+                on_progress=shown.verifying,
+            )
+    if as_json:
+        lists = {"done": done.done, "failed": done.failed, "doubts": done.doubts}
+        texts = {name: [plain(line) for line in lines] for name, lines in lists.items()}
+        print_json({"dry_run": dry_run, **texts, "left": verification_body(directory, done.left)})
+    else:
+        _print(done, dry_run)
+        if not dry_run:
+            print_verification(directory, done.left)
+    if not dry_run and not done.left.ok:
+        raise typer.Exit(1)
+
+
+def _remake(parts: Wiring) -> Remake:
+    """By the pipeline, whose model is only loaded where it is needed."""
+
+    def remake(collection: str, documents: Sequence[Document]) -> None:
+        parts.pipeline.collection(collection)
+        report = parts.pipeline.add(collection, documents)
+        if report.failed:
+            raise ModelError(f"{report.failed_count} documents failed, the first: {report.failed[0].reason}")
+
+    return remake
+
+
+def _print(done: Repair, dry_run: bool) -> None:
+    if not done.needed:
+        return
+    for line in done.done:
+        out.print(plain(f"{'would be done: ' if dry_run else ''}{line}"), style=GOOD)
+    for line in done.failed:
+        out.print(plain(f"failed: {line}"), style=BAD)
+    for line in done.doubts:
+        out.print(plain(f"in doubt: {line}"), style=BAD)
+    if dry_run:
+        note(f"{len(done.left.findings)} findings in all; salience verify lists them")

@@ -1,0 +1,123 @@
+"""The JSON of explanations: their lines, words, contrasts and advice, and what replaying one says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Self
+
+from pydantic import Field
+
+from app.input_schemas import ControlBody
+from app.schemas import RequestModel, ResponseModel
+from core.records import HitExplanation
+from retriever.replay import Changed, Replay
+
+
+class LineBody(ResponseModel):
+    """A line of the ledger; its value is the sum of its details' values."""
+
+    value: float
+    kind: str
+    description: str
+    details: list[LineBody]
+
+
+class LegEffectBody(ResponseModel):
+    """In the leg's own units: cosine, BM25, dot product of learned weights."""
+
+    share: float | None = Field(description="its part of the leg's raw score; null: the method does not tell")
+    effect: float = Field(description="how far the leg's raw score falls without it")
+
+
+class WordBody(ResponseModel):
+    text: str
+    start: int
+    end: int
+    in_title: bool
+    share: float = Field(description="its part of the score")
+    effect: float = Field(description="how far the score falls without it")
+    legs: dict[str, LegEffectBody]
+
+
+class UnitBody(ResponseModel):
+    """A sentence, or another part of title or passage."""
+
+    text: str
+    start: int
+    end: int
+    in_title: bool
+    share: float | None = Field(description="its part of the score; null: the method does not tell")
+    effect: float = Field(description="how far the score falls without it")
+    legs: dict[str, LegEffectBody]
+
+
+class QueryWordBody(ResponseModel):
+    text: str
+    start: int
+    end: int
+    factor: float
+    dense: float
+    sparse: float
+    learned: float
+
+
+class SteeringChangeBody(ResponseModel):
+    """A change of the query's emphasis that was tried by searching with it."""
+
+    words: list[str]
+    factors: list[float] = Field(description="of the words, on top of those that the query has")
+    query: str | None = Field(description="the query with boosts, to search with; null: boosts cannot say it")
+    controls: list[ControlBody] = Field(description="the same, as spans of the query's text")
+    rank_before: int | None = Field(description="of the hit's document; null: behind those that were looked at")
+    rank_after: int | None
+
+
+class ContrastBody(ResponseModel):
+    """Why a hit is above another."""
+
+    other: int = Field(description="id of the other hit")
+    ledger: LineBody = Field(description="the difference of the two scores, by leg and by word of the query")
+    swap: SteeringChangeBody | None = Field(
+        description="the smallest change of those tried that puts the other hit above; null: none does"
+    )
+    tried: int = Field(description="searches that this took, for all hits of the page together")
+
+
+class ExplanationBody(ResponseModel):
+    ledger: LineBody
+    sentences: list[UnitBody] = Field(description="of title and passage, in text order")
+    words: list[WordBody] = Field(description="of title and passage, in text order")
+    query_words: list[QueryWordBody]
+    query_rest: float
+    significant: bool = Field(description="false: no single word made the match")
+    units: list[UnitBody] = Field(description="the parts by the method that was asked for; else empty")
+    contrast: ContrastBody | None
+    advice: list[SteeringChangeBody] = Field(description="what raises the hit; empty unless it was asked for")
+    provenance: Mapping[str, Any] = Field(description="all that is needed to compute this again")
+
+    @classmethod
+    def of(cls, explanation: HitExplanation) -> Self:
+        return cls.model_validate(asdict(explanation))
+
+
+class ReplayRequest(RequestModel):
+    explanation: dict[str, Any] = Field(description="an explanation, as a search or /explain gave it")
+
+
+class ReplayResponse(ResponseModel):
+    id: int = Field(description="the hit's id")
+    agrees: bool = Field(description="whether all numbers are within 1e-5 of what they were")
+    difference: float | None = Field(
+        description="the largest one; null: it cannot be computed again, or has other lines"
+    )
+    changed: list[Changed] = Field(
+        description="since then: the model, the generation (embedded anew), the document, or the collection around it"
+    )
+    score: float = Field(description="of then")
+    score_now: float | None = Field(description="null: the hit is gone")
+    request_id: str | None = None
+
+    @classmethod
+    def of(cls, replayed: Replay, *, request_id: str | None = None) -> Self:
+        return cls(**asdict(replayed), request_id=request_id)

@@ -1,0 +1,184 @@
+"""The JSON of what a search may be given beside a text, or in place of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.api.bodies import decoded_base64
+from app.schemas import RequestModel
+from core.errors import InvalidInput, InvalidQuery
+from core.prompts import (
+    Crop,
+    ImageControl,
+    ImageItem,
+    Prompt,
+    PromptItem,
+    TextControl,
+    TextItem,
+    TokenControl,
+    TokenIdsItem,
+    TokenOverlap,
+)
+from core.records import SparseVector
+from retriever.inputs import MAX_DIMENSIONS, MAX_EXAMPLES, MAX_ITEMS, MAX_WEIGHTS, Inputs, dense_input, sparse_input
+
+MAX_TOKEN_IDS = 100_000  # of one item; models read far fewer
+Overlap = Literal["partial", "complete"]
+
+
+class ControlBody(RequestModel):
+    """Emphasis (factor above 1) or suppression (below 1) of a span of the query's text."""
+
+    start: int = Field(description="first character, in code points of the text without boost marks")
+    length: int = Field(description="in code points")
+    factor: float = Field(description="0 suppresses fully, 1 changes nothing")
+    token_overlap: Overlap = Field(
+        "partial", description="a token that is touched in part: steered in part, or in full"
+    )
+
+    def to_control(self) -> TextControl:
+        return TextControl(
+            start=self.start, length=self.length, factor=self.factor, token_overlap=TokenOverlap(self.token_overlap)
+        )
+
+
+class TokenControlBody(RequestModel):
+    index: int = Field(description="of the token in its item, from 0")
+    factor: float = Field(description="0 suppresses fully, 1 changes nothing")
+
+
+class ImageControlBody(RequestModel):
+    """Emphasis or suppression of a rectangle, in shares of the whole image from its upper left corner."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    factor: float = Field(description="0 suppresses fully, 1 changes nothing")
+    token_overlap: Overlap = Field("partial", description="a patch that is touched in part: in part, or in full")
+
+
+class CropBody(RequestModel):
+    """The square that the model sees, in pixels."""
+
+    x: int
+    y: int
+    size: int
+
+
+class TextItemBody(RequestModel):
+    type: Literal["text"]
+    text: str
+    controls: list[ControlBody] = Field(default_factory=list, max_length=1000)
+
+    def to_item(self) -> PromptItem:
+        return TextItem(text=self.text, controls=tuple(control.to_control() for control in self.controls))
+
+
+class TokenIdsItemBody(RequestModel):
+    type: Literal["token_ids"]
+    ids: list[int] = Field(description="of the model's own vocabulary", min_length=1, max_length=MAX_TOKEN_IDS)
+    controls: list[TokenControlBody] = Field(default_factory=list, max_length=1000)
+
+    def to_item(self) -> PromptItem:
+        controls = tuple(TokenControl(index=control.index, factor=control.factor) for control in self.controls)
+        return TokenIdsItem(ids=tuple(self.ids), controls=controls)
+
+
+class ImageItemBody(RequestModel):
+    type: Literal["image"]
+    data: str = Field(description="the image's file (PNG, JPEG, WebP ...) in base64")
+    crop: CropBody | None = Field(None, description="null: the largest square in the centre")
+    controls: list[ImageControlBody] = Field(default_factory=list, max_length=1000)
+
+    def to_item(self) -> PromptItem:
+        controls = tuple(
+            ImageControl(
+                left=control.left,
+                top=control.top,
+                width=control.width,
+                height=control.height,
+                factor=control.factor,
+                token_overlap=TokenOverlap(control.token_overlap),
+            )
+            for control in self.controls
+        )
+        crop = None if self.crop is None else Crop(x=self.crop.x, y=self.crop.y, size=self.crop.size)
+        return ImageItem(data=decoded_base64(self.data, "data"), crop=crop, controls=controls)
+
+
+ItemBody = Annotated[TextItemBody | TokenIdsItemBody | ImageItemBody, Field(discriminator="type")]
+HitId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+class SparseVectorBody(RequestModel):
+    ids: list[int] = Field(description="token ids of the sparse model's vocabulary, each once", max_length=MAX_WEIGHTS)
+    weights: list[float] = Field(description="of the tokens, in the same order, 0 or more", max_length=MAX_WEIGHTS)
+
+    def to_vector(self) -> SparseVector:
+        """Raises InvalidQuery."""
+        if len(self.ids) != len(self.weights):
+            raise InvalidQuery(
+                f"sparse_vector has {len(self.ids)} ids and {len(self.weights)} weights; each id needs one",
+                param="sparse_vector",
+            )
+        if len(set(self.ids)) < len(self.ids):
+            raise InvalidQuery("sparse_vector names a token id twice; give each once", param="sparse_vector")
+        return sparse_input(dict(zip(self.ids, self.weights, strict=True)))
+
+
+class InputsBody(RequestModel):
+    """What stands beside the query's text, or in its place."""
+
+    prompt: list[ItemBody] | None = Field(
+        None,
+        description="in place of query: items that the models read one behind the other",
+        min_length=1,
+        max_length=MAX_ITEMS,
+    )
+    vector: list[float] | None = Field(
+        None,
+        description="what the dense leg compares with, made by the collection's model; the query's text is then left "
+        "to the other legs",
+        max_length=MAX_DIMENSIONS,
+    )
+    sparse_vector: SparseVectorBody | None = Field(None, description="what the leg of learned weights compares with")
+    like: list[str | HitId] = Field(
+        default_factory=list,
+        description="more like these: ids of documents (texts) or of hits (numbers)",
+        max_length=MAX_EXAMPLES,
+        examples=[["radio"]],
+    )
+    unlike: list[str | HitId] = Field(default_factory=list, description="and less like those", max_length=MAX_EXAMPLES)
+
+    def to_inputs(self) -> Inputs:
+        """Without a prompt that is nothing but a text. Raises InvalidQuery, InvalidControl, InvalidInput."""
+        prompt = self.to_prompt()
+        return Inputs(
+            prompt=None if prompt is None or text_alone(prompt) is not None else prompt,
+            vector=None if self.vector is None else dense_input(self.vector),
+            sparse_vector=None if self.sparse_vector is None else self.sparse_vector.to_vector(),
+            like=tuple(self.like),
+            unlike=tuple(self.unlike),
+        )
+
+    def to_prompt(self) -> Prompt | None:
+        """Raises InvalidInput and InvalidControl that name the item."""
+        if self.prompt is None:
+            return None
+        return Prompt(items=tuple(_item(body, f"prompt[{place}]") for place, body in enumerate(self.prompt)))
+
+
+def text_alone(prompt: Prompt) -> TextItem | None:
+    """The item of a prompt that has only this one, and that is a text."""
+    [item, *more] = prompt.items
+    return item if isinstance(item, TextItem) and not more else None
+
+
+def _item(body: TextItemBody | TokenIdsItemBody | ImageItemBody, place: str) -> PromptItem:
+    try:
+        return body.to_item()
+    except InvalidInput as error:
+        raise type(error)(f"{place}: {error.message}", param=place) from error

@@ -1,0 +1,34 @@
+"""A text as the sequence of its words, each by what its language makes of it: what phrases are compared by."""
+
+from __future__ import annotations
+
+from embedder.lexical.languages import rules_for
+from embedder.lexical.words import WORD_PATTERN, normalize, units
+
+_BREAK = "\x01"  # between two runs of CJK characters that something parts
+
+
+class WordSequence:
+    """Words stand for their terms, stop words for their normal form, CJK characters each for itself.
+
+    What is between words, such as a comma, does not matter; only runs of CJK characters are told apart by it.
+    """
+
+    def __init__(self, text: str, language: str) -> None:
+        """`language`: as `Analyzer.language_of` gives it."""
+        keys: list[str] = []
+        term_of = rules_for(language).term
+        after_run = False
+        for match in WORD_PATTERN.finditer(text):
+            if match.lastgroup == "cjk":
+                if after_run:
+                    keys.append(_BREAK)
+                keys.extend(unit.text for unit in units(match[0]))
+            else:
+                keys.append(term_of(match[0]) or normalize(match[0]))
+            after_run = match.lastgroup == "cjk"
+        self._joined = "\0".join(["", *keys, ""])
+
+    def __contains__(self, phrase: WordSequence) -> bool:
+        """Whether the words of `phrase` stand here, one behind the other."""
+        return phrase._joined in self._joined

@@ -1,0 +1,145 @@
+"""One turn of a worker at a job: while a batch is embedded, the next one is prepared and the one before it stored.
+
+Models use every core, or wait for the network; the rest uses one core, and would keep them waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from core.records import Job
+from indexer.ahead import ahead
+from indexer.embedding import Embedded
+from indexer.ingest import Ingest, Ingested, Prepared
+from indexer.pipeline import Pipeline
+from store.database import Database, WriteSession
+from store.job_lease import Clock, Lease
+from store.job_work import BatchOutcome, JobBatch, complete, conclude, next_batch
+from store.jobs import get_job
+
+JobProgress = Callable[[Job, int], None]  # the job at its last commit, and passages embedded since
+
+
+@dataclass(kw_only=True, slots=True)
+class _Step:
+    """A batch on its way."""
+
+    batch: JobBatch
+    ingest: Ingest
+    prepared: Prepared
+    embedded: Embedded = field(default_factory=Embedded)
+
+
+class Turn:
+    """For one call of `run`."""
+
+    def __init__(
+        self,
+        database: Database,
+        pipeline: Pipeline,
+        lease: Lease,
+        clock: Clock,
+        *,
+        goes_on: Callable[[], bool],
+        on_progress: JobProgress | None,
+    ) -> None:
+        """`goes_on`: whether another batch may be begun; asked before each but the first, from another thread.
+
+        `on_progress` is called from two threads, one at a time.
+        """
+        self._database = database
+        self._pipeline = pipeline
+        self._lease = lease
+        self._clock = clock
+        self._goes_on = goes_on
+        self._on_progress = on_progress
+        self._job: Job | None = None  # at its last commit, and of later batches:
+        self._passages = 0  # that are embedded
+        self._reporting = threading.Lock()  # guards these two
+        self._all_embedded = False
+        self._abandoned = threading.Event()
+
+    def run(self) -> Job:
+        """The job as it is then: ended, or not. Raises what its steps raise; what was stored before stays."""
+        with self._database.read() as session:
+            job = get_job(session, self._lease.job_id)
+        self._job = job
+        began = time.monotonic()
+        with ExitStack() as stack:
+            prepared = stack.enter_context(ahead(self._prepared(), "prepare"))
+            embedded = stack.enter_context(ahead(self._embedded(prepared), "embed"))
+            stack.callback(self._abandoned.set)
+            for step in embedded:
+                job = self._store(step, began)
+                began = time.monotonic()
+        if self._all_embedded and not job.ended:
+            with self._database.write() as session:
+                job = conclude(session, self._lease, now=self._clock(session))
+        return job
+
+    def _prepared(self) -> Iterator[_Step]:
+        """Batch after batch, split."""
+        after = None
+        while True:
+            with self._database.read() as session:
+                batch = next_batch(session, self._lease, after=after)
+            if batch is None:
+                return
+            ingest = self._pipeline.ingest(self._lease.collection)
+            documents = [item.document for item in batch.documents]
+            problems = [ingest.problem(document) for document in documents]
+            refused = [problem for problem in problems if problem is not None]
+            sound = [document for document, problem in zip(documents, problems, strict=True) if problem is None]
+            yield _Step(batch=batch, ingest=ingest, prepared=ingest.prepare(sound, refused))
+            after = batch.number
+
+    def _embedded(self, steps: Iterator[_Step]) -> Iterator[_Step]:
+        before: _Step | None = None
+        for step in steps:
+            # Over a batch that workers vanish over, nothing else may be at work: it would be blamed in its place.
+            if before is not None and (before.batch.crashes or not self._goes_on()):
+                return
+            step.embedded = step.ingest.embed(step.prepared, self._progress)
+            with self._reporting:
+                self._passages += len(step.embedded.embeddings)
+            yield step
+            before = step
+        self._all_embedded = True
+
+    def _store(self, step: _Step, began: float) -> Job:
+        """`began`: when the batch before it was stored. The job as it is then."""
+        stored: list[Job] = []
+
+        def seal(session: WriteSession, ingested: Ingested) -> None:
+            outcome = BatchOutcome(
+                receipt=ingested.receipt,
+                failures=[(failure.id, failure.code, failure.reason) for failure in ingested.failed],
+                truncated=ingested.truncated,
+                passages=ingested.passages,
+                tokens=ingested.tokens,
+                seconds=time.monotonic() - began,
+            )
+            stored.append(complete(session, self._lease, step.batch, outcome, now=self._clock(session)))
+
+        step.ingest.store(step.prepared, step.embedded, seal)
+        with self._reporting:
+            self._job = stored[-1]
+            self._passages -= len(step.embedded.embeddings)
+            if self._on_progress is not None:
+                self._on_progress(stored[-1], 0)
+        return stored[-1]
+
+    def _progress(self, passages: int, tokens: int) -> None:
+        if self._abandoned.is_set():
+            raise _Abandoned
+        with self._reporting:
+            if self._on_progress is not None and self._job is not None and self._passages + passages:
+                self._on_progress(self._job, self._passages + passages)
+
+
+class _Abandoned(Exception):
+    """Nobody will store what is being embedded: the turn is over."""

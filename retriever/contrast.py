@@ -1,0 +1,130 @@
+"""Why one hit is above another: the difference of their ledgers, and the smallest change that swaps them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from core.errors import InvalidQuery
+from core.reasons import Contrast, Steering
+from core.records import Explanation, Hit, HitExplanation
+from retriever.query import MAX_DEPTH, Query
+from retriever.trials import MARGIN, Change, SearchMany, Trials, changes, words_to_try
+
+_ROUNDING = 1e-12
+
+
+def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit]) -> list[Hit]:
+    """The hits of a search, explained in words, each with its contrast to the one below; the last one has none.
+
+    What swaps two of them is looked for once for all: every change of the query is tried on the whole page.
+    """
+    pairs = list(pairwise(hits))
+    trials = Trials(search, query, depth=min(query.offset + len(hits) + MARGIN, MAX_DEPTH))
+    swaps = _swaps(trials, query, pairs)
+    contrasts = [_contrast(upper, lower, swap, trials.count) for (upper, lower), swap in zip(pairs, swaps, strict=True)]
+    return [_with(hit, contrast) for hit, contrast in zip(hits, [*contrasts, None], strict=True)]
+
+
+def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit) -> Contrast:
+    """Why `upper` is above `lower`, both explained in words by `query`.
+
+    The change that swaps them is narrowed down. Raises InvalidQuery where `lower` is the better one.
+    """
+    if (lower.score, -lower.id) > (upper.score, -upper.id):
+        raise InvalidQuery(
+            f"hit {lower.id} has the score {lower.score:.6f}, which is above the {upper.score:.6f} of hit {upper.id}: "
+            f"ask why {lower.id} is above {upper.id}",
+            param="above",
+        )
+    trials = Trials(search, query)
+    [swap] = _swaps(trials, query, [(upper, lower)], narrow=True)
+    return _contrast(upper, lower, swap, trials.count)
+
+
+def difference(upper: Hit, lower: Hit) -> Explanation:
+    """The ledger of `upper` less that of `lower`: by leg, and a leg by the words of the query."""
+    lines = [_leg_difference(leg, upper, lower) for leg in upper.scores]
+    gap = upper.score - lower.score
+    rest = gap - math.fsum(line.value for line in lines)
+    if abs(rest) > _ROUNDING:
+        lines.append(Explanation(value=rest, kind="context", description="what is no leg's"))
+    return Explanation(
+        value=gap, kind="difference", description=f"score of hit {upper.id} less that of hit {lower.id}",
+        details=tuple(lines),
+    )  # fmt: skip
+
+
+def _contrast(upper: Hit, lower: Hit, swap: Steering | None, tried: int) -> Contrast:
+    return Contrast(other=lower.id, ledger=difference(upper, lower), swap=swap, tried=tried)
+
+
+def _leg_difference(leg: str, upper: Hit, lower: Hit) -> Explanation:
+    here, there = upper.scores[leg], lower.scores[leg]
+    value = here.weight * here.norm - there.weight * there.norm
+    ours = () if upper.explanation is None else upper.explanation.query_words
+    theirs = () if lower.explanation is None else lower.explanation.query_words
+    lines = []
+    for mine, other in zip(ours, theirs, strict=True):
+        brought, elsewhere = float(getattr(mine, leg)), float(getattr(other, leg))
+        if brought or elsewhere:
+            lines.append(
+                Explanation(
+                    value=brought - elsewhere,
+                    kind="word",
+                    description=f"{mine.text!r} of the query: {brought:+.6f} against {elsewhere:+.6f}",
+                )
+            )
+    if lines:
+        rest = value - math.fsum(line.value for line in lines)
+        lines.append(
+            Explanation(value=rest, kind="context", description="special tokens, constants and what rounding leaves")
+        )
+    description = f"{leg}: raw {here.raw:.6f} against {there.raw:.6f}, weight {here.weight:g}"
+    return Explanation(value=value, kind="leg", description=description, details=tuple(lines))
+
+
+def _swaps(
+    trials: Trials, query: Query, pairs: Sequence[tuple[Hit, Hit]], *, narrow: bool = False
+) -> list[Steering | None]:
+    """For each pair the smallest change that puts the lower one above; None where none of those tried does.
+
+    A pair that stands the other way round by its scores, for the sake of diversity, is left alone.
+    `narrow`: for few pairs; look closer, and at two words against each other.
+    """
+    words = words_to_try(query, [hit for pair in pairs for hit in pair])
+    found: list[Change | None] = [None] * len(pairs)
+    for size in changes(words, pairs=narrow):
+        open_pairs = [i for i, change in enumerate(found) if change is None and pairs[i][0].score >= pairs[i][1].score]
+        if not open_pairs:
+            break
+        trials.run(size)
+        for i in open_pairs:
+            found[i] = next((change for change in size if _swapped(trials, change, *pairs[i])), None)
+    return [
+        None if change is None else trials.steering(_narrowed(trials, change, *pair) if narrow else change, pair[1])
+        for change, pair in zip(found, pairs, strict=True)
+    ]
+
+
+def _narrowed(trials: Trials, change: Change, upper: Hit, lower: Hit) -> Change:
+    """A smaller factor for the same words that swaps them, too."""
+    for smaller in change.smaller():
+        trials.run([smaller])
+        if not _swapped(trials, smaller, upper, lower):
+            break
+        change = smaller
+    return change
+
+
+def _swapped(trials: Trials, change: Change, upper: Hit, lower: Hit) -> bool:
+    above, below = trials.rank(change, lower), trials.rank(change, upper)
+    return above is not None and (below is None or above < below)
+
+
+def _with(hit: Hit, contrast: Contrast | None) -> Hit:
+    explanation: HitExplanation | None = hit.explanation
+    assert explanation is not None  # of a hit that was explained in words
+    return replace(hit, explanation=replace(explanation, contrast=contrast))

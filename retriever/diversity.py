@@ -1,0 +1,39 @@
+"""Maximal marginal relevance: hits that are good, and unlike those above them.
+
+    next = argmax of (1 - diversity) * relevance(d) - diversity * max over the chosen c of cosine(d, c)
+
+Source: Carbonell, Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and Producing
+Summaries", SIGIR 1998, with lambda = 1 - diversity. The relevance is the final score brought to 0..1 over the hits that
+take part, whatever the fusion; the cosines are those of the stored vectors. Scores stay as they were: only the order
+changes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.records import Float32Array, Float64Array, Int64Array
+
+WINDOW = 200  # best hits that take part; those behind them keep their places
+
+
+def diverse(scores: Float64Array, vectors: Float32Array, diversity: float) -> Int64Array:
+    """(hits,) the order of hits with falling `scores`: places, of equals the first.
+
+    `vectors`: (hits, dimension) of unit length; a vector of zeros is like no other.
+    """
+    count = len(scores)
+    if not count:
+        return np.empty(0, dtype=np.int64)
+    spread = scores[0] - scores[-1]
+    relevance = (scores - scores[-1]) / spread if spread > 0 else np.zeros(count)
+    likeness = np.zeros(count)
+    free = np.ones(count, dtype=np.bool_)
+    order = np.empty(count, dtype=np.int64)
+    for place in range(count):
+        worth = np.where(free, (1 - diversity) * relevance - diversity * likeness, -np.inf)
+        chosen = int(worth.argmax())
+        order[place], free[chosen] = chosen, False
+        cosines = (vectors @ vectors[chosen]).astype(np.float64)
+        likeness = np.maximum(likeness, cosines) if place else cosines
+    return order

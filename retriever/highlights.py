@@ -1,0 +1,69 @@
+"""Where a hit says the words of the query, by the analysis of its language, and the sentence that says most of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from core.records import Highlight
+from embedder.lexical import Analyzer, Term
+from embedder.lexical.sentences import sentence_ends
+from retriever.terms import QueryTerms
+from store.documents import StoredPassage
+from store.view import View
+
+
+def highlights(
+    view: View, passages: Sequence[StoredPassage], terms: QueryTerms, required: Iterable[str], analyzer: Analyzer
+) -> list[Highlight]:
+    """Of the passages, in order. Synonyms and words that are required are marked, too; suppressed words are not."""
+    weights = {term: float(factor) for term, factor in zip(terms.terms, terms.factors, strict=True) if factor > 0}
+    for entry in required:
+        for word in analyzer.analyze_query(entry, view.languages).words:
+            weights.update({term: weights.get(term, 1.0) for term in word.terms})
+    idf = view.term_statistics(list(weights)).idf
+    worth = {term: factor * (idf[term] or 1.0) for term, factor in weights.items()}  # 1.0: not indexed by terms
+    return [highlight(passage, worth, analyzer) for passage in passages]
+
+
+def highlight(passage: StoredPassage, worth: Mapping[str, float], analyzer: Analyzer) -> Highlight:
+    """`worth`: of each term that is marked."""
+    found = _marked(passage.text, passage.language, worth, analyzer)
+    return Highlight(
+        passage=_spans(found),
+        title=_spans(_marked(passage.title, passage.language, worth, analyzer)),
+        sentence=_best_sentence(passage.text, passage.language, found, worth),
+    )
+
+
+def _marked(text: str, language: str, worth: Mapping[str, float], analyzer: Analyzer) -> list[Term]:
+    return [term for term in analyzer.analyze(text, language) if term.text in worth]
+
+
+def _spans(terms: Sequence[Term]) -> tuple[tuple[int, int], ...]:
+    """Of the words; pairs of CJK characters that overlap are one."""
+    spans: list[tuple[int, int]] = []
+    for term in terms:
+        if spans and term.start < spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], term.end))
+        else:
+            spans.append((term.start, term.end))
+    return tuple(spans)
+
+
+def _best_sentence(
+    text: str, language: str, found: Sequence[Term], worth: Mapping[str, float]
+) -> tuple[int, int] | None:
+    """The sentence whose distinct terms are worth most, of equals the first; None where no word is marked."""
+    if not found:
+        return None
+    ends = [*sentence_ends(text, language)]
+    borders = [0, *(end for end in ends if end < len(text)), len(text)]
+    best, most = (0, len(text)), 0.0
+    for start, end in pairwise(borders):
+        value = sum(worth[term] for term in sorted({term.text for term in found if start <= term.start < end}))
+        if value > most:
+            best, most = (start, end), value
+    start, end = best
+    said = text[start:end]
+    return start + len(said) - len(said.lstrip()), start + len(said.rstrip())

@@ -1,0 +1,58 @@
+"""Search operators in a query text, for those who ask for them: `+word`, `-word`, `"a phrase"`.
+
+    +console        the document has this word
+    -kids           it does not; the word is no part of what is looked for
+    "tv show"       it has these words, one behind the other; so has +"tv show"
+    -"tv show"      it has not
+
+A sign counts at the beginning of a word, a quote where no word touches it in front. A phrase with a boost behind it
+("tv show"^2) is emphasised alone, as without operators. A backslash in front takes the meaning from a sign or a quote.
+Without operators all of this is text: in plain language quotes and dashes mean other things, and an exclusion that
+nobody meant would hide documents without a trace.
+"""
+
+from __future__ import annotations
+
+import regex
+
+from core.errors import InvalidQuery
+from embedder.lexical.words import units
+from retriever.syntax import parse
+from retriever.wordconditions import WordConditions
+
+_TOKEN = regex.compile(
+    r'(?P<space>\s++)|\\(?P<literal>[+-][^\s"]*+)|(?P<sign>[+-]?)'
+    r'(?:"(?P<phrase>(?:\\[\\^"]|[^"])++)"(?P<tail>[^\s"]*+)|(?P<word>(?:\\[\\^"]|[^\s"])++))|(?P<quote>")'
+)
+
+
+def read_operators(text: str, *, boosts: bool = True) -> tuple[str, WordConditions]:
+    """The text to search for, boost marks still in it, and the conditions. `boosts`: whether such marks will be read.
+
+    Raises InvalidQuery where nothing but exclusions is left, and as WordConditions and `parse` do.
+    """
+    kept: list[str] = []
+    must: list[str] = []
+    must_not: list[str] = []
+    for token in _TOKEN.finditer(text):
+        if token["space"]:
+            kept.append("" if kept and not kept[-1] else token[0])  # what is left out leaves one space, not two
+            continue
+        leading = token.start() == 0 or text[token.start() - 1].isspace()
+        said = token["phrase"] or token["word"] or ""
+        meant = parse(said)[0] if boosts and said.strip('^" ') else said
+        boosted = boosts and (token["tail"] or "").startswith("^")
+        if leading and token["literal"]:
+            kept.append(token["literal"])
+        elif leading and (token["sign"] or token["phrase"]) and not boosted and any(True for _ in units(meant)):
+            excluded = token["sign"] == "-"
+            (must_not if excluded else must).append(meant)
+            kept.append("" if excluded else said + (token["tail"] or ""))
+        else:
+            kept.append(token[0])
+    clean = "".join(kept)
+    if must_not and not clean.strip():
+        raise InvalidQuery(
+            "the query only says what is not wanted; say what to look for as well, or use a filter", param="query"
+        )
+    return clean, WordConditions(must=tuple(must), must_not=tuple(must_not))

@@ -1,0 +1,44 @@
+"""What was computed lately, kept up to a number of bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
+
+
+class Recent(Generic[_Key, _Value]):
+    """Values by key; those that were used the longest time ago go first. Thread-safe."""
+
+    def __init__(self, max_bytes: int, size: Callable[[_Value], int]) -> None:
+        """`size`: bytes of a value. One that is larger than all the room is not kept."""
+        self._max_bytes = max_bytes
+        self._size = size
+        self._values: OrderedDict[_Key, _Value] = OrderedDict()
+        self._lock = threading.Lock()
+        self.bytes = 0  # that the values take
+
+    def get(self, keys: Sequence[_Key]) -> list[_Value | None]:
+        """The value of each key, None where it is not there."""
+        with self._lock:
+            found = [self._values.get(key) for key in keys]
+            for key, value in zip(keys, found, strict=True):
+                if value is not None:
+                    self._values.move_to_end(key)
+        return found
+
+    def put(self, key: _Key, value: _Value) -> None:
+        size = self._size(value)
+        if size > self._max_bytes:
+            return
+        with self._lock:
+            old = self._values.pop(key, None)
+            self.bytes += size - (0 if old is None else self._size(old))
+            self._values[key] = value
+            while self.bytes > self._max_bytes:
+                _, gone = self._values.popitem(last=False)
+                self.bytes -= self._size(gone)

@@ -1,0 +1,174 @@
+"""The record of an explanation: everything needed to compute it again, as JSON, and the query read back from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.errors import InvalidInput
+from core.filters import filter_json, parse_filter
+from core.prompts import ControlOptions, ControlTarget, TextControl, TokenOverlap
+from core.protocols import Encoder
+from core.records import Collection, Hit, SparseScoring
+from embedder.explaining.request import Granularity
+from retriever.fusion import Fusion
+from retriever.inputs import Inputs, dense_input, sparse_input
+from retriever.legs import Leg, learned_leg
+from retriever.query import Explain, Query
+from retriever.unit_request import UnitMethod, UnitRequest
+from retriever.wordconditions import WordConditions
+
+OBJECTIVE = "score of the passage for the query"
+PRODUCTS = "products of learned weights, by the tokens that made them (shares), leave-one-out in the pool (effects)"
+
+
+def search_record(
+    collection: Collection, seq: int, query: Query, legs: Sequence[Leg], encoder: Encoder
+) -> dict[str, Any]:
+    """What the explanations of one search have in common."""
+    dense, learned = Leg.DENSE in legs, learned_leg(collection) in legs
+    methods = {
+        "token-pair matrix (shares), leave-one-out in the pool (effects)": dense,
+        "BM25 products": collection.settings.sparse is not SparseScoring.LEARNED and Leg.SPARSE in legs,
+        PRODUCTS: learned,
+    }
+    return {
+        "method": "; ".join(method for method, used in methods.items() if used),
+        "objective": OBJECTIVE,
+        "explain": query.explain.value,
+        "units": None if query.units is None else _units_json(query.units),
+        "model": encoder.name if dense else None,
+        "fingerprint": encoder.fingerprint if dense else None,
+        "sparse_model": collection.active.sparse_model if learned else None,
+        "sparse_fingerprint": collection.active.sparse_fingerprint if learned else None,
+        "bm25": bm25_json(collection),
+        "collection": collection.name,
+        "generation": collection.active.id,
+        "seq": seq,
+        **_query_json(query, legs),
+    }
+
+
+def hit_record(record: Mapping[str, Any], hit: Hit) -> dict[str, Any]:
+    """The record of one hit's explanation. `hit` has its document's title and its passage's text in full."""
+    return {
+        **record,
+        "id": hit.id,
+        "document_id": hit.document_id,
+        "document_sha256": document_sha256(hit),
+        "score": hit.score,
+    }
+
+
+def bm25_json(collection: Collection) -> dict[str, float]:
+    """The settings that BM25 scores by."""
+    return {"k1": collection.settings.k1, "b": collection.settings.b}
+
+
+def document_sha256(hit: Hit) -> str:
+    """Of what was scored of the document: its title, and the passage's text."""
+    return hashlib.sha256(f"{hit.title}\0{hit.text}".encode(errors="surrogatepass")).hexdigest()
+
+
+def recorded_query(record: Mapping[str, Any]) -> Query:
+    """The query that the record tells of, to be explained as it was. Raises InvalidInput for what is no record."""
+    try:
+        inputs = record.get("inputs")
+        return Query(
+            text=record["query"],
+            controls=tuple(_control(control) for control in record["controls"]),
+            options=ControlOptions(
+                contextual_threshold=record["contextual_control_threshold"],
+                log_additive=record["control_log_additive"],
+                target=ControlTarget(record["control_target"]),
+            ),
+            legs=tuple(Leg(leg) for leg in record["legs"]),
+            fusion=_fusion(record["fusion"], record["fusion_parameters"]),
+            filter=None if record["filter"] is None else parse_filter(record["filter"]),
+            explain=Explain(record["explain"]),
+            units=None if record["units"] is None else _units(record["units"]),
+            inputs=Inputs() if inputs is None else _inputs(inputs),
+            conditions=WordConditions(**{name: tuple(words) for name, words in record["conditions"].items()}),
+            k=1,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInput(
+            f"the record of the explanation is not one that Salience wrote ({error!r:.200})", param="provenance"
+        ) from error
+
+
+def _query_json(query: Query, legs: Sequence[Leg]) -> dict[str, Any]:
+    return {
+        "query": query.text,
+        "controls": [
+            {"start": c.start, "length": c.length, "factor": c.factor, "token_overlap": c.token_overlap.value}
+            for c in query.controls
+        ],
+        "control_target": query.options.target.value,
+        "control_log_additive": query.options.log_additive,
+        "contextual_control_threshold": query.options.contextual_threshold,
+        "legs": [leg.value for leg in legs],
+        "fusion": query.fusion.method,
+        "fusion_parameters": query.fusion.parameters(legs),
+        "filter": None if query.filter is None else filter_json(query.filter),
+        "conditions": {
+            "must": list(query.conditions.must),
+            "must_not": list(query.conditions.must_not),
+            "phrases": list(query.conditions.phrases),
+        },
+        "inputs": _inputs_json(query.inputs) if query.inputs.searchable or query.inputs.unlike else None,
+    }
+
+
+def _inputs_json(inputs: Inputs) -> dict[str, Any]:
+    sparse = inputs.sparse_vector
+    return {
+        "vector": None if inputs.vector is None else [float(value) for value in inputs.vector],
+        "sparse_vector": (
+            None if sparse is None else [[int(i), float(w)] for i, w in zip(sparse.ids, sparse.weights, strict=True)]
+        ),
+        "like": list(inputs.like),
+        "unlike": list(inputs.unlike),
+        "prompt": inputs.prompt is not None,  # its items are not kept: images are large
+    }
+
+
+def _inputs(said: Mapping[str, Any]) -> Inputs:
+    if said["prompt"]:
+        raise InvalidInput("the query was a prompt of items, which records do not keep: it cannot be replayed")
+    vector, sparse = said["vector"], said["sparse_vector"]
+    return Inputs(
+        vector=None if vector is None else dense_input(vector),
+        sparse_vector=None if sparse is None else sparse_input({int(id_): weight for id_, weight in sparse}),
+        like=tuple(said["like"]),
+        unlike=tuple(said["unlike"]),
+    )
+
+
+def _fusion(method: str, parameters: Mapping[str, Any]) -> Fusion:
+    known = {**parameters, "weights": tuple(parameters["weights"])} if "weights" in parameters else dict(parameters)
+    return Fusion(method=method, **known)
+
+
+def _control(said: Mapping[str, Any]) -> TextControl:
+    return TextControl(
+        start=int(said["start"]),
+        length=int(said["length"]),
+        factor=float(said["factor"]),
+        token_overlap=TokenOverlap(said["token_overlap"]),
+    )
+
+
+def _units_json(units: UnitRequest) -> dict[str, Any]:
+    granularity = None if units.granularity is None else units.granularity.value
+    return {"method": units.method.value, "granularity": granularity, "control_factor": units.control_factor}
+
+
+def _units(said: Mapping[str, Any]) -> UnitRequest:
+    granularity = said["granularity"]
+    return UnitRequest(
+        method=UnitMethod(said["method"]),
+        granularity=None if granularity is None else Granularity(granularity),
+        control_factor=float(said["control_factor"]),
+    )

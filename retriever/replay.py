@@ -1,0 +1,154 @@
+"""Saved explanations, computed again: are the numbers still the same, and if not, what has changed?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import zip_longest
+from typing import Any
+
+from core.errors import HitNotFound, InvalidInput, ModelMismatch
+from core.records import Collection, Hit
+from retriever.contrast import difference
+from retriever.record import bm25_json, document_sha256, recorded_query
+from retriever.searcher import Searcher
+from store.view import Views
+
+TOLERANCE = 1e-5
+_NOTHING: Mapping[str, Any] = {}
+_NUMBERS = {
+    "words": ("share", "effect"),
+    "query_words": ("dense", "sparse", "learned"),
+    "sentences": ("share", "effect"),
+    "units": ("effect",),
+}
+
+
+class Changed(StrEnum):
+    """What an explanation depends on."""
+
+    MODEL = "model"  # the collection is searched by another model
+    GENERATION = "generation"  # its passages were embedded anew
+    DOCUMENT = "document"  # the document was replaced or deleted
+    COLLECTION = "collection"  # other documents came or went, or its settings were changed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """An explanation beside what it is now."""
+
+    id: int  # of the hit
+    agrees: bool  # every number is within TOLERANCE
+    difference: float | None  # the largest one; None where it cannot be computed again, or has other lines now
+    changed: tuple[Changed, ...]  # since the explanation was made
+    score: float  # of then
+    score_now: float | None  # None: the hit is gone
+
+
+def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any]) -> Replay:
+    """`saved`: an explanation as the API gives it. Raises InvalidInput for anything else, CollectionNotFound."""
+    record = saved.get("provenance")
+    if not isinstance(record, Mapping) or not isinstance(saved.get("ledger"), Mapping):
+        raise InvalidInput("this is no explanation: it has no provenance, or no ledger", param="explanation")
+    query = recorded_query(record)
+    try:
+        id_, score, seq = int(record["id"]), float(record["score"]), int(record["seq"])
+        collection = views.collection(str(record["collection"]))
+        changed = list(_since(collection, record))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"the record of the explanation lacks a part, or has a broken one: {error!r:.200}"
+        ) from error
+    try:
+        result = searcher.explain(collection.name, query, id_)
+        others = [searcher.explain(collection.name, query, other).hits[0] for other in _others(saved)]
+    except HitNotFound:
+        return Replay(
+            id=id_, agrees=False, difference=None, changed=(*changed, Changed.DOCUMENT), score=score, score_now=None
+        )
+    except ModelMismatch:
+        reasons = dict.fromkeys((*changed, Changed.MODEL))
+        return Replay(id=id_, agrees=False, difference=None, changed=tuple(reasons), score=score, score_now=None)
+    [hit] = result.hits
+    if document_sha256(hit) != record.get("document_sha256"):
+        changed.append(Changed.DOCUMENT)
+    if result.seq != seq or (record.get("bm25") or bm25_json(collection)) != bm25_json(collection):
+        changed.append(Changed.COLLECTION)
+    try:
+        apart = max(_apart(saved, hit, others, score))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InvalidInput(f"the explanation is not one that Salience wrote: {error!r:.200}") from error
+    return Replay(
+        id=id_,
+        agrees=apart <= TOLERANCE,
+        difference=apart if math.isfinite(apart) else None,
+        changed=tuple(changed),
+        score=score,
+        score_now=hit.score,
+    )
+
+
+def explanations_in(saved: Any) -> Iterator[Mapping[str, Any]]:
+    """The explanations in a JSON value: it may be one, a hit that has one, or the answer to a search."""
+    if isinstance(saved, Mapping):
+        if "provenance" in saved and "ledger" in saved:
+            yield saved
+        else:
+            for value in saved.values():
+                yield from explanations_in(value)
+    elif isinstance(saved, Sequence) and not isinstance(saved, (str, bytes)):
+        for value in saved:
+            yield from explanations_in(value)
+
+
+def _since(collection: Collection, record: Mapping[str, Any]) -> Iterator[Changed]:
+    generation = collection.active
+    models = (
+        (record["fingerprint"], generation.fingerprint),
+        (record["sparse_fingerprint"], generation.sparse_fingerprint),
+    )
+    if any(then is not None and then != now for then, now in models):
+        yield Changed.MODEL
+    if int(record["generation"]) != generation.id:
+        yield Changed.GENERATION
+
+
+def _others(saved: Mapping[str, Any]) -> list[int]:
+    """Ids of the hits that the explanation holds its own against."""
+    contrast = saved.get("contrast")
+    return [int(contrast["other"])] if isinstance(contrast, Mapping) and "other" in contrast else []
+
+
+def _apart(saved: Mapping[str, Any], hit: Hit, others: Sequence[Hit], score: float) -> Iterator[float]:
+    """How far each saved number is from what it is now; infinite where the other side has none."""
+    explanation = hit.explanation
+    assert explanation is not None  # what was asked for
+    now = asdict(explanation)
+    yield abs(score - hit.score)
+    yield from _lines_apart(saved["ledger"], now["ledger"])
+    for name, columns in _NUMBERS.items():
+        for then, other in zip_longest(saved.get(name) or (), now[name] if saved.get(name) else (), fillvalue=_NOTHING):
+            yield from (_number_apart(then.get(column), other.get(column)) for column in columns)
+    for other in others:
+        yield from _lines_apart(saved["contrast"]["ledger"], asdict(difference(hit, other)))
+
+
+def _lines_apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[float]:
+    """A line that was not split is compared as a whole."""
+    yield _number_apart(then.get("value"), now.get("value"))
+    mine, others = then.get("details") or (), now.get("details") or ()
+    if mine and len(mine) != len(others):
+        yield math.inf
+    else:
+        for one, other in zip(mine, others, strict=False):
+            yield from _lines_apart(one, other)
+
+
+def _number_apart(then: Any, now: Any) -> float:
+    if then is None and now is None:
+        return 0.0
+    if not isinstance(then, (int, float)) or not isinstance(now, (int, float)):
+        return math.inf
+    return abs(then - now)

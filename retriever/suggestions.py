@@ -1,0 +1,118 @@
+"""Did you mean: words of the collection's own for those of a query that it does not hold, or hardly.
+
+Nothing is rewritten: the search is by what was typed. How far a word may be off grows with its length, as in Lucene's
+fuzzy queries. The index holds stems; the word that is shown is the most frequent one that a few passages with that stem
+have for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.records import Int64Array
+from embedder.lexical import Analyzer, QueryWord
+from embedder.lexical.words import units
+from retriever.terms import QueryTerms
+from store.view import View
+from store.vocabulary import Vocabularies, distances
+
+MAX_WORDS = 5  # of a query, the first ones that need it
+PER_WORD = 3
+RARE = 2  # passages: a word that no more hold may be a mistake, where another one is far more frequent
+FAR_MORE = 50  # times
+_LOOKED_AT = 12  # terms of a word whose passages are read
+_SAMPLED = 3  # passages of a term
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suggestion:
+    """A word of the query, and words that may have been meant, the likeliest first."""
+
+    word: str  # as typed
+    start: int  # span in the query's text
+    end: int
+    passages: int  # that hold it
+    meant: tuple[Meant, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Meant:
+    text: str
+    passages: int  # that hold it, in any form
+    edits: int  # that it is away from what was typed
+
+
+def suggestions(
+    view: View, text: str, terms: QueryTerms, analyzer: Analyzer, vocabularies: Vocabularies
+) -> tuple[Suggestion, ...]:
+    """For the words of the query `text`, whose terms are `terms`, in order; those without any are left out."""
+    found: list[Suggestion] = []
+    df = view.term_statistics([term for word in terms.words for term in word.terms]).df
+    seen: set[str] = set()
+    for word in terms.words:
+        passages = sum(df[term] for term in word.terms)
+        if len(found) == MAX_WORDS:
+            break
+        if word.text in seen or not word.terms or passages > RARE or not edits_allowed(word.text):
+            continue
+        seen.add(word.text)
+        meant = _meant(view, word, passages, analyzer, vocabularies)
+        if meant:
+            found.append(
+                Suggestion(
+                    word=text[word.start : word.end], start=word.start, end=word.end, passages=passages, meant=meant
+                )
+            )
+    return tuple(found)
+
+
+def edits_allowed(word: str) -> int:
+    """0 to 2. Numbers are meant as they are, and so are words of one or two letters."""
+    if len(word) < 3 or any(character.isdigit() for character in word) or len(list(units(word))) > 1:
+        return 0
+    return 1 if len(word) <= 5 else 2
+
+
+def corrected(text: str, found: Sequence[Suggestion]) -> str:
+    """`text` with each word exchanged for the likeliest one."""
+    for suggestion in reversed(found):
+        text = text[: suggestion.start] + suggestion.meant[0].text + text[suggestion.end :]
+    return text
+
+
+def _meant(
+    view: View, word: QueryWord, passages: int, analyzer: Analyzer, vocabularies: Vocabularies
+) -> tuple[Meant, ...]:
+    edits = edits_allowed(word.text)
+    near: dict[str, int] = {}
+    for typed in {word.text, *word.terms}:  # of a mistyped word, the stem may be as wrong as the word
+        for term, apart in vocabularies.near(view, typed, edits).items():
+            near[term] = min(apart, near.get(term, apart))
+    df = view.term_statistics(list(near)).df
+    likely = [term for term in near if term not in word.terms and df[term] > passages * FAR_MORE]
+    likely.sort(key=lambda term: (near[term], -df[term], term))
+    found: dict[str, Meant] = {}
+    for term in likely[:_LOOKED_AT]:
+        written = _written(view, term, word.text, analyzer)
+        apart = int(distances(word.text, [written])[0]) if written else edits + 1
+        if written and apart <= edits and written not in found:
+            found[written] = Meant(text=written, passages=df[term], edits=apart)
+    return tuple(sorted(found.values(), key=lambda meant: (meant.edits, -meant.passages, meant.text)))[:PER_WORD]
+
+
+def _written(view: View, term: str, typed: str, analyzer: Analyzer) -> str | None:
+    """How passages write the term: of the forms nearest to what was typed, the most frequent one."""
+    ids: Int64Array = view.matching({term: 1.0}, _SAMPLED).ids
+    forms: Counter[str] = Counter()
+    for passage in view.fetch(ids):
+        for text in (passage.title, passage.text):
+            for found in analyzer.analyze(text, passage.language):
+                if found.text == term:
+                    forms[text[found.start : found.end].lower()] += 1
+    if not forms:
+        return None
+    listed = list(forms)
+    apart = dict(zip(listed, distances(typed, listed).tolist(), strict=True))
+    return min(listed, key=lambda form: (apart[form], -forms[form], form))

@@ -1,0 +1,70 @@
+"""Puts beside the hits of a search what was asked for: highlights, facets, suggestions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from embedder.lexical import Analyzer
+from retriever.beside import count_facets
+from retriever.highlights import highlights
+from retriever.legs import Leg, SparseTerms
+from retriever.ranking import Sought
+from retriever.result import SearchResult
+from retriever.stopwatch import Stopwatch
+from retriever.suggestions import suggestions
+from retriever.terms import QueryTerms, query_terms
+from store.documents import StoredPassage
+from store.view import View
+from store.vocabulary import Vocabularies
+
+
+class Teller:
+    """Thread-safe; remembers the terms of the collections that suggestions were made of."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self._analyzer = analyzer
+        self._vocabularies = Vocabularies()
+
+    def told(
+        self,
+        view: View,
+        result: SearchResult,
+        sparse: Mapping[Leg, SparseTerms],
+        sought: Sought,
+        passages: Sequence[StoredPassage],
+        watch: Stopwatch,
+    ) -> SearchResult:
+        """`result`, whose hits are `passages`, with what its query asks for. What there is no time for is left out.
+
+        Raises InvalidQuery for a facet of a field that no document ever had.
+        """
+        query = result.query
+        if query.beside.facets:
+            if watch.late:
+                result = replace(result, left_out=(*result.left_out, "facets"))
+            else:
+                with watch.stage("facets"):
+                    legs = (*((Leg.DENSE,) if sought.vector is not None else ()), *sparse)
+                    facets = count_facets(view, query.beside, legs, sparse, sought.allowed, sought.excluded)
+                result = replace(result, facets=facets)
+        if query.beside.suggest and query.text and not watch.late:
+            with watch.stage("suggest"):
+                terms = self._terms(view, result, sparse)
+                found = suggestions(view, query.text, terms, self._analyzer, self._vocabularies)
+            result = replace(result, suggestions=found)
+        if query.beside.highlight and result.hits:
+            with watch.stage("highlight"):
+                required = query.conditions.required
+                terms = self._terms(view, result, sparse)
+                marked = highlights(view, passages, terms, required, self._analyzer)
+            hits = [replace(hit, highlight=one) for hit, one in zip(result.hits, marked, strict=True)]
+            result = replace(result, hits=tuple(hits))
+        return result
+
+    def _terms(self, view: View, result: SearchResult, sparse: Mapping[Leg, SparseTerms]) -> QueryTerms:
+        """The words of the query; those of its text where no leg goes by words."""
+        terms = sparse.get(Leg.SPARSE)
+        if isinstance(terms, QueryTerms):
+            return terms
+        return query_terms(result.query.text, result.query.controls, view.languages, self._analyzer)

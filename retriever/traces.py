@@ -1,0 +1,105 @@
+"""What the models' vectors are made of, token by token, kept for the next question about the same texts.
+
+A trace depends on the model, the text with its controls, and what it is embedded as: on nothing else, so a key of these
+never goes stale. The same search again costs no forward pass, nor do the same passages under another query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from core.prompts import ControlOptions, Prompt
+from core.protocols import Encoder, SparseEncoder
+from core.records import Int32Array, Representation, SparseTrace, TokenTrace
+from retriever.recent import Recent
+
+MAX_BYTES = 96 * 2**20  # of the kept traces; a passage of 256 tokens in 384 dimensions takes 0.4 MiB
+_Trace = TypeVar("_Trace", TokenTrace, SparseTrace)
+_PLAIN = ControlOptions()
+
+
+class Traces:
+    """Asks encoders for traces, or remembers them. Thread-safe."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        """`max_bytes`: for dense and for learned traces together."""
+        self._dense: Recent[bytes, TokenTrace] = Recent(max_bytes * 3 // 4, _dense_bytes)
+        self._sparse: Recent[bytes, SparseTrace] = Recent(max_bytes // 4, _sparse_bytes)
+
+    def dense(
+        self,
+        encoder: Encoder,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        *,
+        options: ControlOptions = _PLAIN,
+    ) -> list[TokenTrace] | None:
+        """As `encoder.trace`; what is not known yet is read in one call."""
+        keys = [_key(encoder.fingerprint, prompt, representation, options) for prompt in prompts]
+
+        def make(places: Sequence[int]) -> list[TokenTrace] | None:
+            made = encoder.trace([prompts[place] for place in places], representation, options=options)
+            return None if made is None else [_own(trace) for trace in made]
+
+        return _remembered(self._dense, keys, make)
+
+    def sparse(
+        self,
+        encoder: SparseEncoder,
+        prompts: Sequence[Prompt],
+        representation: Representation,
+        terms: Int32Array,
+        *,
+        options: ControlOptions = _PLAIN,
+    ) -> list[SparseTrace] | None:
+        """As `encoder.trace_sparse`, of the same terms in every prompt."""
+        known = f"{encoder.fingerprint} {hashlib.sha256(terms.tobytes()).hexdigest()}"
+        keys = [_key(known, prompt, representation, options) for prompt in prompts]
+
+        def make(places: Sequence[int]) -> list[SparseTrace] | None:
+            asked = [prompts[place] for place in places]
+            made = encoder.trace_sparse(asked, representation, [terms] * len(asked), options=options)
+            return None if made is None else [replace(one, activations=one.activations.copy()) for one in made]
+
+        return _remembered(self._sparse, keys, make)
+
+
+def _remembered(
+    recent: Recent[bytes, _Trace], keys: Sequence[bytes], make: Callable[[Sequence[int]], list[_Trace] | None]
+) -> list[_Trace] | None:
+    found = recent.get(keys)
+    missing = [place for place, trace in enumerate(found) if trace is None]
+    if missing:
+        made = make(missing)
+        if made is None:
+            return None
+        for place, trace in zip(missing, made, strict=True):
+            found[place] = trace
+            recent.put(keys[place], trace)
+    return [trace for trace in found if trace is not None]
+
+
+def _key(fingerprint: str, prompt: Prompt, representation: Representation, options: ControlOptions) -> bytes:
+    return hashlib.sha256(repr((fingerprint, prompt, representation, options)).encode(errors="surrogatepass")).digest()
+
+
+def _own(trace: TokenTrace) -> TokenTrace:
+    """Without the rest of the batch, which the encoder's arrays are views of."""
+    return replace(trace, vectors=trace.vectors.copy())
+
+
+def _dense_bytes(trace: TokenTrace) -> int:
+    return _nbytes(trace.spans, trace.special, trace.vectors, trace.weights)
+
+
+def _sparse_bytes(trace: SparseTrace) -> int:
+    return _nbytes(trace.spans, trace.special, trace.activations)
+
+
+def _nbytes(*arrays: np.ndarray) -> int:  # of any type
+    return sum(array.nbytes for array in arrays)

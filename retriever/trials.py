@@ -1,0 +1,167 @@
+"""Changes of a query's emphasis, tried by searching with each of them: what they do is seen, not predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.errors import InvalidControl, SalienceError
+from core.prompts import MAX_FACTOR, ControlOptions, TextControl
+from core.reasons import Steering
+from core.records import Hit
+from embedder.lexical.words import Word, units
+from retriever.beside import Beside
+from retriever.query import MAX_CONTROLS, Explain, Query
+from retriever.result import SearchResult
+from retriever.selection import Selection
+from retriever.syntax import render
+
+DEPTH = 100  # documents that are looked at where one hit is in question
+MARGIN = 20  # documents that are looked at behind a page
+MAX_WORDS = 6  # of the query, that are tried
+FACTORS = (1.2, 0.8, 1.5, 0.6, 2.0, 0.4, 3.0, 5.0, 0.2, 10.0, 0.1, 20.0, 0.05)  # the smaller change first
+AGAINST = (2.0, 5.0, 20.0)  # of one word, and its inverse of another
+RAISING = (2.0, 0.5, 4.0, 0.2)
+SHOWN = 3  # pieces of advice
+_NARROWER = (0.75, 0.5, 0.25)  # of the way from the next smaller factor, on the scale of logarithms
+_BARE: dict[str, Any] = {  # a plain ranking by score
+    "explain": Explain.NONE, "units": None, "offset": 0, "cursor": None, "timeout_ms": None, "profile": False,
+    "selection": Selection(), "beside": Beside(),
+}  # fmt: skip
+
+SearchMany = Callable[[Sequence[Query]], Sequence[SearchResult | SalienceError]]  # in one state, encoded together
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """Words of the query, and the factors that they are steered by on top of what the query says."""
+
+    words: tuple[Word, ...]
+    factors: tuple[float, ...]  # (words,)
+
+    def smaller(self) -> list[Change]:
+        """The same word by smaller and smaller factors, down to the next one of FACTORS; none for several words."""
+        if len(self.words) > 1:
+            return []
+        [factor] = self.factors
+        size = abs(math.log(factor))
+        side = [abs(math.log(f)) for f in FACTORS if (f > 1) == (factor > 1)]
+        before = max((other for other in side if other < size), default=0.0)
+        sizes = [before + share * (size - before) for share in _NARROWER]
+        return [replace(self, factors=(_rounded(math.exp(math.copysign(one, factor - 1))),)) for one in sizes]
+
+
+class Trials:
+    """The rankings under changes of one query. What was tried is not searched again; for one thread."""
+
+    def __init__(self, search: SearchMany, query: Query, *, depth: int = DEPTH) -> None:
+        """`search`: as Searcher.search_many of the collection. `depth`: documents; those behind rank nowhere."""
+        self._search = search
+        self._query = replace(query, k=depth, **_BARE)
+        self._ranks: dict[Change | None, dict[str, int]] = {}
+
+    @property
+    def count(self) -> int:
+        """Searches that were made."""
+        return len(self._ranks)
+
+    def run(self, changes: Sequence[Change | None]) -> None:
+        """Search under each; None: the query as it is. One that the query cannot take ranks nothing."""
+        new = [change for change in dict.fromkeys(changes) if change not in self._ranks]
+        queries = [_steered(self._query, change) for change in new]
+        found = iter(self._search([query for query in queries if query is not None]))
+        for change, query in zip(new, queries, strict=True):
+            result = None if query is None else next(found)
+            hits = result.hits if isinstance(result, SearchResult) else ()
+            self._ranks[change] = {hit.document_id: place for place, hit in enumerate(hits, start=1)}
+
+    def rank(self, change: Change | None, hit: Hit) -> int | None:
+        """Of the hit's document, from 1; None: behind the depth."""
+        if change not in self._ranks:
+            self.run([change])
+        return self._ranks[change].get(hit.document_id)
+
+    def steering(self, change: Change, hit: Hit) -> Steering:
+        query = _steered(self._query, change)
+        assert query is not None  # it was searched with
+        return Steering(
+            words=tuple(self._query.text[word.start : word.end] for word in change.words),
+            factors=change.factors,
+            query=_written(query),
+            controls=query.controls,
+            rank_before=self.rank(None, hit),
+            rank_after=self.rank(change, hit),
+        )
+
+
+def advice(search: SearchMany, query: Query, hit: Hit) -> tuple[Steering, ...]:
+    """The changes that raise the hit's document most, of equal ones the smallest first; at most SHOWN."""
+    trials = Trials(search, query)
+    words = words_to_try(query, [hit])
+    tried = [Change(words=(word,), factors=(factor,)) for word in words for factor in RAISING]
+    trials.run([None, *tried])
+    before = trials.rank(None, hit) or math.inf
+    ranks = {change: trials.rank(change, hit) or math.inf for change in tried}
+    better = [change for change in tried if ranks[change] < before]
+    better.sort(key=lambda change: (ranks[change], abs(math.log(change.factors[0]))))
+    return tuple(trials.steering(change, hit) for change in better[:SHOWN])
+
+
+def words_to_try(query: Query, hits: Sequence[Hit]) -> list[Word]:
+    """The words of the query's text that brought the most to any of the hits, at most MAX_WORDS."""
+    words = list(units(query.text))
+    brought = [0.0] * len(words)
+    for hit in hits:
+        shares = () if hit.explanation is None else hit.explanation.query_words
+        for i, share in enumerate(shares):
+            brought[i] = max(brought[i], abs(share.dense) + abs(share.sparse) + abs(share.learned))
+    order = sorted(range(len(words)), key=lambda i: (-brought[i], i))
+    return [words[i] for i in order if brought[i]][:MAX_WORDS]
+
+
+def changes(words: Sequence[Word], *, pairs: bool) -> list[list[Change]]:
+    """What to try, by rising size: one word at a time, and where `pairs` are wanted, last, two against each other."""
+    found = [[Change(words=(word,), factors=(factor,)) for word in words] for factor in FACTORS]
+    if pairs:
+        both = [(one, other) for one in words for other in words if one is not other]
+        found += [[Change(words=pair, factors=(factor, _rounded(1 / factor))) for pair in both] for factor in AGAINST]
+    return [level for level in found if level]
+
+
+def _steered(query: Query, change: Change | None) -> Query | None:
+    """The query as it is tried; None where it cannot be steered so far."""
+    if change is None:
+        controls: tuple[TextControl, ...] = query.controls
+    else:
+        controls = query.controls
+        for word, factor in zip(change.words, change.factors, strict=True):
+            controls = _multiplied(controls, word, factor)
+    if len(controls) > MAX_CONTROLS or any(control.factor > MAX_FACTOR for control in controls):
+        return None
+    return replace(query, controls=controls)
+
+
+def _multiplied(controls: tuple[TextControl, ...], word: Word, factor: float) -> tuple[TextControl, ...]:
+    """With the factor on the word: in the control that it has, or in one more."""
+    for i, control in enumerate(controls):
+        if (control.start, control.end) == (word.start, word.end):
+            product = _rounded(min(control.factor * factor, MAX_FACTOR))
+            return (*controls[:i], replace(control, factor=product), *controls[i + 1 :])
+    return (*controls, TextControl(start=word.start, length=word.end - word.start, factor=factor))
+
+
+def _written(query: Query) -> str | None:
+    """The query with boosts, where these can say all of it."""
+    if query.options != ControlOptions():
+        return None
+    try:
+        return render(query.text, query.controls)
+    except InvalidControl:
+        return None
+
+
+def _rounded(factor: float) -> float:
+    """To two digits."""
+    return float(f"{factor:.2g}")

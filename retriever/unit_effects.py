@@ -1,0 +1,123 @@
+"""The parts of one passage, judged by suppressing each of them, or by integrated gradients.
+
+Suppression is AtMan's (embedder.explaining): the part's tokens lose their say in the attention of every layer and in
+the pool, so what other tokens took from the part is lost, too. Leave-one-out in the pool, which costs no forward pass,
+does not see that. BM25 loses the part's products by the same factor, a sparse model reads the suppressed text itself.
+Gradients are of the dense leg; there a sparse leg's effect is its share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from core.errors import InvalidQuery
+from core.prompts import Prompt, TextControl, TextItem
+from core.protocols import Encoder
+from core.reasons import LegEffect, UnitEffect
+from core.records import Float64Array, Representation
+from embedder.explaining.request import ExplanationRequest, Granularity
+from embedder.explaining.units import SpanUnit, prompt_units
+from embedder.gradients import GradientEncoder
+from retriever.effects import LegWords, unit_effect
+from retriever.learned import LearnedTerms
+from retriever.legs import Leg, SparseTerms
+from retriever.unit_request import UnitMethod, UnitRequest
+from retriever.words import PassageWords, words_in
+
+
+def unit_effects(
+    request: UnitRequest,
+    passage: PassageWords,
+    encoder: Encoder,
+    vector: Float64Array | None,
+    sparse: Mapping[Leg, SparseTerms],
+    legs: Mapping[Leg, LegWords],
+    slopes: Mapping[Leg, float],
+) -> tuple[UnitEffect, ...]:
+    """The parts of title and passage, in text order. `vector`: (dimension,) the query's, of unit length.
+
+    Raises InvalidQuery where the method asks more of the model than it has, InvalidInput where there are too many
+    parts, InvalidControl where the model takes no controls.
+    """
+    spans = _spans(request.granularity, passage, encoder)
+    suppressed = [
+        Prompt.of(passage.text, (TextControl(start=start, length=end - start, factor=request.control_factor),))
+        for start, end in spans
+    ]
+    effects: dict[Leg, Float64Array] = {}
+    for leg in slopes:
+        terms = sparse.get(leg)
+        if leg is Leg.DENSE and vector is not None:
+            effects[leg] = (
+                _suppression(encoder, vector, passage, suppressed)
+                if request.method is UnitMethod.ATMAN
+                else _gradients(encoder, vector, passage, spans)
+            )
+        elif isinstance(terms, LearnedTerms) and request.method is UnitMethod.ATMAN:
+            effects[leg] = _learned_suppression(terms, passage, suppressed)
+        elif leg in legs:
+            lost = 1 - request.control_factor if request.method is UnitMethod.ATMAN else 1.0
+            effects[leg] = lost * np.array([legs[leg].effects[words_in(passage, *span)].sum() for span in spans])
+    return tuple(
+        unit_effect(
+            passage,
+            span,
+            {leg: LegEffect(share=None, effect=float(found[i])) for leg, found in effects.items()},
+            slopes,
+        )
+        for i, span in enumerate(spans)
+    )
+
+
+def _spans(granularity: Granularity | None, passage: PassageWords, encoder: Encoder) -> list[tuple[int, int]]:
+    """Spans of the embedded text; the title and the passage's text are cut each by itself."""
+    pieces = [(0, passage.text[: passage.offset]), (passage.offset, passage.text[passage.offset :])]
+    pieces = [(start, text) for start, text in pieces if text.strip()]
+    items = tuple(TextItem(text=text) for _, text in pieces)
+    asked = ExplanationRequest(prompt=Prompt(items=items), target=passage.text, granularity=granularity)
+    _, units = prompt_units(asked, encoder.token_spans)
+    return [(pieces[u.item][0] + u.start, pieces[u.item][0] + u.end) for u in units if isinstance(u, SpanUnit)]
+
+
+def _suppression(
+    encoder: Encoder, vector: Float64Array, passage: PassageWords, suppressed: Sequence[Prompt]
+) -> Float64Array:
+    """(parts,) how far the cosine falls."""
+    found = encoder.encode([Prompt.of(passage.text), *suppressed], Representation.DOCUMENT).vectors
+    cosines = found.astype(np.float64) @ vector
+    return np.asarray(cosines[0] - cosines[1:])
+
+
+def _learned_suppression(terms: LearnedTerms, passage: PassageWords, suppressed: Sequence[Prompt]) -> Float64Array:
+    """(parts,) how far the dot product falls."""
+    prompts = [Prompt.of(passage.text), *suppressed]
+    found = terms.encoder.encode_sparse(prompts, Representation.DOCUMENT).vectors
+    weights = dict(zip(terms.vector.ids.tolist(), terms.factors.tolist(), strict=True))
+    dots = np.array(
+        [
+            sum(weights.get(id_, 0.0) * weight for id_, weight in zip(v.ids.tolist(), v.weights.tolist(), strict=True))
+            for v in found
+        ]
+    )
+    return np.asarray(dots[0] - dots[1:])
+
+
+def _gradients(
+    encoder: Encoder, vector: Float64Array, passage: PassageWords, spans: Sequence[tuple[int, int]]
+) -> Float64Array:
+    """(parts,) the sum of what their tokens add to the cosine; a token counts where it begins."""
+    if not isinstance(encoder, GradientEncoder):
+        raise InvalidQuery(
+            f"method: the model {encoder.name} has no gradients; choose atman, or leave-one-out", param="method"
+        )
+    found = encoder.integrated_gradients(Prompt.of(passage.text), Representation.DOCUMENT, vector)
+    sums = np.zeros(len(spans))
+    for (start, end), special, value in zip(found.spans, found.special, found.values, strict=True):
+        while start < end - 1 and passage.text[start].isspace():
+            start += 1
+        if not special:
+            for i, (first, last) in enumerate(spans):
+                sums[i] += value if first <= start < last else 0.0
+    return sums

@@ -1,0 +1,87 @@
+"""Which documents hold a term, whatever they score: what required and excluded words, and exact counts, go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+
+from core.records import Int64Array
+from store import schema
+from store.filter_sql import Documents
+from store.postings import Postings
+from store.snapshot import Part
+from store.terms import term_ids
+from store.view import View
+
+
+class DocumentText(NamedTuple):
+    number: int  # document.id
+    language: str
+    title: str
+    text: str
+
+
+def documents_with_terms(view: View, terms: Iterable[str]) -> Documents:
+    """Those with a passage that holds any of the terms."""
+    known = term_ids(view.session, view.collection.id, list(terms))
+    return _holders(view, known.values(), lambda part: part.segment.postings)
+
+
+def documents_with_tokens(view: View, tokens: Iterable[int]) -> Documents:
+    """Those with a passage in which any of the vocabulary tokens has a learned weight."""
+    return _holders(view, tokens, lambda part: part.segment.learned)
+
+
+def documents_in(view: View, language: str) -> Documents:
+    """Those in the language."""
+    document = schema.document.c
+    where = (document.collection_id == view.collection.id, document.language == language)
+    ids = view.session.execute(sa.select(document.id).where(*where)).scalars()
+    return Documents(np.sort(np.fromiter(ids, dtype=np.int64)))
+
+
+def terms_containing(view: View, text: str) -> list[str]:
+    """The collection's terms that have `text` in them. Reads them all."""
+    term = schema.term.c
+    where = (term.collection_id == view.collection.id, sa.func.instr(term.text, text) > 0)
+    return list(view.session.execute(sa.select(term.text).where(*where)).scalars())
+
+
+def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
+    """Of the documents with these `document.id`; read as they are asked for."""
+    document = schema.document.c
+    columns = sa.select(document.id, document.language, document.title, document.text)
+    for row in view.session.rows_where_in(columns, document.id, documents.tolist()):
+        yield DocumentText(row.id, row.language, row.title, row.text)
+
+
+def passages_in(view: View, documents: Documents) -> Int64Array:
+    """Ids of their passages, sorted."""
+    found = [part.segment.ids[part.live & documents.holds(part.segment.documents)] for part in view.snapshot.parts]
+    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+
+
+def documents_of_passages(view: View, passages: Int64Array | None, excluded: Int64Array | None = None) -> Int64Array:
+    """The sorted `document.id` of the documents that have one of the passages (None: of any), and none `excluded`."""
+    if passages is not None:
+        documents = np.unique(view.documents_of(passages))
+    else:
+        found = [part.segment.documents[part.live] for part in view.snapshot.parts]
+        documents = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+    if excluded is None:
+        return documents
+    return np.setdiff1d(documents, view.documents_of(excluded))
+
+
+def _holders(view: View, ids: Iterable[int], postings_of: Callable[[Part], Postings]) -> Documents:
+    found = [np.empty(0, dtype=np.int64)]
+    wanted = list(ids)
+    for part in view.snapshot.parts:
+        postings = postings_of(part)
+        for id_ in wanted:
+            rows = postings.rows[postings.span(id_)]
+            found.append(part.segment.documents[rows[part.live[rows]]])
+    return Documents(np.unique(np.concatenate(found)))

@@ -1,0 +1,33 @@
+"""Giving room back to the disk."""
+
+from __future__ import annotations
+
+from core.errors import StorageBusy
+from store.copying import check_structure
+from store.database import Database
+from store.maintenance import owning
+from store.processes import processes
+from store.upkeep import GRACE_SECONDS, remove_retired
+
+
+def vacuum(database: Database) -> None:
+    """Write the file anew without its free pages. Raises StorageCorrupt where it is damaged, StorageBusy, StorageFull."""
+    check_structure(database.directory)
+    database.vacuum()
+
+
+def tidy(database: Database) -> bool:
+    """Fold the write-ahead log in, and remove the segments that others took the place of.
+
+    False where another process sees to both, which then does so by and by. Where no long-lived process has the
+    directory open, files go without grace: a command that was about to open one reads the database instead.
+    """
+    grace = GRACE_SECONDS if processes(database.directory) else 0.0
+    try:
+        with owning(database.directory):
+            database.checkpoint()
+            remove_retired(database, grace_seconds=grace)
+            database.checkpoint()
+    except StorageBusy:
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""Searches whose time runs out: what is left, and what is said of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.errors import InvalidQuery, ModelError
+from core.filters import parse_filter
+from embedder.lexical import Analyzer
+from embedder.local import LocalEncoder
+from retriever.inputs import Inputs, dense_input
+from retriever.intime import InTime
+from retriever.legs import Leg
+from retriever.query import Explain, Query
+from retriever.searcher import Searcher
+from store import Database, Views
+
+DENSE, SPARSE = (Leg.DENSE,), (Leg.SPARSE,)
+QUERY = Query(text="red dress for a summer wedding", k=20)
+
+
+class Halting:
+    """The real encoder, which gives no answer before it is let go."""
+
+    def __init__(self, encoder: LocalEncoder) -> None:
+        self._encoder = encoder
+        self.go = threading.Event()
+
+    def encode(self, *arguments: Any, **options: Any) -> Any:
+        assert self.go.wait(20)
+        return self._encoder.encode(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+
+@pytest.fixture
+def halting(encoder: LocalEncoder) -> Iterator[Halting]:
+    found = Halting(encoder)
+    yield found
+    found.go.set()
+
+
+def test_where_the_model_does_not_answer_the_words_do(database: Database, searcher: Searcher, halting: Halting) -> None:
+    slow = Searcher(Views(database), halting, Analyzer())  # type: ignore[arg-type]
+    start = time.perf_counter()
+    found = slow.search("things", replace(QUERY, timeout_ms=150))
+    assert 0.14 < time.perf_counter() - start < 5
+    alone = searcher.search("things", replace(QUERY, legs=SPARSE))
+    assert found.timed_out
+    assert found.left_out[0] == "dense"
+    assert found.legs == SPARSE
+    assert [(hit.id, hit.score) for hit in found.hits] == [(hit.id, hit.score) for hit in alone.hits]
+    assert found.next is None
+    nothing = slow.search("things", replace(QUERY, legs=DENSE, timeout_ms=50))
+    assert (nothing.hits, nothing.left_out, nothing.legs) == ((), ("dense",), ())
+    halting.go.set()
+    in_time = slow.search("things", replace(QUERY, timeout_ms=60_000))
+    assert not in_time.timed_out
+    assert in_time.hits == searcher.search("things", QUERY).hits
+
+
+def test_a_vector_needs_no_model(database: Database, halting: Halting) -> None:
+    slow = Searcher(Views(database), halting, Analyzer())  # type: ignore[arg-type]
+    query = Query(text="red dress", inputs=Inputs(vector=dense_input([1.0] * 384)), timeout_ms=60_000)
+    assert slow.search("things", query).legs == (Leg.DENSE, Leg.SPARSE)
+
+
+@pytest.mark.parametrize("legs", [None, DENSE, SPARSE])
+@pytest.mark.parametrize("explain", [Explain.NONE, Explain.WORDS])
+def test_one_millisecond_gives_a_marked_answer(
+    searcher: Searcher, legs: tuple[Leg, ...] | None, explain: Explain
+) -> None:
+    query = replace(QUERY, legs=legs, explain=explain, timeout_ms=1, filter=parse_filter({"kind": "fashion"}))
+    found = searcher.search("things", query)
+    assert set(found.left_out) <= {"dense", "sparse", "hits", "explain"}
+    assert all(hit.metadata["kind"] == "fashion" for hit in found.hits)
+    assert Leg.DENSE not in found.legs or "dense" not in found.left_out
+    if legs != SPARSE:
+        assert found.timed_out
+
+
+def test_no_leg_is_begun_once_the_time_is_over(
+    searcher: Searcher, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first leg takes all of it: the second is left out, and so are the reasons."""
+    from store.view import View
+
+    nearest = View.nearest
+
+    def lingering(self: View, *arguments: Any) -> Any:
+        time.sleep(0.3)
+        return nearest(self, *arguments)
+
+    monkeypatch.setattr(View, "nearest", lingering)
+    found = searcher.search("things", replace(QUERY, timeout_ms=250, explain=Explain.SCORES))
+    assert found.left_out == ("sparse", "explain")
+    assert found.legs == DENSE
+    wanted = searcher.search("things", replace(QUERY, legs=DENSE)).hits
+    assert found.hits == wanted
+    assert all(hit.explanation is None for hit in found.hits)
+
+
+def test_pools_are_not_deepened_once_the_time_is_over(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    from store.view import View
+
+    for module in ("ranking", "candidates"):
+        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    matching = View.matching
+
+    def lingering(self: View, *arguments: Any) -> Any:
+        time.sleep(0.3)
+        return matching(self, *arguments)
+
+    monkeypatch.setattr(View, "matching", lingering)
+    found = searcher.search("things", replace(QUERY, timeout_ms=250))
+    assert found.left_out == ("hits",)
+    assert 1 <= len(found.hits) <= 4
+    assert found.next is None
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1, 600_001])
+def test_a_timeout_has_a_range(timeout_ms: int) -> None:
+    with pytest.raises(InvalidQuery, match="1 to 600000"):
+        replace(QUERY, timeout_ms=timeout_ms)
+
+
+def test_calls_in_time_give_what_they_give() -> None:
+    in_time = InTime()
+    assert in_time.call(lambda: 7, None) == in_time.call(lambda: 7, 5.0) == 7
+
+    def failing() -> int:
+        raise ModelError("broken")
+
+    for seconds in (None, 5.0):
+        with pytest.raises(ModelError, match="broken"):
+            in_time.call(failing, seconds)
+    begun: list[int] = []
+    with pytest.raises(TimeoutError):
+        in_time.call(lambda: begun.append(1), 0.0)
+    assert not begun
