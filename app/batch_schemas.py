@@ -53,6 +53,8 @@ class BatchResponse(ResponseModel):
 
 
 def _body(query: Any) -> SearchRequest:
+    if not isinstance(query, dict):
+        raise Malformed("a query must be an object, as the body of a search is")
     try:
         return SearchRequest.model_validate(query)
     except ValidationError as error:

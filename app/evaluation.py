@@ -126,6 +126,7 @@ def evaluate(
         "overlap_tokens": collection.settings.overlap_tokens,
         "k1": collection.settings.k1,
         "b": collection.settings.b,
+        "title_weight": collection.settings.title_weight,
         "sparse": sparse.value,
         "sparse_model": collection.active.sparse_model,
         "sparse_fingerprint": collection.active.sparse_fingerprint,

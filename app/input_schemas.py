@@ -29,11 +29,11 @@ Overlap = Literal["partial", "complete"]
 
 
 class ControlBody(RequestModel):
-    """Emphasis (factor above 1) or suppression (below 1) of a span of the query's text."""
+    """Emphasis (factor above 1), suppression (below 1) or the opposite (below 0) of a span of the query's text."""
 
     start: int = Field(description="first character, in code points of the text without boost marks")
     length: int = Field(description="in code points")
-    factor: float = Field(description="0 suppresses fully, 1 changes nothing")
+    factor: float = Field(description="0 suppresses fully, 1 changes nothing, below 0 pushes away from what it says")
     token_overlap: Overlap = Field(
         "partial", description="a token that is touched in part: steered in part, or in full"
     )

@@ -12,7 +12,7 @@ from pydantic import Field
 from app.schemas import RecordFailure, ResponseModel, WriteReport, printable
 from core.records import Job
 from store.database import Database, ReadSession
-from store.job_notices import MAX_LISTED, JobNotice, NoticeKind, job_notices
+from store.jobs.notices import MAX_LISTED, JobNotice, NoticeKind, job_notices
 
 if TYPE_CHECKING:
     from starlette.responses import Response  # commands have no use for the library

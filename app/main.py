@@ -20,6 +20,7 @@ from app.middleware import BodyLimit, RequestContext
 from app.schemas import ErrorResponse
 from app.settings import LimitSettings
 from app.wiring import Wiring
+from store.kernel_loading import expect_many_searches
 
 _DESCRIPTION = (
     "Semantic search that can be steered and explains its scores. Errors are `{error: {code, message, ...}}`."
@@ -39,6 +40,7 @@ def create_app(wiring: Wiring, *, worker: bool = True) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(wiring.build)
         wiring.viking.announce()
+        expect_many_searches()
         app.state.uploads = CapacityLimiter(UPLOADS_AT_ONCE)
         app.state.nice = CapacityLimiter(NICE_AT_ONCE)
         with wiring.maintenance.running():

@@ -72,6 +72,7 @@ class SettingsBody(RequestModel):
     whole_documents: bool = Field(False, description="one passage a document, cut where the model stops reading")
     k1: float = Field(1.2, description="BM25 term frequency saturation")
     b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
+    title_weight: int = Field(2, description="how often BM25 counts a word of a title, 0 to 10; models read it once")
     alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
     fields: dict[str, DeclaredKind] = Field(
         default_factory=dict,
@@ -113,6 +114,7 @@ class SettingsBody(RequestModel):
             whole_documents=settings.whole_documents,
             k1=settings.k1,
             b=settings.b,
+            title_weight=settings.title_weight,
             alpha=settings.alpha,
             fields={name: cast(DeclaredKind, kind.value) for name, kind in settings.fields.items()},
             sparse=settings.sparse.value,

@@ -61,7 +61,7 @@ def _fusion_object(value: Any) -> Any:
     return {"method": value} if isinstance(value, str) else value
 
 
-class QueryBody(InputsBody, ConditionsBody):
+class QueryBody(ConditionsBody, InputsBody):
     """A query and everything that steers it."""
 
     query: str | None = Field(
@@ -165,7 +165,7 @@ class QueryBody(InputsBody, ConditionsBody):
         return Fusion(method=said.method, alpha=said.alpha, k=said.k, weights=(dense, sparse), learned=said.learned)
 
 
-class SearchRequest(QueryBody, SelectionBody):
+class SearchRequest(SelectionBody, QueryBody):
     k: int = Field(10, description="hits, 1 to the server's limit")
     offset: int = Field(0, description="hits to skip")
     cursor: str | None = Field(

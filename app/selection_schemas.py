@@ -18,7 +18,7 @@ from retriever.operators import read_operators
 from retriever.selection import GroupBy, Selection
 from retriever.suggestions import Suggestion, corrected
 from retriever.wordconditions import MAX_CONDITIONS, WordConditions
-from store.field_values import FieldCounts
+from store.filters.values import FieldCounts
 
 LegName = Literal["dense", "sparse", "learned"]
 Value = str | int | float | bool | None

@@ -10,13 +10,14 @@ from app.wiring import Wiring
 from retriever.query import Query
 
 
-def waited(parts: Wiring, collection: str, body: QueryBody, query: Query) -> Query:
+def waited(parts: Wiring, collection: str, body: QueryBody, query: Query, *, begun: float | None = None) -> Query:
     """Wait until what the body wants to see is there; the query then has the time that is left.
 
-    Raises SeqNotReached, CollectionNotFound.
+    `begun`: by time.monotonic, since when its time runs; None: since now. Raises SeqNotReached, CollectionNotFound.
     """
-    start = time.monotonic()
-    parts.wait_for(collection, body.min_seq, body.wait_seconds)
+    begun = time.monotonic() if begun is None else begun
+    left = round(body.wait_seconds - (time.monotonic() - begun), 3)
+    parts.wait_for(collection, body.min_seq, max(0.0, left))
     if query.timeout_ms is None:
         return query
-    return replace(query, timeout_ms=max(1, query.timeout_ms - int((time.monotonic() - start) * 1000)))
+    return replace(query, timeout_ms=max(1, query.timeout_ms - int((time.monotonic() - begun) * 1000)))

@@ -185,7 +185,7 @@ def _draft(number: int, dice: random.Random) -> Draft:
         document=document,
         language="en",
         content_sha=content_sha(document, "en", _SETTINGS),
-        passages=(DraftPassage(passage=span, sha=passage_sha("", text, "en")),),
+        passages=(DraftPassage(passage=span, sha=passage_sha("", text, "en", _SETTINGS)),),
     )
 
 

@@ -4,7 +4,7 @@
     all        = one { "and" one }
     one        = "not" one | "(" filter ")" | "every" "(" comparison ")" | comparison
                | ("exists" | "missing") "(" field ")"
-    comparison = field ("=" | "!=" | "<" | "<=" | ">" | ">=") value | value order field [ order value ]
+    comparison = field ("=" | "==" | "!=" | "<" | "<=" | ">" | ">=") value | value order field [ order value ]
                | field ["not"] "in" "(" value { "," value } ")" | field "all" "(" value { "," value } ")"
                | "prefix" "(" field "," text ")"
                | "within" "(" field "," latitude "," longitude "," distance [ "m" | "km" | "mi" | "ft" ] ")"
@@ -133,9 +133,7 @@ class _Parser:
 
     def _field_first(self) -> Filter:
         field = self._field()
-        if self._took("="):
-            return self._equal(field)
-        if self._took("=="):
+        if self._took("=") or self._took("=="):
             return self._equal(field)
         if self._took("!="):
             return Not(part=self._equal(field))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.protocols import Encoder
 from core.records import CollectionSettings, Representation
 
+MAX_TITLE_WEIGHT = 10
 TITLE_SHARE = 3  # a title gets at most the third part of the budget, so that text remains beside it
 
 

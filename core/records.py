@@ -78,6 +78,7 @@ class CollectionSettings:
     whole_documents: bool = False  # one passage a document, cut by the model where it is too long
     k1: float = 1.2  # BM25 term frequency saturation, >= 0
     b: float = 0.75  # BM25 length normalisation, 0..1
+    title_weight: int = 2  # how often BM25 counts a word of the title, 0..MAX_TITLE_WEIGHT; models read it once
     alpha: float = 0.5  # weight of the dense leg in a search that names none, 0..1
     sparse: SparseScoring = SparseScoring.BM25
     index: IndexKind = IndexKind.AUTO

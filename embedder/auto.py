@@ -47,7 +47,8 @@ def pushed_away(hidden: Tensor, weights: Tensor, lengths: Sequence[int]) -> tupl
     if not bool(away.any()):
         return hidden, weights
     texts = []
-    for vectors, shares, negative in zip(*(torch.split(part, list(lengths)) for part in (hidden, weights, away))):
+    parts = (torch.split(part, list(lengths)) for part in (hidden, weights, away))
+    for vectors, shares, negative in zip(*parts, strict=True):
         rest = shares.clamp_min(0) @ vectors
         unit = rest / rest.norm().clamp_min(1e-12)
         added = vectors - (vectors @ unit)[:, None] * unit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -15,16 +15,16 @@ def batch_tokens(device: torch.device) -> int:
     return CPU_TOKENS_PER_THREAD * max(torch.get_num_threads(), 2) if device.type == "cpu" else GPU_TOKENS
 
 
-def token_budget_batches(token_counts: Sequence[int], budget: int) -> Iterator[list[int]]:
+def token_budget_batches(token_counts: Sequence[int], budget: int | Callable[[], int]) -> Iterator[list[int]]:
     """Indices of `token_counts` in batches, longest texts first.
 
     A batch holds at most `budget` tokens, padding included (its size times its longest text), and at least one text.
-    Ties keep the given order, so the batches depend on nothing but the counts.
+    Ties keep the given order, so the batches depend on nothing but the counts, and a `budget` that is asked for each.
     """
     order = sorted(range(len(token_counts)), key=lambda i: -token_counts[i])
     start = 0
     while start < len(order):
         longest = max(token_counts[order[start]], 1)
-        size = max(budget // longest, 1)
+        size = max((budget if isinstance(budget, int) else budget()) // longest, 1)
         yield order[start : start + size]
         start += size

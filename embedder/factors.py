@@ -69,10 +69,10 @@ def character_factors(text: str, controls: Iterable[TextControl], end: int | Non
 
 
 def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) -> Float64Array:
-    """(spans,) float64, below 0 only where a control is: the factor of each half-open character span of `text` (such as a token or a term).
+    """(spans,) float64: the factor of each half-open character span of `text` (such as a token or a term).
 
-    `spans` has shape (spans, 2). An empty span, or one of white space only, has factor 1. Raises InvalidControl where
-    overlapping controls multiply to more than MAX_FACTOR.
+    Below 0 only where a control is. `spans` has shape (spans, 2). An empty span, or one of white space only, has
+    factor 1. Raises InvalidControl where overlapping controls multiply to more than MAX_FACTOR.
     """
     factors = np.ones(len(spans))
     if not controls:

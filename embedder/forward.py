@@ -131,7 +131,8 @@ class Forward:
     ) -> None:
         """Calls `read` for every batch of prompts, longest first, in inference mode."""
         with self._turns.staying(priority), torch.inference_mode():
-            for indices in token_budget_batches([len(prompt.tokens) for prompt in prepared], self._batch_tokens):
+            counts = [len(prompt.tokens) for prompt in prepared]
+            for indices in token_budget_batches(counts, lambda: self._turns.room(priority)):
                 members = [prepared[i] for i in indices]
                 keys, factors = self._steering(members, options)
                 hidden = self._turns.hidden([member.tokens.ids for member in members], keys, priority)

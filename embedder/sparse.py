@@ -173,7 +173,9 @@ def load_sparse(folder: Path, *, name: str | None = None, device: str = "auto") 
     return SparseModel(
         name=name,
         fingerprint=fingerprint_of(described, weights, definition, max_tokens, model.vocabulary, sparse=form),
-        forward=Forward(name=name, prefixes=described.prefixes, tokenizer=tokenizer, backbone=model.backbone, negative=Negative.ZERO),
+        forward=Forward(
+            name=name, prefixes=described.prefixes, tokenizer=tokenizer, backbone=model.backbone, negative=Negative.ZERO
+        ),
         head=model.head,
         vocabulary=model.vocabulary,
         pooling=pooling,

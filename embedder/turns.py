@@ -10,6 +10,7 @@ own texts are done.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from core.protocols import Priority
 from core.records import Int64Array
 from embedder.backbone import Backbone, KeyFactors
 
+URGENT_SECONDS = 1.0  # since somebody waited for an answer, during which the batches of others are small
+SMALL_SHARE = 4  # of the budget
+
 
 class Turns:
     """The line in front of one backbone. Thread-safe."""
@@ -31,6 +35,7 @@ class Turns:
         self._budget = budget
         self._lines: dict[Priority, list[_Request]] = {priority: [] for priority in Priority}  # in order of arrival
         self._at_work: _Request | None = None  # of the caller that runs a batch
+        self._urgent_at = -URGENT_SECONDS  # by time.monotonic: when somebody last asked who waits for the answer
         self._staying = dict.fromkeys(Priority, 0)  # callers between two batches of theirs, or in line
         self._changed = threading.Condition()  # a batch is done: guards all of the above
 
@@ -45,6 +50,11 @@ class Turns:
             with self._changed:
                 self._staying[priority] -= 1
                 self._changed.notify_all()
+
+    def room(self, priority: Priority) -> int:
+        """Tokens of a batch of this priority at most. While queries come, each waits for the batch that runs."""
+        waiting = priority > Priority.INTERACTIVE and time.monotonic() - self._urgent_at < URGENT_SECONDS
+        return self._budget // SMALL_SHARE if waiting else self._budget
 
     def hidden(
         self, ids: Sequence[Int64Array], factors: KeyFactors | None, priority: Priority = Priority.INTERACTIVE
@@ -71,6 +81,8 @@ class Turns:
         try:
             with self._changed:
                 line.append(request)
+                if priority is Priority.INTERACTIVE:
+                    self._urgent_at = time.monotonic()
             while batch := self._next_batch(request, priority):
                 self._compute(batch)
                 self._finish(request)
@@ -88,8 +100,9 @@ class Turns:
             if request.is_done:
                 return []
             self._at_work = request
-            waiting = ([other for other in line if not other.is_done] for line in self._lines.values())
-            return _batch(next(line for line in waiting if line), self._budget)
+            waiting = {p: [other for other in line if not other.is_done] for p, line in self._lines.items()}
+            first = next(priority for priority, line in waiting.items() if line)
+            return _batch(waiting[first], self.room(first))
 
     def _yields(self, priority: Priority) -> bool:
         """Whether somebody more urgent is about to ask for the turn."""

@@ -9,7 +9,7 @@ from indexer.pipeline import deletion_of
 from store.catalog import get_collection
 from store.commit import commit
 from store.database import Database
-from store.filter_sql import external_ids_where
+from store.filters.sql import external_ids_where
 
 _BATCH_DOCUMENTS = 2_000
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from core.errors import InvalidDocument
@@ -14,7 +16,7 @@ from embedder.lexical import Analyzer
 from indexer.records import RecordError
 from indexer.splitter import split
 from store.batch import Draft, DraftPassage
-from store.fields import field_values, metadata_json
+from store.filters.metadata import filterable_values, metadata_json
 
 
 class Drafter:
@@ -29,7 +31,7 @@ class Drafter:
         """Why the document cannot be stored, or None."""
         try:
             metadata_json(document)
-            field_values(document, self._settings.fields)
+            filterable_values(document, self._settings.fields)
         except InvalidDocument as error:
             shown = document.id.encode("utf-8", "replace").decode()  # the fault may be in the id itself
             return RecordError(code=error.code, reason=error.message, id=shown)
@@ -49,10 +51,26 @@ class Drafter:
         text, language = outline.document.text, outline.language
         title = prompt_title(outline.document.title, self._settings, self._encoder)
         passages = tuple(
-            DraftPassage(passage=passage, sha=passage_sha(title, text[passage.start : passage.end], language))
+            DraftPassage(
+                passage=passage, sha=passage_sha(title, text[passage.start : passage.end], language, self._settings)
+            )
             for passage in self._passages(text, title, language)
         )
         return replace(outline, passages=passages)
+
+    def terms(self, draft: Draft, wanted: AbstractSet[bytes]) -> dict[bytes, Counter[str]]:
+        """How often BM25 counts each term of the passages whose hashes are `wanted`."""
+        title = prompt_title(draft.document.title, self._settings, self._encoder)
+        again = self._settings.title_weight - 1  # beside the title that the prompt holds
+        found = {}
+        for sha, prompt in self.prompts(draft).items():
+            if sha in wanted:
+                counts = self._analyzer.term_frequencies(prompt, draft.language)
+                if again and title:
+                    for term, count in self._analyzer.term_frequencies(title, draft.language).items():
+                        counts[term] += again * count
+                found[sha] = +counts  # without what is counted 0 times
+        return found
 
     def prompts(self, draft: Draft) -> dict[bytes, str]:
         """The texts to embed, by the passages' hashes."""
@@ -66,7 +84,8 @@ class Drafter:
         if self._settings.whole_documents or not text.strip():
             return [Passage(start=0, end=len(text), fresh=0)]  # of a title alone: the empty span
         spans = self._encoder.token_spans(text)
-        budget = max(1, prompt_budget(self._settings, self._encoder) - len(self._encoder.token_spans(title)))
+        titled = len(self._encoder.token_spans(title)) if title else 0
+        budget = max(1, prompt_budget(self._settings, self._encoder) - titled)
         return split(text, spans, budget=budget, overlap=self._settings.overlap_tokens, language=language)
 
 
@@ -76,12 +95,18 @@ def content_sha(document: Document, language: str, settings: CollectionSettings)
     Another recipe, here or below, would make every stored document look changed, and to `verify` look damaged.
     """
     splitting = json.dumps([settings.passage_tokens, settings.overlap_tokens, settings.whole_documents])
-    return _sha(language, document.title, document.text, splitting)
+    return _sha(language, document.title, document.text, splitting, *_weighing(settings))
 
 
-def passage_sha(title: str, text: str, language: str) -> bytes:
+def passage_sha(title: str, text: str, language: str, settings: CollectionSettings) -> bytes:
     """sha256 of all that a passage's embedding depends on, but for the models. `title`: as in its prompt."""
-    return _sha(language, passage_prompt(title, text))
+    weighing = [*_weighing(settings), title] if title and _weighing(settings) else []  # which part is weighed
+    return _sha(language, passage_prompt(title, text), *weighing)
+
+
+def _weighing(settings: CollectionSettings) -> list[str]:
+    """Nothing where a title counts once, as it did before there were weights: hashes of then still hold."""
+    return [] if settings.title_weight == 1 else [f"title_weight {settings.title_weight}"]
 
 
 def _sha(*parts: str) -> bytes:

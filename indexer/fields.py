@@ -13,7 +13,7 @@ from typing import Any
 from core.errors import InvalidDocument, TooLarge
 from core.records import Document
 from indexer.records import Origin, Record, RecordError, Shape, Skipped
-from store.fields import MAX_DEPTH
+from store.filters.metadata import MAX_DEPTH
 
 MAX_ID_CHARACTERS = 512
 MAX_TITLE_CHARACTERS = 10_000

@@ -9,7 +9,7 @@ from typing import Self
 
 from core.errors import LeaseLost, StorageError
 from store.database import Database
-from store.job_lease import Clock, Lease, renew
+from store.jobs.lease import Clock, Lease, renew
 
 _log = logging.getLogger(__name__)
 

@@ -155,9 +155,4 @@ class Ingest:
     def _terms(self, drafts: Sequence[Draft], missing: AbstractSet[bytes]) -> dict[bytes, Mapping[str, int]]:
         if self._analyzer is None:
             return {}
-        return {
-            sha: self._analyzer.term_frequencies(text, draft.language)
-            for draft in drafts
-            for sha, text in self._drafter.prompts(draft).items()
-            if sha in missing
-        }
+        return {sha: terms for draft in drafts for sha, terms in self._drafter.terms(draft, missing).items()}

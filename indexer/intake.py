@@ -13,11 +13,11 @@ from indexer.heartbeat import Heartbeat
 from indexer.pipeline import BATCH_CHARACTERS, BATCH_DOCUMENTS, Notice
 from indexer.records import Duplicate, Origin, RecordError, Skipped
 from store.database import Database, WriteSession
-from store.job_intake import Intake, append, begin, drop, finish, job_with_key, unfinished_job
-from store.job_lease import Clock, Lease, database_now
-from store.job_notices import JobNotice, NoticeKind
-from store.job_payload import QueuedDocument, pack
 from store.jobs import queued_documents
+from store.jobs.intake import Intake, append, begin, drop, finish, job_with_key, unfinished_job
+from store.jobs.lease import Clock, Lease, database_now
+from store.jobs.notices import JobNotice, NoticeKind
+from store.jobs.payload import QueuedDocument, pack
 
 LEASE_SECONDS = 30.0
 FLUSHED_BYTES = 4 * 2**20  # that one transaction stores: other writers wait for it

@@ -28,7 +28,7 @@ def recheck(
         return None
 
     def fits(title: str, passage: Passage, sha: bytes) -> bool:
-        return passage_sha(title, document.text[passage.start : passage.end], language) == sha
+        return passage_sha(title, document.text[passage.start : passage.end], language, settings) == sha
 
     title = next((title for title in _prompt_titles(document.title, settings) if fits(title, *passages[0])), None)
     wrong = [number for number, item in enumerate(passages, start=1) if title is None or not fits(title, *item)]

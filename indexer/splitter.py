@@ -40,9 +40,9 @@ def split(text: str, token_spans: Int64Array, *, budget: int, overlap: int, lang
         raise ValueError(f"budget {budget}, overlap {overlap}: must be at least 1 and 0")
     if not text.strip():
         return []
-    ruler = _Ruler(text, token_spans)
-    if ruler.count(0, len(text)) <= budget:
+    if len(token_spans) <= budget:
         return [Passage(start=0, end=len(text), fresh=0)]
+    ruler = _Ruler(text, token_spans)
     borders = _borders(text, ruler, budget, language)
     return _Packer(borders, ruler.before(borders), budget, min(overlap, budget // 2), text, ruler).passages()
 

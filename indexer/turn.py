@@ -17,9 +17,9 @@ from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
 from indexer.pipeline import Pipeline
 from store.database import Database, WriteSession
-from store.job_lease import Clock, Lease
-from store.job_work import BatchOutcome, JobBatch, complete, conclude, next_batch
 from store.jobs import get_job
+from store.jobs.lease import Clock, Lease
+from store.jobs.work import BatchOutcome, JobBatch, complete, conclude, next_batch
 
 JobProgress = Callable[[Job, int], None]  # the job at its last commit, and passages embedded since
 

@@ -21,7 +21,8 @@ from indexer.heartbeat import Heartbeat
 from indexer.pipeline import Pipeline
 from indexer.turn import JobProgress, Turn
 from store.database import Database
-from store.job_lease import (
+from store.jobs import get_job
+from store.jobs.lease import (
     Clock,
     Lease,
     claim,
@@ -33,8 +34,7 @@ from store.job_lease import (
     release,
     runnable,
 )
-from store.job_sweep import sweep
-from store.jobs import get_job
+from store.jobs.sweep import sweep
 
 SWEEP_SECONDS = 5.0
 _log = logging.getLogger(__name__)

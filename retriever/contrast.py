@@ -11,19 +11,21 @@ from core.errors import InvalidQuery
 from core.reasons import Contrast, Steering
 from core.records import Explanation, Hit, HitExplanation
 from retriever.query import MAX_DEPTH, Query
-from retriever.trials import MARGIN, Change, SearchMany, Trials, changes, words_to_try
+from retriever.stopwatch import Stopwatch
+from retriever.trials import MARGIN, Change, SearchMany, Trials, changes, opposed_words, words_to_try
 
 _ROUNDING = 1e-12
 
 
-def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit]) -> list[Hit]:
+def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit], watch: Stopwatch) -> list[Hit]:
     """The hits of a search, explained in words, each with its contrast to the one below; the last one has none.
 
-    What swaps two of them is looked for once for all: every change of the query is tried on the whole page.
+    What swaps two of them is looked for once for all: every change of the query is tried on the whole page, until there
+    is no time left.
     """
     pairs = list(pairwise(hits))
     trials = Trials(search, query, depth=min(query.offset + len(hits) + MARGIN, MAX_DEPTH))
-    swaps = _swaps(trials, query, pairs)
+    swaps = _swaps(trials, query, pairs, watch)
     contrasts = [_contrast(upper, lower, swap, trials.count) for (upper, lower), swap in zip(pairs, swaps, strict=True)]
     return [_with(hit, contrast) for hit, contrast in zip(hits, [*contrasts, None], strict=True)]
 
@@ -40,7 +42,7 @@ def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit) -> C
             param="above",
         )
     trials = Trials(search, query)
-    [swap] = _swaps(trials, query, [(upper, lower)], narrow=True)
+    [swap] = _swaps(trials, query, [(upper, lower)], Stopwatch(), narrow=True)
     return _contrast(upper, lower, swap, trials.count)
 
 
@@ -87,18 +89,18 @@ def _leg_difference(leg: str, upper: Hit, lower: Hit) -> Explanation:
 
 
 def _swaps(
-    trials: Trials, query: Query, pairs: Sequence[tuple[Hit, Hit]], *, narrow: bool = False
+    trials: Trials, query: Query, pairs: Sequence[tuple[Hit, Hit]], watch: Stopwatch, *, narrow: bool = False
 ) -> list[Steering | None]:
     """For each pair the smallest change that puts the lower one above; None where none of those tried does.
 
     A pair that stands the other way round by its scores, for the sake of diversity, is left alone.
-    `narrow`: for few pairs; look closer, and at two words against each other.
+    `narrow`: there is one pair; look closer, and at two words against each other.
     """
     words = words_to_try(query, [hit for pair in pairs for hit in pair])
     found: list[Change | None] = [None] * len(pairs)
-    for size in changes(words, pairs=narrow):
+    for size in changes(words, opposed_words(query, *pairs[0]) if narrow else ()):
         open_pairs = [i for i, change in enumerate(found) if change is None and pairs[i][0].score >= pairs[i][1].score]
-        if not open_pairs:
+        if not open_pairs or watch.late:
             break
         trials.run(size)
         for i in open_pairs:

@@ -70,8 +70,8 @@ def unpacked(text: str, key: bytes, generation: int) -> Cursor:
     _, found, seq, place, score, hit, digest = _LAYOUT.unpack(body)
     if digest != key[:8]:
         raise InvalidQuery(
-            "the cursor belongs to another query, or the collection's settings were changed; from page to page only "
-            "k, explain, fields, timeout_ms and profile may change",
+            "the cursor belongs to another query, or the collection's settings were changed; from page to page only k, "
+            "timeout_ms and what is said about the hits (explain, fields, profile and so on) may change",
             param="cursor",
         )
     if not hmac.compare_digest(tag, _tag(key, body)):
@@ -88,6 +88,7 @@ def unpacked(text: str, key: bytes, generation: int) -> Cursor:
 def query_key(collection: Collection, query: Any) -> bytes:
     """(32 bytes) Equal for queries that rank alike. `query`: a dataclass."""
     said = {item.name: getattr(query, item.name) for item in fields(query) if item.name not in _FREE}
+    said["filter"] = repr(said["filter"])  # a tree of plain values, perhaps 30,000 of them
     text = json.dumps([collection.name, _plain(collection.settings), _plain(said)], sort_keys=True)
     return hashlib.sha256(text.encode()).digest()
 

@@ -27,13 +27,13 @@ def diverse(scores: Float64Array, vectors: Float32Array, diversity: float) -> In
         return np.empty(0, dtype=np.int64)
     spread = scores[0] - scores[-1]
     relevance = (scores - scores[-1]) / spread if spread > 0 else np.zeros(count)
-    likeness = np.zeros(count)
+    likeness, directions = np.zeros(count), vectors.astype(np.float64)
     free = np.ones(count, dtype=np.bool_)
     order = np.empty(count, dtype=np.int64)
     for place in range(count):
         worth = np.where(free, (1 - diversity) * relevance - diversity * likeness, -np.inf)
         chosen = int(worth.argmax())
         order[place], free[chosen] = chosen, False
-        cosines = (vectors @ vectors[chosen]).astype(np.float64)
+        cosines = np.vecdot(directions, directions[chosen])  # row by row: equal vectors are equally like
         likeness = np.maximum(likeness, cosines) if place else cosines
     return order

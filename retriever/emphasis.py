@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from core.errors import InvalidControl
-from core.prompts import MAX_FACTOR, TextControl
+from core.prompts import MAX_FACTOR, MIN_FACTOR, TextControl
 from embedder.lexical.words import Word, normalize, units
 
 SHOWN_WORDS = 20  # of the query, in the message about a word that is not in it
@@ -17,7 +17,7 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
     Words are compared whole and in normal form (NFKC, case folded); a phrase is a sequence of words, whatever stands
     between them; Chinese, Japanese and Korean match by character. A key without letters and digits (an emoji) is looked
     up as it is. Raises InvalidControl for a key that is empty, not in the text or given twice in different spelling,
-    and for a factor that is no number from 0 to MAX_FACTOR.
+    and for a factor that is no number from MIN_FACTOR to MAX_FACTOR.
     """
     words = tuple(units(text))
     begins: dict[str, list[int]] = {}
@@ -26,9 +26,10 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
     seen: dict[tuple[str, ...], str] = {}
     controls: list[TextControl] = []
     for key, factor in emphasis.items():
-        if not 0 <= factor <= MAX_FACTOR:  # false for NaN too
+        if not MIN_FACTOR <= factor <= MAX_FACTOR:  # false for NaN too
             raise InvalidControl(
-                f"emphasis of {key!r} is {factor}: must be a number from 0 to {MAX_FACTOR:g}", param="emphasis"
+                f"emphasis of {key!r} is {factor}: must be a number from {MIN_FACTOR:g} to {MAX_FACTOR:g}",
+                param="emphasis",
             )
         phrase = tuple(word.text for word in units(key))
         sought = phrase or (key.strip(),)

@@ -77,7 +77,8 @@ class Explainer:
 
     def _passage_words(self, collection: Collection, passage: StoredPassage) -> PassageWords:
         title = prompt_title(passage.title, collection.settings, self._encoder)
-        return passage_words(passage_prompt(title, passage.text), text_offset(title), passage.language)
+        weight = collection.settings.title_weight
+        return passage_words(passage_prompt(title, passage.text), text_offset(title), passage.language, weight)
 
     def _towards(self, asked: Asked) -> TokenTrace | Float32Array | None:
         """What the passages' cosines are with: the query token by token, or its vector where that tells no more."""

@@ -13,9 +13,11 @@ import numpy as np
 
 from core.records import Int64Array
 from retriever.selection import GroupBy
-from store.field_values import FieldReader, FieldValue
+from store.filters.values import FieldReader, FieldValue
 from store.holders import documents_of_passages
 from store.view import View
+
+_READ_AT_FIRST = 100  # documents of a ranking; then eight times as many
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,16 +51,24 @@ class Grouper:
         self._sizes: dict[FieldValue | None, int] = {}
         self._possible: Int64Array | None = None
 
-    def groups(self, documents: Int64Array) -> list[Group]:
-        """Of a ranking of distinct documents, best first."""
-        fresh = [document for document in documents.tolist() if document not in self._read]
-        self._values |= self._reader.values_of(np.array(fresh, dtype=np.int64))
-        self._read.update(fresh)
-        return grouped(documents.tolist(), self._values, self._hits)
+    def groups(self, documents: Int64Array, most: int) -> list[Group]:
+        """Of a ranking of distinct documents, best first: the first `most`. Reads no further than they need."""
+        groups: list[Group] = []
+        end = 0
+        while end < len(documents):
+            end = max(_READ_AT_FIRST, 8 * end)
+            first = documents[:end].tolist()
+            fresh = [document for document in first if document not in self._read]
+            self._values |= self._reader.values_of(np.array(fresh, dtype=np.int64))
+            self._read.update(fresh)
+            groups = grouped(first, self._values, self._hits)[:most]
+            if len(groups) == most and all(len(group.places) == self._hits for group in groups):
+                break
+        return groups
 
     def full(self, group: Group) -> bool:
         """Whether no deeper ranking could add to the group: it has as many hits as allowed, or all there can be."""
-        return len(group.places) >= min(self._hits, self._size(group.value))
+        return len(group.places) >= self._hits or len(group.places) >= self._size(group.value)
 
     def _size(self, value: FieldValue | None) -> int:
         if value not in self._sizes:

@@ -135,7 +135,7 @@ def steer(
 
 
 def _suppresses_all(text: str, controls: Sequence[TextControl]) -> bool:
-    if all(control.factor for control in controls):
+    if all(control.factor > 0 for control in controls):
         return False
     spans = [(word.start, word.end) for word in units(text)] or [(0, len(text))]
-    return not span_factors(text, controls, np.array(spans, dtype=np.int64)).any()
+    return not (span_factors(text, controls, np.array(spans, dtype=np.int64)) > 0).any()

@@ -90,7 +90,7 @@ def grouped_page(view: View, query: Query, sought: Sought, grouper: Grouper, wat
         candidates, ranked = _ranked(view, query, sought, depth, watch, ranked)
         with watch.stage("group"):
             best = _behind(candidates, settled, collapse(candidates.ids, ranked.scores, candidates.documents))
-            groups = grouper.groups(candidates.documents[best])[query.offset : query.offset + query.k]
+            groups = grouper.groups(candidates.documents[best], query.offset + query.k)[query.offset :]
             enough = len(groups) == query.k and all(grouper.full(group) for group in groups)
         if enough or candidates.complete or watch.late:
             places = list(dict.fromkeys(place for group in groups for place in group.places))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,9 +62,14 @@ def hit_record(record: Mapping[str, Any], hit: Hit) -> dict[str, Any]:
     }
 
 
-def bm25_json(collection: Collection) -> dict[str, float]:
-    """The settings that BM25 scores by."""
-    return {"k1": collection.settings.k1, "b": collection.settings.b}
+def bm25_json(collection: Collection) -> dict[str, Any]:
+    """The settings that BM25 scores by; of synonyms a digest."""
+    settings = collection.settings
+    scored_by: dict[str, Any] = {"k1": settings.k1, "b": settings.b}
+    if settings.synonyms:
+        said = json.dumps(sorted((word, list(others)) for word, others in settings.synonyms.items()))
+        scored_by["synonyms"] = hashlib.sha256(said.encode()).hexdigest()
+    return scored_by
 
 
 def document_sha256(hit: Hit) -> str:
@@ -79,15 +85,15 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
             text=record["query"],
             controls=tuple(_control(control) for control in record["controls"]),
             options=ControlOptions(
-                contextual_threshold=record["contextual_control_threshold"],
+                contextual_threshold=record.get("contextual_control_threshold"),
                 log_additive=record["control_log_additive"],
                 target=ControlTarget(record["control_target"]),
             ),
             legs=tuple(Leg(leg) for leg in record["legs"]),
             fusion=_fusion(record["fusion"], record["fusion_parameters"]),
-            filter=None if record["filter"] is None else parse_filter(record["filter"]),
+            filter=None if record.get("filter") is None else parse_filter(record["filter"]),
             explain=Explain(record["explain"]),
-            units=None if record["units"] is None else _units(record["units"]),
+            units=None if record.get("units") is None else _units(record["units"]),
             inputs=Inputs() if inputs is None else _inputs(inputs),
             conditions=WordConditions(**{name: tuple(words) for name, words in record["conditions"].items()}),
             k=1,

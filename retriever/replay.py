@@ -14,7 +14,7 @@ from core.records import Collection, Hit
 from retriever.contrast import difference
 from retriever.record import bm25_json, document_sha256, recorded_query
 from retriever.searcher import Searcher
-from store.view import Views
+from store.views import Views
 
 TOLERANCE = 1e-5
 _NOTHING: Mapping[str, Any] = {}
@@ -106,8 +106,8 @@ def explanations_in(saved: Any) -> Iterator[Mapping[str, Any]]:
 def _since(collection: Collection, record: Mapping[str, Any]) -> Iterator[Changed]:
     generation = collection.active
     models = (
-        (record["fingerprint"], generation.fingerprint),
-        (record["sparse_fingerprint"], generation.sparse_fingerprint),
+        (record.get("fingerprint"), generation.fingerprint),
+        (record.get("sparse_fingerprint"), generation.sparse_fingerprint),
     )
     if any(then is not None and then != now for then, now in models):
         yield Changed.MODEL

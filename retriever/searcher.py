@@ -34,7 +34,8 @@ from retriever.telling import Teller
 from retriever.terms import query_terms
 from retriever.wordconditions import fulfilling
 from store.documents import StoredPassage
-from store.view import View, Views
+from store.view import View
+from store.views import Views
 
 
 class Searcher:
@@ -136,9 +137,10 @@ class Searcher:
         query = replace(query, fusion=query.fusion.settled(view.collection.settings.alpha))
         key = query_key(view.collection, search.query)
         cursor = None if query.cursor is None else unpacked(query.cursor, key, view.generation.id)
-        examples = read_examples(view, query.inputs)
-        encoded = with_examples(view, search.encoded, search.legs, examples)
-        sparse = self._sparse_terms(view, search, encoded, examples)
+        with watch.stage("terms"):
+            examples = read_examples(view, query.inputs)
+            encoded = with_examples(view, search.encoded, search.legs, examples)
+            sparse = self._sparse_terms(view, search, encoded, examples)
         with watch.stage("filter"):
             allowed = None if query.filter is None else view.filter(query.filter)
             allowed = fulfilling(view, query.conditions, self._analyzer, allowed)
@@ -223,10 +225,10 @@ class Searcher:
                 draft.collection, result.seq, asked, draft.passages, result.hits, draft.parts
             )
         if result.query.explain is Explain.CONTRAST:
+            with watch.stage("contrast"):
+                hits = contrasted(partial(self.search_many, result.collection), result.query, hits, watch)
             if watch.seconds_left == 0:
                 return replace(result, hits=tuple(hits), left_out=(*result.left_out, "contrast"))
-            with watch.stage("contrast"):
-                hits = contrasted(partial(self.search_many, result.collection), result.query, hits)
         return replace(result, hits=tuple(hits))
 
     def _sparse_terms(

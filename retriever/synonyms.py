@@ -19,7 +19,7 @@ from retriever.terms import QueryTerms, assembled
 from store.view import View
 
 _KEPT = 16  # collections
-_Key = tuple[str, ...]  # a word's terms, or the word itself where it has none
+_Key = frozenset[str]  # a word's terms in all languages, or the word itself where it has none
 
 
 class SynonymReader:
@@ -59,19 +59,19 @@ class _Rule:
 class _Index:
     synonyms: Synonyms
     languages: tuple[str, ...]
-    rules: dict[_Key, list[_Rule]]  # by the first word, the longest first
+    rules: dict[str, list[_Rule]]  # by each term of the first word
 
     @classmethod
     def of(cls, synonyms: Synonyms, languages: tuple[str, ...], analyzer: Analyzer) -> _Index:
-        rules: dict[_Key, list[_Rule]] = {}
+        found: dict[tuple[_Key, ...], list[tuple[QueryWord, ...]]] = {}
         for said, others in synonyms.items():
-            words = analyzer.analyze_query(said, languages).words
-            found = [analyzer.analyze_query(other, languages).words for other in others]
-            if words:
-                rule = _Rule(said=tuple(map(_key, words)), synonyms=tuple(each for each in found if each))
-                rules.setdefault(rule.said[0], []).append(rule)
-        for listed in rules.values():
-            listed.sort(key=lambda rule: -len(rule.said))
+            words = [analyzer.analyze_query(text, languages).words for text in (said, *others)]
+            if words[0]:  # "TV" and "tvs" are one word, by their terms
+                found.setdefault(tuple(map(_key, words[0])), []).extend(each for each in words[1:] if each)
+        rules: dict[str, list[_Rule]] = {}
+        for key, listed in found.items():
+            for term in key[0]:
+                rules.setdefault(term, []).append(_Rule(said=key, synonyms=tuple(listed)))
         return cls(synonyms=synonyms, languages=languages, rules=rules)
 
     def expand(self, terms: QueryTerms) -> QueryTerms:
@@ -80,7 +80,7 @@ class _Index:
         origins: dict[str, str] = {}
         place = 0
         while place < len(keys):
-            rule = next((r for r in self.rules.get(keys[place], ()) if _stands(r.said, keys, place)), None)
+            rule = self._rule(keys, place)
             if rule is None:
                 place += 1
                 continue
@@ -105,10 +105,17 @@ class _Index:
             origins={term: said for term, said in origins.items() if term not in typed},
         )
 
+    def _rule(self, keys: Sequence[_Key], place: int) -> _Rule | None:
+        """Of what is said from `place` on, the longest. Words are the same where any language says so."""
+        standing = [
+            rule
+            for term in sorted(keys[place])
+            for rule in self.rules.get(term, ())
+            if len(rule.said) <= len(keys) - place
+            and all(said & key for said, key in zip(rule.said, keys[place:], strict=False))
+        ]
+        return max(standing, key=lambda rule: len(rule.said), default=None)
+
 
 def _key(word: QueryWord) -> _Key:
-    return word.terms or (word.text,)
-
-
-def _stands(said: Sequence[_Key], keys: Sequence[_Key], place: int) -> bool:
-    return tuple(keys[place : place + len(said)]) == said
+    return frozenset(word.terms or (word.text,))

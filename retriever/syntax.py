@@ -1,10 +1,10 @@
 """Lucene's boost syntax in a query string: `play^7`, `"tv show"^0.2`.
 
 A word (a run of characters without white space, quote or caret; opening brackets in front are left out) or a phrase in
-double quotes that is directly followed by `^` and a number is emphasised (above 1) or suppressed (below 1) by that
-factor. The quotes and the mark are no part of the text that is searched. A backslash takes the meaning from `^`, `"`
-and `\\`; behind a boost's number it ends the number. Everything else is text as typed: `C^`, `x ^2`, a quote without a
-boost, `^^`. Texts written without spaces are boosted in part by quotes inside them.
+double quotes that is directly followed by `^` and a number is emphasised (above 1), suppressed (below 1) or pushed away
+from (below 0) by that factor. The quotes and the mark are no part of the text that is searched. A backslash takes the
+meaning from `^`, `"` and `\\`; behind a boost's number it ends the number. Everything else is text as typed: `C^`,
+`x ^2`, a quote without a boost, `^^`. Texts written without spaces are boosted in part by quotes inside them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import regex
 
 from core.errors import InvalidControl, InvalidQuery, TooLarge
-from core.prompts import MAX_FACTOR, TextControl, TokenOverlap
+from core.prompts import MAX_FACTOR, MIN_FACTOR, TextControl, TokenOverlap
 
 MAX_QUERY_BYTES = 1 << 20  # of UTF-8; a model reads a few hundred words at most
 
@@ -35,7 +35,8 @@ _BARE = regex.compile(r"\w++")
 def parse(text: str) -> tuple[str, tuple[TextControl, ...]]:
     """The text to search, and the controls that its boosts ask for, with spans in that text, from left to right.
 
-    Raises InvalidQuery, with the place, for a boost that is no number from 0 to MAX_FACTOR, and as `check_query` does.
+    Raises InvalidQuery, with the place, for a boost that is no number from MIN_FACTOR to MAX_FACTOR, and as
+    `check_query` does.
     """
     check_query(text)
     if _ONLY_MARKS.fullmatch(text):
@@ -150,7 +151,7 @@ def _boost(text: str, position: int) -> tuple[float, int] | None:
     factor = float(written)
     if followed_by_caret:
         raise _bad_boost(text, position, end + 1, "is followed by a second one")
-    if not 0 <= factor <= MAX_FACTOR:
+    if not MIN_FACTOR <= factor <= MAX_FACTOR:
         raise _bad_boost(text, position, end, "is out of range")
     stop = _ENDS_NUMBER.match(text, end)
     return factor + 0.0, stop.end() if stop else end  # + 0.0 makes -0.0 plain
@@ -172,7 +173,7 @@ def _phrase_text(written: str, position: int) -> str:
 def _bad_boost(text: str, start: int, end: int, fault: str) -> InvalidQuery:
     return InvalidQuery(
         f"boost {_quote(text[start:end])} at character {start} {fault}; "
-        f"a boost is a number from 0 to {MAX_FACTOR:g}, as in play^7; write \\^ for a caret",
+        f"a boost is a number from {MIN_FACTOR:g} to {MAX_FACTOR:g}, as in play^7; write \\^ for a caret",
         param="query",
     )
 

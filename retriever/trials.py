@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.errors import InvalidControl, SalienceError
-from core.prompts import MAX_FACTOR, ControlOptions, TextControl
+from core.prompts import MAX_FACTOR, MIN_FACTOR, ControlOptions, TextControl
 from core.reasons import Steering
 from core.records import Hit
 from embedder.lexical.words import Word, units
@@ -23,6 +23,7 @@ MARGIN = 20  # documents that are looked at behind a page
 MAX_WORDS = 6  # of the query, that are tried
 FACTORS = (1.2, 0.8, 1.5, 0.6, 2.0, 0.4, 3.0, 5.0, 0.2, 10.0, 0.1, 20.0, 0.05)  # the smaller change first
 AGAINST = (2.0, 5.0, 20.0)  # of one word, and its inverse of another
+OPPOSED = 2  # words on either side
 RAISING = (2.0, 0.5, 4.0, 0.2)
 SHOWN = 3  # pieces of advice
 _NARROWER = (0.75, 0.5, 0.25)  # of the way from the next smaller factor, on the scale of logarithms
@@ -112,21 +113,29 @@ def advice(search: SearchMany, query: Query, hit: Hit) -> tuple[Steering, ...]:
 def words_to_try(query: Query, hits: Sequence[Hit]) -> list[Word]:
     """The words of the query's text that brought the most to any of the hits, at most MAX_WORDS."""
     words = list(units(query.text))
-    brought = [0.0] * len(words)
-    for hit in hits:
-        shares = () if hit.explanation is None else hit.explanation.query_words
-        for i, share in enumerate(shares):
-            brought[i] = max(brought[i], abs(share.dense) + abs(share.sparse) + abs(share.learned))
+    brought = [max((abs(value) for value in values), default=0.0) for values in _brought(words, hits)]
     order = sorted(range(len(words)), key=lambda i: (-brought[i], i))
     return [words[i] for i in order if brought[i]][:MAX_WORDS]
 
 
-def changes(words: Sequence[Word], *, pairs: bool) -> list[list[Change]]:
-    """What to try, by rising size: one word at a time, and where `pairs` are wanted, last, two against each other."""
+def opposed_words(query: Query, upper: Hit, lower: Hit) -> list[tuple[Word, Word]]:
+    """Words that speak for the lower hit, each with one that speaks for the upper; the clearest ones alone."""
+    words = list(units(query.text))
+    leads = [theirs - ours for ours, theirs in _brought(words, [upper, lower])]
+    order = sorted(range(len(words)), key=lambda i: (-leads[i], i))
+    return [(words[i], words[j]) for i in order[:OPPOSED] for j in reversed(order[-OPPOSED:]) if leads[i] > leads[j]]
+
+
+def _brought(words: Sequence[Word], hits: Sequence[Hit]) -> list[list[float]]:
+    """By word, what it brought to each of the hits."""
+    shares = [() if hit.explanation is None else hit.explanation.query_words for hit in hits]
+    return [[own[i].dense + own[i].sparse + own[i].learned for own in shares] for i in range(len(words))]
+
+
+def changes(words: Sequence[Word], against: Sequence[tuple[Word, Word]] = ()) -> list[list[Change]]:
+    """What to try, by rising size: one word at a time, and last, the first of two words against the second."""
     found = [[Change(words=(word,), factors=(factor,)) for word in words] for factor in FACTORS]
-    if pairs:
-        both = [(one, other) for one in words for other in words if one is not other]
-        found += [[Change(words=pair, factors=(factor, _rounded(1 / factor))) for pair in both] for factor in AGAINST]
+    found += [[Change(words=pair, factors=(factor, _rounded(1 / factor))) for pair in against] for factor in AGAINST]
     return [level for level in found if level]
 
 
@@ -147,7 +156,7 @@ def _multiplied(controls: tuple[TextControl, ...], word: Word, factor: float) ->
     """With the factor on the word: in the control that it has, or in one more."""
     for i, control in enumerate(controls):
         if (control.start, control.end) == (word.start, word.end):
-            product = _rounded(min(control.factor * factor, MAX_FACTOR))
+            product = _rounded(max(MIN_FACTOR, min(control.factor * factor, MAX_FACTOR)))
             return (*controls[:i], replace(control, factor=product), *controls[i + 1 :])
     return (*controls, TextControl(start=word.start, length=word.end - word.start, factor=factor))
 

@@ -8,7 +8,7 @@ the answer is exact, or it is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_, or_
@@ -21,19 +21,18 @@ from embedder.lexical import Analyzer, QueryWord
 from embedder.lexical.sequence import WordSequence
 from embedder.lexical.words import units
 from retriever.syntax import check_query
-from store.filter_sql import Documents
+from store.filters.sql import Documents
 from store.holders import (
     document_texts,
     documents_in,
     documents_with_terms,
-    passages_in,
     terms_containing,
 )
 from store.view import View
 
 MAX_CONDITIONS = 100
 MAX_CHARACTERS = 1000  # of one
-MAX_READ = 50_000  # documents that are read to find a phrase in
+MAX_READ = 20_000  # documents that are read to find a phrase in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +84,7 @@ def fulfilling(
         found &= resolver.holders(entry, found)
     for entry in conditions.must_not:
         found &= ~resolver.holders(entry, found)
-    passages = passages_in(view, found)
+    passages = view.passages_in(found)
     return passages if allowed is None else np.intersect1d(passages, allowed, assume_unique=True)
 
 
@@ -96,14 +95,21 @@ class _Resolver:
         self._languages = view.languages or (analyzer.default_language,)
 
     def holders(self, entry: str, among: Documents) -> Documents:
-        """The documents of `among` that hold the word or phrase; for a word perhaps others, too."""
+        """The documents of `among` that hold the word or phrase; of a word perhaps others that hold it, too."""
         words = self._analyzer.analyze_query(entry, self._languages).words
         by_language = {code: self._analyzer.analyze_query(entry, [code]).words for code in self._languages}
         plain = len(words) == 1 and not _is_character(words[0]) and len(list(units(entry))) == 1
         if plain and all(word.terms for (word,) in by_language.values()):
-            return documents_with_terms(self._view, words[0].terms)
+            return self._word({code: word.terms for code, (word,) in by_language.items()})
         candidates = reduce(or_, (self._candidates(words, code) for code, words in by_language.items())) & among
         return self._read(entry, candidates)
+
+    def _word(self, terms: Mapping[str, tuple[str, ...]]) -> Documents:
+        """The documents that hold a word's terms in their own language: one language's stem is another one's word."""
+        if len(set(terms.values())) == 1:
+            return documents_with_terms(self._view, next(iter(terms.values())))
+        held = [documents_with_terms(self._view, own) & documents_in(self._view, code) for code, own in terms.items()]
+        return reduce(or_, held)
 
     def _candidates(self, words: Sequence[QueryWord], language: str) -> Documents:
         """All documents of the language that may hold the phrase, and others."""
@@ -123,10 +129,14 @@ class _Resolver:
                 param="phrases",
             )
         phrases = {code: WordSequence(entry, code) for code in self._languages}
+        titled = self._view.collection.settings.title_weight > 0  # else the index has no titles, either
         found = [
             document.number
             for document in document_texts(self._view, candidates.ids)
-            if any(phrases[document.language] in WordSequence(text, document.language) for text in document[2:])
+            if any(
+                phrases[document.language] in WordSequence(text, document.language)
+                for text in ((document.title, document.text) if titled else (document.text,))
+            )
         ]
         return Documents(np.sort(np.array(found, dtype=np.int64)))
 

@@ -31,6 +31,7 @@ class PassageWords:
     language: str
     units: tuple[Word, ...]
     sentences: tuple[tuple[int, int], ...]  # spans of `text`, in its order, without white space at their ends
+    title_weight: int  # how often BM25 counts a word of the title
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,13 +58,14 @@ class LearnedWords:
     query_shares: Float64Array  # (words of the query, terms) with the query's own context they sum to 1
 
 
-def passage_words(text: str, offset: int, language: str) -> PassageWords:
+def passage_words(text: str, offset: int, language: str, title_weight: int = 1) -> PassageWords:
     return PassageWords(
         text=text,
         offset=offset,
         language=language,
         units=tuple(units(text)),
         sentences=_sentences(text, offset, language),
+        title_weight=title_weight,
     )
 
 
@@ -124,17 +126,19 @@ def words_in(passage: PassageWords, start: int, end: int) -> slice:
 def sparse_words(
     passage: PassageWords, terms: QueryTerms | None, products: Float64Array, analyzer: Analyzer
 ) -> Float64Array:
-    """(words,) each word's part of the BM25 score: a term's product, in equal parts over its occurrences."""
+    """(words,) each word's part of the BM25 score: a term's product, over its occurrences as often as they count."""
     shares = np.zeros(len(passage.units))
     if terms is None or not products.any():
         return shares
     worth = dict(zip(terms.terms, terms.factors * products, strict=True))
     found = [term for term in analyzer.analyze(passage.text, passage.language) if worth.get(term.text)]
+    counted = [passage.title_weight if term.start < passage.offset else 1 for term in found]
     occurrences: dict[str, int] = {}
-    for term in found:
-        occurrences[term.text] = occurrences.get(term.text, 0) + 1
-    for term in found:
-        _spread(shares, passage.units, term.start, term.end, worth[term.text] / occurrences[term.text])
+    for term, count in zip(found, counted, strict=True):
+        occurrences[term.text] = occurrences.get(term.text, 0) + count
+    for term, count in zip(found, counted, strict=True):
+        if count:
+            _spread(shares, passage.units, term.start, term.end, worth[term.text] * count / occurrences[term.text])
     return shares
 
 

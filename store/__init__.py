@@ -5,6 +5,9 @@ catalog                            collections and their generations
 commit(session, Batch) -> Receipt  the one write: documents, passages, embeddings, changes
 Views(database).open(name)         one committed state of one collection, to search and to fetch from
 documents                          documents by id, and pages of them
+
+segments, filters, jobs            sealed segments; metadata that can be filtered on; documents that wait to be added
+verify, repair                     whether what is stored is what was written, and mending what is not
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from store.commit import commit, missing_embeddings, unchanged_documents
 from store.database import Database, ReadSession, WriteSession
 from store.documents import StoredDocument, StoredPassage
 from store.pool import Pool, TermStatistics
-from store.view import View, Views
+from store.view import View
+from store.views import Views
 
 __all__ = [
     "Batch",

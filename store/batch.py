@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from core.errors import ModelError, ModelMismatch
 from core.records import Collection, Document, Float32Array, Passage, SparseVector
 
 
@@ -22,9 +25,7 @@ class Draft:
 
     document: Document
     language: str  # ISO 639-1
-    content_sha: (
-        bytes  # sha256 of all that the passages depend on: title, text, language, how it is split; not metadata
-    )
+    content_sha: bytes  # sha256 of all that the passages depend on: title, text, language, splitting; not metadata
     passages: tuple[DraftPassage, ...]
 
 
@@ -59,3 +60,28 @@ class Receipt:
     updated: int  # only the metadata is another
     unchanged: int
     deleted: int
+
+
+def check_embeddings(batch: Batch) -> None:
+    """Raises ModelMismatch for embeddings that do not fit the collection, ModelError for a value that cannot be."""
+    dimension = batch.collection.active.dimension
+    for embedding in batch.embeddings.values():
+        if embedding.vector.shape != (dimension,):
+            raise ModelMismatch(
+                f"a vector of shape {embedding.vector.shape}; the collection {batch.collection.name!r} "
+                f"holds vectors of {dimension} dimensions"
+            )
+        if not np.isfinite(embedding.vector).all():
+            raise ModelError("the model made a vector with a value that is not finite; nothing was written")
+        if embedding.learned is not None:
+            _check_learned(embedding.learned)
+        if (embedding.learned is None) != (batch.sparse_fingerprint is None):
+            raise ModelMismatch(
+                f"the collection {batch.collection.name!r} has learned weights for all of its passages or for none"
+            )
+
+
+def _check_learned(vector: SparseVector) -> None:
+    rising = len(vector.ids) == len(vector.weights) and bool((np.diff(vector.ids, prepend=-1) > 0).all())
+    if not (rising and np.isfinite(vector.weights).all() and (vector.weights > 0).all()):
+        raise ModelError("the sparse model made weights that are not finite, not above 0 or not in order of their ids")

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
+from core.passages import MAX_TITLE_WEIGHT
 from core.records import (
     DECLARABLE,
     Collection,
@@ -29,9 +30,9 @@ from core.records import (
 from core.synonyms import check_synonyms
 from store import schema
 from store.database import ReadSession, WriteSession
-from store.fields import MAX_NAME, is_unicode
-from store.job_lease import database_now
+from store.filters.metadata import MAX_NAME, is_unicode
 from store.jobs import fail_jobs_of
+from store.jobs.lease import database_now
 
 CHANGEABLE = ("alpha", "k1", "b", "synonyms")  # settings that nothing stored depends on
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -189,6 +190,11 @@ def check_settings(settings: CollectionSettings) -> None:
         raise InvalidSettings(f"k1 {settings.k1}: must be a finite number, 0 or more", param="k1")
     if not 0 <= settings.b <= 1:
         raise InvalidSettings(f"b {settings.b}: must be between 0 and 1", param="b")
+    if not 0 <= settings.title_weight <= MAX_TITLE_WEIGHT:
+        raise InvalidSettings(
+            f"title_weight {settings.title_weight}: must be a whole number from 0 to {MAX_TITLE_WEIGHT}",
+            param="title_weight",
+        )
     if not 0 <= settings.alpha <= 1:
         raise InvalidSettings(f"alpha {settings.alpha}: must be between 0 and 1", param="alpha")
     if settings.sparse not in tuple(SparseScoring):
@@ -211,7 +217,7 @@ def check_settings(settings: CollectionSettings) -> None:
 @lru_cache(maxsize=256)  # every search asks, and synonyms may be many
 def parse_settings(stored: str) -> CollectionSettings:
     """Settings as they are stored. Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
-    settings = json.loads(stored)
+    settings = {"title_weight": 1, **json.loads(stored)}  # as it was before there was a setting
     settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
     settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # older ones had no choice
     settings["index"] = IndexKind(settings.get("index", IndexKind.AUTO))

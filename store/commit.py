@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from core.errors import CollectionNotFound, EmbeddingsMissing, ModelError, ModelMismatch
-from core.records import GenerationState, SparseVector
+from core.errors import CollectionNotFound, EmbeddingsMissing, ModelMismatch
+from core.records import GenerationState
 from store import schema
-from store.batch import Batch, Draft, Receipt
+from store.batch import Batch, Draft, Receipt, check_embeddings
 from store.database import ReadSession, WriteSession, chunks
-from store.fields import FieldValue, field_values, is_unicode, metadata_json
+from store.filters.metadata import FilterableValue, filterable_values, is_unicode, metadata_json
+from store.filters.rows import insert_values
 from store.steps import reached
 from store.terms import pack_postings, pack_vector, register_terms
 
@@ -27,7 +28,7 @@ def commit(session: WriteSession, batch: Batch) -> Receipt:
     InvalidDocument for a document that cannot be stored, ModelError for a vector with a value that cannot be.
     """
     generations = _generations(session, batch)
-    _check_embeddings(batch)
+    check_embeddings(batch)
     plan = _plan(session, batch)
     reached("commit.planned")
     gone = _remove_passages(session, plan, generations)
@@ -76,7 +77,7 @@ class _Write:
 
     draft: Draft
     metadata: str  # JSON
-    values: set[FieldValue]
+    values: set[FilterableValue]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,36 +121,14 @@ def _generations(session: ReadSession, batch: Batch) -> list[int]:
     return [row.id for row in rows]
 
 
-def _check_embeddings(batch: Batch) -> None:
-    dimension = batch.collection.active.dimension
-    for embedding in batch.embeddings.values():
-        if embedding.vector.shape != (dimension,):
-            raise ModelMismatch(
-                f"a vector of shape {embedding.vector.shape}; the collection {batch.collection.name!r} "
-                f"holds vectors of {dimension} dimensions"
-            )
-        if not np.isfinite(embedding.vector).all():
-            raise ModelError("the model made a vector with a value that is not finite; nothing was written")
-        if embedding.learned is not None:
-            _check_learned(embedding.learned)
-        if (embedding.learned is None) != (batch.sparse_fingerprint is None):
-            raise ModelMismatch(
-                f"the collection {batch.collection.name!r} has learned weights for all of its passages or for none"
-            )
-
-
-def _check_learned(vector: SparseVector) -> None:
-    rising = len(vector.ids) == len(vector.weights) and bool((np.diff(vector.ids, prepend=-1) > 0).all())
-    if not (rising and np.isfinite(vector.weights).all() and (vector.weights > 0).all()):
-        raise ModelError("the sparse model made weights that are not finite, not above 0 or not in order of their ids")
-
-
 def _plan(session: ReadSession, batch: Batch) -> _Plan:
     deletions = set(batch.deletions)
     drafts = {draft.document.id: draft for draft in batch.drafts if draft.document.id not in deletions}
     declared = batch.collection.settings.fields
     writes = {
-        id_: _Write(draft=draft, values=field_values(draft.document, declared), metadata=metadata_json(draft.document))
+        id_: _Write(
+            draft=draft, values=filterable_values(draft.document, declared), metadata=metadata_json(draft.document)
+        )
         for id_, draft in drafts.items()
     }
     stored = _stored_documents(session, batch.collection.id, [*drafts, *deletions])
@@ -225,36 +204,7 @@ def _document_row(write: _Write) -> dict[str, Any]:
 
 def _write_fields(session: WriteSession, collection_id: int, plan: _Plan, document_ids: Mapping[str, int]) -> None:
     writes = [*plan.with_passages(), *plan.updated.values()]
-    fields = register_fields(
-        session, collection_id, {(value.name, value.kind.value) for write in writes for value in write.values}
-    )
-    rows = [
-        {
-            "document_id": document_ids[write.draft.document.id],
-            "field_id": fields[value.name, value.kind.value],
-            "text": value.text,
-            "number": value.number,
-            "longitude": value.longitude,
-        }
-        for write in writes
-        for value in write.values
-    ]
-    if rows:
-        session.execute(sa.insert(schema.document_field), rows)
-
-
-def register_fields(
-    session: WriteSession, collection_id: int, wanted: set[tuple[str, str]]
-) -> dict[tuple[str, str], int]:
-    columns = schema.field.c
-    statement = sa.select(columns.name, columns.kind, columns.id).where(columns.collection_id == collection_id)
-    names = sorted({name for name, _ in wanted})
-    known = {(row.name, row.kind): row.id for row in session.rows_where_in(statement, columns.name, names)}
-    new = [{"collection_id": collection_id, "name": name, "kind": kind} for name, kind in sorted(wanted - set(known))]
-    if not new:
-        return known
-    session.execute(sa.insert(schema.field), new)
-    return {(row.name, row.kind): row.id for row in session.rows_where_in(statement, columns.name, names)}
+    insert_values(session, collection_id, {document_ids[write.draft.document.id]: write.values for write in writes})
 
 
 def _write_embeddings(session: WriteSession, batch: Batch, plan: _Plan, generations: list[int]) -> None:

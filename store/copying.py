@@ -35,7 +35,7 @@ def new_directory(target: Path) -> Iterator[Path]:
 
     Raises Conflict where `target` is there already.
     """
-    check_absent(target)
+    _check_absent(target)
     with file_errors(target, "backup"):
         make_directories(target.parent)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.unfinished-", dir=target.parent))
@@ -45,7 +45,7 @@ def new_directory(target: Path) -> Iterator[Path]:
             reached("directory.filled")
             sync_tree(unfinished)
             reached("directory.synced")
-            check_absent(target)
+            _check_absent(target)
             try:
                 unfinished.rename(target)
             except OSError as error:
@@ -58,12 +58,6 @@ def new_directory(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-def check_absent(target: Path) -> None:
-    """Raises Conflict where `target` is there."""
-    if target.exists() or target.is_symlink():
-        raise Conflict(f"{target} is there already; a backup is never written over: name a new directory")
 
 
 def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None = None) -> None:
@@ -113,6 +107,12 @@ def check_structure(directory: Path) -> None:
                 f"{directory / DATABASE_NAME} is damaged (a row of {reference[0]} refers to one of {reference[2]} that "
                 "is not there); restore it from a backup"
             )
+
+
+def _check_absent(target: Path) -> None:
+    """Raises Conflict where `target` is there."""
+    if target.exists() or target.is_symlink():
+        raise Conflict(f"{target} is there already; a backup is never written over: name a new directory")
 
 
 def _copy_segments(connection: sqlite3.Connection, source: Path, target: Path) -> set[int]:

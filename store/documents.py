@@ -13,7 +13,7 @@ from core.errors import DocumentNotFound, HitNotFound
 from core.records import Document, Int64Array, Passage
 from store import schema
 from store.database import ReadSession
-from store.fields import is_unicode
+from store.filters.metadata import is_unicode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

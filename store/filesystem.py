@@ -12,6 +12,7 @@ _NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs ncpfs 9p afs ceph glusterfs lustr
 _NETWORK_FUSE = re.compile(
     r"fuse\.(sshfs|nfs.*|smb.*|glusterfs|ceph.*|s3fs|rclone|gcsfuse|goofys|davfs2?|afp|cifs|moosefs|juicefs)"
 )
+_OCTAL = re.compile(r"\\(\d{3})")  # how a character that would part the columns is written
 
 
 def check_local(directory: Path) -> None:
@@ -40,6 +41,3 @@ def file_system(directory: Path) -> str | None:
         if place.is_relative_to(mounted) and len(mounted.parts) >= found[0]:
             found = (len(mounted.parts), behind.split(" ")[0])
     return found[1] or None
-
-
-_OCTAL = re.compile(r"\\(\d{3})")

@@ -13,12 +13,12 @@ import faiss
 import numpy as np
 
 from core.records import Float32Array, Int64Array
+from store.fastscan import Mask
 from store.quantizer import Quantizer, UInt8Array
 
 _NEIGHBOURS = 32  # of a node; twice as many on the ground level
 _BUILD_DEPTH = 100  # candidates that are kept while a node is put in
 _SEARCH_DEPTH = 128  # while searching, at least
-_bitmap: Any = faiss.IDSelectorBitmap
 _new: Any = faiss.IndexHNSWSQ
 _parameters: Any = vars(faiss)["SearchParametersHNSW"]  # its stubs leave it out
 
@@ -30,17 +30,15 @@ class Graph:
         """`stored`: as `make_graph` gives it."""
         self._index = faiss.deserialize_index(np.array(stored))
 
-    def search(
-        self, direction: Float32Array, count: int, allowed: UInt8Array | None
-    ) -> tuple[Int64Array, Float32Array]:
+    def search(self, direction: Float32Array, count: int, mask: Mask | None) -> tuple[Int64Array, Float32Array]:
         """Rows, and about the dot products of their directions with `direction` (1, width), the best `count` of them.
 
-        `allowed`: bits of the rows to choose from, nearly all of them; None: all. Fewer may come.
+        `mask`: the rows to choose from, nearly all of them; None: all. Fewer may come.
         """
         depth = max(_SEARCH_DEPTH, count)
         parameters = _parameters(efSearch=depth)
-        if allowed is not None:
-            parameters = _parameters(efSearch=depth, sel=_bitmap(allowed))
+        if mask is not None:
+            parameters = _parameters(efSearch=depth, sel=mask.selector)
         scores, rows = self._index.search(direction, min(count, self._index.ntotal), params=parameters)
         found = rows[0] >= 0
         return rows[0][found], scores[0][found]

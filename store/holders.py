@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from core.records import Int64Array
 from store import schema
-from store.filter_sql import Documents
-from store.postings import Postings
+from store.filters.sql import Documents, read_ids
+from store.segments.postings import Postings
 from store.snapshot import Part
 from store.terms import term_ids
 from store.view import View
@@ -39,8 +39,7 @@ def documents_in(view: View, language: str) -> Documents:
     """Those in the language."""
     document = schema.document.c
     where = (document.collection_id == view.collection.id, document.language == language)
-    ids = view.session.execute(sa.select(document.id).where(*where)).scalars()
-    return Documents(np.sort(np.fromiter(ids, dtype=np.int64)))
+    return Documents(np.sort(read_ids(view.session, document.id, *where)))
 
 
 def terms_containing(view: View, text: str) -> list[str]:
@@ -56,12 +55,6 @@ def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
     columns = sa.select(document.id, document.language, document.title, document.text)
     for row in view.session.rows_where_in(columns, document.id, documents.tolist()):
         yield DocumentText(row.id, row.language, row.title, row.text)
-
-
-def passages_in(view: View, documents: Documents) -> Int64Array:
-    """Ids of their passages, sorted."""
-    found = [part.segment.ids[part.live & documents.holds(part.segment.documents)] for part in view.snapshot.parts]
-    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
 
 def documents_of_passages(view: View, passages: Int64Array | None, excluded: Int64Array | None = None) -> Int64Array:

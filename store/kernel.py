@@ -1,6 +1,6 @@
 """The loops under the sparse legs as machine code: what store/sparse.py does with numpy, several times as fast.
 
-Import this file through `store.sparse.load_kernel` only: it imports numba. The loops give the same numbers as numpy,
+Import this file through `store.kernel_loading` only: it imports numba. The loops give the same numbers as numpy,
 bit by bit: the same operations in the same order, none of them fused or reordered (numba does so only when told to).
 Arrays may be read-only, as those of a mapped file are. No Python lock is held while a loop runs. Indexes in the inner
 loops are unsigned: of a signed one it is asked each time whether it counts from the end, which costs a third.
@@ -143,7 +143,7 @@ def sweep(
 ) -> tuple[int, int]:
     """Sum factor * weight over the `wanted` terms, window by window, and note the sums of `threshold` or more.
 
-    terms, offsets, rows, values: store.postings.Postings. saturations: (rows,) or, for values that are weights, empty.
+    terms, offsets, rows, values: those of Postings. saturations: (rows,) or, for values that are weights, empty.
     mask, ids: (rows,) which rows count, and their passages. cursors: (wanted,) kept for the next call.
     Starts at the row `begin`, with `count` already found. Stops at the end, or where found_ids and found_scores may
     have no room for another window. Returns the row to go on from, and the new count.

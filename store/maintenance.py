@@ -26,8 +26,8 @@ from store.directory import MAINTENANCE_LOCK
 from store.faults import file_errors
 from store.leftovers import remove_leftovers
 from store.processes import processes
+from store.segments.upkeep import Seen, maintain
 from store.steps import reached
-from store.upkeep import Seen, maintain
 
 STOP_SECONDS = 10.0  # for the step at hand; what it left unfinished is found and removed later
 _LONGEST_PAUSE_SECONDS = 60.0  # after failures in a row
@@ -54,14 +54,6 @@ def owning(directory: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _sign(path: Path) -> None:
-    """For whoever asks. On a full disk it is left out: there the checkpoint that follows may make room."""
-    try:
-        path.write_text(f"{os.getpid()} on {socket.gethostname()}", "utf-8")
-    except OSError as error:
-        _log.info("%s does not say who holds it: %s", path, error.strerror)
 
 
 def owner(directory: Path) -> str | None:
@@ -169,6 +161,14 @@ class Maintenance:
                 remove_leftovers(self._database.directory)
             self._next_clean = time.monotonic() + self._policy.clean_seconds
         return False
+
+
+def _sign(path: Path) -> None:
+    """For whoever asks. On a full disk it is left out: there the checkpoint that follows may make room."""
+    try:
+        path.write_text(f"{os.getpid()} on {socket.gethostname()}", "utf-8")
+    except OSError as error:
+        _log.info("%s does not say who holds it: %s", path, error.strerror)
 
 
 class _Checkpoints:

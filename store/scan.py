@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.records import Float32Array, IndexKind, Int64Array
-from store.fastscan import FastScan, list_count, make_lists, unusable
+from store.fastscan import FastScan, Mask, list_count, make_lists, unusable
 from store.graph import Graph, make_graph
 from store.quantizer import UInt8Array, quantizer
 
@@ -40,26 +40,29 @@ class Scan:
     fast: FastScan | None  # None on a machine where it would be slow
     graph: Graph | None
 
+    @property
+    def lists(self) -> FastScan | None:
+        """That of which a search may leave out lists; None: it reads everything, or goes another way."""
+        return self.fast if self.graph is None and self.fast is not None and self.fast.lists > 1 else None
+
     def search(
-        self, direction: Float32Array, count: int, allowed: UInt8Array | None, *, thorough: bool
+        self, direction: Float32Array, count: int, mask: Mask | None, *, lists: Int64Array | None, thorough: bool
     ) -> tuple[Int64Array, Float32Array] | None:
         """About the `count` rows with the largest dot products, and about what these are, for a query of length 1.
 
-        `direction`: the query, as `Quantizer.rotate` gives it, shape (1, width). `allowed`: bits of the rows to choose
-        from, the first row in the lowest bit; None: all. `thorough`: look at every allowed row, as a filter that leaves
-        few calls for. None: there is no fast way here; score all of them.
+        `direction`: the query, as `Quantizer.rotate` gives it, shape (1, width). `mask`: the rows to choose from;
+        None: all. `lists`: those to read; None: all. `thorough`: go through no graph, as a filter that leaves little
+        calls for. None: there is no fast way here; score all of them.
         """
         if self.graph is not None and not thorough:
-            rows, scores = self.graph.search(direction, count, allowed)
+            rows, scores = self.graph.search(direction, count, mask)
         elif self.fast is not None:
-            rows, scores = self.fast.search(direction, count, allowed, thorough=thorough)
+            rows, scores = self.fast.search(direction, count, mask, lists)
         else:
             return None
         if len(self.uneven):
             kept = ~np.isin(rows, self.uneven)
-            uneven = self.uneven
-            if allowed is not None:
-                uneven = uneven[(allowed[uneven >> 3] >> (uneven & 7).astype(np.uint8)) & 1 == 1]
+            uneven = self.uneven if mask is None else self.uneven[mask.holds(self.uneven)]
             rows = np.concatenate([rows[kept], uneven])
             scores = np.concatenate([scores[kept], np.full(len(uneven), np.inf, dtype=np.float32)])
         return rows, scores * np.float32(self.length)

@@ -144,7 +144,7 @@ change = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# A file below segments/ that holds live passages of a generation, made from the embeddings: see store/sealing.py.
+# A file below segments/ with live passages of a generation, made from the embeddings: see store/segments/sealing.py.
 # Every passage that came up to the highest `seq` of the active ones, and has not gone, is in one of them.
 segment = sa.Table(
     "segment",
@@ -168,7 +168,7 @@ segment = sa.Table(
 )  # fmt: skip
 
 # Documents that are to be added to a collection. Times are seconds since 1970 by the database's clock.
-# A lease, and a pause, are judged by their distance from now in either direction: see store/job_lease.py.
+# A lease, and a pause, are judged by their distance from now in either direction: see store/jobs/lease.py.
 job = sa.Table(
     "job",
     metadata,
@@ -225,7 +225,7 @@ job_batch = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),  # of its first document within the job: batches go by it
     sa.Column("documents", sa.Integer, nullable=False),  # how many
     sa.Column("crashes", sa.Integer, nullable=False),  # workers that vanished while it was next
-    sa.Column("payload", sa.LargeBinary, nullable=False),  # see store/job_payload.py
+    sa.Column("payload", sa.LargeBinary, nullable=False),  # see store/jobs/payload.py
     checksum_column("documents", "payload"),
     sa.UniqueConstraint("job_id", "number", name="job_batch_number"),
     sa.Index("job_batch_crashes", "job_id", "crashes"),

@@ -20,10 +20,11 @@ from store import bm25
 from store.changes import added_since, removed_since
 from store.commit import current_seq
 from store.database import ReadSession
-from store.merging import merged
-from store.segment import Segment, read_segment
-from store.segment_files import OpenSegments
-from store.segment_rows import active_segments, sealed_seq
+from store.fastscan import Mask
+from store.segments.files import OpenSegments
+from store.segments.merging import merged
+from store.segments.rows import active_segments, sealed_seq
+from store.segments.segment import Segment, read_segment
 
 FAN_OUT = 4  # segments of one tier that become one
 _SMALLEST_TIER = 256  # rows
@@ -38,6 +39,10 @@ class Part:
     live: BoolArray  # (rows,) not removed
     live_count: int
     saturations: Float32Array  # (rows,) bm25.saturation, for the snapshot's average length
+    mask: Mask | None = field(init=False)  # `live`, as a scan takes it; None: all are
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", None if self.whole else Mask(self.live))
 
     def find(self, ids: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Which of `ids` are live here: their places in `ids`, and their rows."""

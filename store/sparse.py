@@ -19,7 +19,7 @@ from core.records import BoolArray, Float32Array, Float64Array, Int32Array, Int6
 from store import bm25
 from store.kernel_loading import kernel_for
 from store.pool import Pool, best
-from store.postings import Postings
+from store.segments.postings import Postings
 from store.snapshot import Part, Snapshot
 
 # Postings, and what their values become weights by: (rows,) saturations; of none where they are weights already.

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import CollectionNotFound
+from core.records import JobState
 from store import schema
 from store.directory import DATABASE_NAME, SEGMENTS
+from store.jobs.lease import RUNNABLE
 from store.leftovers import Leftover, leftovers
 from store.maintenance import maintained_by
 from store.processes import Process, processes
 from store.readonly import open_read_only, schema_version
-from store.segment_files import strays
-from store.segment_rows import SegmentState
+from store.segments.files import strays
+from store.segments.rows import SegmentState
 
 # Tables with their indexes, by what a person calls them.
 _KINDS = {
@@ -81,11 +84,22 @@ class Statistics:
     collections: tuple[CollectionStatistics, ...]  # by name
     seq: int  # of the newest change of all
     jobs: Mapping[str, int]  # how many are in each state that occurs
-    waiting_documents: int  # in jobs that are not done
+    waiting_documents: int  # in jobs that somebody works on, or will
     segment_files: FileStatistics
     leftovers: tuple[Leftover, ...]  # what was never finished, or is being made
     processes: tuple[Process, ...]  # the long-lived ones that have the directory open
     maintained_by: str | None  # who holds the maintenance lock now: "4711 on host"
+
+
+def collection_statistics(directory: Path, name: str) -> CollectionStatistics:
+    """Of one collection; reads its rows, not what is in them. Raises CollectionNotFound, StorageError."""
+    with open_read_only(directory) as connection:
+        connection.execute("BEGIN")
+        found = list(_collections(connection, sealed=True, name=name))
+        connection.execute("ROLLBACK")
+    if not found:
+        raise CollectionNotFound(f"there is no collection {name!r:.140}", param="collection")
+    return found[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,8 +179,11 @@ def _bytes_by_kind(connection: sqlite3.Connection) -> dict[str, int] | None:
 
 
 def _waiting_documents(connection: sqlite3.Connection) -> int:
-    found = connection.execute("SELECT COALESCE(SUM(documents), 0) FROM job_batch").fetchone()
-    return int(found[0])
+    states = ", ".join(f"'{state}'" for state in (JobState.RECEIVING.value, *RUNNABLE))
+    statement = (
+        f"SELECT COALESCE(SUM(documents), 0) FROM job_batch JOIN job ON job.id = job_id WHERE state IN ({states})"
+    )
+    return int(connection.execute(statement).fetchone()[0])
 
 
 def _segment_files(connection: sqlite3.Connection, directory: Path, tables: set[str]) -> FileStatistics:
@@ -201,12 +218,15 @@ def _segments(connection: sqlite3.Connection, collection_id: int) -> tuple[Segme
     return SegmentStatistics(files=files, rows=rows, tombstones=rows - live, bytes=size), live
 
 
-def _collections(connection: sqlite3.Connection, *, sealed: bool) -> list[CollectionStatistics]:
+def _collections(
+    connection: sqlite3.Connection, *, sealed: bool, name: str | None = None
+) -> list[CollectionStatistics]:
     learned = "learned" in {row[1] for row in connection.execute("PRAGMA table_info(embedding)")}
     sizes = "COUNT(*), COALESCE(SUM(LENGTH(dense)), 0), COALESCE(SUM(LENGTH(sparse)), 0)"
     sizes += f", COALESCE(SUM(LENGTH({'learned' if learned else 'NULL'})), 0)"
     rows = []
-    for id_, name in connection.execute("SELECT id, name FROM collection ORDER BY name").fetchall():
+    collections = "SELECT id, name FROM collection WHERE name = COALESCE(?, name) ORDER BY name"
+    for id_, own_name in connection.execute(collections, [name]).fetchall():
         generations = "generation_id IN (SELECT id FROM generation WHERE collection_id = ?)"
         of_embeddings = connection.execute(f"SELECT {sizes} FROM embedding WHERE {generations}", [id_]).fetchone()
         documents, passages, terms, seq = (
@@ -222,7 +242,7 @@ def _collections(connection: sqlite3.Connection, *, sealed: bool) -> list[Collec
         segments, live = _segments(connection, id_) if sealed else (SegmentStatistics(), 0)
         rows.append(
             CollectionStatistics(
-                name=name,
+                name=own_name,
                 documents=documents,
                 passages=passages,
                 embeddings=of_embeddings[0],

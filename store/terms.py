@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from core.records import SparseVector
 from store import schema
 from store.database import ReadSession, WriteSession
-from store.fields import is_unicode
+from store.filters.metadata import is_unicode
 
 POSTING = np.dtype([("term", "<i4"), ("value", "<f4")])  # an embedding's sparse and learned BLOBs are arrays of these
 

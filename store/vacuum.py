@@ -7,11 +7,14 @@ from store.copying import check_structure
 from store.database import Database
 from store.maintenance import owning
 from store.processes import processes
-from store.upkeep import GRACE_SECONDS, remove_retired
+from store.segments.upkeep import GRACE_SECONDS, remove_retired
 
 
 def vacuum(database: Database) -> None:
-    """Write the file anew without its free pages. Raises StorageCorrupt where it is damaged, StorageBusy, StorageFull."""
+    """Write the file anew without its free pages.
+
+    Raises StorageCorrupt where its structure is damaged, StorageBusy, StorageFull.
+    """
     check_structure(database.directory)
     database.vacuum()
 

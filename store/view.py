@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import sqlalchemy as sa
@@ -17,22 +15,18 @@ from core.records import (
     Float32Array,
     Float64Array,
     Generation,
-    GenerationState,
     Int32Array,
     Int64Array,
     SparseVector,
 )
 from store import bm25, dense, schema, sparse
-from store.catalog import get_collection
 from store.contents import passages_of, read_contents, term_texts
-from store.database import Database, ReadSession
+from store.database import ReadSession
 from store.documents import StoredPassage, fetch_passages
-from store.fields import is_unicode
-from store.filter_sql import documents_where
+from store.filters.metadata import is_unicode
+from store.filters.sql import Documents, documents_where
 from store.pool import Pool, TermStatistics
-from store.segment_files import OpenSegments
-from store.segment_rows import current_states
-from store.snapshot import Snapshot, load
+from store.snapshot import Snapshot
 from store.terms import term_ids
 
 
@@ -99,7 +93,10 @@ class View:
 
     def filter(self, tree: Filter) -> Int64Array:
         """Ids of the passages whose document satisfies `tree`, sorted. Raises InvalidFilter."""
-        documents = documents_where(self._session, self.collection.id, tree)
+        return self.passages_in(documents_where(self._session, self.collection.id, tree))
+
+    def passages_in(self, documents: Documents) -> Int64Array:
+        """Ids of the passages of the documents, sorted."""
         found = [part.segment.ids[part.live & documents.holds(part.segment.documents)] for part in self._snapshot.parts]
         return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
@@ -221,92 +218,3 @@ class View:
 
     def _known(self, term: str) -> int:
         return self._term_ids[term] or 0  # no term has the id 0
-
-
-class Views:
-    """Opens views, and keeps the snapshots that they share: one for each collection that was searched. Thread-safe."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._slots: dict[int, _Slot] = {}  # by generation
-
-    def collection(self, name: str) -> Collection:
-        """What is searched for now under this name, without opening a view. Raises CollectionNotFound."""
-        with self._database.read() as session:
-            return get_collection(session, name)
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[View]:
-        """The present state of the collection `name`. Raises CollectionNotFound.
-
-        The first view of a collection reads it into memory; later ones read what was committed since.
-        """
-        while True:
-            with self._database.read() as session:
-                snapshot = self._snapshot(session, name)
-                if snapshot:
-                    yield View(session, snapshot)
-                    return
-
-    def _snapshot(self, session: ReadSession, name: str) -> Snapshot | None:
-        """The snapshot of the session's state; None when another thread has already gone beyond it."""
-        collection = get_collection(session, name)
-        ((seq, newest_segment),) = current_states(session, schema.generation.c.id == collection.active.id).values()
-        slot = self._slots.get(collection.active.id) or self._slots.setdefault(
-            collection.active.id, _Slot(OpenSegments(self._database.directory))
-        )
-        present = slot.snapshot
-        if not present or present.seq != seq:
-            with slot.lock:
-                if not slot.snapshot:
-                    self._forget_retired(session)
-                    slot.snapshot = load(session, collection, slot.files)
-                elif slot.snapshot.seq < seq:
-                    slot.snapshot = slot.snapshot.advance(session)
-                present = slot.snapshot
-        if present.seq != seq:
-            return None
-        if present.collection.settings != collection.settings:
-            present = slot.resettled(present, collection)
-        return slot.resealed(session, present) if present.newest_segment < newest_segment else present
-
-    def _forget_retired(self, session: ReadSession) -> None:
-        """Let go of the snapshots of generations that are gone or no longer searched."""
-        active = set(
-            session.execute(
-                sa.select(schema.generation.c.id).where(schema.generation.c.state == GenerationState.ACTIVE.value)
-            ).scalars()
-        )
-        for generation in [generation for generation in list(self._slots) if generation not in active]:
-            self._slots.pop(generation, None)
-
-
-@dataclass(slots=True)
-class _Slot:
-    """The newest snapshot of a generation. Replaced, under the lock; never changed."""
-
-    files: OpenSegments
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    snapshot: Snapshot | None = None
-    resealing: threading.Lock = field(default_factory=threading.Lock)  # one thread opens new segments, others go on
-
-    def resettled(self, present: Snapshot, collection: Collection) -> Snapshot:
-        """`present`, scored by the settings of `collection`."""
-        fresh = present.under(collection)
-        with self.lock:
-            if self.snapshot is present:
-                self.snapshot = fresh
-        return fresh
-
-    def resealed(self, session: ReadSession, present: Snapshot) -> Snapshot:
-        """`present`, over newly sealed segments where this thread is the one to open them. Both score alike."""
-        if not self.resealing.acquire(blocking=False):
-            return present
-        try:
-            fresh = present.resealed(session, self.files)
-            with self.lock:
-                if self.snapshot is present:  # else a later search does it, with files that are open already
-                    self.snapshot = fresh
-            return fresh
-        finally:
-            self.resealing.release()

@@ -1,8 +1,8 @@
 """The terms of collections by likeness: which ones a mistyped word could have been meant for.
 
-A term is kept as two signatures of 64 bits, of its characters and of its pairs of neighbours, and its length: 21 bytes.
-One edit (a character left out, put in, or exchanged, or two neighbours that changed places) can set and clear only so
-many bits; what differs in more is ruled out without being looked at. What is left is compared by the exact distance.
+A term is kept with two signatures of 64 bits, of its characters and of its pairs of neighbours, and its length. One
+edit (a character left out, put in, or exchanged, or two neighbours that changed places) can set and clear only so many
+bits; what differs in more is ruled out without being looked at. What is left is compared by the exact distance.
 Terms are only ever added, so that what is known stays true: only newer ones are read.
 """
 
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,27 +20,37 @@ import sqlalchemy as sa
 
 from core.records import Int32Array, Int64Array
 from store import schema
-from store.contents import term_texts
 from store.view import View
 
 LONGEST = 40  # characters of a term that can be found
-MOST_EDITS = 2
 _KEPT = 4  # collections
 _CHUNK = 50_000
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # multiplicative hashing, Knuth, TAOCP 3, section 6.4
 _Bits = npt.NDArray[np.uint64]
 
 
-@dataclass(slots=True)
-class _Known:
-    """Of one collection. Replaced under the lock, never changed."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Terms:
+    """Of one collection."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    ids: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
-    lengths: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
-    characters: _Bits = field(default_factory=lambda: np.empty(0, np.uint64))
-    pairs: _Bits = field(default_factory=lambda: np.empty(0, np.uint64))
-    read_to: int = 0  # the highest id that was read
+    read_to: int = 0  # the highest term.id that was read
+    text: bytes = b""  # of all terms, UTF-8, one behind the other
+    ends: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))  # (terms,) of each in `text`
+    lengths: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))  # (terms,) characters
+    characters: _Bits = field(default_factory=lambda: np.empty(0, np.uint64))  # (terms,)
+    pairs: _Bits = field(default_factory=lambda: np.empty(0, np.uint64))  # (terms,)
+
+    def near(self, word: str, edits: int) -> dict[str, int]:
+        matrix, lengths = _matrix([word])
+        ((characters,), (pairs,)) = _signatures(matrix, lengths)
+        close = np.flatnonzero(_differing(self.characters, characters) <= edits)
+        close = close[np.abs(self.lengths[close] - len(word)) <= edits]
+        close = close[_differing(self.pairs[close], pairs) <= 3 * edits]
+        starts = np.where(close > 0, self.ends[close - 1], 0) if len(close) else close
+        spans = zip(starts.tolist(), self.ends[close].tolist(), strict=True)
+        texts = [self.text[start:end].decode() for start, end in spans]
+        apart = distances(word, texts).tolist()
+        return {text: distance for text, distance in zip(texts, apart, strict=True) if distance <= edits}
 
 
 class Vocabularies:
@@ -47,43 +58,29 @@ class Vocabularies:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._known: OrderedDict[int, _Slot] = OrderedDict()
 
     def near(self, view: View, word: str, edits: int) -> dict[str, int]:
         """The collection's terms that are at most `edits` (1 or 2) away from `word`, and their distances from it.
 
         Terms that no passage holds any longer may be among them.
         """
-        known = self._read(view)
-        if not 0 < len(word) <= LONGEST or not len(known.ids):
+        if not 0 < len(word) <= LONGEST:
             return {}
-        matrix, lengths = _matrix([word])
-        ((characters,), (pairs,)) = _signatures(matrix, lengths)
-        close = np.abs(known.lengths - len(word)) <= edits
-        close &= _differing(known.characters, characters) <= edits
-        close &= _differing(known.pairs, pairs) <= 3 * edits
-        texts = list(term_texts(view.session, known.ids[close].tolist()).values())
-        apart = distances(word, texts)
-        return {text: int(distance) for text, distance in zip(texts, apart, strict=True) if distance <= edits}
-
-    def _read(self, view: View) -> _Known:
         with self._lock:
-            known = self._known.setdefault(view.collection.id, _Known())
+            slot = self._known.setdefault(view.collection.id, _Slot())
             self._known.move_to_end(view.collection.id)
             while len(self._known) > _KEPT:
                 self._known.popitem(last=False)
-        with known.lock:
-            term = schema.term.c
-            while True:
-                rows = view.session.execute(
-                    sa.select(term.id, term.text)
-                    .where(term.collection_id == view.collection.id, term.id > known.read_to)
-                    .order_by(term.id)
-                    .limit(_CHUNK)
-                ).all()
-                if not rows:
-                    return _Known(known.lock, known.ids, known.lengths, known.characters, known.pairs, known.read_to)
-                _add(known, [(row.id, row.text) for row in rows])
+        with slot.lock:
+            slot.terms = terms = _read(view, slot.terms)
+        return terms.near(word, edits) if len(terms.ends) else {}
+
+
+@dataclass(slots=True)
+class _Slot:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    terms: _Terms = field(default_factory=_Terms)
 
 
 def distances(word: str, others: Sequence[str]) -> Int64Array:
@@ -114,16 +111,44 @@ def distances(word: str, others: Sequence[str]) -> Int64Array:
     return found
 
 
-def _add(known: _Known, rows: Sequence[tuple[int, str]]) -> None:
-    kept = [(id_, text) for id_, text in rows if len(text) <= LONGEST]
-    if kept:
-        matrix, lengths = _matrix([text for _, text in kept])
-        characters, pairs = _signatures(matrix, lengths)
-        known.ids = np.append(known.ids, np.array([id_ for id_, _ in kept], dtype=np.int32))
-        known.lengths = np.append(known.lengths, lengths)
-        known.characters = np.append(known.characters, characters)
-        known.pairs = np.append(known.pairs, pairs)
-    known.read_to = rows[-1][0]
+def _read(view: View, known: _Terms) -> _Terms:
+    """`known`, and the terms that came since."""
+    read_to = known.read_to
+    parts = [(known.text, known.ends, known.lengths, known.characters, known.pairs)]
+    size = len(known.text)
+    for rows in _rows(view, since=known.read_to):
+        read_to = max(read_to, *(id_ for id_, _ in rows))
+        texts = [text for _, text in rows if len(text) <= LONGEST]
+        if texts:
+            encoded = [text.encode() for text in texts]
+            ends = size + np.cumsum([len(one) for one in encoded], dtype=np.int64)
+            matrix, lengths = _matrix(texts)
+            parts.append((b"".join(encoded), ends, lengths, *_signatures(matrix, lengths)))
+            size = int(ends[-1])
+    if read_to == known.read_to:
+        return known
+    text, ends_, lengths_, characters, pairs = zip(*parts, strict=True)
+    return _Terms(
+        read_to=read_to,
+        text=b"".join(text),
+        ends=np.concatenate(ends_),
+        lengths=np.concatenate(lengths_),
+        characters=np.concatenate(characters),
+        pairs=np.concatenate(pairs),
+    )
+
+
+def _rows(view: View, *, since: int) -> Iterator[list[tuple[int, str]]]:
+    """(id, text) of the collection's terms with a higher id, in any order."""
+    term = schema.term.c
+    statement = sa.select(term.id, term.text)
+    if since:  # "+ 0": from the id on, where the index would begin with the collection
+        statement = statement.where(term.id > since, term.collection_id + 0 == view.collection.id)
+    else:
+        statement = statement.where(term.collection_id == view.collection.id)
+    rows: Any = view.session.execute(statement).cursor  # the driver's own: plain tuples
+    while chunk := rows.fetchmany(_CHUNK):
+        yield chunk
 
 
 def _matrix(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], Int32Array]:

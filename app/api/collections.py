@@ -8,9 +8,11 @@ from fastapi import APIRouter, Body
 
 from app.api.dependencies import CollectionName, Parts
 from app.schemas import ChangeCollection, CollectionBody, CollectionList, CreateCollection
+from app.stats_schemas import CollectionStatsBody
 from core.records import Collection
 from store.catalog import change_settings, counts, delete_collection, get_collection, list_collections
 from store.database import ReadSession
+from store.statistics import collection_statistics
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"])
 
@@ -60,6 +62,14 @@ def change(
     """Change settings that nothing stored depends on: alpha, k1, b, synonyms. The next search goes by them."""
     with parts.database.write() as session:
         return _body(session, change_settings(session, collection, body.settings.to_changes()))
+
+
+@router.get("/{collection}/stats", operation_id="get_collection_stats", summary="What a collection holds, and how")
+def stats(parts: Parts, collection: CollectionName) -> CollectionStatsBody:
+    """Documents, passages and bytes, segments, and what is not sealed yet. Takes longer than getting the collection."""
+    with parts.database.read() as session:
+        get_collection(session, collection)  # else the error names those that there are
+    return CollectionStatsBody.of(collection_statistics(parts.database.directory, collection))
 
 
 @router.delete("/{collection}", status_code=204, operation_id="delete_collection", summary="Delete a collection")

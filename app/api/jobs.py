@@ -10,9 +10,9 @@ from fastapi.responses import StreamingResponse
 from app.api.dependencies import Parts
 from app.job_schemas import JobBody, JobDetail, JobList, State, error_lines
 from core.records import JobState
-from store.job_lease import database_now
-from store.job_retry import retry_job
 from store.jobs import cancel_job, get_job, list_jobs
+from store.jobs.lease import database_now
+from store.jobs.retry import retry_job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Body
 
 from app.api.dependencies import Parts, RequestId
 from app.explanation_schemas import ReplayRequest, ReplayResponse
@@ -10,8 +12,48 @@ from retriever.replay import replay
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
+_REPLAY = {
+    "scores": {
+        "summary": "An explanation down to legs, made with another model",
+        "value": {
+            "explanation": {
+                "ledger": {"value": 0.61, "kind": "score", "description": "sum of the legs", "details": []},
+                "provenance": {
+                    "id": 1,
+                    "document_id": "a1",
+                    "document_sha256": "0" * 64,
+                    "score": 0.61,
+                    "collection": "articles",
+                    "generation": 1,
+                    "seq": 2,
+                    "model": "another-model",
+                    "fingerprint": "0" * 32,
+                    "sparse_model": None,
+                    "sparse_fingerprint": None,
+                    "bm25": {"k1": 1.2, "b": 0.75},
+                    "explain": "scores",
+                    "units": None,
+                    "query": "I want to play on my TV.",
+                    "controls": [{"start": 10, "length": 4, "factor": 7.0, "token_overlap": "partial"}],
+                    "control_target": "auto",
+                    "control_log_additive": True,
+                    "contextual_control_threshold": None,
+                    "legs": ["dense"],
+                    "fusion": "auto",
+                    "fusion_parameters": {"alpha": 0.5},
+                    "filter": None,
+                    "conditions": {"must": [], "must_not": [], "phrases": []},
+                    "inputs": None,
+                },
+            }
+        },
+    },
+}
+
 
 @router.post("/replay", operation_id="replay")
-def replay_explanation(parts: Parts, request_id: RequestId, body: ReplayRequest) -> ReplayResponse:
+def replay_explanation(
+    parts: Parts, request_id: RequestId, body: Annotated[ReplayRequest, Body(openapi_examples=_REPLAY)]
+) -> ReplayResponse:
     """Whether an explanation still holds: the same numbers, or what has changed since it was made."""
     return ReplayResponse.of(replay(parts.searcher, parts.views, body.explanation), request_id=request_id)

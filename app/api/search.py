@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Body
@@ -13,6 +14,7 @@ from app.search_response import SearchResponse
 from app.waiting import waited
 from core.errors import SalienceError
 from retriever.many import each
+from retriever.query import Query
 from retriever.reasons import explain_hit
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["search"])
@@ -31,6 +33,10 @@ _SEARCH = {
             "controls": [{"start": 10, "length": 4, "factor": 7}],
             "steering": {"target": "both", "contextual_threshold": 0.8},
         },
+    },
+    "conditions": {
+        "summary": "With a word that must not be there, and the query's words marked",
+        "value": {"query": "games", "must_not": ["radio"], "highlight": True, "diversity": 0.2},
     },
     "filtered": {
         "summary": "Filtered, with another fusion",
@@ -80,8 +86,12 @@ def search_batch(
     body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)],
 ) -> BatchResponse:
     """Several searches in one state of the collection, encoded together. Each has its own answer or its own error."""
-    most = parts.settings.limits.hits
-    queries = each(lambda query: waited(parts, collection, query, query.to_search(most=most)), body.bodies())
+    most, begun = parts.settings.limits.hits, time.monotonic()
+
+    def ready(query: SearchRequest) -> Query:
+        return waited(parts, collection, query, query.to_search(most=most), begun=begun)
+
+    queries = each(ready, body.bodies())
     answers = [
         AnswerBody.failed(found, request_id)
         if isinstance(found, SalienceError)

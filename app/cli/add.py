@@ -19,8 +19,8 @@ from core.records import Collection as Stored
 from core.records import CollectionSettings, Document, Job, JobState
 from indexer.records import Duplicate, Origin, RecordError
 from store.catalog import get_collection
-from store.job_notices import newest_notice
 from store.jobs import list_jobs
+from store.jobs.notices import newest_notice
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -144,8 +144,8 @@ def _received(parts: Wiring, collection: Stored, sources: list[Items], mapping: 
 
 def _finished(parts: Wiring, job: Job, bar: Progress) -> Job:
     """The job at its end; whoever works on it, what fails is reported. Raises JobConflict where it cannot be done."""
-    from store.job_notices import NoticeKind, job_notices
-    from store.job_retry import retry_job
+    from store.jobs.notices import NoticeKind, job_notices
+    from store.jobs.retry import retry_job
 
     if job.state is JobState.FAILED:  # left by an earlier run
         job = retry_job(parts.database, job.id)
@@ -153,10 +153,12 @@ def _finished(parts: Wiring, job: Job, bar: Progress) -> Job:
         seen = newest_notice(session, job.id)
     task = bar.add_task("indexing", total=job.total, detail="")
     said: str | None = None
+    most = 0  # passages: the embedding is ahead of the commit that `now` is of
 
     def show(now: Job, passages: int) -> None:
-        nonlocal seen, said
-        bar.update(task, completed=now.total - now.pending, detail=f"{now.passages + passages:,} passages")
+        nonlocal seen, said, most
+        most = max(most, now.passages + passages)
+        bar.update(task, completed=now.total - now.pending, detail=f"{most:,} passages")
         if now.state is JobState.WAITING and now.reason != said:
             said = now.reason
             note(f"job {now.id} waits, and goes on by itself: {said}")

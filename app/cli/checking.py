@@ -45,7 +45,14 @@ def steps() -> Iterator[Steps]:
 def described(done: Verification) -> str:
     """ "3 documents, 3 passages, ..." """
     counts = {what: count for what, count in done.checked.items() if what != "file"}
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "its structure"
+    return ", ".join(f"{count:,} {_noun(what, count)}" for what, count in counts.items() if count) or "its structure"
+
+
+def _noun(plural: str, count: int) -> str:
+    """ "segment" of "segments", for one."""
+    if count != 1:
+        return plural
+    return plural.removesuffix("es") if plural.endswith("ches") else plural.removesuffix("s")
 
 
 def verification_body(directory: Path, done: Verification) -> dict[str, Any]:
@@ -59,6 +66,7 @@ def verification_body(directory: Path, done: Verification) -> dict[str, Any]:
             for finding in done.findings
         ],
         "not_checked": list(done.unchecked),
+        "notes": list(done.notes),
     }
 
 
@@ -75,15 +83,20 @@ def print_verification(directory: Path, done: Verification) -> None:
             out.print(f"{check}: {least}{len(findings) - SHOWN:,} more; --json lists up to {MAX_FINDINGS:,}")
     for left in done.unchecked:
         note(f"not checked: {left}")
+    for remark in done.notes:
+        note(remark)
     if not done.ok:
         note(_advice(directory, done))
 
 
 def _advice(directory: Path, done: Verification) -> str:
-    restoring = f"restore a backup into a new directory: salience restore BACKUP {directory}-restored"
-    if any(finding.check not in ("documents", "embeddings") for finding in done.findings):
-        return f"{directory} is damaged. Stop writing to it, and {restoring}"
+    restoring = f"restore a backup into a new directory: salience restore BACKUP -d {directory}-restored"
+    if all(finding.check == "documents" and not finding.documents and not finding.fields for finding in done.findings):
+        return (
+            f"{directory} is damaged in what is named above, of which there is no other copy here. Delete those "
+            f"documents and add them again (salience delete, salience add), or {restoring}"
+        )
     return (
-        f"{directory} is damaged in what is named above. Delete those documents and add them again (salience delete, "
-        f"salience add), or {restoring}"
+        f"{directory} is damaged. What can be made anew from the rest, salience repair makes anew (--dry-run says what "
+        f"that is; keep a copy of the directory). For anything else, {restoring}"
     )

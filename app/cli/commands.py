@@ -43,13 +43,11 @@ COMMANDS = {
     "collections": Entry("collections", "app", "List, show, create, change and delete collections."),
     "verify": Entry("verify", "verify", "Check that everything stored is what was written, and fits together."),
     "repair": Entry("repair", "repair", "Mend what is damaged from what is sound, and say what that was."),
-    "compact": Entry(
-        "compact", "compact", "Merge the segments of each collection into one, and give room back to the disk."
-    ),
+    "compact": Entry("compact", "compact", "Merge the segments of each collection into one, and give room back."),
     "backup": Entry("backup", "backup", "Copy the data directory as it is at this moment, and verify the copy."),
     "restore": Entry("restore", "restore", "Restore a backup into a new or an empty data directory."),
     "migrate": Entry("migrate", "migrate", "Bring a data directory of an older version up to date, after a backup."),
-    "stats": Entry("stats", "stats", "Show what the data directory holds and what takes the room."),
+    "stats": Entry("stats", "stats", "Show what the data directory holds, what takes the room, and what waits."),
     "models": Entry("models", "app", "List, show and check models, and fit them to fewer dimensions."),
 }
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from app.cli.options import DataDir, Json, open_existing
 from app.cli.terminal import note, out, print_json
 from store.catalog import get_collection, list_collections
+from store.segments.upkeep import compact as compact_collection
 from store.statistics import Room, room
-from store.upkeep import compact as compact_collection
 from store.vacuum import tidy, vacuum
 
 
@@ -27,10 +27,10 @@ def compact(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Merge the segments of each collection into one, without the passages that went, and give room back.
+    """Merge the segments of each collection into one, and give room back.
 
-    Segments are merged by and by anyway; this is for after many deletions. Others may go on searching and adding;
-    with --vacuum, they can search.
+    What was deleted goes from them. They are merged by and by anyway: this is for after many deletions. Others may go
+    on searching and adding; with --vacuum, adding waits.
 
     [bold]Example[/bold]
 

@@ -13,10 +13,10 @@ from app.cli.terminal import note, out, plain, print_json
 from app.job_schemas import JobBody, JobDetail, error_lines
 from core.errors import InvalidInput
 from core.records import JobState
-from store.job_lease import database_now
-from store.job_retry import retry_job
-from store.job_sweep import sweep
 from store.jobs import cancel_job, get_job, list_jobs
+from store.jobs.lease import database_now
+from store.jobs.retry import retry_job
+from store.jobs.sweep import sweep
 
 app = typer.Typer(help="List, show, cancel and retry jobs.", no_args_is_help=True, add_completion=False)
 JobId = Annotated[int, typer.Argument(help="The job's number.", metavar="JOB")]

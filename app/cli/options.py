@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from app.settings import Settings, load_settings
 from app.wiring import Wiring
 from core.errors import InvalidControl, InvalidFilter, InvalidQuery, InvalidSettings, StorageError
-from core.prompts import MAX_FACTOR
+from core.prompts import MAX_FACTOR, MIN_FACTOR
 from core.records import DECLARABLE, FieldKind, SparseScoring
 
 DEFAULT_COLLECTION = "default"
@@ -55,7 +55,8 @@ Emphasis = Annotated[
     list[str] | None,
     typer.Option(
         "--emphasis", "-e", metavar="WORD=FACTOR", show_default=False,
-        help="Steer by a word of the query: above 1 emphasises it, below 1 suppresses it. May be repeated.",
+        help="Steer by a word of the query: above 1 emphasises it, below 1 suppresses it, below 0 pushes away from it. "
+        "May be repeated.",
     ),
 ]  # fmt: skip
 Filter = Annotated[
@@ -132,9 +133,10 @@ def parse_emphasis(given: list[str] | None) -> dict[str, float]:
             value = float(factor)
         except ValueError:
             value = float("nan")
-        if not word or not 0 <= value <= MAX_FACTOR:
+        if not word or not MIN_FACTOR <= value <= MAX_FACTOR:
             raise InvalidControl(
-                f"emphasis {item!r}: write it as WORD=FACTOR, a factor from 0 to {MAX_FACTOR:g}, such as play=7",
+                f"emphasis {item!r}: write it as WORD=FACTOR, a factor from {MIN_FACTOR:g} to {MAX_FACTOR:g}, "
+                "such as play=7",
                 param="emphasis",
             )
         if word in emphasis:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
+from app.cli.selection import print_facets, print_group, print_suggestions
 from app.cli.terminal import BAD, GOOD, QUIET, note, out, plain
 from core.records import Explanation, Hit, HitExplanation, WordEffect
 from retriever.fields import TEXT, TITLE, shown_metadata, shows
@@ -31,16 +32,27 @@ def print_result(result: SearchResult, *, full: bool = False) -> None:
         note("the collection changed since the page before: hits may come twice, or be missing")
     if not result.hits:
         note("nothing found")
-    for place, hit in enumerate(result.hits, start=1):
-        out.print(_heading(place, hit, titled=shows(result.query.fields, TITLE)))
-        shown = result.query.fields
-        if hit.text.strip() and shows(shown, TEXT):  # a title may stand alone
-            out.print(_passage(hit, full=full))
-        if shown is not None and (metadata := shown_metadata(hit.metadata, shown)):
-            out.print(Text(f"    {plain(json.dumps(metadata, ensure_ascii=False))}"))
-        out.print()
+    print_suggestions(result)
+    hits = {hit.id: hit for hit in result.hits}
+    for number, group in enumerate(result.groups or ()):
+        print_group(result, number)
+        for place, id_ in enumerate(group.hits, start=1):
+            _print_hit(place, hits[id_], result.query.fields, full=full)
+    for place, hit in enumerate(result.hits if result.groups is None else (), start=1):
+        _print_hit(place, hit, result.query.fields, full=full)
+    print_facets(result)
     if result.profile is not None:
         _print_profile(result.profile, result.stages_ms)
+
+
+def _print_hit(place: int, hit: Hit, shown: Sequence[str] | None, *, full: bool) -> None:
+    """`shown`: the fields of the query."""
+    out.print(_heading(place, hit, titled=shows(shown, TITLE)))
+    if hit.text.strip() and shows(shown, TEXT):  # a title may stand alone
+        out.print(_passage(hit, full=full))
+    if shown is not None and (metadata := shown_metadata(hit.metadata, shown)):
+        out.print(Text(f"    {plain(json.dumps(metadata, ensure_ascii=False))}"))
+    out.print()
 
 
 def print_explanation(result: SearchResult, *, full: bool = False) -> None:
@@ -91,6 +103,8 @@ def _passage(hit: Hit, *, full: bool) -> Text:
     words = [] if hit.explanation is None else [word for word in hit.explanation.words if not word.in_title]
     significant = hit.explanation is not None and hit.explanation.significant
     text = Text(plain(hit.text))
+    for start, end in () if hit.highlight is None else hit.highlight.passage:
+        text.stylize("underline", start, end)
     strongest = max((abs(word.effect) for word in words), default=0.0)
     for word in words if significant else ():
         if abs(word.effect) >= NOTEWORTHY * strongest:

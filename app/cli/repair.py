@@ -32,7 +32,6 @@ def repair(
 
     [bold]Example[/bold]
 
-      salience backup /mnt/before-repair || cp -a salience-data /mnt/before-repair
       salience repair --dry-run
     """
     with open_existing(data_dir, model, device) as parts:

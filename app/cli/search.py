@@ -27,6 +27,18 @@ from app.cli.options import (
     parse_emphasis,
     parse_filter_option,
 )
+from app.cli.selection import (
+    Diversity,
+    Facet,
+    GroupBy,
+    Highlight,
+    HitsPerGroup,
+    MinScore,
+    Must,
+    MustNot,
+    Operators,
+    selection,
+)
 from app.cli.terminal import out, print_json
 
 
@@ -78,6 +90,15 @@ def search(
     leg: Leg = None,
     target: Target = "auto",
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
+    operators: Operators = False,
+    must: Must = None,
+    must_not: MustNot = None,
+    min_score: MinScore = None,
+    diversity: Diversity = 0.0,
+    group_by: GroupBy = None,
+    hits_per_group: HitsPerGroup = None,
+    facet: Facet = None,
+    highlight: Highlight = False,
     full: Annotated[bool, typer.Option("--full", help="Show passages in full.")] = False,
     min_seq: Annotated[
         int | None,
@@ -88,6 +109,14 @@ def search(
         typer.Option(
             help="Milliseconds for the answer: what is not done by then is left out. --min-seq waits 2000 without it.",
             show_default=False,
+        ),
+    ] = None,
+    reasons: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            help="none, scores, words or contrast (why each hit is above the next): of use with --json.",
+            show_default="words in a terminal, else none",
         ),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show what the search had to do, and how long.")] = False,
@@ -112,6 +141,7 @@ def search(
 
       salience search --like television --unlike console -c products --fields title,metadata.price
     """
+    selected = selection(operators, must, must_not, min_score, diversity, group_by, hits_per_group, facet, highlight)
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     coloured = out.is_terminal and not as_json
 
@@ -123,6 +153,7 @@ def search(
         body = SearchRequest.model_validate(
             {
                 **asked,
+                **selected,
                 "k": k,
                 "offset": offset,
                 "cursor": cursor,
@@ -131,7 +162,7 @@ def search(
                 "vector": vector_of(vector),
                 "prompt": image_prompt(image),
                 "fields": field_names(fields),
-                "explain": "words" if coloured else "none",
+                "explain": reasons or ("words" if coloured else "none"),
                 "min_seq": min_seq,
                 "timeout_ms": timeout_ms,
                 "profile": profile,

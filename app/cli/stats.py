@@ -12,9 +12,9 @@ from store.statistics import CollectionStatistics, Statistics, statistics
 
 
 def stats(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """Show what the data directory holds, what takes the room, what waits to be done, and who is at work.
+    """Show what the data directory holds, what takes the room, and what waits.
 
-    Reads the whole file once.
+    Also what was left unfinished, and which processes are at work. Reads the whole file once.
     """
     directory = open_existing(data_dir).settings.data_dir
     found = statistics(directory)

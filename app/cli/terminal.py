@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-out = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+_PIPE_WIDTH = None if sys.stdout.isatty() else 100_000  # of a line: what goes on to another program is never cut
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty(), width=_PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 GOOD = "bold green"

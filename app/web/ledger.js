@@ -1,4 +1,4 @@
-// Why a hit has its score: a tree whose lines add up, and what each word of the query brought.
+// Why a hit has its score: its sentences, a tree whose lines add up, and what each word of the query brought.
 
 import { el, signed, times } from "./dom.js";
 
@@ -7,12 +7,21 @@ const SHOWN_WORDS = 8; // of a list; the others are folded into one line, so tha
 const LEG_NAMES = { dense: "meaning (dense)", sparse: "words (sparse)", learned: "learned weights" };
 
 /** The whole explanation of a hit. */
-export function explanation({ ledger, query_words, query_rest, provenance }) {
+export function explanation({ sentences, ledger, query_words, query_rest, provenance }) {
   return el("div", { class: "why" },
+    ...(sentences.length > 1 ? [el("h3", {}, "What its sentences did"), effects(sentences)] : []),
     el("h3", {}, "How the score adds up"),
     el("ul", { class: "ledger" }, line(ledger, true)),
     ...(query_words.length ? [el("h3", {}, "What the query's words brought"), shares(query_words, query_rest)] : []),
     el("p", { class: "quiet small" }, origin(provenance)));
+}
+
+/** How far the score falls without each sentence, the largest effect first. */
+function effects(sentences) {
+  const sorted = [...sentences].sort((one, other) => Math.abs(other.effect) - Math.abs(one.effect));
+  const item = ({ text, effect }) =>
+    el("li", {}, el("span", { class: "number" }, signed(effect)), " ", el("span", {}, text));
+  return el("ul", { class: "ledger sentences" }, ...sorted.slice(0, SHOWN_WORDS).map(item));
 }
 
 function line({ value, kind, description, details }, open = false) {

@@ -1,6 +1,6 @@
 """Who is measured: each builds its index of the vectors in a process of its own, and is asked one query at a time.
 
-Needs hnswlib (0.8.0). Graphs hold the live vectors alone: they are spared the removed ones.
+hnswlib (0.8.0) is needed for the comparison only. Graphs hold the live vectors alone: they are spared the removed ones.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import faiss
-import hnswlib
 import numpy as np
 
 from core.records import BoolArray, Float32Array, IndexKind, Int64Array
 from store import dense
 from store.directory import SEGMENTS
-from store.merging import Merge
-from store.postings import Postings
-from store.segment import Segment
-from store.segment_files import new_file, open_segment
-from store.segment_rows import SegmentRow
+from store.segments.files import new_file, open_segment
+from store.segments.merging import Merge
+from store.segments.postings import Postings
+from store.segments.rows import SegmentRow
+from store.segments.segment import Segment
 from store.snapshot import Part
 
 SEGMENTS_OF_OURS = 4
 TAIL_ROWS = 1_000
+_BUILDERS = 4  # threads
+_BLOCK_ROWS = 50_000
 Search = Callable[[Float32Array, int], Int64Array]  # vector, k: the rows that were found
-_DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)  # of a graph's search; the first that recalls enough counts
+DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)  # of a graph's search; the first that recalls enough counts
 
 
 def removed_rows(rows: int) -> Int64Array:
@@ -57,38 +58,31 @@ def ours(parts: Sequence[Part]) -> Search:
     return lambda vector, k: dense.nearest(parts, vector, k, None).ids
 
 
-def build_faiss(vectors: Float32Array, live: Int64Array) -> Any:
-    """Raw FAISS HNSW over float32: 32 neighbours, 100 candidates while building."""
-    index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+def faiss_graph(vectors: Float32Array, live: Int64Array) -> dict[int | None, Search]:
+    """Raw FAISS HNSW over float32, by depth of the search: 32 neighbours, 100 candidates while building."""
+    faiss.omp_set_num_threads(_BUILDERS)
+    index: Any = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 100
-    for begin in range(0, len(live), 50_000):
-        index.add(vectors[live[begin : begin + 50_000]])
-    return index
-
-
-def search_faiss(index: Any, live: Int64Array) -> dict[int, Search]:
-    """By depth."""
+    for begin in range(0, len(live), _BLOCK_ROWS):
+        index.add(vectors[live[begin : begin + _BLOCK_ROWS]])
 
     def at(depth: int) -> Search:
         parameters = vars(faiss)["SearchParametersHNSW"](efSearch=depth)
         return lambda vector, k: live[index.search(vector[None], k, params=parameters)[1][0]]
 
-    return {depth: at(depth) for depth in _DEPTHS}
+    return {depth: at(depth) for depth in DEPTHS}
 
 
-def build_hnswlib(vectors: Float32Array, live: Int64Array) -> Any:
-    """16 neighbours, 200 candidates while building."""
+def hnswlib_graph(vectors: Float32Array, live: Int64Array) -> dict[int | None, Search]:
+    """hnswlib, by depth of the search: 16 neighbours, 200 candidates while building."""
+    import hnswlib  # ours alone is measured without it
+
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(len(live), M=16, ef_construction=200, random_seed=1)
-    for begin in range(0, len(live), 50_000):
-        rows = live[begin : begin + 50_000]
-        index.add_items(vectors[rows], rows, num_threads=1)
+    for begin in range(0, len(live), _BLOCK_ROWS):
+        rows = live[begin : begin + _BLOCK_ROWS]
+        index.add_items(vectors[rows], rows, num_threads=_BUILDERS)
     index.set_num_threads(1)
-    return index
-
-
-def search_hnswlib(index: Any) -> dict[int, Search]:
-    """By depth."""
 
     def at(depth: int) -> Search:
         def search(vector: Float32Array, k: int) -> Int64Array:
@@ -98,7 +92,7 @@ def search_hnswlib(index: Any) -> dict[int, Search]:
 
         return search
 
-    return {depth: at(depth) for depth in _DEPTHS}
+    return {depth: at(depth) for depth in DEPTHS}
 
 
 def _segment(ids: Int64Array, vectors: Float32Array) -> Segment:

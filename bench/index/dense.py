@@ -1,17 +1,20 @@
 """The dense leg against graphs: `python -m bench.index.dense [--json] [--rows N ...] [--quick] [--alone]`.
 
 Ours goes through a snapshot of four sealed segments over their files and a tail, with 1 % of the passages removed;
-against it stand FAISS's HNSW and hnswlib, each at the least depth that recalls 0.98 of the ten nearest. One thread, one
-query at a time, each contestant in a process of its own. The machine may be busy: searching and building are measured
-in processor time, of each query the fastest of three rounds counts, and of those the median. Memory is what a process
-has more of when its index is there and was searched: of its own, and of pages of files, which others share and the
-system may take back. --alone leaves the graphs out: at a million vectors they take an hour on a busy machine.
+against it stand FAISS's HNSW and hnswlib, each at the least depth that recalls 0.98 of the ten nearest. Each contestant
+is a process of its own. They are asked in turns, a round of all queries each, one query at a time in one thread: so a
+busy machine hits all alike, and no query finds what it needs in the processor's cache because it was asked just before.
+Of each query the median of the rounds counts, and of those the median, in processor time; building is measured in
+processor time too, as graphs are built by several threads to save the reader's time. Memory is what a process has more
+of when its index is there and was searched: of its own, and of pages of files, which others share and the system may
+take back. --alone leaves the graphs out: at a million vectors, building them takes most of the time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import pickle
 import statistics
 import subprocess
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +39,9 @@ from core.records import Float32Array, Int64Array
 Report = dict[str, Any]
 SIZES = [100_000, 1_000_000]
 RECALL = 0.98
-TARGETS = {"p50": 1.2, "build": 1 / 5, "memory": 1 / 8}  # of the better graph's, at most
-_QUERIES = 100
-_ROUNDS = 3
+TARGETS = {"p50_ms": 1.2, "build_s": 1 / 5, "own_bytes": 1 / 8}  # of the better graph's, at most
+_QUERIES = 200
+_ROUNDS = 5
 
 
 def main() -> None:
@@ -46,37 +50,93 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--quick", action="store_true", help="20,000 vectors")
     parser.add_argument("--alone", action="store_true", help="without the graphs")
+    parser.add_argument("--cache", type=Path, default=vectors.CACHE, help="a folder for the vectors")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)  # in a process of its own
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contestant:
-        print(json.dumps(_contestant(arguments.contestant, arguments.rows[0], arguments.folder)))
+        _contest(arguments.contestant, arguments.rows[0], arguments.folder, arguments.cache)
         return
-    report = run([20_000] if arguments.quick else arguments.rows, alone=arguments.alone)
+    report = run([20_000] if arguments.quick else arguments.rows, alone=arguments.alone, cache=arguments.cache)
     if arguments.json:
         print(json.dumps(report, indent=2))
     else:
         show(report)
 
 
-def run(sizes: list[int], *, alone: bool = False) -> Report:
+def run(sizes: list[int], *, alone: bool = False, cache: Path = vectors.CACHE) -> Report:
     """By number of vectors and contestant; `ratio`: ours to the better graph's."""
     report: Report = {"targets": TARGETS}
     for rows in sizes:
-        vectors.vectors(rows)  # made here, once
-        with tempfile.TemporaryDirectory(dir=vectors.CACHE) as folder:
-            _truth(rows, Path(folder))
-            found = {"ours": _child("build", rows, folder) | _child("ours", rows, folder)}
-            if not alone:
-                found |= {name: _child(name, rows, folder) for name in ("faiss", "hnswlib")}
-                graphs = [found["faiss"], found["hnswlib"]]
-                found["ratio"] = {
-                    "p50": found["ours"]["p50_ms"] / min(graph["p50_ms"] for graph in graphs),
-                    "build": found["ours"]["build_s"] / min(graph["build_s"] for graph in graphs),
-                    "memory": found["ours"]["own_bytes"] / min(graph["own_bytes"] for graph in graphs),
-                }
-        report[str(rows)] = found
+        vectors.vectors(rows, cache)  # made here, once
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            _truth(rows, Path(folder), cache)
+            names = ["ours"] if alone else ["ours", "faiss", "hnswlib"]
+            report[str(rows)] = _compared(rows, Path(folder), cache, names)
     return report
+
+
+def _compared(rows: int, folder: Path, cache: Path, names: list[str]) -> Report:
+    with ExitStack() as stack:
+        # One after the other: each has the machine for itself while it builds.
+        children = {name: stack.enter_context(Child(name, rows, folder, cache)) for name in names}
+        found = {name: child.built for name, child in children.items()}
+        for name in names[1:]:
+            for depth in contestants.DEPTHS:
+                found[name] |= {"depth": depth}
+                if children[name].ask(k=10, depth=depth)["recall"] >= RECALL:
+                    break
+        times: dict[str, list[list[float]]] = {name: [] for name in names}
+        for _ in range(_ROUNDS):
+            for name, child in children.items():
+                answer = child.ask(k=10, depth=found[name].get("depth"))
+                found[name]["recall"] = answer["recall"]
+                times[name].append(answer["ms"])
+        for name, rounds in times.items():
+            found[name] |= _summary(rounds) | children[name].ask(memory=True)
+        pools = [children["ours"].ask(k=1000) for _ in range(_ROUNDS)]
+        found["ours"]["pools_of_1000"] = {"recall": pools[0]["recall"]} | _summary([answer["ms"] for answer in pools])
+        found["ours"]["filters"] = children["ours"].ask(filters=True)
+    if len(names) > 1:
+        graphs = [found[name] for name in names[1:]]
+        found["ratio"] = {
+            key: found["ours"][key] / min(graph[key] for graph in graphs) for key in ("p50_ms", "build_s", "own_bytes")
+        }
+    return found
+
+
+class Child:
+    """A contestant in a process of its own, with its index built. Answers one question at a time."""
+
+    def __init__(self, name: str, rows: int, folder: Path, cache: Path) -> None:
+        command = [sys.executable, "-m", "bench.index.dense"]
+        command += ["--contestant", name, "--rows", str(rows), "--folder", str(folder), "--cache", str(cache)]
+        # Threads that wait for others to finish sleep, or their waiting would count as work.
+        single = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | single
+        )
+        self.built = self._answer()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # it ends with its input
+
+    def ask(self, **question: Any) -> Report:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Report:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a contestant ended with status {self._process.wait()}; what it said stands above")
+        answer: Report = json.loads(line)
+        return answer
 
 
 def show(report: Report) -> None:
@@ -89,7 +149,7 @@ def show(report: Report) -> None:
         )
         for name, figures in found.items():
             if name == "ratio":
-                table.add_row(name, "", *(f"{figures[key]:.2f}" for key in ("p50", "build", "memory")))
+                table.add_row(name, "", *(f"{figures[key]:.2f}" for key in TARGETS))
             else:
                 cells = (f"{figures['recall']:.3f}", f"{figures['p50_ms']:.2f}", f"{figures['build_s']:.0f}")
                 table.add_row(name, *cells, f"{figures['own_bytes_a_vector']:.0f}")
@@ -101,61 +161,67 @@ def show(report: Report) -> None:
             console.print(f"  {name:12} recall {figures['recall']:.3f}  p50 {figures['p50_ms']:.2f} ms")
 
 
-def _child(name: str, rows: int, folder: str) -> Report:
-    command = [sys.executable, "-m", "bench.index.dense", "--contestant", name, "--rows", str(rows), "--folder", folder]
-    found: Report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return found
-
-
-def _contestant(name: str, rows: int, folder: Path) -> Report:
-    faiss.omp_set_num_threads(1)
-    everything = vectors.vectors(rows)
+def _contest(name: str, rows: int, folder: Path, cache: Path) -> None:
+    """The other side of `Child`: builds, and answers until its input ends."""
+    everything, asked = vectors.vectors(rows, cache), vectors.queries(cache)[:_QUERIES]
     if name == "build":
-        begin = time.process_time()
-        sealed = contestants.write_segments(folder, everything)
-        seconds = time.process_time() - begin
-        (folder / "rows.pickle").write_bytes(pickle.dumps(sealed))
-        return {"build_s": seconds, "file_bytes": sum(row.seal.size for row in sealed)}
-    asked = vectors.queries()[:_QUERIES]
-    truth = np.load(folder / "truth.npy")
+        _say(_build(everything, folder))
+        return
     live = np.setdiff1d(np.arange(rows), contestants.removed_rows(rows))
+    truth = np.load(folder / "truth.npy")
+    report: Report = {}
+    if name == "ours":
+        with Child("build", rows, folder, cache) as builder:  # what building leaves in memory is not to count
+            report = builder.built
     before = _resident()
     begin, wall = time.process_time(), time.perf_counter()
+    by_depth: Mapping[int | None, Search]
     if name == "ours":
         parts = contestants.open_parts(folder, pickle.loads((folder / "rows.pickle").read_bytes()), everything)
-        search = contestants.ours(parts)
-        search(asked[0], 10)
-        first = time.perf_counter() - wall
-        report: Report = {"first_hit_s": first} | _at(search, asked, truth)
-        report["pools_of_1000"] = _at(search, asked, truth, k=1000)
-        report |= _memory(before, rows)
-        report["filters"] = measure_filters(parts, everything, live, asked)
-        return report
-    built = (contestants.build_faiss if name == "faiss" else contestants.build_hnswlib)(everything, live)
+        by_depth = {None: contestants.ours(parts)}
+        by_depth[None](asked[0], 10)
+        report["first_hit_s"] = time.perf_counter() - wall
+    else:
+        contestant = {"faiss": contestants.faiss_graph, "hnswlib": contestants.hnswlib_graph}[name]
+        by_depth = contestant(everything, live)
+        report["build_s"] = time.process_time() - begin
+    faiss.omp_set_num_threads(1)
+    _say(report)
+    for line in sys.stdin:
+        question = json.loads(line)
+        if "memory" in question:
+            _say(_memory(before, rows))
+        elif "filters" in question:
+            _say(measure_filters(parts, everything, live, asked))
+        else:
+            _say(_round(by_depth[question.get("depth")], asked, truth, question["k"]))
+
+
+def _build(everything: Float32Array, folder: Path) -> Report:
+    begin = time.process_time()
+    sealed = contestants.write_segments(folder, everything)
     seconds = time.process_time() - begin
-    by_depth = contestants.search_faiss(built, live) if name == "faiss" else contestants.search_hnswlib(built)
-    return {"build_s": seconds} | _least_depth(by_depth, asked, truth) | _memory(before, rows)
+    (folder / "rows.pickle").write_bytes(pickle.dumps(sealed))
+    return {"build_s": seconds, "file_bytes": sum(row.seal.size for row in sealed)}
 
 
-def _least_depth(by_depth: Mapping[int, Search], asked: Float32Array, truth: Int64Array) -> Report:
-    for depth, search in by_depth.items():
-        found = {"depth": depth} | _at(search, asked, truth)
-        if found["recall"] >= RECALL:
-            break
-    return found
+def _say(answer: Report) -> None:
+    print(json.dumps(answer), flush=True)
 
 
-def _at(search: Search, asked: Float32Array, truth: Int64Array, *, k: int = 10) -> Report:
-    fastest, shares = [], []
+def _round(search: Search, asked: Float32Array, truth: Int64Array, k: int) -> Report:
+    times, shares = [], []
     for query, best in zip(asked, truth, strict=True):
-        times = []
-        for _ in range(_ROUNDS):
-            begin = time.thread_time()
-            found = search(query, k)
-            times.append(time.thread_time() - begin)
-        fastest.append(min(times))
+        begin = time.thread_time()
+        found = search(query, k)
+        times.append(1000 * (time.thread_time() - begin))
         shares.append(len(np.intersect1d(found, best[:k])) / k)
-    return {"recall": statistics.fmean(shares), "p50_ms": 1000 * statistics.median(fastest)}
+    return {"recall": statistics.fmean(shares), "ms": times}
+
+
+def _summary(rounds: list[list[float]]) -> Report:
+    each = [statistics.median(times) for times in zip(*rounds, strict=True)]
+    return {"p50_ms": statistics.median(each), "p95_ms": statistics.quantiles(each, n=20)[-1]}
 
 
 def _memory(before: tuple[int, int], rows: int) -> Report:
@@ -174,11 +240,11 @@ def _resident() -> tuple[int, int]:
     return 1024 * kibibytes["RssAnon"], 1024 * kibibytes["RssFile"]
 
 
-def _truth(rows: int, folder: Path) -> None:
+def _truth(rows: int, folder: Path, cache: Path) -> None:
     """(queries, 1000) the nearest live rows."""
     live = np.setdiff1d(np.arange(rows), contestants.removed_rows(rows))
     _, found = faiss.knn(
-        vectors.queries()[:_QUERIES], vectors.vectors(rows)[live], 1000, metric=faiss.METRIC_INNER_PRODUCT
+        vectors.queries(cache)[:_QUERIES], vectors.vectors(rows, cache)[live], 1000, metric=faiss.METRIC_INNER_PRODUCT
     )
     np.save(folder / "truth.npy", live[found])
 

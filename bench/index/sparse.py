@@ -34,8 +34,8 @@ from core.records import Collection, CollectionSettings, Float32Array, Generatio
 from embedder.lexical import Analyzer
 from store import Pool, bm25, sparse
 from store.kernel_loading import load_kernel
-from store.postings import Postings
-from store.segment import Segment
+from store.segments.postings import Postings
+from store.segments.segment import Segment
 from store.snapshot import Part, Snapshot
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"

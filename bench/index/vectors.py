@@ -31,16 +31,16 @@ _NOISE = 0.5  # length, as a share of the neighbours' distance
 _BLOCK = 50_000
 
 
-def queries() -> Float32Array:
+def queries(cache: Path = CACHE) -> Float32Array:
     """(queries, dimension) of the real queries, in random order."""
-    return np.asarray(np.load(_real() / "queries.npy"))
+    return np.asarray(np.load(_real(cache) / "queries.npy"))
 
 
-def vectors(rows: int) -> Float32Array:
+def vectors(rows: int, cache: Path = CACHE) -> Float32Array:
     """(rows, dimension) over a file, in the cache."""
-    file = CACHE / f"vectors-{rows}.npy"
+    file = cache / f"vectors-{rows}.npy"
     if not file.exists():
-        real = np.load(_real() / "passages.npy")
+        real = np.load(_real(cache) / "passages.npy")
         unfinished = file.with_suffix(".tmp")
         made = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=(rows, real.shape[1]))
         _enlarge(real, made)
@@ -67,11 +67,11 @@ def _enlarge(real: Float32Array, made: Float32Array) -> None:
         made[places[begin : begin + count]] = block / np.linalg.norm(block, axis=1, keepdims=True)
 
 
-def _real() -> Path:
+def _real(cache: Path) -> Path:
     """The folder with the real embeddings, made at the first call."""
-    if (CACHE / "passages.npy").exists() and (CACHE / "queries.npy").exists():
-        return CACHE
-    CACHE.mkdir(parents=True, exist_ok=True)
+    if (cache / "passages.npy").exists() and (cache / "queries.npy").exists():
+        return cache
+    cache.mkdir(parents=True, exist_ok=True)
     passages, asked = [], []
     with tempfile.TemporaryDirectory() as folder, Wiring(Settings(data_dir=Path(folder))) as parts:
         for name in DATASETS:
@@ -84,6 +84,6 @@ def _real() -> Path:
             prompts = [Prompt.of(text) for text in dataset.queries.values()]
             asked.append(parts.encoder.encode(prompts, Representation.QUERY).vectors)
     every = np.concatenate(asked)
-    np.save(CACHE / "queries.npy", every[np.random.default_rng(0).permutation(len(every))])
-    np.save(CACHE / "passages.npy", np.concatenate(passages))
-    return CACHE
+    np.save(cache / "queries.npy", every[np.random.default_rng(0).permutation(len(every))])
+    np.save(cache / "passages.npy", np.concatenate(passages))
+    return cache

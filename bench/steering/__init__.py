@@ -9,6 +9,10 @@ The groups are texts made for this measurement. In each, every document joins tw
 (colour, garment and occasion; land and subject; animal and food), and no other word of a query speaks of either aspect,
 so what is measured is the control, not the rest of the query.
 
+Beside it stand what is kept of the query's relevance (what it still asks for, above documents of neither aspect), how
+documents of both aspects fare, and whether a suppressed aspect falls below what the query never asked for. Where the
+public collections are at hand, two of their questions are made one query and the same is measured there (`pairs.py`).
+
 The figures depend on that shape. Texts on one topic each, or aspects of unequal weight to the model, are harder to
 steer: earlier drafts gave 0.63 and 0.79 (headlines on one topic) and 0.57 and 0.63 (colour against garment only) at
 factors 2 and 4. Above all the sign and the course over the factors are worth comparing, less the second digit.

@@ -1,83 +1,106 @@
-"""Measure every group, and compare with the figures that the controls were designed by."""
+"""Measure every group and every collection that is there, and hold the figures to what was promised."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.command import print_report
-from bench.steering.groups import GROUPS, load_group
-from bench.steering.measure import FACTORS, measure
+from bench.steering.groups import GROUPS, Group, load_group
+from bench.steering.measure import FACTORS, Steerability, measure
+from bench.steering.pairs import COLLECTIONS, load_pairs
 from core.prompts import ControlTarget
 from core.protocols import Encoder
 
-# The design's figures for the target "auto", one for each of FACTORS, measured on other texts of the same three kinds.
-REFERENCE = {
-    "fashion": (0.01, 0.05, 0.62, 0.72, 0.82, 0.94),
-    "titles": (0.01, 0.02, 0.70, 0.82, 0.87, 0.92),
-    "questions": (0.00, 0.00, 0.77, 0.86, 0.90, 0.93),
-}
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"  # of the test collections; none are needed
 TARGETS = (ControlTarget.AUTO, ControlTarget.BOTH, ControlTarget.POOL, ControlTarget.ATTENTION)
+AT_LEAST = {"fashion": 0.88, "titles": 0.90, "questions": 0.92}  # AUC of "auto" at factor 7
+AT_MOST = 0.1  # and at factor 0.1
+LOSS = 0.03  # of relevance, at any factor
 
 
 def main() -> None:
-    print_report("steering", "How far a control steers a query.", run, _show)
+    print_report("steering", "How far a control steers a query, and what of its relevance is kept.", run, _show)
 
 
 def run(encoder: Encoder) -> dict[str, Any]:
-    """AUC by group, target and factor, rounded to 4 digits, and the distance of "auto" from the reference.
+    """By group and target, what measure.Steerability says of each factor, rounded to 4 digits; and `shortfalls`.
 
-    `largest_difference`: in either direction. `largest_shortfall`: only where the controls steer less than the
-    reference (above it for a factor below 1, below it for a factor above 1).
+    Those are sentences on what "auto" promises and does not keep. Collections are in `collections`, with "auto" alone.
     """
-    names = [f"{factor:g}" for factor in FACTORS]
-    groups: dict[str, dict[str, dict[str, float]]] = {}
-    errors: dict[str, dict[str, float]] = {}
-    shortfalls = []
-    for name in GROUPS:
-        group = load_group(name)
-        measured = {target: measure(encoder, group, target) for target in TARGETS}
-        groups[name] = {
-            target.value: dict(zip(names, (round(figure.auc, 4) for figure in figures), strict=True))
-            for target, figures in measured.items()
-        }
-        auto = measured[ControlTarget.AUTO]
-        errors[name] = dict(zip(names, (round(figure.standard_error, 4) for figure in auto), strict=True))
-        shortfalls += [
-            (figure.auc - wanted) * (1 if factor < 1 else -1)
-            for factor, figure, wanted in zip(FACTORS, auto, REFERENCE[name], strict=True)
-        ]
+    groups = {name: {t: _measured(encoder, load_group(name), t) for t in TARGETS} for name in GROUPS}
+    found = [DATA / name for name in COLLECTIONS if (DATA / name).is_dir()]
+    auto = ControlTarget.AUTO
+    collections = {folder.name: {auto: _measured(encoder, load_pairs(folder), auto)} for folder in found}
     return {
         "model": encoder.name,
         "fingerprint": encoder.fingerprint,
-        "groups": groups,
-        "standard_errors": errors,
-        "reference": {name: dict(zip(names, figures, strict=True)) for name, figures in REFERENCE.items()},
-        "largest_difference": round(max(abs(shortfall) for shortfall in shortfalls), 4),
-        "largest_shortfall": round(max(0.0, *shortfalls), 4),
+        "groups": _as_json(groups),
+        "collections": _as_json(collections),
+        "shortfalls": [line for name, of in groups.items() for line in _shortfalls(name, of[auto])],
+    }
+
+
+Figures = dict[float, Steerability]  # by factor
+
+
+def _measured(encoder: Encoder, group: Group, target: ControlTarget) -> Figures:
+    factors = [factor for factor in FACTORS if factor >= 0 or target is not ControlTarget.ATTENTION]
+    return dict(zip(factors, measure(encoder, group, target, factors), strict=True))
+
+
+def _shortfalls(name: str, figures: Figures) -> list[str]:
+    lines = []
+    if figures[7.0].auc < AT_LEAST[name]:
+        lines.append(f"{name}: {figures[7.0].auc:.3f} at factor 7, below {AT_LEAST[name]}")
+    if figures[0.1].auc > AT_MOST:
+        lines.append(f"{name}: {figures[0.1].auc:.3f} at factor 0.1, above {AT_MOST}")
+    for less, more in pairwise(figures):
+        if figures[less].auc > figures[more].auc:
+            lines.append(f"{name}: factor {more:g} steers less than {less:g}")
+    lost = {f: figures[1.0].relevance - figure.relevance for f, figure in figures.items()}
+    worst = max(lost, key=lambda factor: lost[factor])
+    if lost[worst] > LOSS:
+        lines.append(f"{name}: relevance falls by {lost[worst]:.3f} at factor {worst:g}")
+    return lines
+
+
+def _as_json(measured: dict[str, dict[ControlTarget, Figures]]) -> dict[str, Any]:
+    def rounded(figure: Steerability) -> dict[str, float | None]:
+        return {name: None if value is None else round(value, 4) for name, value in asdict(figure).items()}
+
+    return {
+        name: {
+            target.value: {f"{factor:g}": rounded(figure) for factor, figure in figures.items()}
+            for target, figures in targets.items()
+        }
+        for name, targets in measured.items()
     }
 
 
 def _show(report: dict[str, Any]) -> None:
-    table = Table(title=f"AUC that documents of the controlled aspect score above the others ({report['model']})")
-    table.add_column("group")
-    table.add_column("target")
-    for factor in FACTORS:
-        table.add_column(f"f={factor:g}", justify="right")
-    for name, targets in report["groups"].items():
-        for target, figures in targets.items():
-            table.add_row(name, target, *(f"{figure:.2f}" for figure in figures.values()))
-        table.add_row("", "auto, standard error", *(f"{e:.2f}" for e in report["standard_errors"][name].values()))
-        table.add_row("", "auto, reference", *(f"{figure:.2f}" for figure in report["reference"][name].values()))
-        table.add_section()
     console = Console()
-    console.print(table)
-    console.print(
-        f"auto against the reference: largest difference {report['largest_difference']:.3f}, "
-        f"largest shortfall {report['largest_shortfall']:.3f}"
-    )
+    for measured, title in (
+        ("auc", "documents of the controlled aspect above those of the other"),
+        ("standard_error", "standard errors of these"),
+        ("relevance", "what is still asked for above documents of neither aspect"),
+        ("both", "documents of both aspects above those of one"),
+        ("below_neither", "documents of the controlled aspect above those of neither"),
+    ):
+        table = Table(title=f"AUC: {title} ({report['model']})")
+        for column in ("group", "target", *(f"f={factor:g}" for factor in FACTORS)):
+            table.add_column(column)
+        for name, targets in {**report["groups"], **report["collections"]}.items():
+            for target, figures in targets.items():
+                cells = (figures.get(f"{factor:g}", {}).get(measured) for factor in FACTORS)
+                table.add_row(name, target, *("" if cell is None else f"{cell:.2f}" for cell in cells))
+        console.print(table)
+    console.print("\n".join(report["shortfalls"]) or "all that is promised is kept")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ class SteeredQuery:
 
     text: str
     aspects: tuple[Aspect, Aspect]
+    both: tuple[str, ...]  # ids of the documents that speak of both aspects
+    neither: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +53,16 @@ def load_group(name: str) -> Group:
         ids = first.documents + second.documents
         if len(set(ids)) != len(ids) or not documents.keys() >= set(ids):
             raise ValueError(f"{name}.json: query {query['text']!r} has an unknown document, or one of both aspects")
-        queries.append(SteeredQuery(text=query["text"], aspects=(first, second)))
+        words = [aspect["words"].casefold().rstrip("s") for aspect in query["aspects"]]
+        named = {id: sum(word in text.casefold() for word in words) for id, text in documents.items()}
+        queries.append(
+            SteeredQuery(
+                text=query["text"],
+                aspects=(first, second),
+                both=tuple(id for id, count in named.items() if count == 2),
+                neither=tuple(id for id, count in named.items() if count == 0),
+            )
+        )
     return Group(name=name, documents=documents, queries=tuple(queries))
 
 

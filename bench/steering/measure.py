@@ -1,4 +1,4 @@
-"""The measure: AUC per target of the control and factor."""
+"""The measures, per target of the control and factor: how far it steers, and what of the relevance is kept."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.steering.groups import Group
+from bench.steering.groups import Group, SteeredQuery
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl
 from core.protocols import Encoder
 from core.records import Float32Array, Representation
 
-FACTORS = (0.0, 0.1, 2.0, 4.0, 7.0, 20.0)
+FACTORS = (-1.0, 0.0, 0.1, 1.0, 2.0, 4.0, 7.0, 20.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Steerability:
-    """The effect of one factor in one group."""
+    """The effect of one factor in one group: means over the queries and both of their aspects, 0..1."""
 
-    auc: float  # 0..1, mean over the queries and both of their aspects
+    auc: float  # documents of the controlled aspect above those of the other; 0.5 is no effect
     standard_error: float  # of `auc`, over the queries
+    # What the query still asks for (the controlled aspect with a factor of 1 and above, below it the other one, and
+    # both at once) above documents of neither aspect.
+    relevance: float
+    both: float | None  # documents of both aspects above those of one; None where there are none
+    below_neither: float  # documents of the controlled aspect above those of neither
 
 
 def measure(
@@ -39,7 +44,7 @@ def measure(
     ]
     steered = encoder.encode(prompts, Representation.QUERY, options=ControlOptions(target=target)).vectors
     vectors = steered.reshape(len(factors), len(group.queries), 2, encoder.dimension)
-    return [_over_queries(group, documents, of_factor) for of_factor in vectors]
+    return [_over_queries(group, documents, *pair) for pair in zip(factors, vectors, strict=True)]
 
 
 def auc(above: Float32Array, below: Float32Array) -> float:
@@ -53,13 +58,40 @@ def auc(above: Float32Array, below: Float32Array) -> float:
     return float((less + not_greater).sum() / 2 / (len(above) * len(below)))
 
 
-def _over_queries(group: Group, documents: dict[str, Float32Array], vectors: Float32Array) -> Steerability:
+def _over_queries(
+    group: Group, documents: dict[str, Float32Array], factor: float, vectors: Float32Array
+) -> Steerability:
     """`vectors`: (queries, 2, dimension), the query with its first and its second aspect controlled."""
-    of_queries = []
-    for query, steered in zip(group.queries, vectors, strict=True):
-        matrices = [np.stack([documents[i] for i in aspect.documents]) for aspect in query.aspects]
-        of_queries.append(np.mean([auc(matrices[i] @ steered[i], matrices[1 - i] @ steered[i]) for i in range(2)]))
+    measured = [
+        [_of_query(query, documents, factor, i, steered[i]) for i in range(2)]
+        for query, steered in zip(group.queries, vectors, strict=True)
+    ]
+    steering = [np.mean([one.auc for one in pair]) for pair in measured]
+    flat = [one for pair in measured for one in pair]
+    both = [one.both for one in flat if one.both is not None]
     return Steerability(
-        auc=float(np.mean(of_queries)),
-        standard_error=float(np.std(of_queries, ddof=1) / math.sqrt(len(of_queries))),
+        auc=float(np.mean(steering)),
+        standard_error=float(np.std(steering, ddof=1) / math.sqrt(len(steering))),
+        relevance=float(np.mean([one.relevance for one in flat])),
+        both=float(np.mean(both)) if both else None,
+        below_neither=float(np.mean([one.below_neither for one in flat])),
+    )
+
+
+def _of_query(
+    query: SteeredQuery, documents: dict[str, Float32Array], factor: float, controlled: int, vector: Float32Array
+) -> Steerability:
+    def scores(ids: Sequence[str]) -> Float32Array:
+        found: Float32Array = np.array([documents[id] @ vector for id in ids], dtype=np.float32)
+        return found
+
+    own, other = (scores(query.aspects[i].documents) for i in (controlled, 1 - controlled))
+    both, neither = scores(query.both), scores(query.neither)
+    asked = own if factor >= 1 else other
+    return Steerability(
+        auc=auc(own, other),
+        standard_error=0.0,
+        relevance=auc(np.concatenate([asked, both]), neither),
+        both=auc(both, np.concatenate([own, other])) if len(both) else None,
+        below_neither=auc(own, neither),
     )

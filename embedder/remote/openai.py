@@ -75,10 +75,10 @@ def _place(entry: object) -> int:
 
 
 def _decoded(vector: object) -> object:
-    """A vector's numbers: base64 of little-endian float32, or a list as it is."""
+    """A vector's numbers: an array, of base64 of little-endian float32, or a list as it is."""
     if not isinstance(vector, str):
         return vector
     try:
-        return np.frombuffer(base64.b64decode(vector, validate=True), dtype="<f4").tolist()
+        return np.frombuffer(base64.b64decode(vector, validate=True), dtype="<f4")
     except (binascii.Error, ValueError):
         raise RemoteMismatch("a vector of the answer is not base64 of 32-bit floats") from None

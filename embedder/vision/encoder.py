@@ -14,8 +14,8 @@ from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
 from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
-from embedder.batching import batch_tokens, token_budget_batches
 from embedder.auto import ATTENTION_LIMIT
+from embedder.batching import batch_tokens, token_budget_batches
 from embedder.forward import DEFAULT_OPTIONS
 from embedder.generic import BatchFactors
 from embedder.line import Line

@@ -10,7 +10,7 @@ from alembic import op
 
 from core.errors import InvalidDocument
 from core.records import Document, FieldKind
-from store.fields import FieldValue, field_values
+from store.filters.metadata import FilterableValue, filterable_values
 
 revision = "0006"
 down_revision = "0005"
@@ -61,15 +61,17 @@ def _rewrite(connection: sa.Connection, collection: int, declared: dict[str, Fie
                 connection.exec_driver_sql(f"INSERT INTO document_field ({columns}) VALUES (?, ?, ?, ?, ?)", row)
 
 
-def _values(metadata: str, declared: dict[str, FieldKind]) -> set[FieldValue] | None:
+def _values(metadata: str, declared: dict[str, FieldKind]) -> set[FilterableValue] | None:
     """None for what is damaged: it stays as it is, and `verify` says so."""
     try:
-        return field_values(Document(id="", text="", metadata=json.loads(metadata)), declared, keep_misfits=True)
+        return filterable_values(Document(id="", text="", metadata=json.loads(metadata)), declared, keep_misfits=True)
     except (ValueError, RecursionError, AttributeError, InvalidDocument):
         return None
 
 
-def _field(connection: sa.Connection, collection: int, fields: dict[tuple[str, str], int], value: FieldValue) -> int:
+def _field(
+    connection: sa.Connection, collection: int, fields: dict[tuple[str, str], int], value: FilterableValue
+) -> int:
     key = (value.name, value.kind.value)
     if key not in fields:
         fields[key] = connection.exec_driver_sql(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from core.errors import SalienceError
+from store import kernel_loading
 
 SEARCH = "/v1/collections/goods/search"
 
@@ -39,6 +41,23 @@ def test_way_of_a_document(client: TestClient) -> None:
     assert error_of(client.delete("/v1/collections/goods/documents/radio"), 404)["code"] == "document_not_found"
     hits = client.post(SEARCH, json={"query": "radio"}).json()["hits"]
     assert {hit["document_id"] for hit in hits} == {"console", "tv"}
+
+
+def test_a_server_loads_the_kernel_once_a_large_collection_is_searched(
+    make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_loading, "_state", kernel_loading._State())
+    monkeypatch.setattr(kernel_loading, "LARGE", 2)
+    client = make_client()
+    client.post("/v1/collections", json={"name": "goods"})
+    for number, loading in ((1, False), (2, True)):
+        client.put(f"/v1/collections/goods/documents/d{number}", json={"text": "A radio."})
+        assert client.post(SEARCH, json={"query": "radio"}).status_code == 200
+        loaders = [thread for thread in threading.enumerate() if thread.name == "load-kernel"]
+        assert bool(loaders or kernel_loading.kernel_for(0)) is loading
+        for loader in loaders:
+            loader.join()
+    assert kernel_loading.kernel_for(0) is not None
 
 
 def test_ids_with_slashes_and_pages(client: TestClient) -> None:
@@ -147,7 +166,7 @@ def test_a_bad_document_costs_itself_only(client: TestClient) -> None:
         ('{"query": "x", "legs": []}', 400, "invalid_query"),
         ('{"query": "play^-1"}', 400, "invalid_query"),
         ('{"query": "x", "emphasis": {"y": 2}}', 400, "invalid_control"),
-        ('{"query": "x", "emphasis": {"x": -2}}', 400, "invalid_control"),
+        ('{"query": "x", "emphasis": {"x": -20}}', 400, "invalid_control"),
         ('{"query": "x", "controls": [{"start": 5, "length": 1, "factor": 1}]}', 400, "invalid_control"),
         ('{"query": "x", "controls": [{"start": 0, "length": 0, "factor": 1}]}', 400, "invalid_control"),
         ('{"query": "x", "steering": {"contextual_threshold": 3}}', 400, "invalid_control"),

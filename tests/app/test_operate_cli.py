@@ -1,4 +1,4 @@
-"""salience verify, backup, restore, migrate and stats, from the command line."""
+"""salience verify, repair, compact, backup, restore, migrate and stats, from the command line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from store.migrate import SCHEMA_VERSION
 from tests.store.test_migrations import version_of, write_version
@@ -37,7 +38,7 @@ def spoil(data: Path, statement: str) -> None:
 
 def test_what_the_real_model_and_the_real_pipeline_stored_is_intact(articles: Path, salience: Salience) -> None:
     code, out, err = salience("verify")
-    assert (code, out.startswith(f"{articles} is intact: 1 collections, 6 documents, ")) == (0, True), out
+    assert (code, out.startswith(f"{articles} is intact: 1 collection, 6 documents, ")) == (0, True), out
     assert "not checked: whether vectors, terms and learned weights are what the models make of the texts" in err
     assert err.count("not checked") == 1
     code, out, _ = salience("verify", "--json")
@@ -83,12 +84,12 @@ def test_many_findings_are_cut_and_structural_damage_asks_for_a_backup(articles:
     assert code == 1
     assert out.count("is not there by the log") == 20
     assert "more; --json lists up to 1,000" in out
-    assert "Stop writing to it, and restore a backup into a new directory: salience restore BACKUP" in err
+    assert "salience repair makes anew (--dry-run says what that is; keep a copy of the directory)" in err
 
 
 def test_backup_and_restore(articles: Path, salience: Salience, tmp_path: Path) -> None:
     code, out, _ = salience("backup", str(tmp_path / "saved"))
-    assert (code, out.startswith(f"{tmp_path / 'saved'} is a verified backup of {articles}: 1 collections, 6 ")) == (
+    assert (code, out.startswith(f"{tmp_path / 'saved'} is a verified backup of {articles}: 1 collection, 6 ")) == (
         0,
         True,
     )
@@ -126,6 +127,81 @@ def test_stats(articles: Path, salience: Salience) -> None:
     assert (one["name"], one["documents"], one["vector_bytes"]) == ("articles", 6, one["embeddings"] * 384 * 4)
     assert sum(body["bytes_by_kind"].values()) + body["free_bytes"] == body["file_bytes"]
     assert body["jobs"] == {"done": 1}
+    (segments, unsealed) = one["segments"], one["unsealed"]
+    assert segments["rows"] + unsealed == one["passages"]
+    assert f"maintained by  {body['maintained_by'] or 'nobody now'}" in out
+    assert (body["processes"], body["leftovers"], body["waiting_documents"]) == ([], [], 0)
+
+
+def test_statistics_of_one_collection_by_the_api(client: TestClient) -> None:
+    assert client.delete("/v1/collections/goods/documents/tv").status_code == 204
+    body = client.get("/v1/collections/goods/stats").json()
+    counts = (body["documents"], body["passages"], body["unsealed"], body["embeddings"])
+    assert counts == (2, 2, 2, 2)
+    assert body["vector_bytes"] == 2 * 384 * 4
+    assert body["segments"] == {"files": 0, "rows": 0, "tombstones": 0, "bytes": 0}
+    answer = client.get("/v1/collections/none/stats")
+    assert (answer.status_code, "goods" in answer.text) == (404, True)
+
+
+def test_repair_by_the_model(articles: Path, salience: Salience) -> None:
+    """What no segment holds is embedded anew; a text that is damaged stays damaged, and is named."""
+    assert salience("repair")[0] == 0
+    before = search(salience)
+    shutil.rmtree(articles / "segments", ignore_errors=True)
+    spoil(articles, "UPDATE embedding SET dense = zeroblob(1536) WHERE id IN (SELECT id FROM embedding LIMIT 2)")
+    spoil(articles, "DELETE FROM document_field WHERE document_id = 3")
+    code, out, _ = salience("repair", "--dry-run")
+    assert (code, "would be done: " in out, salience("verify")[0]) == (0, True, 1)
+    code, out, err = salience("repair")
+    assert code == 0, err
+    assert "embedded anew from their texts" in out
+    assert "the values that filters compare are made anew" in out
+    assert f"{articles} is intact: 1 collection, 6 documents" in out
+    assert search(salience) == before
+    spoil(articles, "UPDATE document SET text = replace(text, 'whales', 'snails') WHERE external_id = 'a4'")
+    code, out, err = salience("repair", "--json")
+    body = json.loads(out)
+    assert (code, body["done"], [one["where"] for one in body["left"]["findings"]]) == (
+        1, [], ["document 'a4' of 'articles'"],
+    )  # fmt: skip
+    assert "Delete those documents and add them again" in salience("repair")[2]
+
+
+def search(salience: Salience) -> list[tuple[str, float]]:
+    hits = json.loads(salience("search", "whales and ships", "-c", "articles", "--json", "-k", "6")[1])["hits"]
+    return [(hit["document_id"], hit["score"]) for hit in hits]
+
+
+def test_compact(articles: Path, salience: Salience) -> None:
+    before = search(salience)
+    assert salience("delete", "a5", "-c", "articles")[0] == 0
+    expected = [(id_, score) for id_, score in search(salience) if id_ != "a5"]
+    assert len(expected) == len(before) - 1
+    body = json.loads(salience("compact", "--json")[1])
+    (held,) = body["after"]["segments"].values()
+    assert (held["files"], held["tombstones"]) == (1, 0)
+    assert body["after"]["wal_bytes"] == 0
+    assert [path.stat().st_size for path in (articles / "segments").iterdir()] == [held["bytes"]], "the old one is gone"
+    assert search(salience) == expected
+    size = body["after"]["file_bytes"]
+    assert salience("delete", "a4", "-c", "articles")[0] == 0
+    code, out, err = salience("compact", "articles", "--vacuum")
+    assert (code, err) == (0, "")
+    assert "articles: tombstones" in out
+    assert (articles / "salience.db").stat().st_size < size
+    assert salience("verify")[0] == 0
+    code, _, err = salience("compact", "nothing")
+    assert (code, "there is no collection 'nothing'" in err) == (1, True)
+
+
+def test_a_damaged_file_is_not_written_anew(articles: Path, salience: Salience) -> None:
+    """Its indexes would be made from its tables, and whatever these hold would look right."""
+    with closing(sqlite3.connect(articles / "salience.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("DELETE FROM document WHERE external_id = 'a1'")
+    code, _, err = salience("compact", "--vacuum")
+    assert (code, "is damaged (a row of " in err) == (1, True)
 
 
 def test_migrate(salience: Salience, tmp_path: Path) -> None:
@@ -136,7 +212,7 @@ def test_migrate(salience: Salience, tmp_path: Path) -> None:
     assert salience("migrate")[0] == 0
 
 
-@pytest.mark.parametrize("command", ["verify", "stats", "migrate", "backup"])
+@pytest.mark.parametrize("command", ["verify", "stats", "migrate", "backup", "repair", "compact"])
 def test_what_is_no_data_directory(salience: Salience, tmp_path: Path, command: str) -> None:
     arguments = [str(tmp_path / "target")] if command == "backup" else []
     code, out, err = salience(command, *arguments, "-d", str(tmp_path / "mistyped"))

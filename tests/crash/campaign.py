@@ -19,7 +19,7 @@ from tests.crash.chain import Chain
 from tests.crash.running import ROOT, Tally
 from tests.crash.trials import migrating, restoring
 
-_AREAS = ("seal", "merge", "rebuild")  # of store/sealing.py, which makes the names of its last steps with them
+_AREAS = ("seal", "merge", "rebuild")  # of store/segments/sealing.py, which makes the names of its last steps with them
 _RESTORE = re.compile("restore|copy")
 _MIGRATE = re.compile("migrate|directory|copy")
 _RUN = 1_000_000  # seeds of a run: those of its parts follow on its own one
@@ -58,7 +58,7 @@ class Part:
 def named_steps() -> set[str]:
     """Every step that the sources of the store announce."""
     found = set()
-    for path in (ROOT / "store").glob("*.py"):
+    for path in (ROOT / "store").rglob("*.py"):
         for prefix, name in re.findall(r'reached\((f?)"([^"]+)"\)', path.read_text("utf-8")):
             found |= {name.replace("{area}", area) for area in _AREAS} if prefix else {name}
     return found

@@ -20,9 +20,9 @@ from indexer.worker import Worker
 from store import Database, View, Views, schema
 from store.catalog import get_collection
 from store.documents import list_documents
-from store.job_lease import database_now
-from store.segment_files import segment_problems
-from store.segment_rows import active_segments
+from store.jobs.lease import database_now
+from store.segments.files import segment_problems
+from store.segments.rows import active_segments
 from store.verify import verify
 from tests.crash.child import LATER
 from tests.crash.oracle import Documents, Oracle, Passage, State, bm25_scores, dense_scores, passages_of

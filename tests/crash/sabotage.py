@@ -15,15 +15,15 @@ SABOTAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "synchronous=NORMAL": (("store.database", '"synchronous = FULL"', '"synchronous = NORMAL"'),),
     "directories not synced": (("store.syncing", 'if path.is_dir() and os.name == "nt":', "if path.is_dir():"),),
     "row committed before the file is renamed": (
-        ("store.segment_files", f"            {_RENAMING}", ""),
-        ("store.segment_files", "        yield name, seal\n", f"        yield name, seal\n        {_RENAMING}"),
-        ("store.sealing", "if not (there and ", "if not ("),
+        ("store.segments.files", f"            {_RENAMING}", ""),
+        ("store.segments.files", "        yield name, seal\n", f"        yield name, seal\n        {_RENAMING}"),
+        ("store.segments.sealing", "if not (there and ", "if not ("),
     ),
     "no fence for jobs": (
-        ("store.job_lease", "& (job.c.token == lease.token) & job.c.state.in_(states)", ""),
-        ("store.job_work", ".rowcount != 1:", ".rowcount > 1:"),
+        ("store.jobs.lease", "& (job.c.token == lease.token) & job.c.state.in_(states)", ""),
+        ("store.jobs.work", ".rowcount != 1:", ".rowcount > 1:"),
     ),
-    "no fence for segments": (("store.sealing", " and still(session)):", "):"),),
+    "no fence for segments": (("store.segments.sealing", " and still(session)):", "):"),),
 }
 
 

@@ -12,17 +12,18 @@ from indexer import intake
 from indexer.pipeline import delete
 from indexer.records import Origin
 from indexer.worker import Worker
-from store import Database, Views, steps, upkeep
+from store import Database, Views, steps
 from store import database as database_module
 from store import maintenance as maintenance_module
 from store.backup import backup
 from store.backup import restore as restore_backup
 from store.catalog import create_collection, get_collection, list_collections
-from store.job_lease import database_now
+from store.jobs.lease import database_now
 from store.leftovers import remove_leftovers
 from store.maintenance import Maintenance, MaintenancePolicy
 from store.migrate import SCHEMA_VERSION
 from store.processes import register
+from store.segments import upkeep
 from tests.crash.child import LATER, Orders, Say
 from tests.crash.workload import COLLECTIONS, JOB_BATCH, SETTINGS, STREAMS, Operation, operation
 from tests.indexer.fakes import DIMENSION, FakeEncoder, pipeline_of

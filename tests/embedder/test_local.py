@@ -137,7 +137,7 @@ def slow_bert(encoder: LocalEncoder, factors: np.ndarray, log_additive: bool) ->
     return mean / np.linalg.norm(mean)
 
 
-def test_auto_limits_the_attention_above_one_and_is_both_below(encoder: LocalEncoder) -> None:
+def test_auto_moves_the_attention_above_one_and_is_both_below(encoder: LocalEncoder) -> None:
     auto, both, pool = ({"target": t} for t in (ControlTarget.AUTO, ControlTarget.BOTH, ControlTarget.POOL))
     low, high = steered(QUERY, "play", 0.3), steered(QUERY, "play", 7)
     assert np.array_equal(vector(encoder, low, **auto), vector(encoder, low, **both))

@@ -313,3 +313,20 @@ def test_layers_are_shown_in_a_batch_of_their_own(recording: Recording, callers:
     assert torch.equal(torch.stack(found), torch.stack(recording.layers([text(6)])))
     assert [len(future.result(LONGEST)) for future in (first, last)] == [3, 3]
     assert recording.batches == [[[2, 5, 3]], [[2, 7, 3]]]
+
+
+def test_while_queries_come_the_batches_of_others_are_small(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("embedder.turns.time.monotonic", lambda: now)
+    turns = Turns(recording, 100)
+    assert [turns.room(priority) for priority in Priority] == [100, 100, 100]
+    turns.hidden([text(5)], None, Priority.BULK)
+    assert turns.room(Priority.BULK) == 100
+    turns.hidden([text(5)], None)
+    assert [turns.room(priority) for priority in Priority] == [100, 25, 25]
+    now += 0.9
+    assert turns.room(Priority.BULK) == 25
+    now += 0.2
+    assert turns.room(Priority.BULK) == 100

@@ -16,11 +16,11 @@ from indexer.intake import Located, check_room, receive
 from indexer.records import Duplicate, Origin, RecordError, Skipped
 from store import Database, schema
 from store.catalog import delete_collection
-from store.job_lease import database_now
-from store.job_notices import NoticeKind, job_notices
-from store.job_payload import unpack
-from store.job_sweep import sweep
 from store.jobs import cancel_job, list_jobs
+from store.jobs.lease import database_now
+from store.jobs.notices import NoticeKind, job_notices
+from store.jobs.payload import unpack
+from store.jobs.sweep import sweep
 from tests.indexer.fakes import create, enqueue, job, located, rows
 
 

@@ -20,10 +20,10 @@ from indexer.worker import Worker
 from store import Database
 from store.batch import Draft
 from store.catalog import delete_collection
-from store.job_lease import database_now
-from store.job_retry import retry_job
-from store.job_sweep import sweep
 from store.jobs import cancel_job
+from store.jobs.lease import database_now
+from store.jobs.retry import retry_job
+from store.jobs.sweep import sweep
 from store.verify import verify
 from tests.indexer.fakes import FakeEncoder, create, enqueue, job, located, pipeline_of
 
@@ -33,6 +33,7 @@ SETTINGS = st.builds(
     passage_tokens=st.sampled_from([None, 6, 40]),
     overlap_tokens=st.integers(0, 5),
     whole_documents=st.booleans(),
+    title_weight=st.sampled_from([0, 1, 2]),
 )
 
 

@@ -19,11 +19,11 @@ from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
 from store import Database, ReadSession, schema
 from store.catalog import delete_collection
-from store.job_lease import claim, database_now
-from store.job_notices import NoticeKind, job_notices
-from store.job_retry import retry_job
-from store.job_work import complete
 from store.jobs import cancel_job
+from store.jobs.lease import claim, database_now
+from store.jobs.notices import NoticeKind, job_notices
+from store.jobs.retry import retry_job
+from store.jobs.work import complete
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, slow, until
 
 QUICK = JobPolicy(

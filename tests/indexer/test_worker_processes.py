@@ -15,8 +15,8 @@ import pytest
 from core.records import Document, JobState
 from indexer.records import Origin
 from store import Database, schema
-from store.job_crashes import CODE
-from store.job_notices import NoticeKind, job_notices
+from store.jobs.crashes import WORKER_LOST
+from store.jobs.notices import NoticeKind, job_notices
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,4 +152,4 @@ def test_a_document_that_kills_every_worker_costs_itself_only(database: Database
     assert (done.state, done.created, done.failed) == (JobState.DONE, 3, 1)
     with database.read() as session:
         (error,) = job_notices(session, 1, NoticeKind.ERROR, limit=9)
-    assert (error.document_id, error.code, error.line) == ("d2", CODE, 3)
+    assert (error.document_id, error.code, error.line) == ("d2", WORKER_LOST, 3)

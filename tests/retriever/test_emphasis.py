@@ -56,10 +56,10 @@ def test_a_phrase_is_found_as_text_is_replaced(words: list[str], phrase: list[st
         ({"": 7}, "does not have ''"),
         ({" ": 7}, "does not have"),
         ({"😀": 7}, "😀"),
-        ({"play": -1}, "'play' is -1"),
+        ({"play": -11}, "'play' is -11"),
         ({"play": math.nan}, "nan"),
         ({"play": math.inf}, "inf"),
-        ({"play": 1001}, "from 0 to 1000"),
+        ({"play": 1001}, "from -10 to 1000"),
         ({"play": 7, "PLAY": 2}, "'play' and 'PLAY', which are the same"),
     ],
 )

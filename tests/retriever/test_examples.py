@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import DocumentNotFound, HitNotFound, InvalidQuery
 from core.prompts import Prompt
-from core.records import Float64Array, Representation
+from core.records import CollectionSettings, Float64Array, Representation
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.examples import ALPHA, BETA, GAMMA, TERMS
@@ -62,9 +62,9 @@ def test_the_dense_leg_follows_rocchio(
 def test_the_sparse_leg_looks_for_the_strongest_terms(
     searcher: Searcher, database: Database, stored: dict[str, list[StoredPassage]], text: str
 ) -> None:
-    analyzer = Analyzer()
+    analyzer, titles = Analyzer(), CollectionSettings().title_weight
     counts = {
-        p.id: Counter(t.text for t in analyzer.analyze(f"{p.title} {p.text}" if p.title else p.text, "en"))
+        p.id: Counter(t.text for text in (*[p.title] * titles, p.text) for t in analyzer.analyze(text, "en"))
         for passages in stored.values()
         for p in passages
     }

@@ -26,7 +26,9 @@ DENSE, SPARSE = (Leg.DENSE,), (Leg.SPARSE,)
 
 
 def vector_of(encoder: LocalEncoder, prompt: Prompt) -> Float32Array:
-    return encoder.encode([prompt], Representation.QUERY).vectors[0]
+    [vector] = encoder.encode([prompt], Representation.QUERY).vectors
+    made: Float32Array = vector
+    return made
 
 
 @pytest.mark.parametrize("length", [1.0, 1e-300, 1e300])

@@ -16,6 +16,7 @@ from core.filters import parse_filter
 from core.prompts import Prompt, TextControl
 from core.protocols import SparseEncoder
 from core.records import CollectionSettings, Document, Explanation, Hit, HitExplanation, Representation, SparseScoring
+from embedder.explaining.request import Granularity
 from embedder.hybrid import HybridModel, load_hybrid
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
@@ -27,6 +28,7 @@ from retriever.inputs import Inputs, sparse_input
 from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
+from retriever.unit_request import UnitMethod, UnitRequest
 from store import Database, Views
 from store.catalog import create_collection
 from tests.embedder.tinysparse import save_tiny_hybrid
@@ -318,3 +320,39 @@ def test_examples_move_the_learned_leg_by_their_strongest_weights(
         weights = view.learned_weights(own.ids[strongest], np.array([hit.id for hit in found]))
     assert [hit.score for hit in found] == pytest.approx(weights @ own.weights[strongest].astype(np.float64), rel=1e-5)
     assert example not in {hit.document_id for hit in found}
+
+
+@pytest.mark.parametrize("name", ["learned", "both"])
+def test_the_learned_leg_has_its_say_in_sentences_contrasts_and_suppression(
+    search: Searcher, sparse: SparseModel, name: str
+) -> None:
+    query = Query(text="gaming console for my TV", explain=Explain.CONTRAST, k=3)
+    hits = search.search(name, query).hits
+    leg = "learned" if name == "both" else "sparse"
+    for upper, lower in itertools.pairwise(hits):
+        contrast = explained(upper).contrast
+        assert contrast is not None
+        for line in branches(contrast.ledger):
+            assert math.fsum(detail.value for detail in line.details) == pytest.approx(line.value, abs=1e-6)
+        if contrast.swap is not None:
+            again = replace(query, controls=contrast.swap.controls, explain=Explain.NONE, k=40)
+            ids = [hit.id for hit in search.search(name, again).hits]
+            assert ids.index(lower.id) < ids.index(upper.id)
+    units = UnitRequest(method=UnitMethod.ATMAN, granularity=Granularity.SENTENCE)
+    why = explained(search.explain(name, replace(query, units=units), hits[0].id).hits[0])
+    asked = sparse.encode_sparse([Prompt.of(query.text)], Representation.QUERY).vectors[0]
+    weights = dict(zip(asked.ids.tolist(), asked.weights.tolist(), strict=True))
+    text = hits[0].text
+    assert not hits[0].title
+    assert len(why.units) == len(why.sentences) == 2
+    for unit in why.units:
+        control = TextControl(start=unit.start, length=unit.end - unit.start, factor=0.1)
+        whole, less = sparse.encode_sparse(
+            [Prompt.of(text), Prompt.of(text, (control,))], Representation.DOCUMENT
+        ).vectors
+        dots = [
+            sum(weights.get(i, 0.0) * w for i, w in zip(v.ids.tolist(), v.weights.tolist(), strict=True))
+            for v in (whole, less)
+        ]
+        assert unit.legs[leg].effect == pytest.approx(dots[0] - dots[1], abs=1e-4)
+        assert unit.legs[leg].effect > 0

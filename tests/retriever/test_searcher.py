@@ -55,6 +55,8 @@ def slow_dense(encoder: LocalEncoder, stored: list[StoredPassage], query: Query)
 def slow_bm25(encoder: LocalEncoder, stored: list[StoredPassage], factors: dict[str, float]) -> dict[int, float]:
     """BM25 of English texts, from the formula, a dictionary a passage. `factors`: term to factor."""
     counts = {p.id: Counter(t.text for t in Analyzer().analyze(prompt_of(p, encoder), "en")) for p in stored}
+    for p in stored:  # titles count twice
+        counts[p.id] += Counter(t.text for t in Analyzer().analyze(p.title, "en"))
     average = sum(c.total() for c in counts.values()) / len(counts)
     scores = {}
     for id_, count in counts.items():
@@ -201,6 +203,26 @@ def test_emphasis_moves_both_legs_and_a_suppressed_word_leaves_the_sparse_one(
         assert lead[1] > lead[0]
 
 
+def test_negative_emphasis_turns_the_dense_leg_away_and_the_sparse_one_does_not_look(searcher: Searcher) -> None:
+    """Of hats for the beach and others, the white ones go down; the sums of the reasons still hold."""
+    ranks = {}
+    for written in ("a white^0 hat", "a white^-2 hat"):
+        text, controls = steer(written)
+        query = Query(text=text, controls=controls, k=100, explain=Explain.WORDS)
+        hits = searcher.search("things", query).hits
+        white = [rank for rank, hit in enumerate(hits) if hit.text.casefold().startswith("white")]
+        ranks[written] = np.mean(white) if white else math.inf
+        for hit in hits:
+            assert hit.explanation is not None
+            assert hit.explanation.ledger.value == pytest.approx(hit.score, abs=1e-6)
+        named = {share.text: share for share in hits[0].explanation.query_words}  # type: ignore[union-attr]
+        assert named["white"].sparse == 0
+        assert named["white"].factor == controls[0].factor
+    assert ranks["a white^-2 hat"] > ranks["a white^0 hat"]
+    with pytest.raises(InvalidQuery, match="suppress every word"):
+        Query(text="white", controls=(TextControl(start=0, length=5, factor=-1),))
+
+
 def test_stop_words_alone_leave_the_sparse_leg_silent_and_say_so(searcher: Searcher) -> None:
     found = searcher.search("things", Query(text="to be or not to be"))
     assert found.sparse_silent
@@ -295,7 +317,7 @@ def test_bad_queries_are_refused(change: dict[str, object], error: type[Exceptio
     text=st.text(
         alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=40
     ).filter(str.strip),
-    factor=st.sampled_from([0.0, 0.3, 7.0]),
+    factor=st.sampled_from([-1.0, 0.0, 0.3, 7.0]),
     threshold=st.sampled_from([None, 0.5]),
 )
 def test_any_text_can_be_searched_and_steered(

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from core.errors import InvalidControl, InvalidQuery, TooLarge
-from core.prompts import MAX_FACTOR, TextControl, TokenOverlap
+from core.prompts import MAX_FACTOR, MIN_FACTOR, TextControl, TokenOverlap
 from retriever.syntax import MAX_QUERY_BYTES, check_query, parse, render
 
 
@@ -64,11 +64,11 @@ def test_escapes_take_the_meaning_away() -> None:
     [
         ("play^seven", "'\\^seven' at character 4 is no number"),
         ("tv play^7x", "'\\^7x' at character 7 is no number"),
-        ("play^-1", "'\\^-1' at character 4 is out of range"),
+        ("play^-11", "'\\^-11' at character 4 is out of range"),
         ("play^nan", "is no number"),
         ("play^inf", "is no number"),
         ("play^1e999", "out of range"),
-        ("play^1001", "from 0 to 1000"),
+        ("play^1001", "from -10 to 1000"),
         ("play^2^3", "second"),
         ('tv ""^3', "at character 3 is empty"),
         ('tv "  "^3', "at character 3 is empty"),
@@ -105,7 +105,7 @@ TEXT = st.text(
     alphabet=st.one_of(st.sampled_from('ab7.-+_ \\^"(”我é\u0301😀\n'), st.characters(exclude_categories=["Cs"])),
     min_size=1,
 )
-FACTOR = st.one_of(st.floats(0, MAX_FACTOR), st.integers(0, 1000).map(float), st.just(1e-7))
+FACTOR = st.one_of(st.floats(MIN_FACTOR, MAX_FACTOR), st.integers(0, 1000).map(float), st.just(1e-7))
 
 
 @st.composite

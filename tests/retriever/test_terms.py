@@ -64,3 +64,10 @@ def test_words_that_no_passage_has_are_not_known(tmp_path: Path) -> None:
         assert known("whale bicycle", TextControl(start=6, length=7, factor=0)) == 1.0
         assert known("the and") == 1.0
     database.close()
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, -10.0])
+def test_a_word_of_zero_or_less_is_not_looked_up(factor: float) -> None:
+    terms = query_terms("wolf rain", [TextControl(start=0, length=4, factor=factor)], ["en"], ANALYZER)
+    assert dict(zip(terms.terms, terms.factors, strict=True)) == {"wolf": 0.0, "rain": 1.0}
+    assert not terms.silent

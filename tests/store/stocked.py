@@ -11,13 +11,13 @@ import numpy as np
 
 from core.records import Collection, CollectionSettings, Document, FieldKind, SparseScoring, SparseVector
 from store import Batch, Database, Receipt, WriteSession, catalog, commit
-from store.job_intake import Intake, append, begin, finish
-from store.job_lease import claim, give_up, postpone
-from store.job_notices import JobNotice, NoticeKind
-from store.job_payload import QueuedDocument, pack
-from store.job_work import BatchOutcome, complete, next_batch
-from store.sealing import seal
-from store.upkeep import compact
+from store.jobs.intake import Intake, append, begin, finish
+from store.jobs.lease import claim, give_up, postpone
+from store.jobs.notices import JobNotice, NoticeKind
+from store.jobs.payload import QueuedDocument, pack
+from store.jobs.work import BatchOutcome, complete, next_batch
+from store.segments.sealing import seal
+from store.segments.upkeep import compact
 from tests.store.library import DIMENSION, FINGERPRINT, Item, create, draft_of, embeddings_of
 
 SPARSE_FINGERPRINT = "fingerprint-of-the-sparse-encoder"

@@ -19,7 +19,7 @@ from store import Database, Views
 from store.backup import backup, restore
 from store.catalog import get_collection
 from store.directory import SEGMENTS
-from store.upkeep import compact, maintain, remove_retired
+from store.segments.upkeep import compact, maintain, remove_retired
 from store.verify import verify
 from tests.store.library import Item
 from tests.store.stocked import contents, stock, store

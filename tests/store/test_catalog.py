@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -83,6 +84,8 @@ def test_a_name_that_is_not_allowed(database: Database, name: str) -> None:
         ({"fields": {"\ud800": FieldKind.TEXT}}, "fields"),
         ({"fields": {"x": "null"}}, "fields"),
         ({"index": "ivf"}, "index"),
+        ({"title_weight": -1}, "title_weight"),
+        ({"title_weight": 11}, "title_weight"),
     ],
 )
 def test_settings_that_are_not_allowed(database: Database, settings: dict[str, Any], param: str) -> None:
@@ -91,6 +94,13 @@ def test_settings_that_are_not_allowed(database: Database, settings: dict[str, A
     assert caught.value.param == param
     with database.read() as session:
         assert catalog.list_collections(session) == []
+
+
+def test_settings_of_before_there_was_a_title_weight_count_titles_once() -> None:
+    stored = {**asdict(CollectionSettings(language="de", title_weight=5)), "fields": {}}
+    assert catalog.parse_settings(json.dumps(stored)).title_weight == 5
+    del stored["title_weight"]
+    assert catalog.parse_settings(json.dumps(stored)) == CollectionSettings(language="de", title_weight=1)
 
 
 def test_a_name_is_given_once(database: Database, collection: Collection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import faiss
 import numpy as np
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 
 from core.records import Float32Array, Float64Array, IndexKind, Int64Array
 from store import dense, fastscan, scan
-from store.merging import Merge
 from store.pool import Pool
-from store.postings import Postings
 from store.scan import Scan, codes_of, open_scan, scan_arrays
-from store.segment import Segment
+from store.segments.merging import Merge
+from store.segments.postings import Postings
+from store.segments.segment import Segment
 from store.snapshot import Part
 
 DIMENSION = 64
@@ -58,7 +59,9 @@ def part_of(
     )
     live = np.ones(len(vectors), dtype=np.bool_)
     live[[] if removed is None else removed] = False
-    return Part(segment=segment, sealed=None, live=live, live_count=int(live.sum()), saturations=np.empty(0))
+    return Part(
+        segment=segment, sealed=None, live=live, live_count=int(live.sum()), saturations=np.empty(0, np.float32)
+    )
 
 
 def oracle(parts: list[Part], query: Float32Array, allowed: Int64Array | None) -> dict[int, float]:
@@ -111,16 +114,14 @@ def test_nearly_all_of_the_best_are_found_and_scored_exactly(
     parts: list[Part], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    rough = dense._rough
+    dot = dense.dot
 
-    def counted(
-        selection: dense._Selection, vector: Float32Array, scanned: Int64Array | None
-    ) -> tuple[Int64Array, Float32Array]:
-        if scanned is not None:
-            read.append(len(scanned))
-        return rough(selection, vector, scanned)
+    def counted(vectors: Float32Array, vector: Float32Array, rows: Int64Array | None = None) -> Float64Array:
+        assert rows is not None
+        read.append(len(rows))
+        return dot(vectors, vector, rows)
 
-    monkeypatch.setattr(dense, "_rough", counted)
+    monkeypatch.setattr(dense, "dot", counted)
     for k in (1, 10, 200):
         found = []
         for query in vectors_of(20, 9):
@@ -129,8 +130,30 @@ def test_nearly_all_of_the_best_are_found_and_scored_exactly(
             again = dense.nearest(parts, query, k, None)
             assert (again.ids.tobytes(), again.scores.tobytes()) == (pool.ids.tobytes(), pool.scores.tobytes())
         assert np.mean(found) >= 0.98, k
-    assert len(read) >= 2 * 2 * 60  # both sealed segments named candidates, every time
+    assert len(read) >= 3 * 2 * 60  # both sealed segments named candidates, every time
     assert np.median(read) < 500
+
+
+def test_lists_that_are_far_from_the_query_are_not_read(parts: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
+    if parts[0].segment.scan is None or parts[0].segment.scan.lists is None:
+        return  # one list, or a graph: nothing to leave out
+    scan_search, read = Scan.search, []
+
+    def noted(self: Scan, *args: Any, lists: Int64Array | None, thorough: bool) -> Any:
+        assert self.fast is not None
+        read.append(1.0 if lists is None else len(lists) / self.fast.lists)
+        return scan_search(self, *args, lists=lists, thorough=thorough)
+
+    monkeypatch.setattr(Scan, "search", noted)
+    half = np.flatnonzero(np.arange(4000) % 2)
+    thinned = [part_of(vectors_of(4000, 1), 1000, removed=half), *parts[1:]]
+    for kept in (parts, thinned):  # removed passages, however many, are no reason to read more
+        for query in vectors_of(10, 21):
+            dense.nearest(kept, query, 10, None)
+    assert 0 < np.mean(read) < 0.5
+    read.clear()
+    dense.nearest(parts, vectors_of(1, 22)[0], 10, np.arange(1000, 6000))
+    assert set(read) == {1.0}  # a filter has all of them read
 
 
 @settings(max_examples=25, deadline=None)

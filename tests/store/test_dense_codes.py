@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.records import Float32Array
 from store import fastscan
-from store.fastscan import FastScan, list_count, make_lists
+from store.fastscan import FastScan, Mask, list_count, make_lists
 from store.graph import Graph, make_graph
 from store.quantizer import Quantizer, UInt8Array, quantizer
 
@@ -91,8 +91,12 @@ def test_a_scan_is_that_of_the_codes(seed: int, rows: int, count: int, data: st.
     scan = FastScan(used, codes, lists, np.zeros((1, 32), np.float32) if centroids is None else centroids)
     share = data.draw(st.sampled_from([None, 0.0, 0.02, 0.5]))
     mask = np.ones(rows, dtype=bool) if share is None else np.random.RandomState(seed).random_sample(rows) < share
-    allowed = None if share is None else np.packbits(mask, bitorder="little")
-    found, scores = scan.search(used.rotate(query), count, allowed, thorough=True)
+    allowed = None if share is None else Mask(mask)
+    assert allowed is None or (allowed.holds(np.arange(rows)) == mask).all()
+    read = None if lists is None or data.draw(st.booleans()) else np.array([3, 0])
+    if read is not None and lists is not None:
+        mask &= np.isin(lists, read)
+    found, scores = scan.search(used.rotate(query), count, allowed, read)
     exact = decoded(used, codes) @ used.rotate(query)[0]
     assert len(set(found.tolist())) == len(found) == min(count, mask.sum())
     assert mask[found].all()
@@ -104,27 +108,27 @@ def test_a_scan_is_that_of_the_codes(seed: int, rows: int, count: int, data: st.
 
 def test_lists_are_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list_count(fastscan.LISTED_ROWS - 1) == 1
-    assert list_count(1_000_000) == 2000
+    assert list_count(1_000_000) == 800
     monkeypatch.setattr(fastscan, "LISTED_ROWS", 1000)
-    monkeypatch.setattr(fastscan, "_PROBES", ((20, 4), (200, 20)))
     used, vectors = quantizer(32), unit(2500, 32)
     lists, centroids = make_lists(used, 2500, lambda: iter(np.array_split(vectors, 7)))
     assert lists.dtype == np.uint16
-    assert (lists.shape, centroids.shape) == ((2500,), (100, 32))
+    assert (lists.shape, centroids.shape) == ((2500,), (108, 32))
     again, same = make_lists(used, 2500, lambda: iter(np.array_split(vectors, 7)))
     assert (again == lists).all()
     assert (same == centroids).all()
     assert (lists == (used.rotate(vectors) @ centroids.T).argmax(axis=1)).mean() > 0.999
     scan = FastScan(used, used.encode(vectors), lists, centroids)
     direction = used.rotate(vectors[:1])
+    assert scan.near(direction) == pytest.approx(centroids @ direction[0], abs=1e-6)
     near = np.argsort(-(centroids @ direction[0]))
-    for count, probes in ((20, 4), (200, 20)):
-        rows, _ = scan.search(direction, count, None, thorough=False)
-        assert set(lists[rows].tolist()) <= set(near[:probes].tolist())
-        assert len(rows) == min(count, np.isin(lists, near[:probes]).sum())
-        assert rows[0] == 0
-    assert len(scan.search(direction, 2500, None, thorough=False)[0]) == 2500
-    assert len(scan.search(direction, 50, None, thorough=True)[0]) == 50
+    for count, read in ((20, near[:4]), (200, near[:20]), (5, near[:0])):
+        rows, _ = scan.search(direction, count, None, read)
+        assert set(lists[rows].tolist()) <= set(read.tolist())
+        assert len(rows) == min(count, np.isin(lists, read).sum())
+        assert not len(read) or rows[0] == 0
+    assert len(scan.search(direction, 2500, None)[0]) == 2500
+    assert scan.spread == pytest.approx(((centroids - centroids.mean(axis=0)) ** 2).sum(axis=1).mean(), abs=1e-5)
 
 
 def test_a_graph() -> None:
@@ -136,7 +140,7 @@ def test_a_graph() -> None:
     removed[::20] = True
     hits = 0
     for query in unit(30, 31, seed=3):
-        rows, scores = found.search(used.rotate(query[None]), 10, np.packbits(~removed, bitorder="little"))
+        rows, scores = found.search(used.rotate(query[None]), 10, Mask(~removed))
         assert not removed[rows].any()
         assert scores == pytest.approx(vectors[rows] @ query, abs=0.03)
         true = np.where(removed, -1, vectors @ query)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from core.records import Collection, CollectionSettings, Float32Array, IndexKind
-from store import Batch, Database, Draft, Embedding, Views, catalog, commit, dense, fastscan, sealing
+from store import Batch, Database, Draft, Embedding, Views, catalog, commit, dense, fastscan
 from store.directory import SEGMENTS
-from store.segment_files import open_segment, segment_problems
-from store.segment_rows import SegmentRow, active_segments
+from store.segments import sealing
+from store.segments.files import open_segment, segment_problems
+from store.segments.rows import SegmentRow, active_segments
 from tests.store.library import FINGERPRINT, Item, draft_of, sha_of
 from tests.store.test_dense import vectors_of
 

@@ -14,7 +14,7 @@ from core.errors import InvalidDocument, InvalidSettings
 from core.filters import parse_filter
 from core.records import Collection, CollectionSettings, Document, FieldKind
 from store import Database, Views, schema
-from store.fields import MAX_TEXT, FieldValue, field_values
+from store.filters.metadata import MAX_TEXT, FilterableValue, filterable_values
 from store.verify import verify
 from tests.store.library import Item, create, put
 from tests.store.test_migrations import write_version
@@ -30,8 +30,8 @@ DECLARED = {
 NOON = 1714564800000000.0  # 2024-05-01, 12:00 UTC, in microseconds
 
 
-def values(metadata: dict[str, Any], **options: Any) -> set[FieldValue]:
-    return field_values(Document(id="a", text="x", metadata=metadata), DECLARED, **options)
+def values(metadata: dict[str, Any], **options: Any) -> set[FilterableValue]:
+    return filterable_values(Document(id="a", text="x", metadata=metadata), DECLARED, **options)
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def values(metadata: dict[str, Any], **options: Any) -> set[FieldValue]:
 def test_values_that_fit_or_are_made_to(
     name: str, value: Any, text: str | None, number: float | None, longitude: float | None
 ) -> None:
-    expected = FieldValue(name, DECLARED[name], text, number, longitude)
+    expected = FilterableValue(name, DECLARED[name], text, number, longitude)
     assert values({name: value}) == {expected}
     assert values({name: [value, [value]]}) == {expected}
-    assert values({name: [None, value]}) == {expected, FieldValue(name, FieldKind.NULL, None, None)}
+    assert values({name: [None, value]}) == {expected, FilterableValue(name, FieldKind.NULL, None, None)}
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ def test_null_cannot_be_declared(database: Database) -> None:
 
 def test_undeclared_values_are_found_as_they_are(database: Database, collection: Collection) -> None:
     metadata = {"d": "2024-05-01", "g": {"lat": 1, "lon": 2}, "n": "5"}
-    assert field_values(Document(id="a", text="x", metadata=metadata)) == {
-        FieldValue("d", FieldKind.TEXT, "2024-05-01", None),
-        FieldValue("g.lat", FieldKind.NUMBER, None, 1.0),
-        FieldValue("g.lon", FieldKind.NUMBER, None, 2.0),
-        FieldValue("n", FieldKind.TEXT, "5", None),
+    assert filterable_values(Document(id="a", text="x", metadata=metadata)) == {
+        FilterableValue("d", FieldKind.TEXT, "2024-05-01", None),
+        FilterableValue("g.lat", FieldKind.NUMBER, None, 1.0),
+        FilterableValue("g.lon", FieldKind.NUMBER, None, 2.0),
+        FilterableValue("n", FieldKind.TEXT, "5", None),
     }
 
 

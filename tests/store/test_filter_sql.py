@@ -16,7 +16,7 @@ from core.filters import parse_filter
 from core.records import Collection, CollectionSettings, FieldKind
 from store import Database, Views
 from store.database import ReadSession
-from store.filter_sql import documents_where
+from store.filters.sql import documents_where
 from tests.store.filter_oracle import holds
 from tests.store.library import Item, create, put
 

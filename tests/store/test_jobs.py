@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from core.errors import CollectionNotFound, JobConflict, JobNotFound, LeaseLost
 from core.records import Collection, Document, Job, JobState
-from store import Database, WriteSession, catalog, job_retry, job_sweep, schema
+from store import Database, WriteSession, catalog, schema
 from store.batch import Receipt
-from store.job_crashes import CODE, LAST_CRASHES
-from store.job_intake import Intake, append, begin, finish, job_with_key, unfinished_job
-from store.job_lease import (
+from store.jobs import cancel_job, get_job, list_jobs, queued_documents
+from store.jobs import retry as job_retry
+from store.jobs import sweep as job_sweep
+from store.jobs.crashes import LAST_CRASHES, WORKER_LOST
+from store.jobs.intake import Intake, append, begin, finish, job_with_key, unfinished_job
+from store.jobs.lease import (
     Lease,
     claim,
     database_now,
@@ -27,12 +30,11 @@ from store.job_lease import (
     renew,
     runnable,
 )
-from store.job_notices import MAX_LISTED, JobNotice, NoticeKind, job_notices
-from store.job_payload import QueuedDocument, pack, unpack
-from store.job_retry import retry_job
-from store.job_sweep import sweep
-from store.job_work import BatchOutcome, JobBatch, complete, conclude, next_batch
-from store.jobs import cancel_job, get_job, list_jobs, queued_documents
+from store.jobs.notices import MAX_LISTED, JobNotice, NoticeKind, job_notices
+from store.jobs.payload import QueuedDocument, pack, unpack
+from store.jobs.retry import retry_job
+from store.jobs.sweep import sweep
+from store.jobs.work import BatchOutcome, JobBatch, complete, conclude, next_batch
 from tests.store import library
 from tests.store.library import FINGERPRINT
 
@@ -275,7 +277,7 @@ def test_a_batch_that_ends_workers_is_cut_until_the_document_stands_alone(
     assert (done, job(database).created, job(database).failed, job(database).pending) == (7, 7, 1, 0)
     with database.read() as session:
         (error,) = job_notices(session, 1, NoticeKind.ERROR, limit=9)
-    assert (error.document_id, error.code, error.line) == ("d5", CODE, 6)
+    assert (error.document_id, error.code, error.line) == ("d5", WORKER_LOST, 6)
     assert str(LAST_CRASHES) in (error.reason or "")
 
 

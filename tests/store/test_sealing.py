@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from core.errors import HitNotFound
 from core.records import Collection, GenerationState, SparseScoring, SparseVector
-from store import Database, View, Views, catalog, schema, sealing, upkeep
+from store import Database, View, Views, catalog, schema
 from store.directory import SEGMENTS
-from store.segment_files import open_segment, segment_problems
-from store.segment_rows import SegmentRow, active_segments
+from store.segments import sealing, upkeep
+from store.segments.files import open_segment, segment_problems
+from store.segments.rows import SegmentRow, active_segments
 from store.snapshot import Snapshot, load
 from tests.store.library import DIMENSION, Item, create, put
 from tests.store.test_learned import IDS, create_learned, put_learned
@@ -282,7 +283,7 @@ def test_a_small_tail_is_sealed_when_it_is_quiet(
     monkeypatch.setattr(upkeep, "QUIET_ROWS", 2)
     put(database, collection, Item(id="a", text="whale\nship"))
     clock = [100.0]
-    monkeypatch.setattr("store.upkeep.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("store.segments.upkeep.time.monotonic", lambda: clock[0])
     seen = upkeep.Seen()
     assert not upkeep.maintain(database, seen)
     clock[0] += upkeep.QUIET_SECONDS - 0.1

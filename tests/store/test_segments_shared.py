@@ -18,16 +18,17 @@ import numpy as np
 import pytest
 
 from core.errors import StorageFull
-from core.records import Collection, IndexKind
-from store import Database, View, Views, catalog, merging, sealing, steps, upkeep
-from store.arrayfile import ArrayWriter, open_file
+from core.records import Collection, IndexKind, Int32Array
+from store import Database, View, Views, catalog, steps
 from store.directory import SEGMENTS
-from store.merging import Merge
-from store.postings import Postings
 from store.quantizer import quantizer
-from store.segment import Segment
-from store.segment_files import new_file
-from store.segment_rows import SegmentRow
+from store.segments import merging, sealing, upkeep
+from store.segments.arrayfile import ArrayWriter, open_file
+from store.segments.files import new_file
+from store.segments.merging import Merge
+from store.segments.postings import Postings
+from store.segments.rows import SegmentRow
+from store.segments.segment import Segment
 from store.snapshot import load
 from tests.store.library import Item, put
 from tests.store.test_sealing import answers, check, check_files, files_of, plain, rows_of, stocked, table_of
@@ -356,11 +357,11 @@ def test_retired_files_stay_for_the_grace(
     upkeep.compact(database, collection)
     now = time.time()
     for clock in (now + 50, now - 50):
-        monkeypatch.setattr("store.upkeep.time.time", lambda clock=clock: clock)
+        monkeypatch.setattr("store.segments.upkeep.time.time", lambda clock=clock: clock)
         assert not upkeep.remove_retired(database, grace_seconds=60)
         assert len(table_of(database)) == len(files_of(database)) == 5
     # A clock that was set back by a day does not keep them for a day.
-    monkeypatch.setattr("store.upkeep.time.time", lambda: now - 86_400)
+    monkeypatch.setattr("store.segments.upkeep.time.time", lambda: now - 86_400)
     assert upkeep.remove_retired(database, grace_seconds=60)
     assert len(table_of(database)) == len(files_of(database)) == 1
 
@@ -473,11 +474,11 @@ def test_postings_are_merged_alike_in_blocks_of_any_size(
     expected: dict[tuple[int, int], float] = {}
     for segment, live in parts:
         held = segment.postings
-        for term, row, value in zip(held.term_of_each(), held.rows, held.values, strict=True):
+        for term, row, value in zip(_term_of_each(held), held.rows, held.values, strict=True):
             if live[row]:
                 expected[int(term), int(segment.ids[row])] = float(value)
     held = merged.postings
-    places = list(zip(held.term_of_each().tolist(), merged.ids[held.rows].tolist(), strict=True))
+    places = list(zip(_term_of_each(held).tolist(), merged.ids[held.rows].tolist(), strict=True))
     assert places == sorted(expected)
     assert dict(zip(places, held.values.tolist(), strict=True)) == expected
     assert held.lengths.tolist() == [3.0] * len(merged.ids)
@@ -497,3 +498,8 @@ def test_codes_are_stored_with_the_segment_and_copied_by_a_merge(tmp_path: Path,
     assert ("scan.graph" in stored) == (kind is IndexKind.HNSW)
     if kind is not IndexKind.EXACT:
         assert arrays["scan.codes"].tolist() == quantizer(16).encode(arrays["vectors"]).tolist()
+
+
+def _term_of_each(postings: Postings) -> Int32Array:
+    """(postings,) the term of every posting."""
+    return np.repeat(postings.terms, np.diff(postings.offsets))

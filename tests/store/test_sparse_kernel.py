@@ -22,8 +22,8 @@ from core.records import (
     Int64Array,
 )
 from store import Pool, bm25, kernel, kernel_loading, sparse
-from store.postings import Postings
-from store.segment import Segment
+from store.segments.postings import Postings
+from store.segments.segment import Segment
 from store.snapshot import Part, Snapshot
 
 Passages = Mapping[int, tuple[Mapping[int, float], bool]]  # id: (value of each term, whether it is live)

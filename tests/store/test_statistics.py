@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import pytest
 
 from store import Database, catalog
 from store.commit import current_seq
-from store.statistics import statistics
+from store.maintenance import owning
+from store.migrate import SCHEMA_VERSION
+from store.processes import register
+from store.segments.rows import active_segments
+from store.segments.upkeep import compact
+from store.statistics import SegmentStatistics, room, statistics
 from tests.store import library
 from tests.store.stocked import stock
 from tests.store.test_migrations import write_version
@@ -52,6 +58,45 @@ def test_the_kinds_sum_up_to_the_file(stocked: Path) -> None:
     assert min(found.bytes_by_kind.values()) > 0
 
 
+def test_segments_tombstones_and_the_tail(stocked: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(stocked, tmp_path / "data"))
+    database = Database.open(data)
+    with database.read() as session:
+        books = catalog.get_collection(session, "books")
+        (row,) = active_segments(session, books.active.id)
+    library.put(database, books, library.Item(id="late", text="one\ntwo"), delete=["book-7"])
+    found = statistics(data)
+    one = found.collections[0]
+    assert one.segments == SegmentStatistics(files=1, rows=row.rows, tombstones=9, bytes=row.seal.size)
+    assert (one.unsealed, one.passages) == (2, row.rows - 9 + 2), "three deleted documents of three passages"
+    assert room(data).segments == {held.name: held.segments for held in found.collections}
+    names = {path.name for path in (data / "segments").iterdir()}
+    (data / "segments" / "0.segment.unfinished").write_bytes(b"1234")
+    files = statistics(data).segment_files
+    assert (files.retired, files.strays, files.stray_bytes) == (len(names) - 2, 1, 4)
+    assert files.bytes == sum(path.stat().st_size for path in (data / "segments").iterdir())
+    assert compact(database, books)
+    after = statistics(data).collections[0]
+    assert (after.segments.files, after.segments.rows, after.segments.tombstones) == (1, after.passages, 0)
+    assert after.unsealed == 0
+    database.close()
+
+
+def test_who_is_at_work_and_what_was_left_behind(stocked: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(stocked, tmp_path / "data"))
+    found = statistics(data)
+    assert (found.processes, found.leftovers, found.maintained_by) == ((), (), None)
+    assert found.waiting_documents == 2, "what the failed job gave up does not wait"
+    (data / "backups" / ".x.unfinished-1").mkdir(parents=True)
+    (data / "backups" / ".x.unfinished-1" / "salience.db").write_bytes(b"123")
+    with register(data, kind="worker", version="1", schema=SCHEMA_VERSION), owning(data):
+        found = statistics(data)
+    assert [process.kind for process in found.processes] == ["worker"]
+    assert [(left.path.name, left.bytes) for left in found.leftovers] == [(".x.unfinished-1", 3)]
+    assert str(found.maintained_by).startswith(f"{os.getpid()} on ")
+    assert statistics(data).maintained_by is None
+
+
 def test_large_texts_are_documents_large_vectors_embeddings(tmp_path: Path) -> None:
     database = Database.open(tmp_path)
     collection = library.create(database)
@@ -73,4 +118,5 @@ def test_an_older_schema_has_statistics_too(tmp_path: Path) -> None:
     found = statistics(tmp_path / "data")
     (books,) = found.collections
     assert (found.version, books.documents, books.seq, found.jobs) == ("0001", 2, 2, {})
+    assert (books.segments, books.unsealed) == (SegmentStatistics(), 2)
     assert books.vector_bytes == np.dtype(np.float32).itemsize * library.DIMENSION * 2

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from core.records import CollectionSettings, IndexKind
-from store import Database, scan, segment_files
-from store.arrayfile import ArrayWriter, Seal, check_file, open_file
+from store import Database, scan
 from store.catalog import get_collection
 from store.directory import SEGMENTS
-from store.sealing import seal
-from store.segment_rows import SegmentRow, active_segments
-from store.upkeep import compact, remove_retired
+from store.segments import files as segment_files
+from store.segments.arrayfile import ArrayWriter, Seal, check_file, open_file
+from store.segments.rows import SegmentRow, active_segments
+from store.segments.sealing import seal
+from store.segments.upkeep import compact, remove_retired
 from store.verify import Verification, verify
 from tests.store import library
 from tests.store.stocked import stock, store
@@ -208,7 +209,7 @@ ROWS = {
     "newer than its removals": ("UPDATE segment SET as_of = 9999 WHERE id = 3", "nor went after change 9999"),
     "fewer rows": ("UPDATE segment SET rows = 3 WHERE id = 3", "by the database it is 3 of 8 dimensions"),
     "of another size": ("UPDATE segment SET bytes = 3 WHERE id = 3", "bytes; 3 were written"),
-    "of another header": ("UPDATE segment SET sha256 = zeroblob(32) WHERE id = 3", "its header is not what was written"),
+    "of another header": ("UPDATE segment SET sha256 = zeroblob(32) WHERE id = 3", "its header is not what was"),
     "newer than it is": ("UPDATE segment SET seq = 100000 WHERE id = 4", "is in none (1 passages in all): no search"),
 }  # fmt: skip
 
@@ -249,7 +250,7 @@ def test_segments_that_are_merged_and_removed_meanwhile(data: Path, monkeypatch:
     with database.read() as session:
         books = get_collection(session, "books")
     gone: list[str] = []
-    checked = segment_files.check_file
+    checked = check_file
 
     def overtaken(path: Path, sealed: Seal) -> list[str]:
         if not gone:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, FailFast, Field, Tag
 
 from app.api.aleph_alpha.bodies import Part
-from core.errors import InvalidInput
+from core.errors import InvalidControl, InvalidInput
 from core.prompts import (
     Crop,
     ImageControl,
@@ -36,6 +36,8 @@ class TextControlBody(Part):
     token_overlap: Literal["partial", "complete"] = "partial"
 
     def to_control(self) -> TextControl:
+        if self.factor < 0:  # elsewhere it pushes away; this API knows no such thing
+            raise InvalidControl(f"control factor {self.factor}: must be 0 or more", param="controls")
         return TextControl(
             start=self.start, length=self.length, factor=self.factor, token_overlap=TokenOverlap(self.token_overlap)
         )

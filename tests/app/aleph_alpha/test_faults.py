@@ -93,6 +93,11 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("/batch_semantic_embed", {**BATCH, "prompts": ["a", ""]}, "prompts[1] is empty"),
     ("/batch_semantic_embed", {**BATCH, "prompts": [" "]}, "prompts[0] is empty"),
     ("/batch_semantic_embed", {**BATCH, "prompts": [text(), text("b", control(start=9))]}, "prompts[1][0]: control"),
+    (
+        "/semantic_embed",
+        {**SEMANTIC, "prompt": text("b", control(factor=-1))},
+        "control factor -1.0: must be 0 or more",
+    ),
     ("/embed", {**LAYERS, "layers": [7]}, "allowed are -7 to 6"),
     ("/embed", {**LAYERS, "layers": [-8]}, "allowed are -7 to 6"),
     ("/embed", {**LAYERS, "layers": []}, "layers: List should have at least 1 item"),

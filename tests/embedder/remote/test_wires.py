@@ -112,6 +112,13 @@ def test_aleph_alpha_leaves_the_target_to_the_remote(remote: Remote, make: Make)
     encode(make, [Prompt.of("idle")], Representation.QUERY, api="aleph_alpha", options=options)
 
 
+def test_aleph_alpha_is_not_sent_a_factor_that_its_api_does_not_know(remote: Remote, make: Make) -> None:
+    away = Prompt.of("hot tea", (TextControl(start=0, length=3, factor=-1),))
+    with pytest.raises(InvalidControl, match="no factor below 0"):
+        encode(make, [away], Representation.QUERY, api="aleph_alpha")
+    assert not remote.received
+
+
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
 def test_openai(remote: Remote, make: Make, path: str) -> None:
     prefixes = {Representation.QUERY: "query: ", Representation.DOCUMENT: "passage: "}

@@ -18,11 +18,11 @@ from indexer.worker import JobPolicy, Worker
 from store import Batch, Database, Embedding, Views, commit, schema
 from store.backup import backup, restore
 from store.catalog import get_collection
-from store.job_lease import database_now
 from store.jobs import list_jobs
-from store.sealing import rebuild, seal
-from store.segment_files import SEGMENTS
-from store.upkeep import compact
+from store.jobs.lease import database_now
+from store.segments.files import SEGMENTS
+from store.segments.sealing import rebuild, seal
+from store.segments.upkeep import compact
 from store.verify import verify
 from tests.indexer.fakes import FakeEncoder, pipeline_of
 from tests.indexer.fakes import create as create_for_fake

@@ -16,11 +16,12 @@ import numpy as np
 from core.errors import HitNotFound
 from core.filters import parse_filter
 from core.records import Collection
-from store import Database, Pool, View, Views, catalog, commit, upkeep
+from store import Database, Pool, View, Views, catalog, commit
 from store.documents import list_documents
-from store.sealing import merge, seal
-from store.segment_rows import active_segments
-from store.upkeep import compact, maintain
+from store.segments import upkeep
+from store.segments.rows import active_segments
+from store.segments.sealing import merge, seal
+from store.segments.upkeep import compact, maintain
 from tests.store.library import DIMENSION, Item, vector_of
 from tests.store.statemachine.oracle import token_weights
 from tests.store.test_learned import WORDS, batch_of, create_learned, vector

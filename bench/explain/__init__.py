@@ -1,0 +1,1 @@
+"""Explanations measured: whether they are true, add up, and what they cost."""

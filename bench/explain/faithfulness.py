@@ -1,0 +1,157 @@
+"""Does an explanation name the words that the score hangs on?
+
+For the passage of the first hit of each query, every method gives each word a number; the words are then deleted from
+the text, the largest first, and what is left is embedded anew. With s the cosine, s_k that of the text without the
+first k % of the words, r_k that of these words alone:
+
+    comprehensiveness   mean of (s - s_k) / s over k = 1, 5, 10, 20, 50       higher is better
+    sufficiency         mean of (s - r_k) / s over the same k                 lower is better
+    deletion            area under s_k / s over k = 0, 10, ... 100            lower is better
+
+Source of the first two: DeYoung et al., "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL 2020; of the
+third: Petsiuk, Das, Saenko, "RISE", BMVC 2018. Occlusion deletes each word by itself and asks the network again: one
+pass a word, and the nearest there is to what is measured here.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from app.wiring import Wiring
+from core.passages import passage_prompt, prompt_title
+from core.prompts import Prompt
+from core.records import CollectionSettings, Float64Array, Representation
+from embedder.explaining.request import Granularity
+from embedder.generic import differentiable
+from embedder.kinds import DEFAULT_MODEL, model_folder
+from embedder.lexical.words import Word, units
+from embedder.local import LocalEncoder
+from retriever.legs import Leg
+from retriever.query import Query
+from retriever.unit_effects import unit_effects
+from retriever.unit_request import UnitMethod, UnitRequest
+from retriever.words import DenseWords, dense_words, passage_words
+
+BINS = (1, 5, 10, 20, 50)  # per cent of the words
+CURVE = range(0, 101, 10)
+SEED = 20260101
+
+Method = Callable[[str, str, Sequence[Word], Float64Array], Sequence[float]]  # query, passage, words, query's vector
+
+
+def measure_faithfulness(parts: Wiring, queries: Sequence[str], count: int) -> dict[str, dict[str, float]]:
+    """Over the collection "bench", by method: the three figures, their means over `count` passages, and n."""
+    encoder = parts.encoder
+    assert isinstance(encoder, LocalEncoder)
+    asked = random.Random(SEED).sample(list(queries), min(count, len(queries)))
+    methods = _methods(encoder)
+    rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in methods}
+    for query in asked:
+        hits = parts.searcher.search("bench", Query(text=query, k=1, legs=(Leg.DENSE,))).hits
+        if not hits:
+            continue
+        title = prompt_title(hits[0].title, CollectionSettings(), encoder)
+        passage = passage_prompt(title, hits[0].text)
+        words = list(units(passage))
+        vector = encoder.encode([Prompt.of(query)], Representation.QUERY).vectors[0].astype(np.float64)
+        for name, method in methods.items():
+            scores = np.asarray(method(query, passage, words, vector))
+            rows[name].append(_figures(encoder, vector, passage, words, np.argsort(-scores, kind="stable").tolist()))
+    names = ("comprehensiveness", "sufficiency", "deletion")
+    return {
+        name: {figure: float(np.mean([row[i] for row in found])) for i, figure in enumerate(names)} | {"n": len(found)}
+        for name, found in rows.items()
+    }
+
+
+def _methods(encoder: LocalEncoder) -> dict[str, Method]:
+    chosen = random.Random(SEED)
+    network = _GradientTimesInput(encoder)
+    return {
+        "leave-one-out in the pool": lambda q, p, w, v: _dense(encoder, q, p).effects.tolist(),
+        "shares of the cosine": lambda q, p, w, v: _dense(encoder, q, p).shares.tolist(),
+        "atman": lambda q, p, w, v: _by_units(encoder, p, w, v, UnitMethod.ATMAN),
+        "integrated gradients": lambda q, p, w, v: _by_units(encoder, p, w, v, UnitMethod.INTEGRATED_GRADIENTS),
+        "gradient x input": lambda q, p, w, v: network.scores(p, w, v),
+        "occlusion": lambda q, p, w, v: _occlusion(encoder, p, w, v),
+        "random": lambda q, p, w, v: [chosen.random() for _ in w],
+    }
+
+
+def _dense(encoder: LocalEncoder, query: str, passage: str) -> DenseWords:
+    asked = encoder.trace([Prompt.of(query)], Representation.QUERY)
+    traces = encoder.trace([Prompt.of(passage)], Representation.DOCUMENT)
+    assert asked is not None
+    assert traces is not None
+    return dense_words(query, passage_words(passage, 0, "en"), asked[0], traces[0])
+
+
+def _by_units(
+    encoder: LocalEncoder, passage: str, words: Sequence[Word], vector: Float64Array, method: UnitMethod
+) -> list[float]:
+    """As /explain has them, by what stands between spaces."""
+    request = UnitRequest(method=method, granularity=Granularity.WORD)
+    found = unit_effects(request, passage_words(passage, 0, "en"), encoder, vector, {}, {}, {Leg.DENSE: 1.0})
+    return [next((u.effect for u in found if u.start <= word.start < u.end), 0.0) for word in words]
+
+
+def _occlusion(encoder: LocalEncoder, passage: str, words: Sequence[Word], vector: Float64Array) -> list[float]:
+    texts = [_without(passage, [word]) for word in words]
+    return [-cosine for cosine in _cosines(encoder, texts, vector)]  # the whole text's cosine is the same for all
+
+
+class _GradientTimesInput:
+    """The gradient of the cosine by the input vectors, times these, summed: what is never offered, and why."""
+
+    def __init__(self, encoder: LocalEncoder) -> None:
+        self._tokenizer = encoder.tokenizer
+        self._model = differentiable(model_folder(DEFAULT_MODEL), torch.device("cpu"))
+
+    def scores(self, passage: str, words: Sequence[Word], vector: Float64Array) -> list[float]:
+        [tokens] = self._tokenizer.tokenize([Prompt.of(passage)])
+        with torch.enable_grad():
+            given = self._model.get_input_embeddings()(torch.from_numpy(tokens.ids)[None]).detach().requires_grad_()
+            mean = self._model(inputs_embeds=given).last_hidden_state.mean(dim=1)  # as all-MiniLM-L6-v2 pools
+            cosine = torch.nn.functional.normalize(mean, dim=1) @ torch.from_numpy(vector.astype(np.float32))
+            (gradient,) = torch.autograd.grad(cosine.sum(), given)
+        by_token = (gradient * given).sum(dim=-1)[0].detach().numpy()
+        return [
+            float(by_token[(tokens.spans[:, 0] >= w.start) & (tokens.spans[:, 0] < w.end) & ~tokens.special].sum())
+            for w in words
+        ]
+
+
+def _figures(
+    encoder: LocalEncoder, vector: Float64Array, passage: str, words: Sequence[Word], order: Sequence[int]
+) -> tuple[float, float, float]:
+    """Comprehensiveness, sufficiency, deletion; `order`: the words, the most important first."""
+    ranked = [words[i] for i in order]
+    cuts = [math.ceil(len(words) * share / 100) for share in BINS]
+    steps = [round(len(words) * share / 100) for share in CURVE]
+    texts = [passage, *(_without(passage, ranked[:cut]) for cut in cuts)]
+    texts += [*(_without(passage, ranked[cut:]) for cut in cuts), *(_without(passage, ranked[:cut]) for cut in steps)]
+    whole, *found = _cosines(encoder, texts, vector)
+    without, alone, curve = found[: len(BINS)], found[len(BINS) : 2 * len(BINS)], found[2 * len(BINS) :]
+    return (
+        float(np.mean([(whole - cosine) / whole for cosine in without])),
+        float(np.mean([(whole - cosine) / whole for cosine in alone])),
+        float(np.trapezoid([cosine / whole for cosine in curve], np.array(CURVE) / 100)),
+    )
+
+
+def _cosines(encoder: LocalEncoder, texts: Sequence[str], vector: Float64Array) -> list[float]:
+    """A text of which nothing is left has a cosine of 0."""
+    readable = [text for text in texts if text.strip()]
+    found = iter(encoder.encode([Prompt.of(text) for text in readable], Representation.DOCUMENT).vectors @ vector)
+    return [float(next(found)) if text.strip() else 0.0 for text in texts]
+
+
+def _without(passage: str, words: Sequence[Word]) -> str:
+    for word in sorted(words, key=lambda word: -word.start):
+        passage = passage[: word.start] + passage[word.end :]
+    return passage

@@ -1,0 +1,38 @@
+"""The documents that are loaded."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+
+from bench.embedding import source_texts
+from core.records import Document
+
+SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
+
+
+def documents(files: Sequence[Path], count: int) -> list[Document]:
+    """`count` documents: by turns from each of the files; without files, from the collections that tests use; where
+    these are missing, docstrings of Python's library. What there is comes again with other words before it.
+    """
+    sources = list(files) or sorted(SHARED.glob("*/corpus.jsonl.gz"))
+    if sources:
+        rows = zip_longest(*(islice(_lines(source), count) for source in sources))
+        found = [(title, text) for title, text in (row for row in chain.from_iterable(rows) if row) if text.strip()]
+    else:
+        found = [("", text) for text in source_texts(None) if text]
+    made = []
+    for number in range(count):
+        copy, (title, text) = number // len(found), found[number % len(found)]
+        made.append(Document(id=f"d{number}", title=title, text=f"Copy {copy}. {text}" if copy else text))
+    return made
+
+
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            yield str(row.get("title") or ""), str(row.get("text") or "")

@@ -1,0 +1,57 @@
+"""Two questions in one query: what a control does to the text of public test collections.
+
+Two queries of a collection are joined, "A. B.", and one of the two sentences is steered. What is relevant to A and to B
+was judged by others, and the texts were written by others; no word of a query has to occur in a document.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+from bench.steering.groups import Aspect, Group, SteeredQuery
+
+COLLECTIONS = ("cranfield", "scifact")
+PAIRS = 30
+OTHERS = 200  # documents of neither aspect
+LONGEST = 120  # characters of a question: both shall fit into what models read
+DOCUMENT = 1200  # characters that are read of a document
+
+
+def load_pairs(folder: Path) -> Group:
+    """Of a folder with `corpus.jsonl.gz`, `queries.jsonl` and `qrels.tsv`. The same pairs every time."""
+    relevant: dict[str, set[str]] = {}
+    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        if int(grade) > 0:
+            relevant.setdefault(query, set()).add(document)
+    lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = {query["_id"]: query["text"].strip(" .?") for query in map(json.loads, lines)}
+    chosen = random.Random(3)
+    ids = sorted(id for id in relevant if len(texts[id]) <= LONGEST)
+    chosen.shuffle(ids)
+    pairs = [(a, b) for a, b in zip(ids[::2], ids[1::2], strict=False) if not relevant[a] & relevant[b]][:PAIRS]
+    judged = set[str]().union(*(relevant[id] for pair in pairs for id in pair))
+    with gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
+        corpus = {d["_id"]: f"{d['title']} {d['text']}".strip()[:DOCUMENT] for d in map(json.loads, file)}
+    others = chosen.sample(sorted(corpus.keys() - judged), OTHERS)
+    return Group(
+        name=folder.name,
+        documents={id: corpus[id] for id in [*sorted(judged), *others]},
+        queries=tuple(_joined((texts[a], texts[b]), (relevant[a], relevant[b]), tuple(others)) for a, b in pairs),
+    )
+
+
+def _joined(texts: tuple[str, str], relevant: tuple[set[str], set[str]], others: tuple[str, ...]) -> SteeredQuery:
+    first, second = texts
+    return SteeredQuery(
+        text=f"{first}. {second}.",
+        aspects=(
+            Aspect(start=0, length=len(first), documents=tuple(sorted(relevant[0]))),
+            Aspect(start=len(first) + 2, length=len(second), documents=tuple(sorted(relevant[1]))),
+        ),
+        both=(),
+        neither=others,
+    )

@@ -1,0 +1,199 @@
+"""Which documents satisfy a filter: every comparison is one statement, and their answers are joined as arrays.
+
+A set of documents is sorted ids, or all but sorted ids: `not` costs nothing, and the documents of a collection are
+never listed. Ids come out of SQLite as one text: that is four times as fast as rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from core.errors import InvalidFilter
+from core.filters import (
+    And,
+    Box,
+    Comparison,
+    Every,
+    Exists,
+    Filter,
+    In,
+    Leaf,
+    Missing,
+    Not,
+    Null,
+    Or,
+    Prefix,
+    Range,
+    Within,
+    leaves,
+)
+from core.geo import Place, distances
+from core.records import BoolArray, FieldKind, Int64Array
+from store import schema
+from store.database import ReadSession
+from store.filters.comparisons import value_tests
+from store.filters.fields import Fields
+
+MAX_COMPARISONS = 200
+MAX_VALUES = 30_000  # of all comparisons of a filter
+_value = schema.document_field.c
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The documents `ids`, or all others."""
+
+    ids: Int64Array  # sorted `document.id`, each once
+    others: bool = False
+
+    def holds(self, documents: Int64Array) -> BoolArray:
+        """(n,) which of `documents` belong to the set."""
+        return np.isin(documents, self.ids, invert=self.others)
+
+    def __invert__(self) -> Documents:
+        return Documents(self.ids, not self.others)
+
+    def __and__(self, other: Documents) -> Documents:
+        if self.others and other.others:
+            return ~(~self | ~other)
+        if self.others:
+            return other & self
+        return Documents(self.ids[other.holds(self.ids)])
+
+    def __or__(self, other: Documents) -> Documents:
+        if self.others or other.others:
+            return ~(~self & ~other)
+        return Documents(_distinct(np.concatenate([self.ids, other.ids])))
+
+
+def documents_where(session: ReadSession, collection_id: int, tree: Filter) -> Documents:
+    """The documents of the collection that satisfy `tree`. Those of other collections may be in a set of `others`.
+
+    Raises InvalidFilter for a field that no document ever had and no setting declares, for a value of a kind that the
+    field never had, and for a filter that is too large.
+    """
+    _check_size(tree)
+    return _Resolver(session, Fields.of(session, collection_id)).resolve(tree)
+
+
+def external_ids_where(session: ReadSession, collection_id: int, tree: Filter, *, limit: int) -> list[str]:
+    """The users' ids of the first `limit` documents of the collection that satisfy `tree`, the oldest first.
+
+    Raises as `documents_where` does.
+    """
+    found = documents_where(session, collection_id, tree)
+    document = schema.document.c
+    if found.others:
+        everything = read_ids(session, document.id, document.collection_id == collection_id)
+        ids = everything[found.holds(everything)]
+    else:
+        ids = found.ids
+    rows = session.rows_where_in(
+        sa.select(document.id, document.external_id), document.id, np.sort(ids)[:limit].tolist()
+    )
+    return [row.external_id for row in sorted(rows, key=lambda row: row.id)]
+
+
+def read_ids(session: ReadSession, column: sa.ColumnElement[int], *where: sa.ColumnElement[bool]) -> Int64Array:
+    """The ids that the column has where all of `where` holds, in any order, as often as they are there."""
+    listed = session.execute(sa.select(sa.func.group_concat(column)).where(*where)).scalar()
+    return np.fromstring(listed, dtype=np.int64, sep=",") if listed else np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    session: ReadSession
+    fields: Fields
+
+    def resolve(self, tree: Filter) -> Documents:
+        match tree:
+            case And(parts=parts):
+                found = self.resolve(parts[0])
+                for part in parts[1:]:
+                    found &= self.resolve(part)
+                return found
+            case Or(parts=parts):
+                found = self.resolve(parts[0])
+                for part in parts[1:]:
+                    found |= self.resolve(part)
+                return found
+            case Not(part=part):
+                return ~self.resolve(part)
+            case _:
+                return self._leaf(tree)
+
+    def _leaf(self, leaf: Leaf) -> Documents:
+        match leaf:
+            case Exists(field=name):
+                return self._with_values(self.fields.nested_ids(name, nulls=False))
+            case Missing(field=name):
+                return ~self._with_values(self.fields.nested_ids(name, nulls=True))
+            case Null(field=name):
+                kinds = self.fields.kinds(name)
+                return self._with_values([kinds[FieldKind.NULL]] if FieldKind.NULL in kinds else [])
+            case Every(part=part):
+                return self._every(part)
+            case In() | Range() | Prefix() | Within() | Box():
+                return Documents(_distinct(self._passing(leaf)))
+
+    def _with_values(self, field_ids: list[int]) -> Documents:
+        return Documents(_distinct(read_ids(self.session, _value.document_id, _value.field_id.in_(field_ids))))
+
+    def _every(self, part: Comparison) -> Documents:
+        """Of these documents as many values pass as there are."""
+        of_field = _value.field_id.in_(self.fields.value_ids(part.field))
+        documents, counts = _counted(read_ids(self.session, _value.document_id, of_field))
+        passing, passing_counts = _counted(self._passing(part))
+        passed = np.zeros(len(documents), dtype=np.int64)
+        passed[np.searchsorted(documents, passing)] = passing_counts  # the values that pass are among the values
+        return Documents(documents[passed == counts])
+
+    def _passing(self, part: Comparison) -> Int64Array:
+        """The documents of all values that pass, each as often as it has some, in any order."""
+        found = [np.empty(0, dtype=np.int64)]
+        for field_id, test in value_tests(self.fields, part):
+            where = (_value.field_id == field_id, test)
+            if isinstance(part, Within):
+                found.append(self._near(part, *where))
+            else:
+                found.append(read_ids(self.session, _value.document_id, *where))
+        return np.concatenate(found)
+
+    def _near(self, circle: Within, *where: sa.ColumnElement[bool]) -> Int64Array:
+        """Of the places that `where` finds, those that are in the circle: their documents."""
+        columns = sa.select(_value.document_id, _value.number, _value.longitude)
+        rows: Any = self.session.execute(columns.where(*where)).cursor  # the driver's own: plain tuples
+        table = np.fromiter(chain.from_iterable(rows), dtype=np.float64).reshape(-1, 3)
+        apart = distances(Place(circle.latitude, circle.longitude), table[:, 1], table[:, 2])
+        near: Int64Array = table[apart <= circle.metres, 0].astype(np.int64)
+        return near
+
+
+def _distinct(ids: Int64Array) -> Int64Array:
+    """Sorted, each once."""
+    return _counted(ids)[0]
+
+
+def _counted(ids: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """The distinct ids, sorted, and how often each is there; faster than numpy's unique, which builds a table."""
+    ids = np.sort(ids)
+    starts = np.flatnonzero(np.concatenate([ids[:1] == ids[:1], ids[1:] != ids[:-1]]))
+    return ids[starts], np.diff(starts, append=len(ids))
+
+
+def _check_size(tree: Filter) -> None:
+    comparisons = list(leaves(tree))
+    if len(comparisons) > MAX_COMPARISONS:
+        raise InvalidFilter(
+            f"filter: {len(comparisons)} comparisons; at most {MAX_COMPARISONS} are allowed. Use 'in' for many values "
+            "of one field",
+            param="filter",
+        )
+    values = sum(len(leaf.values) for leaf in comparisons if isinstance(leaf, In))
+    if values > MAX_VALUES:
+        raise InvalidFilter(f"filter: {values} values; at most {MAX_VALUES} are allowed", param="filter")

@@ -1,0 +1,94 @@
+"""Jobs as people see them: one, a list of them; and the ways in which they end before their time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.errors import JobConflict, JobNotFound
+from core.records import Job, JobState
+from store import schema
+from store.database import ReadSession, WriteSession
+from store.filters.metadata import is_unicode
+
+_UNENDED = tuple(state.value for state in (JobState.QUEUED, JobState.RUNNING, JobState.WAITING))
+_MAX_ID = 2**63 - 1
+
+
+def get_job(session: ReadSession, job_id: int) -> Job:
+    """Raises JobNotFound. A job that is still being received is not there yet."""
+    if 0 < job_id <= _MAX_ID:
+        for row in jobs_where(session, schema.job.c.id == job_id, schema.job.c.state != JobState.RECEIVING, limit=1):
+            return job_of(row)
+    raise JobNotFound(f"there is no job {job_id}; the list has those that there are", param="job_id")
+
+
+def list_jobs(
+    session: ReadSession,
+    *,
+    limit: int,
+    collection: str | None = None,
+    state: JobState | None = None,
+    before: int | None = None,
+) -> list[Job]:
+    """The newest jobs first, `limit` of them at most; `before`: only those with a lower id."""
+    job = schema.job.c
+    conditions: list[sa.ColumnElement[bool]] = [job.state != JobState.RECEIVING.value]
+    if collection is not None:
+        if not is_unicode(collection):
+            return []
+        conditions.append(job.collection == collection)
+    if state is not None:
+        conditions.append(job.state == state.value)
+    if before is not None:
+        conditions.append(job.id < min(before, _MAX_ID))
+    return [job_of(row) for row in jobs_where(session, *conditions, limit=limit)]
+
+
+def queued_documents(session: ReadSession) -> int:
+    """How many documents wait, in all jobs that go on or are being received."""
+    states = (*_UNENDED, JobState.RECEIVING.value)
+    waiting = sa.select(sa.func.coalesce(sa.func.sum(schema.job.c.pending), 0)).where(schema.job.c.state.in_(states))
+    return int(session.execute(waiting).scalar_one())
+
+
+def cancel_job(session: WriteSession, job_id: int, *, now: float) -> Job:
+    """End the job; what was committed stays, and what waits is dropped. Cancelling twice is no fault.
+
+    A worker that is at one of its batches has lost its lease, and writes nothing any more.
+    Raises JobNotFound, and JobConflict for a job that is done.
+    """
+    job = get_job(session, job_id)
+    if job.state is JobState.CANCELLED:
+        return job
+    if job.state is JobState.DONE:
+        raise JobConflict(f"job {job_id} is done; there is nothing to cancel", param="job_id")
+    return _end(session, [job_id], JobState.CANCELLED, None, now)[0]
+
+
+def fail_jobs_of(session: WriteSession, collection_id: int, name: str, *, now: float) -> None:
+    """The collection is about to be deleted: its jobs end."""
+    job = schema.job.c
+    reason = f"the collection {name!r} was deleted"
+    found = session.execute(sa.select(job.id).where(job.collection_id == collection_id, job.state.in_(_UNENDED)))
+    _end(session, list(found.scalars()), JobState.FAILED, reason, now)
+
+
+def jobs_where(session: ReadSession, *conditions: sa.ColumnElement[bool], limit: int) -> Sequence[sa.Row[Any]]:
+    """The rows of the newest jobs first."""
+    found = sa.select(schema.job).where(*conditions).order_by(schema.job.c.id.desc()).limit(limit)
+    return session.execute(found).all()
+
+
+def job_of(row: sa.Row[Any]) -> Job:
+    names = Job.__dataclass_fields__
+    return Job(**{name: getattr(row, name) for name in names if name != "state"}, state=JobState(row.state))
+
+
+def _end(session: WriteSession, job_ids: Sequence[int], state: JobState, reason: str | None, now: float) -> list[Job]:
+    job = schema.job
+    values = {"state": state.value, "reason": reason, "ended_at": now, "worker": None, "token": job.c.token + 1}
+    ended = sa.update(job).where(job.c.id.in_(job_ids)).values(**values).returning(*job.c)
+    return [job_of(row) for row in session.execute(ended)] if job_ids else []

@@ -1,0 +1,189 @@
+"""The lease on a job: taking it, keeping it, and writing under its protection.
+
+One worker at a time has a job. It takes the job by raising the job's token, and every later write of its own names
+that token: whoever was overtaken meanwhile changes no row, raises LeaseLost, and its transaction is rolled back. So a
+worker that slept through its lease can do no harm, whatever its clock says.
+
+Time is the database's, and is only used to guess that a holder is gone. A lease counts while its last sign of life is
+less than its length from now, in either direction: after a clock has jumped, a lease is over early rather than never,
+which costs a batch that is done twice and stored once. Pauses between tries are judged in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.errors import LeaseLost
+from core.records import GenerationState, JobState
+from store import schema
+from store.database import ReadSession, WriteSession
+from store.jobs.crashes import count_crash
+
+Clock = Callable[[ReadSession], float]  # seconds
+RUNNABLE = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.WAITING.value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """The right to work on a job until somebody else has a higher token."""
+
+    job_id: int
+    token: int
+    collection: str  # name
+
+
+def database_now(session: ReadSession) -> float:
+    """Seconds since 1970 by the database's clock, to the millisecond."""
+    return float(session.execute(sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())
+
+
+def runnable(
+    session: ReadSession, *, fingerprint: str, now: float, job_id: int | None = None, but: int | None = None
+) -> int | None:
+    """The job whose turn it is: of those that can be worked on now, the one that was served longest ago.
+
+    `fingerprint`: of the worker's encoder; jobs of collections that another one embedded are left to others.
+    `job_id`: only this one; `but`: any but this one.
+    """
+    job, generation = schema.job.c, schema.generation.c
+    found = (
+        sa.select(job.id)
+        .join_from(schema.job, schema.generation, generation.collection_id == job.collection_id)
+        .where(
+            job.state.in_(RUNNABLE),
+            generation.state == GenerationState.ACTIVE.value,
+            generation.fingerprint == fingerprint,
+            job.worker.is_(None) | lease_over(now),
+            job.paused_at.is_(None) | (sa.func.abs(now - job.paused_at) >= job.pause_seconds),
+        )
+        .order_by(job.turn, job.state != JobState.QUEUED.value, job.id)
+        .limit(1)
+    )
+    if job_id is not None:
+        found = found.where(job.id == job_id)
+    if but is not None:
+        found = found.where(job.id != but)
+    return session.execute(found).scalar()
+
+
+def lease_over(now: float) -> sa.ColumnElement[bool]:
+    """Whether a job's lease has run out."""
+    job = schema.job.c
+    return sa.func.abs(now - job.leased_at) >= job.lease_seconds
+
+
+def claim(
+    session: WriteSession, worker: str, *, seconds: float, fingerprint: str, now: float, job_id: int | None = None
+) -> Lease | None:
+    """Take the job whose turn it is, or `job_id` if it can be had, for `seconds`; None where there is none."""
+    found = runnable(session, fingerprint=fingerprint, now=now, job_id=job_id)
+    if found is None:
+        return None
+    job = schema.job.c
+    before = session.execute(sa.select(job.worker, job.token, job.collection).where(job.id == found)).one()
+    if before.worker is not None:  # its holder vanished over the job's next batch
+        count_crash(session, found)
+    session.execute(
+        sa.update(schema.job)
+        .where(job.id == found)
+        .values(
+            token=before.token + 1, worker=worker, leased_at=now, lease_seconds=seconds, turn=newest_turn(session) + 1,
+            state=sa.case((job.state == JobState.WAITING.value, job.state), else_=JobState.RUNNING.value),
+        )
+    )  # fmt: skip
+    return Lease(job_id=found, token=before.token + 1, collection=before.collection)
+
+
+def newest_turn(session: ReadSession) -> int:
+    """The number of the last turn that was given; 0 before the first."""
+    return int(session.execute(sa.select(sa.func.coalesce(sa.func.max(schema.job.c.turn), 0))).scalar_one())
+
+
+def renew(session: WriteSession, lease: Lease, *, now: float) -> None:
+    """A sign of life, of a worker or of a receiver. Raises LeaseLost."""
+    fenced(session, lease, states=(*RUNNABLE, JobState.RECEIVING.value), leased_at=now)
+
+
+def release(session: WriteSession, lease: Lease, *, idle: bool) -> None:
+    """Give the lease back, if it is still held. `idle`: nobody goes on at once, so the job is queued again."""
+    job = schema.job.c
+    values: dict[str, Any] = {"worker": None, "token": job.token + 1}
+    if idle:
+        running = job.state == JobState.RUNNING.value
+        values["state"] = sa.case((running, JobState.QUEUED.value), else_=job.state)
+    held = (job.id == lease.job_id) & (job.token == lease.token) & job.state.in_(RUNNABLE)
+    session.execute(sa.update(schema.job).where(held).values(values))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failures:
+    """Of a job since its last success."""
+
+    attempts: int  # those that may end it
+    pauses: int  # all of them
+
+
+def failures(session: ReadSession, lease: Lease) -> Failures:
+    """Zeros where the job is gone."""
+    job = schema.job.c
+    row = session.execute(sa.select(job.attempts, job.pauses).where(job.id == lease.job_id)).first()
+    return Failures(attempts=0, pauses=0) if row is None else Failures(attempts=row.attempts, pauses=row.pauses)
+
+
+def postpone(
+    session: WriteSession, lease: Lease, *, reason: str, pause_seconds: float, counts: bool, now: float
+) -> None:
+    """Give the lease back after a failure; the job can be had again after the pause. Raises LeaseLost.
+
+    `counts`: whether it was one of the attempts that a job has.
+    """
+    job = schema.job.c
+    fenced(
+        session,
+        lease,
+        state=JobState.WAITING.value,
+        reason=reason,
+        attempts=job.attempts + int(counts),
+        pauses=job.pauses + 1,
+        worker=None,
+        token=job.token + 1,
+        paused_at=now,
+        pause_seconds=pause_seconds,
+    )
+
+
+def give_up(session: WriteSession, lease: Lease, *, reason: str, now: float) -> None:
+    """End the job as failed. What it has not done is kept for another try. Raises LeaseLost."""
+    attempts = schema.job.c.attempts + 1
+    failed = JobState.FAILED.value
+    fenced(session, lease, state=failed, reason=reason, attempts=attempts, worker=None, ended_at=now)
+
+
+def jobs_of_other_models(session: ReadSession, *, fingerprint: str) -> list[tuple[int, str]]:
+    """Jobs that a worker with this encoder leaves to others, each with the model that it waits for."""
+    job, generation = schema.job.c, schema.generation.c
+    found = (
+        sa.select(job.id, generation.model)
+        .join_from(schema.job, schema.generation, generation.collection_id == job.collection_id)
+        .where(
+            job.state.in_(RUNNABLE),
+            generation.state == GenerationState.ACTIVE.value,
+            generation.fingerprint != fingerprint,
+        )
+        .order_by(job.id)
+    )
+    return [(row.id, row.model) for row in session.execute(found)]
+
+
+def fenced(session: WriteSession, lease: Lease, *, states: tuple[str, ...] = RUNNABLE, **values: Any) -> sa.Row[Any]:
+    """Change the job's row if the lease still holds; the row as it is then. Raises LeaseLost."""
+    job = schema.job
+    held = (job.c.id == lease.job_id) & (job.c.token == lease.token) & job.c.state.in_(states)
+    row = session.execute(sa.update(job).where(held).values(values or {"token": job.c.token}).returning(*job.c)).first()
+    if row is None:
+        raise LeaseLost(f"another worker has job {lease.job_id} now, or it was cancelled; nothing was written")
+    return row

@@ -1,0 +1,60 @@
+"""What jobs leave behind, cleared away in short transactions: the write lock is never held for long."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from core.records import JobState
+from store import schema
+from store.database import Database, ReadSession
+from store.jobs.intake import drop_piece
+from store.jobs.lease import lease_over
+
+KEPT_JOBS = 10_000  # that have ended; older ones are forgotten
+
+
+def sweep(database: Database, *, now: float) -> bool:
+    """One piece of the work; whether there may be more.
+
+    Goes: documents of jobs that were cancelled or whose collection is gone, jobs whose sender vanished before all was
+    received, and the oldest of the jobs that have ended.
+    """
+    with database.read() as session:
+        abandoned, emptied, forgotten = _abandoned(session, now), _to_empty(session), _forgotten(session)
+    if not abandoned and not emptied and not forgotten:
+        return False
+    with database.write() as session:
+        if emptied:
+            return drop_piece(session, emptied, rows_too=False) or bool(abandoned or forgotten)
+        if abandoned:
+            abandoned = _abandoned(session, now)  # a slow sender may have come back; from here on it is too late
+            job = schema.job
+            session.execute(sa.update(job).where(job.c.id.in_(abandoned)).values(token=job.c.token + 1))
+            return drop_piece(session, abandoned, rows_too=True) or bool(forgotten)
+        return drop_piece(session, forgotten, rows_too=True)
+
+
+def _abandoned(session: ReadSession, now: float) -> list[int]:
+    job = schema.job.c
+    return _ids(session, sa.select(job.id).where(job.state == JobState.RECEIVING.value, lease_over(now)))
+
+
+def _to_empty(session: ReadSession) -> list[int]:
+    job, batch = schema.job.c, schema.job_batch.c
+    given_up = (job.state == JobState.CANCELLED.value) | (
+        (job.state == JobState.FAILED.value) & job.collection_id.is_(None)
+    )
+    left = sa.select(batch.id).where(batch.job_id == job.id).exists()
+    return _ids(session, sa.select(job.id).where(given_up, job.pending > 0, left))
+
+
+def _forgotten(session: ReadSession) -> list[int]:
+    job = schema.job.c
+    ended = job.state.in_([state.value for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)])
+    last = sa.select(job.id).where(ended).order_by(job.id.desc()).limit(1).offset(KEPT_JOBS - 1)
+    oldest_kept = session.execute(last).scalar()
+    return [] if oldest_kept is None else _ids(session, sa.select(job.id).where(ended, job.id < oldest_kept))
+
+
+def _ids(session: ReadSession, found: sa.Select[tuple[int]]) -> list[int]:
+    return list(session.execute(found.limit(100)).scalars())

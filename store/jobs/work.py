@@ -1,0 +1,94 @@
+"""The work of a job: its next batch, and the end of one, in the very transaction that stores the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from core.errors import LeaseLost
+from core.records import Job, JobState
+from store import schema
+from store.batch import Receipt
+from store.database import ReadSession, WriteSession
+from store.jobs import job_of
+from store.jobs.lease import Lease, fenced
+from store.jobs.notices import JobNotice, NoticeKind, add_notices, errors_of
+from store.jobs.payload import QueuedDocument, unpack
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobBatch:
+    """Documents that are to be committed together."""
+
+    id: int
+    number: int  # its place in the job
+    crashes: int  # workers that vanished over it
+    documents: list[QueuedDocument]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchOutcome:
+    """What became of a batch."""
+
+    receipt: Receipt
+    failures: Sequence[tuple[str | None, str, str]]  # document id, code, reason
+    truncated: Sequence[str]  # ids of documents of which the model did not read all
+    passages: int  # that had to be embedded
+    tokens: int  # that the model read
+    seconds: float  # that it took
+
+
+def next_batch(session: ReadSession, lease: Lease, *, after: int | None = None) -> JobBatch | None:
+    """The documents to go on with, or those behind the batch of the number `after`; None where none are left."""
+    columns = schema.job_batch.c
+    first = sa.select(columns.id, columns.number, columns.crashes, columns.payload)
+    first = first.where(columns.job_id == lease.job_id).order_by(columns.number)
+    if after is not None:
+        first = first.where(columns.number > after)
+    row = session.execute(first.limit(1)).first()
+    if row is None:
+        return None
+    return JobBatch(id=row.id, number=row.number, crashes=row.crashes, documents=unpack(row.payload))
+
+
+def complete(session: WriteSession, lease: Lease, batch: JobBatch, outcome: BatchOutcome, *, now: float) -> Job:
+    """The batch is done, with the documents that this transaction stores; the job as it is then.
+
+    Raises LeaseLost: let the transaction end with it, and nothing of the batch is written.
+    """
+    job, receipt = schema.job.c, outcome.receipt
+    row = fenced(
+        session,
+        lease,
+        state=JobState.RUNNING.value,
+        reason=None,
+        attempts=0,
+        pauses=0,
+        paused_at=None,
+        pause_seconds=None,
+        leased_at=now,
+        pending=job.pending - len(batch.documents),
+        failed=job.failed + len(outcome.failures),
+        created=job.created + receipt.created,
+        replaced=job.replaced + receipt.replaced,
+        updated=job.updated + receipt.updated,
+        unchanged=job.unchanged + receipt.unchanged,
+        truncated=job.truncated + len(outcome.truncated),
+        passages=job.passages + outcome.passages,
+        tokens=job.tokens + outcome.tokens,
+        seq=sa.func.max(job.seq, receipt.seq),
+        busy_seconds=job.busy_seconds + outcome.seconds,
+    )
+    if session.execute(sa.delete(schema.job_batch).where(schema.job_batch.c.id == batch.id)).rowcount != 1:
+        raise LeaseLost(f"a batch of job {lease.job_id} was done by another worker; nothing was written")
+    cut = [JobNotice(kind=NoticeKind.TRUNCATED, document_id=id_) for id_ in outcome.truncated]
+    listed = {NoticeKind.TRUNCATED.value: row.truncated - len(cut)}
+    add_notices(session, lease.job_id, [*errors_of(batch.documents, outcome.failures), *cut], listed=listed)
+    return job_of(row) if row.pending else conclude(session, lease, now=now)
+
+
+def conclude(session: WriteSession, lease: Lease, *, now: float) -> Job:
+    """Nothing is left: the job is done. Raises LeaseLost."""
+    return job_of(fenced(session, lease, state=JobState.DONE.value, worker=None, ended_at=now))

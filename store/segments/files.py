@@ -1,0 +1,228 @@
+"""Segments in files: what a file's arrays are called, writing one, and opening it to be searched."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from core.errors import StorageCorrupt, StorageError
+from core.records import IndexKind, Int64Array
+from store.directory import SEGMENTS
+from store.faults import file_errors
+from store.scan import codes_of, open_scan, scan_arrays
+from store.segments.arrayfile import Array, ArrayWriter, Seal, check_file, open_file
+from store.segments.merging import Merge, MergedPostings
+from store.segments.postings import Postings
+from store.segments.rows import SegmentRow
+from store.segments.segment import Segment, largest_norm
+from store.steps import reached
+from store.syncing import make_directories, sync
+
+_DAMAGED = ".damaged"  # an empty file beside a segment's: its owner shall make it anew from the database
+_UNFINISHED = ".unfinished"
+_SUFFIX = ".segment"
+_IDS, _VECTORS, _SCAN = "ids", "vectors", "scan."
+_POSTINGS: dict[str, Callable[[Segment], Postings]] = {
+    "terms": lambda segment: segment.postings,
+    "learned": lambda segment: segment.learned,
+}
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> Iterator[tuple[str, Seal]]:
+    """The segment `merge` as a new file, whole on the disk under its name; gone again when the block raises.
+
+    Raises StorageFull, StorageReadOnly, StorageError.
+    """
+    directory = data_dir / SEGMENTS
+    name = f"{secrets.token_hex(8)}{_SUFFIX}"  # never given twice: who opens it by name gets it, or nothing
+    unfinished = directory / f"{name}{_UNFINISHED}"
+    try:
+        with file_errors(data_dir):
+            make_directories(directory)
+            reached("segment.begun")
+            seal = _write(unfinished, merge, index)
+            reached("segment.synced")
+            unfinished.rename(directory / name)
+            reached("segment.renamed")
+            sync(directory)
+            reached("segment.durable")
+        yield name, seal
+    except BaseException:
+        for path in (unfinished, directory / name):
+            with suppress(OSError):  # then it is removed later, as what a killed process leaves
+                path.unlink(missing_ok=True)
+        raise
+
+
+class OpenSegments:
+    """The segments of a generation that were opened: once each, and shared by all snapshots. Thread-safe."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._lock = threading.Lock()
+        self._segments: dict[int, Segment | None] = {}  # by row id; None: broken
+
+    def get(self, row: SegmentRow) -> Segment | None:
+        """The segment; None when its file is missing or damaged, which is logged once and marked for its owner."""
+        with self._lock:
+            if row.id not in self._segments:
+                self._segments[row.id] = self._opened(row)
+            return self._segments[row.id]
+
+    def keep(self, rows: Iterable[SegmentRow]) -> None:
+        """Let go of all others."""
+        ids = {row.id for row in rows}
+        with self._lock:
+            self._segments = {id_: segment for id_, segment in self._segments.items() if id_ in ids}
+
+    def _opened(self, row: SegmentRow) -> Segment | None:
+        try:
+            return open_segment(self._data_dir, row)
+        except StorageError as error:
+            _log.warning("%s; its %d passages are read from the database, and searched slower", error, row.rows)
+            if isinstance(error, StorageCorrupt):
+                mark_damaged(self._data_dir, row)
+            return None
+
+
+def open_segment(data_dir: Path, row: SegmentRow, *, thorough: bool = False) -> Segment:
+    """The segment over its file. All hashes are checked but that of the vectors, unless `thorough`.
+
+    Raises StorageCorrupt when the file is missing or not what was written, StorageError when it cannot be read.
+    """
+    segment, scan = open_apart(data_dir, row, thorough=thorough)
+    return replace(segment, scan=open_scan(scan, segment.vectors.shape[1]))
+
+
+def open_apart(data_dir: Path, row: SegmentRow, *, thorough: bool = False) -> tuple[Segment, dict[str, Array]]:
+    """As `open_segment`, but without its scan, and with what `scan_arrays` gave for one."""
+    arrays = open_file(data_dir / SEGMENTS / row.name, row.seal, unhashed=() if thorough else (_VECTORS,))
+    segment = Segment(
+        ids=arrays[_IDS],
+        documents=arrays["documents"],
+        vectors=arrays[_VECTORS],
+        largest_norm=float(arrays["largest_norm"][0]),
+        postings=_postings(arrays, "terms"),
+        learned=_postings(arrays, "learned"),
+    )
+    return segment, {name.removeprefix(_SCAN): array for name, array in arrays.items() if name.startswith(_SCAN)}
+
+
+def open_ids(data_dir: Path, row: SegmentRow) -> Int64Array:
+    """The passages of a segment, without looking at anything else of its file. Raises as `open_segment`."""
+    return open_file(data_dir / SEGMENTS / row.name, row.seal, only=(_IDS,))[_IDS]
+
+
+def segment_problems(data_dir: Path, row: SegmentRow) -> list[str]:
+    """Everything that is wrong with the segment's file, down to the last bit. Raises StorageError."""
+    return check_file(data_dir / SEGMENTS / row.name, row.seal)
+
+
+def is_damaged(data_dir: Path, row: SegmentRow) -> bool:
+    """Whether the file is missing or marked."""
+    file = data_dir / SEGMENTS / row.name
+    return not file.exists() or file.with_name(f"{row.name}{_DAMAGED}").exists()
+
+
+def mark_damaged(data_dir: Path, row: SegmentRow) -> None:
+    """Have the segment made anew by whoever maintains the directory."""
+    try:
+        if (data_dir / SEGMENTS).is_dir():  # else all are missing, which says as much
+            (data_dir / SEGMENTS / f"{row.name}{_DAMAGED}").touch()
+    except OSError as error:  # a directory that cannot be written to, or has no room: it is searched all the same
+        _log.warning("segment file %s cannot be marked as damaged: %s", row.name, error.strerror)
+
+
+def strays(data_dir: Path, named: Collection[str]) -> list[Path]:
+    """The files among the segments that are none of `named`, nor marks of theirs."""
+    directory = data_dir / SEGMENTS
+    files = sorted(directory.iterdir()) if directory.is_dir() else []
+    return [path for path in files if path.name.removesuffix(_DAMAGED) not in named and not path.is_dir()]
+
+
+def remove_files(data_dir: Path, *, unless: Collection[str], older_than: float) -> int:
+    """Remove all that lies among the segments, except for the files `unless` and their marks; how many files went.
+
+    `older_than`: seconds since the last change, in either direction, as the clock may have jumped.
+    """
+    removed = 0
+    for path in strays(data_dir, unless):
+        try:
+            if abs(time.time() - path.stat().st_mtime) >= older_than:
+                path.unlink()
+                removed += 1
+                reached("segment.removed")
+        except FileNotFoundError:  # it was an unfinished one, and has its name now
+            continue
+        except PermissionError as error:
+            if os.name != "nt":
+                raise
+            _log.info("segment file %s is in use, and stays for now (%s)", path, error.strerror)
+    return removed
+
+
+def _write(path: Path, merge: Merge, index: IndexKind) -> Seal:
+    rows = len(merge.ids)
+    dimension = merge.sources[0].segment.vectors.shape[1]
+    layout: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
+        _IDS: (merge.ids.dtype, (rows,)),
+        "documents": (merge.documents.dtype, (rows,)),
+        "largest_norm": (np.dtype(np.float64), (1,)),
+        _VECTORS: (np.dtype(np.float32), (rows, dimension)),
+    }
+    inverted = {name: merge.postings(of) for name, of in _POSTINGS.items()}
+    for name, postings in inverted.items():
+        layout |= {f"{name}.{part}": (array.dtype, array.shape) for part, array in _tables(postings).items()}
+        for part, number in zip(("rows", "values"), postings.kinds, strict=True):
+            layout[f"{name}.{part}"] = (number, (int(postings.offsets[-1]),))
+    faiss.omp_set_num_threads(1)  # holds for the calling thread only: searches go on beside it
+    scan = scan_arrays(
+        rows,
+        merge.vectors,
+        merge.gather(lambda segment: codes_of(segment.vectors, segment.scan)),
+        index,
+    )
+    layout |= {f"{_SCAN}{name}": (array.dtype, array.shape) for name, array in scan.items()}
+    with ArrayWriter(path, layout) as file:
+        file.append(_IDS, merge.ids)
+        file.append("documents", merge.documents)
+        norm = 0.0
+        for block in merge.vectors():
+            norm = max(norm, largest_norm(block))
+            file.append(_VECTORS, block)
+        file.append("largest_norm", np.array([norm]))
+        for name, postings in inverted.items():
+            for part, array in _tables(postings).items():
+                file.append(f"{name}.{part}", array)
+            for held, values in postings.blocks():
+                file.append(f"{name}.rows", held)
+                file.append(f"{name}.values", values)
+        for name, array in scan.items():
+            file.append(f"{_SCAN}{name}", array)
+        return file.finish()
+
+
+def _tables(postings: MergedPostings) -> dict[str, Array]:
+    return {"terms": postings.terms, "offsets": postings.offsets, "lengths": postings.lengths}
+
+
+def _postings(arrays: dict[str, Array], name: str) -> Postings:
+    return Postings(
+        terms=arrays[f"{name}.terms"],
+        offsets=arrays[f"{name}.offsets"],
+        rows=arrays[f"{name}.rows"],
+        values=arrays[f"{name}.values"],
+        lengths=arrays[f"{name}.lengths"],
+    )

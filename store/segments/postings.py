@@ -1,0 +1,44 @@
+"""Which rows of a segment hold which terms, sorted by term: an inverted index in four arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.records import Float32Array, Float64Array, Int32Array, Int64Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Postings:
+    """Term i of `terms` has `values[s]` in `rows[s]`, for s from offsets[i] to offsets[i + 1].
+
+    A value is how often the term occurs there, or its learned weight; above 0.
+    """
+
+    terms: Int32Array  # (terms,) ids, ascending
+    offsets: Int64Array  # (terms + 1,)
+    rows: Int32Array  # (postings,) ascending within a term
+    values: Float32Array  # (postings,)
+    lengths: Float64Array  # (rows,) the sum of a row's values: of frequencies, how many terms it has in all
+
+    @classmethod
+    def build(cls, terms: Int32Array, rows: Int32Array, values: Float32Array, *, row_count: int) -> Postings:
+        """From one (term, row, value) a posting, ascending by row."""
+        order = np.argsort(terms, kind="stable")
+        ordered = terms[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))  # where a term begins; ids are 0 or more
+        return cls(
+            terms=ordered[starts],
+            offsets=np.append(starts, len(ordered)).astype(np.int64),
+            rows=rows[order],
+            values=values[order],
+            lengths=np.bincount(rows, weights=values, minlength=row_count).astype(np.float64),
+        )
+
+    def span(self, term: int) -> slice:
+        """Where the postings of `term` are; an empty slice for a term that does not occur."""
+        place = int(np.searchsorted(self.terms, term))
+        if place == len(self.terms) or self.terms[place] != term:
+            return slice(0, 0)
+        return slice(int(self.offsets[place]), int(self.offsets[place + 1]))

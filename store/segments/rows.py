@@ -1,0 +1,98 @@
+"""The table of segments: which files there are, and what each holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from store import schema
+from store.database import ReadSession, WriteSession
+from store.segments.arrayfile import Seal
+
+
+class SegmentState(StrEnum):
+    ACTIVE = "active"
+    RETIRED = "retired"  # others hold its passages now; its file goes when nobody can be about to open it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentRow:
+    """What the database says of a segment."""
+
+    id: int
+    generation_id: int
+    name: str  # of its file
+    seq: int  # no passage in it came after this change
+    as_of: int  # no passage in it went up to this change
+    rows: int  # passages
+    seal: Seal
+
+
+def active_segments(session: ReadSession, generation_id: int) -> list[SegmentRow]:
+    """The segments that hold all passages up to the highest `seq` of theirs, the oldest row first."""
+    columns = schema.segment.c
+    statement = (
+        sa.select(schema.segment)
+        .where(columns.generation_id == generation_id, columns.state == SegmentState.ACTIVE.value)
+        .order_by(columns.id)
+    )
+    return [
+        SegmentRow(
+            id=row.id,
+            generation_id=row.generation_id,
+            name=row.name,
+            seq=row.seq,
+            as_of=row.as_of,
+            rows=row.rows,
+            seal=Seal(size=row.bytes, sha256=row.sha256),
+        )
+        for row in session.execute(statement)
+    ]
+
+
+def current_states(session: ReadSession, generations: sa.ColumnElement[bool]) -> dict[int, tuple[int, int]]:
+    """Of the generations that satisfy the condition: the newest change, and the highest id of the active segments.
+
+    0 where there is none. The second grows when segments were sealed, merged or made anew.
+    """
+    generation, change, segment = schema.generation.c, schema.change.c, schema.segment.c
+    newest_change = sa.select(sa.func.max(change.seq)).where(change.generation_id == generation.id)
+    newest_segment = sa.select(sa.func.max(segment.id)).where(
+        segment.generation_id == generation.id, segment.state == SegmentState.ACTIVE.value
+    )
+    statement = sa.select(generation.id, newest_change.scalar_subquery(), newest_segment.scalar_subquery()).where(
+        generations
+    )
+    return {id_: (seq or 0, newest or 0) for id_, seq, newest in map(tuple, session.execute(statement))}
+
+
+def sealed_seq(segments: Iterable[SegmentRow]) -> int:
+    """The change up to which the segments hold every passage that is there; 0 without segments."""
+    return max((segment.seq for segment in segments), default=0)
+
+
+def insert_segment(
+    session: WriteSession, *, generation_id: int, file: tuple[str, Seal], seq: int, as_of: int, rows: int
+) -> None:
+    """`file`: its name and seal."""
+    name, seal = file
+    row = {
+        "generation_id": generation_id,
+        "state": SegmentState.ACTIVE.value,
+        "name": name,
+        "seq": seq,
+        "as_of": as_of,
+        "rows": rows,
+        "bytes": seal.size,
+        "sha256": seal.sha256,
+    }
+    session.execute(sa.insert(schema.segment), row)
+
+
+def retire_segments(session: WriteSession, ids: Iterable[int], *, now: float) -> None:
+    """`now`: seconds since 1970."""
+    statement = sa.update(schema.segment).where(schema.segment.c.id.in_(list(ids)))
+    session.execute(statement.values(state=SegmentState.RETIRED.value, retired_at=now))

@@ -1,0 +1,205 @@
+"""Making segments: the tail is sealed, several become one, and broken ones are made anew from the database.
+
+Every step is one protocol. Read one committed state. Write a file under a name that nobody knows, and have it on the
+disk. Then, in one write transaction which first checks that nothing was decided otherwise meanwhile (the fence), let
+the new rows in and retire the old ones. Killed anywhere, it leaves a file that no row names, or nothing. What is due
+when is decided in store/segments/upkeep.py; only the process that holds the maintenance lock may call any of this.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import sqlalchemy as sa
+
+from core.errors import StorageCorrupt
+from core.records import IndexKind, Int64Array
+from store import schema
+from store.catalog import parse_settings
+from store.changes import added_since, removed_since
+from store.commit import current_seq
+from store.database import Database, ReadSession
+from store.directory import SEGMENTS
+from store.segments.files import is_damaged, mark_damaged, new_file, open_segment
+from store.segments.merging import Merge
+from store.segments.rows import SegmentRow, active_segments, insert_segment, retire_segments, sealed_seq
+from store.segments.segment import Segment, read_segment
+from store.steps import reached
+
+_PIECE_ROWS = 50_000  # passages that are read from the database into one segment, at most
+_PIECE_BYTES = 2**27  # of their vectors, at most
+_log = logging.getLogger(__name__)
+
+
+def seal(database: Database, generation_id: int) -> bool:
+    """Seal the oldest passages of the tail, 50,000 at most. False when there is none, or the fence stood.
+
+    Raises StorageFull, StorageReadOnly, StorageBusy; then nothing has changed.
+    """
+    with database.read() as session:
+        made = _made(session, generation_id)
+        if made is None:
+            return False
+        begin = sealed_seq(active_segments(session, generation_id))
+        as_of = current_seq(session, generation_id)
+        seqs, ids = added_since(session, generation_id, begin, limit=made.piece_rows)
+        segment = read_segment(session, generation_id, made.dimension, ids)
+    reached("seal.read")
+    if segment is None:
+        return False
+
+    def still(session: ReadSession) -> bool:
+        return sealed_seq(active_segments(session, generation_id)) == begin
+
+    end = as_of if len(seqs) < made.piece_rows else int(seqs[-1])
+    return _replace(
+        database, generation_id, made, [_alone(segment)], [], seq=end, as_of=as_of, still=still, area="seal"
+    )
+
+
+def merge(database: Database, generation_id: int, ids: Sequence[int]) -> bool:
+    """Make the active segments `ids` into one, without the passages that went.
+
+    False when one of them is damaged, which is then marked, or no longer active. Raises as `seal`.
+    """
+    with database.read() as session:
+        made = _made(session, generation_id)
+        rows = [row for row in active_segments(session, generation_id) if row.id in ids]
+        as_of = current_seq(session, generation_id)
+        removed = removed_since(session, generation_id, min((row.as_of for row in rows), default=as_of))
+    if made is None or len(rows) < len(ids):
+        return False
+    # All hashes are checked, those of the vectors as well: damage would get a hash of its own in the new file.
+    segments = [segment for row in rows if (segment := _opened(database, row, thorough=True)) is not None]
+    if len(segments) < len(rows):
+        return False
+    parts = [(segment, segment.without(removed)) for segment in segments]
+    merges = [Merge(parts)] if any(live.any() for _, live in parts) else []
+    reached("merge.read")
+
+    def still(session: ReadSession) -> bool:
+        return {row.id for row in active_segments(session, generation_id)} >= set(ids)
+
+    end = max(row.seq for row in rows)
+    return _replace(database, generation_id, made, merges, rows, seq=end, as_of=as_of, still=still, area="merge")
+
+
+def rebuild(database: Database, generation_id: int) -> bool:
+    """Make the segments whose files are missing or marked as damaged anew, from the database.
+
+    False when there is none, or the fence stood. Raises as `seal`.
+    """
+    with database.read() as session:
+        made = _made(session, generation_id)
+        rows = active_segments(session, generation_id)
+        if made is None or not any(is_damaged(database.directory, row) for row in rows):
+            return False
+        as_of = current_seq(session, generation_id)
+        _, ids = added_since(session, generation_id, 0, upto=sealed_seq(rows))
+    # What is missing is what no sound segment holds.
+    sound = {row.id: segment for row in rows if (segment := _opened(database, row)) is not None}
+    missing = np.setdiff1d(ids, np.concatenate([ids[:0], *(segment.ids for segment in sound.values())]))
+    broken = [row for row in rows if row.id not in sound]
+    for row in broken:
+        _log.warning("segment file %s is made anew from the database", row.name)
+    reached("rebuild.read")
+
+    def still(session: ReadSession) -> bool:
+        return {row.id for row in active_segments(session, generation_id)} >= {row.id for row in rows}
+
+    pieces = map(_alone, _pieces(database, generation_id, made, missing))
+    end = max(row.seq for row in broken)
+    return _replace(database, generation_id, made, pieces, broken, seq=end, as_of=as_of, still=still, area="rebuild")
+
+
+class _Overtaken(Exception):
+    """Something was decided otherwise while the files were written."""
+
+
+def _replace(
+    database: Database,
+    generation_id: int,
+    made: _Made,
+    merges: Iterable[Merge],
+    old: Sequence[SegmentRow],
+    *,
+    seq: int,
+    as_of: int,
+    still: Callable[[ReadSession], bool],
+    area: str,
+) -> bool:
+    """Write the files of `merges`, and let them stand for `old` if the generation is there and all is `still` so."""
+    try:
+        with ExitStack() as stack:  # the files are gone again when anything is raised
+            files = [
+                (stack.enter_context(new_file(database.directory, merge, made.index)), len(merge.ids))
+                for merge in merges
+            ]
+            reached(f"{area}.files_durable")
+            with database.write() as session:
+                there = all((database.directory / SEGMENTS / name).exists() for (name, _), _ in files)
+                if not (there and _made(session, generation_id) == made and still(session)):
+                    raise _Overtaken
+                for file, rows in files:
+                    insert_segment(session, generation_id=generation_id, file=file, seq=seq, as_of=as_of, rows=rows)
+                retire_segments(session, [row.id for row in old], now=time.time())
+                reached(f"{area}.rows_written")
+            reached(f"{area}.committed")
+    except _Overtaken:
+        _log.info("generation %d: a segment was not let in, others were quicker or it is gone", generation_id)
+        return False
+    return True
+
+
+def _opened(database: Database, row: SegmentRow, *, thorough: bool = False) -> Segment | None:
+    """The segment; None where it is damaged, which is then marked."""
+    if is_damaged(database.directory, row):
+        return None
+    try:
+        return open_segment(database.directory, row, thorough=thorough)
+    except StorageCorrupt as error:
+        _log.warning("%s", error)
+        mark_damaged(database.directory, row)
+        return None
+
+
+def _alone(segment: Segment) -> Merge:
+    return Merge([(segment, np.ones(len(segment.ids), dtype=np.bool_))])
+
+
+def _pieces(database: Database, generation_id: int, made: _Made, ids: Int64Array) -> Iterator[Segment]:
+    """Segments of the passages `ids`, each read in a transaction of its own: a long one would hold up the log."""
+    for begin in range(0, len(ids), made.piece_rows):
+        with database.read() as session:
+            piece = ids[begin : begin + made.piece_rows]
+            segment = read_segment(session, generation_id, made.dimension, piece)
+        if segment is not None:  # else all of them went meanwhile
+            yield segment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """How the segments of a generation are made."""
+
+    dimension: int  # of the vectors
+    index: IndexKind
+
+    @property
+    def piece_rows(self) -> int:
+        """Passages that are read from the database into one segment, at most."""
+        return max(1, min(_PIECE_ROWS, _PIECE_BYTES // (4 * self.dimension)))
+
+
+def _made(session: ReadSession, generation_id: int) -> _Made | None:
+    """None when the generation is gone."""
+    row = session.execute(
+        sa.select(schema.generation.c.dimension, schema.collection.c.settings)
+        .join_from(schema.generation, schema.collection)
+        .where(schema.generation.c.id == generation_id)
+    ).first()
+    return None if row is None else _Made(dimension=row.dimension, index=parse_settings(row.settings).index)

@@ -1,0 +1,163 @@
+"""What is due in a data directory: segments to seal, to merge, to make anew or to remove.
+
+The owner of the maintenance lock calls `maintain` again and again; nobody else calls anything of this.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from core.errors import StorageCorrupt
+from core.records import Collection, GenerationState
+from store import schema
+from store.changes import added_since, removed_since
+from store.commit import current_seq
+from store.database import Database
+from store.faults import file_errors
+from store.segments.files import mark_damaged, open_ids, remove_files
+from store.segments.rows import SegmentRow, SegmentState, active_segments, current_states, sealed_seq
+from store.segments.sealing import merge, rebuild, seal
+from store.segments.segment import find
+from store.snapshot import FAN_OUT, tier
+from store.steps import reached
+
+SEAL_ROWS = 5_000  # passages of the tail that are sealed at once
+QUIET_ROWS = 256  # those that are sealed when nothing was committed for a while
+QUIET_SECONDS = 3.0
+GRACE_SECONDS = 120.0  # for which a file stays that nobody should open any more
+_LOOK_SECONDS = 1.0  # between two looks at the files
+
+
+@dataclass(slots=True)
+class Seen:
+    """What an owner remembers between two calls of `maintain`. For one thread; times by time.monotonic."""
+
+    since: dict[int, tuple[int, float]] = field(default_factory=dict)  # generation: newest change, and when first seen
+    settled: dict[int, tuple[int, int]] = field(default_factory=dict)  # generation: state in which nothing is due
+    looked: float | None = None  # at the files
+
+    def quiet_seconds(self, generation_id: int, seq: int) -> float:
+        """For how long `seq` has been the newest change, as far as is known."""
+        now = time.monotonic()
+        if self.since.get(generation_id, (None,))[0] != seq:
+            self.since[generation_id] = (seq, now)
+        return now - self.since[generation_id][1]
+
+
+def maintain(database: Database, seen: Seen | None = None, *, grace_seconds: float = GRACE_SECONDS) -> bool:
+    """Do the next thing that is due, if any: False when there is nothing to do now.
+
+    With `seen`, small tails are sealed as well once nothing has been committed for QUIET_SECONDS.
+
+    Raises StorageFull, StorageReadOnly, StorageBusy, StorageError; then nothing has changed, and another call may help.
+    """
+    seen = Seen() if seen is None else seen
+    with database.read() as session:
+        searched = (GenerationState.ACTIVE.value, GenerationState.BUILDING.value)
+        states = current_states(session, schema.generation.c.state.in_(searched))
+    if seen.looked is None or time.monotonic() - seen.looked >= _LOOK_SECONDS:
+        if any(rebuild(database, generation) for generation in states):
+            return True
+        if remove_retired(database, grace_seconds=grace_seconds):
+            return True
+        seen.looked = time.monotonic()
+    for generation, state in states.items():
+        quiet = seen.quiet_seconds(generation, state[0]) >= QUIET_SECONDS
+        if seen.settled.get(generation) == state:
+            continue
+        if _tail_has(database, generation, QUIET_ROWS if quiet else SEAL_ROWS) and seal(database, generation):
+            return True
+        due = _due_merge(_live_rows(database, generation))
+        if due and merge(database, generation, due):
+            return True
+        if quiet:
+            seen.settled[generation] = state
+    return False
+
+
+def compact(database: Database, collection: Collection) -> bool:
+    """Make one segment of all that a collection holds now, without the passages that went.
+
+    The fence makes it safe beside an owner, but then either may undo the other's work. False when there was nothing to
+    do, or others were quicker. Raises as `maintain`.
+    """
+    generation, done = collection.active.id, False
+    with database.read() as session:
+        newest = current_seq(session, generation)
+    while rebuild(database, generation) or (_sealed_to(database, generation) < newest and seal(database, generation)):
+        done = True
+    while True:
+        sizes = _live_rows(database, generation)
+        if rebuild(database, generation):  # of what was found damaged just now
+            done = True
+        elif len(sizes) < 2 and all(live == row.rows for row, live in sizes.items()):
+            return done
+        elif merge(database, generation, [row.id for row in sizes]):
+            return True
+        elif not rebuild(database, generation):  # no damage, so others were quicker
+            return done
+
+
+def remove_retired(database: Database, *, grace_seconds: float = GRACE_SECONDS) -> bool:
+    """Remove the retired segments, and files that no row names, once they are older than `grace_seconds`.
+
+    Meanwhile a reader that learned of one may open it. False when there was nothing to remove.
+    """
+    now, columns = time.time(), schema.segment.c
+    with database.read() as session:
+        rows = session.execute(sa.select(columns.id, columns.name, columns.state, columns.retired_at)).all()
+    # In either direction: the clock may have jumped.
+    old = [
+        row.id
+        for row in rows
+        if row.state == SegmentState.RETIRED.value and abs(now - (row.retired_at or 0.0)) >= grace_seconds
+    ]
+    if old:
+        with database.write() as session:
+            session.execute(sa.delete(schema.segment).where(columns.id.in_(old)))
+        reached("remove.rows_removed")
+    # A file that no row names yet may be about to get one; then it is young.
+    named = {row.name for row in rows if row.id not in old}
+    with file_errors(database.directory):
+        return remove_files(database.directory, unless=named, older_than=grace_seconds) > 0 or bool(old)
+
+
+def _sealed_to(database: Database, generation_id: int) -> int:
+    with database.read() as session:
+        return sealed_seq(active_segments(session, generation_id))
+
+
+def _tail_has(database: Database, generation_id: int, rows: int) -> bool:
+    """Whether as many passages as that wait to be sealed."""
+    with database.read() as session:
+        begin = sealed_seq(active_segments(session, generation_id))
+        return len(added_since(session, generation_id, begin, limit=rows)[0]) >= rows
+
+
+def _live_rows(database: Database, generation_id: int) -> dict[SegmentRow, int]:
+    """Of every active segment, how many of its passages are there; without those that are damaged, now marked."""
+    with database.read() as session:
+        rows = active_segments(session, generation_id)
+        removed = removed_since(session, generation_id, min((row.as_of for row in rows), default=0))
+    sizes = {}
+    for row in rows:
+        try:
+            sizes[row] = row.rows - len(find(open_ids(database.directory, row), removed)[0])
+        except StorageCorrupt:
+            mark_damaged(database.directory, row)
+    return sizes
+
+
+def _due_merge(sizes: Mapping[SegmentRow, int]) -> list[int]:
+    """Ids of the segments that should become one: one that is mostly gone, or FAN_OUT of a size."""
+    tiers: dict[int, list[int]] = {}
+    for row, live in sizes.items():
+        if live * 2 < row.rows:
+            return [row.id]
+        tiers.setdefault(tier(live), []).append(row.id)
+    full = [number for number, members in tiers.items() if len(members) >= FAN_OUT]
+    return tiers[min(full)] if full else []

@@ -1,0 +1,165 @@
+"""Reasons through the doors: sentences, contrasts, advice, other methods, and replaying what was saved."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+Salience = Callable[..., tuple[int, str, str]]
+SEARCH, EXPLAIN, REPLAY = "/v1/collections/goods/search", "/v1/collections/goods/explain", "/v1/replay"
+QUERY = "I want to play games on my TV"
+
+
+def ask(client: TestClient, path: str, **body: Any) -> dict[str, Any]:
+    response = client.post(path, json={"query": QUERY, **body})
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def refused(client: TestClient, path: str, **body: Any) -> dict[str, Any]:
+    response = client.post(path, json={"query": QUERY, **body})
+    assert response.status_code in (400, 404, 422), response.text
+    error: dict[str, Any] = response.json()["error"]
+    return error
+
+
+def test_a_search_says_why_each_hit_is_above_the_next(client: TestClient) -> None:
+    hits = ask(client, SEARCH, explain="contrast")["hits"]
+    for upper, lower in pairwise(hits):
+        contrast = upper["explanation"]["contrast"]
+        assert contrast["other"] == lower["id"]
+        assert math.isclose(contrast["ledger"]["value"], upper["score"] - lower["score"], abs_tol=1e-9)
+        swap = contrast["swap"]
+        if swap is not None:
+            ids = [hit["id"] for hit in client.post(SEARCH, json={"query": swap["query"]}).json()["hits"]]
+            assert ids.index(lower["id"]) < ids.index(upper["id"])
+    assert hits[-1]["explanation"]["contrast"] is None
+
+
+def test_sentences_come_with_words_and_legs(client: TestClient) -> None:
+    [radio] = [h for h in ask(client, SEARCH, explain="words")["hits"] if h["document_id"] == "radio"]
+    sentences = radio["explanation"]["sentences"]
+    assert [s["text"] for s in sentences] == ["A radio for the kitchen.", "It wakes you up, too."]
+    assert set(sentences[0]["legs"]) == {"dense", "sparse"}
+    words = radio["explanation"]["words"]
+    assert math.isclose(math.fsum(s["share"] for s in sentences), math.fsum(w["share"] for w in words), abs_tol=1e-9)
+
+
+def test_advice_can_be_followed_as_it_is(client: TestClient) -> None:
+    hits = ask(client, SEARCH)["hits"]
+    [hit] = ask(client, EXPLAIN, id=hits[-1]["id"], advise=True)["hits"]
+    for advice in hit["explanation"]["advice"]:
+        ids = [other["id"] for other in client.post(SEARCH, json={"query": advice["query"]}).json()["hits"]]
+        assert ids.index(hit["id"]) + 1 == advice["rank_after"] < advice["rank_before"] == len(hits)
+
+
+@pytest.mark.parametrize("method", ["atman", "integrated_gradients"])
+def test_units_by_another_method(client: TestClient, method: str) -> None:
+    best = ask(client, SEARCH)["hits"][0]
+    [hit] = ask(client, EXPLAIN, id=best["id"], method=method, granularity="word")["hits"]
+    units = hit["explanation"]["units"]
+    assert "".join(best["passage"]["text"].split()) == "".join(unit["text"] for unit in units)
+    assert max(units, key=lambda unit: unit["effect"])["text"].strip(".") in ("games", "gaming", "play", "TV")
+    assert hit["explanation"]["provenance"]["units"]["method"] == method
+    assert client.post(REPLAY, json={"explanation": hit["explanation"]}).json()["agrees"]
+
+
+def test_what_was_saved_is_replayed_until_something_changes(client: TestClient) -> None:
+    body = {"query": "play^3 on my TV", "filter": "price < 400", "fusion": "rrf", "explain": "words"}
+    explanation = client.post(SEARCH, json=body).json()["hits"][0]["explanation"]
+    answer = client.post(REPLAY, json={"explanation": explanation}).json()
+    assert (answer["agrees"], answer["difference"], answer["changed"]) == (True, 0.0, [])
+    added = client.post("/v1/collections/goods/documents", json={"documents": [{"id": "x", "text": "Play a TV game"}]})
+    assert added.status_code == 200
+    answer = client.post(REPLAY, json={"explanation": explanation}).json()
+    assert answer["changed"] == ["collection"]
+    assert client.delete("/v1/collections/goods/documents/console").status_code == 204
+    answer = client.post(REPLAY, json={"explanation": explanation}).json()
+    assert (answer["agrees"], answer["changed"], answer["score_now"]) == (False, ["document"], None)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"method": "gradient_x_input"}, "method"),
+        ({"granularity": "word"}, "granularity"),
+        ({"method": "atman", "granularity": "custom"}, "granularity"),
+        ({"method": "atman", "control_factor": 1}, "control_factor"),
+        ({"above": 10**9}, "id"),
+        ({"above": 2**70}, "id"),
+    ],
+)
+def test_wishes_that_cannot_be_met(client: TestClient, body: dict[str, Any], param: str) -> None:
+    best = ask(client, SEARCH)["hits"][0]
+    assert refused(client, EXPLAIN, id=best["id"], **body)["param"].endswith(param)
+
+
+@pytest.mark.parametrize("explanation", [{}, {"provenance": {}, "ledger": {}}, {"provenance": 3, "ledger": []}, None])
+def test_what_is_no_explanation(client: TestClient, explanation: Any) -> None:
+    assert client.post(REPLAY, json={"explanation": explanation}).status_code in (400, 422)
+
+
+def test_a_hit_that_was_deleted_meanwhile(client: TestClient) -> None:
+    first, second, *_ = ask(client, SEARCH)["hits"]
+    client.delete(f"/v1/collections/goods/documents/{second['document_id']}")
+    assert refused(client, EXPLAIN, id=second["id"])["code"] == "hit_not_found"
+    assert refused(client, EXPLAIN, id=first["id"], above=second["id"])["code"] == "hit_not_found"
+
+
+@pytest.fixture
+def things(salience: Salience, tmp_path: Path) -> Salience:
+    file = tmp_path / "things.csv"
+    file.write_text(
+        "id,text\n"
+        'console,"A gaming console: play games on your TV with friends."\n'
+        "tv,A TV with a bright screen for films. It has a stand.\n"
+        "radio,A radio for the kitchen. It wakes you up.\n"
+    )
+    assert salience("add", str(file))[0] == 0
+    return salience
+
+
+def test_the_command_line_contrasts_and_advises(things: Salience) -> None:
+    hits = json.loads(things("search", QUERY, "--json")[1])["hits"]
+    first, second = hits[0]["id"], hits[1]["id"]
+    code, out, _ = things("explain", QUERY, str(first), "--above", str(second), "--advise")
+    assert code == 0
+    assert f"Why it is above #{second}:" in out
+    assert "of the query:" in out
+    assert f"This puts #{second} above:" in out or "No emphasis of the query's words swaps the two" in out
+    code, out, _ = things("explain", QUERY, str(hits[-1]["id"]), "--method", "atman", "--granularity", "sentence")
+    assert code == 0
+    assert "part by part, by atman:" in out
+    assert "How far the score falls without a sentence:" in out
+    code, _, err = things("explain", QUERY, str(second), "--above", str(first))
+    assert code == 1
+    assert f"ask why {first} is above {second}" in err
+
+
+def test_the_command_line_replays(things: Salience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "why.json"
+    file.write_text(things("search", QUERY, "--json", "--explain", "contrast")[1])
+    code, out, _ = things("replay", str(file))
+    assert code == 0
+    assert len(out.splitlines()) == 3
+    for line in out.splitlines():
+        assert float(line.partition(": holds, largest difference ")[2]) < 1e-5
+    things("delete", "console")
+    code, out, _ = things("replay", str(file), "--json")
+    assert code == 1
+    answers = {answer["id"]: answer for answer in map(json.loads, out.splitlines())}
+    assert any(answer["changed"] == ["document"] for answer in answers.values())
+    file.write_text("{")
+    assert things("replay", str(file))[0] == 1
+    file.write_text("{}")
+    code, _, err = things("replay", str(file))
+    assert code == 1
+    assert "holds no explanation" in err

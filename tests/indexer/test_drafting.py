@@ -1,0 +1,92 @@
+"""What BM25 counts of a passage: the title as often as the setting says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from core.passages import passage_prompt
+from core.records import CollectionSettings, Document
+from embedder.lexical import Analyzer
+from indexer.drafting import Drafter, content_sha, passage_sha
+from indexer.pipeline import Pipeline
+from store import Database, Views
+from store.catalog import create_collection
+from tests.indexer.fakes import FakeEncoder
+
+ANALYZER = Analyzer()
+
+
+def counted(weight: int, title: str, text: str) -> list[dict[str, int]]:
+    """By passage, in order."""
+    drafter = Drafter(CollectionSettings(language="en", title_weight=weight), FakeEncoder(), ANALYZER)
+    draft = drafter.complete(drafter.outline(Document(id="a", text=text, title=title)))
+    terms = drafter.terms(draft, {item.sha for item in draft.passages})
+    return [dict(terms[item.sha]) for item in draft.passages]
+
+
+@pytest.mark.parametrize(("weight", "wolf", "lamb"), [(0, 1, 0), (1, 2, 1), (2, 3, 2), (10, 11, 10)])
+def test_words_of_a_title_count_as_often_as_the_setting_says(weight: int, wolf: int, lamb: int) -> None:
+    expected = {term: count for term, count in (("wolf", wolf), ("lamb", lamb), ("run", 1)) if count}
+    assert counted(weight, "Wolf and lamb", "the wolf runs") == [expected]
+
+
+def test_every_passage_counts_the_title_anew() -> None:
+    found = counted(3, "wolf", "A lamb was here. " * 60)
+    assert len(found) > 1
+    assert all(terms["wolf"] == 3 for terms in found)
+
+
+def test_a_title_without_text_may_count_for_nothing() -> None:
+    assert counted(0, "wolf", "") == [{}]
+    assert counted(3, "wolf", "") == [{"wolf": 3}]
+
+
+def test_only_what_is_wanted_is_counted() -> None:
+    drafter = Drafter(CollectionSettings(language="en"), FakeEncoder(), ANALYZER)
+    draft = drafter.complete(drafter.outline(Document(id="a", text="wolf")))
+    assert drafter.terms(draft, set()) == {}
+
+
+@hypothesis.given(title=st.text("ab \u00e9", max_size=9), text=st.text("ab \u00e9", max_size=9))
+def test_the_hash_of_a_passage_holds_what_its_title_counts(title: str, text: str) -> None:
+    def sha(weight: int, title: str, text: str) -> bytes:
+        return passage_sha(title, text, "en", CollectionSettings(title_weight=weight))
+
+    joined = passage_prompt(title, text)
+    assert (sha(2, title, text) == sha(1, title, text)) == (not title)
+    assert (sha(2, title, text) == sha(3, title, text)) == (not title)
+    assert sha(1, title, text) == sha(1, "", joined), "with a weight of 1 the prompt is all that counts"
+    assert (sha(2, title, text) == sha(2, "", joined)) == (not title)
+
+
+def test_the_hash_of_a_document_holds_the_weight() -> None:
+    document = Document(id="a", text="x", title="y")
+    shas = {content_sha(document, "en", CollectionSettings(title_weight=weight)) for weight in (0, 1, 2)}
+    assert len(shas) == 3
+
+
+def test_bm25_scores_by_the_counts(tmp_path: Path) -> None:
+    """One passage is as long as the average, so its weight is idf * tf / (tf + k1)."""
+    database, encoder = Database.open(tmp_path), FakeEncoder()
+    scores = {}
+    for weight in (1, 4):
+        name, settings = f"w{weight}", CollectionSettings(language="en", title_weight=weight)
+        with database.write() as session:
+            create_collection(
+                session,
+                name,
+                settings,
+                model=encoder.name,
+                fingerprint=encoder.fingerprint,
+                dimension=encoder.dimension,
+            )
+        Pipeline(database, encoder, ANALYZER).add(name, [Document(id="a", text="lamb", title="wolf")])
+        with Views(database).open(name) as view:
+            found = view.matching({"wolf": 1.0}, 1, None)
+            scores[weight] = float(found.scores[0])
+    database.close()
+    assert scores[4] / scores[1] == pytest.approx((4 / (4 + 1.2)) / (1 / (1 + 1.2)), rel=1e-5)

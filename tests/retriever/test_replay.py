@@ -1,0 +1,245 @@
+"""An explanation that was saved holds, or it is said what has changed."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import CollectionNotFound, InvalidInput
+from core.filters import parse_filter
+from core.prompts import ControlOptions, ControlTarget, Prompt
+from core.records import CollectionSettings, Document, Representation
+from embedder.explaining.request import Granularity
+from embedder.lexical import Analyzer
+from embedder.local import LocalEncoder
+from indexer.pipeline import Pipeline
+from retriever.cursor import _FREE
+from retriever.fusion import Fusion
+from retriever.inputs import Inputs
+from retriever.query import Explain, Query, steer
+from retriever.reasons import explain_hit
+from retriever.record import recorded_query
+from retriever.replay import Changed, explanations_in, replay
+from retriever.searcher import Searcher
+from retriever.unit_request import UnitMethod, UnitRequest
+from retriever.wordconditions import WordConditions
+from store import Database, Views
+from store.catalog import create_collection
+
+TEXTS = {
+    "wolf": "The gray wolf hunts in packs. It lives in cold forests.",
+    "cat": "A cat sleeps most of the day. Feed it twice.",
+    "rain": "Rain falls in the forest all summer.",
+    "radio": "A radio for the kitchen. It wakes you up, too.",
+}
+CLEAN, CONTROLS = steer("wolf^3 in the forest")
+UNITS = UnitRequest(method=UnitMethod.ATMAN, granularity=Granularity.SENTENCE)
+QUERIES = [
+    Query(text=CLEAN, controls=CONTROLS),
+    Query(text=CLEAN, fusion=Fusion(method="rrf", k=10, weights=(1, 2))),
+    Query(text=CLEAN, fusion=Fusion(method="convex", alpha=0.3), filter=parse_filter({"kind": {"in": ["being"]}})),
+    Query(text=CLEAN, controls=CONTROLS, options=ControlOptions(target=ControlTarget.POOL, contextual_threshold=0.7)),
+    Query(text=CLEAN, units=UNITS),
+    Query(text=CLEAN, conditions=WordConditions(must=("forest",), must_not=("radio",))),
+    Query(text=CLEAN, inputs=Inputs(like=("cat",), unlike=("radio",))),
+]
+
+
+class Place(tuple[Database, Views, Searcher, Pipeline]):
+    """A directory with one collection."""
+
+
+@pytest.fixture
+def place(tmp_path: Path, encoder: LocalEncoder) -> Iterator[Place]:
+    database = Database.open(tmp_path)
+    _create(database, encoder)
+    pipeline = Pipeline(database, encoder, Analyzer())
+    kinds = {"radio": "thing"}
+    pipeline.add("t", [Document(id=k, text=v, metadata={"kind": kinds.get(k, "being")}) for k, v in TEXTS.items()])
+    views = Views(database)
+    yield Place((database, views, Searcher(views, encoder, Analyzer()), pipeline))
+    database.close()
+
+
+def _create(database: Database, encoder: LocalEncoder) -> None:
+    with database.write() as session:
+        create_collection(
+            session,
+            "t",
+            CollectionSettings(),
+            model=encoder.name,
+            fingerprint=encoder.fingerprint,
+            dimension=encoder.dimension,
+        )
+
+
+def saved(searcher: Searcher, query: Query, document: str = "wolf") -> dict[str, Any]:
+    found = searcher.search("t", replace(query, explain=Explain.NONE, units=None, k=10)).hits
+    [hit] = [hit for hit in found if hit.document_id == document]
+    [explained] = searcher.explain("t", query, hit.id).hits
+    assert explained.explanation is not None
+    as_json: dict[str, Any] = json.loads(json.dumps(asdict(explained.explanation)))
+    return as_json
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_what_has_not_changed_agrees_to_the_last_bit(place: Place, query: Query) -> None:
+    _, views, searcher, _ = place
+    replayed = replay(searcher, views, saved(searcher, query))
+    assert replayed.agrees
+    assert replayed.difference == 0
+    assert replayed.changed == ()
+    assert replayed.score == replayed.score_now
+
+
+def test_a_vector_is_recorded_too(place: Place, encoder: LocalEncoder) -> None:
+    _, views, searcher, _ = place
+    vector = encoder.encode([Prompt.of("wolf")], Representation.QUERY).vectors[0]
+    replayed = replay(searcher, views, saved(searcher, Query(inputs=Inputs(vector=vector))))
+    assert replayed.agrees
+
+
+def test_another_process_agrees_too(place: Place, encoder: LocalEncoder) -> None:
+    database, _, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+    views = Views(database)
+    assert replay(Searcher(views, encoder, Analyzer()), views, kept).agrees
+
+
+def test_every_number_counts(place: Place) -> None:
+    _, views, searcher, _ = place
+    kept = saved(searcher, QUERIES[4])
+    for path in (
+        ("ledger", "details", 0, "value"),
+        ("ledger", "details", 0, "details", 0, "details", 0, "value"),
+        ("words", 2, "effect"),
+        ("sentences", 1, "share"),
+        ("query_words", 0, "dense"),
+        ("units", 1, "effect"),
+    ):
+        broken = json.loads(json.dumps(kept))
+        inner = broken
+        for step in path[:-1]:
+            inner = inner[step]  # type: ignore[index]
+        inner[path[-1]] += 1e-4  # type: ignore[index]
+        replayed = replay(searcher, views, broken)
+        assert not replayed.agrees
+        assert replayed.difference == pytest.approx(1e-4, rel=1e-3)
+
+
+def test_a_contrast_is_computed_again(place: Place) -> None:
+    _, views, searcher, _ = place
+    query = Query(text="wolf in the forest")
+    upper, lower = searcher.search("t", replace(query, k=2)).hits
+    explanation = explain_hit(searcher, "t", query, upper.id, above=lower.id).hits[0].explanation
+    assert explanation is not None
+    kept = json.loads(json.dumps(asdict(explanation)))
+    assert replay(searcher, views, kept).agrees
+    kept["contrast"]["ledger"]["details"][0]["value"] += 1
+    assert not replay(searcher, views, kept).agrees
+
+
+def test_a_replaced_document_is_named(place: Place) -> None:
+    _, views, searcher, pipeline = place
+    kept = saved(searcher, QUERIES[0])
+    pipeline.add("t", [Document(id="wolf", text="The wolf is gone.")])
+    replayed = replay(searcher, views, kept)
+    assert not replayed.agrees
+    assert replayed.changed == (Changed.DOCUMENT,)
+    assert replayed.score_now is None
+
+
+def test_other_documents_are_named(place: Place) -> None:
+    _, views, searcher, pipeline = place
+    kept = saved(searcher, QUERIES[0])
+    pipeline.add("t", [Document(id="more", text="Another wolf in another forest.")])
+    replayed = replay(searcher, views, kept)
+    assert not replayed.agrees
+    assert replayed.changed == (Changed.COLLECTION,)
+    assert replayed.score_now != replayed.score
+
+
+def test_another_model_and_another_generation_are_named(place: Place) -> None:
+    _, views, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+    other = json.loads(json.dumps(kept))
+    other["provenance"] |= {"fingerprint": "0" * 32, "generation": 99}
+    assert replay(searcher, views, other).changed == (Changed.MODEL, Changed.GENERATION)
+
+
+def test_a_server_with_another_model_says_so(place: Place, encoder: LocalEncoder) -> None:
+    _, views, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+
+    class Other:
+        name = "other"
+        fingerprint = "1" * 32
+        encode = encoder.encode
+
+    stranger = Searcher(views, Other(), Analyzer())  # type: ignore[arg-type]
+    assert replay(stranger, views, kept).changed == (Changed.MODEL,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"provenance": {}},
+        {"provenance": None},
+        {"ledger": []},
+        {"ledger": {"value": 1, "details": [3, 3]}},
+        {"words": [3]},
+        {"words": 7},
+    ],
+)
+def test_what_is_no_explanation_is_refused(place: Place, change: dict[str, Any]) -> None:
+    _, views, searcher, _ = place
+    with pytest.raises(InvalidInput):
+        replay(searcher, views, saved(searcher, QUERIES[0]) | change)
+
+
+@pytest.mark.parametrize("name", ["id", "score", "seq", "legs", "fusion", "controls", "query", "conditions"])
+def test_a_record_that_lacks_a_part_is_refused(place: Place, name: str) -> None:
+    _, views, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+    for broken in ({k: v for k, v in kept["provenance"].items() if k != name}, kept["provenance"] | {name: {"a": []}}):
+        with pytest.raises(InvalidInput):
+            replay(searcher, views, kept | {"provenance": broken})
+
+
+def test_ids_beyond_all_bounds_are_gone(place: Place) -> None:
+    _, views, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+    for id_ in (-1, 0, 2**70):
+        kept["provenance"]["id"] = id_
+        assert replay(searcher, views, kept).changed == (Changed.DOCUMENT,)
+
+
+def test_a_collection_that_is_gone_is_not_found(place: Place) -> None:
+    _, views, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+    kept["provenance"]["collection"] = "elsewhere"
+    with pytest.raises(CollectionNotFound):
+        replay(searcher, views, kept)
+
+
+def test_explanations_are_found_wherever_they_are(place: Place) -> None:
+    _, _, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+    assert list(explanations_in(kept)) == [kept]
+    assert list(explanations_in({"hits": [{"explanation": kept}, {"explanation": None}], "query": "x"})) == [kept]
+    assert list(explanations_in([1, "a", None])) == []
+
+
+def test_every_part_of_a_query_is_recorded_or_changes_no_score(place: Place) -> None:
+    """Whoever adds a field to Query decides here which of the two it is."""
+    recorded = {"text", "controls", "options", "legs", "fusion", "filter", "explain", "units", "inputs", "conditions"}
+    only_pages = (_FREE | {"selection", "beside"}) - {"explain", "units"}
+    assert {field.name for field in fields(Query)} == recorded | only_pages
+    _, _, searcher, _ = place
+    for query in QUERIES:
+        back = recorded_query(saved(searcher, query)["provenance"])
+        for name in recorded - {"explain", "fusion", "legs"}:
+            assert getattr(back, name) == getattr(query, name)
