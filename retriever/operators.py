@@ -39,15 +39,18 @@ def read_operators(text: str, *, boosts: bool = True) -> tuple[str, WordConditio
             kept.append("" if kept and not kept[-1] else token[0])  # what is left out leaves one space, not two
             continue
         leading = token.start() == 0 or text[token.start() - 1].isspace()
-        said = token["phrase"] or token["word"] or ""
+        said, tail = token["phrase"] or token["word"] or "", token["tail"] or ""
         meant = parse(said)[0] if boosts and said.strip('^" ') else said
-        boosted = boosts and (token["tail"] or "").startswith("^")
+        boosted = boosts and tail.startswith("^")
         if leading and token["literal"]:
             kept.append(token["literal"])
-        elif leading and (token["sign"] or token["phrase"]) and not boosted and any(True for _ in units(meant)):
+        elif leading and (token["sign"] or token["phrase"]) and not boosted and _has_words(meant):
             excluded = token["sign"] == "-"
             (must_not if excluded else must).append(meant)
-            kept.append("" if excluded else said + (token["tail"] or ""))
+            if not excluded:
+                kept.append(said + tail)
+            else:  # with the comma behind it, but not with a word
+                kept.append(tail if _has_words(tail) else "")
         else:
             kept.append(token[0])
     clean = "".join(kept)
@@ -56,3 +59,7 @@ def read_operators(text: str, *, boosts: bool = True) -> tuple[str, WordConditio
             "the query only says what is not wanted; say what to look for as well, or use a filter", param="query"
         )
     return clean, WordConditions(must=tuple(must), must_not=tuple(must_not))
+
+
+def _has_words(text: str) -> bool:
+    return any(True for _ in units(text))

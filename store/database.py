@@ -18,7 +18,7 @@ import filelock
 import sqlalchemy as sa
 
 from core.errors import SchemaTooNew, StorageBusy, StorageError
-from store.directory import DATABASE_NAME, MAINTENANCE_LOCK, MIGRATE_LOCK, prepare_directory
+from store.directory import DATABASE_NAME, MAINTENANCE_LOCK, MIGRATE_LOCK, WRITE_QUEUE, prepare_directory
 from store.faults import database_errors, definition_errors, file_errors
 from store.filesystem import check_local
 from store.migrate import SCHEMA_VERSION, migrate
@@ -29,6 +29,7 @@ BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_BYTES = 16 * 2**20  # size of the write-ahead log from which it is folded into the database
 LOG_LIMIT_BYTES = 256 * 2**20  # of the write-ahead log, over which writers wait a little
 LOG_WAIT_SECONDS = 2.0  # of one write
+_QUEUE_POLL_SECONDS = 0.001
 _TRUNCATE_SECONDS = 0.2  # for which a checkpoint looks for a gap between two commits
 LONG_READ_SECONDS = 60.0  # from which a read transaction is complained of
 _CHUNK = 5_000  # SQLite takes 32,766 variables in a statement
@@ -134,11 +135,7 @@ class Database:
         over its limit. Raises SchemaTooNew where a newer program has upgraded the tables since they were opened.
         """
         self._wait_for_log()
-        with (
-            database_errors(self.directory),
-            self._engine.connect() as connection,
-            connection.execution_options(salience_begin="BEGIN IMMEDIATE").begin(),
-        ):
+        with database_errors(self.directory), self._engine.connect() as connection, self._begun(connection):
             self._check_schema(connection)
             reached("write.begun")
             yield WriteSession(connection)
@@ -193,6 +190,19 @@ class Database:
         if self._registered:
             self._registered = False
             leave(self.directory)
+
+    def _begun(self, connection: sa.Connection) -> sa.Transaction:
+        """A write transaction. A busy writer queues behind those that wait since before it was done.
+
+        SQLite alone looks for the end of another's transaction up to a tenth of a second apart, and somebody who
+        writes one after the other always takes the next one first.
+        """
+        timeout = self._busy_timeout_ms / 1000
+        with (
+            file_errors(self.directory),
+            filelock.FileLock(self.directory / WRITE_QUEUE, timeout=timeout, poll_interval=_QUEUE_POLL_SECONDS),
+        ):
+            return connection.execution_options(salience_begin="BEGIN IMMEDIATE").begin()
 
     def _check_schema(self, connection: sa.Connection) -> None:
         version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

@@ -10,12 +10,19 @@ from store.syncing import make_directories
 DATABASE_NAME = "salience.db"
 MIGRATE_LOCK = "migrate.lock"  # held while tables are created or upgraded, and while a backup is restored
 MAINTENANCE_LOCK = "maintenance.lock"  # held by the one process that checkpoints, seals, merges and cleans up
+WRITE_QUEUE = "write.lock"  # held by the one writer that is to write next
 SEGMENTS = "segments"  # made from the database, and made anew from it where they are missing
 PROCESSES = "processes"  # a file for each long-lived process
 PROCESSES_LOCK = "processes.lock"  # held while one is entered or looked for
 BACKUPS = "backups"  # made before the schema was changed
 KEPT_FOLDERS = ("projections", "remote-models")  # beside the database: what belongs to it, and a backup holds
-_LOCKS = ("checkpoint.lock", MIGRATE_LOCK, MAINTENANCE_LOCK, PROCESSES_LOCK)  # the first: of earlier versions
+_LOCKS = (
+    "checkpoint.lock",
+    MIGRATE_LOCK,
+    MAINTENANCE_LOCK,
+    WRITE_QUEUE,
+    PROCESSES_LOCK,
+)  # the first: of earlier versions
 _HARMLESS = ("lost+found", PROCESSES, f"{DATABASE_NAME}-shm", *_LOCKS, *KEPT_FOLDERS)
 
 

@@ -21,7 +21,7 @@ from embedder.hybrid import HybridModel, load_hybrid
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from embedder.sparse import SparseModel, load_sparse
-from indexer.pipeline import Pipeline
+from indexer.pipeline import Pipeline, delete
 from retriever.examples import TOKENS
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs, sparse_input
@@ -223,6 +223,8 @@ def test_filters_act_on_the_leg_and_history_on_no_score(
     assert [(h.id, h.score) for h in with_extra.hits[1:]] == [(h.id, h.score) for h in before.hits]
     fresh = Searcher(Views(learned_database), encoder, Analyzer(), {"splade": sparse}.__getitem__)
     assert fresh.search("both", query).hits == with_extra.hits
+    delete(learned_database, "both", [extra.id])
+    assert [(h.id, h.score) for h in search.search("both", query).hits] == [(h.id, h.score) for h in before.hits]
 
 
 def test_silence_is_said_of_all_sparse_legs_together(search: Searcher) -> None:

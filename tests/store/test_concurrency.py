@@ -179,3 +179,24 @@ def test_a_view_that_a_newer_snapshot_overtakes_begins_again(
     with views.open("books") as view:
         assert view.passage_count == 2
     assert said == [False, True]
+
+
+def test_one_who_writes_without_a_pause_lets_others_in(database: Database) -> None:
+    begun, over = [0], threading.Event()
+
+    def write_again_and_again() -> None:
+        while not over.is_set():
+            with database.write():
+                begun[0] += 1
+                over.wait(0.02)
+
+    thread = threading.Thread(target=write_again_and_again)
+    thread.start()
+    try:
+        for _ in range(5):
+            before = begun[0]
+            with database.write():
+                assert begun[0] - before <= 3
+    finally:
+        over.set()
+        thread.join()
