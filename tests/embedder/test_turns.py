@@ -265,7 +265,7 @@ def test_a_caller_that_is_interrupted_at_work_blocks_nobody(recording: Recording
 
 def test_nobody_starves_under_load(recording: Recording, network: Backbone, callers: ThreadPoolExecutor) -> None:
     """Eight threads, all priorities, steered and not: everyone is served, with the vectors that they get alone."""
-    turns = Turns(recording, 12)
+    turns = Turns(recording, 48)
     chosen = np.random.default_rng(5)
     requests = [
         (
