@@ -76,7 +76,9 @@ def _make_everything_happen_soon() -> None:
 
 
 class _Upkeep:
-    """What is due, and now and then a compaction. Some of it is done by another owner in the middle: the fence holds.
+    """What is due, and now and then a compaction, or a new file without free pages.
+
+    Some of it is done by another owner in the middle: the fence holds.
 
     As when the lock is not worth much: whoever began must see that it was overtaken, and let nothing in.
     """
@@ -95,6 +97,8 @@ class _Upkeep:
             with database.read() as session:
                 collections = list_collections(session)
             return upkeep.compact(database, self._chance.choice(collections))
+        if self._chance.random() < 0.01:
+            database.vacuum()
         return upkeep.maintain(database, self._seen, grace_seconds=GRACE_SECONDS)
 
     def _reached(self, step: str) -> None:

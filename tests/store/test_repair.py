@@ -345,12 +345,15 @@ def test_every_index_is_mended_in_place_or_with_the_whole_file(sound: Path, data
     assert sorted((data / "backups").iterdir()) == []
 
 
-def test_killed_before_the_new_file_is_written_over_the_old_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The old one is as it was; and what is left behind is known as such."""
+@pytest.mark.parametrize("last", ["repair.file_written", "repair.file_replaced"])
+def test_ended_around_writing_the_new_file_over_the_old_one(
+    data: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """It is one of the two, whole; and what is left behind is known as such."""
     before = documents(data)
 
     def stop(step: str) -> None:
-        if step == "repair.file_written":
+        if step == last:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("store.steps.observer", stop)
