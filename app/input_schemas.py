@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.api.bodies import decoded_base64
+from app.base64data import decoded_base64
 from app.schemas import RequestModel
 from core.errors import InvalidInput, InvalidQuery
 from core.prompts import (

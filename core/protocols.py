@@ -7,8 +7,10 @@ from enum import IntEnum
 from typing import Protocol, runtime_checkable
 
 from core.prompts import ControlOptions, Prompt
+from core.reasons import TokenAttributions
 from core.records import (
     Embeddings,
+    Float64Array,
     Int32Array,
     Int64Array,
     Representation,
@@ -127,6 +129,17 @@ class HybridEncoder(Encoder, SparseEncoder, Protocol):
         priority: Priority = ...,
         progress: Progress | None = None,
     ) -> tuple[Embeddings, SparseEmbeddings]: ...
+
+
+@runtime_checkable
+class GradientEncoder(Protocol):
+    """An encoder whose network can be differentiated."""
+
+    def integrated_gradients(
+        self, prompt: Prompt, representation: Representation, direction: Float64Array, *, steps: int = ...
+    ) -> TokenAttributions:
+        """`direction`: (dimension,) of unit length, whose cosine with the prompt's embedding is explained."""
+        ...
 
 
 SparseModels = Callable[[str], SparseEncoder]  # by name; raises ModelNotFound, ModelError, InvalidInput

@@ -10,7 +10,7 @@ from core.prompts import TextControl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from core.records import Explanation
+    from core.records import BoolArray, Explanation, Float64Array, Int64Array
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,3 +54,14 @@ class Contrast:
     ledger: Explanation  # this hit's score less the other's, as a tree that adds up
     swap: Steering | None  # the smallest change that was found to put the other above; None: none was found
     tried: int  # searches that were made to find it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenAttributions:
+    """What each token of a text adds to a cosine."""
+
+    spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
+    special: BoolArray  # (tokens,)
+    values: Float64Array  # (tokens,) signed
+    cosine: float
+    baseline: float  # the cosine of the text that says nothing

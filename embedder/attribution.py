@@ -30,14 +30,6 @@ def parts(trace: TokenTrace) -> Float64Array:
     return scaled
 
 
-def token_matrix(query: TokenTrace, passage: TokenTrace) -> Float64Array:
-    """(query tokens, passage tokens) M_ij: what each pair adds to the cosine. All entries sum to it.
-
-    Rows summed: what the query's tokens contribute; columns summed: what the passage's do.
-    """
-    return parts(query) @ parts(passage).T
-
-
 def leave_one_out(passage: TokenTrace, query_vector: Float64Array, units: Sequence[Int64Array]) -> Float64Array:
     """(units,) signed: how far the cosine to `query_vector` falls when a unit's tokens leave the pool.
 

@@ -13,44 +13,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from core.prompts import Prompt
-from core.records import BoolArray, Float64Array, Int64Array, Representation
+from core.records import BoolArray, Float64Array, Int64Array
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel  # takes seconds to import
 
 STEPS = 24
 _ROWS = 8  # steps that are computed at once
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenAttributions:
-    """What each token of a text adds to a cosine."""
-
-    spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
-    special: BoolArray  # (tokens,)
-    values: Float64Array  # (tokens,) signed
-    cosine: float
-    baseline: float  # the cosine of the text that says nothing
-
-
-@runtime_checkable
-class GradientEncoder(Protocol):
-    """An encoder whose network can be differentiated."""
-
-    def integrated_gradients(
-        self, prompt: Prompt, representation: Representation, direction: Float64Array, *, steps: int = STEPS
-    ) -> TokenAttributions:
-        """`direction`: (dimension,) of unit length, whose cosine with the prompt's embedding is explained."""
-        ...
 
 
 class Differentiable:

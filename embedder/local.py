@@ -10,11 +10,12 @@ from torch import Tensor
 
 from core.prompts import ControlOptions, Prompt
 from core.protocols import Priority, Progress
+from core.reasons import TokenAttributions
 from core.records import Embeddings, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.auto import pushed_away
 from embedder.backbone import Backbone
 from embedder.forward import DEFAULT_OPTIONS, Batch, Forward, token_counts, truncated
-from embedder.gradients import STEPS, Differentiable, TokenAttributions
+from embedder.gradients import STEPS, Differentiable
 from embedder.modelfolder import ModelFolder
 from embedder.pooling import DenseHead, pool, pool_weights
 from embedder.promptfactors import Negative
@@ -114,7 +115,7 @@ class LocalEncoder:
     def integrated_gradients(
         self, prompt: Prompt, representation: Representation, direction: Float64Array, *, steps: int = STEPS
     ) -> TokenAttributions:
-        """Fulfils embedder.gradients.GradientEncoder; without the prompt's controls."""
+        """Fulfils core.protocols.GradientEncoder; without the prompt's controls."""
         [prepared] = self._forward.prepare([prompt], representation, DEFAULT_OPTIONS)
         tokens, folder, device = prepared.tokens, self._folder, self._forward.backbone.device
         towards = torch.from_numpy(direction.astype(np.float32)).to(device)

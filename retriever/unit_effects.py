@@ -14,12 +14,11 @@ import numpy as np
 
 from core.errors import InvalidQuery
 from core.prompts import Prompt, TextControl, TextItem
-from core.protocols import Encoder
+from core.protocols import Encoder, GradientEncoder
 from core.reasons import LegEffect, UnitEffect
 from core.records import Float64Array, Representation
 from embedder.explaining.request import ExplanationRequest, Granularity
 from embedder.explaining.units import SpanUnit, prompt_units
-from embedder.gradients import GradientEncoder
 from retriever.effects import LegWords, unit_effect
 from retriever.learned import LearnedTerms
 from retriever.legs import Leg, SparseTerms

@@ -10,18 +10,15 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from core.records import Float32Array, IndexKind, Int64Array
 from store.fastscan import FastScan, Mask, list_count, make_lists, unusable
 from store.graph import Graph, make_graph
 from store.quantizer import UInt8Array, quantizer
-
-Array = npt.NDArray[Any]
+from store.segments.arrayfile import Array
 
 CODED_ROWS = 1_000  # rows of a segment from which on it has codes; the vectors of fewer are soon read
 EVEN = 0.02  # lengths of vectors that differ by less than this share count as one

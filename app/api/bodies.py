@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
@@ -35,17 +34,6 @@ def parsed(kind: type[Body], body: bytes) -> Body:
         place = _place(problem["loc"])
         message = f"{place}: {problem['msg']}" if place else f"the body: {problem['msg']}"
         raise InvalidInput(message, param=place or None) from None
-
-
-def decoded_base64(text: str, param: str) -> bytes:
-    """What the text encodes; line breaks are passed over. Raises InvalidInput."""
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except ValueError:
-        raise InvalidInput(f"{param}: this is no base64 (RFC 4648, section 4, with padding)", param=param) from None
-    if not data:
-        raise InvalidInput(f"{param}: must not be empty", param=param)
-    return data
 
 
 def _place(location: tuple[int | str, ...]) -> str:

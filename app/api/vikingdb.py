@@ -13,8 +13,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from app.api.bodies import PublicModel, RawBody, decoded_base64, parsed
+from app.api.bodies import PublicModel, RawBody, parsed
 from app.api.dependencies import Parts, RequestId
+from app.base64data import decoded_base64
 from app.viking import VikingModel
 from core.errors import InvalidInput
 from core.prompts import ImageItem, Prompt, PromptItem, TextItem

@@ -9,7 +9,8 @@ import numpy as np
 
 from core.records import Float32Array
 from store.quantizer import Quantizer, UInt8Array, quantizer
-from store.scan import EVEN, Array
+from store.scan import EVEN
+from store.segments.arrayfile import Array
 
 _BLOCK_ROWS = 4_096
 _TOLERANCE = 1e-4  # of a length: sums are added up in another order on another machine

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.records import TokenTrace
-from embedder.attribution import leave_one_out, mean_vector, token_matrix
+from embedder.attribution import leave_one_out, mean_vector
+from tests.embedder.tokenmatrix import token_matrix
 
 
 def trace(seed: int, tokens: int) -> TokenTrace:

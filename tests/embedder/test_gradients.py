@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from core.prompts import Prompt
+from core.protocols import GradientEncoder
 from core.records import Representation
-from embedder.gradients import GradientEncoder
 from embedder.loading import load_encoder
 from embedder.local import LocalEncoder
 from tests.models import made_model

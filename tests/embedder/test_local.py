@@ -11,9 +11,10 @@ from scipy.special import erf, softmax
 
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl
 from core.records import Representation
-from embedder.attribution import parts, token_matrix
+from embedder.attribution import parts
 from embedder.kinds import DEFAULT_MODEL, model_folder
 from embedder.local import LocalEncoder
+from tests.embedder.tokenmatrix import token_matrix
 
 QUERY = "I want to play on my TV."
 TEXTS = [

@@ -16,13 +16,14 @@ from sentence_transformers import SentenceTransformer
 from core.errors import InvalidInput, ModelError
 from core.prompts import Prompt, TextControl
 from core.records import Representation
-from embedder.attribution import parts, token_matrix
+from embedder.attribution import parts
 from embedder.kinds import DEFAULT_NAME
 from embedder.loading import Overrides, load_encoder
 from embedder.local import LocalEncoder
 from embedder.projection import CompressedEncoder, compressed, projected, sizes, space
 from embedder.projectionfile import SecondMoment, projection_file, read_projection, write_projection
 from tests.embedder.tiny import save_tiny_model, write_json
+from tests.embedder.tokenmatrix import token_matrix
 
 TEXTS = ["i want to play on my tv", "the wolf", "a red car", "movie", "blue house on the train"]
 PROMPTS = [Prompt.of(text) for text in TEXTS]
