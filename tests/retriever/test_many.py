@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import CollectionNotFound, InvalidControl, InvalidFilter, InvalidQuery, SalienceError, StorageBusy
@@ -183,8 +183,8 @@ _JSON = st.recursive(
 def leaf_paths(value: Any, path: str = "") -> set[str]:
     if isinstance(value, dict):
         return {found for key, item in value.items() for found in leaf_paths(item, f"{path}.{key}")}
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return {found for item in value if isinstance(item, (dict, list)) for found in leaf_paths(item, path)}
+    if isinstance(value, list) and (below := [item for item in value if isinstance(item, (dict, list))]):
+        return {found for item in below for found in leaf_paths(item, path)}
     return {path.removeprefix(".")}
 
 
@@ -192,6 +192,7 @@ def leaf_paths(value: Any, path: str = "") -> set[str]:
     st.dictionaries(st.sampled_from("abc"), _JSON, max_size=3),
     st.lists(st.sampled_from(["a", "b", "a.a", "a.b", "b.c", "a.a.b"]), max_size=3),
 )
+@example({"a": [[{"b": None}]]}, ["a.b"])
 @settings(deadline=None)
 def test_what_is_shown_is_named_and_nothing_else(metadata: dict[str, Any], paths: list[str]) -> None:
     shown = shown_metadata(metadata, [f"metadata.{path}" for path in paths])

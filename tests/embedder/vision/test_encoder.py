@@ -1,7 +1,9 @@
 """Texts and images in one space: transformers and sentence-transformers as the oracles, steering, and refusals."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -136,15 +138,23 @@ def test_a_blank_text_counts_alone_but_not_beside_an_image(encoder: VisionEncode
     assert found.token_counts.tolist() == [encoder.image_tokens, encoder.image_tokens, encoder.overhead(QUERY)]
 
 
-def test_the_most_urgent_is_embedded_first(encoder: VisionEncoder) -> None:
+def test_the_most_urgent_is_embedded_first(encoder: VisionEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Priority] = []
+    turn = encoder._line.turn
 
-    def embed(priority: Priority) -> None:
-        encoder.encode([picture(IMAGES[0])], QUERY, priority=priority, progress=lambda _: served.append(priority))
+    @contextmanager
+    def noted(priority: Priority) -> Iterator[None]:
+        with turn(priority):
+            served.append(priority)  # before the next turn can begin
+            yield
 
+    monkeypatch.setattr(encoder._line, "turn", noted)
     arrivals = [Priority.NICE, Priority.BULK, Priority.INTERACTIVE]
-    with encoder._line.turn(Priority.NICE):  # somebody is at work while the three arrive
-        threads = [Thread(target=embed, args=(priority,)) for priority in arrivals]
+    with turn(Priority.NICE):  # somebody is at work while the three arrive
+        threads = [
+            Thread(target=encoder.encode, args=([picture(IMAGES[0])], QUERY), kwargs={"priority": priority})
+            for priority in arrivals
+        ]
         for number, thread in enumerate(threads):
             thread.start()
             while len(encoder._line._waiting) <= number:
