@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-crash lint format bench lock clean
+.PHONY: help setup demo serve test test-crash lint format docs bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: setup ## check style, formatting, types and the direction of imports
 format: setup ## put the sources into the one format
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+docs: setup ## write docs/configuration.md and docs/api.md out of the program
+	@$(PY) -m app.reference docs
 
 bench: setup ## measure steering and the seed example
 	@$(PY) -m bench.steering

@@ -1,33 +1,165 @@
-"""Bearer tokens for /v1, where any are set."""
+"""The door: who is there, before the body is read; and whether they may, before the endpoint runs."""
 
 from __future__ import annotations
 
-import secrets
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Annotated, cast
 
-from fastapi import Depends
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Unauthorized
-from app.settings import AuthSettings
+from app.access import RULES, Rule, rule_key
+from app.access import Scope as Reach
+from app.caller import ANONYMOUS, SIGNED, Caller
+from app.errors import Unauthorized, status_of
+from app.keyring import KeyRing
+from app.limits import Limiter
+from core.errors import Forbidden, SalienceError, StorageError, TooLarge
 
-_BEARER = HTTPBearer(auto_error=False, description="One of SALIENCE_AUTH__TOKENS; not needed where none are set.")
+_BEARER = HTTPBearer(
+    auto_error=False,
+    description="A key (`salience key create`), or one of SALIENCE_AUTH__TOKENS; not needed where there are none.",
+)
+_SIGNED = "vikingdb.*"  # routes that take signatures, too
 
 
-class BearerAuth:
-    """A dependency that lets a request pass if no tokens are set or it carries one of them. Raises Unauthorized.
+class Identify:
+    """Finds out who makes a request, by its headers, as `state.caller`: a Caller, or why there is none.
 
-    It takes no thread of the pool: a request without a token is refused at once, however busy the server is.
+    Whoever is not known is asked for no body: it is refused when it is asked for. Those of `signed` paths are read
+    to check their signatures. Answers to keys with limits say what is left of them.
     """
 
-    def __init__(self, settings: AuthSettings) -> None:
-        self._accepted = [token.encode() for token in settings.accepted]
+    def __init__(
+        self,
+        app: ASGIApp,
+        keyring: Callable[[], KeyRing],
+        limiter: Callable[[], Limiter],
+        signed: Sequence[str] = (),
+    ) -> None:
+        self._app = app
+        self._keyring = keyring
+        self._limiter = limiter
+        self._signed = frozenset(signed)
+        self._reading: CapacityLimiter | None = None  # made where there is an event loop
 
-    async def __call__(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
-        if not self._accepted:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
-        token = b"" if given is None else given.credentials.encode()
-        # Compare with every token, so that the time taken says nothing about them.
-        matches = [secrets.compare_digest(token, accepted) for accepted in self._accepted]
-        if not any(matches):
-            raise Unauthorized()
+        caller = await self._caller(scope)
+        scope.setdefault("state", {})["caller"] = caller
+
+        async def refused() -> Message:
+            assert isinstance(caller, SalienceError)
+            headers = {"WWW-Authenticate": "Bearer"} if isinstance(caller, Unauthorized) else {}
+            raise HTTPException(status_of(caller), caller.message, headers=headers)
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start" and isinstance(caller, Caller):
+                headers = MutableHeaders(scope=message)
+                for name, value in self._limiter().headers(caller).items():
+                    headers[name] = value
+            await send(message)
+
+        unknown = isinstance(caller, SalienceError) and scope["path"] not in self._signed
+        await self._app(scope, refused if unknown else receive, send_with_limits)
+
+    async def _caller(self, scope: Scope) -> Caller | SalienceError:
+        keyring = self._keyring()
+        if not keyring.fresh:
+            self._reading = self._reading or CapacityLimiter(1)  # threads of the pool may all be busy
+            try:
+                await to_thread.run_sync(keyring.refresh, limiter=self._reading)
+            except StorageError as error:
+                return error
+        scheme, _, credential = Headers(scope=scope).get("authorization", "").partition(" ")
+        found = keyring.caller(credential.strip() if scheme.lower() == "bearer" else None)
+        return Unauthorized() if found is None else found
+
+
+class Door:
+    """A dependency of every route that is not public: lets a request in if its caller may do what the route does.
+
+    Raises what `state.caller` says is wrong, Forbidden, CollectionNotFound, QuotaExceeded, TooLarge. It takes no thread
+    of the pool: who is refused is refused at once, however busy the server is.
+    """
+
+    def __init__(self, limiter: Callable[[], Limiter]) -> None:
+        self._limiter = limiter
+
+    async def __call__(
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+    ) -> AsyncIterator[None]:
+        route = request.scope["route"]
+        key = rule_key(route.operation_id, route.endpoint)
+        rule = RULES[key]
+        caller = _signed(request) if key == _SIGNED else request.state.caller
+        if isinstance(caller, SalienceError):
+            raise caller
+        check_rights(caller, rule)
+        if rule.scope is Reach.COLLECTION:
+            caller.collection(request.path_params["collection"])
+        _check_length(request, caller)
+        with self._limiter().admitted(caller, searches=rule.searches):
+            yield
+
+
+def check_rules(app: FastAPI, *, public: Collection[str] = ()) -> None:
+    """Raises ValueError where a route has no rule, no door before it, or one that does not fit its path.
+
+    `public`: routes that the settings open to everybody.
+    """
+    for route in iter_route_contexts(app.routes):
+        if not isinstance(route.original_route, APIRoute):
+            continue  # the API's description
+        key = rule_key(route.operation_id, route.endpoint)
+        rule = RULES.get(key)
+        if rule is None:
+            raise ValueError(f"{route.path} has no rule: say in app/access.py RULES who may use {key!r}")
+        if (rule.scope is Reach.COLLECTION) != ("{collection}" in (route.path or "")):
+            raise ValueError(f"{route.path}: the scope {rule.scope} of {key!r} does not fit the path")
+        guarded = any(isinstance(dependency.call, Door) for dependency in route.dependant.dependencies)
+        if guarded == (rule.scope is Reach.PUBLIC or key in public):
+            raise ValueError(f"{route.path}: {key!r} is {rule.scope}, and {'has a' if guarded else 'has no'} door")
+
+
+def check_rights(caller: Caller, rule: Rule) -> None:
+    """Raises Forbidden where the caller may not use a route of this rule, whatever it is asked for."""
+    rights = caller.rights
+    if rule.role is not None and not rights.role.may(rule.role):
+        raise Forbidden(
+            f"this takes a key of the role {rule.role.value}, and this one has the role {rights.role.value}"
+        )
+    if rule.scope is Reach.OPERATOR and (rights.tenant is not None or rights.patterns or rights.rows is not None):
+        raise Forbidden("this takes a key of the operator's: without tenant, patterns and row filter")
+    if rights.rows is not None and not rule.rows:
+        raise Forbidden(
+            "this key sees some of the documents only, and here it could learn of others or change them; use a key "
+            "without a row filter"
+        )
+
+
+def _signed(request: Request) -> Caller | SalienceError:
+    """The caller of a route that takes signatures; whether one holds is checked where the body is known."""
+    caller = cast("Caller | SalienceError", request.state.caller)
+    if isinstance(caller, Caller) and caller is not ANONYMOUS:
+        return caller
+    signatures = request.app.state.wiring.signatures
+    signatures.check_headers(request)
+    if not signatures.needed:
+        return caller
+    request.state.caller = SIGNED
+    return SIGNED
+
+
+def _check_length(request: Request, caller: Caller) -> None:
+    """Of a body that is announced; BodyLimit watches the others."""
+    limit = caller.rights.limits.body_bytes
+    announced = request.headers.get("content-length", "")
+    if limit is not None and announced.isdigit() and int(announced) > limit:
+        raise TooLarge(f"the body has {announced} bytes, and this key may send {limit} at once; send less")

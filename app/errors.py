@@ -12,7 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from app.caller import Caller
 from app.error_shapes import Failure, shape_of
+from app.operation.lanes import Overloaded
 from core import errors
 from core.errors import SalienceError
 from core.signing import ALGORITHM
@@ -25,6 +27,8 @@ STATUS: dict[type[SalienceError], int] = {
     errors.TooLarge: 413,
     errors.QueueFull: 429,
     errors.SeqNotReached: 503,
+    errors.Abandoned: 503,
+    errors.Forbidden: 403,
     errors.InvalidSignature: 401,
     errors.RemoteError: 502,
     errors.RemoteUnavailable: 503,
@@ -37,19 +41,27 @@ STATUS: dict[type[SalienceError], int] = {
 RETRY_AFTER_SECONDS = 1
 _HTTP_CODES = {
     401: "unauthorized",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",
     413: "too_large",
 }
 MAX_MESSAGE = 2_000  # characters: a message may repeat a number or a name of the request, however long that is
+_EXPECTED = (Overloaded, errors.Abandoned)  # under load there are many, and the request's own line tells them
 _log = structlog.get_logger("salience.error")
 
 
 class Unauthorized(SalienceError):
-    """Send a valid bearer token in the Authorization header."""
+    """Send a valid bearer token in the Authorization header: a key, or one of the settings' tokens."""
 
     code = "unauthorized"
+
+
+class RequestTimeout(SalienceError):
+    """The request did not come in time."""
+
+    code = "request_timeout"
 
 
 class Gone(SalienceError):
@@ -86,12 +98,14 @@ class Malformed(SalienceError):
 STATUS[Malformed] = 422
 STATUS[Unauthorized] = 401
 STATUS[Gone] = 410
+STATUS[RequestTimeout] = 408
+STATUS[Overloaded] = 503
 STATUS[QuotaExceeded] = 429
 
 
 def install(app: FastAPI) -> None:
     """Answer every failure in the one shape."""
-    app.add_exception_handler(SalienceError, _on_salience_error)
+    app.add_exception_handler(SalienceError, answered)
     app.add_exception_handler(RequestValidationError, _on_malformed)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)
@@ -105,16 +119,21 @@ def status_of(error: SalienceError) -> int:
 def error_response(request: Request, status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
     """The error as the clients of the request's API expect it."""
     request_id = getattr(request.state, "request_id", None)
+    request.scope["state"]["error_code"] = code  # for the request's line in the log, and the metrics
     if len(message) > MAX_MESSAGE:
         message = f"{message[:MAX_MESSAGE]} ..."
     status, body = shape_of(request.url.path)(Failure(status, code, message, param, request_id))
     return JSONResponse(body, status_code=status)
 
 
-def _on_salience_error(request: Request, error: Exception) -> JSONResponse:
+def answered(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a SalienceError."""
     assert isinstance(error, SalienceError)
+    caller = getattr(request.state, "caller", None)
+    if isinstance(caller, Caller):
+        caller.told(error)
     status = status_of(error)
-    if status >= 500:
+    if status >= 500 and not isinstance(error, _EXPECTED):
         _log.error("request failed", code=error.code, error=error.message)
     response = error_response(request, status, error.code, error.message, error.param)
     if error.retryable:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from indexer.report import AddReport
 from retriever.fusion import AUTO, CONVEX, RECIPROCAL_RANK, Fusion
 from retriever.legs import Leg, legs_of
 from retriever.query import Query
+from retriever.rerank import Rerank
 
 DEPTH = 100  # hits that are measured for each query
 COMPARED = "ndcg@10"
@@ -92,6 +94,7 @@ def evaluate(
     whole_documents: bool = False,
     sparse: SparseScoring = SparseScoring.BM25,
     sparse_model: str | None = None,
+    rerank: Rerank | None = None,
     on_indexed: Callable[[AddProgress], None] | None = None,
     on_searched: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -99,8 +102,8 @@ def evaluate(
 
     The runs: one a leg by its name, "hybrid" by all legs in the fusion that is the default, and by the other fusions.
 
-    `sparse_model`: the name of the model of learned weights, where `sparse` asks for them. `on_searched` is called
-    with the number of searches done so far.
+    `sparse_model`: the name of the model of learned weights, where `sparse` asks for them. `rerank`: one more run,
+    "reranked", the hybrid one with it. `on_searched` is called with the number of searches done so far.
     """
     wanted = CollectionSettings(whole_documents=whole_documents, sparse=sparse)
     collection = parts.create_collection(COLLECTION, wanted, sparse_model=sparse_model)
@@ -110,17 +113,18 @@ def evaluate(
     _check_judged(dataset, unseen)
     runs: dict[str, Run] = {}
     done = 0
-    for name, (legs, fusion) in _runs(collection).items():
+    for name, asked in _runs(collection, rerank).items():
         runs[name] = {}
         for id, text in dataset.queries.items():
-            result = parts.searcher.search(COLLECTION, Query(text=text, k=DEPTH, legs=legs, fusion=fusion))
-            runs[name][id] = [(hit.document_id, hit.score) for hit in result.hits]
+            result = parts.searcher.search(COLLECTION, Query(text=text, k=DEPTH, **asked))
+            found = [(hit.document_id, hit.score) for hit in result.hits]
+            runs[name][id] = _falling(found) if "rerank" in asked else found
             done += 1
             if on_searched is not None:
                 on_searched(done)
     settings = {
-        "model": parts.encoder.name,
-        "fingerprint": parts.encoder.fingerprint,
+        "model": collection.active.model,
+        "fingerprint": collection.active.fingerprint,
         "whole_documents": whole_documents,
         "language": collection.settings.language,
         "overlap_tokens": collection.settings.overlap_tokens,
@@ -132,6 +136,7 @@ def evaluate(
         "sparse_fingerprint": collection.active.sparse_fingerprint,
         "fusion": AUTO,
         "alpha": collection.settings.alpha,
+        "rerank": None if rerank is None else asdict(rerank),
         "depth": DEPTH,
         "documents": report.created,
         "documents_failed": report.failed_count,
@@ -170,17 +175,25 @@ def write_run(path: Path, name: str, run: Run) -> None:
         raise UnreadableFile(f"cannot write {path}: {error.strerror}", param="run_file") from None
 
 
-def run_count(sparse: SparseScoring) -> int:
+def run_count(sparse: SparseScoring, rerank: Rerank | None = None) -> int:
     """How often every query is searched."""
-    return 6 if sparse is SparseScoring.BOTH else 5
+    return (6 if sparse is SparseScoring.BOTH else 5) + (rerank is not None)
 
 
-def _runs(collection: Collection) -> dict[str, tuple[tuple[Leg, ...], Fusion]]:
-    """Each leg alone, and all together."""
+def _runs(collection: Collection, rerank: Rerank | None) -> dict[str, dict[str, Any]]:
+    """Each leg alone, and all together: what their queries have beside text and k."""
     legs = legs_of(collection, None)
-    alone = {leg.value: ((leg,), Fusion()) for leg in (Leg.SPARSE, Leg.LEARNED, Leg.DENSE) if leg in legs}
-    others = {method: (legs, Fusion(method=method)) for method in (CONVEX, RECIPROCAL_RANK)}
-    return {**alone, "hybrid": (legs, Fusion()), **others}
+    alone = {leg.value: {"legs": (leg,)} for leg in (Leg.SPARSE, Leg.LEARNED, Leg.DENSE) if leg in legs}
+    others = {method: {"fusion": Fusion(method=method)} for method in (CONVEX, RECIPROCAL_RANK)}
+    return {**alone, "hybrid": {}, **others, **({} if rerank is None else {"reranked": {"rerank": rerank}})}
+
+
+def _falling(found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """With scores that fall: behind the window of a reranker they are of another scale, and measures sort by them."""
+    falling: list[tuple[str, float]] = []
+    for document, score in found:
+        falling.append((document, min(score, math.nextafter(falling[-1][1], -math.inf)) if falling else score))
+    return falling
 
 
 def _relevance(judgements: Mapping[str, Mapping[str, int]]) -> list[ir_measures.Qrel]:

@@ -10,6 +10,7 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
 from app.settings import LogSettings
+from core.current import current_job
 
 # Without the values of variables, which both ways of writing would show: they are texts, queries and keys.
 _TRACEBACKS = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
@@ -19,7 +20,8 @@ def configure_logs(settings: LogSettings) -> None:
     """Send structlog's events and the standard library's records, in one format, to standard error."""
     pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        structlog.contextvars.merge_contextvars,  # the request's id
+        _with_job,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -44,5 +46,13 @@ def configure_logs(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("alembic", "uvicorn.access", "transformers", "filelock", "httpx"):
+    for noisy in ("alembic", "uvicorn.access", "transformers", "filelock", "httpx", "httpcore", "opentelemetry"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _with_job(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The number of the job that the line is about."""
+    job = current_job()
+    if job is not None:
+        event.setdefault("job_id", job)
+    return event

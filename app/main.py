@@ -8,15 +8,35 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from anyio import CapacityLimiter
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.api import aleph_alpha, bulk, collections, documents, health, jobs, openai, replay, search, vikingdb, web
-from app.api.aleph_alpha.bodies import NICE_AT_ONCE
+from app.api import (
+    aleph_alpha,
+    aliases,
+    bulk,
+    collections,
+    documents,
+    health,
+    jobs,
+    keys,
+    metrics,
+    openai,
+    reindex,
+    replay,
+    search,
+    vikingdb,
+    web,
+)
+from app.api.health import HEALTH_AT_ONCE
 from app.api.uploads import UPLOADS_AT_ONCE
-from app.auth import BearerAuth
+from app.auth import Door, Identify, check_rules
 from app.middleware import BodyLimit, RequestContext
+from app.operation.admission import Admission
+from app.operation.panel import Panel
+from app.operation.tracing import Traced
 from app.schemas import ErrorResponse
 from app.settings import LimitSettings
 from app.wiring import Wiring
@@ -28,13 +48,16 @@ _DESCRIPTION = (
 
 
 WORKER_STOP_SECONDS = 30  # for the batch at hand; after that its lease runs out
+_SPARE_THREADS = 4  # beside those of requests that have a place
 
 
-def create_app(wiring: Wiring, *, worker: bool = True) -> FastAPI:
+def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[], int] = lambda: 0) -> FastAPI:
     """The application over `wiring`, which it builds when it starts and closes when it stops.
 
-    `worker`: serve the jobs, too, in a thread. Without it `salience worker` does.
+    `worker`: serve the jobs, too, in a thread. Without it `salience worker` does. `connections`: how many the server
+    around it has open. Raises InvalidSettings where traces are asked for that cannot be made.
     """
+    panel = Panel(wiring, connections)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -42,10 +65,12 @@ def create_app(wiring: Wiring, *, worker: bool = True) -> FastAPI:
         wiring.viking.announce()
         expect_many_searches()
         app.state.uploads = CapacityLimiter(UPLOADS_AT_ONCE)
-        app.state.nice = CapacityLimiter(NICE_AT_ONCE)
-        with wiring.maintenance.running():
-            stop = _start_worker(wiring) if worker else wiring.worker.stop
+        app.state.health = CapacityLimiter(HEALTH_AT_ONCE)
+        current_default_thread_limiter().total_tokens = panel.threads + _SPARE_THREADS
+        with wiring.maintenance.running(), panel.running(), wiring.keyring.noting():
+            stop = _start_worker(wiring, panel) if worker else wiring.worker.stop
             yield
+            panel.readiness.stop()
             await run_in_threadpool(stop)
         wiring.close()
 
@@ -59,28 +84,44 @@ def create_app(wiring: Wiring, *, worker: bool = True) -> FastAPI:
         responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
     )
     app.state.wiring = wiring
+    app.state.panel = panel
     limits = wiring.settings.limits
     app.add_middleware(BodyLimit, limit=limits.body_bytes, by_path=_body_limits(limits))
-    app.add_middleware(RequestContext)  # outermost: the last one added
+    app.add_middleware(
+        Admission, lanes=panel.lanes, answer=errors.answered
+    )  # within Identify: who is refused takes no place
+    app.add_middleware(Identify, keyring=lambda: wiring.keyring, limiter=lambda: wiring.limiter, signed=vikingdb.PATHS)
+    app.add_middleware(RequestContext, answered=panel.metrics.answered)
+    if panel.tracing is not None:
+        app.add_middleware(Traced, tracing=panel.tracing)  # outermost: the last one added
     errors.install(app)
-    app.include_router(web.router)
-    ours = (collections.router, bulk.router, documents.router, jobs.router, search.router, replay.router)
-    for router in (*ours, aleph_alpha.router, openai.router):
-        app.include_router(router, dependencies=[Depends(BearerAuth(wiring.settings.auth))])
-    app.include_router(vikingdb.router)  # requests are signed there
-    app.include_router(health.router)
+    door = [Depends(Door(lambda: wiring.limiter))]
+    ours = (collections.router, bulk.router, documents.router, jobs.router, search.router, replay.router, keys.router)
+    admin = (reindex.router, aliases.router)
+    for router in (*ours, *admin, aleph_alpha.router, openai.router, vikingdb.router):
+        app.include_router(router, dependencies=door)
+    for router in (web.router, health.router):
+        app.include_router(router)
+    public = wiring.settings.metrics.public
+    app.include_router(metrics.router, dependencies=[] if public else door)
+    check_rules(app, public=("metrics.*",) if public else ())
     return app
 
 
-def _start_worker(wiring: Wiring) -> Callable[[], None]:
-    """Serve the jobs in a thread; what is returned ends that after the batch at hand."""
-    worker = wiring.worker
+def _start_worker(wiring: Wiring, panel: Panel) -> Callable[[], None]:
+    """Serve jobs and reindexes in threads; what is returned ends that after the batches at hand."""
+    worker, reindexing = wiring.worker, wiring.reindexing
     thread = threading.Thread(target=worker.run, name="worker", daemon=True)
     thread.start()
+    panel.readiness.expect(thread)
+    beside = threading.Thread(target=reindexing.run, name="reindexing", daemon=True)
+    beside.start()
 
     def stop() -> None:
         worker.stop()
+        reindexing.stop()
         thread.join(WORKER_STOP_SECONDS)
+        beside.join(WORKER_STOP_SECONDS)
 
     return stop
 

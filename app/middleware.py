@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 import uuid
 from collections.abc import Mapping
+from typing import Protocol
 
 import structlog
 from fastapi import HTTPException  # FastAPI lets its own ones through from a body that is being read
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.caller import Caller
+from app.operation.admission import HEALTH
+
 STALL_SECONDS = 60.0
+SLOW_SECONDS = 60.0  # for which a body is waited for in all, and one more for each SLOWEST_BYTES of it
+SLOWEST_BYTES = 2**10
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("salience.http")
 
 
-class RequestContext:
-    """Gives a request its id (`X-Request-ID`, the caller's own where it sends one) and logs how it went."""
+class Answered(Protocol):
+    def __call__(self, *, method: str, route: str | None, status: int, seconds: float, code: str | None) -> None: ...
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class RequestContext:
+    """Gives a request its id (`X-Request-ID`, the caller's own where it sends one), logs and counts how it went."""
+
+    def __init__(self, app: ASGIApp, answered: Answered) -> None:
         self._app = app
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -30,7 +42,8 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         status = 500
         started = time.perf_counter()
 
@@ -46,8 +59,13 @@ class RequestContext:
                 await self._app(scope, receive, send_with_id)
             finally:
                 route = getattr(scope.get("route"), "path", None)
-                milliseconds = round((time.perf_counter() - started) * 1000, 1)
-                _log.info("request", method=scope["method"], route=route, status=status, took_ms=milliseconds)
+                seconds = time.perf_counter() - started
+                code = state.get("error_code")
+                self._answered(method=scope["method"], route=route, status=status, seconds=seconds, code=code)
+                if scope["path"] not in HEALTH:
+                    noted = {} if code is None else {"code": code}
+                    took_ms = round(seconds * 1000, 1)
+                    _log.info("request", method=scope["method"], route=route, status=status, took_ms=took_ms, **noted)
 
 
 class BodyLimit:
@@ -74,23 +92,28 @@ class BodyLimit:
         if scope["type"] != "http" or scope["path"].endswith(":bulk"):
             await self._app(scope, receive, send)
             return
-        limit = self._by_path.get(scope["path"], self._limit)
+        limit = min(self._by_path.get(scope["path"], self._limit), _own_limit(scope))
         too_large = HTTPException(413, f"the body is larger than {limit} bytes; {self._advice(scope['path'])}")
         announced = Headers(scope=scope).get("content-length", "")
         refused = announced.isdigit() and int(announced) > limit
-        received, ended = 0, False
+        received, ended, waited = 0, False, 0.0
 
         async def watched() -> Message:
-            nonlocal received, ended
+            nonlocal received, ended, waited
             if refused:
                 raise too_large
             if ended:
                 return await receive()
+            began = time.monotonic()
+            left = min(self._stall_seconds, SLOW_SECONDS + received / SLOWEST_BYTES - waited)
             try:
-                message = await asyncio.wait_for(receive(), self._stall_seconds)
+                message = await asyncio.wait_for(receive(), max(0.0, left))
             except TimeoutError:
                 problem = f"no more of the body came for {self._stall_seconds:g} seconds; send it again"
+                if left < self._stall_seconds:
+                    problem = f"the body comes too slowly; send at least {SLOWEST_BYTES} bytes a second"
                 raise HTTPException(408, problem) from None
+            waited += time.monotonic() - began
             if message["type"] == "http.disconnect":
                 raise HTTPException(400, "the body breaks off before its end")
             received += len(message.get("body", b""))
@@ -103,3 +126,10 @@ class BodyLimit:
 
     def _advice(self, path: str) -> str:
         return "send less at once" if path in self._by_path else "send less at once, or use documents:bulk"
+
+
+def _own_limit(scope: Scope) -> float:
+    """Bytes that the caller's key may send at once."""
+    caller = scope.get("state", {}).get("caller")
+    own = caller.rights.limits.body_bytes if isinstance(caller, Caller) else None
+    return math.inf if own is None else own

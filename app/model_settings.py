@@ -28,22 +28,22 @@ class ModelSettings(Group):
     folder: Path | None = None  # of a model; relative to the working directory
     kind: Kind | None = None  # None: what the folder's own files say
     device: Device | None = None  # None: that of the process
-    precision: Precision | None = None
+    precision: Precision | None = None  # None: that of the process
     pooling: Pooling | None = None  # None: what the folder says; a plain Hugging Face folder says none
     dimension: int | None = Field(None, ge=1)  # of the vectors: by a fitted projection, else they are cut (Matryoshka)
 
-    api: Api | None = None
+    api: Api | None = None  # of the service that the model is behind, in place of folder
     url: str | None = None  # of the service, such as https://api.example.com
     remote_model: str | None = None  # the model's name there; None: the same as here
     token: SecretStr | None = None  # bearer token
     access_key: SecretStr | None = None  # vikingdb signs by a pair of keys
-    secret_key: SecretStr | None = None
+    secret_key: SecretStr | None = None  # the other half of the pair
     tokenizer: Path | None = None  # tokenizer.json of the remote model; without it tokens are estimated
     max_tokens: int | None = Field(None, ge=8)  # that the remote model reads of a text
-    query_prefix: str | None = None  # None: what the folder says; remote: nothing
-    document_prefix: str | None = None
+    query_prefix: str | None = None  # text before every query; None: what the folder says; remote: nothing
+    document_prefix: str | None = None  # the same for documents
     requests_per_minute: int | None = Field(None, ge=1)  # the remote's quota
-    tokens_per_minute: int | None = Field(None, ge=1)
+    tokens_per_minute: int | None = Field(None, ge=1)  # likewise
     deadline_seconds: float = Field(60.0, gt=0)  # for all tries of one call together
 
     @model_validator(mode="after")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,10 +13,13 @@ from app.model_settings import ModelSettings
 from app.remote_models import gives_sparse, load_remote_model
 from app.settings import Settings
 from core.errors import InvalidInput, InvalidSettings, ModelError, ModelNotFound
+from core.protocols import Observable, Priority, RanBatch
+from embedder.densemodels import checked
 from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, DENSE_KINDS, SPARSE_KINDS, ModelKind, model_folder, model_kind
 
 if TYPE_CHECKING:
     from core.protocols import Encoder, Reranker, SparseEncoder
+    from core.records import Collection
     from embedder.causal.model import CausalModel
     from embedder.loading import Model
     from embedder.remote.encoder import RemoteEncoder
@@ -53,6 +58,7 @@ class Models:
         if encoder is not None:
             self._loaded[self.main], self._kinds[self.main] = encoder, ModelKind.DENSE
         self._locks = {name: threading.Lock() for name in self._entries}
+        self._told: Callable[[str, RanBatch], None] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,6 +102,21 @@ class Models:
             "Encoder", self._load(self.main if name is None else self.resolve(name), DENSE_KINDS, "dense vectors")
         )
 
+    def encoder_of(self, collection: Collection) -> Encoder:
+        """The encoder that the collection was embedded by: that of its model's name, or the main one.
+
+        Raises ModelMismatch where neither is of its fingerprint, ModelError where the model cannot be loaded.
+        """
+        model = collection.active.model
+        if model == DEFAULT_NAME and model not in self._entries:
+            model = DEFAULT_MODEL
+        if model in self._entries and model != self.main:
+            kind = self._kinds.get(model) or self.describe(model).kind
+            named = self.encoder(model) if kind in DENSE_KINDS else None
+            if named is not None and named.fingerprint == collection.active.fingerprint:
+                return named
+        return checked(self.encoder(), collection)
+
     def sparse_encoder(self, name: str) -> SparseEncoder:
         """Raises ModelNotFound, ModelError, and InvalidInput where the model makes no sparse vectors."""
         return cast("SparseEncoder", self._load(self.resolve(name), SPARSE_KINDS, "sparse vectors"))
@@ -103,6 +124,21 @@ class Models:
     def reranker(self, name: str) -> Reranker:
         """Raises ModelNotFound, ModelError, and InvalidInput where the model is no cross-encoder."""
         return cast("Reranker", self._load(self.resolve(name), (ModelKind.RERANKER,), "relevance judgements"))
+
+    def search_reranker(self, name: str) -> Reranker:
+        """As `reranker`, for a search that names it: errors say which there are, or how to come by one."""
+        try:
+            return self.reranker(name)
+        except (ModelNotFound, InvalidInput) as error:
+            there = ", ".join(self.rerankers)
+            none = "no reranker is configured: name the folder of a cross-encoder in the settings (models.NAME.folder)"
+            hint = f"rerankers here: {there}" if there else none
+            raise type(error)(f"{error.message}; {hint}", param="rerank.model") from None
+
+    @property
+    def rerankers(self) -> tuple[str, ...]:
+        """The names of those models that are rerankers."""
+        return tuple(name for name in self.names if self._is_reranker(name))
 
     def causal_model(self, name: str) -> CausalModel:
         """Raises ModelNotFound, ModelError, and InvalidInput where the model is no causal language model."""
@@ -120,11 +156,28 @@ class Models:
     def is_loaded(self, name: str) -> bool:
         return name in self._loaded
 
+    def observe(self, told: Callable[[str, RanBatch], None]) -> None:
+        """Tell `told` of every batch that a model runs from now on, with the model's name."""
+        self._told = told
+        for name, model in list(self._loaded.items()):
+            self._watch(name, model)
+
+    def waiting(self) -> list[tuple[str, Mapping[Priority, int]]]:
+        """By the name of each loaded model, how many callers are in line for it."""
+        loaded = list(self._loaded.items())
+        return [(name, model.waiting()) for name, model in loaded if isinstance(model, Observable)]
+
     def close(self) -> None:
         """Close the connections of remote models."""
         for name, model in self._loaded.items():
             if self._entries[name].api is not None:
                 cast("RemoteEncoder", model).close()
+
+    def _is_reranker(self, name: str) -> bool:
+        try:
+            return self.describe(name).kind is ModelKind.RERANKER
+        except ModelError:  # whoever asks for this model is told what is wrong with it
+            return False
 
     def _main(self, settings: Settings) -> str:
         """The name of the main model: an entry, or the folder that the settings name, which becomes one."""
@@ -146,8 +199,14 @@ class Models:
             if kind not in kinds:
                 raise InvalidInput(f"model {name} is a {kind} model: it makes no {product}", param="model")
             if name not in self._loaded:
-                self._loaded[name], self._kinds[name] = self._built(name, kind), kind
+                model = self._built(name, kind)
+                self._watch(name, model)
+                self._loaded[name], self._kinds[name] = model, kind
             return self._loaded[name]
+
+    def _watch(self, name: str, model: object) -> None:
+        if self._told is not None and isinstance(model, Observable):
+            model.observe(partial(self._told, name))
 
     def _built(self, name: str, kind: ModelKind) -> Model:
         settings = self._entries[name]

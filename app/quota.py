@@ -26,7 +26,7 @@ class TokenQuota:
         self._limit = tokens_per_minute
         self._clock = clock
         self._lock = threading.Lock()
-        self._windows: dict[tuple[str, str], _Window] = {}
+        self._windows: dict[tuple[str, str], Window] = {}
 
     @contextmanager
     def charged(self, account: str, model: str, tokens: int) -> Iterator[None]:
@@ -48,28 +48,32 @@ class TokenQuota:
             window = self._windows.get((account, model))
             return 0 if window is None else window.tokens_at(self._clock())
 
-    def _charge(self, account: str, model: str, tokens: int) -> _Charge:
+    def _charge(self, account: str, model: str, tokens: int) -> Charge:
         with self._lock:
             now = self._clock()
-            window = self._windows.setdefault((account, model), _Window())
+            window = self._windows.setdefault((account, model), Window())
             used = window.tokens_at(now)
             if used + tokens > self._limit:
                 room_at = window.room_at(used + tokens - self._limit)
                 raise _exceeded(model, tokens, used, self._limit, None if room_at is None else room_at - now)
-            charge = _Charge(ends=now + WINDOW_SECONDS, tokens=tokens)
+            charge = Charge(ends=now + WINDOW_SECONDS, tokens=tokens)
             window.add(charge)
             return charge
 
 
 @dataclass(eq=False, slots=True)
-class _Charge:
+class Charge:
+    """Something that counts for a minute."""
+
     ends: float  # when the minute is over, on the clock
     tokens: int
 
 
 @dataclass(slots=True)
-class _Window:
-    charges: deque[_Charge] = field(default_factory=deque)  # in the order of their time
+class Window:
+    """The charges of the last minute."""
+
+    charges: deque[Charge] = field(default_factory=deque)  # in the order of their time
     tokens: int = 0  # of all of them
 
     def tokens_at(self, now: float) -> int:
@@ -78,11 +82,11 @@ class _Window:
             self.tokens -= self.charges.popleft().tokens
         return self.tokens
 
-    def add(self, charge: _Charge) -> None:
+    def add(self, charge: Charge) -> None:
         self.charges.append(charge)
         self.tokens += charge.tokens
 
-    def remove(self, charge: _Charge) -> None:
+    def remove(self, charge: Charge) -> None:
         if charge in self.charges:  # it may have run out meanwhile
             self.charges.remove(charge)
             self.tokens -= charge.tokens

@@ -14,8 +14,8 @@ from core.synonyms import of_groups
 from indexer.deletion import Deletion
 from indexer.records import RecordError
 from indexer.report import AddReport
-from store.catalog import check_changeable
 from store.documents import StoredDocument
+from store.settings import check_changeable
 
 DeclaredKind = Literal["text", "number", "boolean", "date", "geo"]  # core.records.DECLARABLE
 
@@ -126,6 +126,7 @@ class SettingsBody(RequestModel):
 class CreateCollection(RequestModel):
     name: str = Field(description="1 to 128 of the characters A-Z a-z 0-9 . _ -")
     settings: SettingsBody = SettingsBody()
+    model: str | None = Field(None, description="name of a configured model that embeds it; else the main one")
     sparse_model: str | None = Field(None, description="name of a configured model of learned sparse vectors")
 
     def to_settings(self) -> CollectionSettings:

@@ -21,6 +21,7 @@ from retriever.fusion import Fusion
 from retriever.inputs import text_of
 from retriever.legs import Leg
 from retriever.query import MAX_TIMEOUT_MS, Explain, Query, steer
+from retriever.rerank import Rerank
 from retriever.selection import Selection
 from retriever.unit_request import UnitMethod, UnitRequest
 
@@ -57,8 +58,20 @@ class FusionBody(RequestModel):
     )
 
 
+class RerankBody(RequestModel):
+    model: str = Field(description="a reranker of the settings")
+    depth: int = Field(50, description="documents that it judges, the first of the fused ranking: 1 to 200")
+    weight: float = Field(
+        1.0, description="of its judgement in their scores, 0 to 1; the fused score, brought to 0..1, has the rest"
+    )
+
+
 def _fusion_object(value: Any) -> Any:
     return {"method": value} if isinstance(value, str) else value
+
+
+def _rerank_object(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
 
 
 class QueryBody(ConditionsBody, InputsBody):
@@ -81,6 +94,13 @@ class QueryBody(ConditionsBody, InputsBody):
     )
     fusion: Annotated[FusionBody, BeforeValidator(_fusion_object, json_schema_input_type=FusionBody | str)] = Field(
         FusionBody(), description="how the legs' scores become one; a text stands for the method alone"
+    )
+    rerank: Annotated[
+        RerankBody | None, BeforeValidator(_rerank_object, json_schema_input_type=RerankBody | str | None)
+    ] = Field(
+        None,
+        description="a cross-encoder judges the first documents anew, by query and passage; a text stands for the "
+        "model alone; null: it does not",
     )
     legs: list[LegName] | None = Field(
         None, description="legs to search by, of those that the collection has; null: all of them"
@@ -135,6 +155,7 @@ class QueryBody(ConditionsBody, InputsBody):
             offset=offset,
             legs=None if self.legs is None else tuple(Leg(leg) for leg in self.legs),
             fusion=self._fusion(),
+            rerank=None if self.rerank is None else Rerank(**self.rerank.model_dump()),
             filter=None if self.filter is None else parse_filter(self.filter),
             explain=Explain(explain),
         )

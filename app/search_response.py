@@ -11,7 +11,7 @@ from pydantic import Field
 from app.explanation_schemas import ExplanationBody
 from app.input_schemas import ControlBody
 from app.schemas import PassageSpan, ResponseModel
-from app.search_request import FusionBody
+from app.search_request import FusionBody, RerankBody
 from app.selection_schemas import FacetsBody, GroupBody, HighlightBody, SuggestionsBody
 from core.records import Hit
 from retriever.fields import TEXT, TITLE, shown_metadata, shows
@@ -32,8 +32,8 @@ class ChoiceBody(ResponseModel):
 
 
 class LegScoreBody(ResponseModel):
-    raw: float = Field(description="cosine, BM25, or dot product of learned weights")
-    rank: int | None = Field(description="rank in the leg's own pool; null: not in it")
+    raw: float = Field(description="cosine, BM25, dot product of learned weights; of rerank the relevance, 0 to 1")
+    rank: int | None = Field(description="rank in the leg's own pool, of rerank by relevance; null: not in it")
     norm: float
     weight: float
 
@@ -48,7 +48,7 @@ class HitBody(ResponseModel):
     title: str | None = Field(description="null where fields leave it out")
     metadata: Mapping[str, Any]
     score: float
-    scores: dict[str, LegScoreBody]
+    scores: dict[str, LegScoreBody] = Field(description="by leg; and under rerank, where the hit was judged")
     passage: PassageBody
     explanation: ExplanationBody | None = None
     highlight: HighlightBody | None = Field(None, description="null unless it was asked for")
@@ -110,10 +110,11 @@ class SearchResponse(ResponseModel):
     next: str | None = Field(description="cursor of the next page; null: there is none, or the answer is a part")
     changed: bool = Field(description="whether the collection changed since the page that the cursor came with")
     timed_out: bool = Field(description="whether timeout_ms was over before all was done")
-    left_out: list[str] = Field(description='what is missing therefore: legs, "hits" behind these, "explain"')
+    left_out: list[str] = Field(description='what is missing therefore: legs, "hits" behind these, "rerank", "explain"')
     query: str = Field(description="the text that was searched for, without boost marks")
     controls: list[ControlBody] = Field(description="what the query's boosts, emphasis and controls came to")
     fusion: FusionBody
+    rerank: RerankBody | None = Field(description="null unless a reranker was asked for")
     choice: ChoiceBody | None = Field(description="null unless the fusion was auto, over several legs")
     legs: list[str]
     collection: str
@@ -155,6 +156,7 @@ class SearchResponse(ResponseModel):
                 weights=list(query.fusion.weights),
                 learned=query.fusion.learned,
             ),
+            rerank=None if query.rerank is None else RerankBody.model_validate(asdict(query.rerank)),
             choice=None if result.choice is None else ChoiceBody.model_validate(asdict(result.choice)),
             legs=[leg.value for leg in result.legs],
             collection=result.collection,

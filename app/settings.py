@@ -35,13 +35,19 @@ SAFE_TOKEN_LENGTH = 16
 
 
 class ServerSettings(Group):
-    host: str = "127.0.0.1"
+    host: str = "127.0.0.1"  # address to listen at
     port: int = Field(8080, ge=0, le=65535)  # 0: any free port
+    workers: int = Field(1, ge=1, le=64)  # processes that share the port, each with models of its own
+    connections: int = Field(10_000, ge=16)  # of one process; over it the one that is idle for longest goes
+    head_seconds: float = Field(10.0, ge=0.1)  # within which a connection says what it asks for
+    allow_anonymous: bool = False  # listen beyond this machine, though nobody is asked who they are
+    drain_seconds: float = Field(1.0, ge=0.0)  # between SIGTERM, when /readyz says no, and the port's end
 
 
 class LogSettings(Group):
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = "info"  # what is less than this is not written
     format: Literal["auto", "console", "json"] = "auto"  # auto: console in a terminal, JSON elsewhere
+    slow_query_ms: int = Field(1000, ge=0)  # from which a search is logged by its shape; 0: none is
 
 
 class LimitSettings(Group):
@@ -51,6 +57,10 @@ class LimitSettings(Group):
     queued_items: int = Field(10_000_000, ge=1)  # documents that wait in jobs; over it new jobs are refused
     prompt_bytes: int = Field(64 * 2**20, ge=1024)  # of one request to the embedding APIs, which may hold images
     hits: int = Field(1000, ge=1, le=1000)  # k of one search, at most
+    concurrent_requests: int = Field(16, ge=1, le=1000)  # that one process serves at once, beside those that write
+    waiting_requests: int = Field(64, ge=0)  # that wait for one of these places; over it the answer is 503
+    waiting_seconds: float = Field(10.0, ge=0.1)  # for which one of them waits at most
+    free_bytes: int = Field(256 * 2**20, ge=0)  # on the disk of the data; with less the process is not ready
 
 
 class JobSettings(Group):
@@ -93,6 +103,23 @@ class AuthSettings(Group):
         return any(len(token) < SAFE_TOKEN_LENGTH for token in self.accepted)
 
 
+class MetricsSettings(Group):
+    public: bool = False  # whether /metrics is answered without a token, where tokens are asked for
+    collections: int = Field(50, ge=0)  # that have figures of their own; those beyond are counted as "other"
+
+
+class TracingSettings(Group):
+    endpoint: str | None = None  # where spans go, by OTLP over HTTP: http://localhost:4318/v1/traces
+    share: float = Field(1.0, ge=0.0, le=1.0)  # of the traces that begin here; others are as their beginning says
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must be an address that begins with http:// or https://")
+        return value
+
+
 class VikingBinding(Group):
     """Which models serve a name of the VikingDB API."""
 
@@ -114,11 +141,11 @@ class Settings(BaseSettings):
     )
 
     config: Path | None = None  # a TOML file of the same tree
-    data_dir: Path = Path("salience-data")
+    data_dir: Path = Path("salience-data")  # where everything lies; a local disk
     allow_network_file_system: bool = False  # for data_dir: SQLite's locks do not hold on most of them
     model: str = "default"  # what new collections are embedded by: a name of `models`, a folder, or "default"
-    device: Device = "auto"
-    precision: Precision = "auto"
+    device: Device = "auto"  # of the models: cpu, cuda, cuda:N; auto: CUDA where there is one
+    precision: Precision = "auto"  # what the models compute in; auto: bf16 where the processor has it, else fp32
     models: dict[str, ModelSettings] = {}  # more models, by name
     aliases: dict[str, str] = {}  # other names of models, as clients of the embedding APIs ask for them
     server: ServerSettings = ServerSettings()
@@ -126,6 +153,8 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     jobs: JobSettings = JobSettings()
     auth: AuthSettings = AuthSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     vikingdb: VikingSettings = VikingSettings()
 
     @classmethod

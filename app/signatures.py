@@ -35,6 +35,11 @@ class SignatureAuth:
         self._now = now
         self._nobodys_key = secrets.token_hex(32)
 
+    @property
+    def needed(self) -> bool:
+        """Whether requests must be signed."""
+        return bool(self._secret_keys)
+
     def account(self, request: Request, body: bytes) -> str:
         """The access key that signed the request, ANONYMOUS where none are set. Raises InvalidSignature.
 

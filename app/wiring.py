@@ -5,7 +5,7 @@ Parts are built when they are first asked for: a command that needs no model nev
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -21,12 +21,15 @@ from store.processes import Registration, register
 from store.waiting import wait_for_seq
 
 if TYPE_CHECKING:
+    from app.keyring import KeyRing
+    from app.limits import Limiter
     from app.quota import TokenQuota
     from app.signatures import SignatureAuth
     from app.viking import VikingModels
     from core.protocols import Encoder
     from embedder.lexical import Analyzer
     from indexer.pipeline import Pipeline
+    from indexer.reindexing import Reindexing
     from indexer.worker import Worker
     from retriever.searcher import Searcher
 
@@ -72,7 +75,7 @@ class Wiring:
 
     @property
     def encoder(self) -> Encoder:
-        """The main model, which collections are embedded by. Raises ModelError where it cannot be used."""
+        """The main model: of collections that name no other. Raises ModelError where it cannot be used."""
         return self.models.encoder()
 
     @cached_property
@@ -89,7 +92,7 @@ class Wiring:
     def pipeline(self) -> Pipeline:
         from indexer.pipeline import Pipeline
 
-        return Pipeline(self.database, self.encoder, self.analyzer, self.models.sparse_encoder)
+        return Pipeline(self.database, self.models.encoder_of, self.analyzer, self.models.sparse_encoder)
 
     @cached_property
     def worker(self) -> Worker:
@@ -101,10 +104,19 @@ class Wiring:
         return Worker(self.database, self.pipeline, policy)
 
     @cached_property
+    def reindexing(self) -> Reindexing:
+        """What makes collections anew; in a thread of its own only where somebody starts one."""
+        from app.reindexes import judged
+        from indexer.reindexing import Reindexing
+
+        return Reindexing(self.database, self.pipeline, self.views, partial(judged, self))
+
+    @cached_property
     def searcher(self) -> Searcher:
         from retriever.searcher import Searcher
 
-        return Searcher(self.views, self.encoder, self.analyzer, self.models.sparse_encoder)
+        models = self.models
+        return Searcher(self.views, models.encoder_of, self.analyzer, models.sparse_encoder, models.search_reranker)
 
     @cached_property
     def viking(self) -> VikingModels:
@@ -120,6 +132,18 @@ class Wiring:
         return TokenQuota(self.settings.vikingdb.tokens_per_minute)
 
     @cached_property
+    def keyring(self) -> KeyRing:
+        from app.keyring import KeyRing
+
+        return KeyRing(self.database, self.settings.auth.accepted)
+
+    @cached_property
+    def limiter(self) -> Limiter:
+        from app.limits import Limiter
+
+        return Limiter()
+
+    @cached_property
     def signatures(self) -> SignatureAuth:
         from app.signatures import SignatureAuth
 
@@ -131,16 +155,18 @@ class Wiring:
         return self.models.is_loaded(self.models.main)
 
     def create_collection(
-        self, name: str, settings: CollectionSettings, *, sparse_model: str | None = None
+        self, name: str, settings: CollectionSettings, *, model: str | None = None, sparse_model: str | None = None
     ) -> Collection:
-        """A new collection, to be embedded by this process's model and, where named, by a sparse model of the settings.
+        """A new collection, to be embedded by a model of the settings, the main one where none is named.
 
-        Raises InvalidSettings, CollectionExists, and ModelNotFound, ModelError or InvalidInput for the sparse model.
+        `sparse_model`: that of its learned weights.
+
+        Raises InvalidSettings, CollectionExists, and ModelNotFound, ModelError or InvalidInput for the models.
         """
         from embedder.lexical import check_language
 
         check_language(settings.language)
-        encoder = self.encoder  # loaded before the transaction: others would wait for it
+        encoder = self.models.encoder(model)  # loaded before the transaction: others would wait for it
         sparse = None if sparse_model is None else self.models.sparse_encoder(sparse_model)
         with self.database.write() as session:
             return create_collection(
@@ -161,8 +187,8 @@ class Wiring:
 
     def build(self) -> None:
         """Build every part now, so that what is wrong shows at the start."""
-        _ = (self.database, self.encoder, self.pipeline, self.worker, self.searcher)
-        _ = (self.viking, self.viking_quota, self.signatures)
+        _ = (self.database, self.encoder, self.pipeline, self.worker, self.reindexing, self.searcher)
+        _ = (self.viking, self.viking_quota, self.signatures, self.keyring, self.limiter)
 
     def close(self) -> None:
         if "models" in self.__dict__:

@@ -23,6 +23,7 @@ import numpy as np
 from core.filters import Filter, filter_text, parse_filter
 from core.protocols import Encoder
 from core.records import Collection, CollectionSettings, Document, FieldKind, Float64Array, Passage
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.loading import load_encoder
 from indexer.drafting import content_sha, passage_sha
@@ -65,7 +66,7 @@ def run(directory: Path, documents: int, filters: int) -> dict[str, Any]:
     if _NAME not in known:
         fill(database, encoder, documents)
     dice, views = random.Random(SEED), Views(database)
-    searcher = Searcher(views, encoder, Analyzer())
+    searcher = Searcher(views, only(encoder), Analyzer())
     queries = [" ".join(_words(dice, 6)) for _ in range(filters)]
     texts = [random_filter(dice) for _ in range(filters)]
     for query in queries[:20]:

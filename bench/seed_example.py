@@ -22,6 +22,7 @@ from bench.command import print_report
 from bench.steering.groups import GROUPS, load_group
 from core.protocols import Encoder
 from core.records import CollectionSettings, Document
+from embedder.densemodels import only
 from embedder.lexical.analyzer import Analyzer
 from indexer.pipeline import Pipeline
 from retriever.query import MAX_K, Query, steer
@@ -80,8 +81,8 @@ def _leads(encoder: Encoder, documents: Sequence[Document]) -> dict[str, dict[st
                     fingerprint=encoder.fingerprint,
                     dimension=encoder.dimension,
                 )
-            Pipeline(database, encoder, analyzer).add("products", documents)
-            searcher = Searcher(Views(database), encoder, analyzer)
+            Pipeline(database, only(encoder), analyzer).add("products", documents)
+            searcher = Searcher(Views(database), only(encoder), analyzer)
             before = _lead(searcher, {})
             after = _lead(searcher, {WORD: FACTOR})
         finally:

@@ -13,18 +13,27 @@
     │   ├── DocumentNotFound
     │   ├── HitNotFound
     │   ├── JobNotFound
-    │   └── ModelNotFound
+    │   ├── ModelNotFound
+    │   ├── KeyNotFound
+    │   ├── AliasNotFound
+    │   └── ReindexNotFound
     ├── Conflict                     (HTTP 409)
     │   ├── CollectionExists
     │   ├── ModelMismatch            the collection was embedded by another model
     │   ├── CursorExpired            the collection was indexed anew since the page before
     │   ├── EmbeddingsMissing        deleted between the embedding and the commit; embed again
+    │   ├── CollectionMoved          another generation serves under its name by now; prepare and commit again
+    │   ├── ReindexConflict          a reindex whose state does not allow this, or that has nothing to do
     │   ├── JobConflict              a job whose state does not allow this, or another request's idempotency key
     │   │   └── StillReceived        that request is still coming in; try again
-    │   └── LeaseLost                another worker has the job now, or it was cancelled
+    │   ├── LeaseLost                another worker has the job now, or it was cancelled
+    │   ├── LastAdminKey             without it nobody could administrate any more
+    │   └── LimitReached             collections or passages of a key's limit
     ├── TooLarge                     more than a stated limit (HTTP 413)
     ├── QueueFull                    more documents wait than allowed; try again (HTTP 429)
     ├── SeqNotReached                the state that was asked for is not committed yet; try again (HTTP 503)
+    ├── Abandoned                    nobody waits for the answer any more, or it is too late for it (HTTP 503)
+    ├── Forbidden                    the caller is known, and may not do this (HTTP 403)
     ├── InvalidSignature             a signed request whose signature does not hold (HTTP 401)
     ├── ModelError                   a model folder that cannot be used
     ├── RemoteError                  an embedding service elsewhere (HTTP 502)
@@ -142,6 +151,24 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
+class KeyNotFound(NotFound):
+    """There is no such key."""
+
+    code = "key_not_found"
+
+
+class AliasNotFound(NotFound):
+    """There is no such alias."""
+
+    code = "alias_not_found"
+
+
+class ReindexNotFound(NotFound):
+    """The collection is not, and was not, reindexed."""
+
+    code = "reindex_not_found"
+
+
 class Conflict(SalienceError):
     """The request contradicts the present state."""
 
@@ -173,6 +200,19 @@ class EmbeddingsMissing(Conflict):
     retryable = True
 
 
+class CollectionMoved(Conflict):
+    """Another generation of the collection answers under its name by now; nothing was written. Try again."""
+
+    code = "collection_moved"
+    retryable = True
+
+
+class ReindexConflict(Conflict):
+    """The state of the collection's reindex does not allow this."""
+
+    code = "reindex_conflict"
+
+
 class JobConflict(Conflict):
     """The job's state does not allow this."""
 
@@ -190,6 +230,18 @@ class LeaseLost(Conflict):
     """Another worker has the job now, or it was cancelled; nothing was written."""
 
     code = "lease_lost"
+
+
+class LastAdminKey(Conflict):
+    """This is the last key that may do everything; make another one first."""
+
+    code = "last_admin_key"
+
+
+class LimitReached(Conflict):
+    """The key has as much as it may have."""
+
+    code = "limit_reached"
 
 
 class TooLarge(SalienceError):
@@ -211,6 +263,19 @@ class SeqNotReached(SalienceError):
 
     code = "seq_not_reached"
     retryable = True
+
+
+class Abandoned(SalienceError):
+    """The time that the request was given is over before its answer was there; give it more, or try again later."""
+
+    code = "abandoned"
+    retryable = True
+
+
+class Forbidden(SalienceError):
+    """Whoever asks for this may not do it."""
+
+    code = "forbidden"
 
 
 class InvalidSignature(SalienceError):

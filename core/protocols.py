@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol, runtime_checkable
 
 from core.prompts import ControlOptions, Prompt
 from core.reasons import TokenAttributions
 from core.records import (
+    Collection,
     Embeddings,
     Float64Array,
     Int32Array,
@@ -144,6 +146,36 @@ class GradientEncoder(Protocol):
 
 SparseModels = Callable[[str], SparseEncoder]  # by name; raises ModelNotFound, ModelError, InvalidInput
 
+# The encoder that a collection was embedded by, loaded when it is first asked for, and one for all who ask.
+# Raises ModelMismatch where there is none of its fingerprint, ModelError where it cannot be loaded, RemoteError.
+DenseModels = Callable[[Collection], Encoder]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RanBatch:
+    """One forward pass, as it is told to an observer."""
+
+    priority: Priority
+    texts: int
+    tokens: int
+    seconds: float
+
+
+BatchObserver = Callable[[RanBatch], None]  # called in the thread that ran the batch: it must be quick, and not raise
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """A model whose callers take turns at one network."""
+
+    def observe(self, observer: BatchObserver) -> None:
+        """Tell `observer` of every batch from now on."""
+        ...
+
+    def waiting(self) -> Mapping[Priority, int]:
+        """How many callers are in line now, of each priority; those whose texts are being computed, too."""
+        ...
+
 
 class Reranker(Protocol):
     """Judges query and document together (a cross-encoder). Thread-safe."""
@@ -161,3 +193,6 @@ class Reranker(Protocol):
     def token_counts(self, query: str, documents: Sequence[str]) -> Int64Array:
         """(documents,) tokens that the model reads of each pair, special tokens included."""
         ...
+
+
+Rerankers = Callable[[str], Reranker]  # by name; raises ModelNotFound, ModelError, InvalidInput

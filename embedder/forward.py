@@ -81,6 +81,8 @@ class Forward:
         self._negative = Negative.REFUSED if pool_problem else negative
         self._batch_tokens = batch_tokens(backbone.device)
         self._turns = Turns(backbone, self._batch_tokens)
+        self.observe = self._turns.observe  # as core.protocols.Observable has it
+        self.waiting = self._turns.waiting
 
     def prepare(
         self, prompts: Sequence[Prompt], representation: Representation, options: ControlOptions

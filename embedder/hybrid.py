@@ -74,6 +74,7 @@ class HybridModel:
             forward.backbone.attention_problem, "its dense vector is the first token's, not a mean"
         )
         self._forward = forward
+        self.observe, self.waiting = forward.observe, forward.waiting
         self._dense_head = dense_head
         self._sparse_head = sparse_head
         self._unweighted = np.array(sorted(unweighted), dtype=np.int64)

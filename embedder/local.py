@@ -57,6 +57,7 @@ class LocalEncoder:
             negative=Negative.AWAY,
         )
         self.support = self._forward.support
+        self.observe, self.waiting = self._forward.observe, self._forward.waiting
         self._differentiable = Differentiable(folder.transformer, backbone.device)
 
     def encode(

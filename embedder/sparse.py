@@ -66,6 +66,7 @@ class SparseModel:
         self.support = forward.support
         self.pooling = pooling
         self._forward = forward
+        self.observe, self.waiting = forward.observe, forward.waiting
         self._head = head
         self._vocabulary = vocabulary
         self._twice = twice

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from core.protocols import Priority
+from core.current import Awaited, current_answer
+from core.errors import Abandoned
+from core.protocols import BatchObserver, Priority, RanBatch
 from core.records import Int64Array
 from embedder.backbone import Backbone, KeyFactors
 
@@ -38,6 +40,14 @@ class Turns:
         self._urgent_at = -URGENT_SECONDS  # by time.monotonic: when somebody last asked who waits for the answer
         self._staying = dict.fromkeys(Priority, 0)  # callers between two batches of theirs, or in line
         self._changed = threading.Condition()  # a batch is done: guards all of the above
+        self._observer: BatchObserver | None = None
+
+    def observe(self, observer: BatchObserver) -> None:
+        self._observer = observer
+
+    def waiting(self) -> dict[Priority, int]:
+        with self._changed:
+            return {priority: len(line) for priority, line in self._lines.items()}
 
     @contextmanager
     def staying(self, priority: Priority) -> Iterator[None]:
@@ -63,15 +73,16 @@ class Turns:
 
         The most urgent priority is served first, and within it who came first. A batch holds one priority only: so no
         query is computed together with passages of an ingest, and it waits for the batch that runs, but no longer.
+        Raises Abandoned where nobody waits for the caller's own answer any more before its turn comes.
         """
-        request = _Request(ids=ids, factors=factors)
+        request = _Request(ids=ids, factors=factors, priority=priority)
         self._serve(request, priority)
         assert request.result is not None
         return request.result
 
     def layers(self, ids: Int64Array, factors: KeyFactors | None, priority: Priority) -> list[Tensor]:
         """As Backbone.layers, for one text, which shares its batch with no other."""
-        request = _Request(ids=[ids], factors=factors, shows_layers=True)
+        request = _Request(ids=[ids], factors=factors, priority=priority, shows_layers=True)
         self._serve(request, priority)
         assert request.layers is not None
         return request.layers
@@ -96,11 +107,15 @@ class Turns:
     def _next_batch(self, request: _Request, priority: Priority) -> list[_Request]:
         """Waits until the request is done (nothing is returned), or it is up to its caller to run this batch."""
         with self._changed:
-            self._changed.wait_for(lambda: request.is_done or (self._at_work is None and not self._yields(priority)))
+            self._changed.wait_for(lambda: request.is_over or (self._at_work is None and not self._yields(priority)))
             if request.is_done:
                 return []
+            if request.is_abandoned:
+                raise Abandoned
             self._at_work = request
-            waiting = {p: [other for other in line if not other.is_done] for p, line in self._lines.items()}
+            waiting = {
+                p: [other for other in line if other is request or not other.is_over] for p, line in self._lines.items()
+            }
             first = next(priority for priority, line in waiting.items() if line)
             return _batch(waiting[first], self.room(first))
 
@@ -116,6 +131,7 @@ class Turns:
 
     def _compute(self, batch: Sequence[_Request]) -> None:
         """Results or errors into the requests. Where a joint batch fails, each is computed alone: one is at fault."""
+        begun = time.perf_counter()
         try:
             if batch[0].shows_layers:
                 batch[0].layers = self._backbone.layers(batch[0].ids, batch[0].factors)
@@ -130,6 +146,15 @@ class Turns:
             return
         for request, result in zip(batch, results, strict=True):
             request.result = result
+        if self._observer is not None:
+            self._observer(
+                RanBatch(
+                    priority=batch[0].priority,
+                    texts=sum(len(request.ids) for request in batch),
+                    tokens=sum(len(text) for request in batch for text in request.ids),
+                    seconds=time.perf_counter() - begun,
+                )
+            )
 
     def _forward(self, batch: Sequence[_Request]) -> list[Tensor]:
         """The hidden states of each request. The texts go through the backbone longest first: like lengths together."""
@@ -156,7 +181,9 @@ class Turns:
 class _Request:
     ids: Sequence[Int64Array]
     factors: KeyFactors | None
+    priority: Priority
     shows_layers: bool = False  # `layers` is asked for in place of `result`
+    answer: Awaited | None = field(default_factory=current_answer)  # what the caller needs it for
     layers: list[Tensor] | None = field(default=None, init=False)
     result: Tensor | None = field(default=None, init=False)
     error: Exception | None = field(default=None, init=False)
@@ -164,6 +191,15 @@ class _Request:
     @property
     def is_done(self) -> bool:
         return self.result is not None or self.layers is not None or self.error is not None
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self.answer is not None and self.answer.over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to compute for it."""
+        return self.is_done or self.is_abandoned
 
     @property
     def is_multiplicative(self) -> bool:

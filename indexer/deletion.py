@@ -22,11 +22,11 @@ class Deletion:
     deleted: int  # documents
 
 
-def delete_where(database: Database, collection_name: str, tree: Filter) -> Deletion:
+def delete_where(database: Database, collection_name: str, tree: Filter, *, within: Filter | None = None) -> Deletion:
     """Delete every document that satisfies `tree`, in batches that are committed one by one. Needs no model.
 
     A document goes only if it satisfies the filter in the very transaction that deletes it. When a later batch fails,
-    the earlier ones stay deleted: ask again.
+    the earlier ones stay deleted: ask again. `within`: as if there were none but the documents that satisfy it, too.
 
     Raises CollectionNotFound, InvalidFilter and StorageError.
     """
@@ -34,7 +34,7 @@ def delete_where(database: Database, collection_name: str, tree: Filter) -> Dele
     while True:
         with database.write() as session:
             collection = get_collection(session, collection_name)
-            ids = external_ids_where(session, collection.id, tree, limit=_BATCH_DOCUMENTS)
+            ids = external_ids_where(session, collection.id, tree, limit=_BATCH_DOCUMENTS, within=within)
             receipt = commit(session, deletion_of(collection, ids))
         deleted += receipt.deleted
         if len(ids) < _BATCH_DOCUMENTS:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -24,7 +26,8 @@ class Heartbeat:
         self._interval = seconds / 3
         self._clock = clock
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat of job {lease.job_id}", daemon=True)
+        name, beat = f"heartbeat of job {lease.job_id}", partial(copy_context().run, self._beat)
+        self._thread = threading.Thread(target=beat, name=name, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -114,20 +114,26 @@ class Ingest:
             raise ModelError(f"the model fails on every document of a batch: {embedded.failed[0].reason}")
         return embedded
 
-    def store(self, prepared: Prepared, embedded: Embedded, seal: Seal | None = None) -> Ingested:
+    def store(
+        self, prepared: Prepared, embedded: Embedded, seal: Seal | None = None, *, deletions: Sequence[str] = ()
+    ) -> Ingested:
         """Commit the batch, with what `seal` writes. Batches that share documents come in the order of these calls.
 
-        Where others changed meanwhile what it relies on, it is prepared and embedded anew.
+        Where others changed meanwhile what it relies on, it is prepared and embedded anew. `deletions`: ids of
+        documents that go with it. Raises CollectionMoved where another generation has taken the collection's name.
         """
         for _ in range(1, _ATTEMPTS):
             try:
-                return self._commit(prepared, embedded, seal)
+                return self._commit(prepared, embedded, seal, deletions)
             except EmbeddingsMissing:  # another writer deleted a document that this batch relied on: look again
                 prepared = self.prepare(prepared.documents, prepared.refused)
                 embedded = self.embed(prepared, lambda passages, tokens: None)
-        return self._commit(prepared, embedded, seal)
+        return self._commit(prepared, embedded, seal, deletions)
 
-    def _commit(self, prepared: Prepared, embedded: Embedded, seal: Seal | None) -> Ingested:
+    def write(
+        self, session: WriteSession, prepared: Prepared, embedded: Embedded, *, deletions: Sequence[str] = ()
+    ) -> Ingested:
+        """The batch, in a transaction that is open already. Raises EmbeddingsMissing: prepare and embed it anew."""
         poisoned = {failure.id for failure in embedded.failed}
         sparse = self._embedders.sparse
         batch = Batch(
@@ -136,18 +142,22 @@ class Ingest:
             sparse_fingerprint=None if sparse is None else sparse.fingerprint,
             drafts=tuple(draft for draft in prepared.drafts if draft.document.id not in poisoned),
             embeddings=embedded.embeddings,
+            deletions=tuple(deletions),
         )
+        # an unchanged document was not split: were it gone by now, it would come back without passages
+        if unchanged_documents(session, self._collection.id, prepared.unchanged) != set(prepared.unchanged):
+            raise EmbeddingsMissing
+        return Ingested(
+            receipt=commit(session, batch),
+            failed=[*prepared.refused, *embedded.failed],
+            truncated=embedded.truncated,
+            passages=len(embedded.embeddings),
+            tokens=embedded.tokens,
+        )
+
+    def _commit(self, prepared: Prepared, embedded: Embedded, seal: Seal | None, deletions: Sequence[str]) -> Ingested:
         with self._database.write() as session:
-            # an unchanged document was not split: were it gone by now, it would come back without passages
-            if unchanged_documents(session, self._collection.id, prepared.unchanged) != set(prepared.unchanged):
-                raise EmbeddingsMissing
-            ingested = Ingested(
-                receipt=commit(session, batch),
-                failed=[*prepared.refused, *embedded.failed],
-                truncated=embedded.truncated,
-                passages=len(embedded.embeddings),
-                tokens=embedded.tokens,
-            )
+            ingested = self.write(session, prepared, embedded, deletions=deletions)
             if seal is not None:
                 seal(session, ingested)
             return ingested

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from core.errors import ModelMismatch
-from core.protocols import Encoder, Priority, SparseModels
+from core.errors import CollectionMoved, ModelError, ModelMismatch, RemoteError
+from core.filters import Filter
+from core.protocols import DenseModels, Priority, SparseModels
 from core.records import Collection, Document
 from embedder.lexical import Analyzer
 from embedder.together import sparse_model_of
 from indexer.duplicates import Duplicates
-from indexer.ingest import Ingest
+from indexer.ingest import Ingest, Ingested
 from indexer.records import Duplicate, RecordError, Skipped
 from indexer.report import AddReport, Tally
 from store.batch import Batch, Receipt
 from store.catalog import get_collection
 from store.commit import commit
 from store.database import Database
+from store.documents import seen_ids
 
 BATCH_DOCUMENTS = 128
 BATCH_CHARACTERS = 400_000
+_SWITCHES = 3  # of a collection's generations, in a row, after which a batch gives up
 
 Notice = RecordError | Skipped | Duplicate
 
@@ -39,11 +43,11 @@ class Pipeline:
     """Adds documents to collections. Thread-safe; several runs at once take turns only to commit."""
 
     def __init__(
-        self, database: Database, encoder: Encoder, analyzer: Analyzer, sparse_models: SparseModels | None = None
+        self, database: Database, models: DenseModels, analyzer: Analyzer, sparse_models: SparseModels | None = None
     ) -> None:
         """`sparse_models`: for collections with learned weights; None where there are none."""
         self._database = database
-        self._encoder = encoder
+        self._models = models
         self._analyzer = analyzer
         self._sparse_models = sparse_models
 
@@ -63,45 +67,57 @@ class Pipeline:
         stored or embedded costs itself only. `on_progress` is called while a batch is embedded and after its commit,
         `on_notice` for each error, omission and duplicate as it is met. `priority`: INTERACTIVE where somebody waits.
 
-        Raises CollectionNotFound, ModelMismatch where the collection was embedded by another model, StorageError, and
+        Raises CollectionNotFound, ModelMismatch where the collection's model is not there, StorageError, and
         ModelError where the model fails on every document of a batch; ModelNotFound where its sparse model is missing;
         RemoteUnavailable where the model is a remote one that is down.
         """
-        run = _Run(self.ingest(collection_name, priority), on_progress, on_notice)
+        run = _Run(partial(self.ingest, collection_name, priority), on_progress, on_notice)
         for batch in _batches(run.documents(items)):
             run.add(batch)
         return run.tally.report()
 
     def ingest(self, collection_name: str, priority: Priority = Priority.BULK) -> Ingest:
         """For whoever brings in batches step by step. Raises CollectionNotFound, ModelMismatch, ModelNotFound."""
-        collection = self.collection(collection_name)
+        return self.ingest_into(self._found(collection_name), priority)
+
+    def ingest_into(self, collection: Collection, priority: Priority = Priority.BULK) -> Ingest:
+        """As `ingest`, of a collection as it was read. Loads its models. Raises ModelMismatch, ModelNotFound."""
         sparse = sparse_model_of(collection, self._sparse_models)
-        return Ingest(self._database, self._encoder, sparse, self._analyzer, collection, priority)
+        return Ingest(self._database, self._models(collection), sparse, self._analyzer, collection, priority)
 
     def collection(self, name: str) -> Collection:
-        """The collection, if it is one of this encoder's. Raises CollectionNotFound, ModelMismatch."""
-        with self._database.read() as session:
-            collection = get_collection(session, name)
-        if collection.active.fingerprint != self._encoder.fingerprint:
-            raise ModelMismatch(
-                f"the collection {name!r} was embedded by {collection.active.model}, and what is loaded is "
-                f"{self._encoder.name}, or another version of it; start with the former, or use another collection"
-            )
+        """The collection, if its model is there. Raises CollectionNotFound, ModelMismatch."""
+        collection = self._found(name)
+        self._models(collection)
         return collection
 
-    @property
-    def fingerprint(self) -> str:
-        """Of the encoder: the collections of others cannot be added to."""
-        return self._encoder.fingerprint
+    def why_not(self, name: str) -> str | None:
+        """Why this process cannot add to the collection: it lacks its model. None: it can. Raises CollectionNotFound.
+
+        A remote model that is down is there: who needs it says what is wrong.
+        """
+        try:
+            self.collection(name)
+        except (ModelMismatch, ModelError) as error:
+            return error.message
+        except RemoteError:
+            return None
+        return None
+
+    def _found(self, name: str) -> Collection:
+        with self._database.read() as session:
+            return get_collection(session, name)
 
 
-def delete(database: Database, collection_name: str, ids: Sequence[str]) -> Receipt:
+def delete(database: Database, collection_name: str, ids: Sequence[str], *, within: Filter | None = None) -> Receipt:
     """Delete documents by id; unknown ids count for nothing. Needs no model.
 
-    Raises CollectionNotFound and StorageError.
+    `within`: as if there were none but the documents that satisfy it. Raises CollectionNotFound and StorageError.
     """
     with database.write() as session:
-        return commit(session, deletion_of(get_collection(session, collection_name), ids))
+        collection = get_collection(session, collection_name)
+        seen = ids if within is None else seen_ids(session, collection.id, ids, within)
+        return commit(session, deletion_of(collection, seen))
 
 
 def deletion_of(collection: Collection, ids: Sequence[str]) -> Batch:
@@ -120,12 +136,14 @@ class _Run:
 
     def __init__(
         self,
-        ingest: Ingest,
+        ingest: Callable[[], Ingest],
         on_progress: Callable[[AddProgress], None] | None,
         on_notice: Callable[[Notice], None] | None,
     ) -> None:
+        """`ingest`: into the generation that answers now."""
         self.tally = Tally()
-        self._ingest = ingest
+        self._newest = ingest
+        self._ingest = ingest()
         self._on_progress = on_progress
         self._on_notice = on_notice
 
@@ -146,13 +164,22 @@ class _Run:
             yield item
 
     def add(self, documents: Sequence[Document]) -> None:
-        prepared = self._ingest.prepare(documents)
-        embedded = self._ingest.embed(prepared, self._report_progress)
-        ingested = self._ingest.store(prepared, embedded)
+        ingested = self._ingested(documents)
         for failure in ingested.failed:
             self._note(failure)
         self.tally.count(ingested)
         self._report_progress(0, 0)
+
+    def _ingested(self, documents: Sequence[Document]) -> Ingested:
+        for _ in range(_SWITCHES):
+            prepared = self._ingest.prepare(documents)
+            embedded = self._ingest.embed(prepared, self._report_progress)
+            try:
+                return self._ingest.store(prepared, embedded)
+            except CollectionMoved as error:  # a reindex was switched: into the other generation, by its model
+                moved = error
+                self._ingest = self._newest()
+        raise moved
 
     def _note(self, notice: Notice) -> None:
         self.tally.note(notice)

@@ -15,7 +15,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.errors import LeaseLost, SalienceError, StorageError
+from core.current import working_on
+from core.errors import CollectionNotFound, LeaseLost, SalienceError, StorageError
 from core.records import Job, JobState
 from indexer.heartbeat import Heartbeat
 from indexer.pipeline import Pipeline
@@ -29,14 +30,15 @@ from store.jobs.lease import (
     database_now,
     failures,
     give_up,
-    jobs_of_other_models,
     postpone,
     release,
     runnable,
+    wanted_models,
 )
 from store.jobs.sweep import sweep
 
 SWEEP_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 60.0  # for a model that was not there
 _log = logging.getLogger(__name__)
 
 
@@ -71,13 +73,13 @@ class Worker:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._next_sweep = 0.0  # by time.monotonic
+        self._missing: dict[str, float] = {}  # fingerprints of models that are not here: when that was seen
 
     def run(self) -> None:
         """Serve the queue until `stop`: then the batch at hand is finished and the lease given back."""
-        said, pauses = False, 0
+        pauses = 0
         while not self._stopping.is_set():
             try:
-                said = said or self._say_what_others_do()
                 busy = self.turn() or self._sweep()
                 pauses = 0
             except Exception as error:  # noqa: BLE001 - not even the failure could be written down; the queue remains
@@ -128,9 +130,15 @@ class Worker:
         lease = self._claim(job_id)
         if lease is None:
             return False
+        with working_on(lease.job_id):
+            self._work(lease, alone=job_id is not None, on_progress=on_progress)
+        return True
+
+    def _work(self, lease: Lease, *, alone: bool, on_progress: JobProgress | None) -> None:
+        """Until others wait, or to its end. `alone`: this worker serves no other job."""
         try:
             with Heartbeat(self._database, lease, seconds=self._policy.lease_seconds, clock=self._clock) as heartbeat:
-                goes_on = self._goes_on(lease, heartbeat, job_id is not None)
+                goes_on = self._goes_on(lease, heartbeat, alone)
                 turn = Turn(
                     self._database, self._pipeline, lease, self._clock, goes_on=goes_on, on_progress=on_progress
                 )
@@ -150,19 +158,18 @@ class Worker:
                 _log.info("job %s: done, %s documents failed", job.id, job.failed)
             else:
                 self._release(lease, idle=self._stopping.is_set())
-        return True
 
     def _claim(self, job_id: int | None) -> Lease | None:
-        fingerprint = self._pipeline.fingerprint
+        fingerprints = self._served()
         with self._database.read() as session:  # an idle worker never asks for the write lock
-            if runnable(session, fingerprint=fingerprint, now=self._clock(session), job_id=job_id) is None:
+            if runnable(session, fingerprints=fingerprints, now=self._clock(session), job_id=job_id) is None:
                 return None
         with self._database.write() as session:
             return claim(
                 session,
                 self.name,
                 seconds=self._policy.lease_seconds,
-                fingerprint=fingerprint,
+                fingerprints=fingerprints,
                 now=self._clock(session),
                 job_id=job_id,
             )
@@ -183,9 +190,32 @@ class Worker:
         return goes_on
 
     def _others_wait(self, lease: Lease) -> bool:
+        fingerprints = self._served()
         with self._database.read() as session:
-            now, fingerprint = self._clock(session), self._pipeline.fingerprint
-            return runnable(session, fingerprint=fingerprint, now=now, but=lease.job_id) is not None
+            now = self._clock(session)
+            return runnable(session, fingerprints=fingerprints, now=now, but=lease.job_id) is not None
+
+    def _served(self) -> set[str]:
+        """The fingerprints of the models that jobs wait for and that are here. Loads those that are not loaded yet."""
+        with self._database.read() as session:
+            wanted = wanted_models(session)
+        return {fingerprint for fingerprint, collection in wanted.items() if self._serves(fingerprint, collection)}
+
+    def _serves(self, fingerprint: str, collection: str) -> bool:
+        looked = self._missing.get(fingerprint)
+        if looked is not None and time.monotonic() < looked + LOOK_AGAIN_SECONDS:
+            return False
+        try:
+            problem = self._pipeline.why_not(collection)
+        except CollectionNotFound:
+            return False
+        if problem is None:
+            self._missing.pop(fingerprint, None)
+            return True
+        if looked is None:
+            _log.warning("jobs of the collection %s wait for another worker: %s", collection, problem)
+        self._missing[fingerprint] = time.monotonic()
+        return False
 
     def _failed(self, lease: Lease, reason: str, *, counts: bool, retry_after: float | None = None) -> None:
         try:
@@ -223,9 +253,3 @@ class Worker:
             return True
         self._next_sweep = time.monotonic() + SWEEP_SECONDS
         return False
-
-    def _say_what_others_do(self) -> bool:
-        with self._database.read() as session:
-            for job_id, model in jobs_of_other_models(session, fingerprint=self._pipeline.fingerprint):
-                _log.warning("job %s waits for a worker with the model %s", job_id, model)
-        return True

@@ -8,11 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from core.records import Float32Array, Int64Array
+from core.records import Float32Array, Float64Array, Int64Array
 from retriever.adaptive import Choice
 from retriever.fusion import Fused, FusedLeg, Fusion, LegScores, fuse
 from retriever.legs import Leg, SparseTerms
 from retriever.stopwatch import Stopwatch
+from store.filters.sql import distinct
 from store.pool import Pool
 from store.view import View
 
@@ -64,10 +65,11 @@ def gather(
             pools[leg] = _without(search(), excluded, depth)
     with watch.stage("score"):
         found = [pool.ids for pool in pools.values()]
-        ids = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+        ids = distinct(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
         legs: dict[Leg, LegScores] = {}
         if vector is not None and Leg.DENSE in pools:
-            legs[Leg.DENSE] = LegScores(raw=view.dense_scores(vector, ids), rank=_ranks(pools[Leg.DENSE], ids))
+            raw = _dense_scores(view, vector, pools[Leg.DENSE], ids)
+            legs[Leg.DENSE] = LegScores(raw=raw, rank=_ranks(pools[Leg.DENSE], ids))
         for leg, terms in sparse.items():
             if leg not in pools:
                 continue
@@ -94,6 +96,17 @@ def rank(candidates: Candidates, fusion: Fusion, choice: Choice | None = None) -
         raise ValueError("no leg takes part")
     ((leg, alone),) = candidates.legs.items()
     return Fused(scores=alone.raw, legs={leg: FusedLeg(norm=alone.raw, weight=1.0, scale=1.0, constant=0.0)})
+
+
+def _dense_scores(view: View, vector: Float32Array, pool: Pool, ids: Int64Array) -> Float64Array:
+    """(ids,) of the sorted `ids`, the pool's among them: its scores are exact, only the others' are computed."""
+    raw = np.empty(len(ids))
+    places = np.searchsorted(ids, pool.ids)
+    raw[places] = pool.scores
+    others = np.ones(len(ids), dtype=np.bool_)
+    others[places] = False
+    raw[others] = view.dense_scores(vector, ids[others])
+    return raw
 
 
 def _without(pool: Pool, excluded: Int64Array | None, depth: int) -> Pool:

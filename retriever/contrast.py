@@ -9,12 +9,14 @@ from itertools import pairwise
 
 from core.errors import InvalidQuery
 from core.reasons import Contrast, Steering
-from core.records import Explanation, Hit, HitExplanation
+from core.records import Explanation, Hit, HitExplanation, LegScore
 from retriever.query import MAX_DEPTH, Query
+from retriever.rerank import RERANK
 from retriever.stopwatch import Stopwatch
 from retriever.trials import MARGIN, Change, SearchMany, Trials, changes, opposed_words, words_to_try
 
 _ROUNDING = 1e-12
+_NOT_JUDGED = LegScore(raw=0.0, rank=None, norm=0.0, weight=0.0)  # by the reranker, being behind its window
 
 
 def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit], watch: Stopwatch) -> list[Hit]:
@@ -35,7 +37,7 @@ def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit) -> C
 
     The change that swaps them is narrowed down. Raises InvalidQuery where `lower` is the better one.
     """
-    if (lower.score, -lower.id) > (upper.score, -upper.id):
+    if _standing(lower) > _standing(upper):
         raise InvalidQuery(
             f"hit {lower.id} has the score {lower.score:.6f}, which is above the {upper.score:.6f} of hit {upper.id}: "
             f"ask why {lower.id} is above {upper.id}",
@@ -48,7 +50,7 @@ def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit) -> C
 
 def difference(upper: Hit, lower: Hit) -> Explanation:
     """The ledger of `upper` less that of `lower`: by leg, and a leg by the words of the query."""
-    lines = [_leg_difference(leg, upper, lower) for leg in upper.scores]
+    lines = [_leg_difference(leg, upper, lower) for leg in dict.fromkeys((*upper.scores, *lower.scores))]
     gap = upper.score - lower.score
     rest = gap - math.fsum(line.value for line in lines)
     if abs(rest) > _ROUNDING:
@@ -64,12 +66,12 @@ def _contrast(upper: Hit, lower: Hit, swap: Steering | None, tried: int) -> Cont
 
 
 def _leg_difference(leg: str, upper: Hit, lower: Hit) -> Explanation:
-    here, there = upper.scores[leg], lower.scores[leg]
+    here, there = upper.scores.get(leg, _NOT_JUDGED), lower.scores.get(leg, _NOT_JUDGED)
     value = here.weight * here.norm - there.weight * there.norm
     ours = () if upper.explanation is None else upper.explanation.query_words
     theirs = () if lower.explanation is None else lower.explanation.query_words
     lines = []
-    for mine, other in zip(ours, theirs, strict=True):
+    for mine, other in zip(ours, theirs, strict=True) if leg != RERANK else ():
         brought, elsewhere = float(getattr(mine, leg)), float(getattr(other, leg))
         if brought or elsewhere:
             lines.append(
@@ -85,7 +87,13 @@ def _leg_difference(leg: str, upper: Hit, lower: Hit) -> Explanation:
             Explanation(value=rest, kind="context", description="special tokens, constants and what rounding leaves")
         )
     description = f"{leg}: raw {here.raw:.6f} against {there.raw:.6f}, weight {here.weight:g}"
-    return Explanation(value=value, kind="leg", description=description, details=tuple(lines))
+    kind = RERANK if leg == RERANK else "leg"
+    return Explanation(value=value, kind=kind, description=description, details=tuple(lines))
+
+
+def _standing(hit: Hit) -> tuple[bool, float, int]:
+    """Larger for what stands above: behind those that were reranked, scores are of another scale."""
+    return RERANK in hit.scores, hit.score, -hit.id
 
 
 def _swaps(
@@ -99,7 +107,9 @@ def _swaps(
     words = words_to_try(query, [hit for pair in pairs for hit in pair])
     found: list[Change | None] = [None] * len(pairs)
     for size in changes(words, opposed_words(query, *pairs[0]) if narrow else ()):
-        open_pairs = [i for i, change in enumerate(found) if change is None and pairs[i][0].score >= pairs[i][1].score]
+        open_pairs = [
+            i for i, change in enumerate(found) if change is None and _standing(pairs[i][0]) >= _standing(pairs[i][1])
+        ]
         if not open_pairs or watch.late:
             break
         trials.run(size)

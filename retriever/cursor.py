@@ -20,12 +20,13 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from core.errors import CursorExpired, InvalidQuery
-from core.records import Collection, Float64Array, Int64Array
+from core.records import Collection, CollectionSettings, Float64Array, Int64Array
 
 _LAYOUT = struct.Struct(">BQQIdQ8s")  # version, generation, seq, place, score, hit, the query's digest
 _VERSION = 1
@@ -47,15 +48,20 @@ class Cursor:
         body = _LAYOUT.pack(_VERSION, self.generation, self.seq, self.place, self.score, self.hit, key[:8])
         return base64.urlsafe_b64encode(body + _tag(key, body)).decode()
 
-    def start(self, seq: int, ids: Int64Array, scores: Float64Array) -> int:
-        """The place of the next hit in the ranking of (hits,) `ids` and `scores` over the state `seq`."""
+    def start(self, seq: int, ids: Int64Array, scores: Float64Array, *, window: int = 0) -> int:
+        """The place of the next hit in the ranking of (hits,) `ids` and `scores` over the state `seq`.
+
+        `window`: how many of the first have scores on a scale of their own, being reranked.
+        """
         if seq == self.seq:
             return self.place
         found = np.flatnonzero(ids == self.hit)
         if len(found):
             return int(found[0]) + 1
+        first, last = (0, min(window, len(ids))) if self.place <= window else (window, len(ids))
+        scores, ids = scores[first:last], ids[first:last]
         behind = np.flatnonzero((scores < self.score) | ((scores == self.score) & (ids > self.hit)))
-        return int(behind[0]) if len(behind) else len(ids)
+        return first + int(behind[0]) if len(behind) else last
 
 
 def unpacked(text: str, key: bytes, generation: int) -> Cursor:
@@ -88,9 +94,29 @@ def unpacked(text: str, key: bytes, generation: int) -> Cursor:
 def query_key(collection: Collection, query: Any) -> bytes:
     """(32 bytes) Equal for queries that rank alike. `query`: a dataclass."""
     said = {item.name: getattr(query, item.name) for item in fields(query) if item.name not in _FREE}
-    said["filter"] = repr(said["filter"])  # a tree of plain values, perhaps 30,000 of them
-    text = json.dumps([collection.name, _plain(collection.settings), _plain(said)], sort_keys=True)
+    for name in ("filter", "within"):
+        said[name] = repr(said[name])  # a tree of plain values, perhaps 30,000 of them
+    text = json.dumps([collection.name, _settings(_Same(collection.settings)), _plain(said)], sort_keys=True)
     return hashlib.sha256(text.encode()).digest()
+
+
+class _Same:
+    """Equal to nothing but another one of the very same object."""
+
+    def __init__(self, held: CollectionSettings) -> None:
+        self.held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.held is self.held
+
+    def __hash__(self) -> int:
+        return id(self.held)
+
+
+@lru_cache(maxsize=64)
+def _settings(same: _Same) -> str:
+    """A digest, remembered: settings may hold thousands of synonyms, and are those of the search before."""
+    return hashlib.sha256(json.dumps(_plain(same.held), sort_keys=True).encode()).hexdigest()
 
 
 def _tag(key: bytes, body: bytes) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from core.errors import InvalidQuery, ModelMismatch
+from core.errors import InvalidQuery
 from core.prompts import ControlOptions, Prompt
-from core.protocols import Encoder, SparseEncoder, SparseModels
+from core.protocols import DenseModels, SparseEncoder, SparseModels
 from core.records import Collection, Float32Array, Representation, SparseVector
 from embedder.together import encode_together, sparse_model_of
 from retriever.examples import Examples, blended_tokens, blended_vector
@@ -73,8 +73,8 @@ def searchable_legs(collection: Collection, query: Query) -> tuple[Leg, ...]:
 class QueryEncoder:
     """Thread-safe."""
 
-    def __init__(self, encoder: Encoder, sparse_models: SparseModels | None) -> None:
-        self._encoder = encoder
+    def __init__(self, models: DenseModels, sparse_models: SparseModels | None) -> None:
+        self._models = models
         self._sparse_models = sparse_models
 
     def encode(self, collection: Collection, asked: Sequence[tuple[Query, tuple[Leg, ...]]]) -> list[EncodedQuery]:
@@ -90,7 +90,7 @@ class QueryEncoder:
             if task.dense is not None or task.learned is not None:
                 groups.setdefault((query.options, task.shape), []).append(place)
         for places in groups.values():
-            made = self._made([tasks[place] for place in places], asked[places[0]][0].options)
+            made = self._made(collection, [tasks[place] for place in places], asked[places[0]][0].options)
             for place, one in zip(places, made, strict=True):
                 encoded[place] = one
         return encoded
@@ -99,8 +99,8 @@ class QueryEncoder:
         inputs, learned = query.inputs, learned_leg(collection) in legs
         dense = query.prompt if Leg.DENSE in legs and inputs.vector is None else None
         readable = None if query.prompt is None or not learned or inputs.sparse_vector is not None else query.prompt
-        if dense is not None or (Leg.DENSE in legs and query.explain.in_words):
-            self._check_model(collection)
+        if query.explain.in_words:
+            self._models(collection)  # which reads the passages: that it is missing is said before they are searched
         return _Task(
             dense=dense,
             learned=None if readable is None else without_images(readable),
@@ -112,7 +112,7 @@ class QueryEncoder:
             ),
         )
 
-    def _made(self, tasks: Sequence[_Task], options: ControlOptions) -> list[EncodedQuery]:
+    def _made(self, collection: Collection, tasks: Sequence[_Task], options: ControlOptions) -> list[EncodedQuery]:
         """Of tasks of one shape."""
         as_query = Representation.QUERY
         dense_prompts = [task.dense for task in tasks if task.dense is not None]
@@ -120,10 +120,11 @@ class QueryEncoder:
         model = tasks[0].given.sparse_model
         dense = learned = None
         if model is not None and dense_prompts and dense_prompts == learned_prompts:
-            dense, learned = encode_together(self._encoder, model, dense_prompts, as_query, options=options)
+            encoder = self._models(collection)
+            dense, learned = encode_together(encoder, model, dense_prompts, as_query, options=options)
         else:
             if dense_prompts:
-                dense = self._encoder.encode(dense_prompts, as_query, options=options)
+                dense = self._models(collection).encode(dense_prompts, as_query, options=options)
             if learned_prompts and model is not None:
                 learned = model.encode_sparse(learned_prompts, as_query, options=options)
         return [
@@ -135,15 +136,6 @@ class QueryEncoder:
             )
             for place, task in enumerate(tasks)
         ]
-
-    def _check_model(self, collection: Collection) -> None:
-        if collection.active.fingerprint != self._encoder.fingerprint:
-            raise ModelMismatch(
-                f"collection {collection.name!r} was embedded by {collection.active.model} "
-                f"(fingerprint {collection.active.fingerprint}), the loaded model is {self._encoder.name} "
-                f"({self._encoder.fingerprint}); start Salience with the collection's model, in the precision and with "
-                "the settings of then, or index it anew"
-            )
 
 
 def without_models(collection: Collection, query: Query, legs: Sequence[Leg]) -> EncodedQuery:

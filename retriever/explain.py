@@ -11,7 +11,7 @@ import numpy as np
 
 from core.passages import passage_prompt, prompt_title, text_offset
 from core.prompts import Prompt
-from core.protocols import Encoder
+from core.protocols import DenseModels, Encoder
 from core.records import Collection, Float32Array, Float64Array, Hit, HitExplanation, Representation, TokenTrace
 from embedder.attribution import parts as token_parts
 from embedder.lexical import Analyzer
@@ -37,6 +37,7 @@ class Asked:
     sparse: Mapping[Leg, SparseTerms]
     vector: Float32Array | None = None  # (dimension,) the dense leg's; None: it takes no part
     as_text: bool = True  # whether the models would make the vector and the learned weights of the query's text again
+    reranker: str | None = None  # the fingerprint of what the hits were reranked by; None: they were not
 
 
 class Explainer:
@@ -45,10 +46,15 @@ class Explainer:
     Thread-safe.
     """
 
-    def __init__(self, encoder: Encoder, analyzer: Analyzer) -> None:
-        self._encoder = encoder
+    def __init__(self, models: DenseModels, analyzer: Analyzer) -> None:
+        self._models = models
         self._analyzer = analyzer
         self._traces = Traces()
+
+    @property
+    def trace_bytes(self) -> int:
+        """Memory of what is kept for the next question about the same texts."""
+        return self._traces.bytes
 
     def explain(
         self,
@@ -61,39 +67,39 @@ class Explainer:
     ) -> list[Hit]:
         """`hits` with their explanations, at least one; the sequences are in one order."""
         legs = tuple(part.leg for part in parts[0].legs)
-        record = search_record(collection, seq, asked.query, legs, self._encoder)
+        record = search_record(collection, seq, asked.query, legs, asked.reranker)
         if asked.query.explain is Explain.SCORES:
             return [
                 replace(hit, explanation=_by_legs(hit, part, asked.sparse, record))
                 for hit, part in zip(hits, parts, strict=True)
             ]
-        texts = [self._passage_words(collection, passage) for passage in passages]
-        towards = self._towards(asked) if Leg.DENSE in legs else None
-        words = self._words(asked, texts, towards)
+        encoder = self._models(collection)
+        texts = [_passage_words(collection, passage, encoder) for passage in passages]
+        towards = self._towards(asked, encoder) if Leg.DENSE in legs else None
+        words = self._words(asked, texts, towards, encoder)
         return [
-            replace(hit, explanation=self._in_words(asked, hit, part, word, towards, record))
+            replace(hit, explanation=self._in_words(asked, hit, part, word, towards, record, encoder))
             for hit, part, word in zip(hits, parts, words, strict=True)
         ]
 
-    def _passage_words(self, collection: Collection, passage: StoredPassage) -> PassageWords:
-        title = prompt_title(passage.title, collection.settings, self._encoder)
-        weight = collection.settings.title_weight
-        return passage_words(passage_prompt(title, passage.text), text_offset(title), passage.language, weight)
-
-    def _towards(self, asked: Asked) -> TokenTrace | Float32Array | None:
+    def _towards(self, asked: Asked, encoder: Encoder) -> TokenTrace | Float32Array | None:
         """What the passages' cosines are with: the query token by token, or its vector where that tells no more."""
         if not asked.as_text:
             return asked.vector
         query = asked.query
         prompt = Prompt.of(query.text, controls=query.controls)
-        made = self._traces.dense(self._encoder, [prompt], Representation.QUERY, options=query.options)
+        made = self._traces.dense(encoder, [prompt], Representation.QUERY, options=query.options)
         return asked.vector if made is None else made[0]
 
     def _words(
-        self, asked: Asked, texts: Sequence[PassageWords], towards: TokenTrace | Float32Array | None
+        self,
+        asked: Asked,
+        texts: Sequence[PassageWords],
+        towards: TokenTrace | Float32Array | None,
+        encoder: Encoder,
     ) -> list[HitWords]:
         prompts = [Prompt.of(words.text) for words in texts]
-        traces = None if towards is None else self._traces.dense(self._encoder, prompts, Representation.DOCUMENT)
+        traces = None if towards is None else self._traces.dense(encoder, prompts, Representation.DOCUMENT)
         learned = self._learned(asked, texts, prompts)
         found = []
         for i, words in enumerate(texts):
@@ -132,6 +138,7 @@ class Explainer:
         words: HitWords,
         towards: TokenTrace | Float32Array | None,
         record: Mapping[str, Any],
+        encoder: Encoder,
     ) -> HitExplanation:
         legs = leg_words(words, part, asked.sparse, self._analyzer)
         effects = word_effects(words.passage, legs)
@@ -148,8 +155,14 @@ class Explainer:
             sentences=sentence_effects(words.passage, legs),
             units=()
             if units is None
-            else unit_effects(units, words.passage, self._encoder, _vector(towards), asked.sparse, legs, slopes),
+            else unit_effects(units, words.passage, encoder, _vector(towards), asked.sparse, legs, slopes),
         )
+
+
+def _passage_words(collection: Collection, passage: StoredPassage, encoder: Encoder) -> PassageWords:
+    title = prompt_title(passage.title, collection.settings, encoder)
+    weight = collection.settings.title_weight
+    return passage_words(passage_prompt(title, passage.text), text_offset(title), passage.language, weight)
 
 
 def _vector(towards: TokenTrace | Float32Array | None) -> Float64Array | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.records import Float64Array, Hit, LegScore
-from retriever.candidates import Candidates
-from retriever.fusion import Fused, FusedLeg, LegScores
+from retriever.fusion import FusedLeg, LegScores
 from retriever.ledger import HitParts, LegPart
 from retriever.legs import Leg
+from retriever.ranking import Page
+from retriever.rerank import RERANK
 from store.documents import StoredPassage
 
 
@@ -17,6 +18,9 @@ def hit_of(passage: StoredPassage, score: float, parts: HitParts) -> Hit:
         part.leg.value: LegScore(raw=part.raw, rank=part.rank, norm=part.norm, weight=part.weight)
         for part in parts.legs
     }
+    if parts.rerank is not None:
+        judged = parts.rerank
+        scores[RERANK] = LegScore(raw=judged.relevance, rank=judged.rank, norm=judged.relevance, weight=judged.weight)
     return Hit(
         id=passage.id,
         document_id=passage.document_id,
@@ -29,9 +33,13 @@ def hit_of(passage: StoredPassage, score: float, parts: HitParts) -> Hit:
     )
 
 
-def parts_of(candidates: Candidates, ranked: Fused, position: int, values: Mapping[Leg, Float64Array]) -> HitParts:
-    legs = tuple(_leg_part(leg, scores, ranked.legs[leg], position) for leg, scores in candidates.legs.items())
-    return HitParts(legs=legs, values=values, choice=ranked.choice)
+def parts_of(page: Page, position: int, values: Mapping[Leg, Float64Array]) -> HitParts:
+    """`position`: of a candidate."""
+    ranked, rerank = page.ranked, page.judged.get(position)
+    legs = [_leg_part(leg, scores, ranked.legs[leg], position) for leg, scores in page.candidates.legs.items()]
+    if rerank is not None:
+        legs = [part.times(rerank.scale) for part in legs]
+    return HitParts(legs=tuple(legs), values=values, choice=ranked.choice, rerank=rerank)
 
 
 def _leg_part(leg: Leg, scores: LegScores, fused: FusedLeg, position: int) -> LegPart:

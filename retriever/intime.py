@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cached_property
 from typing import TypeVar
+
+from core.current import Awaited, awaited, current_answer
 
 _THREADS = 16  # calls that go on although nobody waits any more; further ones wait for a place, or are given up there
 _T = TypeVar("_T")
@@ -17,16 +20,20 @@ class InTime:
     def call(self, work: Callable[[], _T], seconds: float | None) -> _T:
         """What `work` returns, or raises. None: whenever that is. Raises TimeoutError after `seconds`.
 
-        Work that has begun then goes on in its thread, and its result is dropped.
+        Work that has begun then goes on in its thread, up to where it asks whether anybody waits; its result is
+        dropped.
         """
         if seconds is None:
             return work()
         if not seconds:
             raise TimeoutError
-        future: Future[_T] = self._threads.submit(work)
+        answer = Awaited(within=current_answer())
+        with awaited(answer):
+            future: Future[_T] = self._threads.submit(copy_context().run, work)
         try:
             return future.result(seconds)
         except TimeoutError:
+            answer.give_up()
             future.cancel()
             raise
 

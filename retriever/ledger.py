@@ -9,6 +9,9 @@ term's product goes to the words of these tokens. That is an allocation, too: wi
 
 A cosine can be split over the passage's words or over the query's, not both at once: the tree takes the passage's.
 
+A reranker that takes part has a line of its own, relevance times weight; the legs' lines are then times what brings the
+fused scores of its window to 0..1, and what that takes off is a constant.
+
 Reciprocal rank fusion knows ranks only. There a leg's value is shared out in proportion to its raw score's parts: an
 allocation, and its lines say so.
 """
@@ -16,11 +19,12 @@ allocation, and its lines say so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.records import Explanation, Float64Array
 from retriever.adaptive import Choice
 from retriever.legs import Leg, SparseTerms
+from retriever.rerank import RERANK, RerankPart
 from retriever.words import DenseWords, LearnedWords, PassageWords
 
 
@@ -35,6 +39,15 @@ class LegPart:
     weight: float
     scale: float | None  # value = scale * raw + constant; None where the fusion saw ranks only
     constant: float | None
+
+    def times(self, scale: float) -> LegPart:
+        """The part in `scale` times the score."""
+        return replace(
+            self,
+            weight=scale * self.weight,
+            scale=None if self.scale is None else scale * self.scale,
+            constant=None if self.constant is None else scale * self.constant,
+        )
 
     @property
     def value(self) -> float:
@@ -64,6 +77,7 @@ class HitParts:
     legs: tuple[LegPart, ...]
     values: Mapping[Leg, Float64Array]  # (terms,) SparseTerms.values by sparse leg; empty unless explained
     choice: Choice | None = None  # why the legs have their weights, where the fusion chose them
+    rerank: RerankPart | None = None  # where a reranker judged the hit
 
     def leg(self, leg: Leg) -> LegPart | None:
         """The part of `leg`, None where it takes no part in the search."""
@@ -94,7 +108,25 @@ def ledger(score: float, parts: HitParts, sparse: Mapping[Leg, SparseTerms], wor
         description = _describe(part) + _why(part, parts.choice)
         legs.append(Explanation(value=part.value, kind="leg", description=description, details=tuple(inner)))
     agree = "" if parts.choice is None else f", whose first documents agree to {parts.choice.agreement:.2f}"
-    return Explanation(value=score, kind="score", description=f"sum of the legs{agree}", details=tuple(legs))
+    beside = "" if parts.rerank is None else " and of what the reranker judged"
+    details = (*legs, *_judgement(parts.rerank))
+    return Explanation(value=score, kind="score", description=f"sum of the legs{agree}{beside}", details=details)
+
+
+def _judgement(part: RerankPart | None) -> Sequence[Explanation]:
+    if part is None:
+        return ()
+    described = (
+        f"{part.model}: relevance {part.relevance:.6f}, weight {part.weight:g}; the legs are times {part.scale:g}"
+    )
+    lines = [Explanation(value=part.value, kind=RERANK, description=described)]
+    if part.constant:
+        lines.append(
+            Explanation(
+                value=part.constant, kind="constant", description="(1 - weight) * -low / (high - low) of the window"
+            )
+        )
+    return lines
 
 
 def _why(part: LegPart, choice: Choice | None) -> str:

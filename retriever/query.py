@@ -19,6 +19,7 @@ from retriever.fields import check_fields
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs
 from retriever.legs import Leg
+from retriever.rerank import Rerank
 from retriever.selection import Selection
 from retriever.syntax import check_query, parse
 from retriever.unit_request import UnitRequest
@@ -57,7 +58,9 @@ class Query:
     offset: int = 0  # hits to skip
     legs: tuple[Leg, ...] | None = None  # None: all that the collection has
     fusion: Fusion = field(default_factory=Fusion)
+    rerank: Rerank | None = None  # judges the first documents anew, by the query's text
     filter: Filter | None = None
+    within: Filter | None = None  # the documents that whoever asks may see: it is as if there were no others
     explain: Explain = Explain.NONE
     units: UnitRequest | None = None  # another method to explain the parts of passages by, beside leave-one-out
     inputs: Inputs = field(default_factory=Inputs)
@@ -88,6 +91,11 @@ class Query:
         if self.timeout_ms is not None and not 1 <= self.timeout_ms <= MAX_TIMEOUT_MS:
             raise InvalidQuery(
                 f"timeout_ms is {self.timeout_ms}; allowed are 1 to {MAX_TIMEOUT_MS} milliseconds", param="timeout_ms"
+            )
+        if self.rerank is not None and not self.text.strip():
+            raise InvalidQuery(
+                "rerank reads the text of the query, and this one has none: give query, or leave rerank out",
+                param="rerank",
             )
         check_fields(self.fields)
         self._check_selection()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,10 +12,11 @@ from core.records import Float32Array, Int64Array
 from retriever.candidates import POOL_DEPTH, Candidates, gather, rank
 from retriever.cursor import Cursor
 from retriever.diversity import WINDOW, diverse
-from retriever.fusion import Fused, collapse
+from retriever.fusion import Fused, collapse, ranking
 from retriever.grouping import Group, Grouper
 from retriever.legs import Leg, SparseTerms
 from retriever.query import MAX_DEPTH, Query
+from retriever.rerank import Judged, RerankPart, reranked
 from retriever.selection import reaching
 from retriever.stopwatch import Stopwatch
 from store.view import View
@@ -34,6 +35,8 @@ class Page:
     documents: int  # in the ranking
     late: bool  # whether the time was over before there were enough of them
     groups: tuple[Group, ...] | None = None  # places are those in `shown`; None: hits are not grouped
+    judged: Mapping[int, RerankPart] = field(default_factory=dict)  # by position of a candidate, those in the window
+    missed: bool = False  # whether some of the window was not judged, so that it was not reranked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +47,7 @@ class Sought:
     sparse: Mapping[Leg, SparseTerms]
     allowed: Int64Array | None  # sorted ids to choose from; None: all
     excluded: Int64Array | None  # sorted ids that are no hits
+    judged: Judged | None = None  # by the reranker; None: it takes no part
 
 
 def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None, watch: Stopwatch) -> Page:
@@ -53,31 +57,25 @@ def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None,
     the top never leave a page short. What only deeper pools find ranks behind all that was ranked before, whatever its
     score: the first hits are the same however many are asked for, and pages make up one long list.
     """
-    depth, settled, ranked = POOL_DEPTH, np.empty(0, dtype=np.int64), None
-    while True:
-        candidates, ranked = _ranked(view, query, sought, depth, watch, ranked)
+    diversity = query.selection.diversity
+    for found in _rankings(view, query, sought, watch):
         with watch.stage("rank"):
-            best = collapse(candidates.ids, ranked.scores, candidates.documents)
-            best = _behind(candidates, settled, best)
-            order = _diversified(view, query, candidates, ranked, best)
+            order = _diversified(view, diversity, found)
             start = query.offset
             if cursor is not None:
-                start = cursor.start(view.seq, candidates.ids[order], ranked.scores[order])
+                ids, scores = found.candidates.ids[order], found.ranked.scores[order]
+                start = cursor.start(view.seq, ids, scores, window=len(found.judged))
         end = min(start + query.k, MAX_DEPTH)
-        wanted = max(end, WINDOW) if query.selection.diversity else end
-        if len(best) >= wanted or candidates.complete or watch.late:
-            return Page(
-                candidates=candidates,
-                ranked=ranked,
-                shown=order[start:end],
+        wanted = max(end, WINDOW if diversity else 0, _window_size(query))
+        enough, complete = len(order) >= wanted, found.candidates.complete
+        if enough or complete or watch.late:
+            return found.page(
+                order[start:end],
                 start=start,
-                more=end < MAX_DEPTH and (len(best) > end or (len(best) == end and not candidates.complete)),
-                depth=depth,
-                documents=len(best),
-                late=len(best) < wanted and not candidates.complete,
+                more=end < MAX_DEPTH and (len(order) > end or (len(order) == end and not complete)),
+                late=not (enough or complete),
             )
-        settled = candidates.ids[best]
-        depth *= 4
+    raise AssertionError("rankings end where they are complete")
 
 
 def grouped_page(view: View, query: Query, sought: Sought, grouper: Grouper, watch: Stopwatch) -> Page:
@@ -85,50 +83,114 @@ def grouped_page(view: View, query: Query, sought: Sought, grouper: Grouper, wat
 
     As `ranked_page` deepens for a page, so here until every group is known to be full.
     """
-    depth, settled, ranked = POOL_DEPTH, np.empty(0, dtype=np.int64), None
-    while True:
-        candidates, ranked = _ranked(view, query, sought, depth, watch, ranked)
+    for found in _rankings(view, query, sought, watch):
+        best, complete = found.best, found.candidates.complete
         with watch.stage("group"):
-            best = _behind(candidates, settled, collapse(candidates.ids, ranked.scores, candidates.documents))
-            groups = grouper.groups(candidates.documents[best], query.offset + query.k)[query.offset :]
+            groups = grouper.groups(found.candidates.documents[best], query.offset + query.k)[query.offset :]
             enough = len(groups) == query.k and all(grouper.full(group) for group in groups)
-        if enough or candidates.complete or watch.late:
+            enough = enough and len(best) >= _window_size(query)
+        if enough or complete or watch.late:
             places = list(dict.fromkeys(place for group in groups for place in group.places))
-            return Page(
-                candidates=candidates,
-                ranked=ranked,
-                shown=best[places],
-                start=query.offset,
-                more=False,
-                depth=depth,
-                documents=len(best),
-                late=not (enough or candidates.complete),
-                groups=tuple(
-                    replace(group, places=tuple(places.index(place) for place in group.places)) for group in groups
-                ),
-            )
-        settled = candidates.ids[best]
-        depth *= 4
+            among = {place: i for i, place in enumerate(places)}
+            own = (replace(group, places=tuple(among[place] for place in group.places)) for group in groups)
+            late = not (enough or complete)
+            return found.page(best[places], start=query.offset, more=False, late=late, groups=tuple(own))
+    raise AssertionError("rankings end where they are complete")
 
 
 def single_page(view: View, query: Query, sought: Sought, hit_id: int, watch: Stopwatch) -> Page:
     """The page of one candidate: any page may have shown it. Raises HitNotFound where it is none."""
-    depth, ranked = POOL_DEPTH, None
+    for found in _rankings(view, query, sought, watch):
+        candidates, documents = found.candidates, len(found.best)
+        deep = documents >= MAX_DEPTH or (hit_id in candidates.ids and documents >= _window_size(query))
+        if deep or candidates.complete:
+            return found.page(_position(candidates, hit_id), start=0, more=False, late=False)
+    raise AssertionError("rankings end where they are complete")
+
+
+def window_ids(view: View, query: Query, sought: Sought, watch: Stopwatch) -> Int64Array:
+    """The passages that a reranker is to judge: the best ones of the first documents, best first."""
+    size = _window_size(query)
+    for found in _rankings(view, query, sought, watch):
+        if len(found.best) >= size or found.candidates.complete or watch.late:
+            return found.candidates.ids[found.best[:size]]
+    raise AssertionError("rankings end where they are complete")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ranking:
+    """All candidates of pools of one depth."""
+
+    candidates: Candidates
+    ranked: Fused
+    best: Int64Array  # (documents,) positions of the best passage of each, best first
+    depth: int
+    judged: Mapping[int, RerankPart] = field(default_factory=dict)  # by position, those in the window
+    missed: bool = False
+
+    def page(
+        self, shown: Int64Array, *, start: int, more: bool, late: bool, groups: tuple[Group, ...] | None = None
+    ) -> Page:
+        return Page(
+            candidates=self.candidates,
+            ranked=self.ranked,
+            shown=shown,
+            start=start,
+            more=more,
+            depth=self.depth,
+            documents=len(self.best),
+            late=late,
+            groups=groups,
+            judged=self.judged,
+            missed=self.missed,
+        )
+
+
+def _rankings(view: View, query: Query, sought: Sought, watch: Stopwatch) -> Iterator[_Ranking]:
+    """Of deeper and deeper pools; what was ranked by less deep ones stays in front, as it was."""
+    depth, settled, ranked = POOL_DEPTH, np.empty(0, dtype=np.int64), None
     while True:
         candidates, ranked = _ranked(view, query, sought, depth, watch, ranked)
-        documents = len(np.unique(candidates.documents))
-        if documents >= MAX_DEPTH or candidates.complete or hit_id in candidates.ids:
-            return Page(
-                candidates=candidates,
-                ranked=ranked,
-                shown=_position(candidates, hit_id),
-                start=0,
-                more=False,
-                depth=depth,
-                documents=documents,
-                late=False,
-            )
+        with watch.stage("rank"):
+            best = _behind(candidates, settled, collapse(candidates.ids, ranked.scores, candidates.documents))
+            found = _Ranking(candidates=candidates, ranked=ranked, best=best, depth=depth)
+            judged = _judged(found, query, sought.judged)
+        yield judged
+        settled = candidates.ids[best]
         depth *= 4
+
+
+def _judged(found: _Ranking, query: Query, judged: Judged | None) -> _Ranking:
+    """With the window in the order of its new scores; as it was where not all of it was judged."""
+    if query.rerank is None or judged is None:
+        return found
+    window = found.best[: query.rerank.depth]
+    ids = found.candidates.ids[window]
+    relevance = [judged.relevance.get(id_) for id_ in ids.tolist()]
+    known = np.array([value for value in relevance if value is not None])
+    if not len(known) or len(known) < len(window):
+        return replace(found, missed=len(known) < len(window))
+    anew = reranked(found.ranked.scores[window], known, query.rerank.weight)
+    scores = found.ranked.scores.copy()
+    scores[window] = anew.scores
+    parts = {
+        position: RerankPart(
+            model=query.rerank.model,
+            relevance=float(known[place]),
+            rank=anew.rank[place],
+            weight=anew.weight,
+            scale=anew.scale,
+            constant=anew.constant,
+        )
+        for place, position in enumerate(window.tolist())
+    }
+    order = window[ranking(ids, anew.scores)]
+    best = np.concatenate([order, found.best[len(window) :]])
+    return replace(found, ranked=replace(found.ranked, scores=scores), best=best, judged=parts)
+
+
+def _window_size(query: Query) -> int:
+    return 0 if query.rerank is None else query.rerank.depth
 
 
 def _ranked(
@@ -151,14 +213,14 @@ def _ranked(
         return reaching(candidates, ranked, query.selection.min_scores)
 
 
-def _diversified(view: View, query: Query, candidates: Candidates, ranked: Fused, best: Int64Array) -> Int64Array:
-    """The ranking in the order in which it is shown."""
-    diversity = query.selection.diversity
+def _diversified(view: View, diversity: float, found: _Ranking) -> Int64Array:
+    """The ranking in the order in which it is shown. Of one that was reranked, only the window takes part."""
+    best = found.best
     if not diversity:
         return best
-    first = best[:WINDOW]
-    order = diverse(ranked.scores[first], view.vectors(candidates.ids[first]), diversity)
-    return np.concatenate([first[order], best[WINDOW:]])
+    first = best[: len(found.judged) or WINDOW]
+    order = diverse(found.ranked.scores[first], view.vectors(found.candidates.ids[first]), diversity)
+    return np.concatenate([first[order], best[len(first) :]])
 
 
 def _behind(candidates: Candidates, settled: Int64Array, best: Int64Array) -> Int64Array:

@@ -10,13 +10,13 @@ from typing import Any
 from core.errors import InvalidInput
 from core.filters import filter_json, parse_filter
 from core.prompts import ControlOptions, ControlTarget, TextControl, TokenOverlap
-from core.protocols import Encoder
 from core.records import Collection, Hit, SparseScoring
 from embedder.explaining.request import Granularity
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs, dense_input, sparse_input
 from retriever.legs import Leg, learned_leg
 from retriever.query import Explain, Query
+from retriever.rerank import Rerank
 from retriever.unit_request import UnitMethod, UnitRequest
 from retriever.wordconditions import WordConditions
 
@@ -25,9 +25,9 @@ PRODUCTS = "products of learned weights, by the tokens that made them (shares), 
 
 
 def search_record(
-    collection: Collection, seq: int, query: Query, legs: Sequence[Leg], encoder: Encoder
+    collection: Collection, seq: int, query: Query, legs: Sequence[Leg], reranker: str | None = None
 ) -> dict[str, Any]:
-    """What the explanations of one search have in common."""
+    """What the explanations of one search have in common. `reranker`: its fingerprint; None: nothing was reranked."""
     dense, learned = Leg.DENSE in legs, learned_leg(collection) in legs
     methods = {
         "token-pair matrix (shares), leave-one-out in the pool (effects)": dense,
@@ -39,10 +39,11 @@ def search_record(
         "objective": OBJECTIVE,
         "explain": query.explain.value,
         "units": None if query.units is None else _units_json(query.units),
-        "model": encoder.name if dense else None,
-        "fingerprint": encoder.fingerprint if dense else None,
+        "model": collection.active.model if dense else None,
+        "fingerprint": collection.active.fingerprint if dense else None,
         "sparse_model": collection.active.sparse_model if learned else None,
         "sparse_fingerprint": collection.active.sparse_fingerprint if learned else None,
+        "rerank": None if query.rerank is None or reranker is None else _rerank_json(query.rerank, reranker),
         "bm25": bm25_json(collection),
         "collection": collection.name,
         "generation": collection.active.id,
@@ -91,6 +92,7 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
             ),
             legs=tuple(Leg(leg) for leg in record["legs"]),
             fusion=_fusion(record["fusion"], record["fusion_parameters"]),
+            rerank=None if record.get("rerank") is None else _rerank(record["rerank"]),
             filter=None if record.get("filter") is None else parse_filter(record["filter"]),
             explain=Explain(record["explain"]),
             units=None if record.get("units") is None else _units(record["units"]),
@@ -155,6 +157,14 @@ def _inputs(said: Mapping[str, Any]) -> Inputs:
 def _fusion(method: str, parameters: Mapping[str, Any]) -> Fusion:
     known = {**parameters, "weights": tuple(parameters["weights"])} if "weights" in parameters else dict(parameters)
     return Fusion(method=method, **known)
+
+
+def _rerank_json(rerank: Rerank, fingerprint: str) -> dict[str, Any]:
+    return {"model": rerank.model, "fingerprint": fingerprint, "depth": rerank.depth, "weight": rerank.weight}
+
+
+def _rerank(said: Mapping[str, Any]) -> Rerank:
+    return Rerank(model=str(said["model"]), depth=int(said["depth"]), weight=float(said["weight"]))
 
 
 def _control(said: Mapping[str, Any]) -> TextControl:

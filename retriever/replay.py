@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
-from core.errors import HitNotFound, InvalidInput, ModelMismatch
+from core.errors import HitNotFound, InvalidInput, ModelMismatch, ModelNotFound
+from core.filters import Filter
 from core.records import Collection, Hit
 from retriever.contrast import difference
 from retriever.record import bm25_json, document_sha256, recorded_query
@@ -47,12 +48,15 @@ class Replay:
     score_now: float | None  # None: the hit is gone
 
 
-def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any]) -> Replay:
-    """`saved`: an explanation as the API gives it. Raises InvalidInput for anything else, CollectionNotFound."""
+def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within: Filter | None = None) -> Replay:
+    """`saved`: an explanation as the API gives it. `within`: as a Query has it.
+
+    Raises InvalidInput for anything else, CollectionNotFound.
+    """
     record = saved.get("provenance")
     if not isinstance(record, Mapping) or not isinstance(saved.get("ledger"), Mapping):
         raise InvalidInput("this is no explanation: it has no provenance, or no ledger", param="explanation")
-    query = recorded_query(record)
+    query = replace(recorded_query(record), within=within)
     try:
         id_, score, seq = int(record["id"]), float(record["score"]), int(record["seq"])
         collection = views.collection(str(record["collection"]))
@@ -68,10 +72,12 @@ def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any]) -> Replay
         return Replay(
             id=id_, agrees=False, difference=None, changed=(*changed, Changed.DOCUMENT), score=score, score_now=None
         )
-    except ModelMismatch:
+    except (ModelMismatch, ModelNotFound):
         reasons = dict.fromkeys((*changed, Changed.MODEL))
         return Replay(id=id_, agrees=False, difference=None, changed=tuple(reasons), score=score, score_now=None)
     [hit] = result.hits
+    if _reranker(record) != _reranker({} if hit.explanation is None else hit.explanation.provenance):
+        changed = list(dict.fromkeys((Changed.MODEL, *changed)))
     if document_sha256(hit) != record.get("document_sha256"):
         changed.append(Changed.DOCUMENT)
     if result.seq != seq or (record.get("bm25") or bm25_json(collection)) != bm25_json(collection):
@@ -113,6 +119,12 @@ def _since(collection: Collection, record: Mapping[str, Any]) -> Iterator[Change
         yield Changed.MODEL
     if int(record["generation"]) != generation.id:
         yield Changed.GENERATION
+
+
+def _reranker(record: Mapping[str, Any]) -> str | None:
+    """Its fingerprint."""
+    said = record.get("rerank")
+    return None if said is None else str(said.get("fingerprint"))
 
 
 def _others(saved: Mapping[str, Any]) -> list[int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from core.records import Generation, Hit
 from retriever.adaptive import Choice
@@ -11,6 +11,7 @@ from retriever.beside import Facets
 from retriever.grouping import HitGroup
 from retriever.legs import Leg
 from retriever.query import Query
+from retriever.stopwatch import Span
 from retriever.suggestions import Suggestion
 
 
@@ -27,6 +28,7 @@ class SearchResult:
     truncated_query: bool  # whether a model read only the beginning of the query
     sparse_silent: bool  # whether sparse legs were asked and none has anything to look for
     stages_ms: dict[str, float]  # milliseconds by stage
+    spans: Sequence[Span] = field(default=(), compare=False)  # when each of them ran; of one stage there may be several
     choice: Choice | None = None  # how the auto fusion weighed the legs, and why
     next: str | None = None  # the cursor of the next page; None: there is none
     changed: bool = False  # whether the collection changed since the page that the query's cursor came with

@@ -8,50 +8,61 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
+from core.current import check_awaited
 from core.errors import SalienceError
-from core.protocols import Encoder, SparseModels
+from core.protocols import DenseModels, Rerankers, SparseModels
 from core.records import Collection, Float64Array, Int64Array, Scoring
 from embedder.lexical import Analyzer
 from retriever.candidates import POOL_DEPTH, gather, rank
 from retriever.contrast import contrasted
 from retriever.cursor import Cursor, query_key, unpacked
-from retriever.encoding import EncodedQuery, QueryEncoder, searchable_legs, with_examples, without_models
-from retriever.examples import Examples, blended_terms, read_examples
+from retriever.encoding import EncodedQuery, QueryEncoder, searchable_legs, without_models
 from retriever.explain import Asked, Explainer
 from retriever.fusion import collapse
 from retriever.grouping import Grouper, hit_groups
 from retriever.hits import hit_of, parts_of
 from retriever.intime import InTime
 from retriever.ledger import HitParts
-from retriever.legs import Leg, SparseTerms, learned_leg
+from retriever.legs import Leg, SparseTerms
 from retriever.many import at_once, each
 from retriever.query import Explain, Query
-from retriever.ranking import Page, Sought, grouped_page, ranked_page, single_page
+from retriever.ranking import Page, grouped_page, ranked_page, single_page, window_ids
+from retriever.rerank import RERANK, Judge, Judged
 from retriever.result import Profile, SearchResult
+from retriever.seeking import Seeker, settled, shown
 from retriever.stopwatch import Stopwatch
-from retriever.synonyms import SynonymReader
 from retriever.telling import Teller
-from retriever.terms import query_terms
-from retriever.wordconditions import fulfilling
 from store.documents import StoredPassage
 from store.view import View
 from store.views import Views
 
+_ROUNDS = 3  # of judging a window that others write to
+
 
 class Searcher:
-    """Answers queries. Thread-safe; remembers nothing of them."""
+    """Answers queries. Thread-safe; remembers nothing of them but what rerankers judged lately."""
 
     def __init__(
-        self, views: Views, encoder: Encoder, analyzer: Analyzer, sparse_models: SparseModels | None = None
+        self,
+        views: Views,
+        models: DenseModels,
+        analyzer: Analyzer,
+        sparse_models: SparseModels | None = None,
+        rerankers: Rerankers | None = None,
     ) -> None:
-        """`sparse_models`: for collections with learned weights; None where there are none."""
+        """`sparse_models`: for collections with learned weights; None where there are none, as with `rerankers`."""
         self._views = views
-        self._analyzer = analyzer
-        self._encoder = QueryEncoder(encoder, sparse_models)
-        self._explainer = Explainer(encoder, analyzer)
+        self._encoder = QueryEncoder(models, sparse_models)
+        self._explainer = Explainer(models, analyzer)
+        self._judge = Judge(rerankers)
         self._in_time = InTime()
-        self._synonyms = SynonymReader(analyzer)
+        self._seeker = Seeker(analyzer)
         self._teller = Teller(analyzer)
+
+    @property
+    def trace_bytes(self) -> int:
+        """Memory of what is kept for explanations."""
+        return self._explainer.trace_bytes
 
     def search(self, collection: str, query: Query) -> SearchResult:
         """The hits `query.offset` to `query.offset + query.k` of the collection, one for each document.
@@ -59,7 +70,7 @@ class Searcher:
         Reads exactly one committed state. Ties break by passage id. Raises CollectionNotFound, InvalidFilter,
         InvalidControl, InvalidQuery for a leg that the collection lacks or the query has nothing for, and for a cursor
         of another query, CursorExpired, DocumentNotFound and HitNotFound for examples, ModelMismatch where the
-        collection was embedded by another model, and ModelNotFound where its sparse model is not configured.
+        collection's model is not there, and ModelNotFound where its sparse model, or the reranker, is not configured.
         """
         return self._run(collection, query, only=None)
 
@@ -74,10 +85,8 @@ class Searcher:
         found = self._views.collection(collection)
         started = each(partial(_started, found), queries)
         encoded = at_once(partial(self._encoded, found), started)
-        with self._views.open(collection) as view:
-            moved = view.generation.id != found.active.id  # another collection has taken the name meanwhile
-            drafts = [] if moved else each(lambda search: self._found(view, search), encoded)
-        return self.search_many(collection, queries) if moved else each(self._explained, drafts)
+        drafts = self._drafts(collection, found, encoded)
+        return self.search_many(collection, queries) if drafts is None else each(self._explained, drafts)
 
     def explain(self, collection: str, query: Query, hit_id: int) -> SearchResult:
         """The result with the one hit `hit_id` of the query, explained in words whatever the query says.
@@ -98,7 +107,7 @@ class Searcher:
         vector = search.encoded.vector
         tried: list[Int64Array] = []
         with self._views.open(collection) as view:
-            sparse = self._sparse_terms(view, search, search.encoded, None)
+            sparse = self._seeker.sparse_terms(view, query, search.legs, search.encoded)
             for (k1, b), group in groupby(scorings, key=lambda scoring: (scoring.k1, scoring.b)):
                 rescored = view.rescored(k1=k1, b=b)
                 candidates = gather(rescored, vector=vector, sparse=sparse, depth=POOL_DEPTH, allowed=None)
@@ -110,53 +119,103 @@ class Searcher:
 
     def _run(self, name: str, query: Query, only: int | None) -> SearchResult:
         collection = self._views.collection(name)
-        [search] = self._encoded(collection, [_started(collection, query)])
+        drafts = self._drafts(name, collection, self._encoded(collection, [_started(collection, query)]), only)
+        if drafts is None:
+            return self._run(name, query, only)
+        [draft] = drafts
+        if isinstance(draft, SalienceError):
+            raise draft
+        return self._explained(draft)
+
+    def _drafts(
+        self,
+        name: str,
+        collection: Collection,
+        searches: Sequence[_Search | SalienceError],
+        only: int | None = None,
+    ) -> list[_Draft | SalienceError] | None:
+        """The hits of all searches, in one state. None: another collection has taken the name meanwhile.
+
+        Models judge outside of any transaction. Where other documents have come into a window by then, they are asked
+        once more, _ROUNDS times at most: then a search does without.
+        """
+        for _ in range(_ROUNDS):
+            judged = self._judged(name, collection, searches)
+            with self._views.open(name) as view:
+                if view.generation.id != collection.active.id:
+                    return None
+                drafts = each(partial(self._found, view, only=only), judged)
+            if not any(isinstance(draft, _Draft) and draft.missed for draft in drafts):
+                break
+        return drafts
+
+    def _judged(
+        self, name: str, collection: Collection, searches: Sequence[_Search | SalienceError]
+    ) -> list[_Search | SalienceError]:
+        """With what the rerankers say, where they are asked."""
+        if not any(isinstance(search, _Search) and search.query.rerank for search in searches):
+            return list(searches)
         with self._views.open(name) as view:
-            moved = view.generation.id != collection.active.id  # another collection has taken the name meanwhile
-            draft = None if moved else self._found(view, search, only)
-        return self._run(name, query, only) if draft is None else self._explained(draft)
+            if view.generation.id != collection.active.id:
+                return list(searches)
+            searches = each(partial(self._with_window, view), searches)
+        return each(self._with_judgement, searches)
+
+    def _with_window(self, view: View, search: _Search) -> _Search:
+        """With the passages that the reranker is to judge."""
+        if search.query.rerank is None:
+            return search
+        view, watch = shown(search.query, view), search.watch
+        query = settled(search.query, view)
+        _, sought = self._seeker.sought(view, query, search.legs, search.encoded, watch)
+        ids = window_ids(view, query, sought, watch)
+        with watch.stage("fetch"):
+            return replace(search, window=view.fetch(ids))
+
+    def _with_judgement(self, search: _Search) -> _Search:
+        """Without, where the model does not answer in time."""
+        rerank, watch = search.query.rerank, search.watch
+        if rerank is None:
+            return search
+        with watch.stage(RERANK):
+            asked = partial(self._judge.judged, rerank.model, search.query.text, search.window)
+            try:
+                return replace(search, judged=self._in_time.call(asked, watch.seconds_left))
+            except TimeoutError:
+                return replace(search, judged=None)
 
     def _encoded(self, collection: Collection, searches: Sequence[_Search]) -> list[_Search]:
         """In one batch; without what the models make where they do not answer in time."""
         left = [search.watch.seconds_left for search in searches]
         seconds = None if None in left else max(one for one in left if one is not None)
         asked = [(search.query, search.legs) for search in searches]
-        start = time.perf_counter()
+        check_awaited()
+        begun = time.perf_counter()
         try:
             made = self._in_time.call(partial(self._encoder.encode, collection, asked), seconds)
         except TimeoutError:
             made = [without_models(collection, query, legs) for query, legs in asked]
-        took = (time.perf_counter() - start) * 1000
+        ended = time.perf_counter()
         for search in searches:
-            search.watch.milliseconds["encode"] = took
+            search.watch.add("encode", begun, ended)
         return [replace(search, encoded=encoded) for search, encoded in zip(searches, made, strict=True)]
 
     def _found(self, view: View, search: _Search, only: int | None = None) -> _Draft:
         """The hits of one state."""
-        query, watch = search.query, search.watch
-        query = replace(query, fusion=query.fusion.settled(view.collection.settings.alpha))
+        view, watch = shown(search.query, view), search.watch
+        query = settled(search.query, view)
         key = query_key(view.collection, search.query)
         cursor = None if query.cursor is None else unpacked(query.cursor, key, view.generation.id)
-        with watch.stage("terms"):
-            examples = read_examples(view, query.inputs)
-            encoded = with_examples(view, search.encoded, search.legs, examples)
-            sparse = self._sparse_terms(view, search, encoded, examples)
-        with watch.stage("filter"):
-            allowed = None if query.filter is None else view.filter(query.filter)
-            allowed = fulfilling(view, query.conditions, self._analyzer, allowed)
-        sought = Sought(
-            vector=encoded.vector,
-            sparse=sparse,
-            allowed=allowed,
-            excluded=None if examples is None else examples.passages,
-        )
-        group_by = query.selection.group_by
+        encoded, sought = self._seeker.sought(view, query, search.legs, search.encoded, watch)
+        sought = replace(sought, judged=search.judged)
+        sparse, allowed, group_by = sought.sparse, sought.allowed, query.selection.group_by
+        hurry = watch if query.rerank is None else watch.without_hurry()  # what was there before is there again
         if only is not None:
-            page = single_page(view, query, sought, only, watch)
+            page = single_page(view, query, sought, only, hurry)
         elif group_by is not None:
-            page = grouped_page(view, query, sought, Grouper(view, group_by, allowed, sought.excluded), watch)
+            page = grouped_page(view, query, sought, Grouper(view, group_by, allowed, sought.excluded), hurry)
         else:
-            page = ranked_page(view, query, sought, cursor, watch)
+            page = ranked_page(view, query, sought, cursor, hurry)
         ids = page.candidates.ids[page.shown]
         with watch.stage("fetch"):
             passages = view.fetch(ids)
@@ -164,14 +223,20 @@ class Searcher:
             if query.explain is not Explain.NONE:
                 values = {leg: terms.values(view, ids) for leg, terms in sparse.items() if leg in page.ranked.legs}
         parts = [
-            parts_of(page.candidates, page.ranked, int(at), {leg: table[row] for leg, table in values.items()})
+            parts_of(page, int(at), {leg: table[row] for leg, table in values.items()})
             for row, at in enumerate(page.shown)
         ]
         scores = page.ranked.scores[page.shown]
         hits = [
             hit_of(passage, float(score), part) for passage, score, part in zip(passages, scores, parts, strict=True)
         ]
-        late = (*encoded.late, *page.candidates.late, *(("hits",) if page.late else ()))
+        unjudged = page.missed or (query.rerank is not None and search.judged is None)
+        late = (
+            *encoded.late,
+            *page.candidates.late,
+            *(("hits",) if page.late else ()),
+            *((RERANK,) if unjudged else ()),
+        )
         last = Cursor(
             generation=view.generation.id,
             seq=view.seq,
@@ -189,6 +254,7 @@ class Searcher:
             truncated_query=encoded.truncated,
             sparse_silent=bool(sparse) and all(terms.silent for terms in sparse.values()),
             stages_ms=watch.milliseconds,
+            spans=watch.spans,
             choice=page.ranked.choice,
             next=last.packed(key) if hits and page.more and only is None and not late else None,
             changed=cursor is not None and cursor.seq != view.seq,
@@ -206,6 +272,8 @@ class Searcher:
             passages=passages,
             parts=parts,
             watch=watch,
+            judged=None if unjudged else search.judged,
+            missed=page.missed,
         )
 
     def _explained(self, draft: _Draft) -> SearchResult:
@@ -220,6 +288,7 @@ class Searcher:
                 sparse=draft.sparse,
                 vector=draft.encoded.vector if Leg.DENSE in result.legs else None,
                 as_text=draft.encoded.as_text,
+                reranker=None if draft.judged is None else draft.judged.fingerprint,
             )
             hits = self._explainer.explain(
                 draft.collection, result.seq, asked, draft.passages, result.hits, draft.parts
@@ -231,20 +300,6 @@ class Searcher:
                 return replace(result, hits=tuple(hits), left_out=(*result.left_out, "contrast"))
         return replace(result, hits=tuple(hits))
 
-    def _sparse_terms(
-        self, view: View, search: _Search, encoded: EncodedQuery, examples: Examples | None
-    ) -> dict[Leg, SparseTerms]:
-        """What the sparse legs look for."""
-        query, place = search.query, learned_leg(view.collection)
-        found: dict[Leg, SparseTerms] = {}
-        if Leg.SPARSE in search.legs and place is not Leg.SPARSE:
-            terms = query_terms(query.text, query.controls, view.languages, self._analyzer)
-            terms = self._synonyms.expanded(view, terms)
-            found[Leg.SPARSE] = terms if examples is None else blended_terms(view, terms, examples)
-        if place in search.legs and (learned := encoded.learned_terms) is not None:
-            found[place] = learned
-        return found
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Search:
@@ -254,6 +309,8 @@ class _Search:
     legs: tuple[Leg, ...]
     watch: Stopwatch
     encoded: EncodedQuery = field(default_factory=EncodedQuery)
+    window: Sequence[StoredPassage] = ()  # what a reranker is to judge
+    judged: Judged | None = None  # what it said; None: it is not asked, or did not answer in time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,6 +324,8 @@ class _Draft:
     passages: Sequence[StoredPassage]
     parts: Sequence[HitParts]
     watch: Stopwatch
+    judged: Judged | None  # that the hits were reranked by
+    missed: bool  # whether documents have come into the window that were not judged
 
 
 def _started(collection: Collection, query: Query) -> _Search:

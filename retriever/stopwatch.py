@@ -6,26 +6,47 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from core.current import check_awaited
+
+
+class Span(NamedTuple):
+    """When a stage ran. Times by time.perf_counter, in seconds."""
+
+    stage: str
+    begun: float
+    ended: float
 
 
 @dataclass(slots=True)
 class Stopwatch:
     timeout_ms: int | None = None  # None: there is no hurry
     milliseconds: dict[str, float] = field(default_factory=dict)  # by stage
+    spans: list[Span] = field(default_factory=list)  # in the order in which they ended
     begun: float = field(default_factory=time.perf_counter)  # seconds
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times what is done in the `with`; a stage that comes again is counted together."""
+        """Times what is done in the `with`; a stage that comes again is counted together.
+
+        Raises Abandoned where nobody waits for the answer any more.
+        """
+        check_awaited()
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + (time.perf_counter() - start) * 1000
+            self.add(name, start, time.perf_counter())
+
+    def add(self, name: str, begun: float, ended: float) -> None:
+        """A stage that ran from `begun` to `ended`, by time.perf_counter."""
+        self.milliseconds[name] = self.milliseconds.get(name, 0.0) + (ended - begun) * 1000
+        self.spans.append(Span(name, begun, ended))
 
     def without_hurry(self) -> Stopwatch:
         """One that times the same stages, and is never late."""
-        return Stopwatch(milliseconds=self.milliseconds)
+        return Stopwatch(milliseconds=self.milliseconds, spans=self.spans)
 
     @property
     def seconds_left(self) -> float | None:

@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.records import Int64Array
+import numpy as np
+
 from embedder.lexical import Analyzer, QueryWord
-from embedder.lexical.words import units
+from embedder.lexical.words import WORD_PATTERN, units
 from retriever.terms import QueryTerms
+from store.documents import StoredPassage
 from store.view import View
 from store.vocabulary import Vocabularies, distances
 
@@ -94,25 +96,38 @@ def _meant(
     likely = [term for term in near if term not in word.terms and df[term] > passages * FAR_MORE]
     likely.sort(key=lambda term: (near[term], -df[term], term))
     found: dict[str, Meant] = {}
-    for term in likely[:_LOOKED_AT]:
-        written = _written(view, term, word.text, analyzer)
-        apart = int(distances(word.text, [written])[0]) if written else edits + 1
-        if written and apart <= edits and written not in found:
+    for term, (written, apart) in _written(view, likely[:_LOOKED_AT], word.text, edits, analyzer).items():
+        if written not in found:
             found[written] = Meant(text=written, passages=df[term], edits=apart)
     return tuple(sorted(found.values(), key=lambda meant: (meant.edits, -meant.passages, meant.text)))[:PER_WORD]
 
 
-def _written(view: View, term: str, typed: str, analyzer: Analyzer) -> str | None:
-    """How passages write the term: of the forms nearest to what was typed, the most frequent one."""
-    ids: Int64Array = view.matching({term: 1.0}, _SAMPLED).ids
-    forms: Counter[str] = Counter()
-    for passage in view.fetch(ids):
-        for text in (passage.title, passage.text):
-            for found in analyzer.analyze(text, passage.language):
-                if found.text == term:
-                    forms[text[found.start : found.end].lower()] += 1
-    if not forms:
-        return None
-    listed = list(forms)
-    apart = dict(zip(listed, distances(typed, listed).tolist(), strict=True))
-    return min(listed, key=lambda form: (apart[form], -forms[form], form))
+def _written(
+    view: View, terms: Sequence[str], typed: str, edits: int, analyzer: Analyzer
+) -> dict[str, tuple[str, int]]:
+    """How passages write each term, and how far from what was typed: of the nearest forms the most frequent one.
+
+    Terms that are written further away than `edits` are left out.
+    """
+    ids = {term: view.matching({term: 1.0}, _SAMPLED).ids for term in terms}
+    passages = view.fetch(np.unique(np.concatenate(list(ids.values())))) if ids else []
+    words = {passage.id: _near(passage, typed, edits, analyzer) for passage in passages}
+    found: dict[str, tuple[str, int]] = {}
+    for term in terms:
+        counts: Counter[tuple[int, str]] = Counter()
+        for passage in ids[term].tolist():
+            counts.update((apart, form) for form, apart, one in words[passage] if one == term)
+        if counts:
+            apart, form = min(counts, key=lambda one: (one[0], -counts[one], one[1]))
+            found[term] = form, apart
+    return found
+
+
+def _near(passage: StoredPassage, typed: str, edits: int, analyzer: Analyzer) -> list[tuple[str, int, str]]:
+    """Form, distance and term of the passage's words that are near to what was typed; the others are not analysed."""
+    texts = (passage.title, passage.text)
+    forms = [match[0].lower() for text in texts for match in WORD_PATTERN.finditer(text)]
+    apart = distances(typed, forms).tolist()
+    near = [(form, distance) for form, distance in zip(forms, apart, strict=True) if distance <= edits]
+    terms = {form: analyzer.analyze(form, passage.language) for form in {form for form, _ in near}}
+    return [(form, distance, terms[form][0].text) for form, distance in near if terms[form]]

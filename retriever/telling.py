@@ -9,6 +9,7 @@ from embedder.lexical import Analyzer
 from retriever.beside import count_facets
 from retriever.highlights import highlights
 from retriever.legs import Leg, SparseTerms
+from retriever.query import Query
 from retriever.ranking import Sought
 from retriever.result import SearchResult
 from retriever.stopwatch import Stopwatch
@@ -48,23 +49,26 @@ class Teller:
                     legs = (*((Leg.DENSE,) if sought.vector is not None else ()), *sparse)
                     facets = count_facets(view, query.beside, legs, sparse, sought.allowed, sought.excluded)
                 result = replace(result, facets=facets)
+        terms = _leg_terms(sparse)
         if query.beside.suggest and query.text and not watch.late:
             with watch.stage("suggest"):
-                terms = self._terms(view, result, sparse)
+                terms = terms or self._terms(view, query)
                 found = suggestions(view, query.text, terms, self._analyzer, self._vocabularies)
             result = replace(result, suggestions=found)
         if query.beside.highlight and result.hits:
             with watch.stage("highlight"):
                 required = query.conditions.required
-                terms = self._terms(view, result, sparse)
+                terms = terms or self._terms(view, query)
                 marked = highlights(view, passages, terms, required, self._analyzer)
             hits = [replace(hit, highlight=one) for hit, one in zip(result.hits, marked, strict=True)]
             result = replace(result, hits=tuple(hits))
         return result
 
-    def _terms(self, view: View, result: SearchResult, sparse: Mapping[Leg, SparseTerms]) -> QueryTerms:
-        """The words of the query; those of its text where no leg goes by words."""
-        terms = sparse.get(Leg.SPARSE)
-        if isinstance(terms, QueryTerms):
-            return terms
-        return query_terms(result.query.text, result.query.controls, view.languages, self._analyzer)
+    def _terms(self, view: View, query: Query) -> QueryTerms:
+        return query_terms(query.text, query.controls, view.languages, self._analyzer)
+
+
+def _leg_terms(sparse: Mapping[Leg, SparseTerms]) -> QueryTerms | None:
+    """The words of the query; None where no leg goes by words."""
+    terms = sparse.get(Leg.SPARSE)
+    return terms if isinstance(terms, QueryTerms) else None

@@ -105,6 +105,8 @@ def synonym_scales(terms: QueryTerms, statistics: TermStatistics) -> Float64Arra
     "running" in German ones; by itself the second is rare there, and would weigh far more than the word deserves. Every
     passage is analysed in one language, so the passages that hold any of the terms are the sum of those that hold each.
     """
+    if all(len(word.terms) <= 1 for word in terms.words):
+        return np.ones(len(terms.terms))
     synonyms: dict[str, set[str]] = {term: {term} for term in terms.terms}
     for word in terms.words:
         for term in word.terms:

@@ -31,6 +31,11 @@ class Traces:
         self._dense: Recent[bytes, TokenTrace] = Recent(max_bytes * 3 // 4, _dense_bytes)
         self._sparse: Recent[bytes, SparseTrace] = Recent(max_bytes // 4, _sparse_bytes)
 
+    @property
+    def bytes(self) -> int:
+        """Memory that the kept traces take."""
+        return self._dense.bytes + self._sparse.bytes
+
     def dense(
         self,
         encoder: Encoder,

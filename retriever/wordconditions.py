@@ -21,7 +21,7 @@ from embedder.lexical import Analyzer, QueryWord
 from embedder.lexical.sequence import WordSequence
 from embedder.lexical.words import units
 from retriever.syntax import check_query
-from store.filters.sql import Documents
+from store.filters.sql import Documents, distinct
 from store.holders import (
     document_texts,
     documents_in,
@@ -77,7 +77,7 @@ def fulfilling(
     """
     if not conditions:
         return allowed
-    among = None if allowed is None else Documents(np.unique(view.documents_of(allowed)))
+    among = None if allowed is None else Documents(distinct(view.documents_of(allowed)))
     found = Documents(np.empty(0, dtype=np.int64), others=True) if among is None else among
     resolver = _Resolver(view, analyzer)
     for entry in conditions.required:

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
-from core.passages import MAX_TITLE_WEIGHT
-from core.records import (
-    DECLARABLE,
-    Collection,
-    CollectionSettings,
-    FieldKind,
-    Generation,
-    GenerationState,
-    IndexKind,
-    Scoring,
-    SparseScoring,
-)
-from core.synonyms import check_synonyms
+from core.errors import CollectionExists, CollectionNotFound, Conflict
+from core.naming import HIDDEN, check_stored_name, hidden_name, is_hidden, is_stored_name, tenant_of
+from core.records import Collection, CollectionSettings, Generation, GenerationState, Scoring
+from core.reindexes import ReindexState
 from store import schema
 from store.database import ReadSession, WriteSession
-from store.filters.metadata import MAX_NAME, is_unicode
 from store.jobs import fail_jobs_of
 from store.jobs.lease import database_now
-
-CHANGEABLE = ("alpha", "k1", "b", "synonyms")  # settings that nothing stored depends on
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_LANGUAGE = re.compile(r"auto|[a-z]{2,3}")
+from store.settings import check_changeable, check_settings, check_sparse_model, parse_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,19 +39,72 @@ def create_collection(
     sparse_model: str | None = None,
     sparse_fingerprint: str | None = None,
 ) -> Collection:
-    """Create a collection with one active generation, that of the encoder which `fingerprint` identifies.
+    """Create a collection with one generation, that of the encoder which `fingerprint` identifies.
 
     `sparse_model` and `sparse_fingerprint`: of the sparse encoder, where the settings ask for learned weights.
 
     Raises InvalidSettings for a name or settings that are not allowed, CollectionExists for a name that is taken.
     """
-    check_name(name)
-    check_settings(settings)
-    _check_sparse_model(settings.sparse, sparse_model)
+    check_stored_name(name)
     if session.execute(sa.select(schema.collection.c.id).where(schema.collection.c.name == name)).first():
         raise CollectionExists(f"there is already a collection {name!r}; choose another name", param="name")
+    if session.execute(sa.select(schema.alias.c.id).where(schema.alias.c.name == name)).first():
+        raise CollectionExists(f"{name!r} is an alias of a collection; choose another name", param="name")
+    return _create(
+        session,
+        name,
+        settings,
+        created_at=_now(),
+        model=model,
+        fingerprint=fingerprint,
+        dimension=dimension,
+        sparse_model=sparse_model,
+        sparse_fingerprint=sparse_fingerprint,
+    )
+
+
+def create_hidden(
+    session: WriteSession,
+    collection: Collection,
+    settings: CollectionSettings,
+    *,
+    model: str,
+    fingerprint: str,
+    dimension: int,
+    sparse_model: str | None = None,
+    sparse_fingerprint: str | None = None,
+) -> Collection:
+    """Another generation of the collection, empty, that nobody sees yet. Raises InvalidSettings."""
+    newest = session.execute(sa.select(sa.func.coalesce(sa.func.max(schema.reindex.c.id), 0))).scalar_one()
+    return _create(
+        session,
+        hidden_name(collection.name, int(newest) + 1),
+        settings,
+        created_at=collection.created_at,
+        model=model,
+        fingerprint=fingerprint,
+        dimension=dimension,
+        sparse_model=sparse_model,
+        sparse_fingerprint=sparse_fingerprint,
+    )
+
+
+def _create(
+    session: WriteSession,
+    name: str,
+    settings: CollectionSettings,
+    *,
+    created_at: str,
+    model: str,
+    fingerprint: str,
+    dimension: int,
+    sparse_model: str | None,
+    sparse_fingerprint: str | None,
+) -> Collection:
+    check_settings(settings)
+    check_sparse_model(settings.sparse, sparse_model)
     collection_id = _insert(
-        session, schema.collection, name=name, settings=json.dumps(asdict(settings)), created_at=_now()
+        session, schema.collection, name=name, settings=json.dumps(asdict(settings)), created_at=created_at
     )
     _insert(
         session,
@@ -83,29 +119,57 @@ def create_collection(
     )
     for field, kind in settings.fields.items():
         _insert(session, schema.field, collection_id=collection_id, name=field, kind=kind.value)
-    return get_collection(session, name)
+    return find_collection(session, name)
 
 
 def get_collection(session: ReadSession, name: str) -> Collection:
-    """Raises CollectionNotFound, which names the collections that there are."""
+    """The collection that has this name, or this alias. Raises CollectionNotFound, which names those that there are."""
     # A name that could not have been created is not asked for: it may hold what SQLite cannot take.
-    if _NAME.fullmatch(name):
-        row = session.execute(_collections().where(schema.collection.c.name == name)).first()
+    if is_stored_name(name):
+        row = session.execute(_NAMED, {"name": name}).first() or session.execute(_ALIASED, {"name": name}).first()
         if row:
             return _collection(row)
     raise CollectionNotFound(_no_such_collection(session, name), param="collection")
 
 
+def find_collection(session: ReadSession, name: str) -> Collection:
+    """As `get_collection`, and the hidden generation of one by its own name: to search it, and to fill it."""
+    if is_hidden(name):
+        row = session.execute(_collections().where(schema.collection.c.name == name)).first()
+        if row:
+            return _collection(row)
+    return get_collection(session, name)
+
+
 def list_collections(session: ReadSession) -> list[Collection]:
-    """Every collection, by name."""
-    return [_collection(row) for row in session.execute(_collections().order_by(schema.collection.c.name))]
+    """Every collection, by name; without hidden generations."""
+    rows = session.execute(_collections().where(_visible()).order_by(schema.collection.c.name))
+    return [_collection(row) for row in rows]
 
 
 def delete_collection(session: WriteSession, name: str) -> None:
-    """Delete a collection and all that belongs to it; its jobs fail. Raises CollectionNotFound."""
-    collection = get_collection(session, name)
-    fail_jobs_of(session, collection.id, name, now=database_now(session))
-    session.execute(sa.delete(schema.collection).where(schema.collection.c.id == collection.id))
+    """Delete a collection and all that belongs to it, a hidden generation as well; its jobs and its reindex end.
+
+    Raises CollectionNotFound, and Conflict where an alias points at it.
+    """
+    collection, now = get_collection(session, name), database_now(session)
+    aliases = sa.select(schema.alias.c.name).where(schema.alias.c.collection_id == collection.id)
+    pointing = list(session.execute(aliases.order_by(schema.alias.c.name)).scalars())
+    if pointing:
+        raise Conflict(
+            f"the alias {pointing[0]!r} points at the collection {collection.name!r}: move or delete it first",
+            param="collection",
+        )
+    fail_jobs_of(session, collection.id, collection.name, now=now)
+    reindex = schema.reindex
+    ended = sa.update(reindex).where(reindex.c.serving_id == collection.id, reindex.c.hidden_id.is_not(None))
+    gone = session.execute(
+        ended.values(state=ReindexState.CANCELLED.value, reason="the collection was deleted", ended_at=now).returning(
+            reindex.c.hidden_id
+        )
+    )
+    for id_ in [*gone.scalars(), collection.id]:
+        session.execute(sa.delete(schema.collection).where(schema.collection.c.id == id_))
 
 
 def change_scoring(session: WriteSession, name: str, scoring: Scoring) -> Collection:
@@ -147,91 +211,8 @@ def counts(session: ReadSession, collection_id: int) -> Counts:
     )
 
 
-def check_changeable(setting: str) -> None:
-    """Raises InvalidSettings unless the setting of a collection can be changed while it holds documents."""
-    if setting in CHANGEABLE:
-        return
-    if setting in CollectionSettings.__dataclass_fields__:
-        raise InvalidSettings(
-            f"{setting} cannot be changed: the documents were stored by it. Make another collection with it, and add "
-            f"them there; what can be changed is {', '.join(CHANGEABLE)}",
-            param=setting,
-        )
-    near = difflib.get_close_matches(setting, CHANGEABLE, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"what can be changed is {', '.join(CHANGEABLE)}"
-    raise InvalidSettings(f"there is no setting {setting!r:.140}; {hint}", param=setting)
-
-
-def check_name(name: str) -> None:
-    """Raises InvalidSettings unless `name` may name a collection."""
-    if not _NAME.fullmatch(name):
-        raise InvalidSettings(
-            f"collection name {name!r:.140}: must be 1 to 128 of the characters A-Z a-z 0-9 . _ - "
-            "and begin with a letter or digit",
-            param="name",
-        )
-
-
-def check_settings(settings: CollectionSettings) -> None:
-    """Raises InvalidSettings that names the setting and what is allowed for it."""
-    if not _LANGUAGE.fullmatch(settings.language):
-        raise InvalidSettings(
-            f"language {settings.language!r}: must be an ISO 639-1 code such as 'en', or 'auto'", param="language"
-        )
-    tokens = settings.passage_tokens
-    if tokens is not None and tokens < 1:
-        raise InvalidSettings(f"passage_tokens {tokens}: must be 1 or more", param="passage_tokens")
-    if settings.overlap_tokens < 0 or (tokens is not None and settings.overlap_tokens >= tokens):
-        raise InvalidSettings(
-            f"overlap_tokens {settings.overlap_tokens}: must be 0 or more and less than passage_tokens",
-            param="overlap_tokens",
-        )
-    if not (math.isfinite(settings.k1) and settings.k1 >= 0):
-        raise InvalidSettings(f"k1 {settings.k1}: must be a finite number, 0 or more", param="k1")
-    if not 0 <= settings.b <= 1:
-        raise InvalidSettings(f"b {settings.b}: must be between 0 and 1", param="b")
-    if not 0 <= settings.title_weight <= MAX_TITLE_WEIGHT:
-        raise InvalidSettings(
-            f"title_weight {settings.title_weight}: must be a whole number from 0 to {MAX_TITLE_WEIGHT}",
-            param="title_weight",
-        )
-    if not 0 <= settings.alpha <= 1:
-        raise InvalidSettings(f"alpha {settings.alpha}: must be between 0 and 1", param="alpha")
-    if settings.sparse not in tuple(SparseScoring):
-        raise InvalidSettings(f"sparse {settings.sparse!r}: must be one of {', '.join(SparseScoring)}", param="sparse")
-    if settings.index not in tuple(IndexKind):
-        raise InvalidSettings(f"index {settings.index!r}: must be one of {', '.join(IndexKind)}", param="index")
-    check_synonyms(settings.synonyms)
-    for field, kind in settings.fields.items():
-        if not (0 < len(field) <= MAX_NAME and is_unicode(field)):
-            raise InvalidSettings(
-                f"field {field!r:.140}: its name must have 1 to {MAX_NAME} characters and be valid Unicode",
-                param="fields",
-            )
-        if kind not in DECLARABLE:
-            raise InvalidSettings(
-                f"field {field!r}: kind {kind!r} must be one of {', '.join(DECLARABLE)}", param="fields"
-            )
-
-
-@lru_cache(maxsize=256)  # every search asks, and synonyms may be many
-def parse_settings(stored: str) -> CollectionSettings:
-    """Settings as they are stored. Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
-    settings = {"title_weight": 1, **json.loads(stored)}  # as it was before there was a setting
-    settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
-    settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # older ones had no choice
-    settings["index"] = IndexKind(settings.get("index", IndexKind.AUTO))
-    settings["synonyms"] = {word: tuple(others) for word, others in settings.get("synonyms", {}).items()}
-    return CollectionSettings(**settings)
-
-
-def _check_sparse_model(scoring: SparseScoring, model: str | None) -> None:
-    if scoring is SparseScoring.BM25 and model is not None:
-        raise InvalidSettings(
-            f"sparse is bm25, which takes no model: leave {model!r} out, or ask for learned or both", param="sparse"
-        )
-    if scoring is not SparseScoring.BM25 and model is None:
-        raise InvalidSettings(f"sparse is {scoring.value}: name the sparse model as well", param="sparse_model")
+def _visible() -> sa.ColumnElement[bool]:
+    return sa.func.instr(schema.collection.c.name, HIDDEN) == 0
 
 
 def _collections() -> sa.Select[Any]:
@@ -246,6 +227,14 @@ def _collections() -> sa.Select[Any]:
         schema.generation.c.sparse_model,
         schema.generation.c.sparse_fingerprint,
     ).join(schema.generation, (schema.generation.c.collection_id == schema.collection.c.id) & active)
+
+
+# Made once: every search asks for them, and making a statement takes longer than its answer.
+_NAMED = _collections().where(schema.collection.c.name == sa.bindparam("name"))
+_ALIASED = _collections().where(
+    schema.collection.c.id
+    == sa.select(schema.alias.c.collection_id).where(schema.alias.c.name == sa.bindparam("name")).scalar_subquery()
+)
 
 
 def _collection(row: sa.Row[Any]) -> Collection:
@@ -268,7 +257,9 @@ def _collection(row: sa.Row[Any]) -> Collection:
 
 
 def _no_such_collection(session: ReadSession, name: str) -> str:
-    names = list(session.execute(sa.select(schema.collection.c.name).order_by(schema.collection.c.name)).scalars())
+    listed = sa.select(schema.collection.c.name).where(_visible()).order_by(schema.collection.c.name)
+    everything = session.execute(listed).scalars()
+    names = [found for found in everything if tenant_of(found) == tenant_of(name)]  # nobody is told of other tenants
     message = f"there is no collection {name!r:.140}"
     if not names:
         return f"{message}; there are none yet"

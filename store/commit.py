@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from core.errors import CollectionNotFound, EmbeddingsMissing, ModelMismatch
+from core.errors import CollectionMoved, CollectionNotFound, EmbeddingsMissing, ModelMismatch
 from core.records import GenerationState
 from store import schema
 from store.batch import Batch, Draft, Receipt, check_embeddings
 from store.database import ReadSession, WriteSession, chunks
 from store.filters.metadata import FilterableValue, filterable_values, is_unicode, metadata_json
 from store.filters.rows import insert_values
+from store.reindex.following import note_writes
 from store.steps import reached
 from store.terms import pack_postings, pack_vector, register_terms
 
@@ -23,7 +24,8 @@ from store.terms import pack_postings, pack_vector, register_terms
 def commit(session: WriteSession, batch: Batch) -> Receipt:
     """Write `batch`. When it raises, let the session's block end with it: then nothing is written.
 
-    Raises CollectionNotFound when the collection is gone, ModelMismatch when its generation has another fingerprint,
+    Raises CollectionNotFound when the collection is gone, CollectionMoved when another generation has taken its name,
+    ModelMismatch when its generation has another fingerprint,
     dimension or sparse model, EmbeddingsMissing when a passage's embedding is neither in the batch nor stored,
     InvalidDocument for a document that cannot be stored, ModelError for a vector with a value that cannot be.
     """
@@ -41,6 +43,7 @@ def commit(session: WriteSession, batch: Batch) -> Receipt:
     _write_passages(session, plan, document_ids, generations)
     reached("commit.passages_written")
     _remove_orphans(session, batch.collection.id, gone)
+    note_writes(session, batch.collection.id, [*plan.written, *batch.deletions])
     reached("commit.orphans_removed")
     return Receipt(
         seq=current_seq(session, batch.collection.active.id),
@@ -90,6 +93,11 @@ class _Plan:
     unchanged: int
     deleted: list[int]
 
+    @property
+    def written(self) -> list[str]:
+        """Ids of the documents that are other ones now."""
+        return [write.draft.document.id for write in (*self.with_passages(), *self.updated.values())]
+
     def with_passages(self) -> list[_Write]:
         return [*self.created, *self.replaced.values()]
 
@@ -103,8 +111,11 @@ def _generations(session: ReadSession, batch: Batch) -> list[int]:
             schema.generation.c.state.in_((GenerationState.ACTIVE.value, GenerationState.BUILDING.value)),
         )
     ).all()
-    if not rows:
+    name = session.execute(sa.select(schema.collection.c.name).where(schema.collection.c.id == collection.id)).scalar()
+    if not rows or name is None:
         raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
+    if name != collection.name:
+        raise CollectionMoved(f"another generation of the collection {collection.name!r} answers by now; try again")
     for row in rows:
         if row.fingerprint != batch.fingerprint:
             raise ModelMismatch(

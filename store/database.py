@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,14 +135,34 @@ class Database:
         over its limit. Raises SchemaTooNew where a newer program has upgraded the tables since they were opened.
         """
         self._wait_for_log()
-        with database_errors(self.directory), self._engine.connect() as connection, self._begun(connection):
+        with self._write(self._begun) as session:
+            yield session
+        if self.log_bytes() >= CHECKPOINT_BYTES:
+            self._checkpoint_unless_owned()
+
+    @contextmanager
+    def writers_held(self) -> Iterator[Callable[[], AbstractContextManager[WriteSession]]]:
+        """Nobody else writes while the block runs: keep it short. It is given what begins a write transaction then.
+
+        Waits for the writers before; raises StorageBusy when that takes too long.
+        """
+
+        def write() -> AbstractContextManager[WriteSession]:
+            return self._write(_begun_immediately)
+
+        with self._next_writer():
+            with write():
+                pass  # whoever has begun already is done
+            yield write
+
+    @contextmanager
+    def _write(self, begun: Callable[[sa.Connection], sa.Transaction]) -> Iterator[WriteSession]:
+        with database_errors(self.directory), self._engine.connect() as connection, begun(connection):
             self._check_schema(connection)
             reached("write.begun")
             yield WriteSession(connection)
             reached("write.complete")
         reached("write.committed")
-        if self.log_bytes() >= CHECKPOINT_BYTES:
-            self._checkpoint_unless_owned()
 
     def log_bytes(self) -> int:
         """Size of the write-ahead log."""
@@ -197,12 +217,20 @@ class Database:
         SQLite alone looks for the end of another's transaction up to a tenth of a second apart, and somebody who
         writes one after the other always takes the next one first.
         """
-        timeout = self._busy_timeout_ms / 1000
-        with (
-            file_errors(self.directory),
-            filelock.FileLock(self.directory / WRITE_QUEUE, timeout=timeout, poll_interval=_QUEUE_POLL_SECONDS),
-        ):
-            return connection.execution_options(salience_begin="BEGIN IMMEDIATE").begin()
+        with self._next_writer():
+            return _begun_immediately(connection)
+
+    @contextmanager
+    def _next_writer(self) -> Iterator[None]:
+        lock = filelock.FileLock(
+            self.directory / WRITE_QUEUE, timeout=self._busy_timeout_ms / 1000, poll_interval=_QUEUE_POLL_SECONDS
+        )
+        with file_errors(self.directory):
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _check_schema(self, connection: sa.Connection) -> None:
         version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
@@ -230,6 +258,10 @@ class Database:
         except StorageError as error:
             # The transaction is committed all the same; its pages wait in the log for the next checkpoint.
             _log.warning("checkpoint failed: %s", error)
+
+
+def _begun_immediately(connection: sa.Connection) -> sa.Transaction:
+    return connection.execution_options(salience_begin="BEGIN IMMEDIATE").begin()
 
 
 def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:

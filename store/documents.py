@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from core.errors import DocumentNotFound, HitNotFound
+from core.filters import Filter
 from core.records import Document, Int64Array, Passage
 from store import schema
-from store.database import ReadSession
+from store.database import ReadSession, chunks
 from store.filters.metadata import is_unicode
+from store.filters.sql import documents_where
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,52 +41,80 @@ class StoredPassage:
     text: str  # the passage's text
 
 
-def get_document(session: ReadSession, collection_id: int, external_id: str) -> StoredDocument:
-    """Raises DocumentNotFound."""
+def get_document(
+    session: ReadSession, collection_id: int, external_id: str, *, within: Filter | None = None
+) -> StoredDocument:
+    """`within`: as if there were none but those that satisfy it. Raises DocumentNotFound."""
     document = schema.document
     if is_unicode(external_id):
         found = session.execute(_documents(collection_id).where(document.c.external_id == external_id)).all()
-        if found:
+        if found and (within is None or _seen(session, collection_id, within, [found[0].id])):
             return _stored(session, found)[0]
     raise DocumentNotFound(f"there is no document {external_id!r:.140} in this collection", param="document_id")
 
 
 def list_documents(
-    session: ReadSession, collection_id: int, *, limit: int, after: str | None = None
+    session: ReadSession, collection_id: int, *, limit: int, after: str | None = None, within: Filter | None = None
 ) -> list[StoredDocument]:
-    """The first `limit` documents in the order of their ids, or the first ones behind the id `after`."""
-    external_id = schema.document.c.external_id
-    statement = _documents(collection_id).order_by(external_id).limit(limit)
+    """The first `limit` documents in the order of their ids, or the first ones behind the id `after`.
+
+    `within`: as if there were none but those that satisfy it.
+    """
+    document = schema.document.c
+    conditions = [document.collection_id == collection_id]
     if after is not None:
         # A lone surrogate cannot be asked for; it sorts as the replacement that stands for it.
-        statement = statement.where(external_id > after.encode(errors="replace").decode())
-    return _stored(session, session.execute(statement).all())
+        conditions.append(document.external_id > after.encode(errors="replace").decode())
+    listed = sa.select(document.id).where(*conditions).order_by(document.external_id)
+    if within is None:
+        ids = list(session.execute(listed.limit(limit)).scalars())
+    else:
+        everything = list(session.execute(listed).scalars())
+        ids = _seen(session, collection_id, within, everything)[:limit]
+    rows = session.rows_where_in(_documents(collection_id), document.id, ids)
+    return _stored(session, sorted(rows, key=lambda row: row.external_id))
+
+
+def documents_with_ids(session: ReadSession, collection_id: int | None, ids: Sequence[str]) -> dict[str, Document]:
+    """Those of the users' `ids` that there are, with their texts."""
+    rows = session.rows_where_in(
+        sa.select(schema.document).where(schema.document.c.collection_id == collection_id),
+        schema.document.c.external_id,
+        ids,
+    )
+    return {
+        row.external_id: Document(id=row.external_id, text=row.text, title=row.title, metadata=json.loads(row.metadata))
+        for row in rows
+    }
+
+
+def seen_ids(session: ReadSession, collection_id: int, ids: Sequence[str], within: Filter) -> list[str]:
+    """Those of the users' `ids` whose documents satisfy `within`."""
+    document = schema.document.c
+    columns = sa.select(document.id, document.external_id).where(document.collection_id == collection_id)
+    asked = [id_ for id_ in ids if is_unicode(id_)]  # SQLite cannot be asked for any other
+    found = {row.id: row.external_id for row in session.rows_where_in(columns, document.external_id, asked)}
+    return [found[number] for number in _seen(session, collection_id, within, list(found))]
 
 
 def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) -> list[StoredPassage]:
     """The passages of `ids`, in that order. Raises HitNotFound for an id that is not, or no longer, there."""
-    passage, document = schema.passage.c, schema.document.c
-    statement = (
-        sa.select(
-            passage.id,
-            passage.start,
-            passage.end,
-            passage.fresh,
-            document.external_id,
-            document.title,
-            document.metadata,
-            document.language,
-            sa.func.substr(document.text, passage.start + 1, passage.end - passage.start).label("text"),
-        )
-        .join_from(schema.passage, schema.document)
-        .where(document.collection_id == collection_id)
-    )
-    wanted = [int(id_) for id_ in ids]
-    rows = {row.id: row for row in session.rows_where_in(statement, passage.id, wanted)}
+    wanted = ids.tolist()
+    rows: dict[int, sa.Row[Any]] = {}
+    for chunk in chunks(wanted):
+        found = session.execute(_PASSAGES, {"collection": collection_id, "ids": chunk})
+        rows |= {row[0]: row for row in found}
     missing = [id_ for id_ in wanted if id_ not in rows]
     if missing:
         raise HitNotFound(f"there is no passage {missing[0]}; its document was replaced or deleted", param="id")
     return [_passage(rows[id_]) for id_ in wanted]
+
+
+def _seen(session: ReadSession, collection_id: int, within: Filter, ids: Sequence[int]) -> list[int]:
+    """Those of the documents that satisfy `within`, in order."""
+    found = documents_where(session, collection_id, within, silent=True)
+    numbers = np.array(ids, dtype=np.int64)
+    return [int(number) for number in numbers[found.holds(numbers)]]
 
 
 def _documents(collection_id: int) -> sa.Select[Any]:
@@ -105,13 +136,41 @@ def _stored(session: ReadSession, rows: Sequence[sa.Row[Any]]) -> list[StoredDoc
     ]
 
 
+def _passages() -> sa.Select[Any]:
+    passage, document = schema.passage.c, schema.document.c
+    columns = (
+        passage.id,
+        passage.start,
+        passage.end,
+        passage.fresh,
+        document.external_id,
+        document.title,
+        document.metadata,
+        document.language,
+        sa.func.substr(document.text, passage.start + 1, passage.end - passage.start),
+    )
+    return (
+        sa.select(*columns)
+        .join_from(schema.passage, schema.document)
+        .where(
+            document.collection_id + 0 == sa.bindparam("collection"),
+            passage.id.in_(sa.bindparam("ids", expanding=True)),
+        )
+    )
+
+
+# Made once: every search asks for them. The sum keeps SQLite from going through all of the collection for a few.
+_PASSAGES = _passages()
+
+
 def _passage(row: sa.Row[Any]) -> StoredPassage:
+    id_, start, end, fresh, document_id, title, metadata, language, text = tuple(row)
     return StoredPassage(
-        id=row.id,
-        document_id=row.external_id,
-        title=row.title,
-        metadata=json.loads(row.metadata),
-        language=row.language,
-        passage=Passage(start=row.start, end=row.end, fresh=row.fresh),
-        text=row.text,
+        id=id_,
+        document_id=document_id,
+        title=title,
+        metadata=json.loads(metadata),
+        language=language,
+        passage=Passage(start=start, end=end, fresh=fresh),
+        text=text,
     )

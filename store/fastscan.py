@@ -1,125 +1,66 @@
-"""A scan over four-bit codes with SIMD table look-ups: some fifty times as fast as one over the vectors.
+"""Codes of segments in the packed form that FAISS's SIMD table look-ups read: some fifty times as fast as vectors.
 
 Few rows lie in one list, all of which is read. Many lie in lists around trained centroids: whoever asks says which of
-them to read.
+them to read. store/stack.py asks.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+import weakref
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from core.records import BoolArray, Float32Array, Int64Array
-from store.quantizer import Quantizer, UInt8Array, quantizer
+from core.records import Float32Array
+from store.quantizer import Quantizer, UInt8Array
 
 UInt16Array = npt.NDArray[np.uint16]
 
 LISTED_ROWS = 10_000  # from here on there are lists
-_TRAINING_ROWS = 20  # for each list
-_TRAINING_ROUNDS = 4
+_TRAINING_ROWS = 50  # for each list
+_TRAINING_ROUNDS = 10
 _MOST_LISTS = 2**16
-_ONE_QUERY = 11  # FAISS's way through the lists for a single query: it chooses one for many, which is slower
-# FAISS types these as the C++ constructors; its Python wrappers take an array and keywords.
-_bitmap: Any = faiss.IDSelectorBitmap
-_parameters: Any = faiss.SearchParametersIVF
-
-
-class Mask:
-    """Which rows of one segment may be found. Read-only, and thread-safe."""
-
-    def __init__(self, allowed: BoolArray) -> None:
-        """`allowed`: (rows,)."""
-        self.bits: UInt8Array = np.packbits(allowed, bitorder="little")
-        self.selector = _bitmap(self.bits)
-        self._parameters: tuple[int, Any] = (0, None)
-
-    def parameters(self, lists: int) -> Any:
-        """For FAISS to search so many lists. Kept, as making them takes as long as reading 500 rows."""
-        if self._parameters[0] != lists:
-            self._parameters = (lists, _parameters(nprobe=lists, sel=self.selector))
-        return self._parameters[1]
-
-    def holds(self, rows: Int64Array) -> BoolArray:
-        """(n,) whether each of `rows` may be found."""
-        held: BoolArray = (self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1 == 1
-        return held
 
 
 class FastScan:
-    """A FAISS index over codes, in packed form: a copy of them, plus 8 bytes a row. Read-only, and thread-safe."""
+    """The codes of one segment in lists: a copy of them, plus 8 bytes a row. Read-only."""
 
     def __init__(self, quantizer: Quantizer, codes: UInt8Array, lists: UInt16Array | None, centroids: Float32Array):
         """`lists`: (rows,) the number of each row's list; None where there is one. `centroids`: (lists, width)."""
+        self.quantizer = quantizer
+        self.rows = len(codes)
+        self.begin = _numbers.take(self.rows)  # row i has the number begin + i among all that this process has open
+        weakref.finalize(self, _numbers.give_back, self.begin).atexit = False
+        self.centroids = np.ascontiguousarray(centroids, dtype=np.float32)
         self.lists = len(centroids)
         mean = centroids.mean(axis=0)
         self.spread = 1 - float(mean @ mean)  # mean squared distance of the centroids from their mean
-        self._centroids = np.ascontiguousarray(centroids, dtype=np.float32)
-        nowhere = faiss.IndexFlatIP(quantizer.width)  # the lists to read are always given
-        nowhere.ntotal = len(centroids)
-        plain: Any = faiss.IndexIVFPQ(
-            nowhere, quantizer.width, len(centroids), quantizer.width // 2, 4, faiss.METRIC_INNER_PRODUCT
-        )
-        plain.by_residual = False
-        plain.is_trained = True
-        faiss.copy_array_to_vector(quantizer.points.ravel(), plain.pq.centroids)
-        order = np.arange(len(codes)) if lists is None else np.argsort(lists, kind="stable")
-        ends = [len(codes)] if lists is None else np.cumsum(np.bincount(lists, minlength=len(centroids)))
+        self._nowhere, plain = _plain(quantizer, self.lists)  # no index owns it
+        order = np.arange(self.rows) if lists is None else np.argsort(lists, kind="stable")
+        ends = [self.rows] if lists is None else np.cumsum(np.bincount(lists, minlength=self.lists))
         begin = 0
         for number, end in enumerate(ends):
             rows = order[begin:end]
-            held = np.ascontiguousarray(codes if lists is None else codes[rows])
             if len(rows):
-                plain.invlists.add_entries(number, len(rows), faiss.swig_ptr(rows), faiss.swig_ptr(held))
+                held = np.ascontiguousarray(codes if lists is None else codes[rows])
+                numbers = rows + self.begin
+                plain.invlists.add_entries(number, len(rows), faiss.swig_ptr(numbers), faiss.swig_ptr(held))
             begin = end
-        plain.ntotal = len(codes)
-        self._nowhere = nowhere  # the index does not own it
-        self._index: Any = faiss.IndexIVFPQFastScan(plain)
-        self._index.implem = _ONE_QUERY
-        self._unmasked = _parameters(nprobe=len(centroids))
-        self._every = np.arange(len(centroids), dtype=np.int64)
-        self._zeros = np.zeros(len(centroids), dtype=np.float32)
-        self._distances = faiss.swig_ptr(self._zeros)  # of the centroids: codes do not depend on them
+        plain.ntotal = self.rows
+        packed: Any = faiss.IndexIVFPQFastScan(plain)
+        packed.orig_invlists = None
+        del packed.referenced_objects  # `plain`, which the wrapper would keep: a second copy of the codes
+        self._packed = packed
 
-    def near(self, direction: Float32Array) -> Float32Array:
-        """(lists,) the products of `direction` (1, width) with the centroids."""
-        products: Float32Array = self._centroids @ direction[0]
-        return products
-
-    def search(
-        self, direction: Float32Array, count: int, mask: Mask | None, lists: Int64Array | None = None
-    ) -> tuple[Int64Array, Float32Array]:
-        """Rows, and about the dot products of their directions with `direction` (1, width), the best `count` of them.
-
-        `mask`: the rows to choose from; None: all. `lists`: numbers of those to read; None: all. Fewer than `count`
-        come only where fewer are there to choose from.
-        """
-        wanted = self._every
-        if lists is not None:
-            wanted = np.full(len(self._every), -1, dtype=np.int64)  # FAISS passes over -1
-            wanted[: len(lists)] = lists
-        count = min(count, self._index.ntotal)
-        scores, rows = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.int64)
-        direction = np.ascontiguousarray(direction, dtype=np.float32)
-        # The call under FAISS's Python wrapper, which takes no parameters here.
-        self._index.search_preassigned_c(
-            1,
-            faiss.swig_ptr(direction),
-            count,
-            faiss.swig_ptr(wanted),
-            self._distances,
-            faiss.swig_ptr(scores),
-            faiss.swig_ptr(rows),
-            False,
-            self._unmasked if mask is None else mask.parameters(len(self._every)),
-        )
-        found = rows >= 0
-        return rows[found], scores[found]
+    @property
+    def inverted_lists(self) -> Any:
+        """The lists, as FAISS has them. They live as long as this."""
+        return self._packed.invlists
 
 
 def list_count(rows: int) -> int:
@@ -152,19 +93,38 @@ def make_lists(
     return np.concatenate(lists), centroids.reshape(count, quantizer.width).copy()
 
 
-@lru_cache(maxsize=1)
-def unusable() -> str | None:
-    """Why this machine should not scan codes; None: it can. Tries it once, in a few milliseconds."""
-    if faiss.SIMDConfig.get_level() == faiss.SIMDLevel_NONE:
-        return "this processor, or this build of FAISS, has no SIMD instructions that make it fast"
-    random = np.random.RandomState(0)
-    vectors = random.standard_normal((512, 64)).astype(np.float32)
-    used = quantizer(64)
-    scan = FastScan(used, used.encode(vectors), None, np.zeros((1, used.width), dtype=np.float32))
-    directions = used.rotate(vectors)
-    for row in (0, 100, 511):
-        best = np.argsort(-(directions @ directions[row]))[:10]
-        found, _ = scan.search(directions[row : row + 1], 100, None)
-        if len(np.intersect1d(best, found)) < 8:
-            return "the scan over codes finds wrong rows here"
-    return None
+def _plain(quantizer: Quantizer, lists: int) -> tuple[Any, Any]:
+    """An empty index over lists of codes as they are stored; before it, what it takes for the centroids' index."""
+    nowhere = faiss.IndexFlatIP(quantizer.width)  # the lists to read are always given
+    nowhere.ntotal = lists
+    plain: Any = faiss.IndexIVFPQ(nowhere, quantizer.width, lists, quantizer.width // 2, 4, faiss.METRIC_INNER_PRODUCT)
+    plain.by_residual = False
+    plain.is_trained = True
+    faiss.copy_array_to_vector(quantizer.points.ravel(), plain.pq.centroids)
+    return nowhere, plain
+
+
+class _Numbers:
+    """Which numbers of rows are taken. The lowest free ones are given: a bitmap over all of them stays small."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, int] = {}  # by beginning
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> int:
+        """The first of `count` numbers, which go on to the next multiple of 8; a multiple of 8 itself."""
+        with self._lock:
+            begin = 0
+            for taken, end in sorted(self._ends.copy().items()):
+                if taken - begin >= count:
+                    break
+                begin = end
+            self._ends[begin] = begin + -(-max(count, 1) // 8) * 8
+            return begin
+
+    def give_back(self, begin: int) -> None:
+        """Takes no lock: it is called wherever an object happens to end, in `take` as well."""
+        del self._ends[begin]
+
+
+_numbers = _Numbers()

@@ -12,15 +12,24 @@ from typing import Any
 import faiss
 import numpy as np
 
-from core.records import Float32Array, Int64Array
-from store.fastscan import Mask
+from core.records import BoolArray, Float32Array, Int64Array
 from store.quantizer import Quantizer, UInt8Array
 
 _NEIGHBOURS = 32  # of a node; twice as many on the ground level
 _BUILD_DEPTH = 100  # candidates that are kept while a node is put in
 _SEARCH_DEPTH = 128  # while searching, at least
 _new: Any = faiss.IndexHNSWSQ
+_bitmap: Any = faiss.IDSelectorBitmap  # typed as the C++ constructor; its Python wrapper takes an array
 _parameters: Any = vars(faiss)["SearchParametersHNSW"]  # its stubs leave it out
+
+
+class Mask:
+    """Which rows may be found. Read-only, and thread-safe."""
+
+    def __init__(self, allowed: BoolArray) -> None:
+        """`allowed`: (rows,)."""
+        self._bits = np.packbits(allowed, bitorder="little")
+        self.selector = _bitmap(self._bits)
 
 
 class Graph:
@@ -29,6 +38,10 @@ class Graph:
     def __init__(self, stored: UInt8Array) -> None:
         """`stored`: as `make_graph` gives it."""
         self._index = faiss.deserialize_index(np.array(stored))
+
+    @property
+    def rows(self) -> int:
+        return int(self._index.ntotal)
 
     def search(self, direction: Float32Array, count: int, mask: Mask | None) -> tuple[Int64Array, Float32Array]:
         """Rows, and about the dot products of their directions with `direction` (1, width), the best `count` of them.

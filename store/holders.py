@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from core.records import Int64Array
 from store import schema
-from store.filters.sql import Documents, read_ids
+from store.filters.sql import Documents, distinct, read_ids
 from store.segments.postings import Postings
 from store.snapshot import Part
 from store.terms import term_ids
@@ -39,7 +39,7 @@ def documents_in(view: View, language: str) -> Documents:
     """Those in the language."""
     document = schema.document.c
     where = (document.collection_id == view.collection.id, document.language == language)
-    return Documents(np.sort(read_ids(view.session, document.id, *where)))
+    return view.visible(Documents(np.sort(read_ids(view.session, document.id, *where))))
 
 
 def terms_containing(view: View, text: str) -> list[str]:
@@ -60,10 +60,10 @@ def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
 def documents_of_passages(view: View, passages: Int64Array | None, excluded: Int64Array | None = None) -> Int64Array:
     """The sorted `document.id` of the documents that have one of the passages (None: of any), and none `excluded`."""
     if passages is not None:
-        documents = np.unique(view.documents_of(passages))
+        documents = distinct(view.documents_of(passages))
     else:
         found = [part.segment.documents[part.live] for part in view.snapshot.parts]
-        documents = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+        documents = distinct(np.concatenate([np.empty(0, dtype=np.int64), *found]))
     if excluded is None:
         return documents
     return np.setdiff1d(documents, view.documents_of(excluded))
@@ -77,4 +77,4 @@ def _holders(view: View, ids: Iterable[int], postings_of: Callable[[Part], Posti
         for id_ in wanted:
             rows = postings.rows[postings.span(id_)]
             found.append(part.segment.documents[rows[part.live[rows]]])
-    return Documents(np.unique(np.concatenate(found)))
+    return Documents(distinct(np.concatenate(found)))

@@ -7,6 +7,7 @@ lists that they lie in, where they are many; a graph, where the collection asks 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,10 +16,11 @@ import faiss
 import numpy as np
 
 from core.records import Float32Array, IndexKind, Int64Array
-from store.fastscan import FastScan, Mask, list_count, make_lists, unusable
+from store.fastscan import FastScan, list_count, make_lists
 from store.graph import Graph, make_graph
 from store.quantizer import UInt8Array, quantizer
 from store.segments.arrayfile import Array
+from store.stack import Stack, unusable
 
 CODED_ROWS = 1_000  # rows of a segment from which on it has codes; the vectors of fewer are soon read
 EVEN = 0.02  # lengths of vectors that differ by less than this share count as one
@@ -28,47 +30,37 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scan:
-    """Finds candidates among the rows of a segment. Read-only, and thread-safe."""
+    """What names candidates among the rows of a segment. Read-only, and thread-safe."""
 
     dimension: int
     codes: UInt8Array  # (rows, bytes) as they are stored
     length: float  # of most vectors
     uneven: Int64Array  # rows of another length: always candidates
-    fast: FastScan | None  # None on a machine where it would be slow
+    fast: FastScan | None  # searched in a stack; None on a machine where it would be slow
     graph: Graph | None
 
-    @property
-    def lists(self) -> FastScan | None:
-        """That of which a search may leave out lists; None: it reads everything, or goes another way."""
-        return self.fast if self.graph is None and self.fast is not None and self.fast.lists > 1 else None
-
-    def search(
-        self, direction: Float32Array, count: int, mask: Mask | None, *, lists: Int64Array | None, thorough: bool
-    ) -> tuple[Int64Array, Float32Array] | None:
-        """About the `count` rows with the largest dot products, and about what these are, for a query of length 1.
-
-        `direction`: the query, as `Quantizer.rotate` gives it, shape (1, width). `mask`: the rows to choose from;
-        None: all. `lists`: those to read; None: all. `thorough`: go through no graph, as a filter that leaves little
-        calls for. None: there is no fast way here; score all of them.
-        """
-        if self.graph is not None and not thorough:
-            rows, scores = self.graph.search(direction, count, mask)
-        elif self.fast is not None:
-            rows, scores = self.fast.search(direction, count, mask, lists)
-        else:
-            return None
+    def judged(self, rows: Int64Array, scores: Float32Array) -> tuple[Int64Array, Float32Array]:
+        """Rows that were found, and about their products with a query of length 1, of which `scores` are those of
+        their directions; and the uneven rows, which may be anything."""
         if len(self.uneven):
             kept = ~np.isin(rows, self.uneven)
-            uneven = self.uneven if mask is None else self.uneven[mask.holds(self.uneven)]
-            rows = np.concatenate([rows[kept], uneven])
-            scores = np.concatenate([scores[kept], np.full(len(uneven), np.inf, dtype=np.float32)])
+            rows = np.concatenate([rows[kept], self.uneven])
+            scores = np.concatenate([scores[kept], np.full(len(self.uneven), np.inf, dtype=np.float32)])
         return rows, scores * np.float32(self.length)
 
-    def reach(self, score: float, *, thorough: bool) -> float:
-        """The dot product that a row hardly exceeds for which `search` said `score`."""
-        if self.graph is not None and not thorough:
-            return score
-        return quantizer(self.dimension).reach(score, self.length)
+
+def stacked(scans: Iterable[Scan]) -> tuple[Stack, ...]:
+    """Those that read codes, in stacks of about one length of vectors: mostly one."""
+    stacks: list[list[FastScan]] = []
+    longest = -math.inf
+    for length, fast in sorted(
+        ((scan.length, scan.fast) for scan in scans if scan.fast is not None), key=lambda item: item[0]
+    ):
+        if not stacks or length > (1 + EVEN) * longest:
+            stacks.append([])
+            longest = length
+        stacks[-1].append(fast)
+    return tuple(Stack(members) for members in stacks)
 
 
 def scan_arrays(

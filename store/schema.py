@@ -248,3 +248,108 @@ job_notice = sa.Table(
     sa.Index("job_notice_kind", "job_id", "kind", "id"),
     sqlite_autoincrement=True,
 )
+
+# A key of the API: see core/access.py. Rows are never deleted: a key that was once given is never another one's.
+# Times are seconds since 1970. `revision` grows with whatever a key may do less or more: see store/keys.py.
+api_key = sa.Table(
+    "api_key",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("prefix", sa.Text, nullable=False),
+    sa.Column("salt", sa.LargeBinary, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),  # core.access.digest_of
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("tenant", sa.Text),  # null: the operator's own
+    sa.Column("role", sa.Text, nullable=False),  # core.access.Role
+    sa.Column("patterns", sa.Text, nullable=False),  # JSON array
+    sa.Column("rows", sa.Text),  # JSON of a filter
+    sa.Column("limits", sa.Text, nullable=False),  # JSON of core.access.Limits
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("revoked_at", sa.Float),
+    sa.Column("last_used_at", sa.Float),  # within a minute
+    sa.Column("replaced_by", sa.Integer),  # api_key.id
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.UniqueConstraint("prefix", name="api_key_prefix"),
+    sa.Index("api_key_revision", "revision"),
+    sa.Index(
+        "api_key_copy",
+        "prefix", "salt", "digest", "name", "tenant", "role", "patterns", "rows", "limits", "created_at", "expires_at",
+        "revoked_at", "last_used_at", "replaced_by",
+    ),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+
+# What administrators did: never a text or a secret.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),  # seconds since 1970
+    sa.Column("who", sa.Text, nullable=False),  # store.audit.Action, as all of these
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Index("audit_copy", "at", "who", "action", "target", "outcome"),
+    sqlite_autoincrement=True,
+)
+
+# A second name of a collection, which searches, reads and writes follow.
+alias = sa.Table(
+    "alias",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("collection_id", sa.ForeignKey("collection.id", ondelete="CASCADE"), nullable=False),
+    sa.UniqueConstraint("name", name="alias_name"),
+    sa.Index("alias_collection", "collection_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+# A collection that is made anew beside itself: core.records.Reindex says what the columns mean.
+# The generation that does not answer is a collection of its own, of a hidden name: see store/reindex.
+reindex = sa.Table(
+    "reindexing",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("collection", sa.Text, nullable=False),
+    sa.Column("serving_id", sa.ForeignKey("collection.id", ondelete="SET NULL")),
+    sa.Column("hidden_id", sa.ForeignKey("collection.id", ondelete="SET NULL")),
+    sa.Column("state", sa.Text, nullable=False),  # core.records.ReindexState
+    sa.Column("reason", sa.Text),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("auto_switch", sa.Boolean, nullable=False),
+    sa.Column("grace_seconds", sa.Float, nullable=False),
+    sa.Column("min_recall", sa.Float, nullable=False),
+    sa.Column("judgements", sa.Text),
+    sa.Column("min_gain", sa.Float),
+    sa.Column("report", sa.Text),
+    sa.Column("cursor", sa.Text),
+    sa.Column("scanned", sa.Boolean, nullable=False),
+    *(sa.Column(name, sa.Integer, nullable=False) for name in ("total", "done", "passages", "tokens", "failures")),
+    sa.Column("busy_seconds", sa.Float, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    *(sa.Column(name, sa.Float) for name in ("switched_at", "ended_at", "paused_at", "pause_seconds")),
+    sa.Index("reindex_serving", "serving_id", "hidden_id", "state"),
+    sa.Index("reindex_hidden", "hidden_id", unique=True),
+    sa.Index(
+        "reindex_copy",
+        "collection", "serving_id", "hidden_id", "state", "reason", "share", "auto_switch", "grace_seconds",
+        "min_recall", "judgements", "min_gain", "report", "cursor", "scanned", "total", "done", "passages", "tokens",
+        "failures", "busy_seconds", "created_at", "switched_at", "ended_at", "paused_at", "pause_seconds",
+    ),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+
+# Documents that were written to what answers, and are to be brought to the hidden generation. A document that is
+# written again gets a new id, so that whoever brings an earlier state of it cannot strike it out.
+reindex_pending = sa.Table(
+    "reindexing_pending",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("reindex_id", sa.ForeignKey("reindexing.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("external_id", sa.Text, nullable=False),
+    sa.UniqueConstraint("reindex_id", "external_id", name="reindex_pending_document"),
+    sa.Index("reindex_pending_order", "reindex_id", "id"),
+    sqlite_autoincrement=True,
+)

@@ -20,11 +20,14 @@ from store import bm25
 from store.changes import added_since, removed_since
 from store.commit import current_seq
 from store.database import ReadSession
-from store.fastscan import Mask
+from store.filters.sql import Documents
+from store.graph import Mask
+from store.scan import stacked
 from store.segments.files import OpenSegments
 from store.segments.merging import merged
 from store.segments.rows import active_segments, sealed_seq
 from store.segments.segment import Segment, read_segment
+from store.stack import Stack
 
 FAN_OUT = 4  # segments of one tier that become one
 _SMALLEST_TIER = 256  # rows
@@ -39,10 +42,11 @@ class Part:
     live: BoolArray  # (rows,) not removed
     live_count: int
     saturations: Float32Array  # (rows,) bm25.saturation, for the snapshot's average length
-    mask: Mask | None = field(init=False)  # `live`, as a scan takes it; None: all are
+    mask: Mask | None = field(init=False)  # `live`, as a graph takes it; None: all are, or there is no graph
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mask", None if self.whole else Mask(self.live))
+        graph = self.segment.scan is not None and self.segment.scan.graph is not None
+        object.__setattr__(self, "mask", Mask(self.live) if graph and not self.whole else None)
 
     def find(self, ids: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Which of `ids` are live here: their places in `ids`, and their rows."""
@@ -66,7 +70,11 @@ class Snapshot:
     parts: tuple[Part, ...]
     passage_count: int
     average_length: float  # of the live passages, in terms; 0 when there are none
-    _df: dict[int, int] = field(default_factory=dict, init=False)  # what was counted; a copy by `replace` begins anew
+    stacks: tuple[Stack, ...] = ()  # of the parts' codes
+    # What was read of this state for one search serves the next; a copy by `replace` begins anew.
+    _df: dict[int, int] = field(default_factory=dict, init=False)
+    known_terms: dict[str, int | None] = field(default_factory=dict, init=False)  # ids by text; None: there is none
+    known_languages: list[str] = field(default_factory=list, init=False)  # of the documents; empty: not read yet
 
     def advance(self, session: ReadSession) -> Snapshot:
         """The snapshot of the session's state, which must not be older, over the same sealed segments."""
@@ -107,8 +115,17 @@ class Snapshot:
     def under(self, collection: Collection) -> Snapshot:
         """The same passages, scored by the settings of `collection`, which were changed or are tried."""
         if collection.settings == self.collection.settings:
-            return self
+            return self if collection == self.collection else replace(self, collection=collection)
         return replace(self, collection=collection)._with(self.seq, self.parts)
+
+    def only(self, documents: Documents) -> Snapshot:
+        """The same state, as if there were none but these documents: scored as a collection of them alone would be."""
+        parts = []
+        for part in self.parts:
+            live = part.live & documents.holds(part.segment.documents)
+            if live.any():
+                parts.append(replace(part, live=live, live_count=int(live.sum())))
+        return self._over(self.seq, parts)
 
     def df(self, term: int) -> int:
         """How many live passages hold the term."""
@@ -139,6 +156,10 @@ class Snapshot:
         tail = _compact([part for part in parts if part.sealed is None])
         parts = [*(part for part in parts if part.sealed is not None and part.live_count), *tail]
         parts.sort(key=lambda part: int(part.segment.ids[0]))
+        return self._over(seq, parts)
+
+    def _over(self, seq: int, parts: Sequence[Part]) -> Snapshot:
+        """With the figures of the live rows of `parts`."""
         passages = sum(part.live_count for part in parts)
         # Lengths are whole numbers: their sum is exact in any order.
         length = sum(float(part.segment.postings.lengths[part.live].sum()) for part in parts)
@@ -148,7 +169,14 @@ class Snapshot:
             replace(part, saturations=bm25.saturation(part.segment.postings.lengths, average, k1=k1, b=b))
             for part in parts
         ]
-        return replace(self, seq=seq, parts=tuple(weighted), passage_count=passages, average_length=average)
+        return replace(
+            self,
+            seq=seq,
+            parts=tuple(weighted),
+            passage_count=passages,
+            average_length=average,
+            stacks=_stacks(parts, self.stacks),
+        )
 
 
 def load(session: ReadSession, collection: Collection, files: OpenSegments | None = None) -> Snapshot:
@@ -168,6 +196,13 @@ def load(session: ReadSession, collection: Collection, files: OpenSegments | Non
 def tier(rows: int) -> int:
     """Segments of one tier have about one size; those of the next have FAN_OUT times as many rows."""
     return max(0, math.floor(math.log(rows / _SMALLEST_TIER, FAN_OUT)) + 1)
+
+
+def _stacks(parts: Sequence[Part], known: tuple[Stack, ...]) -> tuple[Stack, ...]:
+    """Those of the parts: `known`, where they are."""
+    scans = [part.segment.scan for part in parts if part.segment.scan is not None]
+    held = {id(scan) for stack in known for scan in stack.scans}
+    return known if held == {id(scan.fast) for scan in scans if scan.fast is not None} else stacked(scans)
 
 
 def _read_tail(

@@ -9,17 +9,23 @@ import sqlalchemy as sa
 
 from core.records import SparseVector
 from store import schema
-from store.database import ReadSession, WriteSession
+from store.database import ReadSession, WriteSession, chunks
 from store.filters.metadata import is_unicode
 
 POSTING = np.dtype([("term", "<i4"), ("value", "<f4")])  # an embedding's sparse and learned BLOBs are arrays of these
+_TERMS = sa.select(schema.term.c.text, schema.term.c.id).where(  # made once: every search asks for some
+    schema.term.c.collection_id == sa.bindparam("collection"),
+    schema.term.c.text.in_(sa.bindparam("texts", expanding=True)),
+)
 
 
 def term_ids(session: ReadSession, collection_id: int, texts: Collection[str]) -> dict[str, int]:
     """The ids of those of `texts` that are terms of the collection."""
-    columns = sa.select(schema.term.c.text, schema.term.c.id).where(schema.term.c.collection_id == collection_id)
-    known = (text for text in texts if is_unicode(text))  # SQLite cannot be asked for any other
-    return {row.text: row.id for row in session.rows_where_in(columns, schema.term.c.text, known)}
+    found: dict[str, int] = {}
+    for chunk in chunks(text for text in texts if is_unicode(text)):  # SQLite cannot be asked for any other
+        rows = session.execute(_TERMS, {"collection": collection_id, "texts": chunk})
+        found |= {row.text: row.id for row in rows}
+    return found
 
 
 def register_terms(session: WriteSession, collection_id: int, texts: Collection[str]) -> dict[str, int]:

@@ -24,10 +24,12 @@ from store.contents import passages_of, read_contents, term_texts
 from store.database import ReadSession
 from store.documents import StoredPassage, fetch_passages
 from store.filters.metadata import is_unicode
-from store.filters.sql import Documents, documents_where
+from store.filters.sql import Documents, documents_where, read_ids
 from store.pool import Pool, TermStatistics
 from store.snapshot import Snapshot
 from store.terms import term_ids
+
+_KNOWN_TERMS = 50_000  # ids of a snapshot's terms that are remembered for the next search
 
 
 class View:
@@ -37,10 +39,13 @@ class View:
     `k` is 1 or more.
     """
 
-    def __init__(self, session: ReadSession, snapshot: Snapshot) -> None:
+    def __init__(self, session: ReadSession, snapshot: Snapshot, seen: Documents | None = None) -> None:
+        """`seen`: the documents that `snapshot` is restricted to; None: it has all of them."""
         self._session = session
         self._snapshot = snapshot
+        self._seen = seen
         self._term_ids: dict[str, int | None] = {}
+        self._statistics: dict[tuple[str, ...], TermStatistics] = {}
 
     @property
     def collection(self) -> Collection:
@@ -74,26 +79,48 @@ class View:
         return len(self._snapshot.parts)
 
     @property
+    def restricted(self) -> bool:
+        """Whether it shows some of the documents, as if there were no others."""
+        return self._seen is not None
+
+    def only(self, tree: Filter) -> View:
+        """The same state as if there were none but the documents that satisfy `tree`.
+
+        Nothing that it tells depends on the others: not statistics, suggestions or errors. A field that no document
+        ever had is one without values here.
+        """
+        found = self.visible(documents_where(self._session, self.collection.id, tree, silent=True))
+        return View(self._session, self._snapshot.only(found), found)
+
+    def visible(self, documents: Documents) -> Documents:
+        """Those of the documents that the view shows."""
+        return documents if self._seen is None else documents & self._seen
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """The languages of the documents, sorted."""
-        language = schema.document.c.language
-        least = sa.select(sa.func.min(language)).where(schema.document.c.collection_id == self.collection.id)
-        languages: list[str] = []
-        # One step in the index for each language, where DISTINCT would read an entry for each document.
-        found = self._session.execute(least).scalar()
-        while found is not None:
-            languages.append(found)
-            found = self._session.execute(least.where(language > found)).scalar()
-        return tuple(languages)
+        known = self._snapshot.known_languages
+        if not known:
+            language = schema.document.c.language
+            least = sa.select(sa.func.min(language)).where(schema.document.c.collection_id == self.collection.id)
+            languages: list[str] = []
+            # One step in the index for each language, where DISTINCT would read an entry for each document.
+            found = self._session.execute(least).scalar()
+            while found is not None:
+                languages.append(found)
+                found = self._session.execute(least.where(language > found)).scalar()
+            known[:] = [code for code in languages if self._seen is None or self._speaks(code, self._seen)]
+        return tuple(known)
 
     def rescored(self, *, k1: float, b: float) -> View:
         """The same state, with BM25 by other settings."""
         settings = replace(self.collection.settings, k1=k1, b=b)
-        return View(self._session, self._snapshot.under(replace(self.collection, settings=settings)))
+        return View(self._session, self._snapshot.under(replace(self.collection, settings=settings)), self._seen)
 
     def filter(self, tree: Filter) -> Int64Array:
         """Ids of the passages whose document satisfies `tree`, sorted. Raises InvalidFilter."""
-        return self.passages_in(documents_where(self._session, self.collection.id, tree))
+        found = documents_where(self._session, self.collection.id, tree, silent=self.restricted)
+        return self.passages_in(found)
 
     def passages_in(self, documents: Documents) -> Int64Array:
         """Ids of the passages of the documents, sorted."""
@@ -105,8 +132,8 @@ class View:
 
         `allowed`: sorted ids to choose from; others may be among them. Scores are those of `dense_scores`.
         """
-        kind = self.collection.settings.index
-        return dense.nearest(self._snapshot.parts, self._checked(vector), k, allowed, kind=kind)
+        snapshot, kind = self._snapshot, self.collection.settings.index
+        return dense.nearest(snapshot.parts, self._checked(vector), k, allowed, kind=kind, stacks=snapshot.stacks)
 
     def matching(self, terms: Mapping[str, float], k: int, allowed: Int64Array | None = None) -> Pool:
         """The k passages with the largest sum of factor * idf * weight over `terms` (term: factor, 0 or more).
@@ -146,18 +173,18 @@ class View:
 
     def term_statistics(self, terms: Sequence[str]) -> TermStatistics:
         """What BM25 knows of the terms; those that no passage holds have a df and an idf of 0."""
-        unknown = [term for term in terms if term not in self._term_ids]
-        if unknown:
-            found = term_ids(self._session, self.collection.id, unknown)
-            self._term_ids |= {term: found.get(term) for term in unknown}
-        ids = {term: self._known(term) for term in terms}
-        df = {term: self._snapshot.df(id_) if id_ else 0 for term, id_ in ids.items()}
-        return TermStatistics(
-            passages=self.passage_count,
-            average_length=self._snapshot.average_length,
-            df=df,
-            idf={term: bm25.idf(self.passage_count, count) if count else 0.0 for term, count in df.items()},
-        )
+        asked = tuple(terms)
+        if asked not in self._statistics:
+            self._look_up(asked)
+            ids = {term: self._known(term) for term in asked}
+            df = {term: self._snapshot.df(id_) if id_ else 0 for term, id_ in ids.items()}
+            self._statistics[asked] = TermStatistics(
+                passages=self.passage_count,
+                average_length=self._snapshot.average_length,
+                df=df,
+                idf={term: bm25.idf(self.passage_count, count) if count else 0.0 for term, count in df.items()},
+            )
+        return self._statistics[asked]
 
     def vectors(self, ids: Int64Array) -> Float32Array:
         """(n, dimension) stored vectors of the passages."""
@@ -202,11 +229,23 @@ class View:
         document = schema.document.c
         columns = sa.select(document.external_id, document.id).where(document.collection_id == self.collection.id)
         known = (id_ for id_ in ids if is_unicode(id_))  # SQLite cannot be asked for any other
-        return {row.external_id: row.id for row in self._session.rows_where_in(columns, document.external_id, known)}
+        found = self._session.rows_where_in(columns, document.external_id, known)
+        return {row.external_id: row.id for row in found if self._sees(row.id)}
 
     def fetch(self, ids: Int64Array) -> list[StoredPassage]:
         """The passages of `ids`, in that order."""
+        if self.restricted:
+            self._snapshot.locate(ids)
         return fetch_passages(self._session, self.collection.id, ids)
+
+    def _speaks(self, language: str, documents: Documents) -> bool:
+        """Whether one of the documents is in the language."""
+        document = schema.document.c
+        where = (document.collection_id == self.collection.id, document.language == language)
+        return bool(documents.holds(read_ids(self._session, document.id, *where)).any())
+
+    def _sees(self, document: int) -> bool:
+        return self._seen is None or bool(self._seen.holds(np.array([document]))[0])
 
     def _checked(self, vector: Float32Array) -> Float32Array:
         if vector.shape != (self.generation.dimension,):
@@ -215,6 +254,20 @@ class View:
                 f"{self.generation.dimension} dimensions, made by {self.generation.model}"
             )
         return vector
+
+    def _look_up(self, terms: Iterable[str]) -> None:
+        """So that `_known` has them."""
+        shared = self._snapshot.known_terms
+        if len(shared) > _KNOWN_TERMS:
+            shared.clear()
+        new = [term for term in terms if term not in self._term_ids]
+        self._term_ids |= {term: id_ for term in new if (id_ := shared.get(term, -1)) != -1}
+        unknown = [term for term in new if term not in self._term_ids]
+        if unknown:
+            ids = term_ids(self._session, self.collection.id, unknown)
+            found = {term: ids.get(term) for term in unknown}
+            self._term_ids |= found
+            shared.update(found)
 
     def _known(self, term: str) -> int:
         return self._term_ids[term] or 0  # no term has the id 0

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from core.records import Collection, GenerationState
 from store import schema
-from store.catalog import get_collection
+from store.catalog import find_collection
 from store.database import Database, ReadSession
 from store.segments.files import OpenSegments
-from store.segments.rows import current_states
+from store.segments.rows import current_state, current_states
 from store.snapshot import Snapshot, load
 from store.view import View
 
@@ -29,7 +29,7 @@ class Views:
     def collection(self, name: str) -> Collection:
         """What is searched for now under this name, without opening a view. Raises CollectionNotFound."""
         with self._database.read() as session:
-            return get_collection(session, name)
+            return find_collection(session, name)
 
     @contextmanager
     def open(self, name: str) -> Iterator[View]:
@@ -44,10 +44,25 @@ class Views:
                     yield View(session, snapshot)
                     return
 
+    def held(self) -> list[Held]:
+        """The snapshots that are in memory, and how far the database has gone beyond each. Raises StorageError."""
+        held = {generation: slot.snapshot for generation, slot in list(self._slots.items())}
+        with self._database.read() as session:
+            states = current_states(session, schema.generation.c.state == GenerationState.ACTIVE.value)
+        return [
+            Held(
+                collection=snapshot.collection.name,
+                passages=snapshot.passage_count,
+                behind=max(0, states[generation][0] - snapshot.seq),
+            )
+            for generation, snapshot in held.items()
+            if snapshot is not None and generation in states
+        ]
+
     def _snapshot(self, session: ReadSession, name: str) -> Snapshot | None:
         """The snapshot of the session's state; None when another thread has already gone beyond it."""
-        collection = get_collection(session, name)
-        ((seq, newest_segment),) = current_states(session, schema.generation.c.id == collection.active.id).values()
+        collection = find_collection(session, name)
+        seq, newest_segment = current_state(session, collection.active.id)
         slot = self._slots.get(collection.active.id) or self._slots.setdefault(
             collection.active.id, _Slot(OpenSegments(self._database.directory))
         )
@@ -62,7 +77,7 @@ class Views:
                 present = slot.snapshot
         if present.seq != seq:
             return None
-        if present.collection.settings != collection.settings:
+        if present.collection != collection:  # other settings, or the name that it goes by since a switch
             present = slot.resettled(present, collection)
         return slot.resealed(session, present) if present.newest_segment < newest_segment else present
 
@@ -75,6 +90,15 @@ class Views:
         )
         for generation in [generation for generation in list(self._slots) if generation not in active]:
             self._slots.pop(generation, None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A snapshot in the memory of this process."""
+
+    collection: str
+    passages: int
+    behind: int  # at most so many changes were committed since; the next view reads them
 
 
 @dataclass(slots=True)

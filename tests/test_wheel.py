@@ -27,6 +27,13 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     found = json.loads(_salience(site, elsewhere, "search", "packs of wolves", "--json"))
     assert [hit["document_id"] for hit in found["hits"]] == ["wolf"]
     assert (elsewhere / "salience-data").is_dir()
+    client = "import salience.client as client; print(client.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", client], check=True, cwd=elsewhere, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(str(site))
+    assert (site / "salience" / "py.typed").is_file()
 
 
 def _salience(site: Path, folder: Path, *arguments: str) -> str:

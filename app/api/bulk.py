@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, BinaryIO, cast
 
@@ -11,9 +12,12 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import CollectionName, Parts
+from app.allowances import check_documents, passages_left
+from app.api.dependencies import CollectionName, Known, Parts
 from app.api.uploads import Upload
+from app.caller import Caller
 from app.job_schemas import JobBody, accepted, write_report
+from app.limits import tokens_of
 from app.schemas import WriteReport
 from app.wiring import Wiring
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
@@ -49,6 +53,7 @@ async def bulk(
     request: Request,
     response: Response,
     parts: Parts,
+    caller: Known,
     collection: CollectionName,
     wait: Annotated[
         bool, Query(description="answer when all is searchable, with a report in place of the job")
@@ -70,54 +75,69 @@ async def bulk(
     """
     if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
         raise InvalidInput("Idempotency-Key: must be 1 to 255 visible ASCII characters", param="Idempotency-Key")
-    upload = Upload(request, limit=parts.settings.limits.bulk_bytes)
+    limit, own = parts.settings.limits.bulk_bytes, caller.rights.limits.body_bytes
+    upload = Upload(request, limit=limit if own is None else min(limit, own))
     mapping = FieldMapping(id=id_field, text=text_field, title=title_field)
-    received = partial(_receive, parts, collection, upload, mapping, idempotency_key)
+    received = partial(_receive, parts, caller, collection, upload, mapping, idempotency_key)
     job = await to_thread.run_sync(received, limiter=request.app.state.uploads)
     if wait:
-        return await run_in_threadpool(_finished, parts, job, response)
-    return accepted(job, response)
+        return await run_in_threadpool(_finished, parts, caller, job, response)
+    return accepted(caller.shown_job(job), response)
 
 
-def _receive(parts: Wiring, name: str, upload: Upload, mapping: FieldMapping, key: str | None) -> Job:
-    limits = parts.settings.limits
+def _receive(parts: Wiring, caller: Caller, name: str, upload: Upload, mapping: FieldMapping, key: str | None) -> Job:
+    limits, left = parts.settings.limits, passages_left(parts, caller)
     collection = parts.pipeline.collection(name)
     check_room(parts.database, limits.queued_items)
     records = read_stream(
         cast(BinaryIO, upload), format=Format.NDJSON, name="body", line_characters=limits.line_characters
     )
+    read = _Read()
     job = receive(
         parts.database,
         collection,
-        _whole(located_documents(records, mapping), limits.bulk_bytes),
+        _whole(located_documents(records, mapping), limits.bulk_bytes, left, read),
         receiver=parts.worker.name,
         key=key,
         digest=lambda: upload.digest(mapping.id, mapping.text, mapping.title),
     )
+    parts.limiter.spend(caller, tokens_of(read.characters))
     parts.worker.wake()
     return job
 
 
-def _whole(items: Iterable[Located], limit: int) -> Iterator[Located]:
-    """`items`, as long as the body can be read. Raises UnreadableFile, TooLarge."""
-    characters = 0
+@dataclass(slots=True)
+class _Read:
+    """So far."""
+
+    documents: int = 0
+    characters: int = 0
+
+
+def _whole(items: Iterable[Located], limit: int, left: int | None, read: _Read) -> Iterator[Located]:
+    """`items`, as long as the body can be read, and there is room. Raises UnreadableFile, TooLarge, LimitReached.
+
+    `limit`: characters; `left`: documents, None: any number.
+    """
     for origin, item in items:
         if isinstance(item, RecordError) and (origin is None or origin.line is None):  # of the body, not of a line
             kind = TooLarge if item.code == TooLarge.code else UnreadableFile
             raise kind(f"{item.reason}; nothing of the body was kept")
         if isinstance(item, Document):
-            characters += len(item.title) + len(item.text)
-            if characters > limit:  # of a compressed body
+            read.documents += 1
+            check_documents(left, read.documents)
+            read.characters += len(item.title) + len(item.text)
+            if read.characters > limit:  # of a compressed body
                 raise TooLarge(f"the documents have more than {limit} characters; send them in parts")
         yield origin, item
 
 
-def _finished(parts: Wiring, job: Job, response: Response) -> JobBody | WriteReport:
+def _finished(parts: Wiring, caller: Caller, job: Job, response: Response) -> JobBody | WriteReport:
     job = parts.worker.finish(job.id, return_waiting=True)
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         raise JobConflict(f"job {job.id} {job.state}" + (f": {job.reason}" if job.reason else ""))
     if job.state is not JobState.DONE:
-        return accepted(job, response)
+        return accepted(caller.shown_job(job), response)
     response.status_code = 200
     with parts.database.read() as session:
         return write_report(session, job)

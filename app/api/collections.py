@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from app.api.dependencies import CollectionName, Parts
+from app.allowances import check_collections
+from app.api.dependencies import CollectionName, Known, Parts
+from app.auditing import audited
+from app.caller import Caller
 from app.schemas import ChangeCollection, CollectionBody, CollectionList, CreateCollection
 from app.stats_schemas import CollectionStatsBody
+from app.wiring import Wiring
 from core.records import Collection
 from store.catalog import change_settings, counts, delete_collection, get_collection, list_collections
 from store.database import ReadSession
+from store.holders import documents_of_passages
 from store.statistics import collection_statistics
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"])
@@ -35,50 +41,78 @@ _CHANGE = {
 
 
 @router.post("", status_code=201, operation_id="create_collection", summary="Create a collection")
-def create(parts: Parts, body: Annotated[CreateCollection, Body(openapi_examples=_CREATE)]) -> CollectionBody:
-    """Create an empty collection, to be embedded by the loaded model and, if one is named, by a sparse model."""
-    created = parts.create_collection(body.name, body.to_settings(), sparse_model=body.sparse_model)
-    return CollectionBody.of(created, documents=0, passages=0)
+def create(
+    parts: Parts, caller: Known, body: Annotated[CreateCollection, Body(openapi_examples=_CREATE)]
+) -> CollectionBody:
+    """Create an empty collection, to be embedded by the main model, or those of the settings that are named."""
+    name, settings = caller.new_collection(body.name), body.to_settings()
+    with audited(parts.database, caller.who, "collection.create", name):
+        check_collections(parts, caller)
+        created = parts.create_collection(name, settings, model=body.model, sparse_model=body.sparse_model)
+    return CollectionBody.of(caller.shown_collection(created), documents=0, passages=0)
 
 
 @router.get("", operation_id="list_collections", summary="List collections")
-def list_all(parts: Parts) -> CollectionList:
-    """Every collection, by name."""
+def list_all(parts: Parts, caller: Known) -> CollectionList:
+    """Every collection that the key sees, by name."""
     with parts.database.read() as session:
-        return CollectionList(collections=[_body(session, found) for found in list_collections(session)])
+        seen = [found for found in list_collections(session) if caller.sees(found.name)]
+        bodies = [] if caller.rows else [_body(session, caller, found) for found in seen]
+    if caller.rows:
+        bodies = [_restricted(parts, caller, found) for found in seen]
+    return CollectionList(collections=bodies)
 
 
 @router.get("/{collection}", operation_id="get_collection", summary="Get a collection")
-def get(parts: Parts, collection: CollectionName) -> CollectionBody:
+def get(parts: Parts, caller: Known, collection: CollectionName) -> CollectionBody:
     """A collection, its settings, and how much it holds."""
     with parts.database.read() as session:
-        return _body(session, get_collection(session, collection))
+        found = get_collection(session, collection)
+        if not caller.rows:
+            return _body(session, caller, found)
+    return _restricted(parts, caller, found)
 
 
 @router.patch("/{collection}", operation_id="change_collection", summary="Change settings of a collection")
 def change(
-    parts: Parts, collection: CollectionName, body: Annotated[ChangeCollection, Body(openapi_examples=_CHANGE)]
+    parts: Parts,
+    caller: Known,
+    collection: CollectionName,
+    body: Annotated[ChangeCollection, Body(openapi_examples=_CHANGE)],
 ) -> CollectionBody:
     """Change settings that nothing stored depends on: alpha, k1, b, synonyms. The next search goes by them."""
-    with parts.database.write() as session:
-        return _body(session, change_settings(session, collection, body.settings.to_changes()))
+    changes = body.settings.to_changes()
+    with audited(parts.database, caller.who, "collection.change", collection), parts.database.write() as session:
+        return _body(session, caller, change_settings(session, collection, changes))
 
 
 @router.get("/{collection}/stats", operation_id="get_collection_stats", summary="What a collection holds, and how")
-def stats(parts: Parts, collection: CollectionName) -> CollectionStatsBody:
+def stats(parts: Parts, caller: Known, collection: CollectionName) -> CollectionStatsBody:
     """Documents, passages and bytes, segments, and what is not sealed yet. Takes longer than getting the collection."""
     with parts.database.read() as session:
-        get_collection(session, collection)  # else the error names those that there are
-    return CollectionStatsBody.of(collection_statistics(parts.database.directory, collection))
+        stored = get_collection(session, collection).name  # else the error names those that there are
+    found = collection_statistics(parts.database.directory, stored)
+    return CollectionStatsBody.of(replace(found, name=caller.shown(found.name)))
 
 
 @router.delete("/{collection}", status_code=204, operation_id="delete_collection", summary="Delete a collection")
-def delete(parts: Parts, collection: CollectionName) -> None:
+def delete(parts: Parts, caller: Known, collection: CollectionName) -> None:
     """Delete a collection and everything in it."""
-    with parts.database.write() as session:
+    with audited(parts.database, caller.who, "collection.delete", collection), parts.database.write() as session:
         delete_collection(session, collection)
 
 
-def _body(session: ReadSession, collection: Collection) -> CollectionBody:
+def _body(session: ReadSession, caller: Caller, collection: Collection) -> CollectionBody:
     held = counts(session, collection.id)
-    return CollectionBody.of(collection, documents=held.documents, passages=held.passages)
+    shown = caller.shown_collection(collection)
+    return CollectionBody.of(shown, documents=held.documents, passages=held.passages)
+
+
+def _restricted(parts: Wiring, caller: Caller, collection: Collection) -> CollectionBody:
+    """With the counts of what the caller's row filter lets through."""
+    assert caller.rows is not None
+    with parts.views.open(collection.name) as view:
+        seen = view.only(caller.rows)
+        documents = len(documents_of_passages(seen, None))
+        shown = caller.shown_collection(seen.collection)
+        return CollectionBody.of(shown, documents=documents, passages=seen.passage_count)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
+from starlette.convertors import Convertor, register_url_convertor
 
-from app.api.dependencies import CollectionName, Parts
+from app.allowances import check_documents, passages_left
+from app.api.dependencies import CollectionName, Known, Parts
 from app.job_schemas import JobBody, accepted
+from app.limits import tokens_of
 from app.schemas import (
     DeleteDocuments,
     DeletionReport,
@@ -28,6 +31,20 @@ from indexer.records import Origin, Record
 from store.catalog import get_collection
 from store.documents import get_document, list_documents
 
+
+class _AnyText(Convertor[str]):
+    """What `:path` is for, with line breaks: there "a\\n" names the document "a", and "a\\nb" nothing."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any_text", _AnyText())
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["documents"])
 
 _UPSERT = {
@@ -57,6 +74,7 @@ DocumentId = Annotated[str, Path(description="the document's own id", examples=[
 )
 def upsert(
     parts: Parts,
+    caller: Known,
     response: Response,
     collection: CollectionName,
     body: Annotated[UpsertDocuments, Body(openapi_examples=_UPSERT)],
@@ -75,19 +93,24 @@ def upsert(
         )
         for place, item in enumerate(body.documents, start=1)
     ]
+    check_documents(passages_left(parts, caller), len(records))
     if wait:
-        return WriteReport.of(parts.pipeline.add(collection, documents(records), priority=Priority.INTERACTIVE))
+        report = parts.pipeline.add(collection, documents(records), priority=Priority.INTERACTIVE)
+        parts.limiter.spend(caller, report.tokens)
+        return WriteReport.of(report)
     check_room(parts.database, parts.settings.limits.queued_items)
     found = parts.pipeline.collection(collection)
     job = receive(parts.database, found, located_documents(records), receiver=parts.worker.name)
     parts.worker.wake()
+    parts.limiter.spend(caller, tokens_of(sum(len(item.title or "") + len(item.text) for item in body.documents)))
     response.status_code = 202
-    return accepted(job, response)
+    return accepted(caller.shown_job(job), response)
 
 
 @router.get("/documents", operation_id="list_documents", summary="List documents")
 def list_page(
     parts: Parts,
+    caller: Known,
     collection: CollectionName,
     limit: Annotated[int, Query(ge=1, le=1000, description="documents of one page")] = 100,
     after: Annotated[str | None, Query(description="the id behind which to go on")] = None,
@@ -95,14 +118,15 @@ def list_page(
     """Documents in the order of their ids."""
     with parts.database.read() as session:
         found = get_collection(session, collection)
-        page = list_documents(session, found.id, limit=limit + 1, after=after)
+        page = list_documents(session, found.id, limit=limit + 1, after=after, within=caller.rows)
     bodies = [StoredDocumentBody.of(stored) for stored in page[:limit]]
     return DocumentList(documents=bodies, next=bodies[-1].id if len(page) > limit else None)
 
 
-@router.get("/documents/{document_id:path}", operation_id="get_document", summary="Get a document")
+@router.get("/documents/{document_id:any_text}", operation_id="get_document", summary="Get a document")
 def get(
     parts: Parts,
+    caller: Known,
     collection: CollectionName,
     document_id: DocumentId,
     min_seq: Annotated[
@@ -114,30 +138,35 @@ def get(
     parts.wait_for(collection, min_seq, timeout_ms / 1000)
     with parts.database.read() as session:
         found = get_collection(session, collection)
-        return StoredDocumentBody.of(get_document(session, found.id, document_id))
+        return StoredDocumentBody.of(get_document(session, found.id, document_id, within=caller.rows))
 
 
-@router.put("/documents/{document_id:path}", operation_id="put_document", summary="Put a document")
+@router.put("/documents/{document_id:any_text}", operation_id="put_document", summary="Put a document")
 def put(
     parts: Parts,
+    caller: Known,
     collection: CollectionName,
     document_id: DocumentId,
     body: Annotated[DocumentContent, Body(openapi_examples=_PUT)],
 ) -> WriteReport:
     """Add or replace one document; one that cannot be used is an error."""
     document = to_document({"id": document_id, **body.model_dump()})
+    check_documents(passages_left(parts, caller), 1)
     report = parts.pipeline.add(collection, [document], priority=Priority.INTERACTIVE)
+    parts.limiter.spend(caller, report.tokens)
     if report.failed:
         raise InvalidDocument(report.failed[0].reason, param="text")
     return WriteReport.of(report)
 
 
 @router.delete(
-    "/documents/{document_id:path}", status_code=204, operation_id="delete_document", summary="Delete a document"
+    "/documents/{document_id:any_text}", status_code=204, operation_id="delete_document", summary="Delete a document"
 )
-def delete(parts: Parts, response: Response, collection: CollectionName, document_id: DocumentId) -> None:
+def delete(
+    parts: Parts, caller: Known, response: Response, collection: CollectionName, document_id: DocumentId
+) -> None:
     """Delete a document; it is no longer found once this is answered. The header Salience-Seq names the change."""
-    done = delete_documents(parts.database, collection, [document_id])
+    done = delete_documents(parts.database, collection, [document_id], within=caller.rows)
     response.headers["Salience-Seq"] = str(done.seq)
     if done.deleted == 0:
         raise DocumentNotFound(
@@ -147,7 +176,11 @@ def delete(parts: Parts, response: Response, collection: CollectionName, documen
 
 @router.post("/documents:delete", operation_id="delete_documents", summary="Delete documents by filter")
 def delete_by_filter(
-    parts: Parts, collection: CollectionName, body: Annotated[DeleteDocuments, Body(openapi_examples=_DELETE)]
+    parts: Parts,
+    caller: Known,
+    collection: CollectionName,
+    body: Annotated[DeleteDocuments, Body(openapi_examples=_DELETE)],
 ) -> DeletionReport:
     """Delete every document that satisfies the filter; none of them is found once this is answered."""
-    return DeletionReport.of(delete_where(parts.database, collection, parse_filter(body.filter)))
+    done = delete_where(parts.database, collection, parse_filter(body.filter), within=caller.rows)
+    return DeletionReport.of(done)

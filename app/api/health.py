@@ -1,16 +1,20 @@
-"""Is the process alive, and can it serve?"""
+"""Is the process alive, and can it serve? Answered without a place in the queues and without a thread of the pool."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from anyio import move_on_after, to_thread
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
-from app.api.dependencies import Parts
+from app.api.dependencies import OperationPanel
+from app.operation.readiness import Finding
 from app.schemas import ResponseModel
-from core.errors import StorageError
-from store.catalog import list_collections
 
+HEALTH_AT_ONCE = 4  # threads for what reads the database or the disk
+_SECONDS = 3.0  # for which an answer is waited for
 router = APIRouter(tags=["health"])
 
 
@@ -18,28 +22,48 @@ class Liveness(ResponseModel):
     status: Literal["alive"] = "alive"
 
 
+class CheckBody(ResponseModel):
+    name: str = Field(description="process, model, database, snapshots, disk, worker or maintenance")
+    ok: bool
+    text: str = Field(description="what was found, or what is wrong")
+
+
 class Readiness(ResponseModel):
     status: Literal["ready", "not_ready"]
     database: str  # "ok", or what is wrong
     model: str  # the model's name, or "not loaded"
+    problems: list[str]  # empty where it is ready
+    checks: list[CheckBody]
 
 
 @router.get("/livez", operation_id="livez", summary="Liveness")
-def livez() -> Liveness:
+async def livez() -> Liveness:
     """The process answers."""
     return Liveness()
 
 
 @router.get("/readyz", operation_id="readyz", summary="Readiness", responses={503: {"model": Readiness}})
-def readyz(parts: Parts, response: Response) -> Readiness:
-    """The database can be read and the model is loaded; otherwise 503."""
-    model = parts.encoder.name if parts.model_loaded else "not loaded"
-    database = "ok"
-    try:
-        with parts.database.read() as session:
-            list_collections(session)
-    except StorageError as error:
-        database = error.message
-    ready = parts.model_loaded and database == "ok"
+async def readyz(request: Request, panel: OperationPanel, response: Response) -> Readiness:
+    """Everything that serving takes is there: model, database, fresh snapshots, disk, worker; otherwise 503.
+
+    From the moment on when the process is told to stop, it says so here.
+    """
+    readiness, found = panel.readiness, list[Finding]()
+    if readiness.stopping:
+        found = [Finding(name="process", ok=False, text="stopping")]
+    else:
+        look = partial(to_thread.run_sync, readiness.findings, limiter=request.app.state.health)
+        with move_on_after(_SECONDS):
+            found = await look(abandon_on_cancel=True)
+        if not found:
+            found = [Finding(name="process", ok=False, text=f"the checks did not end within {_SECONDS:g} s")]
+    ready = all(one.ok for one in found)
     response.status_code = 200 if ready else 503
-    return Readiness(status="ready" if ready else "not_ready", database=database, model=model)
+    texts = {one.name: one.text for one in found}
+    return Readiness(
+        status="ready" if ready else "not_ready",
+        database=texts.get("database", "not looked at"),
+        model=texts.get("model", "not looked at"),
+        problems=[f"{one.name}: {one.text}" for one in found if not one.ok],
+        checks=[CheckBody(name=one.name, ok=one.ok, text=one.text) for one in found],
+    )

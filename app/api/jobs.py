@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
-from app.api.dependencies import Parts
+from app.api.dependencies import Known, Parts
 from app.job_schemas import JobBody, JobDetail, JobList, State, error_lines
+from core.naming import qualified
 from core.records import JobState
 from store.jobs import cancel_job, get_job, list_jobs
 from store.jobs.lease import database_now
@@ -23,6 +24,7 @@ JobId = Annotated[int, Path(description="the job's number", examples=[1], ge=1, 
 @router.get("", operation_id="list_jobs", summary="List jobs")
 def list_page(
     parts: Parts,
+    caller: Known,
     collection: Annotated[str | None, Query(description="only those of this collection")] = None,
     state: Annotated[State | None, Query(description="only those in this state")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="jobs of one page")] = 100,
@@ -30,17 +32,18 @@ def list_page(
 ) -> JobList:
     """Jobs, the newest first."""
     wanted = None if state is None else JobState(state)
+    named = None if collection is None else qualified(caller.rights.tenant, collection)
     with parts.database.read() as session:
-        page = list_jobs(session, limit=limit + 1, collection=collection, state=wanted, before=before)
-    bodies = [JobBody.of(job) for job in page[:limit]]
+        page = list_jobs(session, limit=limit + 1, collection=named, state=wanted, before=before, among=caller.among)
+    bodies = [JobBody.of(caller.shown_job(job)) for job in page[:limit]]
     return JobList(jobs=bodies, next=bodies[-1].id if len(page) > limit else None)
 
 
 @router.get("/{job_id}", operation_id="get_job", summary="Get a job")
-def get(parts: Parts, job_id: JobId) -> JobDetail:
+def get(parts: Parts, caller: Known, job_id: JobId) -> JobDetail:
     """A job: its state, how far it is, and its first errors."""
     with parts.database.read() as session:
-        return JobDetail.told(session, get_job(session, job_id))
+        return JobDetail.told(session, caller.shown_job(get_job(session, job_id, among=caller.among)))
 
 
 @router.get(
@@ -50,10 +53,10 @@ def get(parts: Parts, job_id: JobId) -> JobDetail:
     response_class=StreamingResponse,
     responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
 )
-def errors(parts: Parts, job_id: JobId) -> StreamingResponse:
+def errors(parts: Parts, caller: Known, job_id: JobId) -> StreamingResponse:
     """Every document and line that could not be used, as NDJSON: code, reason, id, path, line."""
     with parts.database.read() as session:
-        get_job(session, job_id)
+        get_job(session, job_id, among=caller.among)
     name = f"job-{job_id}-errors.ndjson"
     return StreamingResponse(
         error_lines(parts.database, job_id),
@@ -63,15 +66,18 @@ def errors(parts: Parts, job_id: JobId) -> StreamingResponse:
 
 
 @router.post("/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job")
-def cancel(parts: Parts, job_id: JobId) -> JobBody:
+def cancel(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
     """End a job at once. What was committed stays; what waits is dropped."""
     with parts.database.write() as session:
-        return JobBody.of(cancel_job(session, job_id, now=database_now(session)))
+        get_job(session, job_id, among=caller.among)
+        return JobBody.of(caller.shown_job(cancel_job(session, job_id, now=database_now(session))))
 
 
 @router.post("/{job_id}/retry", operation_id="retry_job", summary="Try failed documents again")
-def retry(parts: Parts, job_id: JobId) -> JobBody:
+def retry(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
     """Put a job's failed documents back into the queue. Lines that are no documents have to be sent anew."""
+    with parts.database.read() as session:
+        get_job(session, job_id, among=caller.among)
     job = retry_job(parts.database, job_id)
     parts.worker.wake()
-    return JobBody.of(job)
+    return JobBody.of(caller.shown_job(job))

@@ -15,9 +15,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from app.api.bodies import PublicModel, RawBody, parsed
-from app.api.dependencies import Parts, RequestId
+from app.api.dependencies import Known, Parts, RequestId
 from app.wiring import Wiring
-from core.errors import InvalidInput, ModelError
+from core.errors import InvalidInput
 from core.prompts import Prompt, TokenIdsItem
 from core.protocols import Encoder
 from core.records import Float32Array, Representation
@@ -71,7 +71,7 @@ class RerankRequest(PublicModel):
 
 @router.post("/v1/embeddings")
 @router.post("/embeddings")
-def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
+def embeddings(parts: Parts, caller: Known, body: RawBody) -> JSONResponse:
     """Unit vectors. A text that is longer than the model reads is cut, and `truncated_inputs` names its index."""
     asked = parsed(EmbeddingsRequest, body)
     prompts = asked.to_prompts()
@@ -81,6 +81,7 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
     made = encoder.encode(prompts, Representation(asked.representation or Representation.SYMMETRIC))
     vectors = _base64(made.vectors) if asked.encoding_format == "base64" else made.vectors.tolist()
     tokens = int(made.token_counts.sum())
+    parts.limiter.spend(caller, tokens)
     answer: dict[str, Any] = {
         "object": "list",
         "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)],
@@ -94,11 +95,12 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
 
 @router.post("/v1/rerank")
 @router.post("/rerank")
-def rerank(parts: Parts, request_id: RequestId, body: RawBody) -> JSONResponse:
+def rerank(parts: Parts, caller: Known, request_id: RequestId, body: RawBody) -> JSONResponse:
     """The documents by relevance, best first: as a cross-encoder judges (0 to 1), or an encoder's cosine (-1 to 1)."""
     asked = parsed(RerankRequest, body)
     documents = asked.documents
     scores, tokens = _relevance(parts, asked.model or _default_reranker(parts), asked.query, documents)
+    parts.limiter.spend(caller, tokens)
     order = sorted(range(len(documents)), key=lambda place: -scores[place])[: asked.top_n]  # stable: ties as they came
     results: list[dict[str, Any]] = [{"index": place, "relevance_score": scores[place]} for place in order]
     if asked.return_documents:
@@ -155,14 +157,7 @@ def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> t
 
 
 def _default_reranker(parts: Wiring) -> str:
-    return next((name for name in parts.models.names if _is_reranker(parts, name)), parts.models.main)
-
-
-def _is_reranker(parts: Wiring, name: str) -> bool:
-    try:
-        return parts.models.describe(name).kind is ModelKind.RERANKER
-    except ModelError:  # whoever asks for this model is told what is wrong with it
-        return False
+    return next(iter(parts.models.rerankers), parts.models.main)
 
 
 def _model_names(parts: Wiring) -> list[str]:

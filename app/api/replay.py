@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from app.api.dependencies import Parts, RequestId
+from app.api.dependencies import Known, Parts, RequestId
 from app.explanation_schemas import ReplayRequest, ReplayResponse
 from retriever.replay import replay
 
@@ -30,6 +30,7 @@ _REPLAY = {
                     "fingerprint": "0" * 32,
                     "sparse_model": None,
                     "sparse_fingerprint": None,
+                    "rerank": None,
                     "bm25": {"k1": 1.2, "b": 0.75},
                     "explain": "scores",
                     "units": None,
@@ -53,7 +54,15 @@ _REPLAY = {
 
 @router.post("/replay", operation_id="replay")
 def replay_explanation(
-    parts: Parts, request_id: RequestId, body: Annotated[ReplayRequest, Body(openapi_examples=_REPLAY)]
+    parts: Parts,
+    caller: Known,
+    request_id: RequestId,
+    body: Annotated[ReplayRequest, Body(openapi_examples=_REPLAY)],
 ) -> ReplayResponse:
     """Whether an explanation still holds: the same numbers, or what has changed since it was made."""
-    return ReplayResponse.of(replay(parts.searcher, parts.views, body.explanation), request_id=request_id)
+    saved = body.explanation
+    record = saved.get("provenance")
+    if isinstance(record, dict) and isinstance(record.get("collection"), str):
+        saved = {**saved, "provenance": {**record, "collection": caller.collection(record["collection"])}}
+    found = replay(parts.searcher, parts.views, saved, within=caller.rows)
+    return ReplayResponse.of(found, request_id=request_id)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from app.api.dependencies import CollectionName, Parts, RequestId
+from app.api.dependencies import Arrived, CollectionName, Known, Observed, Parts, RequestId
 from app.batch_schemas import AnswerBody, BatchRequest, BatchResponse
+from app.caller import Caller
+from app.limits import tokens_of
 from app.search_request import ExplainRequest, SearchRequest
 from app.search_response import SearchResponse
 from app.waiting import waited
+from app.wiring import Wiring
 from core.errors import SalienceError
 from retriever.many import each
 from retriever.query import Query
@@ -70,33 +73,44 @@ _EXPLAIN = {
 def search(
     parts: Parts,
     request_id: RequestId,
+    caller: Known,
+    arrived: Arrived,
+    observed: Observed,
     collection: CollectionName,
     body: Annotated[SearchRequest, Body(openapi_examples=_SEARCH)],
 ) -> SearchResponse:
     """The best passages, one for each document, steered and explained as asked."""
-    query = waited(parts, collection, body, body.to_search(most=parts.settings.limits.hits))
-    return SearchResponse.of(parts.searcher.search(collection, query), request_id=request_id)
+    asked = _seen(parts, caller, body.to_search(most=parts.settings.limits.hits))
+    query = waited(parts, collection, body, asked, begun=arrived)
+    found = observed.searched(parts.searcher.search(collection, query))
+    return SearchResponse.of(caller.shown_result(found), request_id=request_id)
 
 
 @router.post("/search:batch", operation_id="search_batch")
 def search_batch(
     parts: Parts,
     request_id: RequestId,
+    caller: Known,
+    arrived: Arrived,
+    observed: Observed,
     collection: CollectionName,
     body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)],
 ) -> BatchResponse:
     """Several searches in one state of the collection, encoded together. Each has its own answer or its own error."""
-    most, begun = parts.settings.limits.hits, time.monotonic()
+    most = parts.settings.limits.hits
 
     def ready(query: SearchRequest) -> Query:
-        return waited(parts, collection, query, query.to_search(most=most), begun=begun)
+        asked = _seen(parts, caller, query.to_search(most=most))
+        return waited(parts, collection, query, asked, begun=arrived)
 
     queries = each(ready, body.bodies())
     answers = [
-        AnswerBody.failed(found, request_id)
+        AnswerBody.failed(caller.told(found), request_id)
         if isinstance(found, SalienceError)
-        else AnswerBody(status=200, result=SearchResponse.of(found, request_id=request_id), error=None)
-        for found in parts.searcher.search_many(collection, queries)
+        else AnswerBody(
+            status=200, result=SearchResponse.of(caller.shown_result(found), request_id=request_id), error=None
+        )
+        for found in observed.all_searched(parts.searcher.search_many(collection, queries))
     ]
     return BatchResponse(answers=answers, request_id=request_id)
 
@@ -105,6 +119,9 @@ def search_batch(
 def explain(
     parts: Parts,
     request_id: RequestId,
+    caller: Known,
+    arrived: Arrived,
+    observed: Observed,
     collection: CollectionName,
     body: Annotated[ExplainRequest, Body(openapi_examples=_EXPLAIN)],
 ) -> SearchResponse:
@@ -112,6 +129,12 @@ def explain(
 
     With `above`, the second hit of the answer is the one that it is held against.
     """
-    query = waited(parts, collection, body, body.to_explain())
+    query = waited(parts, collection, body, _seen(parts, caller, body.to_explain()), begun=arrived)
     found = explain_hit(parts.searcher, collection, query, body.id, above=body.above, advise=body.advise)
-    return SearchResponse.of(found, request_id=request_id)
+    return SearchResponse.of(caller.shown_result(observed.searched(found)), request_id=request_id)
+
+
+def _seen(parts: Wiring, caller: Caller, query: Query) -> Query:
+    """Over what the caller may see; its tokens are counted."""
+    parts.limiter.spend(caller, tokens_of(len(query.text)))
+    return replace(query, within=caller.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from collections.abc import AsyncIterator
 
 import anyio
@@ -15,6 +16,7 @@ from core.errors import TooLarge
 
 UPLOADS_AT_ONCE = 8  # each takes a thread; others wait
 IDLE_SECONDS = 60.0  # that a sender may say nothing
+SLOWEST_BYTES = 2**10  # a second, that a sender sends, beyond the first IDLE_SECONDS of waiting for it
 ENCODINGS = ("", "identity", "gzip", "x-gzip")
 
 
@@ -33,6 +35,7 @@ class Upload(io.RawIOBase):
         self._chunks: AsyncIterator[bytes] = request.stream()
         self._limit = limit
         self._received = 0
+        self._waited = 0.0  # seconds, for the sender
         self._pending = memoryview(b"")
         self._hash = hashlib.sha256()
 
@@ -55,8 +58,10 @@ class Upload(io.RawIOBase):
 
     async def _next(self) -> bytes:
         """The next bytes; none at the end."""
+        began = time.monotonic()
+        left = min(IDLE_SECONDS, IDLE_SECONDS + self._received / SLOWEST_BYTES - self._waited)
         try:
-            with anyio.fail_after(IDLE_SECONDS):
+            with anyio.fail_after(left):
                 chunk = b""
                 while not chunk:
                     chunk = await anext(self._chunks)
@@ -65,7 +70,9 @@ class Upload(io.RawIOBase):
         except ClientDisconnect:
             raise HTTPException(400, "the body breaks off before its end; nothing of it was kept") from None
         except TimeoutError:
-            raise HTTPException(408, f"nothing came for {IDLE_SECONDS:.0f} seconds; nothing was kept") from None
+            slow = f"fewer than {SLOWEST_BYTES} bytes a second came" if left < IDLE_SECONDS else "nothing came"
+            raise HTTPException(408, f"{slow} for {IDLE_SECONDS:.0f} seconds; nothing was kept") from None
+        self._waited += time.monotonic() - began
         self._received += len(chunk)
         if self._received > self._limit:
             raise TooLarge(f"the body is larger than {self._limit} bytes; send it in parts")

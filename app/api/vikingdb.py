@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from app.api.bodies import PublicModel, RawBody, parsed
-from app.api.dependencies import Parts, RequestId
+from app.api.dependencies import Known, Parts, RequestId
 from app.base64data import decoded_base64
+from app.caller import ANONYMOUS, SIGNED, Caller
 from app.viking import VikingModel
+from app.wiring import Wiring
 from core.errors import InvalidInput
 from core.prompts import ImageItem, Prompt, PromptItem, TextItem
 
@@ -25,14 +27,7 @@ MAX_BODY_BYTES = 4 * 2**20
 PING, EMBEDDING = PATHS = ("/api/viking_db/data/ping", "/api/data/embedding/version/2")
 
 
-async def _plausibly_signed(parts: Parts, request: Request) -> None:
-    """Before the body is read: who cannot have signed the request need not send it."""
-    parts.signatures.check_headers(request)
-
-
-router = APIRouter(  # described by its own makers; see docs/embedding-apis.md
-    include_in_schema=False, dependencies=[Depends(_plausibly_signed)]
-)
+router = APIRouter(include_in_schema=False)  # described by its own makers; see docs/embedding-apis.md
 
 
 class EmbeddingParams(PublicModel):
@@ -75,19 +70,19 @@ class EmbeddingRequest(PublicModel):
 
 
 @router.get(PING)
-def ping(parts: Parts, request: Request, request_id: RequestId, body: RawBody) -> JSONResponse:
+def ping(parts: Parts, caller: Known, request: Request, request_id: RequestId, body: RawBody) -> JSONResponse:
     """What the SDK asks before all else: is this the service, and do my keys fit?"""
-    parts.signatures.account(request, body)
+    _account(parts, caller, request, body)
     return _success(request_id, {})
 
 
 @router.api_route(EMBEDDING, methods=["GET", "POST"])
-def embedding(parts: Parts, request: Request, request_id: RequestId, body: RawBody) -> JSONResponse:
+def embedding(parts: Parts, caller: Known, request: Request, request_id: RequestId, body: RawBody) -> JSONResponse:
     """Dense and sparse vectors of texts and images. The quota is charged before the model runs.
 
     Texts that are longer than the model reads are cut without a word, as the API has it.
     """
-    account = parts.signatures.account(request, body)
+    account = _account(parts, caller, request, body)
     asked = parsed(EmbeddingRequest, body)
     model = parts.viking.find(asked.model.model_name)
     params = asked.model.params or EmbeddingParams()
@@ -96,6 +91,7 @@ def embedding(parts: Parts, request: Request, request_id: RequestId, body: RawBo
     tokens = parts.viking.tokens(model, prompts)
     with parts.viking_quota.charged(account, model.name, tokens):
         made = parts.viking.embed(model, prompts, dense=dense, sparse=sparse)
+    parts.limiter.spend(caller, tokens)
     data: dict[str, Any] = {}
     if made.dense is not None:
         data["sentence_dense_embedding"] = made.dense.tolist()
@@ -104,6 +100,11 @@ def embedding(parts: Parts, request: Request, request_id: RequestId, body: RawBo
     if params.return_token_usage:
         data["token_usage"] = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
     return _success(request_id, {"data": data})
+
+
+def _account(parts: Wiring, caller: Caller, request: Request, body: bytes) -> str:
+    """Whose quota counts. Raises InvalidSignature where the request is signed, and the signature does not hold."""
+    return parts.signatures.account(request, body) if caller in (SIGNED, ANONYMOUS) else caller.account
 
 
 def _wanted(params: EmbeddingParams, model: VikingModel) -> tuple[bool, bool]:

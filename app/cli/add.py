@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.auditing import audited
 from app.cli.options import DEFAULT_COLLECTION, Collection, DataDir, Device, Json, Model, open_parts
 from app.cli.terminal import err, note, plain, print_json, progress_bar
 from app.job_schemas import write_report
 from app.wiring import Wiring
 from core.errors import CollectionExists, CollectionNotFound, JobConflict
+from core.naming import check_name
 from core.records import Collection as Stored
 from core.records import CollectionSettings, Document, Job, JobState
 from indexer.records import Duplicate, Origin, RecordError
+from store.audit import LOCAL
 from store.catalog import get_collection
 from store.jobs import list_jobs
 from store.jobs.notices import newest_notice
@@ -105,8 +108,10 @@ def _ensure_collection(parts: Wiring, name: str, language: str) -> None:
         with parts.database.read() as session:
             get_collection(session, name)
     except CollectionNotFound:
+        check_name(name)
         try:
-            parts.create_collection(name, CollectionSettings(language=language))
+            with audited(parts.database, LOCAL, "collection.create", name):
+                parts.create_collection(name, CollectionSettings(language=language))
         except CollectionExists:  # another process was quicker while this one loaded the model
             return
         note(f"created the collection {name!r} in {parts.settings.data_dir}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from app.auditing import audited
 from app.cli.options import (
     DataDir,
     Device,
@@ -24,8 +25,10 @@ from app.cli.options import (
 from app.cli.terminal import note, out, print_json
 from app.schemas import CollectionBody
 from core.errors import InvalidInput, InvalidSettings, UnreadableFile
+from core.naming import check_name
 from core.records import CollectionSettings, IndexKind
 from core.synonyms import of_lines
+from store.audit import LOCAL
 from store.catalog import change_settings, counts, delete_collection, get_collection, list_collections
 
 app = typer.Typer(help="List, show, create, change and delete collections.", no_args_is_help=True, add_completion=False)
@@ -112,7 +115,9 @@ def create(
         index=IndexKind(index),
     )
     with open_parts(data_dir, model, device) as parts:
-        created = parts.create_collection(name, settings, sparse_model=sparse_model)
+        check_name(name)
+        with audited(parts.database, LOCAL, "collection.create", name):
+            created = parts.create_collection(name, settings, sparse_model=sparse_model)
     learned = f", with learned weights by {created.active.sparse_model}" if created.active.sparse_model else ""
     typer.echo(f"created {created.name}, embedded by {created.active.model}{learned}")
 
@@ -156,7 +161,11 @@ def change(
         changes["synonyms"] = of_lines([*_lines(synonyms), *(synonym or ())])
     if not changes:
         raise InvalidInput("nothing to change; give --synonym, --synonyms, --no-synonyms, --alpha, --k1 or --b")
-    with open_existing(data_dir) as parts, parts.database.write() as session:
+    with (
+        open_existing(data_dir) as parts,
+        audited(parts.database, LOCAL, "collection.change", name),
+        parts.database.write() as session,
+    ):
         change_settings(session, name, changes)
     typer.echo(f"changed {', '.join(changes)} of {name}")
 
@@ -182,6 +191,6 @@ def delete(
             held = counts(session, get_collection(session, name).id)
         if not yes and not typer.confirm(f"Delete {name} with {held.documents:,} documents?", err=True):
             raise InvalidInput("nothing was deleted")
-        with parts.database.write() as session:
+        with audited(parts.database, LOCAL, "collection.delete", name), parts.database.write() as session:
             delete_collection(session, name)
     typer.echo(f"deleted {name} with {held.documents:,} documents")

@@ -9,13 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from app.cli.options import Device, Json, Model, Sparse, SparseModel, open_parts, sparse_scoring
+from app.cli.options import (
+    Device,
+    Json,
+    Model,
+    Rerank,
+    RerankDepth,
+    RerankWeight,
+    Sparse,
+    SparseModel,
+    open_parts,
+    rerank_option,
+    sparse_scoring,
+)
 from app.cli.terminal import note, out, print_json, progress_bar
 from app.wiring import Wiring
 
 if TYPE_CHECKING:
     from app.evaluation import Dataset, Evaluation
     from core.records import SparseScoring
+    from retriever.rerank import Rerank as Reranking
 
 
 def evaluate_command(
@@ -33,6 +46,9 @@ def evaluate_command(
     ] = None,
     sparse_model: SparseModel = None,
     sparse: Sparse = None,
+    rerank: Rerank = None,
+    rerank_depth: RerankDepth = 50,
+    rerank_weight: RerankWeight = 1.0,
     run_file: Annotated[
         Path | None,
         typer.Option(
@@ -56,10 +72,13 @@ def evaluate_command(
       salience eval collections/scifact --sparse-model splade --sparse both
     """
     from app.evaluation import read_dataset, write_run
+    from retriever.rerank import Rerank as Reranking
 
     dataset = read_dataset(folder)
     scoring = sparse_scoring(sparse, sparse_model)
-    measured = _evaluate(dataset, whole_documents, dimension, scoring, sparse_model, model, device)
+    asked = rerank_option(rerank, rerank_depth, rerank_weight)
+    judge = None if asked is None else Reranking(**asked)
+    measured = _evaluate(dataset, whole_documents, dimension, scoring, sparse_model, judge, model, device)
     if measured.report.failed_count:
         first = measured.report.failed[0]
         note(f"{measured.report.failed_count} documents could not be used, the first: {first}")
@@ -90,6 +109,7 @@ def _evaluate(
     dimension: int | None,
     sparse: SparseScoring,
     sparse_model: str | None,
+    rerank: Reranking | None,
     model: str | None,
     device: str | None,
 ) -> Evaluation:
@@ -102,7 +122,9 @@ def _evaluate(
         progress_bar() as bar,
     ):
         indexing = bar.add_task("indexing", total=None, detail="")
-        searching = bar.add_task("searching", total=len(dataset.queries) * run_count(sparse), detail="", visible=False)
+        searching = bar.add_task(
+            "searching", total=len(dataset.queries) * run_count(sparse, rerank), detail="", visible=False
+        )
 
         def indexed(progress: AddProgress) -> None:
             bar.update(indexing, completed=progress.committed, detail=f"{progress.passages:,} passages")
@@ -116,6 +138,7 @@ def _evaluate(
             whole_documents=whole_documents,
             sparse=sparse,
             sparse_model=sparse_model,
+            rerank=rerank,
             on_indexed=indexed,
             on_searched=searched,
         )

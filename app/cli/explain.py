@@ -20,9 +20,13 @@ from app.cli.options import (
     Json,
     Leg,
     Model,
+    Rerank,
+    RerankDepth,
+    RerankWeight,
     Target,
     first_problem,
     open_existing,
+    rerank_option,
 )
 from app.cli.search import request
 from app.cli.terminal import note, print_json
@@ -39,6 +43,9 @@ def explain(
     fusion: Fusion = "auto",
     alpha: Alpha = None,
     leg: Leg = None,
+    rerank: Rerank = None,
+    rerank_depth: RerankDepth = 50,
+    rerank_weight: RerankWeight = 1.0,
     target: Target = "auto",
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
     above: Annotated[
@@ -83,7 +90,15 @@ def explain(
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     try:
         body = ExplainRequest.model_validate(
-            {**asked, "id": hit or 0, "above": above, "advise": advise, "method": method, "granularity": granularity}
+            {
+                **asked,
+                "rerank": rerank_option(rerank, rerank_depth, rerank_weight),
+                "id": hit or 0,
+                "above": above,
+                "advise": advise,
+                "method": method,
+                "granularity": granularity,
+            }
         )
     except ValidationError as error:
         raise first_problem(error) from None

@@ -92,6 +92,16 @@ Leg = Annotated[
         help="Search by this leg alone: dense, sparse or learned. May be repeated. Default: all.",
     ),
 ]  # fmt: skip
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", show_default=False, help="A reranker of the settings judges the first documents anew."
+    ),
+]
+RerankDepth = Annotated[int, typer.Option(help="Documents that the reranker judges, 1 to 200.")]
+RerankWeight = Annotated[
+    float, typer.Option(help="Weight of its judgement in their scores, 0 to 1; the fused score has the rest.")
+]
 Target = Annotated[str, typer.Option(help="Where emphasis acts in the model: auto, attention, pool or both.")]
 
 
@@ -122,6 +132,11 @@ def sparse_scoring(sparse: str | None, sparse_model: str | None) -> SparseScorin
     if sparse not in tuple(SparseScoring):
         raise InvalidSettings(f"--sparse {sparse!r}: must be one of {', '.join(SparseScoring)}", param="sparse")
     return SparseScoring(sparse)
+
+
+def rerank_option(model: str | None, depth: int, weight: float) -> dict[str, Any] | None:
+    """The three options as the JSON of a search."""
+    return None if model is None else {"model": model, "depth": depth, "weight": weight}
 
 
 def parse_emphasis(given: list[str] | None) -> dict[str, float]:

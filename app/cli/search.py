@@ -21,11 +21,15 @@ from app.cli.options import (
     Json,
     Leg,
     Model,
+    Rerank,
+    RerankDepth,
+    RerankWeight,
     Target,
     first_problem,
     open_existing,
     parse_emphasis,
     parse_filter_option,
+    rerank_option,
 )
 from app.cli.selection import (
     Diversity,
@@ -88,6 +92,9 @@ def search(
     fusion: Fusion = "auto",
     alpha: Alpha = None,
     leg: Leg = None,
+    rerank: Rerank = None,
+    rerank_depth: RerankDepth = 50,
+    rerank_weight: RerankWeight = 1.0,
     target: Target = "auto",
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
     operators: Operators = False,
@@ -154,6 +161,7 @@ def search(
             {
                 **asked,
                 **selected,
+                "rerank": rerank_option(rerank, rerank_depth, rerank_weight),
                 "k": k,
                 "offset": offset,
                 "cursor": cursor,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
+import os
 import socket
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.cli.options import DataDir, Device, Model, settings
 from app.cli.terminal import note
-from app.settings import SAFE_TOKEN_LENGTH
+from app.settings import SAFE_TOKEN_LENGTH, Settings
 from core.errors import InvalidSettings
 
 
@@ -25,6 +29,13 @@ def serve(
     worker: Annotated[
         bool, typer.Option("--worker/--no-worker", help="Work on jobs, too; without it `salience worker` does.")
     ] = True,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that serve, each with its own model in memory.", min=1, max=64, show_default="1"),
+    ] = None,
+    allow_anonymous: Annotated[
+        bool, typer.Option("--allow-anonymous", help="Listen beyond this machine, though nobody is asked who they are.")
+    ] = False,
 ) -> None:
     """Serve the search page at /, the HTTP API under /v1 and its documentation at /docs.
 
@@ -35,31 +46,82 @@ def serve(
     chosen = settings(data_dir, model, device)
     address, number = host or chosen.server.host, chosen.server.port if port is None else port
     listener = _listen(address, number)
+    if not (allow_anonymous or chosen.server.allow_anonymous or _is_local(listener)):
+        _check_guarded(chosen)
+    if chosen.auth.weak:
+        note(f"A token of SALIENCE_AUTH__TOKENS has fewer than {SAFE_TOKEN_LENGTH} characters: it can be guessed.")
+    processes = workers or chosen.server.workers
+    if processes == 1:
+        started = _serve(chosen, listener, worker=worker, ready=lambda: _say_where(listener, chosen))
+    else:
+        started = _supervise(chosen, listener, processes, worker=worker, options=(data_dir, model, device))
+    if not started:
+        raise typer.Exit(1)
 
-    import uvicorn
 
+def serve_beside_others(
+    number: int,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    *,
+    options: tuple[Path | None, str | None, str | None],
+    worker: bool,
+) -> None:
+    """What a process of several does: the first of them works on jobs, too."""
+    if not _serve(settings(*options), listener, worker=worker and number == 0, ready=ready):
+        raise SystemExit(1)
+
+
+def _serve(chosen: Settings, listener: socket.socket, *, worker: bool, ready: Callable[[], None]) -> bool:
+    """In this process, until a signal says stop; whether it ever served. `ready` is called before the first answer."""
     from app.logs import configure_logs
     from app.main import create_app
+    from app.operation.connections import Connections
+    from app.operation.process import raise_open_files
+    from app.operation.server import Server
     from app.wiring import Wiring
 
     configure_logs(chosen.log)
+    server_settings = chosen.server
+    most = max(16, min(server_settings.connections, raise_open_files() // 2))  # the other half is for data
+    connections = Connections(most=most, head_seconds=server_settings.head_seconds)
     parts = Wiring(chosen)
     with parts.register("serve", f"http://{_shown(listener)}"):  # before the model, which takes seconds
         parts.build()  # what is wrong with the model or the data shows here, in one line
-        if chosen.auth.weak:
-            note(f"A token of SALIENCE_AUTH__TOKENS has fewer than {SAFE_TOKEN_LENGTH} characters: it can be guessed.")
-        note(f"Salience listens at http://{_shown(listener)} (documentation: /docs); data in {chosen.data_dir}")
-        config = uvicorn.Config(
-            create_app(parts, worker=worker),
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=30,
-            lifespan="on",
-        )
-        server = uvicorn.Server(config)
+        app = create_app(parts, worker=worker, connections=lambda: len(connections))
+        server = Server(app, connections, app.state.panel.readiness, drain_seconds=server_settings.drain_seconds)
+        ready()
         server.run(sockets=[listener])
-    if not server.started:
-        raise typer.Exit(1)
+    return server.started
+
+
+def _supervise(
+    chosen: Settings,
+    listener: socket.socket,
+    processes: int,
+    *,
+    worker: bool,
+    options: tuple[Path | None, str | None, str | None],
+) -> bool:
+    """In processes of their own, until a signal says stop; whether they ever served."""
+    from app.logs import configure_logs
+    from app.operation.supervisor import Supervisor
+
+    configure_logs(chosen.log)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    supervisor = Supervisor(
+        serve_beside_others,
+        listener,
+        processes,
+        threads=max(1, cores // processes),
+        options=options,
+        worker=worker,
+    )
+    return supervisor.run(lambda: _say_where(listener, chosen))
+
+
+def _say_where(listener: socket.socket, chosen: Settings) -> None:
+    note(f"Salience listens at http://{_shown(listener)} (documentation: /docs); data in {chosen.data_dir}")
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -77,6 +139,26 @@ def _listen(host: str, port: int) -> socket.socket:
             reason = f"cannot listen at {host} port {port}: {error.strerror or error}"
         raise InvalidSettings(reason, param="port") from None
     return listener
+
+
+def _is_local(listener: socket.socket) -> bool:
+    """Whether it listens to this machine alone."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def _check_guarded(chosen: Settings) -> None:
+    """Raises InvalidSettings where anybody could do anything."""
+    from app.wiring import Wiring
+
+    with Wiring(chosen) as parts:
+        parts.keyring.refresh()
+        if not parts.keyring.guarded:
+            raise InvalidSettings(
+                "this address can be reached from other machines, and nobody is asked who they are. Make a key first: "
+                "salience key create operator --role admin; or set SALIENCE_AUTH__TOKENS. Where everybody who reaches "
+                "it may do everything, say so: --allow-anonymous or SALIENCE_SERVER__ALLOW_ANONYMOUS=true",
+                param="host",
+            )
 
 
 def _shown(listener: socket.socket) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 from typing import Annotated
 
@@ -30,10 +31,11 @@ def worker(
         from app.logs import configure_logs
 
         configure_logs(parts.settings.log)
-        serving = parts.worker
+        serving, reindexing = parts.worker, parts.reindexing
 
         def stop(number: int, frame: FrameType | None) -> None:
             serving.stop()
+            reindexing.stop()
             signal.signal(number, signal.SIG_DFL)
 
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -41,6 +43,10 @@ def worker(
         note(f"Salience works on the jobs in {parts.settings.data_dir}; stop it with Ctrl-C")
         if once:
             serving.drain()
+            reindexing.drain()
             parts.maintain_once()
         else:
+            beside = threading.Thread(target=reindexing.run, name="reindexing", daemon=True)
+            beside.start()
             serving.run()
+            beside.join()

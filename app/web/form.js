@@ -5,7 +5,10 @@ import { byId, el } from "./dom.js";
 
 const LONGEST_IN_URL = 4000; // characters of a query: servers take no address of any length
 /** Fields of the form and their defaults. */
-export const SETTINGS = { filter: "", legs: "", fusion: "", alpha: "0.5", target: "", k: "" };
+export const SETTINGS = {
+  filter: "", legs: "", fusion: "", alpha: "0.5", target: "", k: "", diversity: "", group: "", facets: "",
+};
+const OF_A_PAGE = ["k", "diversity", "group_by", "facets"]; // which hits are shown, and what beside them
 
 /** What the form says besides the query; what is as usual stays away. Throws ApiError for a filter that is no JSON. */
 export function settings() {
@@ -19,7 +22,21 @@ export function settings() {
   if (Object.keys(fusion).length) said.fusion = fusion;
   if (chosen.target) said.steering = { target: chosen.target };
   if (chosen.filter) said.filter = parsedFilter(chosen.filter);
+  if (chosen.diversity) said.diversity = Number(chosen.diversity);
+  if (chosen.group) said.group_by = chosen.group;
+  const facets = chosen.facets.split(",").map((name) => name.trim()).filter(Boolean);
+  if (facets.length) said.facets = facets;
   return said;
+}
+
+/** The part of a search's `body` that ranks: what /explain takes. */
+export const ranking = (body) =>
+  Object.fromEntries(Object.entries(body).filter(([name]) => !OF_A_PAGE.includes(name)));
+
+/** Put one more condition, a line of the filters' language, behind those of the form. */
+export function narrow(condition) {
+  const said = byId("filter").value.trim();
+  byId("filter").value = !said ? condition : /\bor\b/i.test(said) ? `(${said}) and ${condition}` : `${said} and ${condition}`;
 }
 
 /** What begins with a brace is JSON, all else a line of the filters' language. */

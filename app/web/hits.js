@@ -2,6 +2,7 @@
 
 import { el, signed } from "./dom.js";
 import { explanation } from "./ledger.js";
+import { questions } from "./questions.js";
 import { coloured, passage } from "./passage.js";
 
 const LEG_NAMES = { dense: "meaning", sparse: "words", learned: "learned" };
@@ -9,24 +10,34 @@ const LEG_NAMES = { dense: "meaning", sparse: "words", learned: "learned" };
 /** The hits as a list that remembers, by document, which explanations are open and where each hit stood. */
 export class HitList {
   #list;
+  #asks;
   #open = new Set();
 
-  constructor(list) {
+  /** `asks`: as `questions` wants it. */
+  constructor(list, asks) {
     this.#list = list;
+    this.#asks = asks;
   }
 
-  /** Show `hits`; `before` maps a document's id to `{rank, scores}` without factors, null if the search has none. */
-  show(hits, before) {
+  /**
+   * Show `hits`; `before` maps a document's id to `{rank, scores}` without factors, null if the search has none.
+   * `headings`: texts by the id of the hit that they stand above.
+   */
+  show(hits, before, headings = new Map()) {
     const stood = new Map([...this.#list.children].map((item) => [item.dataset.id, item.getBoundingClientRect().top]));
     const scale = {
       effect: most(hits.flatMap((hit) => hit.explanation?.words ?? []).map((word) => Math.abs(word.effect))),
       leg: most(hits.flatMap((hit) => Object.values(hit.scores)).map((leg) => leg.weight * leg.norm)),
     };
-    this.#list.replaceChildren(...hits.map((hit, place) => this.#item(hit, place + 1, before, scale)));
+    const item = (hit, place) => [
+      headings.has(hit.id) ? el("li", { class: "heading" }, el("h2", {}, headings.get(hit.id))) : [],
+      this.#item(hit, place + 1, hits[place + 1], before, scale),
+    ];
+    this.#list.replaceChildren(...hits.flatMap(item).flat());
     for (const item of this.#list.children) slide(item, stood.get(item.dataset.id), stood.size > 0);
   }
 
-  #item(hit, rank, before, scale) {
+  #item(hit, rank, next, before, scale) {
     const found = hit.explanation;
     const title = hit.title || hit.document_id;
     const name = `why-${rank}`;
@@ -34,7 +45,7 @@ export class HitList {
     const about = { "aria-controls": name, "aria-label": `Why ${title}` };
     const button = el("button", { type: "button", ...about, click: () => toggle(why.hidden) }, "Why");
     const toggle = (open) => {
-      if (open && !why.firstChild) why.append(explanation(found));
+      if (open && !why.firstChild) why.append(explanation(found), questions(hit, next, this.#asks));
       why.hidden = !open;
       button.setAttribute("aria-expanded", open);
       this.#open[open ? "add" : "delete"](hit.document_id);

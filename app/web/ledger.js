@@ -24,7 +24,8 @@ function effects(sentences) {
   return el("ul", { class: "ledger sentences" }, ...sorted.slice(0, SHOWN_WORDS).map(item));
 }
 
-function line({ value, kind, description, details }, open = false) {
+/** A line of a ledger, and below it the lines that add up to it. */
+export function line({ value, kind, description, details }, open = false) {
   const words = [el("span", { class: "number" }, signed(value, DIGITS)), " ", el("span", {}, description)];
   if (!details.length) return el("li", { class: `of-${kind}` }, ...words);
   return el("li", { class: `of-${kind}` },

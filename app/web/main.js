@@ -2,7 +2,8 @@
 
 import { ApiError, call, curl } from "./api.js";
 import { byId, copy, el } from "./dom.js";
-import { SETTINGS, fromUrl, settings, toUrl } from "./form.js";
+import { counts } from "./facets.js";
+import { SETTINGS, fromUrl, narrow, ranking, settings, toUrl } from "./form.js";
 import { HitList } from "./hits.js";
 import { Steering, hasMarks } from "./query.js";
 
@@ -10,11 +11,12 @@ const PAUSE_MS = 200; // after the last change of a factor or setting
 const BEFORE_HITS = 100; // of the unsteered search: how far back a hit is looked for
 const EXAMPLES = { "python-docs": "read a compressed file line by line", products: "I want to play on my TV." };
 
-const hits = new HitList(byId("hits"));
+const hits = new HitList(byId("hits"), { explain, search: searchFor });
 const steering = new Steering(byId("words"), (query) => {
   byId("query").value = query;
   later(run);
 });
+const page = { path: "", body: {}, hits: [], before: null, headings: new Map(), next: null }; // what is shown
 const unsteered = { key: null, hits: null }; // the last unsteered search
 let running = null; // AbortController of the search under way
 let timer = 0;
@@ -32,6 +34,7 @@ async function start() {
     byId(name).addEventListener(name === "alpha" ? "input" : "change", () => later(run));
   for (const button of document.querySelectorAll("[data-copies]"))
     button.addEventListener("click", () => copy(byId(button.dataset.copies), button));
+  byId("more").addEventListener("click", more);
   addEventListener("popstate", () => {
     fromUrl();
     run();
@@ -73,7 +76,8 @@ async function run() {
       steering.show(result.query, result.controls);
       offerSteering();
     }
-    show(result, before);
+    Object.assign(page, { path, body, hits: result.hits, before, headings: headings(result.groups, body.group_by), next: result.next });
+    show(result);
     byId("same-query").textContent = query;
     byId("same-curl").textContent = curl("POST", path, JSON.stringify(body));
     byId("same").hidden = false;
@@ -102,9 +106,55 @@ async function unsteeredHits(path, body, seq, signal) {
   return unsteered.hits;
 }
 
-function show(result, before) {
+/** The hits behind those that are shown. */
+async function more() {
+  byId("more").disabled = true;
+  try {
+    const body = { ...page.body, cursor: page.next, explain: "words" };
+    const result = await call("POST", page.path, { body: JSON.stringify(body), signal: running.signal });
+    Object.assign(page, { hits: [...page.hits, ...result.hits], next: result.next });
+    showHits();
+    byId("status").textContent = `${page.hits.length} hits`;
+  } catch (error) {
+    if (error.name !== "AbortError") showError(error);
+  }
+  byId("more").disabled = false;
+}
+
+/** The first hit of the answer to /explain for the search that is shown; `asked` goes beside its query. */
+async function explain(asked) {
+  const { query, ...others } = page.body;
+  const body = JSON.stringify({ query, ...ranking(others), ...asked });
+  const result = await call("POST", page.path.replace(/search$/, "explain"), { body, signal: running.signal });
+  return result.hits[0].explanation;
+}
+
+function searchFor(query) {
+  byId("query").value = query;
+  run();
+}
+
+/** By the id of a group's first hit, what the group is called. */
+function headings(groups, field) {
+  const name = ({ value }) => `${field}: ${value ?? "none"}`;
+  return new Map((groups ?? []).map((group) => [group.hits[0], name(group)]));
+}
+
+function showHits() {
+  hits.show(page.hits, page.before, page.headings);
+  byId("more").hidden = !page.next;
+  const names = new Set(page.hits.flatMap((hit) => Object.keys(hit.metadata)));
+  byId("fields").replaceChildren(...[...names].sort().map((name) => el("option", { value: name })));
+}
+
+function show(result) {
+  const { before } = page;
   byId("intro").replaceChildren();
-  hits.show(result.hits, before);
+  showHits();
+  byId("counts").replaceChildren(...counts(result.facets, (condition) => {
+    narrow(condition);
+    run();
+  }));
   const count = result.hits.length === 1 ? "1 hit" : `${result.hits.length} hits`;
   const took = Object.values(result.took_ms).reduce((sum, part) => sum + part, 0);
   const steered = before && result.hits.length ? ", steered; a tick on a bar is its score without factors" : "";
@@ -114,7 +164,12 @@ function show(result, before) {
     notices.push("The query is longer than the model reads: the dense leg ignored its end.");
   if (result.sparse_silent)
     notices.push("The sparse leg is silent: stop words only, or every word is suppressed.");
-  byId("notices").replaceChildren(...notices.map((text) => el("p", { class: "notice" }, text)));
+  if (result.suggestions) {
+    const { query } = result.suggestions;
+    const ask = el("button", { type: "button", class: "link", click: () => searchFor(query) }, query);
+    notices.push(["Did you mean ", ask, "?"]);
+  }
+  byId("notices").replaceChildren(...notices.map((said) => el("p", { class: "notice" }, said)));
 }
 
 /** Without marks the words can be steered at once; with them the server has to read the query first. */
@@ -170,8 +225,9 @@ function showError(error) {
 function clear() {
   byId("same").hidden = true;
   byId("status").textContent = "";
-  for (const id of ["intro", "notices"]) byId(id).replaceChildren();
-  hits.show([], null);
+  for (const id of ["intro", "notices", "counts"]) byId(id).replaceChildren();
+  Object.assign(page, { hits: [], before: null, headings: new Map(), next: null });
+  showHits();
 }
 
 function later(action) {

@@ -4,7 +4,7 @@
 
 import { el, times, unitOffset } from "./dom.js";
 
-const FACTORS = [0, 0.1, 0.3, 1, 2, 4, 7, 20];
+const FACTORS = [-1, 0, 0.1, 0.3, 1, 2, 4, 7, 20];
 const NEUTRAL = FACTORS.indexOf(1);
 const MOST_WORDS = 60; // that can be steered; a longer query is better steered in its text
 const MARKS = /[\\^"]/;
@@ -94,7 +94,7 @@ export class Steering {
       reset.textContent = times(factor);
       reset.disabled = factor === 1;
       reset.setAttribute("aria-label", `${name} has factor ${factor}; set it to 1`);
-      chip.dataset.pull = factor === 0 ? "none" : factor < 1 ? "down" : factor > 1 ? "up" : "plain";
+      chip.dataset.pull = factor <= 0 ? (factor ? "away" : "none") : factor < 1 ? "down" : factor > 1 ? "up" : "plain";
       chip.style.setProperty("--step", Math.abs(nearest(factor) - NEUTRAL));
     };
     return chip;
@@ -108,6 +108,7 @@ function escaped(text, behindBoost = false) {
 }
 
 function nearest(factor) {
-  const distance = (step) => Math.abs(Math.log(FACTORS[step] + 0.03) - Math.log(factor + 0.03));
+  const scale = (number) => (number < 0 ? number - 4 : Math.log(number + 0.03)); // rising
+  const distance = (step) => Math.abs(scale(FACTORS[step]) - scale(factor));
   return FACTORS.map((_, step) => step).reduce((best, step) => (distance(step) < distance(best) ? step : best));
 }

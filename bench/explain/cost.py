@@ -22,6 +22,7 @@ from app.wiring import Wiring
 from core.passages import passage_prompt, prompt_title
 from core.prompts import Prompt
 from core.records import CollectionSettings, Representation
+from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.generic import differentiable
 from embedder.kinds import DEFAULT_MODEL, model_folder
@@ -68,7 +69,7 @@ def measure_words(parts: Wiring, queries: Sequence[str], count: int) -> dict[str
 
 def _explained(parts: Wiring, query: Query) -> tuple[SearchResult, SearchResult]:
     """The search by somebody who remembers nothing, and the same again."""
-    searcher = Searcher(parts.views, parts.encoder, parts.analyzer)
+    searcher = Searcher(parts.views, only(parts.encoder), parts.analyzer)
     return searcher.search("bench", query), searcher.search("bench", query)
 
 

@@ -15,12 +15,14 @@ import numpy as np
 from core.records import BoolArray, Float32Array, IndexKind, Int64Array
 from store import dense
 from store.directory import SEGMENTS
+from store.scan import stacked
 from store.segments.files import new_file, open_segment
 from store.segments.merging import Merge
 from store.segments.postings import Postings
 from store.segments.rows import SegmentRow
 from store.segments.segment import Segment
 from store.snapshot import Part
+from store.stack import Stack
 
 SEGMENTS_OF_OURS = 4
 TAIL_ROWS = 1_000
@@ -55,7 +57,13 @@ def open_parts(folder: Path, sealed: Sequence[SegmentRow], vectors: Float32Array
 
 
 def ours(parts: Sequence[Part]) -> Search:
-    return lambda vector, k: dense.nearest(parts, vector, k, None).ids
+    stacks = stacks_of(parts)
+    return lambda vector, k: dense.nearest(parts, vector, k, None, stacks=stacks).ids
+
+
+def stacks_of(parts: Sequence[Part]) -> tuple[Stack, ...]:
+    """As a snapshot of the parts has them."""
+    return stacked(part.segment.scan for part in parts if part.segment.scan is not None)
 
 
 def faiss_graph(vectors: Float32Array, live: Int64Array) -> dict[int | None, Search]:

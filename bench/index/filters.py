@@ -14,9 +14,11 @@ from typing import Any
 import faiss
 import numpy as np
 
+from bench.index.contestants import stacks_of
 from core.records import Float32Array, Int64Array
 from store import dense
 from store.snapshot import Part
+from store.stack import Stack
 
 SHARES = (0.001, 0.01, 0.1, 0.5)
 _CLUSTERS = 1_000
@@ -35,6 +37,7 @@ def measure_filters(
     training.train(vectors[sample], centroids)
     cluster = np.concatenate([centroids.assign(vectors[rows], 1)[:, 0] for rows in np.array_split(live, 20)])
     sizes = np.bincount(cluster, minlength=_CLUSTERS)
+    stacks = stacks_of(parts)
     report: dict[str, Any] = {}
     for share in SHARES:
         found: dict[str, list[tuple[float, int, float]]] = {"random": [], "near": [], "far": []}
@@ -45,7 +48,7 @@ def measure_filters(
                 taken = clusters[: 1 + int(np.searchsorted(np.cumsum(sizes[clusters]), share * len(live)))]
                 allowed[name] = live[np.isin(cluster, taken)]
             for name, ids in allowed.items():
-                found[name].append(_one(parts, vectors, query, ids))
+                found[name].append(_one(parts, stacks, vectors, query, ids))
         for name, results in found.items():
             recalls, missing, times = zip(*results, strict=True)
             report[f"{name} {share:g}"] = {
@@ -55,10 +58,10 @@ def measure_filters(
 
 
 def _one(
-    parts: Sequence[Part], vectors: Float32Array, query: Float32Array, ids: Int64Array
+    parts: Sequence[Part], stacks: Sequence[Stack], vectors: Float32Array, query: Float32Array, ids: Int64Array
 ) -> tuple[float, int, float]:
     begin = time.thread_time()
-    pool = dense.nearest(parts, query, 10, ids)
+    pool = dense.nearest(parts, query, 10, ids, stacks=stacks)
     seconds = time.thread_time() - begin
     scores = np.concatenate([vectors[block] @ query for block in np.array_split(ids, 1 + len(ids) // 100_000)])
     best = ids[np.argpartition(-scores, min(10, len(ids)) - 1)[:10]]

@@ -12,6 +12,7 @@ from typing import Any
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority
 from core.records import CollectionSettings, Document, Representation
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.loading import load_encoder
 from indexer.drafting import Drafter
@@ -78,7 +79,7 @@ def _load(documents: Sequence[Document], encoder: Encoder, analyzer: Analyzer) -
                 fingerprint=encoder.fingerprint,
                 dimension=encoder.dimension,
             )
-        worker = Worker(database, Pipeline(database, encoder, analyzer))
+        worker = Worker(database, Pipeline(database, only(encoder), analyzer))
         with Maintenance(database).running():
             job = receive(database, collection, ((None, document) for document in documents), receiver="bench")
             received = time.perf_counter()

@@ -13,6 +13,7 @@ from random import Random
 
 import httpx
 
+from core.current import current_trace
 from core.errors import InvalidSettings, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from embedder.remote.breaker import CircuitBreaker
 from embedder.remote.config import RemoteConfig
@@ -144,6 +145,8 @@ class Transport:
     def _send(self, request: WireRequest, call: Call) -> tuple[int, httpx.Headers, bytes]:
         seconds = max(0.001, min(self._config.timeout_seconds, call.ends_at - self._world.clock()))
         headers = dict(self._wire.headers(request, self._world.now()))
+        if (trace := current_trace()) is not None:
+            headers["traceparent"] = trace
         parts: list[bytes] = []
         size = 0
         with self._client.stream(

@@ -20,21 +20,25 @@ class Fields:
     """What was declared, and what any document ever had: its kinds, and the `field.id` of each."""
 
     by_name: dict[str, dict[FieldKind, int]]
+    silent: bool = False  # tells of no field: one that is unknown, or has no values of a kind, is one without values
 
     @classmethod
-    def of(cls, session: ReadSession, collection_id: int) -> Fields:
+    def of(cls, session: ReadSession, collection_id: int, *, silent: bool = False) -> Fields:
+        """`silent`: for those who see some of the documents, and could learn from the errors what others have."""
         columns = schema.field.c
         statement = sa.select(columns.name, columns.kind, columns.id).where(columns.collection_id == collection_id)
         by_name: dict[str, dict[FieldKind, int]] = {}
         for row in session.execute(statement):
             by_name.setdefault(row.name, {})[FieldKind(row.kind)] = row.id
-        return cls(by_name)
+        return cls(by_name, silent)
 
     def kinds(self, name: str) -> dict[FieldKind, int]:
         """The kinds of values that the field has, and nulls. Raises InvalidFilter for an unknown field."""
         found = self.by_name.get(name)
         if found is not None:
             return found
+        if self.silent:
+            return {}
         nested = sorted(known for known in self.by_name if known.startswith(f"{name}."))
         if nested:
             raise _invalid(f"{name!r:.140} is an object, whose fields are compared one by one: {_listed(nested)}")
@@ -58,7 +62,7 @@ class Fields:
         """
         kinds = self.kinds(name)
         values = sorted(known.value for known in kinds if known is not FieldKind.NULL)
-        if kind in kinds or not values:
+        if kind in kinds or not values or self.silent:
             return kinds.get(kind)
         if kind is FieldKind.GEO:
             raise _invalid(f"{name!r:.140} holds no places; declare it as geo when the collection is created")

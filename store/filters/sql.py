@@ -68,25 +68,30 @@ class Documents:
     def __or__(self, other: Documents) -> Documents:
         if self.others or other.others:
             return ~(~self & ~other)
-        return Documents(_distinct(np.concatenate([self.ids, other.ids])))
+        return Documents(distinct(np.concatenate([self.ids, other.ids])))
 
 
-def documents_where(session: ReadSession, collection_id: int, tree: Filter) -> Documents:
+def documents_where(session: ReadSession, collection_id: int, tree: Filter, *, silent: bool = False) -> Documents:
     """The documents of the collection that satisfy `tree`. Those of other collections may be in a set of `others`.
 
-    Raises InvalidFilter for a field that no document ever had and no setting declares, for a value of a kind that the
-    field never had, and for a filter that is too large.
+    `silent`: a field or a kind that is unknown is no error, and nothing has such values. Else raises InvalidFilter for
+    a field that no document ever had and no setting declares, and for a value of a kind that the field never had; in
+    any case for a filter that is too large.
     """
     _check_size(tree)
-    return _Resolver(session, Fields.of(session, collection_id)).resolve(tree)
+    return _Resolver(session, Fields.of(session, collection_id, silent=silent)).resolve(tree)
 
 
-def external_ids_where(session: ReadSession, collection_id: int, tree: Filter, *, limit: int) -> list[str]:
+def external_ids_where(
+    session: ReadSession, collection_id: int, tree: Filter, *, limit: int, within: Filter | None = None
+) -> list[str]:
     """The users' ids of the first `limit` documents of the collection that satisfy `tree`, the oldest first.
 
-    Raises as `documents_where` does.
+    `within`: as if there were none but those that satisfy it, too. Raises as `documents_where` does.
     """
-    found = documents_where(session, collection_id, tree)
+    found = documents_where(session, collection_id, tree, silent=within is not None)
+    if within is not None:
+        found &= documents_where(session, collection_id, within, silent=True)
     document = schema.document.c
     if found.others:
         everything = read_ids(session, document.id, document.collection_id == collection_id)
@@ -139,10 +144,10 @@ class _Resolver:
             case Every(part=part):
                 return self._every(part)
             case In() | Range() | Prefix() | Within() | Box():
-                return Documents(_distinct(self._passing(leaf)))
+                return Documents(distinct(self._passing(leaf)))
 
     def _with_values(self, field_ids: list[int]) -> Documents:
-        return Documents(_distinct(read_ids(self.session, _value.document_id, _value.field_id.in_(field_ids))))
+        return Documents(distinct(read_ids(self.session, _value.document_id, _value.field_id.in_(field_ids))))
 
     def _every(self, part: Comparison) -> Documents:
         """Of these documents as many values pass as there are."""
@@ -174,7 +179,7 @@ class _Resolver:
         return near
 
 
-def _distinct(ids: Int64Array) -> Int64Array:
+def distinct(ids: Int64Array) -> Int64Array:
     """Sorted, each once."""
     return _counted(ids)[0]
 

@@ -16,7 +16,7 @@ from core.errors import InvalidFilter, InvalidQuery
 from core.records import FieldKind, Int64Array
 from store import schema
 from store.filters.fields import Fields
-from store.filters.sql import read_ids
+from store.filters.sql import distinct, read_ids
 from store.view import View
 
 FEW = 2_000  # documents whose values are read one document after the other; of more, one value after the other
@@ -59,7 +59,7 @@ class FieldReader:
     def __init__(self, view: View, name: str, *, param: str) -> None:
         self._view = view
         try:
-            kinds = Fields.of(view.session, view.collection.id).kinds(name)
+            kinds = Fields.of(view.session, view.collection.id, silent=view.restricted).kinds(name)
         except InvalidFilter as error:
             raise InvalidQuery(f"{param}: {error.message.removeprefix('filter: ')}", param=param) from None
         if FieldKind.GEO in kinds:
@@ -73,7 +73,8 @@ class FieldReader:
         found: dict[int, list[FieldValue]] = {}
         if len(documents) <= FEW:
             columns = sa.select(_value.document_id, _value.field_id, _value.text, _value.number)
-            columns = columns.where(_value.field_id.in_(self._kinds), _comparable())
+            # With a sum SQLite goes by the documents, not through all values of the field.
+            columns = columns.where((_value.field_id + 0).in_(self._kinds), _comparable())
             for row in self._view.session.rows_where_in(columns, _value.document_id, documents.tolist()):
                 kind = self._kinds[row.field_id]
                 value = row.text if kind is FieldKind.TEXT else row.number
@@ -100,7 +101,7 @@ class FieldReader:
             sums = np.diff(upto[np.concatenate([[0], np.cumsum(counts)])]).tolist()
             found += [(value, count) for value, count in zip(values, sums, strict=True) if count]
             having.append(holders[among])
-        with_value = len(np.unique(np.concatenate(having)))
+        with_value = len(distinct(np.concatenate(having)))
         return FieldCounts(counts=_ranked(found), without=len(documents) - with_value)
 
     @cached_property
@@ -127,7 +128,7 @@ class FieldReader:
             (field_id,) = (id_ for id_, kind in self._kinds.items() if kind is value.kind)
             column = _value.text if value.kind is FieldKind.TEXT else _value.number
             where = [_value.field_id == field_id, column == value.value]
-        return np.unique(read_ids(self._view.session, _value.document_id, *where))
+        return distinct(read_ids(self._view.session, _value.document_id, *where))
 
 
 def _comparable() -> sa.ColumnElement[bool]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from core.errors import JobConflict, JobNotFound
 from core.records import Job, JobState
 from store import schema
+from store.among import Patterns, name_among
 from store.database import ReadSession, WriteSession
 from store.filters.metadata import is_unicode
 
@@ -17,10 +18,15 @@ _UNENDED = tuple(state.value for state in (JobState.QUEUED, JobState.RUNNING, Jo
 _MAX_ID = 2**63 - 1
 
 
-def get_job(session: ReadSession, job_id: int) -> Job:
-    """Raises JobNotFound. A job that is still being received is not there yet."""
+def get_job(session: ReadSession, job_id: int, *, among: Patterns | None = None) -> Job:
+    """Raises JobNotFound, also where its collection is not `among` those that are meant (None: all of them).
+
+    A job that is still being received is not there yet.
+    """
+    job = schema.job.c
     if 0 < job_id <= _MAX_ID:
-        for row in jobs_where(session, schema.job.c.id == job_id, schema.job.c.state != JobState.RECEIVING, limit=1):
+        seen = sa.true() if among is None else name_among(job.collection, among)
+        for row in jobs_where(session, job.id == job_id, job.state != JobState.RECEIVING, seen, limit=1):
             return job_of(row)
     raise JobNotFound(f"there is no job {job_id}; the list has those that there are", param="job_id")
 
@@ -32,14 +38,20 @@ def list_jobs(
     collection: str | None = None,
     state: JobState | None = None,
     before: int | None = None,
+    among: Patterns | None = None,
 ) -> list[Job]:
-    """The newest jobs first, `limit` of them at most; `before`: only those with a lower id."""
+    """The newest jobs first, `limit` of them at most; `before`: only those with a lower id.
+
+    `among`: only those of collections with such names.
+    """
     job = schema.job.c
     conditions: list[sa.ColumnElement[bool]] = [job.state != JobState.RECEIVING.value]
     if collection is not None:
         if not is_unicode(collection):
             return []
         conditions.append(job.collection == collection)
+    if among is not None:
+        conditions.append(name_among(job.collection, among))
     if state is not None:
         conditions.append(job.state == state.value)
     if before is not None:

@@ -35,10 +35,13 @@ def begin(
 
     Raises StillReceived where the collection has a job with this idempotency key, CollectionNotFound where it is gone.
     """
-    gone = session.execute(sa.select(schema.collection.c.id).where(schema.collection.c.id == collection.id)).first()
-    if gone is None:
+    columns = schema.collection.c
+    there = session.execute(sa.select(columns.name).where(columns.id == collection.id)).scalar()
+    named = sa.select(columns.id).where(columns.name == collection.name)  # another generation, after a switch
+    collection_id = collection.id if there == collection.name else session.execute(named).scalar()
+    if there is None or collection_id is None:
         raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
-    if key is not None and job_with_key(session, collection.id, key) is not None:
+    if key is not None and job_with_key(session, collection_id, key) is not None:
         raise StillReceived(
             f"another request with the idempotency key {key!r} is being received; repeat this one when it is done",
             param="Idempotency-Key",
@@ -48,7 +51,7 @@ def begin(
         "duplicates", "truncated", "passages", "tokens", "seq", "busy_seconds",
     )  # fmt: skip
     values = {
-        "collection_id": collection.id, "collection": collection.name, "state": JobState.RECEIVING.value, "key": key,
+        "collection_id": collection_id, "collection": collection.name, "state": JobState.RECEIVING.value, "key": key,
         "created_at": now, "token": 1, "worker": worker, "leased_at": now, "lease_seconds": seconds,
     }  # fmt: skip
     made = session.execute(sa.insert(schema.job), {**dict.fromkeys(zeros, 0), **values}).inserted_primary_key

@@ -11,7 +11,7 @@ which costs a batch that is done twice and stored once. Pauses between tries are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,16 @@ def database_now(session: ReadSession) -> float:
 
 
 def runnable(
-    session: ReadSession, *, fingerprint: str, now: float, job_id: int | None = None, but: int | None = None
+    session: ReadSession,
+    *,
+    fingerprints: Collection[str],
+    now: float,
+    job_id: int | None = None,
+    but: int | None = None,
 ) -> int | None:
     """The job whose turn it is: of those that can be worked on now, the one that was served longest ago.
 
-    `fingerprint`: of the worker's encoder; jobs of collections that another one embedded are left to others.
+    `fingerprints`: of the worker's encoders; jobs of collections that another one embedded are left to others.
     `job_id`: only this one; `but`: any but this one.
     """
     job, generation = schema.job.c, schema.generation.c
@@ -56,7 +61,7 @@ def runnable(
         .where(
             job.state.in_(RUNNABLE),
             generation.state == GenerationState.ACTIVE.value,
-            generation.fingerprint == fingerprint,
+            generation.fingerprint.in_(fingerprints),
             job.worker.is_(None) | lease_over(now),
             job.paused_at.is_(None) | (sa.func.abs(now - job.paused_at) >= job.pause_seconds),
         )
@@ -77,10 +82,16 @@ def lease_over(now: float) -> sa.ColumnElement[bool]:
 
 
 def claim(
-    session: WriteSession, worker: str, *, seconds: float, fingerprint: str, now: float, job_id: int | None = None
+    session: WriteSession,
+    worker: str,
+    *,
+    seconds: float,
+    fingerprints: Collection[str],
+    now: float,
+    job_id: int | None = None,
 ) -> Lease | None:
     """Take the job whose turn it is, or `job_id` if it can be had, for `seconds`; None where there is none."""
-    found = runnable(session, fingerprint=fingerprint, now=now, job_id=job_id)
+    found = runnable(session, fingerprints=fingerprints, now=now, job_id=job_id)
     if found is None:
         return None
     job = schema.job.c
@@ -163,20 +174,17 @@ def give_up(session: WriteSession, lease: Lease, *, reason: str, now: float) -> 
     fenced(session, lease, state=failed, reason=reason, attempts=attempts, worker=None, ended_at=now)
 
 
-def jobs_of_other_models(session: ReadSession, *, fingerprint: str) -> list[tuple[int, str]]:
-    """Jobs that a worker with this encoder leaves to others, each with the model that it waits for."""
-    job, generation = schema.job.c, schema.generation.c
+def wanted_models(session: ReadSession) -> dict[str, str]:
+    """The fingerprints of the encoders that jobs wait for, each with the name of a collection embedded by it."""
+    job, generation, collection = schema.job.c, schema.generation.c, schema.collection.c
     found = (
-        sa.select(job.id, generation.model)
+        sa.select(generation.fingerprint, sa.func.min(collection.name))
         .join_from(schema.job, schema.generation, generation.collection_id == job.collection_id)
-        .where(
-            job.state.in_(RUNNABLE),
-            generation.state == GenerationState.ACTIVE.value,
-            generation.fingerprint != fingerprint,
-        )
-        .order_by(job.id)
+        .join(schema.collection, collection.id == job.collection_id)
+        .where(job.state.in_(RUNNABLE), generation.state == GenerationState.ACTIVE.value)
+        .group_by(generation.fingerprint)
     )
-    return [(row.id, row.model) for row in session.execute(found)]
+    return dict(map(tuple, session.execute(found)))
 
 
 def fenced(session: WriteSession, lease: Lease, *, states: tuple[str, ...] = RUNNABLE, **values: Any) -> sa.Row[Any]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from core.records import Document
 from store import schema
-from store.catalog import get_collection
+from store.catalog import find_collection
 from store.database import Database, WriteSession, chunks
 from store.filters.metadata import filterable_values
 from store.filters.rows import insert_values
@@ -18,7 +18,7 @@ from store.filters.rows import insert_values
 def mend_fields(database: Database, collection: str, ids: Collection[str]) -> None:
     """Write the values of documents anew, from their metadata."""
     with database.write() as session:
-        found = get_collection(session, collection)
+        found = find_collection(session, collection)
         values = {
             row_id: filterable_values(document, found.settings.fields, keep_misfits=True)
             for row_id, document in _documents(session, found.id, ids).items()
@@ -36,7 +36,7 @@ def prepare(database: Database, collection: str, ids: Collection[str]) -> list[D
     """
     document, passage, embedding = schema.document, schema.passage, schema.embedding
     with database.write() as session:
-        found = get_collection(session, collection)
+        found = find_collection(session, collection)
         documents = _documents(session, found.id, ids)
         names = ("external_id", "language", "title", "metadata", "text")
         generations = sa.select(schema.generation.c.id).where(schema.generation.c.collection_id == found.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -58,15 +59,26 @@ def current_states(session: ReadSession, generations: sa.ColumnElement[bool]) ->
 
     0 where there is none. The second grows when segments were sealed, merged or made anew.
     """
+    rows = session.execute(_states().where(generations))
+    return {id_: (seq or 0, newest or 0) for id_, seq, newest in map(tuple, rows)}
+
+
+def current_state(session: ReadSession, generation_id: int) -> tuple[int, int]:
+    """As `current_states`, of one generation."""
+    row: Any = session.execute(_STATE, {"id": generation_id}).one()
+    return row[1] or 0, row[2] or 0
+
+
+def _states() -> sa.Select[Any]:
     generation, change, segment = schema.generation.c, schema.change.c, schema.segment.c
     newest_change = sa.select(sa.func.max(change.seq)).where(change.generation_id == generation.id)
     newest_segment = sa.select(sa.func.max(segment.id)).where(
         segment.generation_id == generation.id, segment.state == SegmentState.ACTIVE.value
     )
-    statement = sa.select(generation.id, newest_change.scalar_subquery(), newest_segment.scalar_subquery()).where(
-        generations
-    )
-    return {id_: (seq or 0, newest or 0) for id_, seq, newest in map(tuple, session.execute(statement))}
+    return sa.select(generation.id, newest_change.scalar_subquery(), newest_segment.scalar_subquery())
+
+
+_STATE = _states().where(schema.generation.c.id == sa.bindparam("id"))  # made once: every search asks for it
 
 
 def sealed_seq(segments: Iterable[SegmentRow]) -> int:

@@ -20,7 +20,6 @@ import sqlalchemy as sa
 from core.errors import StorageCorrupt
 from core.records import IndexKind, Int64Array
 from store import schema
-from store.catalog import parse_settings
 from store.changes import added_since, removed_since
 from store.commit import current_seq
 from store.database import Database, ReadSession
@@ -29,6 +28,7 @@ from store.segments.files import is_damaged, mark_damaged, new_file, open_segmen
 from store.segments.merging import Merge
 from store.segments.rows import SegmentRow, active_segments, insert_segment, retire_segments, sealed_seq
 from store.segments.segment import Segment, read_segment
+from store.settings import parse_settings
 from store.steps import reached
 
 _PIECE_ROWS = 50_000  # passages that are read from the database into one segment, at most

@@ -10,9 +10,9 @@ from typing import Any
 from core.errors import InvalidDocument
 from core.records import CollectionSettings, Document, Passage
 from store import schema
-from store.catalog import parse_settings
 from store.checksum import covered_columns, row_checksum
 from store.filters.metadata import filterable_values
+from store.settings import parse_settings
 from store.verify.reading import Finding, Reading
 
 _SHA_BYTES = 32

@@ -9,10 +9,11 @@ from functools import cache
 import sqlalchemy as sa
 
 from core.errors import InvalidSettings
+from core.naming import check_stored_name, is_hidden
 from core.records import GenerationState, SparseScoring
 from store import schema
-from store.catalog import check_name, check_settings, parse_settings
 from store.migrate import SCHEMA_VERSION
+from store.settings import check_settings, parse_settings
 from store.verify.reading import Finding, Reading
 
 _LISTED = 100  # problems of the file that SQLite lists
@@ -49,7 +50,8 @@ def check_catalog(reading: Reading) -> Iterator[Finding]:
 def _collection_problems(reading: Reading, id_: int, name: str, settings: str) -> Iterator[str]:
     sparse = None
     try:
-        check_name(name)
+        if not is_hidden(name):
+            check_stored_name(name)
         parsed = parse_settings(settings)
         check_settings(parsed)
         sparse = parsed.sparse
@@ -62,6 +64,8 @@ def _collection_problems(reading: Reading, id_: int, name: str, settings: str) -
             "SELECT id, state, dimension, sparse_model, sparse_fingerprint FROM generation WHERE collection_id = ?", id_
         )
     )
+    if is_hidden(name) and not next(reading.rows("SELECT COUNT(*) FROM reindexing WHERE hidden_id = ?", id_))[0]:
+        yield "is a hidden generation, and no reindex made or keeps it"
     active = sum(state == GenerationState.ACTIVE.value for _, state, *_ in generations)
     if active != 1:
         yield f"has {active} active generations; it must have one"

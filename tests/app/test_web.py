@@ -158,8 +158,9 @@ def test_every_choice_of_the_form_is_one_of_the_api(client: TestClient) -> None:
     bodies += [{"fusion": {"alpha": alpha}} for alpha in (0, 0.35, 1)]
     bodies += [{"steering": {"target": target}} for target in choices("target")]
     bodies += [{"k": int(k)} for k in choices("k")]
-    bodies += [{"boosts": False, "k": 100}]
-    assert len(bodies) >= 13
+    bodies += [{"diversity": float(share)} for share in choices("diversity")]
+    bodies += [{"boosts": False, "k": 100}, {"group_by": "price", "facets": ["price"]}]
+    assert len(bodies) >= 16
     for body in bodies:
         sent = {"query": "a TV for films", "explain": "words", **body}
         response = client.post("/v1/collections/goods/search", json=sent)

@@ -67,7 +67,8 @@ def summary(tally: Tally) -> str:
             in_short(tally),
             f"{len(steps & tally.steps.keys())} of {len(steps)} named steps were died at, "
             f"{tally.steps.total()} times in all",
-            f"compared: {tally.searches} searches, {tally.segments} segments, {tally.backups} backups",
+            f"compared: {tally.searches} searches, {tally.segments} segments, {tally.backups} backups; "
+            + ", ".join(f"{count} with {what}" for what, count in sorted(tally.indexes.items())),
             f"found: {found}",
         ]
     )

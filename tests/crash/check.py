@@ -25,6 +25,7 @@ from store.segments.files import segment_problems
 from store.segments.rows import active_segments
 from store.verify import verify
 from tests.crash.child import LATER
+from tests.crash.codes import index_problems, search_problem
 from tests.crash.oracle import Documents, Oracle, Passage, State, bm25_scores, dense_scores, passages_of
 from tests.crash.workload import COLLECTIONS, SETTINGS, words
 from tests.indexer.fakes import DIMENSION, FakeEncoder, pipeline_of
@@ -41,6 +42,7 @@ class Findings:
     problems: dict[str, list[str]] = field(default_factory=dict)
     searches: int = 0  # that were compared
     segments: int = 0  # that were read
+    indexes: Counter[str] = field(default_factory=Counter)  # that these had for dense searches, by kind
 
     def add(self, kind: str, problem: str) -> None:
         self.problems.setdefault(kind, []).append(problem)
@@ -142,7 +144,8 @@ def _segments_are_whole(database: Database, findings: Findings, removed: Abstrac
         generations = session.execute(sa.select(schema.generation.c.id)).scalars().all()
         rows = [row for generation in generations for row in active_segments(session, generation)]
     for row in [row for row in rows if row.name not in removed]:
-        for problem in segment_problems(database.directory, row):
+        problems = segment_problems(database.directory, row)
+        for problem in problems or index_problems(database.directory, row, findings.indexes):
             findings.add("damaged", f"segment {row.name}: {problem}")
     findings.segments += len(rows)
 
@@ -226,6 +229,17 @@ def _searches_are(
             same = len(own) == len(best) and len(set(pool.ids.tolist())) == len(best)
             if not (same and np.allclose(pool.scores, best, atol=1e-6) and np.allclose(own, best, atol=1e-6)):
                 findings.add("search", f"{name}, {what}: {own} for {terms}; it must be {best}")
+            findings.searches += 1
+        score_of = dict(zip(places, dense.tolist(), strict=True))
+        for what, among in (
+            ("codes", view.filter(parse_filter({"or": [tree, {"not": tree}]}))),
+            ("codes, filtered", ids),
+        ):
+            found = zip(among.tolist(), _places(view, among), strict=True)
+            known: dict[int, float] = {id_: score_of.get(place, np.nan) for id_, place in found}
+            problem = search_problem(view, query, known, _DEPTH)
+            if problem is not None:
+                findings.add("search", f"{name}, {what}: {problem}")
             findings.searches += 1
 
 

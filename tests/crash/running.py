@@ -28,6 +28,7 @@ class Tally:
     acknowledged: int = 0  # writes
     searches: int = 0  # compared with the oracle's
     segments: int = 0  # read to the last byte
+    indexes: Counter[str] = field(default_factory=Counter)  # codes, lists and graphs that these had, compared
     backups: int = 0  # looked at
     counts: Counter[str] = field(default_factory=Counter)  # of findings, by kind
     findings: list[str] = field(default_factory=list)  # each with the seed and the moment
@@ -35,6 +36,7 @@ class Tally:
     def take(self, findings: Findings, where: str) -> None:
         self.searches += findings.searches
         self.segments += findings.segments
+        self.indexes += findings.indexes
         for kind, problems in findings.problems.items():
             self.counts[kind] += len(problems)
         if findings:
@@ -45,6 +47,7 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.steps += other.steps
         self.counts += other.counts
+        self.indexes += other.indexes
         self.findings += other.findings
 
 

@@ -8,6 +8,8 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 from indexer import intake
 from indexer.pipeline import delete
 from indexer.records import Origin
@@ -24,6 +26,7 @@ from store.maintenance import Maintenance, MaintenancePolicy
 from store.migrate import SCHEMA_VERSION
 from store.processes import register
 from store.segments import upkeep
+from tests.crash import codes
 from tests.crash.child import LATER, Orders, Say
 from tests.crash.workload import COLLECTIONS, JOB_BATCH, SETTINGS, STREAMS, Operation, operation
 from tests.indexer.fakes import DIMENSION, FakeEncoder, pipeline_of
@@ -68,11 +71,12 @@ def migrate(orders: Orders, say: Say) -> None:
 
 
 def _make_everything_happen_soon() -> None:
-    """Checkpoints after kilobytes, segments of dozens of passages, jobs of small batches."""
+    """Checkpoints after kilobytes, segments of dozens of passages with codes and lists, jobs of small batches."""
     database_module.CHECKPOINT_BYTES = 150_000
     maintenance_module.CHECKPOINT_BYTES = 150_000  # type: ignore[attr-defined]
     upkeep.SEAL_ROWS, upkeep.QUIET_ROWS, upkeep._LOOK_SECONDS = 60, 20, 0.2
     intake.BATCH_DOCUMENTS = JOB_BATCH  # type: ignore[attr-defined]
+    codes.index_everything()
 
 
 class _Upkeep:
@@ -168,10 +172,13 @@ def _job(database: Database, seed: int, operation: Operation, say: Say) -> None:
 
 
 def _search(database: Database, orders: Orders, say: Say, over: threading.Event) -> None:
-    views, chance = Views(database), random.Random(orders.seed)
+    views, chance, directions = Views(database), random.Random(orders.seed), np.random.default_rng(orders.seed)
     while not over.wait(_SEARCH_SECONDS):
         with views.open(chance.choice(COLLECTIONS)) as view:
             view.matching({"kx1": 1.0}, 10)
+            nearest = view.nearest(directions.standard_normal(DIMENSION, dtype=np.float32), 10)
+            if len(nearest.ids) != min(10, view.passage_count):
+                raise AssertionError(f"{len(nearest.ids)} of {view.passage_count} passages were found")
 
 
 def _back_up(database: Database, orders: Orders, say: Say, over: threading.Event) -> None:

@@ -59,6 +59,7 @@ def test_what_was_acknowledged_survives_kills(home: Path, thorough: bool) -> Non
     assert {"write.complete", "seal.rows_written"} <= chain.tally.steps.keys()
     assert chain.tally.searches
     assert chain.tally.segments
+    assert chain.tally.indexes.keys() == {"codes", "lists", "graph"}
 
 
 @pytest.mark.usefixtures("recorded")

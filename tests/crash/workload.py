@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from core.records import CollectionSettings, Document, FieldKind
+from core.records import CollectionSettings, Document, FieldKind, IndexKind
 
 COLLECTIONS = ("books", "songs")
 STREAMS = (0, 1, 2)  # each has document ids, and a thread, of its own; all of them write to all collections
@@ -15,7 +15,9 @@ JOB_BATCH = 4  # documents of a job that are committed together
 _FIELDS = {"tag": FieldKind.TEXT, "year": FieldKind.NUMBER}
 SETTINGS = {
     "books": CollectionSettings(language="en", passage_tokens=6, overlap_tokens=0, fields=_FIELDS),
-    "songs": CollectionSettings(language="en", passage_tokens=6, overlap_tokens=0, fields=_FIELDS, k1=0.9, b=0.4),
+    "songs": CollectionSettings(
+        language="en", passage_tokens=6, overlap_tokens=0, fields=_FIELDS, k1=0.9, b=0.4, index=IndexKind.HNSW
+    ),
 }
 KINDS = ("put", "update", "delete", "job", "overtaken")
 _SHARES = (50, 12, 12, 5, 2)

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.protocols import Priority
+from core.current import Awaited, awaited
+from core.errors import Abandoned
+from core.protocols import Priority, RanBatch
 from core.records import Float32Array, Int64Array
 from embedder.backbone import Backbone, KeyFactors
 from embedder.bert import load_bert
@@ -330,3 +332,42 @@ def test_while_queries_come_the_batches_of_others_are_small(
     assert turns.room(Priority.BULK) == 25
     now += 0.2
     assert turns.room(Priority.BULK) == 100
+
+
+def test_nothing_is_computed_for_callers_that_left(recording: Recording, callers: ThreadPoolExecutor) -> None:
+    turns, leaving = Turns(recording, 9), Awaited()
+
+    def of_one_who_leaves() -> Tensor:
+        with awaited(leaving):
+            return turns.hidden([text(8)], None)
+
+    with recording.held_up():
+        [first] = in_line(turns, callers, [(text(5, 6, 7, 8, 9), Priority.INTERACTIVE)])
+        until(lambda: len(recording.batches) == 1)
+        gone = callers.submit(of_one_who_leaves)
+        until(lambda: waiting(turns) == 2)
+        [last] = in_line(turns, callers, [(text(9), Priority.INTERACTIVE)])
+        leaving.give_up()
+    assert len(first.result(LONGEST)) == 7
+    assert len(last.result(LONGEST)) == 3
+    with pytest.raises(Abandoned):
+        gone.result(LONGEST)
+    assert [2, 8, 3] not in [ids for batch in recording.batches for ids in batch]
+    assert turns.waiting() == dict.fromkeys(Priority, 0)
+
+
+def test_every_batch_is_told_to_the_observer(recording: Recording, callers: ThreadPoolExecutor) -> None:
+    turns, told = Turns(recording, 100), list[RanBatch]()
+    turns.observe(told.append)
+    with recording.held_up():
+        first = in_line(turns, callers, [(text(5), Priority.INTERACTIVE)])
+        until(lambda: len(recording.batches) == 1)
+        others = in_line(turns, callers, [(text(6, 7), Priority.BULK), (text(8), Priority.BULK)])
+        assert turns.waiting() == {Priority.INTERACTIVE: 1, Priority.BULK: 2, Priority.NICE: 0}
+    for caller in (*first, *others):
+        caller.result(LONGEST)
+    assert [(one.priority, one.texts, one.tokens) for one in told] == [
+        (Priority.INTERACTIVE, 1, 3),
+        (Priority.BULK, 2, 7),
+    ]
+    assert all(one.seconds > 0 for one in told)

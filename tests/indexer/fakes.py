@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from core.prompts import Prompt, TextItem
 from core.records import Collection, CollectionSettings, Document, Embeddings, Int64Array, Job, Representation
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from indexer.intake import Located, receive
 from indexer.pipeline import Pipeline
@@ -64,7 +65,7 @@ def slow(seconds: float) -> Callable[[list[str]], None]:
 
 
 def pipeline_of(database: Database, encoder: FakeEncoder) -> Pipeline:
-    return Pipeline(database, encoder, Analyzer())
+    return Pipeline(database, only(encoder), Analyzer())
 
 
 def create(database: Database, name: str = "c") -> Collection:

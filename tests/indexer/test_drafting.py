@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from core.passages import passage_prompt
 from core.records import CollectionSettings, Document
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from indexer.drafting import Drafter, content_sha, passage_sha
 from indexer.pipeline import Pipeline
@@ -84,7 +85,7 @@ def test_bm25_scores_by_the_counts(tmp_path: Path) -> None:
                 fingerprint=encoder.fingerprint,
                 dimension=encoder.dimension,
             )
-        Pipeline(database, encoder, ANALYZER).add(name, [Document(id="a", text="lamb", title="wolf")])
+        Pipeline(database, only(encoder), ANALYZER).add(name, [Document(id="a", text="lamb", title="wolf")])
         with Views(database).open(name) as view:
             found = view.matching({"wolf": 1.0}, 1, None)
             scores[weight] = float(found.scores[0])

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from core.errors import ModelMismatch, ModelNotFound
 from core.prompts import Prompt, TextItem
 from core.records import CollectionSettings, Document, Representation, SparseEmbeddings, SparseScoring
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from embedder.sparse import SparseModel, load_sparse
@@ -85,7 +86,7 @@ def collect(database: Database, encoder: LocalEncoder, sparse: Watched, scoring:
 def pipeline(database: Database, encoder: LocalEncoder, watched: Watched) -> Pipeline:
     for scoring in (SparseScoring.LEARNED, SparseScoring.BOTH):
         collect(database, encoder, watched, scoring)
-    return Pipeline(database, encoder, Analyzer(), {"splade": watched}.__getitem__)  # type: ignore[arg-type]
+    return Pipeline(database, only(encoder), Analyzer(), {"splade": watched}.__getitem__)  # type: ignore[arg-type]
 
 
 def stored(database: Database) -> list[sa.Row[Any]]:
@@ -175,7 +176,7 @@ def test_a_missing_or_changed_sparse_model_is_refused_before_anything_is_read(
         fingerprint = "another"
 
     with pytest.raises(ModelNotFound, match="learned weights by splade"):
-        Pipeline(database, encoder, Analyzer()).add("learned", documents())
-    other = Pipeline(database, encoder, Analyzer(), {"splade": Other()}.__getitem__)  # type: ignore[arg-type]
+        Pipeline(database, only(encoder), Analyzer()).add("learned", documents())
+    other = Pipeline(database, only(encoder), Analyzer(), {"splade": Other()}.__getitem__)  # type: ignore[arg-type]
     with pytest.raises(ModelMismatch, match="another now"):
         other.add("both", documents())

@@ -16,6 +16,7 @@ from core.passages import passage_prompt, prompt_budget, prompt_title, text_offs
 from core.prompts import Prompt, TextItem
 from core.protocols import Encoder
 from core.records import CollectionSettings, Document, Embeddings, Representation
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer import pipeline as pipeline_module
@@ -69,7 +70,7 @@ def watched(encoder: LocalEncoder) -> Watched:
 @pytest.fixture
 def pipeline(database: Database, watched: Watched) -> Pipeline:
     collect(database, watched)
-    return Pipeline(database, watched, Analyzer())
+    return Pipeline(database, only(watched), Analyzer())
 
 
 def collect(database: Database, encoder: Watched, name: str = "c", **settings: Any) -> None:

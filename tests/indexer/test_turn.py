@@ -111,7 +111,7 @@ def test_over_a_batch_that_workers_vanished_over_nothing_else_is_at_work(databas
     enqueue(database, located(300))
     with database.write() as session:
         now = database_now(session)
-        claim(session, "dead", seconds=0.0, fingerprint=FakeEncoder.fingerprint, now=now)
+        claim(session, "dead", seconds=0.0, fingerprints=[FakeEncoder.fingerprint], now=now)
     stored: list[int] = []
     encoder = FakeEncoder()
     encoder.before = lambda texts: stored.append(len(ids(database)))

@@ -304,7 +304,7 @@ def test_a_clock_that_jumps_stops_nothing(database: Database, encoder: FakeEncod
     """A worker died with a lease; then the clock was changed, and jumps once more in the middle of the work."""
     enqueue(database, located(300))
     with database.write() as session:
-        claim(session, "dead", seconds=30, fingerprint=FakeEncoder.fingerprint, now=database_now(session))
+        claim(session, "dead", seconds=30, fingerprints=[FakeEncoder.fingerprint], now=database_now(session))
     offset = jump
 
     def clock(session: ReadSession) -> float:

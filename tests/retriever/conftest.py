@@ -7,6 +7,7 @@ import pytest
 
 from bench.steering.groups import GROUPS, load_group
 from core.records import CollectionSettings, Document, FieldKind
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
@@ -54,7 +55,7 @@ def database(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) ->
                 fingerprint=encoder.fingerprint,
                 dimension=encoder.dimension,
             )
-    report = Pipeline(database, encoder, Analyzer()).add("things", documents())
+    report = Pipeline(database, only(encoder), Analyzer()).add("things", documents())
     assert not report.failed
     yield database
     database.close()
@@ -62,7 +63,7 @@ def database(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) ->
 
 @pytest.fixture(scope="session")
 def searcher(database: Database, encoder: LocalEncoder) -> Searcher:
-    return Searcher(Views(database), encoder, Analyzer())
+    return Searcher(Views(database), only(encoder), Analyzer())
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +79,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> I
             fingerprint=encoder.fingerprint,
             dimension=encoder.dimension,
         )
-    report = Pipeline(database, encoder, Analyzer()).add("varied", varied_documents())
+    report = Pipeline(database, only(encoder), Analyzer()).add("varied", varied_documents())
     assert not report.failed
     yield database
     database.close()

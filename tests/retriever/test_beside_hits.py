@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.records import CollectionSettings, Document, SparseScoring
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
@@ -44,7 +45,7 @@ def database(tmp_path: Path, encoder: LocalEncoder) -> Iterator[Database]:
             dimension=encoder.dimension,
         )
     documents = [Document(id=id_, text=text, title="The television" * (id_ == "tv")) for id_, text in TEXTS.items()]
-    report = Pipeline(database, encoder, Analyzer()).add("small", documents)
+    report = Pipeline(database, only(encoder), Analyzer()).add("small", documents)
     assert not report.failed
     yield database
     database.close()
@@ -52,7 +53,7 @@ def database(tmp_path: Path, encoder: LocalEncoder) -> Iterator[Database]:
 
 @pytest.fixture
 def searcher(database: Database, encoder: LocalEncoder) -> Searcher:
-    return Searcher(Views(database), encoder, Analyzer())
+    return Searcher(Views(database), only(encoder), Analyzer())
 
 
 def marked(searcher: Searcher, query: Query, document: str) -> tuple[list[str], list[str], str | None]:

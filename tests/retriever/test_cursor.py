@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core.errors import CursorExpired, InvalidQuery
 from core.filters import parse_filter
 from core.records import CollectionSettings, Document, Hit
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
@@ -116,7 +117,7 @@ def changing(tmp_path: Path, encoder: LocalEncoder) -> Iterator[tuple[Database, 
     """The collection "moving", which a test may write to."""
     database = Database.open(tmp_path / "data")
     create(database, encoder)
-    pipeline = Pipeline(database, encoder, Analyzer())
+    pipeline = Pipeline(database, only(encoder), Analyzer())
     assert not pipeline.add("moving", documents()[:45]).failed
     yield database, pipeline
     database.close()
@@ -138,7 +139,7 @@ def test_while_the_collection_changes_a_page_goes_on_behind_the_last_hit_and_say
     changing: tuple[Database, Pipeline], encoder: LocalEncoder
 ) -> None:
     database, pipeline = changing
-    searcher = Searcher(Views(database), encoder, Analyzer())
+    searcher = Searcher(Views(database), only(encoder), Analyzer())
     query = replace(QUERY, legs=(Leg.DENSE,))  # its scores do not depend on other documents
     whole = searcher.search("moving", replace(query, k=100)).hits
     first = searcher.search("moving", replace(query, k=10))
@@ -159,7 +160,7 @@ def test_a_cursor_of_a_collection_that_was_made_anew_is_refused(
     changing: tuple[Database, Pipeline], encoder: LocalEncoder
 ) -> None:
     database, pipeline = changing
-    searcher = Searcher(Views(database), encoder, Analyzer())
+    searcher = Searcher(Views(database), only(encoder), Analyzer())
     cursor = searcher.search("moving", QUERY).next
     with database.write() as session:
         delete_collection(session, "moving")

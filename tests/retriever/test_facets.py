@@ -9,6 +9,7 @@ import pytest
 import store.filters.values
 from core.errors import InvalidQuery
 from core.filters import parse_filter
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.beside import Beside
@@ -41,7 +42,7 @@ QUERIES = {
 
 @pytest.fixture(scope="module")
 def searcher(varied: Database, encoder: LocalEncoder) -> Searcher:
-    return Searcher(Views(varied), encoder, Analyzer())
+    return Searcher(Views(varied), only(encoder), Analyzer())
 
 
 def slow_counts(documents: set[str], field: str) -> tuple[dict[Any, int], int]:

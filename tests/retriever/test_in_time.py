@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import InvalidQuery, ModelError
 from core.filters import parse_filter
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.inputs import Inputs, dense_input
@@ -49,7 +50,7 @@ def halting(encoder: LocalEncoder) -> Iterator[Halting]:
 
 
 def test_where_the_model_does_not_answer_the_words_do(database: Database, searcher: Searcher, halting: Halting) -> None:
-    slow = Searcher(Views(database), halting, Analyzer())  # type: ignore[arg-type]
+    slow = Searcher(Views(database), only(halting), Analyzer())  # type: ignore[arg-type]
     start = time.perf_counter()
     found = slow.search("things", replace(QUERY, timeout_ms=150))
     assert 0.14 < time.perf_counter() - start < 5
@@ -68,7 +69,7 @@ def test_where_the_model_does_not_answer_the_words_do(database: Database, search
 
 
 def test_a_vector_needs_no_model(database: Database, halting: Halting) -> None:
-    slow = Searcher(Views(database), halting, Analyzer())  # type: ignore[arg-type]
+    slow = Searcher(Views(database), only(halting), Analyzer())  # type: ignore[arg-type]
     query = Query(text="red dress", inputs=Inputs(vector=dense_input([1.0] * 384)), timeout_ms=60_000)
     assert slow.search("things", query).legs == (Leg.DENSE, Leg.SPARSE)
 

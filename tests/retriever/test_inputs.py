@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.errors import InvalidInput, InvalidQuery, ModelMismatch
 from core.prompts import ImageItem, Prompt, TextControl, TextItem, TokenIdsItem
 from core.records import Explanation, Float32Array, Representation
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.inputs import MAX_EXAMPLES, Inputs, dense_input, sparse_input, text_of, without_images
@@ -67,7 +68,7 @@ def test_a_vector_does_without_the_collection_s_model(database: Database, encode
         fingerprint = "0" * 32
 
     vector = vector_of(encoder, Prompt.of(TEXT))
-    other = Searcher(Views(database), Other(), Analyzer())  # type: ignore[arg-type]
+    other = Searcher(Views(database), only(Other()), Analyzer())  # type: ignore[arg-type]
     assert other.search("things", Query(inputs=Inputs(vector=vector))).hits[0].document_id == "console"
     with pytest.raises(ModelMismatch):
         other.search("things", Query(inputs=Inputs(vector=vector), explain=Explain.WORDS))

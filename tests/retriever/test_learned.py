@@ -16,6 +16,7 @@ from core.filters import parse_filter
 from core.prompts import Prompt, TextControl
 from core.protocols import SparseEncoder
 from core.records import CollectionSettings, Document, Explanation, Hit, HitExplanation, Representation, SparseScoring
+from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.hybrid import HybridModel, load_hybrid
 from embedder.lexical import Analyzer
@@ -54,7 +55,7 @@ def learned_database(
 ) -> Iterator[Database]:
     """The collections "bm25", "learned" and "both", each named for its sparse side."""
     database = Database.open(tmp_path_factory.mktemp("learned") / "data")
-    pipeline = Pipeline(database, encoder, Analyzer(), {"splade": sparse}.__getitem__)
+    pipeline = Pipeline(database, only(encoder), Analyzer(), {"splade": sparse}.__getitem__)
     for scoring in SparseScoring:
         with_model = scoring is not SparseScoring.BM25
         with database.write() as session:
@@ -75,7 +76,7 @@ def learned_database(
 
 @pytest.fixture(scope="module")
 def search(learned_database: Database, encoder: LocalEncoder, sparse: SparseModel) -> Searcher:
-    return Searcher(Views(learned_database), encoder, Analyzer(), {"splade": sparse}.__getitem__)
+    return Searcher(Views(learned_database), only(encoder), Analyzer(), {"splade": sparse}.__getitem__)
 
 
 def slow_scores(sparse: SparseModel, database: Database, query: Query) -> dict[str, float]:
@@ -215,13 +216,13 @@ def test_filters_act_on_the_leg_and_history_on_no_score(
     assert {hit.document_id for hit in among} == {"television", "console"}
     scores = {hit.id: hit.score for hit in before.hits}
     assert all(hit.score == scores[hit.id] for hit in among)
-    pipeline = Pipeline(learned_database, encoder, Analyzer(), {"splade": sparse}.__getitem__)
+    pipeline = Pipeline(learned_database, only(encoder), Analyzer(), {"splade": sparse}.__getitem__)
     extra = Document(id="extra", text="A gaming console for a gaming console.")
     pipeline.add("both", [extra, replace(few[5], metadata={"kind": "new"})])
     with_extra = search.search("both", query)
     assert with_extra.hits[0].document_id == "extra"
     assert [(h.id, h.score) for h in with_extra.hits[1:]] == [(h.id, h.score) for h in before.hits]
-    fresh = Searcher(Views(learned_database), encoder, Analyzer(), {"splade": sparse}.__getitem__)
+    fresh = Searcher(Views(learned_database), only(encoder), Analyzer(), {"splade": sparse}.__getitem__)
     assert fresh.search("both", query).hits == with_extra.hits
     delete(learned_database, "both", [extra.id])
     assert [(h.id, h.score) for h in search.search("both", query).hits] == [(h.id, h.score) for h in before.hits]
@@ -245,10 +246,10 @@ def test_a_missing_or_changed_sparse_model_is_refused(
     views = Views(learned_database)
     query = Query(text="gaming console")
     with pytest.raises(ModelNotFound, match="learned weights by splade"):
-        Searcher(views, encoder, Analyzer()).search("learned", query)
+        Searcher(views, only(encoder), Analyzer()).search("learned", query)
     with pytest.raises(ModelMismatch, match=f"made by splade .*{sparse.fingerprint}.* another now"):
-        Searcher(views, encoder, Analyzer(), other).search("learned", query)
-    dense_alone = Searcher(views, encoder, Analyzer()).search("learned", replace(query, legs=(DENSE,)))
+        Searcher(views, only(encoder), Analyzer(), other).search("learned", query)
+    dense_alone = Searcher(views, only(encoder), Analyzer()).search("learned", replace(query, legs=(DENSE,)))
     assert dense_alone.hits  # needs no sparse model
 
 
@@ -276,11 +277,11 @@ def test_a_hybrid_model_reads_the_query_once(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(HybridModel, "encode_hybrid", counted)
     models = {"hybrid": model}.__getitem__
     texts = ["the red car", "a blue house", "play on my tv", "the wolf train"]
-    Pipeline(database, model, Analyzer(), models).add(
+    Pipeline(database, only(model), Analyzer(), models).add(
         "words", [Document(id=str(i), text=text) for i, text in enumerate(texts)]
     )
     assert passes == [len(texts)]
-    result = Searcher(Views(database), model, Analyzer(), models).search(
+    result = Searcher(Views(database), only(model), Analyzer(), models).search(
         "words", Query(text="red car", explain=Explain.WORDS)
     )
     assert passes == [len(texts), 1]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from core.errors import CollectionNotFound, InvalidControl, InvalidFilter, InvalidQuery, SalienceError, StorageBusy
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, TextControl
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.fields import check_fields, shown_metadata
@@ -57,7 +58,7 @@ def test_queries_at_once_are_answered_as_each_alone_and_encoded_together(
     searcher: Searcher, database: Database, encoder: LocalEncoder
 ) -> None:
     counting = Counting(encoder)
-    together = Searcher(Views(database), counting, Analyzer())  # type: ignore[arg-type]
+    together = Searcher(Views(database), only(counting), Analyzer())  # type: ignore[arg-type]
     found = together.search_many("things", QUERIES[:-2] + QUERIES[-1:])
     assert sorted(counting.batches) == [1, 3]  # by options; a sparse leg alone needs no model
     for query, answer in zip(QUERIES[:-2] + QUERIES[-1:], found, strict=True):
@@ -101,7 +102,7 @@ def test_where_a_batch_cannot_be_encoded_it_is_found_whose_fault_that_is(
                 raise InvalidControl("that one")
             return super().encode(prompts, *arguments, **options)
 
-    picky = Searcher(Views(database), Picky(encoder), Analyzer())  # type: ignore[arg-type]
+    picky = Searcher(Views(database), only(Picky(encoder)), Analyzer())  # type: ignore[arg-type]
     good = Query(text="wolf")
     found = picky.search_many("things", [good, Query(text="bad wolf"), good])
     assert isinstance(found[1], InvalidControl)

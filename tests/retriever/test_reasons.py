@@ -13,6 +13,7 @@ from core.errors import HitNotFound, InvalidControl, InvalidQuery
 from core.passages import passage_prompt
 from core.prompts import Prompt, TextControl
 from core.records import CollectionSettings, Explanation, Hit, HitExplanation, Representation
+from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
@@ -305,9 +306,9 @@ def test_the_parts_sum_where_candidates_come_from_codes(
                 fingerprint=encoder.fingerprint,
                 dimension=encoder.dimension,
             )
-        Pipeline(database, encoder, Analyzer()).add("things", documents())
+        Pipeline(database, only(encoder), Analyzer()).add("things", documents())
         assert seal(database, made.active.id)
-        searcher = Searcher(Views(database), encoder, Analyzer())
+        searcher = Searcher(Views(database), only(encoder), Analyzer())
         for text, fusion in itertools.product(TEXTS, FUSIONS):
             for hit in searcher.search("things", steered(text, fusion=fusion, explain=Explain.WORDS, k=5)).hits:
                 why = explained(hit)

@@ -12,6 +12,7 @@ from core.errors import CollectionNotFound, InvalidInput
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.records import CollectionSettings, Document, Representation
+from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
@@ -56,11 +57,11 @@ class Place(tuple[Database, Views, Searcher, Pipeline]):
 def place(tmp_path: Path, encoder: LocalEncoder) -> Iterator[Place]:
     database = Database.open(tmp_path)
     _create(database, encoder)
-    pipeline = Pipeline(database, encoder, Analyzer())
+    pipeline = Pipeline(database, only(encoder), Analyzer())
     kinds = {"radio": "thing"}
     pipeline.add("t", [Document(id=k, text=v, metadata={"kind": kinds.get(k, "being")}) for k, v in TEXTS.items()])
     views = Views(database)
-    yield Place((database, views, Searcher(views, encoder, Analyzer()), pipeline))
+    yield Place((database, views, Searcher(views, only(encoder), Analyzer()), pipeline))
     database.close()
 
 
@@ -106,7 +107,7 @@ def test_another_process_agrees_too(place: Place, encoder: LocalEncoder) -> None
     database, _, searcher, _ = place
     kept = saved(searcher, QUERIES[0])
     views = Views(database)
-    assert replay(Searcher(views, encoder, Analyzer()), views, kept).agrees
+    assert replay(Searcher(views, only(encoder), Analyzer()), views, kept).agrees
 
 
 def test_every_number_counts(place: Place) -> None:
@@ -179,7 +180,7 @@ def test_a_server_with_another_model_says_so(place: Place, encoder: LocalEncoder
         fingerprint = "1" * 32
         encode = encoder.encode
 
-    stranger = Searcher(views, Other(), Analyzer())  # type: ignore[arg-type]
+    stranger = Searcher(views, only(Other()), Analyzer())  # type: ignore[arg-type]
     assert replay(stranger, views, kept).changed == (Changed.MODEL,)
 
 
@@ -236,6 +237,7 @@ def test_explanations_are_found_wherever_they_are(place: Place) -> None:
 def test_every_part_of_a_query_is_recorded_or_changes_no_score(place: Place) -> None:
     """Whoever adds a field to Query decides here which of the two it is."""
     recorded = {"text", "controls", "options", "legs", "fusion", "filter", "explain", "units", "inputs", "conditions"}
+    recorded |= {"rerank"}
     only_pages = (_FREE | {"selection", "beside"}) - {"explain", "units"}
     assert {field.name for field in fields(Query)} == recorded | only_pages
     _, _, searcher, _ = place

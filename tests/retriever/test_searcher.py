@@ -14,6 +14,7 @@ from core.filters import parse_filter
 from core.passages import passage_prompt, prompt_title
 from core.prompts import ControlOptions, Prompt, TextControl
 from core.records import CollectionSettings, Representation
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.fusion import Fusion
@@ -242,7 +243,7 @@ def test_another_model_is_refused(database: Database, encoder: LocalEncoder) -> 
         encode = encoder.encode
 
     with pytest.raises(ModelMismatch, match="all-MiniLM-L6-v2"):
-        Searcher(Views(database), Other(), Analyzer()).search("things", Query(text="wolf"))  # type: ignore[arg-type]
+        Searcher(Views(database), only(Other()), Analyzer()).search("things", Query(text="wolf"))  # type: ignore[arg-type]
 
 
 def test_a_truncated_query_is_reported(searcher: Searcher) -> None:

@@ -14,6 +14,7 @@ from core.errors import InvalidQuery
 from core.filters import parse_filter
 from core.prompts import Prompt
 from core.records import Representation
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.candidates import gather, rank
@@ -32,7 +33,7 @@ QUERIES = ["friends play a game at night", "die Spieler am Bildschirm", "机器�
 
 @pytest.fixture(scope="module")
 def searcher(varied: Database, encoder: LocalEncoder) -> Searcher:
-    return Searcher(Views(varied), encoder, Analyzer())
+    return Searcher(Views(varied), only(encoder), Analyzer())
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import retriever.wordconditions
 from core.errors import InvalidQuery
 from core.filters import parse_filter
 from core.records import Document
+from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.lexical.sequence import WordSequence
 from embedder.lexical.words import WORD_PATTERN, normalize, units
@@ -25,7 +26,7 @@ from tests.retriever.varied import CHINESE, ENGLISH, GERMAN, varied_documents
 
 @pytest.fixture(scope="module")
 def searcher(varied: Database, encoder: LocalEncoder) -> Searcher:
-    return Searcher(Views(varied), encoder, Analyzer())
+    return Searcher(Views(varied), only(encoder), Analyzer())
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def _jobs(session: WriteSession, collection: Collection) -> None:
         append(session, lease, Intake(read=4, batches=batches, notices=notices), now=NOW)
         finish(session, lease, digest=bytes(range(32)), now=NOW)
     for state in ("worked on", "waiting", "failed"):
-        held = claim(session, f"worker {state}", seconds=30.0, fingerprint=FINGERPRINT, now=NOW)
+        held = claim(session, f"worker {state}", seconds=30.0, fingerprints=[FINGERPRINT], now=NOW)
         assert held is not None
         batch = next_batch(session, held)
         assert batch is not None

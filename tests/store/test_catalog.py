@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
 from core.records import Collection, CollectionSettings, FieldKind, GenerationState, IndexKind, Scoring
 from store import Database, catalog, schema
+from store.settings import parse_settings
 from tests.store.library import FINGERPRINT, Item, create, put
 
 
@@ -98,9 +99,9 @@ def test_settings_that_are_not_allowed(database: Database, settings: dict[str, A
 
 def test_settings_of_before_there_was_a_title_weight_count_titles_once() -> None:
     stored = {**asdict(CollectionSettings(language="de", title_weight=5)), "fields": {}}
-    assert catalog.parse_settings(json.dumps(stored)).title_weight == 5
+    assert parse_settings(json.dumps(stored)).title_weight == 5
     del stored["title_weight"]
-    assert catalog.parse_settings(json.dumps(stored)) == CollectionSettings(language="de", title_weight=1)
+    assert parse_settings(json.dumps(stored)) == CollectionSettings(language="de", title_weight=1)
 
 
 def test_a_name_is_given_once(database: Database, collection: Collection) -> None:

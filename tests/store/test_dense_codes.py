@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import itertools
 
 import faiss
 import numpy as np
@@ -11,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.records import Float32Array
-from store import fastscan
-from store.fastscan import FastScan, Mask, list_count, make_lists
-from store.graph import Graph, make_graph
+from store import fastscan, stack
+from store.fastscan import FastScan, list_count, make_lists
+from store.graph import Graph, Mask, make_graph
 from store.quantizer import Quantizer, UInt8Array, quantizer
+from store.stack import Stack
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +94,10 @@ def test_a_scan_is_that_of_the_codes(seed: int, rows: int, count: int, data: st.
     scan = FastScan(used, codes, lists, np.zeros((1, 32), np.float32) if centroids is None else centroids)
     share = data.draw(st.sampled_from([None, 0.0, 0.02, 0.5]))
     mask = np.ones(rows, dtype=bool) if share is None else np.random.RandomState(seed).random_sample(rows) < share
-    allowed = None if share is None else Mask(mask)
-    assert allowed is None or (allowed.holds(np.arange(rows)) == mask).all()
-    read = None if lists is None or data.draw(st.booleans()) else np.array([3, 0])
-    if read is not None and lists is not None:
+    read = np.arange(scan.lists) if lists is None or data.draw(st.booleans()) else np.array([3, 0])
+    if lists is not None:
         mask &= np.isin(lists, read)
-    found, scores = scan.search(used.rotate(query), count, allowed, read)
+    ((found, scores),) = Stack([scan]).search(used.rotate(query), count, read, None if share is None else {0: mask})
     exact = decoded(used, codes) @ used.rotate(query)[0]
     assert len(set(found.tolist())) == len(found) == min(count, mask.sum())
     assert mask[found].all()
@@ -120,15 +121,79 @@ def test_lists_are_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (lists == (used.rotate(vectors) @ centroids.T).argmax(axis=1)).mean() > 0.999
     scan = FastScan(used, used.encode(vectors), lists, centroids)
     direction = used.rotate(vectors[:1])
-    assert scan.near(direction) == pytest.approx(centroids @ direction[0], abs=1e-6)
+    one = Stack([scan])
+    assert one.near(direction) == pytest.approx(centroids @ direction[0], abs=1e-6)
     near = np.argsort(-(centroids @ direction[0]))
     for count, read in ((20, near[:4]), (200, near[:20]), (5, near[:0])):
-        rows, _ = scan.search(direction, count, None, read)
+        ((rows, _),) = one.search(direction, count, read)
         assert set(lists[rows].tolist()) <= set(read.tolist())
         assert len(rows) == min(count, np.isin(lists, read).sum())
-        assert not len(read) or rows[0] == 0
-    assert len(scan.search(direction, 2500, None)[0]) == 2500
+        assert not len(read) or 0 in rows
+    assert len(one.search(direction, 2500, near)[0][0]) == 2500
     assert scan.spread == pytest.approx(((centroids - centroids.mean(axis=0)) ** 2).sum(axis=1).mean(), abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.sampled_from([1, 30, 400, 5000]), data=st.data())
+def test_a_stack_is_one_scan_over_all_of_them(seed: int, count: int, data: st.DataObject) -> None:
+    used, chance = quantizer(32), np.random.RandomState(seed)
+    sizes = data.draw(st.lists(st.integers(1, 300), min_size=1, max_size=5))
+    scans, exact, lists = [], [], []
+    direction = used.rotate(unit(1, 32, seed + 9))
+    for number, rows in enumerate(sizes):
+        codes = used.encode(unit(rows, 32, seed + number))
+        many = bool(chance.randint(2))
+        lists.append(chance.randint(0, 4 if many else 1, rows))
+        held = lists[-1].astype(np.uint16) if many else None
+        scans.append(FastScan(used, codes, held, unit(4 if many else 1, 32, seed)))
+        exact.append(decoded(used, codes) @ direction[0])
+    begins = sorted((scan.begin, scan.begin + scan.rows) for scan in scans)
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(begins))
+    one = Stack(scans)
+    assert [span.stop - span.start for span in one.spans] == [scan.lists for scan in scans]
+    read = np.flatnonzero(chance.random_sample(one.lists) < 0.7)
+    masks = {place: chance.random_sample(rows) < 0.6 for place, rows in enumerate(sizes) if chance.randint(4)}
+    masked = data.draw(st.booleans())
+    may = [np.isin(numbers + span.start, read) for numbers, span in zip(lists, one.spans, strict=True)]
+    if masked:
+        may = [here & masks.get(place, np.zeros(len(here), dtype=bool)) for place, here in enumerate(may)]
+    found = one.search(direction, count, read, masks if masked else None)
+    assert sum(len(rows) for rows, _ in found) == min(count, sum(here.sum() for here in may))
+    for (named, scores), here, scored in zip(found, may, exact, strict=True):
+        assert here[named].all()
+        assert (np.diff(named) > 0).all()
+        assert scores == pytest.approx(scored[named], abs=0.03)
+    left_out = [s[np.setdiff1d(np.flatnonzero(m), r)] for s, m, (r, _) in zip(exact, may, found, strict=True)]
+    taken = [s[r] for s, (r, _) in zip(exact, found, strict=True)]
+    if sum(map(len, left_out)):
+        assert np.concatenate(left_out).max() <= np.concatenate(taken).min() + 0.06
+
+
+def test_numbers_of_rows_are_given_again() -> None:
+    numbers = fastscan._Numbers()
+    assert [numbers.take(count) for count in (10, 8, 1, 100)] == [0, 16, 24, 32]
+    numbers.give_back(16)
+    assert numbers.take(9) == 136  # 8 are free, no 9
+    assert numbers.take(8) == 16
+    numbers.give_back(0)
+    assert numbers.take(16) == 0
+    used = quantizer(32)
+    before = dict(fastscan._numbers._ends)
+    scan = FastScan(used, used.encode(unit(50, 32)), None, np.zeros((1, 32), np.float32))
+    assert scan.begin in fastscan._numbers._ends.keys() - before.keys()
+    del scan
+    gc.collect()
+    assert fastscan._numbers._ends.keys() <= before.keys()
+
+
+def test_no_second_copy_of_the_codes_is_kept() -> None:
+    used = quantizer(64)
+    vectors = unit(2000, 64)
+    scan = FastScan(used, used.encode(vectors), None, np.zeros((1, 64), np.float32))
+    assert not getattr(scan._packed, "referenced_objects", None)  # FAISS's wrapper would keep what it was made of
+    gc.collect()
+    ((rows, _),) = Stack([scan]).search(used.rotate(vectors[:1]), 5, np.array([0]))
+    assert 0 in rows
 
 
 def test_a_graph() -> None:
@@ -150,11 +215,11 @@ def test_a_graph() -> None:
 
 
 def test_a_scan_that_finds_wrong_rows_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    fastscan.unusable.cache_clear()
+    stack.unusable.cache_clear()
     try:
-        assert fastscan.unusable() is None
-        fastscan.unusable.cache_clear()
-        monkeypatch.setattr(FastScan, "search", lambda *_, **__: (np.arange(100), np.zeros(100, np.float32)))
-        assert fastscan.unusable() == "the scan over codes finds wrong rows here"
+        assert stack.unusable() is None
+        stack.unusable.cache_clear()
+        monkeypatch.setattr(Stack, "search", lambda *_, **__: [(np.arange(100), np.zeros(100, np.float32))])
+        assert stack.unusable() == "the scan over codes finds wrong rows here"
     finally:
-        fastscan.unusable.cache_clear()
+        stack.unusable.cache_clear()

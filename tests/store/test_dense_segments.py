@@ -13,6 +13,7 @@ from store.directory import SEGMENTS
 from store.segments import sealing
 from store.segments.files import open_segment, segment_problems
 from store.segments.rows import SegmentRow, active_segments
+from store.settings import parse_settings
 from tests.store.library import FINGERPRINT, Item, draft_of, sha_of
 from tests.store.test_dense import vectors_of
 
@@ -99,6 +100,6 @@ def test_sealed_merged_and_searched(database: Database, kind: IndexKind, monkeyp
 
 def test_settings_of_older_collections_mean_auto() -> None:
     stored = '{"language": "auto", "fields": {}}'
-    assert catalog.parse_settings(stored).index is IndexKind.AUTO
+    assert parse_settings(stored).index is IndexKind.AUTO
     with pytest.raises(ValueError, match="ivf"):
-        catalog.parse_settings('{"fields": {}, "index": "ivf"}')
+        parse_settings('{"fields": {}, "index": "ivf"}')

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import hypothesis
@@ -11,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 
 from core.errors import CollectionNotFound, JobConflict, JobNotFound, LeaseLost
-from core.records import Collection, Document, Job, JobState
+from core.records import Collection, CollectionSettings, Document, Job, JobState
 from store import Database, WriteSession, catalog, schema
 from store.batch import Receipt
 from store.jobs import cancel_job, get_job, list_jobs, queued_documents
@@ -24,11 +26,11 @@ from store.jobs.lease import (
     claim,
     database_now,
     give_up,
-    jobs_of_other_models,
     postpone,
     release,
     renew,
     runnable,
+    wanted_models,
 )
 from store.jobs.notices import MAX_LISTED, JobNotice, NoticeKind, job_notices
 from store.jobs.payload import QueuedDocument, pack, unpack
@@ -61,7 +63,7 @@ def queue(database: Database, collection: Collection, *sizes: int, key: str | No
 
 def take(database: Database, now: float = NOW, worker: str = "w", job_id: int | None = None) -> Lease | None:
     with database.write() as session:
-        return claim(session, worker, seconds=LEASE, fingerprint=FINGERPRINT, now=now, job_id=job_id)
+        return claim(session, worker, seconds=LEASE, fingerprints=[FINGERPRINT], now=now, job_id=job_id)
 
 
 def taken(database: Database, now: float = NOW, worker: str = "w") -> Lease:
@@ -226,7 +228,7 @@ def test_a_pause_ends_even_if_the_clock_is_set_back(database: Database, collecti
 
 
 def taken_in(session: WriteSession) -> Lease:
-    lease = claim(session, "w", seconds=LEASE, fingerprint=FINGERPRINT, now=NOW)
+    lease = claim(session, "w", seconds=LEASE, fingerprints=[FINGERPRINT], now=NOW)
     assert lease is not None
     return lease
 
@@ -248,9 +250,9 @@ def test_jobs_take_turns(database: Database, collection: Collection) -> None:
 def test_a_worker_leaves_the_jobs_of_other_models_alone(database: Database, collection: Collection) -> None:
     queue(database, collection, 1)
     with database.read() as session:
-        assert runnable(session, fingerprint="another", now=NOW) is None
-        assert jobs_of_other_models(session, fingerprint="another") == [(1, "test")]
-        assert runnable(session, fingerprint=FINGERPRINT, now=NOW) == 1
+        assert runnable(session, fingerprints=["another"], now=NOW) is None
+        assert wanted_models(session) == {FINGERPRINT: collection.name}
+        assert runnable(session, fingerprints=[FINGERPRINT, "another"], now=NOW) == 1
 
 
 def test_a_batch_that_ends_workers_is_cut_until_the_document_stands_alone(
@@ -460,20 +462,31 @@ def test_a_data_directory_from_before_there_were_jobs(tmp_path: Path, monkeypatc
         for module in ("store.migrate", "store.database"):
             before.setattr(f"{module}.SCHEMA_VERSION", "0002")
         old = Database.open(tmp_path)
-        collection = library.create(old)
         with old.write() as session:
-            values = f"'a', 'en', x'{library.sha_of('whale').hex()}', '', '{{}}', 'whale'"
+            generation = f"1, 1, 'test', '{FINGERPRINT}', {library.DIMENSION}, 'active'"
+            values = f"1, 1, 'a', 'en', x'{library.sha_of('whale').hex()}', '', '{{}}', 'whale'"
+            session.execute(
+                sa.insert(sa.table("collection", *map(sa.column, ("id", "name", "settings", "created_at")))),
+                {"id": 1, "name": "books", "settings": json.dumps(asdict(CollectionSettings())), "created_at": "2026"},
+            )
+            session.execute(
+                sa.text(
+                    "INSERT INTO generation (id, collection_id, model, fingerprint, dimension, state) "
+                    f"VALUES ({generation})"
+                )
+            )
             columns = "id, collection_id, external_id, language, content_sha, title, metadata, text"
-            session.execute(sa.text(f"INSERT INTO document ({columns}) VALUES (1, {collection.id}, {values})"))
+            session.execute(sa.text(f"INSERT INTO document ({columns}) VALUES ({values})"))
         with pytest.raises(sa.exc.OperationalError, match="no such table: job"), old._engine.connect() as connection:
             connection.exec_driver_sql("SELECT * FROM job")
         old.close()
     opened = Database.open(tmp_path)
+    with opened.read() as session:
+        collection = catalog.get_collection(session, "books")
     queue(opened, collection, 1)
     assert work(opened, taken(opened)).state is JobState.DONE
     with opened.read() as session:
         assert catalog.counts(session, collection.id).documents == 1
-        catalog.get_collection(session, collection.name)
     opened.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
@@ -12,8 +11,6 @@ from app.api.bodies import PublicModel, RawBody
 from core.errors import InvalidInput
 from core.prompts import ControlOptions
 from core.protocols import Priority
-
-NICE_AT_ONCE = 4  # ?nice=true requests that are served; others of them wait
 
 
 class Part(PublicModel):
@@ -65,19 +62,11 @@ def _json(request: Request, body: RawBody) -> bytes:
 
 
 async def _turn(
-    request: Request, nice: Annotated[bool, Query(description="serve this request behind all others")] = False
-) -> AsyncIterator[Priority]:
-    """The priority; a nice request waits here while NICE_AT_ONCE others are served.
-
-    Each request that is served has a thread, of which there are 40. Without this, nice requests that wait for the model
-    would hold them all, and others could not even get in line before them.
-    """
-    if not nice:
-        yield Priority.INTERACTIVE
-        return
-    async with request.app.state.nice:
-        yield Priority.NICE
+    nice: Annotated[bool, Query(description="serve this request behind all others")] = False,
+) -> Priority:
+    """Nice requests have places of their own (app.operation.admission), so they hold up no others."""
+    return Priority.NICE if nice else Priority.INTERACTIVE
 
 
 JsonBody = Annotated[bytes, Depends(_json)]
-Turn = Annotated[Priority, Depends(_turn, scope="function")]  # out of ?nice=true; ends before the answer is sent
+Turn = Annotated[Priority, Depends(_turn)]  # out of ?nice=true

@@ -1,0 +1,45 @@
+"""Aliases: second names of collections, for the operator."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path
+
+from app.api.dependencies import Known, Parts
+from app.auditing import audited
+from app.reindex_schemas import AliasBody, AliasList, SetAlias
+from store.aliases import delete_alias, get_alias, list_aliases, set_alias
+
+router = APIRouter(prefix="/v1/admin/aliases", tags=["admin"])
+
+_SET = {"blue": {"summary": "products is products-blue from now on", "value": {"collection": "products-blue"}}}
+Name = Annotated[str, Path(description="the alias", examples=["products"])]
+
+
+@router.get("", operation_id="list_aliases", summary="List aliases")
+def list_all(parts: Parts) -> AliasList:
+    """Every alias, by name, and the collection that it stands for."""
+    with parts.database.read() as session:
+        return AliasList(aliases=[AliasBody.of(found) for found in list_aliases(session)])
+
+
+@router.get("/{alias}", operation_id="get_alias", summary="Get an alias")
+def get(parts: Parts, alias: Name) -> AliasBody:
+    """The collection that it stands for."""
+    with parts.database.read() as session:
+        return AliasBody.of(get_alias(session, alias))
+
+
+@router.put("/{alias}", operation_id="set_alias", summary="Set or move an alias")
+def put(parts: Parts, caller: Known, alias: Name, body: Annotated[SetAlias, Body(openapi_examples=_SET)]) -> AliasBody:
+    """Searches, reads and writes under this name go to the collection from now on, all at one moment."""
+    with audited(parts.database, caller.who, "alias.set", alias), parts.database.write() as session:
+        return AliasBody.of(set_alias(session, alias, body.collection))
+
+
+@router.delete("/{alias}", status_code=204, operation_id="delete_alias", summary="Delete an alias")
+def delete(parts: Parts, caller: Known, alias: Name) -> None:
+    """The collection stays."""
+    with audited(parts.database, caller.who, "alias.delete", alias), parts.database.write() as session:
+        delete_alias(session, alias)

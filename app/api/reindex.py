@@ -1,0 +1,93 @@
+"""Reindexes: begin, look, switch, roll back, cancel, clean up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from app import reindexes
+from app.api.dependencies import CollectionName, Known, Parts
+from app.auditing import audited
+from app.caller import Caller
+from app.reindex_schemas import ReindexBody, ReindexRequest
+from app.wiring import Wiring
+from core.reindexes import Reindex
+
+router = APIRouter(prefix="/v1/admin/collections/{collection}/reindex", tags=["admin"])
+
+_BEGIN = {
+    "model": {"summary": "With another model", "value": {"model": "e5"}},
+    "passages": {
+        "summary": "Shorter passages, at a fifth of the time, and not before somebody says so",
+        "value": {"settings": {"passage_tokens": 128}, "share": 0.2, "auto_switch": False},
+    },
+    "judged": {
+        "summary": "With another model, unless it is worse",
+        "value": {
+            "model": "e5",
+            "judgements": {"queries": {"q1": "a radio for the kitchen"}, "qrels": {"q1": {"radio": 1}}},
+            "min_gain": 0.0,
+        },
+    },
+}
+
+
+@router.post("", status_code=202, operation_id="start_reindex", summary="Reindex a collection")
+def start(
+    parts: Parts,
+    caller: Known,
+    collection: CollectionName,
+    body: Annotated[ReindexRequest, Body(openapi_examples=_BEGIN)],
+) -> ReindexBody:
+    """Make a collection anew beside itself: with another model, splitting, analysis or index.
+
+    It is searched and written to meanwhile as ever, and every search is answered by one generation. Any server or
+    worker over the data directory does the work.
+    """
+    with audited(parts.database, caller.who, "reindex.start", collection):
+        return _body(parts, caller, collection, reindexes.begin(parts, collection, body))
+
+
+@router.get("", operation_id="get_reindex", summary="How far a reindex is")
+def get(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
+    """The newest reindex of the collection: its state, progress and time left, and what comparing it found."""
+    return _body(parts, caller, collection)
+
+
+@router.post("/switch", operation_id="switch_reindex", summary="Let the new generation answer")
+def switch(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
+    """Needs one that is ready. Writers wait for a moment, and no search fails."""
+    return _done(parts, caller, collection, "reindex.switch", reindexes.switch)
+
+
+@router.post("/rollback", operation_id="rollback_reindex", summary="Let the old generation answer again")
+def rollback(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
+    """As long as it is kept; with all that was written since the switch."""
+    return _done(parts, caller, collection, "reindex.rollback", reindexes.rollback)
+
+
+@router.post("/cancel", operation_id="cancel_reindex", summary="Cancel a reindex")
+def cancel(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
+    """The collection stays as it is; what was made of the new generation is removed."""
+    return _done(parts, caller, collection, "reindex.cancel", reindexes.cancel)
+
+
+@router.post("/cleanup", operation_id="clean_up_reindex", summary="Remove the old generation")
+def clean_up(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
+    """Before its grace period is over; then there is no rollback any more."""
+    return _done(parts, caller, collection, "reindex.cleanup", reindexes.clean_up)
+
+
+def _done(
+    parts: Wiring, caller: Caller, collection: str, action: str, do: Callable[[Wiring, str], Reindex]
+) -> ReindexBody:
+    with audited(parts.database, caller.who, action, collection):
+        return _body(parts, caller, collection, do(parts, collection))
+
+
+def _body(parts: Wiring, caller: Caller, collection: str, changed: Reindex | None = None) -> ReindexBody:
+    with parts.database.read() as session:
+        found, waiting = reindexes.look(session, collection)
+    return ReindexBody.of(changed or found, waiting=waiting, name=caller.shown(found.collection))

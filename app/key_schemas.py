@@ -1,0 +1,173 @@
+"""The JSON of keys and of the audit log."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from app.schemas import RequestModel, ResponseModel
+from core.access import ApiKey, Limits, Rights, Role
+from core.errors import InvalidSettings
+from core.filters import filter_json, parse_filter
+from store.audit import Action
+
+_Limit = int | None
+
+
+class LimitsBody(RequestModel):
+    """Of one key; null: the server's own limits alone."""
+
+    requests_per_minute: _Limit = Field(None, description="requests that are answered in any minute", le=2**53)
+    tokens_per_minute: _Limit = Field(None, description="tokens that models read for the key in any minute", le=2**53)
+    concurrent_searches: _Limit = Field(None, description="searches and explanations at once", le=2**53)
+    body_bytes: _Limit = Field(None, description="of one request", le=2**53)
+    collections: _Limit = Field(None, description="of those that the key sees", le=2**53)
+    passages: _Limit = Field(None, description="in the collections that the key sees", le=2**53)
+
+    def to_limits(self) -> Limits:
+        """Raises InvalidSettings for a number below 1."""
+        return Limits(**self.model_dump())
+
+
+class CreateKey(RequestModel):
+    name: str = Field(description="what you call it", examples=["web shop"])
+    role: str = Field(
+        description="search: read; ingest: and write documents; admin: and make, change and delete collections",
+        examples=["search"],
+    )
+    tenant: str | None = Field(
+        None, description="the key sees this tenant's collections, and nobody else's; null: the operator's own"
+    )
+    collections: list[str] = Field(
+        default_factory=list,
+        description="names or patterns (docs-*) of the collections that it sees; empty: all",
+        examples=[["docs-*"]],
+    )
+    filter: dict[str, Any] | str | None = Field(
+        None, description="conditions on metadata: the key sees documents that satisfy them, as if there were no others"
+    )
+    limits: LimitsBody = LimitsBody()
+    expires_at: str | None = Field(
+        None,
+        description="from then on it is good for nothing; a date or a time by ISO 8601, in UTC unless it says more",
+        examples=["2031-01-01", "2031-01-01T12:00:00+01:00"],
+    )
+
+    def to_rights(self) -> Rights:
+        """Raises InvalidSettings, InvalidFilter."""
+        return Rights(
+            name=self.name,
+            role=Role.named(self.role),
+            tenant=self.tenant,
+            patterns=tuple(self.collections),
+            rows=None if self.filter is None else parse_filter(self.filter),
+            limits=self.limits.to_limits(),
+            expires_at=None if self.expires_at is None else seconds_of(self.expires_at),
+        )
+
+
+class RotateKey(RequestModel):
+    overlap_seconds: float = Field(3600.0, description="for which the old key is good beside the new one")
+
+
+class KeyLimitsBody(ResponseModel):
+    requests_per_minute: _Limit
+    tokens_per_minute: _Limit
+    concurrent_searches: _Limit
+    body_bytes: _Limit
+    collections: _Limit
+    passages: _Limit
+
+
+class KeyBody(ResponseModel):
+    """A key, without its secret."""
+
+    id: int
+    prefix: str = Field(description="what the key begins with, behind sal_")
+    name: str
+    role: Literal["search", "ingest", "admin"]
+    tenant: str | None
+    collections: list[str]
+    filter: Any = Field(description="JSON of the row filter; null: the key sees all documents")
+    limits: KeyLimitsBody
+    usable: bool = Field(description="whether it is good now: neither revoked nor expired")
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None = Field(description="within a minute or two; null: never")
+    replaced_by: int | None = Field(description="id of the key that it was rotated to")
+
+    @classmethod
+    def of(cls, key: ApiKey, *, now: float) -> Self:
+        return cls.model_validate(_described(key, now))
+
+
+class NewKeyBody(KeyBody):
+    """A key with its secret, which is never shown again."""
+
+    key: str = Field(description="to be sent as Authorization: Bearer KEY; only a digest of it is kept")
+
+    @classmethod
+    def made(cls, key: ApiKey, token: str, *, now: float) -> Self:
+        return cls.model_validate({**_described(key, now), "key": token})
+
+
+class KeyList(ResponseModel):
+    keys: list[KeyBody]
+
+
+class ActionBody(ResponseModel):
+    id: int
+    at: str
+    who: str = Field(description="key PREFIX, token (of the settings), anonymous, or local command")
+    action: str = Field(examples=["collection.delete"])
+    target: str = Field(description="a collection, or a key's prefix")
+    outcome: str = Field(description="done, or the code of the error")
+
+    @classmethod
+    def of(cls, action: Action) -> Self:
+        return cls.model_validate({**asdict(action), "at": _time(action.at)})
+
+
+class AuditLog(ResponseModel):
+    actions: list[ActionBody]
+    next: int | None = Field(description="pass it as `before` for the next page; null: this is the last one")
+
+
+def seconds_of(given: str) -> float:
+    """Seconds since 1970 of a date or a time. Raises InvalidSettings."""
+    try:
+        time = datetime.fromisoformat(given)
+        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise InvalidSettings(
+            f"expires_at {given!r:.140}: must be a date or a time such as 2031-01-31 or 2031-01-31T12:00:00Z",
+            param="expires_at",
+        ) from None
+
+
+def _described(key: ApiKey, now: float) -> dict[str, Any]:
+    rights = key.rights
+    return {
+        "id": key.id,
+        "prefix": key.prefix,
+        "name": rights.name,
+        "role": rights.role.value,
+        "tenant": rights.tenant,
+        "collections": list(rights.patterns),
+        "filter": None if rights.rows is None else filter_json(rights.rows),
+        "limits": asdict(rights.limits),
+        "usable": key.usable(now),
+        "created_at": _time(key.created_at),
+        "expires_at": None if rights.expires_at is None else _time(rights.expires_at),
+        "revoked_at": None if key.revoked_at is None else _time(key.revoked_at),
+        "last_used_at": None if key.last_used_at is None else _time(key.last_used_at),
+        "replaced_by": key.replaced_by,
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,156 @@
+"""The keys, as a process knows them: read again every half second at most, by whoever comes in then.
+
+So a key that is revoked stops within a second in every process, and most requests cost no look at the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from app.caller import ANONYMOUS, TOKEN, Caller
+from core.access import ApiKey, Rights, Role, digest_of, split_token
+from core.errors import StorageError
+from store.database import Database
+from store.keys import keys_revision, list_keys, note_use
+
+REFRESH_SECONDS = 0.5
+NOTED_SECONDS = 60.0  # between two notes of when keys were used
+_log = logging.getLogger(__name__)
+
+
+class KeyRing:
+    """Thread-safe. `refresh` reads the database; all else does not."""
+
+    def __init__(
+        self,
+        database: Database,
+        tokens: Sequence[str],
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`tokens`: of the settings, whose bearers may do everything. `now`: seconds since 1970."""
+        self._database = database
+        self._tokens = [token.encode() for token in tokens]
+        self._now = now
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read_at: float | None = None
+        self._revision = 0
+        self._keys: Mapping[str, ApiKey] = {}
+        self._accounts: Mapping[int, str] = {}
+        self._nobodys = _nobodys_key()
+        self._used: dict[int, float] = {}
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the keys are those of half a second ago, or younger."""
+        return self._read_at is not None and self._clock() - self._read_at < REFRESH_SECONDS
+
+    @property
+    def guarded(self) -> bool:
+        """Whether callers must say who they are: there are tokens, or there ever was a key."""
+        return bool(self._tokens or self._revision)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there are tokens of the settings, so that keys are not the only way to administrate."""
+        return bool(self._tokens)
+
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Read what has changed. `at_once`: also where the keys are fresh. Raises StorageError."""
+        with self._lock:
+            if self.fresh and not at_once:
+                return
+            began = self._clock()
+            with self._database.read() as session:
+                revision = keys_revision(session)
+                if revision != self._revision:
+                    keys = list_keys(session)
+                    self._keys = {key.prefix: key for key in keys}
+                    self._accounts = _accounts(keys)
+                    self._revision = revision
+            self._read_at = began
+
+    def caller(self, credential: str | None) -> Caller | None:
+        """Who sends this bearer token; None: nobody who is known.
+
+        Every token costs the same work: a digest and a comparison with each of the settings' tokens, whether its
+        prefix is that of a key, one of no key, or none at all.
+        """
+        if not self.guarded:
+            return ANONYMOUS
+        given = credential or ""
+        prefix, secret = split_token(given)
+        key = self._keys.get(prefix, self._nobodys)
+        fits = secrets.compare_digest(digest_of(key.salt, secret), key.digest)
+        matches = [secrets.compare_digest(given.encode(), token) for token in self._tokens]
+        if any(matches):
+            return TOKEN
+        now = self._now()
+        if not fits or not key.usable(now):
+            return None
+        self._used[key.id] = now
+        return Caller(who=f"key {key.prefix}", account=self._accounts[key.id], rights=key.rights)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Meanwhile a thread writes down once a minute when keys were used, and once more in the end."""
+        over = threading.Event()
+
+        def run() -> None:
+            while not over.wait(NOTED_SECONDS):
+                self.note()
+
+        thread = threading.Thread(target=run, name="last-use", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.note()
+
+    def note(self) -> None:
+        """Write down when keys were used last. A failure is logged; what it is about comes with the next note."""
+        used = {key_id: self._used.pop(key_id) for key_id in list(self._used)}
+        if not used:
+            return
+        try:
+            with self._database.write() as session:
+                note_use(session, used)
+        except StorageError as error:
+            for key_id, at in used.items():
+                self._used.setdefault(key_id, at)
+            _log.warning("when keys were used could not be written down: %s", error.message)
+
+
+def _nobodys_key() -> ApiKey:
+    return ApiKey(
+        id=0,
+        prefix="",
+        salt=secrets.token_bytes(16),
+        digest=secrets.token_bytes(32),
+        rights=Rights(name="nobody", role=Role.SEARCH),
+        created_at=0.0,
+        revoked_at=0.0,
+        last_used_at=None,
+        replaced_by=None,
+    )
+
+
+def _accounts(keys: Sequence[ApiKey]) -> dict[int, str]:
+    """By a key's id that of the key which took its place in the end."""
+    heirs = {key.id: key.replaced_by for key in keys}
+    found: dict[int, str] = {}
+    for key in keys:
+        last = key.id
+        while (heir := heirs.get(last)) is not None:  # ids grow from key to heir: there is no circle
+            last = heir
+        found[key.id] = str(last)
+    return found

@@ -1,0 +1,1 @@
+"""What operating a server takes: overload, metrics, traces, readiness, doctor, workers."""

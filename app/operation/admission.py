@@ -1,0 +1,148 @@
+"""Bounded queues in front of all work: what is beyond them is refused at once, and health is answered in any case.
+
+A request takes a place when its body is there, or the beginning of a long one: a sender that dawdles costs a
+connection, not a place. Who leaves while waiting is not served; who leaves while being served is told to the work,
+which ends at its next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import RequestTimeout
+from app.operation.lanes import Lane, Left
+from core.current import Awaited, awaited
+from core.errors import InvalidInput, SalienceError
+
+HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # answered without a place, and without a thread of the pool
+TIMEOUT_HEADER = "salience-timeout-ms"
+READ_AHEAD = 64 * 2**10  # bytes of a body that are read before a request takes a place
+ARRIVAL_SECONDS = 60.0  # for these
+MAX_TIMEOUT_MS = 600_000
+
+Answer = Callable[[Request, SalienceError], Response]
+
+
+class Admission:
+    """In front of everything but the request's id and log line."""
+
+    def __init__(self, app: ASGIApp, lanes: Mapping[str, Lane], answer: Answer) -> None:
+        """`lanes`: "search", "write" and "nice". `answer`: what an error looks like to the clients of a path."""
+        self._app = app
+        self._lanes = lanes
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in HEALTH:
+            await self._app(scope, receive, send)
+            return
+        arrived = time.monotonic()
+        scope.setdefault("state", {})["arrived"] = arrived
+        try:
+            seconds = _seconds(Headers(scope=scope).get(TIMEOUT_HEADER))
+            until = None if seconds is None else arrived + seconds
+            answer = Awaited(until)
+            arriving = _Arriving(receive, answer)
+            try:
+                await arriving.read_ahead()
+                if arriving.refused is not None:  # who it is, is not known: that is said at once, and takes no place
+                    await self._app(scope, arriving.receive, send)
+                    return
+                left = None if until is None else until - time.monotonic()
+                async with self._lanes[_lane(scope)].place(arriving.gone, left):
+                    with awaited(answer):
+                        await self._app(scope, arriving.receive, send)
+            finally:
+                arriving.close()
+        except Left:
+            return
+        except SalienceError as error:  # of this middleware: those of the application were answered in it
+            await self._answer(Request(scope), error)(scope, receive, send)
+
+
+class _Arriving:
+    """A request's messages: the first of them read ahead, and its sender watched once all are there."""
+
+    def __init__(self, receive: Receive, answer: Awaited) -> None:
+        self._receive = receive
+        self._answer = answer
+        self._ahead: deque[Message] = deque()
+        self._watch: asyncio.Task[None] | None = None
+        self.gone = asyncio.Event()
+        self.refused: HTTPException | None = None  # why the body is not to be read
+
+    async def read_ahead(self) -> None:
+        """Raises Left, RequestTimeout."""
+        read, more = 0, True
+        until = asyncio.get_running_loop().time() + ARRIVAL_SECONDS
+        try:
+            async with asyncio.timeout_at(until):
+                while more and read < READ_AHEAD:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise Left
+                    self._ahead.append(message)
+                    read, more = read + len(message.get("body", b"")), message.get("more_body", False)
+        except HTTPException as error:
+            self.refused = error
+            return
+        except TimeoutError:
+            raise RequestTimeout(f"the body did not come within {ARRIVAL_SECONDS:g} seconds; send it again") from None
+        if not more:
+            self._watch = asyncio.ensure_future(self._watched())
+
+    async def receive(self) -> Message:
+        if self._ahead:
+            return self._ahead.popleft()
+        if self.refused is not None:
+            raise self.refused
+        if self._watch is not None:
+            await self.gone.wait()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._leave()
+        elif not message.get("more_body", False):
+            self._watch = asyncio.ensure_future(self._watched())
+        return message
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _watched(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        self._answer.give_up()
+        self.gone.set()
+
+
+def _lane(scope: Scope) -> str:
+    """Writers may wait for long, and callers that ask to be served behind all others do: searches go beside them."""
+    asked = parse_qs(scope["query_string"].decode("latin-1")).get("nice", ["false"])[-1]
+    if asked.lower() in ("true", "1", "on", "yes"):
+        return "nice"
+    writes = scope["method"] in ("POST", "PUT", "DELETE") and "/documents" in scope["path"]
+    return "write" if writes else "search"
+
+
+def _seconds(given: str | None) -> float | None:
+    """Raises InvalidInput for what is no number of milliseconds."""
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) < 10 and 1 <= int(given) <= MAX_TIMEOUT_MS):
+        raise InvalidInput(f"{TIMEOUT_HEADER}: must be 1 to {MAX_TIMEOUT_MS} milliseconds", param=TIMEOUT_HEADER)
+    return int(given) / 1000

@@ -1,0 +1,135 @@
+"""A file for whoever helps: what a server is like, without what is in it.
+
+No texts, no ids, no secrets, and no names of collections: these are called c1, c2, ... throughout, in the order
+in which they were made.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import re
+import sqlite3
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from app.operation.doctor import Diagnosis
+from app.settings import Settings
+from core.errors import Conflict, SalienceError, UnreadableFile
+from store.directory import DATABASE_NAME
+from store.processes import processes
+from store.readonly import open_read_only
+from store.statistics import statistics
+
+_SECONDS = 5.0  # for a server's metrics
+_USER = re.compile(r"(?<=//)[^/@\s]*@")  # of an address, with its password
+_LABEL = re.compile(r'(?<=collection=")(?:[^"\\]|\\.)*(?=")')
+
+Ask = Callable[[str, str | None, float], str]  # (address, token, seconds): the text of its answer
+
+
+class Names:
+    """What collections are called in a bundle."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises StorageError."""
+        self._aliases: dict[str, str] = {}
+        if (directory / DATABASE_NAME).exists():
+            with open_read_only(directory) as connection:
+                rows = connection.execute("SELECT name FROM collection ORDER BY id").fetchall()
+            self._aliases = {name: f"c{number}" for number, (name,) in enumerate(rows, start=1)}
+
+    def alias(self, name: str) -> str:
+        return self._aliases.get(name, "c0")  # one that came or went meanwhile
+
+
+def write_bundle(target: Path, settings: Settings, found: Iterable[Diagnosis], names: Names, ask: Ask) -> list[str]:
+    """The names of what is in the file. What cannot be had is in it as a reason.
+
+    `ask`: how to get the metrics of a server. Raises Conflict where the file is there already, UnreadableFile where it
+    cannot be written.
+    """
+    checks = [asdict(one) for one in found]
+    parts: dict[str, Callable[[], str]] = {
+        "doctor.json": lambda: _json(checks),
+        "settings.json": lambda: _USER.sub("***@", _json(settings.model_dump(mode="json"))),
+        "versions.json": lambda: _json(_versions()),
+        "stats.json": lambda: _json(_statistics(settings.data_dir, names)),
+        "schema.sql": lambda: _schema(settings.data_dir),
+        "metrics.txt": lambda: _metrics(settings, names, ask),
+    }
+    try:
+        with target.open("xb") as file, tarfile.open(fileobj=file, mode="w:gz") as bundle:
+            for name, make in parts.items():
+                try:
+                    content = make()
+                except (SalienceError, OSError, sqlite3.Error) as error:
+                    content = f"cannot be had: {error}\n"
+                _add(bundle, f"salience-debug/{name}", content.encode("utf-8", "backslashreplace"))
+    except FileExistsError:
+        raise Conflict(f"{target} is there already; name another file") from None
+    except OSError as error:
+        raise UnreadableFile(f"{target} cannot be written: {error.strerror or error}") from None
+    return list(parts)
+
+
+def _add(bundle: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime, entry.mode = len(content), int(time.time()), 0o600
+    bundle.addfile(entry, io.BytesIO(content))
+
+
+def _versions() -> dict[str, Any]:
+    installed = {one.metadata["Name"]: one.version for one in distributions()}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "sqlite": sqlite3.sqlite_version,
+        "packages": dict(sorted(installed.items())),
+    }
+
+
+def _statistics(directory: Path, names: Names) -> Mapping[str, Any]:
+    found = statistics(directory)
+    body = asdict(found)
+    for one, own in zip(body["collections"], found.collections, strict=True):
+        one["name"] = names.alias(own.name)
+    for one, leftover in zip(body["leftovers"], found.leftovers, strict=True):
+        one["path"] = str(leftover.path)
+    return body
+
+
+def _schema(directory: Path) -> str:
+    with open_read_only(directory) as connection:
+        rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
+    return "".join(f"{statement};\n" for (statement,) in rows)
+
+
+def _metrics(settings: Settings, names: Names, ask: Ask) -> str:
+    """Of the first server of the data directory that answers."""
+    token = next(iter(settings.auth.accepted), None)
+    reasons = []
+    for address in sorted({one.address for one in processes(settings.data_dir) if one.address is not None}):
+        try:
+            text = ask(f"{address}/metrics", token, _SECONDS)
+        except OSError as error:
+            reasons.append(f"{address}: {error}")
+            continue
+        return _LABEL.sub(lambda label: _alias_of_label(label[0], names), text)
+    return "".join(f"# {reason}\n" for reason in reasons) or "# no server is running\n"
+
+
+def _alias_of_label(label: str, names: Names) -> str:
+    name = label.replace(r"\"", '"').replace(r"\n", "\n").replace(r"\\", "\\")
+    return label if name == "other" else names.alias(name)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, default=str) + "\n"

@@ -1,0 +1,117 @@
+"""Connections that dawdle: how many there may be, and how long a request's head and a reader of answers may take.
+
+uvicorn limits the pause between two requests, and nothing else: a client that opens a connection and says nothing, or
+half a request's head, would keep it for good.
+"""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle, Transport
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+READ_SECONDS = 60.0  # in which a client takes some of its answer
+
+
+class Connections:
+    """Those of one process. For one event loop."""
+
+    def __init__(self, *, most: int, head_seconds: float) -> None:
+        """`most`: over it the one goes that has been idle for longest, or the new one where none is."""
+        self.head_seconds = head_seconds
+        self._most = most
+        self._open: set[Guarded] = set()
+        self._idle: dict[Guarded, None] = {}  # without a request, the longest idle first
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def protocol(self, **given: Any) -> Guarded:
+        """What uvicorn asks for with each connection."""
+        return Guarded(connections_of_process=self, **given)
+
+    def enter(self, one: Guarded) -> None:
+        self._open.add(one)
+        self._idle[one] = None
+        if len(self._open) > self._most:
+            oldest = next(iter(self._idle))
+            self.leave(oldest)
+            oldest.transport.abort()
+
+    def busy(self, one: Guarded) -> None:
+        self._idle.pop(one, None)
+
+    def idle(self, one: Guarded) -> None:
+        if one in self._open:
+            self._idle[one] = None
+
+    def leave(self, one: Guarded) -> None:
+        self._open.discard(one)
+        self._idle.pop(one, None)
+
+
+class Guarded(HttpToolsProtocol):
+    """A connection whose requests' heads must come in time, and whose answers must be read."""
+
+    def __init__(self, *, connections_of_process: Connections, **given: Any) -> None:
+        super().__init__(**given)
+        self._of = connections_of_process
+        self._head: TimerHandle | None = None  # until the head of the next request is there
+        self._reading: TimerHandle | None = None  # until the client has taken some of its answer
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # asyncio's own type is wider
+        super().connection_made(transport)
+        self._expect_head()
+        self._of.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel()
+        self._of.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is None and self.cycle.response_complete:
+            self._expect_head()
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+        self._of.busy(self)
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.pipeline and self.cycle.response_complete:
+            self._of.idle(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _expect_head(self) -> None:
+        self._head = self.loop.call_later(self._of.head_seconds, self.transport.abort)
+
+    def _expect_reading(self, left: int) -> None:
+        self._reading = self.loop.call_later(READ_SECONDS, self._check_reading, left)
+
+    def _check_reading(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left >= before:
+            self.transport.abort()
+        else:
+            self._expect_reading(left)
+
+    def _cancel(self) -> None:
+        for timer in (self._head, self._reading):
+            if timer is not None:
+                timer.cancel()
+        self._head = self._reading = None

@@ -1,0 +1,115 @@
+"""The doctor's looks at what serving takes: the port, the model, the libraries of traces."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from app.models import Models
+from app.operation.doctor import Check, Diagnosis, Level
+from app.settings import Settings
+from core.errors import SalienceError
+from core.prompts import Prompt
+from core.records import Representation
+from store import Database
+from store.catalog import list_collections
+from store.directory import DATABASE_NAME
+from store.migrate import SCHEMA_VERSION
+from store.processes import processes
+from store.readonly import open_read_only, schema_version
+
+_PROBE = "how do I play on my television"
+
+
+def port(settings: Settings) -> Iterator[Diagnosis]:
+    host, number = settings.server.host, settings.server.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        ours = [one for one in _serving(settings) if one.endswith(f":{number}")]
+        if ours:
+            yield Diagnosis(name="port", level=Level.OK, text=f"{number}: a server of this data directory is there")
+            return
+        advice = "choose another one: salience serve --port, SALIENCE_SERVER__PORT"
+        text = f"{host} port {number} cannot be listened at: {error.strerror or error}"
+        yield Diagnosis(name="port", level=Level.WARN, text=text, advice=advice)
+        return
+    yield Diagnosis(name="port", level=Level.OK, text=f"{host} port {number} is free")
+
+
+def tracing(settings: Settings) -> Iterator[Diagnosis]:
+    if settings.tracing.endpoint is None:
+        return
+    there = importlib.util.find_spec("opentelemetry") and importlib.util.find_spec("opentelemetry.sdk")
+    yield Diagnosis(
+        name="tracing",
+        level=Level.OK if there else Level.FAIL,
+        text="spans are sent" if there else "an endpoint is set, and the libraries are not installed",
+        advice="" if there else "pip install 'salience[tracing]'",
+    )
+
+
+def model(called: Callable[[str], str] = str) -> Check:
+    """The check of the main model. `called`: what to call a collection."""
+
+    def look(settings: Settings) -> Iterator[Diagnosis]:
+        models = Models(settings)
+        try:
+            encoder = models.encoder()
+        except SalienceError as error:
+            advice = "salience models check says more; a damaged folder has to be copied anew"
+            yield Diagnosis(name="model", level=Level.FAIL, text=error.message, advice=advice)
+            return
+        try:
+            first, again = (encoder.encode([Prompt.of(_PROBE)], Representation.QUERY).vectors[0] for _ in range(2))
+        except SalienceError as error:
+            yield Diagnosis(name="model", level=Level.FAIL, text=error.message)
+            return
+        finally:
+            models.close()
+        length = float(np.linalg.norm(first))
+        sound = bool(np.isfinite(first).all()) and abs(length - 1) < 1e-3 and float(first @ again) > 0.9999
+        yield Diagnosis(
+            name="model",
+            level=Level.OK if sound else Level.FAIL,
+            text=f"{encoder.name}, {encoder.dimension} dimensions, fingerprint {encoder.fingerprint}"
+            + ("" if sound else "; its vector of a test text is not of unit length, or not the same twice"),
+            advice="" if sound else "the folder or this machine is damaged: salience models check",
+        )
+        for name in _collections_of_others(settings, encoder.fingerprint):
+            yield Diagnosis(
+                name="model",
+                level=Level.WARN,
+                text=f"collection {called(name)} was embedded by another model, or by other files of this one",
+                advice="name its model in the settings, or index it anew",
+            )
+
+    look.__name__ = "model"
+    return look
+
+
+def _collections_of_others(settings: Settings, fingerprint: str) -> list[str]:
+    directory = settings.data_dir
+    if not (directory / DATABASE_NAME).exists():
+        return []
+    with open_read_only(directory) as connection:
+        if schema_version(connection) != SCHEMA_VERSION:
+            return []
+    database = Database.open(directory, allow_network=settings.allow_network_file_system)
+    try:
+        with database.read() as session:
+            return [one.name for one in list_collections(session) if one.active.fingerprint != fingerprint]
+    finally:
+        database.close()
+
+
+def _serving(settings: Settings) -> list[str]:
+    if not settings.data_dir.is_dir():
+        return []
+    return [one.address for one in processes(settings.data_dir) if one.address is not None]

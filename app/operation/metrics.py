@@ -1,0 +1,148 @@
+"""What is counted and timed, in Prometheus' terms. Names, labels and what they mean stand here and in docs/operate.md.
+
+Labels are of bounded number: routes by their template, codes and stages of the program, and the names of so many
+collections as the settings say; those beyond are counted together. Nothing that a user wrote is a label otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from app.operation.process import open_files, resident_bytes
+from core.protocols import Priority, RanBatch
+from retriever.result import SearchResult
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's own: where several processes keep their figures
+OTHER = "other"
+_STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_REQUEST_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """Those of one process; with workers, of all processes together. Thread-safe."""
+
+    def __init__(self, *, collections: int) -> None:
+        """`collections`: how many have labels of their own."""
+        self.registry = CollectorRegistry()
+        self._names: set[str] = set()
+        self._most_names = collections
+        self._lock = threading.Lock()
+        given = self.registry
+        self._requests = Counter(
+            "salience_requests", "Requests answered", ["method", "route", "status"], registry=given
+        )
+        self._request_seconds = Histogram(
+            "salience_request_seconds", "From a request's head to the end of its answer", ["route"],
+            buckets=_REQUEST_SECONDS, registry=given,
+        )  # fmt: skip
+        self._errors = Counter("salience_errors", "Requests that were answered by an error", ["code"], registry=given)
+        self._refused = Counter(
+            "salience_requests_refused", "Requests that found no place: full, late, gone", ["lane", "reason"],
+            registry=given,
+        )  # fmt: skip
+        self._stages = Histogram(
+            "salience_search_stage_seconds", "Stages of a search; a leg is the stage of its name",
+            ["collection", "stage"], buckets=_STAGE_SECONDS, registry=given,
+        )  # fmt: skip
+        self._searches = Counter(
+            "salience_searches", "Searches answered; partial: something was left out for lack of time",
+            ["collection", "outcome"], registry=given,
+        )  # fmt: skip
+        self._hits = Counter("salience_search_hits", "Hits that searches answered", ["collection"], registry=given)
+        self._slow = Counter("salience_slow_searches", "Searches that were slow", ["collection"], registry=given)
+        self._batch_texts = Histogram(
+            "salience_encoder_batch_texts", "Texts that one forward pass computed", ["model", "priority"],
+            buckets=_TEXTS, registry=given,
+        )  # fmt: skip
+        self._batch_seconds = Histogram(
+            "salience_encoder_batch_seconds", "Seconds of one forward pass", ["model", "priority"],
+            buckets=_STAGE_SECONDS, registry=given,
+        )  # fmt: skip
+        self._batch_tokens = Counter(
+            "salience_encoder_tokens", "Tokens that were computed", ["model", "priority"], registry=given
+        )
+        self._gauges = {
+            name: Gauge(f"salience_{name}", text, labels, registry=given, multiprocess_mode="livesum")
+            for name, text, labels in (
+                ("requests_in_progress", "Requests that are served now", ["lane"]),
+                ("requests_waiting", "Requests that wait for a place", ["lane"]),
+                ("connections", "Connections that are open", []),
+                ("encoder_waiting", "Callers in line for a forward pass", ["model", "priority"]),
+                ("trace_cache_bytes", "Memory of traces that explanations are made from", []),
+                ("process_resident_bytes", "Memory that the processes hold", []),
+                ("process_open_files", "File descriptors that the processes hold", []),
+            )
+        }
+        info = Gauge(
+            "salience_info", "1, labelled by the version", ["version"], registry=given, multiprocess_mode="livemax"
+        )
+        info.labels(version("salience")).set(1)
+
+    def answered(self, *, method: str, route: str | None, status: int, seconds: float, code: str | None) -> None:
+        """A request's answer, `code` of an error."""
+        path = route or OTHER
+        self._requests.labels(method if method in _METHODS else OTHER, path, str(status)).inc()
+        self._request_seconds.labels(path).observe(seconds)
+        if code is not None:
+            self._errors.labels(code).inc()
+
+    def refused(self, lane: str, reason: str) -> None:
+        self._refused.labels(lane, reason).inc()
+
+    def searched(self, result: SearchResult) -> None:
+        name = self._label(result.collection)
+        for stage, milliseconds in result.stages_ms.items():
+            self._stages.labels(name, stage).observe(milliseconds / 1000)
+        self._searches.labels(name, "partial" if result.timed_out else "complete").inc()
+        self._hits.labels(name).inc(len(result.hits))
+
+    def slow(self, collection: str) -> None:
+        self._slow.labels(self._label(collection)).inc()
+
+    def ran(self, model: str, batch: RanBatch) -> None:
+        labels = (model, batch.priority.name.lower())
+        self._batch_texts.labels(*labels).observe(batch.texts)
+        self._batch_seconds.labels(*labels).observe(batch.seconds)
+        self._batch_tokens.labels(*labels).inc(batch.tokens)
+
+    def lane(self, name: str, *, running: int, waiting: int) -> None:
+        self._gauges["requests_in_progress"].labels(name).set(running)
+        self._gauges["requests_waiting"].labels(name).set(waiting)
+
+    def encoder(self, model: str, priority: Priority, waiting: int) -> None:
+        self._gauges["encoder_waiting"].labels(model, priority.name.lower()).set(waiting)
+
+    def process(self, *, connections: int, trace_cache_bytes: int) -> None:
+        """This process's own figures, as they are now."""
+        self._gauges["connections"].set(connections)
+        self._gauges["trace_cache_bytes"].set(trace_cache_bytes)
+        self._gauges["process_resident_bytes"].set(resident_bytes())
+        self._gauges["process_open_files"].set(open_files())
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes serve beside this one, any of which may be asked."""
+        return DIRECTORY_VARIABLE in os.environ
+
+    def together(self) -> CollectorRegistry:
+        """The registry to be scraped: where several processes serve, that of all of them."""
+        if not self.shared:
+            return self.registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
+        return registry
+
+    def _label(self, collection: str) -> str:
+        with self._lock:
+            if collection not in self._names and len(self._names) < self._most_names:
+                self._names.add(collection)
+            return collection if collection in self._names else OTHER
+
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

@@ -1,0 +1,64 @@
+"""What a server's operation is made of, built once with the application and handed to those who need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+from app.api.uploads import UPLOADS_AT_ONCE
+from app.operation.gauges import Gauges
+from app.operation.lanes import Lane
+from app.operation.metrics import Metrics
+from app.operation.observation import Observation
+from app.operation.readiness import Readiness
+from app.operation.scrape import Scrape
+from app.operation.tracing import start_tracing
+from app.wiring import Wiring
+
+NICE_AT_ONCE = 4  # ?nice=true requests that are served; others of them wait
+
+
+class Panel:
+    """Of one application."""
+
+    def __init__(self, parts: Wiring, connections: Callable[[], int]) -> None:
+        """`connections`: how many are open. Raises InvalidSettings where traces are asked for that cannot be made."""
+        settings, limits = parts.settings, parts.settings.limits
+        self._parts = parts
+        self.metrics = Metrics(collections=settings.metrics.collections)
+        self.tracing = start_tracing(settings.tracing, version("salience"))
+        self.observation = Observation(self.metrics, self.tracing, slow_ms=settings.log.slow_query_ms)
+        self.readiness = Readiness(parts)
+        places = {"search": limits.concurrent_requests, "write": UPLOADS_AT_ONCE, "nice": NICE_AT_ONCE}
+        self.lanes = {
+            name: Lane(
+                name,
+                at_once=at_once,
+                waiting=limits.waiting_requests,
+                seconds=limits.waiting_seconds,
+                refused=self.metrics.refused,
+            )
+            for name, at_once in places.items()
+        }
+        self._gauges = Gauges(parts, self.metrics, self.lanes, connections)
+        self.scrape = Scrape(parts, self.metrics, self._gauges)
+
+    @property
+    def threads(self) -> int:
+        """That requests with a place take at most."""
+        return sum(lane.at_once for lane in self.lanes.values())
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While the application is up: its parts are built by then."""
+        self._parts.models.observe(self.metrics.ran)
+        try:
+            if self.metrics.shared:
+                with self._gauges.taken_regularly():
+                    yield
+            else:
+                yield
+        finally:
+            if self.tracing is not None:
+                self.tracing.close()

@@ -1,0 +1,132 @@
+"""Whether this process can serve, and what is wrong where it cannot."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.wiring import Wiring
+from core.errors import SalienceError
+from store.catalog import list_collections
+from store.maintenance import maintained_by
+
+FRESH_CHANGES = 10_000  # that a snapshot may be behind: the next search reads them in some hundred milliseconds
+UNMAINTAINED_SECONDS = 10.0  # for which nobody may see to the data directory: another owner takes over by then
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    text: str  # what was found; where it is not ok, what is wrong and what helps
+
+
+class Readiness:
+    """Thread-safe."""
+
+    def __init__(self, parts: Wiring) -> None:
+        self._parts = parts
+        self._stopping = False
+        self._worker: threading.Thread | None = None
+        self._maintained_at = time.monotonic()
+        self._catching_up = threading.Lock()
+
+    def expect(self, worker: threading.Thread) -> None:
+        """The thread that works on jobs here: it is to be alive."""
+        self._worker = worker
+
+    def stop(self) -> None:
+        """From now on: not ready."""
+        self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def findings(self) -> list[Finding]:
+        """Reads the database and the disk, so it is for a thread."""
+        return list(self._check())
+
+    def _check(self) -> Iterator[Finding]:
+        yield self._process()
+        yield self._model()
+        database = self._database()
+        yield database
+        if database.ok:
+            yield self._snapshots()
+        yield self._disk()
+        yield self._jobs()
+        yield self._maintenance()
+
+    def _process(self) -> Finding:
+        return Finding(name="process", ok=not self._stopping, text="stopping" if self._stopping else "serving")
+
+    def _model(self) -> Finding:
+        loaded = self._parts.model_loaded
+        return Finding(name="model", ok=loaded, text=self._parts.encoder.name if loaded else "not loaded")
+
+    def _database(self) -> Finding:
+        try:
+            with self._parts.database.read() as session:
+                list_collections(session)
+        except SalienceError as error:
+            return Finding(name="database", ok=False, text=error.message)
+        return Finding(name="database", ok=True, text="ok")
+
+    def _snapshots(self) -> Finding:
+        try:
+            held = self._parts.views.held()
+        except SalienceError as error:
+            return Finding(name="snapshots", ok=False, text=error.message)
+        late = [one.collection for one in held if one.behind > FRESH_CHANGES]
+        if late and self._catching_up.acquire(blocking=False):
+            threading.Thread(target=self._catch_up, args=(late,), name="catch-up", daemon=True).start()
+        furthest = max((one.behind for one in held), default=0)
+        text = f"{len(held)} collections in memory, at most {furthest} changes behind"
+        if late:
+            text += f": over {FRESH_CHANGES}; they are being read now"
+        return Finding(name="snapshots", ok=not late, text=text)
+
+    def _catch_up(self, names: list[str]) -> None:
+        try:
+            for name in names:
+                with self._parts.views.open(name):
+                    pass
+        except SalienceError:
+            pass  # gone, or the database's fault: the next look at it says so
+        finally:
+            self._catching_up.release()
+
+    def _disk(self) -> Finding:
+        floor = self._parts.settings.limits.free_bytes
+        try:
+            free = shutil.disk_usage(self._parts.settings.data_dir).free
+        except OSError as error:
+            return Finding(name="disk", ok=False, text=f"the data directory cannot be looked at: {error.strerror}")
+        text = f"{free >> 20} MiB free"
+        if free < floor:
+            text += f", fewer than {floor >> 20} (limits.free_bytes): make room"
+        return Finding(name="disk", ok=free >= floor, text=text)
+
+    def _jobs(self) -> Finding:
+        if self._worker is None:
+            return Finding(name="worker", ok=True, text="none here")
+        alive = self._worker.is_alive()
+        return Finding(name="worker", ok=alive, text="alive" if alive else "its thread has ended: start this anew")
+
+    def _maintenance(self) -> Finding:
+        try:
+            who = "this process" if self._parts.maintenance.owns else maintained_by(self._parts.settings.data_dir)
+        except SalienceError as error:
+            return Finding(name="maintenance", ok=False, text=error.message)
+        now = time.monotonic()
+        if who is not None:
+            self._maintained_at = now
+        alone = now - self._maintained_at
+        text = who or f"nobody for {alone:.0f} s: the write-ahead log grows"
+        return Finding(name="maintenance", ok=alone < UNMAINTAINED_SECONDS, text=text)

@@ -1,0 +1,115 @@
+"""What /metrics answers: the figures of the processes, and those of the data directory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from app.operation.gauges import Gauges
+from app.operation.metrics import OTHER, Metrics
+from app.wiring import Wiring
+from core.errors import StorageError
+from store.figures import CollectionFigures, Figures, figures
+from store.views import Held
+
+KEPT_SECONDS = 5.0  # for which figures of the database are shown again
+_SHARE = 20  # they may take this part of the time at most: counting many rows takes a while
+
+_BY_COLLECTION = (
+    ("passages", "Passages that are searched"),
+    ("segments", "Sealed segments"),
+    ("tombstones", "Passages in segments that are gone"),
+    ("unsealed", "Passages that are in no segment yet"),
+    ("seq", "The newest change"),
+)
+
+
+class Scrape:
+    """Thread-safe; one at a time."""
+
+    def __init__(self, parts: Wiring, metrics: Metrics, gauges: Gauges) -> None:
+        self._metrics = metrics
+        self._gauges = gauges
+        self._registry = CollectorRegistry()
+        self._registry.register(_Data(parts))
+        self._lock = threading.Lock()
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        with self._lock:
+            self._gauges.take()
+            return generate_latest(self._metrics.together()) + generate_latest(self._registry)
+
+
+class _Data(Collector):
+    """Of the data directory: the same whichever process is asked, but for how far its snapshots are behind."""
+
+    def __init__(self, parts: Wiring) -> None:
+        self._parts = parts
+        self._most = parts.settings.metrics.collections
+        self._figures: Figures | None = None
+        self._held: list[Held] = []
+        self._again_at = 0.0  # by time.monotonic
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return ()  # asked when it is registered, where nothing is to be read yet
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        readable = self._renew()
+        yield _gauge("database_readable", "1: the figures below are of now; 0: they are old", int(readable))
+        if self._figures is None:
+            return
+        found = self._figures
+        yield _gauge("wal_bytes", "Size of the write-ahead log", found.wal_bytes)
+        yield _gauge("database_bytes", "Size of the database file", found.database_bytes)
+        yield _gauge("disk_free_bytes", "Room on the disk of the data", found.free_bytes)
+        yield _gauge("job_documents_waiting", "Documents that wait in jobs", found.waiting_documents)
+        jobs = GaugeMetricFamily("salience_jobs", "Jobs by their state", labels=["state"])
+        for state, count in found.jobs.items():
+            jobs.add_metric([state], count)
+        yield jobs
+        yield from self._by_collection(found.collections)
+
+    def _by_collection(self, collections: tuple[CollectionFigures, ...]) -> Iterable[GaugeMetricFamily]:
+        shown = [one.name for one in collections[: self._most]]
+        for name, text in _BY_COLLECTION:
+            family = GaugeMetricFamily(f"salience_collection_{name}", text, labels=["collection"])
+            totals: dict[str, int] = {}
+            for one in collections:
+                label = one.name if one.name in shown else OTHER
+                totals[label] = totals.get(label, 0) + int(getattr(one, name))
+            for label, total in totals.items():
+                family.add_metric([label], total)
+            yield family
+        behind: dict[str, int] = {}
+        for held in self._held:
+            label = held.collection if held.collection in shown else OTHER
+            behind[label] = max(behind.get(label, 0), held.behind)
+        family = GaugeMetricFamily(
+            "salience_collection_behind", "Changes that the next search has yet to read", labels=["collection"]
+        )
+        for label, changes in behind.items():
+            family.add_metric([label], changes)
+        yield family
+
+    def _renew(self) -> bool:
+        """Whether the figures are of now, or of a moment ago."""
+        begun = time.monotonic()
+        if begun < self._again_at and self._figures is not None:
+            return True
+        try:
+            self._figures, self._held = figures(self._parts.database), self._parts.views.held()
+        except StorageError:
+            return False
+        took = time.monotonic() - begun
+        self._again_at = time.monotonic() + max(KEPT_SECONDS, took * _SHARE)
+        return True
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"salience_{name}", text, value=value)

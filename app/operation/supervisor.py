@@ -1,0 +1,197 @@
+"""Several processes that serve at one port: started, started anew when one dies, and stopped together.
+
+Each is a fresh process, never a fork: neither torch nor FAISS outlives one. All wait at one listening socket, which
+this process holds open: a worker that dies takes no connection with it that it had not accepted.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from app.operation.metrics import DIRECTORY_VARIABLE
+
+STOP_SECONDS = 75.0  # for all of them: what the documentation tells service managers
+_FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started anew; doubled each time
+_LONGEST_PAUSE_SECONDS = 30.0
+_SOUND_SECONDS = 60.0  # after which a worker's death is not held against the next one
+_READY = "ready"
+_log = logging.getLogger(__name__)
+
+Serve = Callable[..., None]  # (number, listener, ready, **given): what a worker does until it is told to stop
+
+
+@dataclass(slots=True)
+class _Place:
+    """Of one worker."""
+
+    number: int
+    process: BaseProcess | None = None
+    link: Connection | None = None  # by which it says that it is ready, and notices that this process is gone
+    ready: bool = False
+    started_at: float = 0.0  # by time.monotonic
+    deaths: int = 0  # in a row
+    again_at: float = 0.0
+
+
+class Supervisor:
+    """For the main thread of a process that does nothing else."""
+
+    def __init__(self, serve: Serve, listener: socket.socket, workers: int, *, threads: int, **given: Any) -> None:
+        """`serve` and `given` must be picklable. `threads`: for each to compute with; OMP_NUM_THREADS counts more."""
+        self._serve = serve
+        self._listener = listener
+        self._environment = {"OMP_NUM_THREADS": str(threads)}
+        self._given = given
+        self._places = [_Place(number=number) for number in range(workers)]
+        self._context = multiprocessing.get_context("spawn")
+        self._stopping: int | None = None  # the signal that said so
+        self._waking, self._woken = self._context.Pipe(duplex=False)
+
+    def run(self, started: Callable[[], None]) -> bool:
+        """Until SIGTERM or SIGINT; `started` is called once, when all are ready.
+
+        Whether they ever were: where a worker cannot even start, all end.
+        """
+        for name, value in self._environment.items():
+            os.environ.setdefault(name, value)  # of the workers: libraries read it when they are loaded
+        with self._signals(), _shared_figures() as figures:
+            for place in self._places:
+                self._start(place)
+            said = False
+            try:
+                while self._stopping is None:
+                    self._look(figures)
+                    if not said and all(place.ready for place in self._places):
+                        said = True
+                        started()
+                    if not said and any(place.deaths for place in self._places):
+                        return False
+            finally:
+                self._stop()
+            return said
+
+    def _start(self, place: _Place) -> None:
+        place.link, theirs = self._context.Pipe()
+        place.process = self._context.Process(
+            target=_work,
+            args=(self._serve, place.number, self._listener, theirs, self._given),
+            name=f"serve {place.number}",
+        )
+        place.process.start()
+        theirs.close()
+        place.ready, place.started_at = False, time.monotonic()
+
+    def _look(self, figures: Path) -> None:
+        """Wait until something happens, and see to it."""
+        now = time.monotonic()
+        alive = [place for place in self._places if place.process is not None]
+        pauses = [place.again_at - now for place in self._places if place.process is None]
+        links = [place.link for place in alive if place.link is not None and not place.ready]
+        ends = [place.process.sentinel for place in alive if place.process is not None]
+        wait([self._waking, *links, *ends], max(0.0, min(pauses)) if pauses else None)
+        for place in self._places:
+            if place.process is None:
+                if self._stopping is None and time.monotonic() >= place.again_at:
+                    self._start(place)
+            elif not place.process.is_alive():
+                self._bury(place, figures)
+            elif place.link is not None and not place.ready and place.link.poll():
+                place.ready = _read(place.link) == _READY
+
+    def _bury(self, place: _Place, figures: Path) -> None:
+        assert place.process is not None
+        if place.ready and time.monotonic() - place.started_at >= _SOUND_SECONDS:
+            place.deaths = 0
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**place.deaths)
+        _log.error(
+            "worker %s (process %s) ended with exit code %s; it is started anew in %.0f s",
+            place.number,
+            place.process.pid,
+            place.process.exitcode,
+            pause,
+        )
+        mark_process_dead(place.process.pid, str(figures))  # type: ignore[no-untyped-call]  # the library has none here
+        place.process.close()
+        if place.link is not None:
+            place.link.close()
+        place.process, place.link, place.ready = None, None, False
+        place.deaths, place.again_at = place.deaths + 1, time.monotonic() + pause
+
+    def _stop(self) -> None:
+        """All at once; whoever does not end in time is killed, which costs nothing that was acknowledged."""
+        until = time.monotonic() + STOP_SECONDS
+        alive = [place.process for place in self._places if place.process is not None]
+        for process in alive:
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, signal.SIGTERM)  # a second SIGINT, behind that of a terminal, would be rude
+        for process in alive:
+            process.join(max(0.0, until - time.monotonic()))
+            if process.is_alive():
+                _log.error("process %s did not end within %.0f s: it is killed", process.pid, STOP_SECONDS)
+                process.kill()
+                process.join()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self._stopping is None:
+                self._stopping = number
+                self._woken.send(None)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _work(serve: Serve, number: int, listener: socket.socket, link: Connection, given: dict[str, Any]) -> None:
+    """In the worker's process. It ends when the supervisor does, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves: the supervisor passes on what a terminal says
+
+    def end_with_it() -> None:
+        try:
+            link.recv()
+        except (EOFError, OSError):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_it, name="supervisor", daemon=True).start()
+    serve(number, listener, lambda: link.send(_READY), **given)
+
+
+def _read(link: Connection) -> object:
+    try:
+        return link.recv()
+    except (EOFError, OSError):
+        return None  # it is ending: its sentinel says so
+
+
+@contextmanager
+def _shared_figures() -> Iterator[Path]:
+    """A folder in which the workers keep what they count, so that each can show the figures of all."""
+    folder = Path(tempfile.mkdtemp(prefix="salience-metrics-"))
+    os.environ[DIRECTORY_VARIABLE] = str(folder)
+    try:
+        yield folder
+    finally:
+        del os.environ[DIRECTORY_VARIABLE]
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,10 @@
+"""The reference pages of the documentation, written out of the program itself: `make docs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.reference.api import api_page
+from app.reference.configuration import configuration_page
+
+PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration_page, "api.md": api_page}

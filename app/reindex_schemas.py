@@ -1,0 +1,141 @@
+"""Requests and answers about reindexes and aliases."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.schemas import DeclaredKind, RequestModel, ResponseModel
+from core.errors import InvalidInput
+from core.naming import hidden_name
+from core.records import FieldKind, IndexKind, SparseScoring
+from core.reindexes import Reindex
+from store.aliases import Alias
+
+
+class ReindexSettings(RequestModel):
+    """What is to be another; what is left out stays as it is."""
+
+    language: str = Field("auto", description="ISO 639-1 code, or auto: detected for each document")
+    passage_tokens: int | None = Field(None, description="tokens of a passage at most; null: what the model reads")
+    overlap_tokens: int = Field(32, description="tokens that a passage repeats from the one before, at most")
+    whole_documents: bool = Field(False, description="one passage a document, cut where the model stops reading")
+    title_weight: int = Field(2, description="how often BM25 counts a word of a title, 0 to 10")
+    fields: dict[str, DeclaredKind] = Field(default_factory=dict, description="kinds of metadata fields, all of them")
+    sparse: Literal["bm25", "learned", "both"] = Field("bm25", description="the sparse leg; as when one is created")
+    index: Literal["auto", "exact", "hnsw"] = Field("auto", description="how the nearest vectors are found")
+
+    def given(self) -> dict[str, Any]:
+        """By the names of CollectionSettings."""
+        values = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        if "fields" in values:
+            values["fields"] = {name: FieldKind(kind) for name, kind in self.fields.items()}
+        if "sparse" in values:
+            values["sparse"] = SparseScoring(self.sparse)
+        if "index" in values:
+            values["index"] = IndexKind(self.index)
+        return values
+
+
+class Judgements(RequestModel):
+    """What is known to be relevant: both generations are searched by it, side by side."""
+
+    queries: dict[str, str] = Field(min_length=1, max_length=10_000, description="text by id")
+    qrels: dict[str, dict[str, int]] = Field(
+        min_length=1, description="relevance by query id and document id; 0: not relevant"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        """Raises InvalidInput."""
+        unknown = sorted(self.qrels.keys() - self.queries.keys())
+        if unknown:
+            raise InvalidInput(f"judgements.qrels: there is no query {unknown[0]!r:.80}", param="judgements")
+        return self
+
+
+class ReindexRequest(RequestModel):
+    model: str | None = Field(None, description="name of a configured model; null: that of the collection")
+    sparse_model: str | None = Field(None, description="name of a configured sparse model; null: the collection's")
+    settings: ReindexSettings = ReindexSettings()
+    share: float = Field(0.5, description="of the time that it may work, 0.05 to 1; queries go first in any case")
+    auto_switch: bool = Field(True, description="let the new generation answer as soon as it is ready")
+    grace_seconds: float = Field(3600.0, description="for which the old generation is kept for a rollback")
+    min_recall: float = Field(
+        0.95, description="of the nearest passages, what the new index must find in a sample of searches"
+    )
+    judgements: Judgements | None = Field(None, description="to compare both generations by")
+    min_gain: float | None = Field(
+        None, description="of nDCG@10 by the judgements, what the new one must gain to answer; 0: no loss"
+    )
+
+
+class ReindexBody(ResponseModel):
+    id: int
+    collection: str
+    state: Literal["building", "validating", "ready", "switched", "done", "rolled back", "cancelled", "failed"]
+    reason: str | None = Field(description="why it waits, or failed")
+    other_generation: str | None = Field(
+        description="the name under which the one that does not answer can be searched, to try it; null: it is gone"
+    )
+    documents: int = Field(description="in the collection when it began")
+    done: int = Field(description="of these, brought over")
+    waiting: int = Field(description="documents that were written meanwhile, and are still to be brought over")
+    passages: int = Field(description="that were embedded")
+    tokens: int = Field(description="that the model read")
+    share: float
+    seconds_left: float | None = Field(description="until all is brought over; null: unknown, or it is")
+    auto_switch: bool
+    grace_seconds: float
+    report: dict[str, Any] | None = Field(description="what comparing both generations found")
+    created_at: str
+    switched_at: str | None
+    ended_at: str | None
+
+    @classmethod
+    def of(cls, found: Reindex, *, waiting: int, name: str) -> Self:
+        """`name`: what the caller calls the collection."""
+        return cls(
+            id=found.id,
+            collection=name,
+            state=found.state.value,
+            reason=found.reason,
+            other_generation=None if found.hidden_id is None else hidden_name(name, found.id),
+            documents=found.total,
+            done=found.done,
+            waiting=waiting,
+            passages=found.passages,
+            tokens=found.tokens,
+            share=found.share,
+            seconds_left=found.seconds_left,
+            auto_switch=found.auto_switch,
+            grace_seconds=found.grace_seconds,
+            report=None if found.report is None else json.loads(found.report),
+            created_at=_time(found.created_at) or "",
+            switched_at=_time(found.switched_at),
+            ended_at=_time(found.ended_at),
+        )
+
+
+class SetAlias(RequestModel):
+    collection: str = Field(description="name of the collection that it stands for")
+
+
+class AliasBody(ResponseModel):
+    alias: str
+    collection: str
+
+    @classmethod
+    def of(cls, found: Alias) -> Self:
+        return cls(alias=found.name, collection=found.collection)
+
+
+class AliasList(ResponseModel):
+    aliases: list[AliasBody]
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

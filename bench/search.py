@@ -1,0 +1,189 @@
+"""What a search costs beside the encoder: `python -m bench.search [--json] [--passages N] [--data DIRECTORY]`.
+
+Real texts (of the collections that tests use, or docstrings of Python's library), one passage each, over and over until
+there are enough; the vectors of bench.index, which are not those of the texts: so the legs find different passages, and
+most have to be scored. Queries are cut out of the texts, 3 to 12 words each, and bring a vector, so no model takes part;
+everything else is the product's own search. Of each query the best of three rounds counts (the machine may be busy); p50
+and p95 over the queries, in milliseconds, altogether and by stage. `rest` is what no stage tells: opening the state,
+checking the cursor, putting the answer together.
+
+With --data the directory is kept, and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.index.vectors import queries as real_queries
+from bench.index.vectors import vectors
+from bench.ingest.texts import documents
+from core.errors import ModelMismatch
+from core.filters import parse_filter
+from core.protocols import Encoder
+from core.records import Collection, CollectionSettings, Document, Float32Array, Passage
+from embedder.lexical import Analyzer
+from indexer.drafting import content_sha, passage_sha
+from retriever.beside import Beside
+from retriever.inputs import Inputs
+from retriever.legs import Leg
+from retriever.query import Explain, Query
+from retriever.searcher import Searcher
+from retriever.selection import GroupBy, Selection
+from retriever.wordconditions import WordConditions
+from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store.maintenance import maintain_once
+
+PASSAGES, QUERIES, ROUNDS = 100_000, 200, 3
+CHARACTERS = 500  # of a text
+SEED = 20260101
+_BATCH = 2_000
+_NAME = "made"
+_SETTINGS = CollectionSettings(language="en")
+_CASES: Mapping[str, dict[str, Any]] = {
+    "hybrid": {},
+    "dense": {"legs": (Leg.DENSE,)},
+    "sparse": {"legs": (Leg.SPARSE,)},
+    "explained by scores": {"explain": Explain.SCORES},
+    "highlights, suggestions": {"beside": Beside(highlight=True, suggest=True)},
+    "filter, 10 %": {"filter": parse_filter("tenth = 3")},
+    "facet of 1,000 values": {"beside": Beside(facets=("thousandth",))},
+    "groups, 10 values": {"selection": Selection(group_by=GroupBy(field="tenth"))},
+    "groups, 1,000 values": {"selection": Selection(group_by=GroupBy(field="thousandth"))},
+    "groups, 20,000 values": {"selection": Selection(group_by=GroupBy(field="rare"))},
+}
+_PHRASES = ("boundary layer", "heat transfer", "present study", "important role", "shock waves")
+_SLOW_ROUNDS = 20  # queries of a case that takes long
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.search", description="What a search costs, by stage.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--passages", type=int, default=PASSAGES, metavar="N", help=f"default {PASSAGES}")
+    parser.add_argument("--queries", type=int, default=QUERIES, metavar="N", help=f"default {QUERIES}")
+    parser.add_argument("--data", type=Path, default=None, metavar="DIRECTORY", help="keep the passages here")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        report = run(given.data or Path(temporary) / "data", given.passages, given.queries)
+    if given.json:
+        print(json.dumps(report, indent=2))
+        return
+    for name, case in report["cases"].items():
+        stages = ", ".join(f"{stage} {found['p50']:g}" for stage, found in case["stages"].items())
+        print(f"{name:24} p50 {case['total']['p50']:8.2f}   p95 {case['total']['p95']:8.2f}   {stages}")
+
+
+def run(directory: Path, passages: int, queries: int) -> dict[str, Any]:
+    """Milliseconds."""
+    database = Database.open(directory)
+    with database.read() as session:
+        known = [collection.name for collection in catalog.list_collections(session)]
+    if _NAME not in known:
+        fill(database, passages)
+        maintain_once(database)
+    searcher = Searcher(Views(database), _no_model, Analyzer())
+    asked = _queries(passages, queries)
+    found: dict[str, Any] = {}
+    for name, case in _CASES.items():
+        found[name] = measure(searcher, [replace(query, **case) for query in asked])
+    phrases = [WordConditions(phrases=(phrase,)) for phrase in _PHRASES]
+    found["frequent phrases"] = measure(searcher, [replace(asked[0], conditions=one) for one in phrases])
+    with database.read() as session:
+        counts = catalog.counts(session, catalog.get_collection(session, _NAME).id)
+    database.close()
+    return {"passages": counts.passages, "queries": queries, "cases": found}
+
+
+def measure(searcher: Searcher, queries: Sequence[Query]) -> dict[str, Any]:
+    """Of searches one after the other; where these take long, of the first queries alone."""
+    begun = time.perf_counter()
+    searcher.search(_NAME, queries[0])  # opens the segments
+    searcher.search(_NAME, queries[-1])
+    if time.perf_counter() - begun > 0.2:
+        queries = queries[:_SLOW_ROUNDS]
+    best = [min((_timed(searcher, query) for _ in range(ROUNDS)), key=lambda one: one["total"]) for query in queries]
+    stages = dict.fromkeys(stage for one in best for stage in one)
+    by_stage = {stage: _quantiles([one.get(stage, 0.0) for one in best]) for stage in stages}
+    return {"total": by_stage.pop("total"), "stages": by_stage}
+
+
+def fill(database: Database, passages: int) -> None:
+    """A collection of vectors under texts that are not theirs."""
+    made = vectors(passages)
+    with database.write() as session:
+        collection = catalog.create_collection(
+            session, _NAME, _SETTINGS, model=_NAME, fingerprint=_NAME, dimension=made.shape[1]
+        )
+    analyzer, texts = Analyzer(), documents([], passages)
+    for first in range(0, passages, _BATCH):
+        drafts = [_draft(number, text) for number, text in enumerate(texts[first : first + _BATCH], start=first)]
+        block = np.asarray(made[first : first + len(drafts)])
+        with database.write() as session:
+            commit(session, _batch(collection, drafts, block, analyzer))
+
+
+def _timed(searcher: Searcher, query: Query) -> dict[str, float]:
+    """Milliseconds by stage, `total` and `rest` among them."""
+    begun = time.perf_counter()
+    result = searcher.search(_NAME, query)
+    total = (time.perf_counter() - begun) * 1000
+    return {"total": total, **result.stages_ms, "rest": total - sum(result.stages_ms.values())}
+
+
+def _queries(passages: int, count: int) -> list[Query]:
+    """3 to 12 words out of a text, and a vector."""
+    dice = random.Random(SEED)
+    texts = [text.text for text in documents([], min(passages, 20_000)) if len(text.text.split()) > 20]
+    made = []
+    for vector in real_queries()[:count]:
+        words, length = dice.choice(texts).split(), dice.randint(3, 12)
+        start = dice.randrange(max(1, len(words) - length))
+        made.append(Query(text=" ".join(words[start : start + length]), inputs=Inputs(vector=vector)))
+    return made
+
+
+def _draft(number: int, source: Document) -> Draft:
+    text = source.text[:CHARACTERS]
+    metadata = {"tenth": number % 10, "thousandth": f"v{number * 7919 % 1000}", "rare": f"r{number * 7919 % 20_000}"}
+    document = Document(id=f"d{number}", title=source.title, text=text, metadata=metadata)
+    return Draft(
+        document=document,
+        language="en",
+        content_sha=content_sha(document, "en", _SETTINGS),
+        passages=(
+            DraftPassage(
+                passage=Passage(start=0, end=len(text), fresh=0),
+                sha=passage_sha(source.title, f"{number} {text}", "en", _SETTINGS),  # each has a vector of its own
+            ),
+        ),
+    )
+
+
+def _batch(collection: Collection, drafts: Sequence[Draft], vectors: Float32Array, analyzer: Analyzer) -> Batch:
+    texts = [f"{draft.document.title} {draft.document.text}" for draft in drafts]
+    embeddings = {
+        draft.passages[0].sha: Embedding(vector=vector, terms=analyzer.term_frequencies(text, "en"))
+        for draft, text, vector in zip(drafts, texts, vectors, strict=True)
+    }
+    return Batch(collection=collection, fingerprint=_NAME, drafts=tuple(drafts), embeddings=embeddings)
+
+
+def _no_model(collection: Collection) -> Encoder:
+    raise ModelMismatch(f"no model is measured here, and {collection.name} has none")
+
+
+def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    return {f"p{q}": round(float(np.quantile(milliseconds, q / 100)), 3) for q in (50, 95)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""python -m bench.service: the same passages, model and queries, over HTTP, one server after the other.
+
+Each is as it comes: its own defaults, one process. `ahead_of_peers`: at least twice the throughput of the better peer,
+with 1 client and with 8, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB after the searches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+from rich.console import Console
+from rich.table import Table
+
+from bench.service.passages import Sample, read_sample
+from bench.service.servers import Chroma, Salience, Server, Txtai
+from embedder.kinds import DEFAULT_MODEL, model_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENTS = (1, 8)
+GOAL = 2.0  # times the better peer's throughput
+SERVERS: dict[str, type[Server]] = {"salience": Salience, "txtai": Txtai, "chromadb": Chroma}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.service", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--quick", action="store_true", help="2,000 passages: shows that it runs, not how fast")
+    parser.add_argument("--passages", type=int, default=None, metavar="N", help="default 20000")
+    parser.add_argument("--seconds", type=float, default=None, help="of searching, each time; default 20")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the test collections")
+    parser.add_argument("--only", choices=SERVERS, action="append", help="default: all three")
+    given = parser.parse_args()
+    sample = read_sample(given.data, given.passages or (2000 if given.quick else 20_000))
+    seconds = given.seconds or (2.0 if given.quick else 20.0)
+    peers = _peers()
+    report: dict[str, Any] = {"passages": len(sample.passages), "queries": len(sample.queries)}
+    for name in given.only or SERVERS:
+        report[name] = _measured(SERVERS[name], sample, peers, seconds)
+    if set(SERVERS) <= set(report):
+        report = {"ahead_of_peers": _ahead(report), **report}
+    if given.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show(report)
+
+
+def _measured(kind: type[Server], sample: Sample, peers: Path, seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = kind(Path(folder), model_folder(Path(DEFAULT_MODEL)), peers)
+        with server.running():
+            start = time.perf_counter()
+            server.fill(sample.passages)
+            found: dict[str, Any] = {"legs": server.legs, "fill_seconds": round(time.perf_counter() - start, 1)}
+            server.searched(sample.queries, clients=1, seconds=0)  # warm
+            for clients in CLIENTS:
+                done = server.searched(sample.queries, clients=clients, seconds=seconds)
+                found["ndcg@10"] = _ndcg(sample, done.pop("answers"))
+                found[f"clients_{clients}"] = done
+            found["memory"] = round(server.memory() / 2**20)
+        return found
+
+
+def _ndcg(sample: Sample, answers: dict[str, list[str]]) -> float:
+    run = {query: {hit: -float(place) for place, hit in enumerate(hits)} for query, hits in answers.items()}
+    measure = ir_measures.nDCG @ 10
+    return round(float(ir_measures.calc_aggregate([measure], sample.judgements, run)[measure]), 4)
+
+
+def _ahead(report: dict[str, Any]) -> bool:
+    ours, peers = report["salience"], [report[name] for name in SERVERS if name != "salience"]
+    return all(ours["ndcg@10"] >= peer["ndcg@10"] for peer in peers) and all(
+        ours[f"clients_{count}"]["throughput"] >= GOAL * peer[f"clients_{count}"]["throughput"]
+        for peer in peers
+        for count in CLIENTS
+    )
+
+
+def _peers() -> Path:
+    """The Python of an environment with the peers, made once below `.cache/peers`."""
+    folder, requirements = ROOT / ".cache" / "peers" / "venv", Path(__file__).with_name("peers.txt")
+    python, stamp = folder / "bin" / "python", folder / "installed.txt"
+    if not (stamp.is_file() and stamp.read_text() == requirements.read_text()):
+        print("Installing the peers ...", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        for packages in (["torch==2.13.0"], ["-r", str(requirements)]):
+            command = [str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *packages]
+            subprocess.run(command, check=True, stdout=sys.stderr)
+        stamp.write_text(requirements.read_text())
+    return python
+
+
+def _show(report: dict[str, Any]) -> None:
+    columns = ("server", "ranks by", "clients", "p50 ms", "p95 ms", "searches/s", "nDCG@10", "MiB", "filled in s")
+    table = Table(*columns, title=f"{report['passages']} passages, {report['queries']} judged queries")
+    for name in (name for name in SERVERS if name in report):
+        one = report[name]
+        for clients in CLIENTS:
+            done = one[f"clients_{clients}"]
+            cells = (name, one["legs"], clients, done["p50"], done["p95"], done["throughput"], one["ndcg@10"])
+            table.add_row(*(str(cell) for cell in (*cells, one["memory"], one["fill_seconds"])))
+    console = Console()
+    console.print(table)
+    if "ahead_of_peers" in report:
+        console.print(f"ahead of the peers ({GOAL:g} x the throughput, no lower nDCG): {report['ahead_of_peers']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Runs in the peers' environment: fills a collection of a Chroma server, and searches it.
+
+Chroma's users embed in their own process: its server knows vectors alone. It ranks by them alone, too: a search by
+several legs is refused by the server that one can run oneself ("not implemented for local executor").
+Commands come as lines of JSON on standard input, one answer each on standard output.
+"""
+
+# mypy: ignore-errors
+import json
+import sys
+
+import chromadb
+import numpy as np
+from driving import drive
+from sentence_transformers import SentenceTransformer
+
+BATCH = 500
+
+
+class Function(chromadb.EmbeddingFunction):
+    """chromadb's own wrapper of sentence-transformers goes by a model's name at a hub; this one takes a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._model = SentenceTransformer(folder, device="cpu")
+
+    def __call__(self, input: list[str]) -> list[np.ndarray]:
+        return list(self._model.encode(input, show_progress_bar=False))
+
+
+def main() -> None:
+    folder, port = sys.argv[1], int(sys.argv[2])
+    client = chromadb.HttpClient(host="127.0.0.1", port=port)
+    collection = client.create_collection(
+        "passages", embedding_function=Function(folder), configuration={"hnsw": {"space": "cosine"}}
+    )
+
+    def search(text: str) -> list[str]:
+        return collection.query(query_texts=[text], n_results=10)["ids"][0]
+
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "passages" in asked:
+            ids, texts = list(asked["passages"]), list(asked["passages"].values())
+            for at in range(0, len(ids), BATCH):
+                collection.add(ids=ids[at : at + BATCH], documents=texts[at : at + BATCH])
+            answer = {"count": collection.count()}
+        else:
+            answer = drive(lambda: search, asked["queries"], clients=asked["clients"], seconds=asked["seconds"])
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

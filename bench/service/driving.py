@@ -1,0 +1,61 @@
+"""Clients that search side by side. Standard library only: it runs in the peers' environment as well."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Search = Callable[[str], Sequence[str]]  # a query's text to the ids of its hits, best first
+
+
+def drive(connect: Callable[[], Search], queries: Mapping[str, str], *, clients: int, seconds: float) -> dict[str, Any]:
+    """All queries in turn, again and again for `seconds`, by so many clients; each waits for its answer.
+
+    At least once each. `connect` is called once for every client. Gives `p50` and `p95` in milliseconds, `throughput`
+    in searches a second, `searches`, and `answers`: the ids of the hits of each query. Raises what a search raises.
+    """
+    order, lock = list(queries), threading.Lock()
+    taken, times, answers, failures = 0, [], dict[str, list[str]](), list[BaseException]()
+    begin = time.perf_counter()
+
+    def next_query() -> str | None:
+        nonlocal taken
+        with lock:
+            if failures or (taken >= len(order) and time.perf_counter() - begin > seconds):
+                return None
+            taken += 1
+            return order[(taken - 1) % len(order)]
+
+    def client() -> None:
+        try:
+            search = connect()
+            while (query := next_query()) is not None:
+                start = time.perf_counter()
+                found = search(queries[query])
+                took = time.perf_counter() - start
+                with lock:
+                    times.append(took)
+                    answers[query] = list(found)
+        except BaseException as error:  # noqa: BLE001 - it is raised below, in the thread that asked
+            with lock:
+                failures.append(error)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    wall = time.perf_counter() - begin
+    cuts = statistics.quantiles(times, n=20)
+    return {
+        "p50": round(1000 * cuts[9], 2),
+        "p95": round(1000 * cuts[18], 2),
+        "throughput": round(len(times) / wall, 1),
+        "searches": len(times),
+        "answers": answers,
+    }

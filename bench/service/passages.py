@@ -1,0 +1,53 @@
+"""20,000 real passages, and the judged queries about most of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.evaluation import read_judged
+
+JUDGED = ("scifact", "cranfield", "vaswani-npl")
+BESIDE = "icecat-products-dev"  # fills up the number; its own queries are judged for a part of it alone, and left out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """Ids begin with the name of their collection."""
+
+    passages: dict[str, str]  # text by id: title and text, as one
+    queries: dict[str, str]  # text by id
+    judgements: dict[str, dict[str, int]]  # gains by query and passage
+
+
+def read_sample(folder: Path, count: int) -> Sample:
+    """The first `count` passages of the collections in `folder`, and the queries that are judged on what is in them.
+
+    Raises InvalidFile where a collection is missing, ValueError where there are too few passages.
+    """
+    passages: dict[str, str] = {}
+    for name in (*JUDGED, BESIDE):
+        for identity, text in _corpus(folder / name / "corpus.jsonl.gz"):
+            if len(passages) == count:
+                break
+            passages[f"{name}-{identity}"] = text
+    if len(passages) < count:
+        raise ValueError(f"{folder} holds {len(passages)} passages, and {count} were asked for")
+    queries, judgements = {}, {}
+    for name in JUDGED:
+        texts, judged = read_judged(folder / name / "queries.jsonl", folder / name / "qrels.tsv")
+        for query, gains in judged.items():
+            held = {f"{name}-{identity}": gain for identity, gain in gains.items() if f"{name}-{identity}" in passages}
+            if any(gain > 0 for gain in held.values()):
+                queries[f"{name}-{query}"], judgements[f"{name}-{query}"] = texts[query], held
+    return Sample(passages=passages, queries=queries, judgements=judgements)
+
+
+def _corpus(file: Path) -> Iterator[tuple[str, str]]:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            yield record["_id"], f"{record.get('title', '')} {record['text']}".strip() or "-"

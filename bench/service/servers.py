@@ -1,0 +1,221 @@
+"""The three servers: each is started in an empty folder, filled, searched, and asked for its memory."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from bench.ingest.processes import started
+from bench.service.driving import Search, drive
+
+HERE = Path(__file__).resolve().parent
+START_SECONDS = 120.0
+
+
+class Server(ABC):
+    """Runs while its `with` block does."""
+
+    legs: str  # what it ranks by
+
+    def __init__(self, folder: Path, model: Path, peers: Path) -> None:
+        """`model`: the folder of the model that all embed by; `peers`: the Python that has the others."""
+        self.folder, self.model, self.peers = folder, model, peers
+        self.port = _free_port()
+        self._processes: list[subprocess.Popen[str]] = []
+
+    @abstractmethod
+    def running(self) -> Any:
+        """A context manager: it answers within the block."""
+
+    @abstractmethod
+    def fill(self, passages: Mapping[str, str]) -> None:
+        """Returns when all of them are found."""
+
+    @abstractmethod
+    def connect(self) -> Search:
+        """A client with a connection of its own."""
+
+    def searched(self, queries: Mapping[str, str], *, clients: int, seconds: float) -> dict[str, Any]:
+        """As `driving.drive`."""
+        return drive(self.connect, queries, clients=clients, seconds=seconds)
+
+    def memory(self) -> int:
+        """Bytes that its processes hold now; what they share is counted once."""
+        return sum(_memory(pid) for process in self._processes for pid in _family(process.pid))
+
+    def request(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=3600)
+        return _answer(connection, method, path, body, kind)
+
+    def wait_for(self, path: str) -> None:
+        """Raises TimeoutError where it does not answer in time."""
+        ends = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.request("GET", path)
+                return
+            except OSError as error:
+                if time.monotonic() > ends:
+                    raise TimeoutError(f"{type(self).__name__} does not answer at {path}: {error}") from error
+                time.sleep(0.2)
+
+
+class Salience(Server):
+    legs = "dense and sparse"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with started("serve", "--port", str(self.port), data_dir=self.folder / "data") as process:
+            self._processes = [process]
+            self.wait_for("/readyz")
+            yield
+
+    def fill(self, passages: Mapping[str, str]) -> None:
+        settings = {"name": "passages", "settings": {"whole_documents": True, "language": "en"}}
+        self.request("POST", "/v1/collections", json.dumps(settings).encode())
+        lines = "\n".join(json.dumps({"id": identity, "text": text}) for identity, text in passages.items())
+        path = "/v1/collections/passages/documents:bulk"
+        job = self.request("POST", path, lines.encode(), "application/x-ndjson")["id"]
+        while (state := self.request("GET", f"/v1/jobs/{job}"))["state"] != "done":
+            if state["state"] in ("failed", "cancelled"):
+                raise RuntimeError(f"the job ended: {state}")
+            time.sleep(0.5)
+
+    def connect(self) -> Search:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+        def search(text: str) -> list[str]:
+            body = json.dumps({"query": text, "k": 10}).encode()
+            hits = _answer(connection, "POST", "/v1/collections/passages/search", body)["hits"]
+            return [hit["document_id"] for hit in hits]
+
+        return search
+
+
+class Txtai(Server):
+    legs = "dense and sparse"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        settings = {"writable": True, "embeddings": {"path": str(self.model), "hybrid": True, "content": True}}
+        config = self.folder / "config.yml"
+        config.write_text(json.dumps(settings))  # JSON is YAML
+        command = [self.peers, "-m", "uvicorn", "txtai.api:app", "--port", str(self.port), "--log-level", "warning"]
+        with _process(command, self.folder, {"CONFIG": str(config)}) as process:
+            self._processes = [process]
+            self.wait_for("/count")
+            yield
+
+    def fill(self, passages: Mapping[str, str]) -> None:
+        records = [{"id": identity, "text": text} for identity, text in passages.items()]
+        self.request("POST", "/add", json.dumps(records).encode())
+        self.request("GET", "/index")
+
+    def connect(self) -> Search:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+        def search(text: str) -> list[str]:
+            found = _answer(connection, "GET", f"/search?{urlencode({'query': text, 'limit': 10})}")
+            return [hit["id"] for hit in found]
+
+        return search
+
+
+class Chroma(Server):
+    legs = "dense"  # see chroma_client.py
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        command = [self.peers.parent / "chroma", "run", "--path", str(self.folder / "data"), "--port", str(self.port)]
+        with ExitStack() as stack:
+            server = stack.enter_context(_process(command, self.folder))
+            self.wait_for("/api/v2/heartbeat")
+            client = [self.peers, str(HERE / "chroma_client.py"), str(self.model), str(self.port)]
+            self._client = stack.enter_context(_process(client, self.folder, pipes=True))
+            self._processes = [server, self._client]  # the model is with the client
+            yield
+
+    def fill(self, passages: Mapping[str, str]) -> None:
+        self._ask({"passages": passages})
+
+    def connect(self) -> Search:
+        raise NotImplementedError("its clients run in the peers' environment")
+
+    def searched(self, queries: Mapping[str, str], *, clients: int, seconds: float) -> dict[str, Any]:
+        return self._ask({"queries": queries, "clients": clients, "seconds": seconds})
+
+    def _ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._client.stdin is not None
+        assert self._client.stdout is not None
+        print(json.dumps(asked), file=self._client.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self._client.stdout.readline())
+        return answer
+
+
+def _answer(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    kind: str = "application/json",
+) -> Any:
+    """Raises OSError for an answer that is an error."""
+    connection.request(method, path, body, {"Content-Type": kind} if body is not None else {})
+    response = connection.getresponse()
+    content = response.read()
+    if response.status >= 400:
+        raise OSError(f"{method} {path}: {response.status} {content[:500]!r}")
+    return json.loads(content or b"null")
+
+
+@contextmanager
+def _process(
+    command: list[Any], folder: Path, environment: Mapping[str, str] | None = None, *, pipes: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "ANONYMIZED_TELEMETRY": "false"}
+    pipe = subprocess.PIPE if pipes else None
+    with (folder / "log.txt").open("a") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **offline, **(environment or {})},
+            stdin=pipe,
+            stdout=pipe or log,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += [int(child) for child in children.read_text().split()]
+    return found
+
+
+def _memory(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,92 @@
+"""What the running code works for: which job, which trace, and whether anybody still waits for the answer.
+
+All are context variables: they follow a request into the thread that serves it, and the work of one thread never sees
+those of another. Whoever begins the work says so in a `with`; code further down asks, and need not be handed anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from core.errors import Abandoned
+
+
+class Awaited:
+    """An answer that somebody waits for, until they give up. Thread-safe: one side gives up, the other asks."""
+
+    __slots__ = ("_given_up", "_until", "_within")
+
+    def __init__(self, until: float | None = None, *, within: Awaited | None = None) -> None:
+        """`until`: by time.monotonic, None: without an end. `within`: the answer that this one is a part of."""
+        self._until = until
+        self._within = within
+        self._given_up = False
+
+    def give_up(self) -> None:
+        self._given_up = True
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits any more."""
+        late = self._until is not None and time.monotonic() >= self._until
+        return self._given_up or late or (self._within is not None and self._within.over)
+
+
+_awaited: ContextVar[Awaited | None] = ContextVar("salience_awaited", default=None)
+_job: ContextVar[int | None] = ContextVar("salience_job", default=None)
+_trace: ContextVar[str | None] = ContextVar("salience_trace", default=None)
+
+
+@contextmanager
+def awaited(answer: Awaited) -> Iterator[None]:
+    """What is done in the block is done for `answer`."""
+    token = _awaited.set(answer)
+    try:
+        yield
+    finally:
+        _awaited.reset(token)
+
+
+def current_answer() -> Awaited | None:
+    """The answer that this code works on; None: work that is done whoever waits, as a job's."""
+    return _awaited.get()
+
+
+def check_awaited() -> None:
+    """For the beginning of a step that takes a while. Raises Abandoned where nobody waits for the answer."""
+    answer = _awaited.get()
+    if answer is not None and answer.over:
+        raise Abandoned
+
+
+@contextmanager
+def working_on(job_id: int) -> Iterator[None]:
+    """What is done in the block is done for this job."""
+    token = _job.set(job_id)
+    try:
+        yield
+    finally:
+        _job.reset(token)
+
+
+def current_job() -> int | None:
+    """The number of the job that this code works on."""
+    return _job.get()
+
+
+@contextmanager
+def traced_as(traceparent: str | None) -> Iterator[None]:
+    """What is done in the block belongs to this trace: what W3C Trace Context calls the value of `traceparent`."""
+    token = _trace.set(traceparent)
+    try:
+        yield
+    finally:
+        _trace.reset(token)
+
+
+def current_trace() -> str | None:
+    """The `traceparent` that requests to other services carry on; None: there is none."""
+    return _trace.get()

@@ -1,0 +1,91 @@
+"""Names of collections: as people give them, and as they are stored, where a tenant's stand behind `TENANT~`."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+
+from core.errors import InvalidSettings
+
+MARK = "~"  # between a tenant and the name that it gave; in neither
+HIDDEN = "!"  # behind the name of a collection: its other generation, which a reindex makes or keeps; in no name
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PATTERN = re.compile(r"[A-Za-z0-9._*-]{1,128}")
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidSettings unless `name` may be given to a collection."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSettings(
+            f"collection name {name!r:.140}: must be 1 to 128 of the characters A-Z a-z 0-9 . _ - "
+            "and begin with a letter or digit",
+            param="name",
+        )
+
+
+def check_stored_name(name: str) -> None:
+    """Raises InvalidSettings unless `name` may stand for a collection in the database: its own, or a tenant's."""
+    if not is_stored_name(name):
+        check_name(name.partition(MARK)[2] if MARK in name else name)
+        raise InvalidSettings(f"collection name {name!r:.140}: what stands before {MARK} is no tenant", param="name")
+
+
+def is_stored_name(name: str) -> bool:
+    """Whether there could be a collection of this name."""
+    tenant, mark, rest = name.partition(MARK)
+    if not mark:
+        return bool(_NAME.fullmatch(name))
+    return bool(_TENANT.fullmatch(tenant) and _NAME.fullmatch(rest))
+
+
+def hidden_name(name: str, number: int) -> str:
+    """The stored name of the generation of `name` that the reindex `number` makes, or keeps for a rollback."""
+    return f"{name}{HIDDEN}{number}"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a stored name is that of a hidden generation."""
+    name, mark, number = name.partition(HIDDEN)
+    return bool(mark) and is_stored_name(name) and number.isascii() and number.isdecimal()
+
+
+def check_tenant(tenant: str) -> None:
+    """Raises InvalidSettings unless `tenant` may name a tenant."""
+    if not _TENANT.fullmatch(tenant):
+        raise InvalidSettings(
+            f"tenant {tenant!r:.140}: must be 1 to 64 of the characters A-Z a-z 0-9 . _ - "
+            "and begin with a letter or digit",
+            param="tenant",
+        )
+
+
+def check_pattern(pattern: str, *, tenant: str | None = None) -> None:
+    """Raises InvalidSettings unless `pattern` may say which collections are meant.
+
+    An operator's pattern (no `tenant`) may speak of a tenant's collections: acme~docs, acme~*, *~*.
+    """
+    parts = pattern.split(MARK) if tenant is None else [pattern]
+    if len(parts) > 2 or not all(_PATTERN.fullmatch(part) for part in parts):
+        raise InvalidSettings(
+            f"collection pattern {pattern!r:.140}: must be a name, or one in which * stands for any characters, such "
+            "as docs-*" + ("" if tenant is not None else f"; a tenant's collections are TENANT{MARK}PATTERN"),
+            param="collections",
+        )
+
+
+def qualified(tenant: str | None, name: str) -> str:
+    """As it is stored. Of a tenant's own name with a mark in it, nothing that could be stored."""
+    return name if tenant is None else f"{tenant}{MARK}{name}"
+
+
+def tenant_of(name: str) -> str | None:
+    """The tenant of a stored name; None: the operator's own."""
+    tenant, mark, _ = name.partition(MARK)
+    return tenant if mark else None
+
+
+def covers(pattern: str, name: str) -> bool:
+    """Whether a stored name is of the pattern: `*` stands for any characters but the mark."""
+    wanted, found = pattern.split(MARK), name.split(MARK)
+    return len(wanted) == len(found) and all(map(fnmatchcase, found, wanted))

@@ -1,0 +1,273 @@
+"""Makes collections anew beside themselves: one portion at a time, at a set share of the machine.
+
+Any number of processes may run this over one data directory. A portion is brought over under the directory's lock,
+which the kernel gives to the next one when its holder ends, however that ends. What is done stands in the database, in
+the transaction that did it: a process that is killed costs the portion at hand.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import filelock
+
+from core.errors import (
+    CollectionNotFound,
+    ModelMismatch,
+    ModelNotFound,
+    ReindexConflict,
+    SalienceError,
+    StorageBusy,
+    StorageError,
+)
+from core.reindexes import Reindex, ReindexState
+from indexer.bringing import Bringing
+from indexer.pipeline import Pipeline
+from indexer.validation import Judge, validate
+from store.database import Database
+from store.directory import REINDEX_LOCK
+from store.faults import file_errors
+from store.jobs.lease import Clock, database_now
+from store.reindex.dropping import drop_piece
+from store.reindex.record import ENDED, changed, get, unfinished
+from store.reindex.switching import NotCaughtUp
+from store.steps import reached
+from store.views import Views
+
+POLL_SECONDS = 0.25
+LOCK_SECONDS = 60.0  # for which somebody who asked for a switch waits for the portion at hand
+_LONGEST_PAUSE_SECONDS = 60.0  # after failures in a row
+_FILLING = (ReindexState.BUILDING, ReindexState.VALIDATING)
+_log = logging.getLogger(__name__)
+
+
+class Reindexing:
+    """Thread-safe: `run` may go on in one thread, while others ask for a switch."""
+
+    def __init__(
+        self,
+        database: Database,
+        pipeline: Pipeline,
+        views: Views,
+        judge: Judge | None = None,
+        *,
+        clock: Clock = database_now,
+    ) -> None:
+        """`judge`: compares two generations by judgements; None where nobody asks for that."""
+        self._database = database
+        self._views = views
+        self._judge = judge
+        self._clock = clock
+        self._bringing = Bringing(database, pipeline, clock)
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._elsewhere: dict[int, float] = {}  # those whose model is not here, and when that was seen
+
+    def run(self) -> None:
+        """Until `stop`: then the portion at hand is finished."""
+        failures = 0
+        while not self._stopping.is_set():
+            pause = POLL_SECONDS
+            try:
+                if self.turn():
+                    pause = 0.0
+                failures = 0
+            except StorageError as error:
+                failures += 1
+                pause = min(_LONGEST_PAUSE_SECONDS, 2.0**failures)
+                _log.warning("reindexing: next look in %.0f s: %s", pause, error.message)
+            if pause:
+                self._wake.wait(pause)
+                self._wake.clear()
+
+    def drain(self) -> None:
+        """As `run`, until nothing is left that can be done here now: what waits for better times is left."""
+        while not self._stopping.is_set() and self._busy():
+            if not self.turn():
+                self._wake.wait(0.02)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """There is something to do: do not wait for the next look."""
+        self._wake.set()
+
+    def turn(self) -> bool:
+        """Do the next thing that is due, for one collection; False where there is none, or another process is at it.
+
+        What goes wrong with it is written down, and tried again later. Raises StorageError where that cannot be done.
+        """
+        with self._database.read() as session:  # nobody takes the lock where nothing is to do
+            if not unfinished(session):
+                return False
+        try:
+            with self._locked(0):
+                with self._database.read() as session:
+                    waiting, now = unfinished(session), self._clock(session)
+                return any(self._step(reindex) for reindex in waiting if not self._rests(reindex, now))
+        except StorageBusy:
+            return False
+
+    def switch(self, reindex: Reindex) -> Reindex:
+        """Let a new generation that is ready answer, now. Raises ReindexConflict, and what its model raises."""
+        return self._asked_to(reindex, ReindexState.READY, ReindexState.SWITCHED)
+
+    def rollback(self, reindex: Reindex) -> Reindex:
+        """Let the old generation, which is kept, answer again, now. Raises as `switch`."""
+        return self._asked_to(reindex, ReindexState.SWITCHED, ReindexState.ROLLED_BACK)
+
+    def end(self, reindex: Reindex, states: tuple[ReindexState, ...], into: ReindexState) -> Reindex:
+        """End it at once in the state `into`, if it is in one of `states`; the hidden generation goes piece by piece.
+
+        Raises ReindexConflict.
+        """
+        with self._database.write() as session:
+            ended = changed(session, reindex, states, state=into.value, reason=None, ended_at=self._clock(session))
+        reached("reindex.ended")
+        self.wake()
+        return ended
+
+    def _asked_to(self, reindex: Reindex, state: ReindexState, into: ReindexState) -> Reindex:
+        with self._database.read() as session:
+            check_state(get(session, reindex.id), state)
+        with self._locked(LOCK_SECONDS):
+            for _ in range(3):  # a writer may be quicker than what brings its documents over
+                try:
+                    return self._switched(reindex, state, into)
+                except NotCaughtUp:
+                    continue
+        raise ReindexConflict(
+            f"the collection {reindex.collection!r} is written to faster than its other generation follows; "
+            "nothing was switched. Try again when there are fewer writes",
+            param="collection",
+        )
+
+    def _switched(self, reindex: Reindex, state: ReindexState, into: ReindexState) -> Reindex:
+        with self._database.read() as session:
+            reindex = get(session, reindex.id)
+        check_state(reindex, state)
+        self._bringing.catch_up(reindex)
+        self._warm(reindex)
+        done = self._bringing.switch(reindex, (state,), into)
+        _log.info("the collection %s: %s", done.collection, done.state.value)
+        return done
+
+    def _step(self, reindex: Reindex) -> bool:
+        """Whether something was done."""
+        try:
+            return self._next(reindex)
+        except (ReindexConflict, CollectionNotFound, NotCaughtUp):  # somebody ended it, or wrote: look again
+            return False
+        except StorageError:
+            raise
+        except (ModelMismatch, ModelNotFound) as error:  # another process may have it
+            self._elsewhere[reindex.id] = time.monotonic()
+            self._postpone(reindex, error.message, 0.0)
+            return False
+        except SalienceError as error:
+            self._postpone(reindex, error.message, max(self._backoff(reindex), error.retry_after or 0.0))
+        except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
+            _log.exception("reindex %s: an unexpected failure", reindex.id)
+            self._postpone(
+                reindex, f"an unexpected failure ({type(error).__name__}); see the log", self._backoff(reindex)
+            )
+        return True
+
+    def _next(self, reindex: Reindex) -> bool:
+        with self._database.read() as session:
+            now = self._clock(session)
+        if reindex.state in ENDED:
+            if reindex.state is ReindexState.FAILED and not _over(reindex.ended_at, reindex.grace_seconds, now):
+                return False  # to be looked at
+            drop_piece(self._database, reindex)
+            return True
+        if reindex.state is ReindexState.SWITCHED and _over(reindex.switched_at, reindex.grace_seconds, now):
+            self.end(reindex, (ReindexState.SWITCHED,), ReindexState.DONE)
+            return True
+        if reindex.state in _FILLING and reindex.scanned and self._bringing.follows(reindex):
+            validate(self._database, self._views, reindex, self._judge, clock=self._clock)
+            return True
+        if reindex.state is ReindexState.READY and reindex.auto_switch:
+            self._switched(reindex, ReindexState.READY, ReindexState.SWITCHED)
+            return True
+        return self._bringing.portion(reindex)
+
+    def _warm(self, reindex: Reindex) -> None:
+        """Read the hidden generation into memory, so that the first search after the switch need not."""
+        with self._database.read() as session:
+            name = self._bringing.hidden_name(session, reindex)
+        with self._views.open(name):
+            pass
+
+    def _busy(self) -> bool:
+        with self._database.read() as session:
+            waiting, now = unfinished(session), self._clock(session)
+        return any(
+            not reindex.failures
+            and reindex.id not in self._elsewhere
+            and (
+                reindex.state in _FILLING
+                or (reindex.state is ReindexState.READY and reindex.auto_switch)
+                or (reindex.state in ENDED and reindex.state is not ReindexState.FAILED)
+                or (reindex.state is ReindexState.SWITCHED and _over(reindex.switched_at, reindex.grace_seconds, now))
+            )
+            for reindex in waiting
+        )
+
+    def _rests(self, reindex: Reindex, now: float) -> bool:
+        seen = self._elsewhere.get(reindex.id)
+        return _pauses(reindex, now) or (seen is not None and time.monotonic() < seen + _LONGEST_PAUSE_SECONDS)
+
+    def _backoff(self, reindex: Reindex) -> float:
+        return float(min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(reindex.failures, 10)))
+
+    def _postpone(self, reindex: Reindex, reason: str, pause: float) -> None:
+        _log.info("the reindex of %s waits %.0f s: %s", reindex.collection, pause, reason)
+        states = tuple(state for state in ReindexState if state not in ENDED)
+        try:
+            with self._database.write() as session:
+                values = {"reason": reason, "failures": reindex.failures + 1, "pause_seconds": pause}
+                changed(session, reindex, states, **values, paused_at=self._clock(session))
+        except ReindexConflict as error:
+            _log.info("%s", error.message)
+
+    @contextmanager
+    def _locked(self, seconds: float) -> Iterator[None]:
+        """Raises StorageBusy where another thread or process is at a portion for longer."""
+        lock = filelock.FileLock(self._database.directory / REINDEX_LOCK, timeout=seconds, poll_interval=0.01)
+        with file_errors(self._database.directory):
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def check_state(reindex: Reindex, wanted: ReindexState) -> None:
+    """Raises ReindexConflict that says what is the matter."""
+    if reindex.state is wanted and reindex.hidden_id is not None:
+        return
+    reasons = {
+        ReindexState.BUILDING: "the new generation is not whole yet",
+        ReindexState.VALIDATING: "the new generation is being compared with the old one",
+        ReindexState.READY: "nothing was switched yet",
+        ReindexState.SWITCHED: "the new generation answers already",
+        ReindexState.DONE: "the old generation was removed",
+    }
+    why = reasons.get(reindex.state, f"it is {reindex.state.value}")
+    raise ReindexConflict(f"the reindex of {reindex.collection!r} cannot do this: {why}", param="collection")
+
+
+def _pauses(reindex: Reindex, now: float) -> bool:
+    """By the distance in either direction: after a clock has jumped, a pause is over early rather than never."""
+    return reindex.paused_at is not None and not _over(reindex.paused_at, reindex.pause_seconds or 0.0, now)
+
+
+def _over(since: float | None, seconds: float, now: float) -> bool:
+    return since is None or abs(now - since) >= seconds

@@ -1,0 +1,95 @@
+"""Looking at a new generation before it answers: is it whole, does its index find what there is, is it any better."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from core.reindexes import Reindex, ReindexState
+from store import dense
+from store.database import Database
+from store.jobs.lease import Clock
+from store.reindex.comparing import Differences, differences
+from store.reindex.following import note_writes
+from store.reindex.record import changed, hidden_collection
+from store.steps import reached
+from store.view import View
+from store.views import Views
+
+SAMPLE = 50  # passages whose nearest are looked for
+DEPTH = 10  # of them
+
+# Compares two collections, by their names, by judgements: {"queries": {id: text}, "qrels": {id: {document id: 0..}}}.
+# Answers {"old": {measure: value}, "new": {...}, "gain": of nDCG@10, ...}.
+Judge = Callable[[str, str, Mapping[str, Any]], Mapping[str, Any]]
+
+
+def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | None, *, clock: Clock) -> None:
+    """Compare both generations. The new one is ready then, or found wanting; the reason says what and how to go on.
+
+    Raises ReindexConflict where it was ended meanwhile, and what searching raises.
+    """
+    with database.write() as session:
+        states = (ReindexState.BUILDING, ReindexState.VALIDATING)
+        reindex = changed(session, reindex, states, state=ReindexState.VALIDATING.value)
+        hidden = hidden_collection(session, reindex).name
+    reached("reindex.validating")
+    found = differences(database, reindex)
+    if found.other and reindex.serving_id is not None:  # written without a note, as by a repair: once more
+        with database.write() as session:
+            changed(session, reindex, states, state=ReindexState.BUILDING.value)
+            note_writes(session, reindex.serving_id, found.other)
+        return
+    report: dict[str, Any] = {}
+    with views.open(hidden) as view:
+        report["passages"], report["recall"] = view.passage_count, recall(view)
+    if reindex.judgements is not None and judge is not None:
+        report |= judge(reindex.collection, hidden, json.loads(reindex.judgements))
+    wanting = _wanting(reindex, report, found)
+    with database.write() as session:
+        values: dict[str, Any] = {"state": ReindexState.READY.value, "reason": None}
+        if wanting is not None:
+            values = {"state": ReindexState.FAILED.value, "reason": wanting, "ended_at": clock(session)}
+        nothing = {"failures": 0, "paused_at": None, "pause_seconds": None}
+        changed(session, reindex, (ReindexState.VALIDATING,), **values, **nothing, report=json.dumps(report))
+    reached("reindex.validated")
+
+
+def recall(view: View, sample: int = SAMPLE, depth: int = DEPTH) -> float | None:
+    """The part of the truly nearest that the index finds, mean over a sample of passages; None without any."""
+    parts = view.snapshot.parts
+    ids = np.concatenate([np.empty(0, np.int64), *(part.segment.ids[part.live] for part in parts)])
+    if not len(ids):
+        return None
+    chosen = np.sort(np.random.default_rng(7).choice(ids, min(sample, len(ids)), replace=False))
+    shares = []
+    for vector in view.vectors(chosen):
+        everything = np.concatenate([dense.dot(part.segment.vectors, vector)[part.live] for part in parts])
+        truly = np.sort(everything)[::-1][:depth]
+        scores = view.dense_scores(vector, view.nearest(vector, depth).ids)
+        # By score: of equally near passages any will do.
+        shares.append(min(1.0, float(np.count_nonzero(scores >= truly[-1] - 1e-6)) / len(truly)))
+    return float(np.mean(shares))
+
+
+def _wanting(reindex: Reindex, report: Mapping[str, Any], found: Differences) -> str | None:
+    recalled, gain = report["recall"], report.get("gain")
+    if found.bare:
+        return (
+            f"document {found.bare[0]!r:.100} of the new generation has a passage without a vector "
+            f"({len(found.bare)} in all); salience verify says more"
+        )
+    if recalled is not None and recalled < reindex.min_recall:
+        return (
+            f"the new generation's index finds {recalled:.3f} of the nearest passages, and {reindex.min_recall:g} are "
+            "asked for; reindex with index exact, or ask for less (min_recall)"
+        )
+    if reindex.min_gain is not None and gain is not None and gain < reindex.min_gain:
+        return (
+            f"by the judgements the new generation gains {gain:+.4f} nDCG@10, and {reindex.min_gain:+g} are asked for; "
+            "the old one goes on answering"
+        )
+    return None

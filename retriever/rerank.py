@@ -1,0 +1,145 @@
+"""Rerank: a cross-encoder reads the query and the best passage of each of the first documents, and judges how they fit.
+
+These documents are the window: the first `depth` of the fused ranking. Among themselves they are ordered by
+
+    score = (1 - weight) * (fused - low) / (high - low) + weight * relevance
+
+where low and high are the lowest and the highest fused score in the window, so that a weight means the same with every
+fusion, and relevance is the model's judgement, 0 to 1. Where the window has no spread, its fused scores count as 1.
+What is behind the window stays there, with its fused scores: which documents are judged does not depend on the page.
+
+The model reads what the user typed, without emphasis, and the title and text of the passage. In a query's next page, in
+an explanation, in trials of changed emphasis the same pairs come again: what was judged lately is remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import InvalidQuery, ModelNotFound
+from core.passages import passage_prompt
+from core.protocols import Reranker, Rerankers
+from core.records import Float64Array
+from retriever.fusion import MIN_SPREAD
+from retriever.recent import Recent
+from store.documents import StoredPassage
+
+RERANK = "rerank"  # its name among the scores of a hit, and among what is left out
+MAX_DEPTH = 200
+_KEPT_BYTES = 16 * 2**20  # of judgements
+_BYTES_EACH = 160  # of a key, a number and their places in the table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rerank:
+    """What is asked for. Raises InvalidQuery for values out of range."""
+
+    model: str  # a reranker's name
+    depth: int = 50  # documents that are judged, 1..MAX_DEPTH
+    weight: float = 1.0  # 0..1, of the model's judgement in the score; the fused score has the rest
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise InvalidQuery("rerank names no model: give the name of a reranker", param="rerank.model")
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise InvalidQuery(f"rerank depth {self.depth}: allowed are 1 to {MAX_DEPTH}", param="rerank.depth")
+        if not 0 <= self.weight <= 1:
+            raise InvalidQuery(f"rerank weight {self.weight}: must be between 0 and 1", param="rerank.weight")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What a model said of the passages of a window."""
+
+    fingerprint: str  # of the model
+    relevance: Mapping[int, float]  # 0..1, by passage id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reranked:
+    """The window's scores: `scale` * fused + `constant` + `weight` * relevance."""
+
+    scores: Float64Array  # (window,) in the order of the window
+    relevance: Float64Array  # (window,)
+    rank: Mapping[int, int]  # by place in the window: 1-based, by relevance
+    weight: float
+    scale: float
+    constant: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RerankPart:
+    """The model's part in one hit's score: weight * relevance. The legs' parts are times `scale` then."""
+
+    model: str
+    relevance: float
+    rank: int  # of the relevance in the window, from 1
+    weight: float
+    scale: float
+    constant: float
+
+    @property
+    def value(self) -> float:
+        return self.weight * self.relevance
+
+
+def reranked(fused: Float64Array, relevance: Float64Array, weight: float) -> Reranked:
+    """`fused`, `relevance`: (window,) in one order; at least one."""
+    low, high = float(fused.min()), float(fused.max())
+    if high - low > MIN_SPREAD * max(abs(low), abs(high)):
+        scale = (1 - weight) / (high - low)
+        constant = -scale * low
+    else:
+        scale, constant = 0.0, 1 - weight
+    best = np.argsort(-relevance, kind="stable")
+    return Reranked(
+        scores=scale * fused + constant + weight * relevance,
+        relevance=relevance,
+        rank={int(place): rank for rank, place in enumerate(best, start=1)},
+        weight=weight,
+        scale=scale,
+        constant=constant,
+    )
+
+
+class Judge:
+    """Asks rerankers, or remembers what they said. Thread-safe."""
+
+    def __init__(self, rerankers: Rerankers | None) -> None:
+        """None: there are none."""
+        self._rerankers = rerankers
+        self._known: Recent[bytes, float] = Recent(_KEPT_BYTES, lambda _: _BYTES_EACH)
+
+    def judged(self, model: str, query: str, passages: Sequence[StoredPassage]) -> Judged:
+        """Raises ModelNotFound, ModelError, InvalidInput where the model is no reranker."""
+        if self._rerankers is None:
+            raise ModelNotFound(f"there is no reranker {model!r:.80} here: no models are configured", param="rerank")
+        reranker = self._rerankers(model)
+        texts = [passage_prompt(passage.title.strip(), passage.text) for passage in passages]
+        said = self._said(reranker, query, texts)
+        by_id = {passage.id: relevance for passage, relevance in zip(passages, said, strict=True)}
+        return Judged(fingerprint=reranker.fingerprint, relevance=by_id)
+
+    def _said(self, reranker: Reranker, query: str, texts: Sequence[str]) -> list[float]:
+        keys = [_key(reranker.fingerprint, query, text) for text in texts]
+        known = {key: said for key, said in zip(keys, self._known.get(keys), strict=True) if said is not None}
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        if new:
+            made = dict(zip(new, reranker.rerank(query, list(new.values())), strict=True))
+            for key, relevance in made.items():
+                self._known.put(key, relevance)
+            known |= made
+        return [known[key] for key in keys]
+
+
+def _key(*parts: str) -> bytes:
+    """(16 bytes) Of texts, told apart by their lengths."""
+    said = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode(errors="surrogatepass")
+        said.update(len(data).to_bytes(8) + data)
+    return said.digest()

@@ -1,0 +1,66 @@
+"""What the legs of a search look for, and among what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from embedder.lexical import Analyzer
+from retriever.encoding import EncodedQuery, with_examples
+from retriever.examples import Examples, blended_terms, read_examples
+from retriever.legs import Leg, SparseTerms, learned_leg
+from retriever.query import Query
+from retriever.ranking import Sought
+from retriever.stopwatch import Stopwatch
+from retriever.synonyms import SynonymReader
+from retriever.terms import query_terms
+from retriever.wordconditions import fulfilling
+from store.view import View
+
+
+class Seeker:
+    """Thread-safe; remembers the synonyms of the collections as they are analysed."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self._analyzer = analyzer
+        self._synonyms = SynonymReader(analyzer)
+
+    def sought(
+        self, view: View, query: Query, legs: tuple[Leg, ...], encoded: EncodedQuery, watch: Stopwatch
+    ) -> tuple[EncodedQuery, Sought]:
+        """In the state of `view`; the encoded query as the examples have moved it.
+
+        Raises DocumentNotFound and HitNotFound for examples, InvalidFilter, InvalidQuery.
+        """
+        with watch.stage("terms"):
+            examples = read_examples(view, query.inputs)
+            encoded = with_examples(view, encoded, legs, examples)
+            sparse = self.sparse_terms(view, query, legs, encoded, examples)
+        with watch.stage("filter"):
+            allowed = None if query.filter is None else view.filter(query.filter)
+            allowed = fulfilling(view, query.conditions, self._analyzer, allowed)
+        excluded = None if examples is None else examples.passages
+        return encoded, Sought(vector=encoded.vector, sparse=sparse, allowed=allowed, excluded=excluded)
+
+    def sparse_terms(
+        self, view: View, query: Query, legs: tuple[Leg, ...], encoded: EncodedQuery, examples: Examples | None = None
+    ) -> dict[Leg, SparseTerms]:
+        """What the sparse legs look for."""
+        place = learned_leg(view.collection)
+        found: dict[Leg, SparseTerms] = {}
+        if Leg.SPARSE in legs and place is not Leg.SPARSE:
+            terms = query_terms(query.text, query.controls, view.languages, self._analyzer)
+            terms = self._synonyms.expanded(view, terms)
+            found[Leg.SPARSE] = terms if examples is None else blended_terms(view, terms, examples)
+        if place in legs and (learned := encoded.learned_terms) is not None:
+            found[place] = learned
+        return found
+
+
+def settled(query: Query, view: View) -> Query:
+    """With the collection's alpha where the query names none."""
+    return replace(query, fusion=query.fusion.settled(view.collection.settings.alpha))
+
+
+def shown(query: Query, view: View) -> View:
+    """What whoever asks may see of it."""
+    return view if query.within is None else view.only(query.within)

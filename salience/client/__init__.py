@@ -1,0 +1,43 @@
+"""The Python client of Salience's HTTP API: synchronous and asynchronous, typed, patient where that is safe.
+
+    from salience.client import Client
+
+    with Client("http://localhost:8080", key="...") as client:
+        for hit in client.search("products", "games for my TV", k=3).hits:
+            print(hit.score, hit.document_id)
+
+See docs/client.md. Nothing of the server is imported here.
+"""
+
+from __future__ import annotations
+
+from salience.client import errors
+from salience.client._attempts import Retries
+from salience.client._awaiting import AsyncClient
+from salience.client._blocking import Client
+from salience.client._search import ExplainOptions, QueryOptions, SearchOptions, SearchQuery
+from salience.client.errors import RequestFailed, SalienceError
+from salience.client.results import Collection, Document, Embeddings, Job, WriteReport
+from salience.client.search_results import Control, Explanation, Hit, SearchResult
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Collection",
+    "Control",
+    "Document",
+    "Embeddings",
+    "ExplainOptions",
+    "Explanation",
+    "Hit",
+    "Job",
+    "QueryOptions",
+    "RequestFailed",
+    "Retries",
+    "SalienceError",
+    "SearchOptions",
+    "SearchQuery",
+    "SearchResult",
+    "WriteReport",
+    "errors",
+]

@@ -1,0 +1,138 @@
+"""Collections, the server's health, embeddings and reranking."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from salience.client._attempts import NoAnswer, Steps
+from salience.client._calls import Answer, Call, failed, nothing, path_of, reading
+from salience.client.errors import UnexpectedAnswer
+from salience.client.results import Collection, CollectionStats, Embeddings, Ranked, Readiness
+
+
+def create_collection(
+    name: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    model: str | None = None,
+    sparse_model: str | None = None,
+) -> Call[Collection]:
+    """Create an empty collection, to be embedded by the server's main model or by those that are named."""
+    given = {"model": model, "sparse_model": sparse_model}
+    body = {"name": name, "settings": dict(settings or {})} | {k: v for k, v in given.items() if v is not None}
+    return Call(method="POST", path="/v1/collections", body=body, read=reading(Collection), repeatable=False)
+
+
+def list_collections() -> Call[tuple[Collection, ...]]:
+    """Every collection, by name."""
+    return Call(method="GET", path="/v1/collections", read=reading(tuple[Collection, ...], "collections"))
+
+
+def get_collection(name: str) -> Call[Collection]:
+    return Call(method="GET", path=path_of("v1", "collections", name), read=reading(Collection))
+
+
+def change_collection(name: str, **settings: Any) -> Call[Collection]:
+    """Change settings that nothing stored depends on: alpha, k1, b, synonyms."""
+    return Call(
+        method="PATCH",
+        path=path_of("v1", "collections", name),
+        body={"settings": settings},
+        read=reading(Collection),
+    )
+
+
+def delete_collection(name: str) -> Call[None]:
+    """Delete a collection and everything in it."""
+    return Call(method="DELETE", path=path_of("v1", "collections", name), read=nothing, repeatable=False)
+
+
+def collection_stats(name: str) -> Call[CollectionStats]:
+    """What a collection holds, and how."""
+    return Call(method="GET", path=path_of("v1", "collections", name, "stats"), read=reading(CollectionStats))
+
+
+def readiness() -> Steps[Readiness]:
+    """One question: a server that is not ready says so, and that is an answer."""
+    outcome = yield Call(method="GET", path="/readyz", read=_ready)
+    if isinstance(outcome, NoAnswer):
+        raise outcome.error
+    assert outcome is not None
+    return _ready(outcome)
+
+
+def embed(
+    texts: Sequence[str],
+    *,
+    representation: Literal["document", "query", "symmetric"] = "symmetric",
+    dimensions: int | None = None,
+    model: str = "default",
+) -> Call[Embeddings]:
+    """Unit vectors of texts, 2,048 at most. A text that is longer than the model reads is cut, and named."""
+    body: dict[str, Any] = {
+        "model": model,
+        "input": list(texts),
+        "representation": representation,
+        "encoding_format": "base64",
+    }
+    if dimensions is not None:
+        body["dimensions"] = dimensions
+    return Call(method="POST", path="/v1/embeddings", body=body, read=_embeddings)
+
+
+def rerank(
+    query: str, documents: Sequence[str], *, top_n: int | None = None, model: str | None = None
+) -> Call[tuple[Ranked, ...]]:
+    """Texts by their relevance to a query, best first; 1,000 at most."""
+    given = {"top_n": top_n, "model": model}
+    body = {"query": query, "documents": list(documents)} | {k: v for k, v in given.items() if v is not None}
+    return Call(method="POST", path="/v1/rerank", body=body, read=reading(tuple[Ranked, ...], "results"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Vector:
+    index: int
+    embedding: str  # base64 of little-endian float32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Usage:
+    total_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    data: tuple[_Vector, ...]
+    model: str
+    usage: _Usage
+    truncated_inputs: tuple[int, ...] = ()
+
+
+def _ready(answer: Answer) -> Readiness:
+    if answer.status not in (200, 503):
+        raise failed(answer)
+    details = reading(dict[str, Any])(answer)
+    return Readiness(ready=answer.status == 200 and details.get("status") == "ready", details=details)
+
+
+def _embeddings(answer: Answer) -> Embeddings:
+    made = reading(_Made)(answer)
+    ordered = sorted(made.data, key=lambda vector: vector.index)
+    return Embeddings(
+        vectors=tuple(_numbers(vector.embedding) for vector in ordered),
+        model=made.model,
+        tokens=made.usage.total_tokens,
+        truncated=made.truncated_inputs,
+    )
+
+
+def _numbers(encoded: str) -> tuple[float, ...]:
+    try:
+        content = base64.b64decode(encoded, validate=True)
+        return struct.unpack(f"<{len(content) // 4}f", content)
+    except (ValueError, struct.error) as error:
+        raise UnexpectedAnswer(f"a vector is no base64 of float32: {error}") from error

@@ -1,0 +1,122 @@
+"""Documents: add, put, get, list, delete, and add any number of them as a job."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from salience.client._bulk import BulkBody
+from salience.client._calls import Answer, Call, path_of, reading
+from salience.client._search import Filter
+from salience.client.results import Deletion, Document, DocumentPage, Job, WriteReport
+
+
+def add_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Call[WriteReport]:
+    """Add or replace up to 10,000 documents, each with `text`, and `id`, `title`, `metadata` as it has them.
+
+    They are searchable once this returns; those that could not be used are in `errors`.
+    """
+    body = {"documents": [dict(document) for document in documents]}
+    return Call(
+        method="POST",
+        path=path_of("v1", "collections", collection, "documents"),
+        body=body,
+        read=reading(WriteReport),
+    )
+
+
+def queue_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Call[Job]:
+    """The same without waiting: a job, as soon as all are stored."""
+    body = {"documents": [dict(document) for document in documents]}
+    return Call(
+        method="POST",
+        path=path_of("v1", "collections", collection, "documents"),
+        params={"wait": False},
+        body=body,
+        read=reading(Job),
+        repeatable=False,  # it would make a second job
+    )
+
+
+def put_document(
+    collection: str, id: str, text: str = "", *, title: str = "", metadata: Mapping[str, Any] | None = None
+) -> Call[WriteReport]:
+    """Add or replace one document; one that cannot be used is an error."""
+    return Call(
+        method="PUT",
+        path=path_of("v1", "collections", collection, "documents", id),
+        body={"text": text, "title": title, "metadata": dict(metadata or {})},
+        read=reading(WriteReport),
+    )
+
+
+def get_document(
+    collection: str, id: str, *, min_seq: int | None = None, timeout_ms: int | None = None
+) -> Call[Document]:
+    """A document, at least as new as the change `min_seq`."""
+    return Call(
+        method="GET",
+        path=path_of("v1", "collections", collection, "documents", id),
+        params={"min_seq": min_seq, "timeout_ms": timeout_ms},
+        read=reading(Document),
+    )
+
+
+def list_documents(collection: str, *, limit: int | None = None, after: str | None = None) -> Call[DocumentPage]:
+    """One page of documents, in the order of their ids. `iter_documents` goes through all."""
+    return Call(
+        method="GET",
+        path=path_of("v1", "collections", collection, "documents"),
+        params={"limit": limit, "after": after},
+        read=reading(DocumentPage),
+    )
+
+
+def delete_document(collection: str, id: str) -> Call[int]:
+    """Delete a document. The change's seq: a search with this min_seq does not find it."""
+    return Call(
+        method="DELETE",
+        path=path_of("v1", "collections", collection, "documents", id),
+        read=_seq,
+        repeatable=False,  # the second one would find nothing, and say that there was nothing
+    )
+
+
+def delete_documents(collection: str, filter: Filter) -> Call[Deletion]:
+    """Delete every document that satisfies a filter on metadata."""
+    return Call(
+        method="POST",
+        path=path_of("v1", "collections", collection, "documents:delete"),
+        body={"filter": filter},
+        read=reading(Deletion),
+        repeatable=False,  # it would count those that are left
+    )
+
+
+def bulk(
+    collection: str,
+    documents: BulkBody[Any],
+    *,
+    key: str | None,
+    id_field: str | None,
+    text_field: str | None,
+    title_field: str | None,
+) -> Call[Job]:
+    """The request that documents are streamed with. A key makes it safe to repeat: there is always one."""
+    return Call(
+        method="POST",
+        path=path_of("v1", "collections", collection, "documents:bulk"),
+        params={"id_field": id_field, "text_field": text_field, "title_field": title_field},
+        stream=documents,
+        headers={
+            "Idempotency-Key": key or uuid.uuid4().hex,
+            "Content-Type": "application/x-ndjson",
+            "Content-Encoding": "gzip",
+        },
+        read=reading(Job),
+    )
+
+
+def _seq(answer: Answer) -> int:
+    return int(answer.headers.get("salience-seq", 0))

@@ -1,0 +1,146 @@
+"""Searches, explanations and replays. What is not given is left to the server, whose defaults the API documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypedDict, Unpack
+
+from salience.client._calls import Answer, Call, path_of, reading
+from salience.client.errors import RequestFailed, UnexpectedAnswer, failure
+from salience.client.search_results import Control, Explanation, Replay, SearchResult
+
+Filter = str | Mapping[str, Any]  # 'price < 20', or {"price": {"lt": 20}}
+Json = Mapping[str, Any]
+MAX_QUERIES = 64  # of one request
+
+
+class QueryOptions(TypedDict, total=False):
+    """Everything that steers a query."""
+
+    boosts: bool  # whether marks such as play^7 are read
+    emphasis: Mapping[str, float]  # factor by word
+    controls: Sequence[Control | Json]  # factors by span
+    steering: Json
+    filter: Filter | None
+    fusion: str | Json
+    legs: Sequence[Literal["dense", "sparse", "learned"]] | None
+    prompt: Sequence[Json] | None
+    vector: Sequence[float] | None
+    sparse_vector: Json | None
+    like: Sequence[str | int]  # ids of documents (texts) or of hits (numbers)
+    unlike: Sequence[str | int]
+    operators: bool  # whether +word, -word and "phrases" of the query are conditions
+    must: Sequence[str]
+    must_not: Sequence[str]
+    phrases: Sequence[str]
+    rerank: str | Json | None  # a cross-encoder judges the first documents anew
+    min_seq: int | None  # see at least this change: the seq of a write
+    timeout_ms: int | None  # for the whole answer
+
+
+class SearchOptions(QueryOptions, total=False):
+    """And what is shown of what it finds."""
+
+    k: int  # hits
+    offset: int
+    cursor: str | None  # `next` of the page before
+    min_scores: Mapping[str, float]
+    diversity: float
+    group_by: str | None
+    hits_per_group: int
+    highlight: bool
+    facets: Sequence[str]
+    facet_values: int
+    suggest: bool
+    fields: Sequence[str] | None
+    profile: bool
+    explain: Literal["none", "scores", "words", "contrast"]
+
+
+class ExplainOptions(QueryOptions, total=False):
+    method: Literal["leave_one_out", "atman", "integrated_gradients"]
+    granularity: Literal["token", "word", "sentence", "paragraph"] | None
+    control_factor: float
+    above: int | None  # id of another hit: why is this one above it?
+    advise: bool  # which emphasis would raise the hit
+
+
+class SearchQuery(SearchOptions, total=False):
+    """One of several searches."""
+
+    query: str | None
+
+
+def search(collection: str, query: str | None = None, **options: Unpack[SearchOptions]) -> Call[SearchResult]:
+    """The best passages of a collection, one for each document."""
+    return Call(
+        method="POST",
+        path=path_of("v1", "collections", collection, "search"),
+        body=_body(query, options),
+        read=reading(SearchResult),
+    )
+
+
+def search_many(
+    collection: str, queries: Sequence[str | SearchQuery]
+) -> Call[tuple[SearchResult | RequestFailed, ...]]:
+    """Several searches in one state of the collection, 64 at most. Each has its own result or its own error."""
+    bodies = [_body(one, {}) if isinstance(one, str) else _body(None, one) for one in queries]
+    return Call(
+        method="POST",
+        path=path_of("v1", "collections", collection, "search:batch"),
+        body={"queries": bodies},
+        read=_answers,
+    )
+
+
+def explain(collection: str, query: str | None, id: int, **options: Unpack[ExplainOptions]) -> Call[SearchResult]:
+    """A hit of this query, explained down to words. With `above` the second hit is the one that it is held against."""
+    return Call(
+        method="POST",
+        path=path_of("v1", "collections", collection, "explain"),
+        body={**_body(query, options), "id": id},
+        read=reading(SearchResult),
+    )
+
+
+def replay(explanation: Explanation | Json) -> Call[Replay]:
+    """Whether an explanation still holds: the same numbers, or what has changed since it was made."""
+    kept = asdict(explanation) if isinstance(explanation, Explanation) else dict(explanation)
+    return Call(method="POST", path="/v1/replay", body={"explanation": kept}, read=reading(Replay))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Refusal:
+    code: str
+    message: str
+    param: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _OneAnswer:
+    status: int
+    result: SearchResult | None = None
+    error: _Refusal | None = None
+
+
+def _answers(answer: Answer) -> tuple[SearchResult | RequestFailed, ...]:
+    found: list[SearchResult | RequestFailed] = []
+    for one in reading(tuple[_OneAnswer, ...], "answers")(answer):
+        if one.error is not None:
+            said = one.error
+            found.append(failure(one.status, said.code, said.message, param=said.param, request_id=said.request_id))
+        elif one.result is not None:
+            found.append(one.result)
+        else:
+            raise UnexpectedAnswer("the answer to one of the queries has neither a result nor an error")
+    return tuple(found)
+
+
+def _body(query: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    body = dict(options) if query is None else {"query": query, **options}
+    if "controls" in body:
+        body["controls"] = [asdict(one) if isinstance(one, Control) else dict(one) for one in body["controls"]]
+    return body

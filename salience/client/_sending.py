@@ -1,0 +1,62 @@
+"""What both clients make of httpx: one request out of a call, one outcome out of what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from salience.client._attempts import NoAnswer
+from salience.client._calls import Answer, Call
+from salience.client.errors import ConnectionFailed, TimedOut
+
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+LONGEST_CONNECT = 10.0  # seconds
+
+
+def settings(address: str, key: str | None, timeout: float) -> dict[str, Any]:
+    """What an httpx client is built with. Raises ValueError for an address that is none."""
+    url = httpx.URL(address)
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"{address!r:.200} is no address; one is such as http://localhost:8080")
+    headers = {"User-Agent": "salience-client", "Accept": "application/json"}
+    if key is not None:
+        headers["Authorization"] = f"Bearer {key}"
+    return {
+        "base_url": url,
+        "headers": headers,
+        "timeout": httpx.Timeout(timeout, connect=min(timeout, LONGEST_CONNECT)),
+    }
+
+
+def request(call: Call[Any], *, content: Any) -> dict[str, Any]:
+    """What httpx is called with. `content`: the call's stream, as the client at hand takes it; None: there is none."""
+    given: dict[str, Any] = {
+        "params": {name: _text(value) for name, value in call.params.items() if value is not None},
+        "headers": dict(call.headers),
+    }
+    if content is not None:
+        given["content"] = content
+    elif call.body is not None:
+        given["json"] = call.body
+    return given
+
+
+def answer(response: httpx.Response) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(status=response.status_code, headers=headers, content=response.content)
+
+
+def no_answer(call: Call[Any], error: httpx.TransportError) -> NoAnswer:
+    """Raises `error` itself where it is one of the documents that were to be sent."""
+    if call.stream is not None and call.stream.error is error:
+        raise error
+    kind = TimedOut if isinstance(error, httpx.TimeoutException) else ConnectionFailed
+    what = str(error) or type(error).__name__
+    failed = kind(f"{call.method} {call.path}: {what}")
+    failed.__cause__ = error
+    return NoAnswer(error=failed, sent=not isinstance(error, NOT_SENT))
+
+
+def _text(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

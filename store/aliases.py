@@ -1,0 +1,61 @@
+"""Second names of collections: searches, reads and writes follow them, and moving one is one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from core.errors import AliasNotFound, CollectionExists, InvalidSettings
+from core.naming import check_stored_name, is_stored_name, tenant_of
+from store import schema
+from store.catalog import get_collection
+from store.database import ReadSession, WriteSession
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alias:
+    name: str
+    collection: str  # its name
+
+
+def set_alias(session: WriteSession, name: str, collection: str) -> Alias:
+    """Let `name` stand for the collection, whatever it stood for before.
+
+    Raises InvalidSettings for a name that is not allowed, CollectionExists where a collection has it,
+    CollectionNotFound.
+    """
+    check_stored_name(name)
+    taken = session.execute(sa.select(schema.collection.c.id).where(schema.collection.c.name == name)).first()
+    if taken:
+        raise CollectionExists(f"there is a collection {name!r}: an alias needs a name of its own", param="alias")
+    found = get_collection(session, collection)
+    if tenant_of(found.name) != tenant_of(name):
+        raise InvalidSettings(f"alias {name!r}: a tenant's collection has its aliases within the tenant", param="alias")
+    moved = sa.update(schema.alias).where(schema.alias.c.name == name).values(collection_id=found.id)
+    if not session.execute(moved).rowcount:
+        session.execute(sa.insert(schema.alias), {"name": name, "collection_id": found.id})
+    return Alias(name=name, collection=found.name)
+
+
+def list_aliases(session: ReadSession) -> list[Alias]:
+    """Every alias, by name."""
+    alias, collection = schema.alias.c, schema.collection.c
+    found = sa.select(alias.name, collection.name.label("collection")).join_from(schema.alias, schema.collection)
+    return [Alias(name=row.name, collection=row.collection) for row in session.execute(found.order_by(alias.name))]
+
+
+def get_alias(session: ReadSession, name: str) -> Alias:
+    """Raises AliasNotFound."""
+    if is_stored_name(name):
+        for alias in list_aliases(session):
+            if alias.name == name:
+                return alias
+    raise AliasNotFound(f"there is no alias {name!r:.140}", param="alias")
+
+
+def delete_alias(session: WriteSession, name: str) -> Alias:
+    """The collection stays. Raises AliasNotFound."""
+    alias = get_alias(session, name)
+    session.execute(sa.delete(schema.alias).where(schema.alias.c.name == name))
+    return alias

@@ -1,0 +1,129 @@
+"""Figures of a data directory that are cheap enough to be asked for every few seconds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from core.records import GenerationState, JobState
+from store import schema
+from store.database import Database, ReadSession
+from store.jobs.lease import RUNNABLE
+from store.segments.rows import SegmentState
+
+_WAITING = (JobState.RECEIVING.value, *RUNNABLE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CollectionFigures:
+    """Of the generation that is searched."""
+
+    name: str
+    seq: int  # of its newest change; 0 before the first
+    passages: int
+    segments: int
+    tombstones: int  # passages in segments that are gone
+    unsealed: int  # passages that are in no segment yet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """Of one committed state, but for the files' sizes."""
+
+    collections: tuple[CollectionFigures, ...]  # by name
+    jobs: Mapping[str, int]  # how many are in each state that occurs
+    waiting_documents: int  # in jobs that somebody works on, or will
+    wal_bytes: int
+    database_bytes: int
+    free_bytes: int  # on the disk, for this process
+
+
+def figures(database: Database) -> Figures:
+    """Counts rows; reads no text and no vector. Raises StorageError."""
+    with database.read() as session:
+        size, count = (int(session.execute(sa.text(f"PRAGMA {name}")).scalar_one()) for name in _PAGES)
+        return Figures(
+            collections=tuple(_collections(session)),
+            jobs=_jobs(session),
+            waiting_documents=_waiting_documents(session),
+            wal_bytes=database.log_bytes(),
+            database_bytes=size * count,
+            free_bytes=shutil.disk_usage(database.directory).free,
+        )
+
+
+_PAGES = ("page_size", "page_count")
+
+
+def _jobs(session: ReadSession) -> dict[str, int]:
+    job = schema.job.c
+    return dict(map(tuple, session.execute(sa.select(job.state, sa.func.count()).group_by(job.state))))
+
+
+def _waiting_documents(session: ReadSession) -> int:
+    job, batch = schema.job, schema.job_batch
+    total = sa.func.coalesce(sa.func.sum(batch.c.documents), 0)
+    statement = sa.select(total).select_from(batch.join(job)).where(job.c.state.in_(_WAITING))
+    return int(session.execute(statement).scalar_one())
+
+
+def _collections(session: ReadSession) -> list[CollectionFigures]:
+    collection, generation, segment, change = schema.collection, schema.generation, schema.segment.c, schema.change.c
+    passage, document = schema.passage, schema.document
+    own, sealed = generation.c.id, segment.state == SegmentState.ACTIVE.value
+    of_segments = (
+        sa.select(
+            segment.generation_id,
+            sa.func.count().label("files"),
+            sa.func.sum(segment.rows).label("rows"),
+            sa.func.max(segment.seq).label("seq"),
+        )
+        .where(sealed)
+        .group_by(segment.generation_id)
+        .subquery()
+    )
+    newest = sa.select(sa.func.max(change.seq)).where(change.generation_id == own).scalar_subquery()
+    passages = (
+        sa.select(sa.func.count())
+        .select_from(passage.join(document))
+        .where(document.c.collection_id == collection.c.id)
+        .scalar_subquery()
+    )
+    # A passage's one "+" says when it came to this generation; it is there as long as its row is.
+    unsealed = (
+        sa.select(sa.func.count())
+        .select_from(schema.change.join(passage, passage.c.id == change.passage_id))
+        .where(
+            change.generation_id == own,
+            change.operation == "+",
+            change.seq > sa.func.coalesce(of_segments.c.seq, 0),
+        )
+        .scalar_subquery()
+    )
+    statement = (
+        sa.select(
+            collection.c.name,
+            sa.func.coalesce(newest, 0),
+            passages,
+            sa.func.coalesce(of_segments.c.files, 0),
+            sa.func.coalesce(of_segments.c.rows, 0),
+            unsealed,
+        )
+        .select_from(collection.join(generation).outerjoin(of_segments, of_segments.c.generation_id == own))
+        .where(generation.c.state == GenerationState.ACTIVE.value)
+        .order_by(collection.c.name)
+    )
+    return [
+        CollectionFigures(
+            name=name,
+            seq=seq,
+            passages=held,
+            segments=files,
+            tombstones=rows - (held - tail),
+            unsealed=tail,
+        )
+        for name, seq, held, files, rows, tail in map(tuple, session.execute(statement))
+    ]

@@ -1,0 +1,65 @@
+"""Removing the hidden generation of a reindex that is over, piece by piece: the write lock is never held for long."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from core.reindexes import Reindex
+from store import schema
+from store.database import Database, WriteSession
+from store.reindex.record import ENDED, changed
+from store.steps import reached
+
+_DOCUMENTS, _ROWS = 200, 5_000  # that go in one transaction
+
+
+def drop_piece(database: Database, reindex: Reindex) -> bool:
+    """Remove some of the hidden generation; whether there is more. Raises ReindexConflict where it is not over."""
+    with database.write() as session:
+        row = changed(session, reindex, ENDED)
+        hidden = row.hidden_id
+        done = not (
+            _some(session, schema.reindex_pending, schema.reindex_pending.c.reindex_id == row.id, _ROWS)
+            or _document_piece(session, hidden)
+            or any(
+                _some(session, table, table.c.generation_id.in_(_generations(hidden)), _ROWS)
+                for table in (schema.embedding, schema.change)
+            )
+            or _some(session, schema.term, schema.term.c.collection_id == hidden, _ROWS)
+        )
+        if done:  # with what little is left: generations, segments' rows, fields
+            session.execute(sa.delete(schema.collection).where(schema.collection.c.id == hidden))
+    reached("reindex.dropped" if done else "reindex.piece_dropped")
+    return not done
+
+
+def _document_piece(session: WriteSession, collection_id: int | None) -> bool:
+    """With the passages' departure in the log: what is left is sound at every moment."""
+    document, passage = schema.document.c, schema.passage.c
+    ids = list(
+        session.execute(
+            sa.select(document.id).where(document.collection_id == collection_id).limit(_DOCUMENTS)
+        ).scalars()
+    )
+    if not ids:
+        return False
+    passages = session.execute(sa.select(passage.id).where(passage.document_id.in_(ids)).order_by(passage.id))
+    rows = [
+        {"generation_id": generation, "operation": "-", "passage_id": id_}
+        for id_ in passages.scalars()
+        for generation in session.execute(_generations(collection_id)).scalars()
+    ]
+    if rows:
+        session.execute(sa.insert(schema.change), rows)
+    session.execute(sa.delete(schema.document).where(document.id.in_(ids)))
+    return True
+
+
+def _some(session: WriteSession, table: sa.Table, condition: sa.ColumnElement[bool], limit: int) -> bool:
+    (key,) = table.primary_key.columns
+    ids = sa.select(key).where(condition).limit(limit)
+    return session.execute(sa.delete(table).where(key.in_(ids))).rowcount > 0
+
+
+def _generations(collection_id: int | None) -> sa.Select[tuple[int]]:
+    return sa.select(schema.generation.c.id).where(schema.generation.c.collection_id == collection_id)

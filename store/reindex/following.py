@@ -1,0 +1,34 @@
+"""What a commit leaves behind for the hidden generation: the ids of the documents that it touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from core.reindexes import ReindexState
+from store import schema
+from store.database import ReadSession, WriteSession
+from store.filters.metadata import is_unicode
+
+FOLLOWING = tuple(
+    state.value for state in (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.SWITCHED)
+)  # states in which the hidden generation is to become what the serving one is
+
+
+def note_writes(session: WriteSession, collection_id: int, ids: Iterable[str]) -> None:
+    """In the transaction that writes, replaces or deletes the documents `ids` of the collection."""
+    following = _following(session, collection_id)
+    if following is None:
+        return
+    rows = [{"reindex_id": following, "external_id": id_} for id_ in sorted(set(ids)) if is_unicode(id_)]
+    if rows:  # a new id for what was noted before: see schema.reindex_pending
+        session.execute(sa.insert(schema.reindex_pending).prefix_with("OR REPLACE"), rows)
+
+
+def _following(session: ReadSession, collection_id: int) -> int | None:
+    reindex = schema.reindex.c
+    found = sa.select(reindex.id).where(
+        reindex.serving_id == collection_id, reindex.hidden_id.is_not(None), reindex.state.in_(FOLLOWING)
+    )
+    return session.execute(found).scalar()

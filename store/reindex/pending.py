@@ -1,0 +1,96 @@
+"""Which documents the hidden generation lacks, or has in an earlier state; and their end, in the bringing commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from core.records import Document
+from core.reindexes import Reindex, ReindexState
+from store import schema
+from store.database import ReadSession, WriteSession, chunks
+from store.documents import documents_with_ids
+from store.reindex.following import note_writes
+from store.reindex.record import changed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Portion:
+    """Documents that are to be brought to the hidden generation together."""
+
+    documents: tuple[Document, ...]
+    gone: tuple[str, ...]  # ids of those that the serving generation has no more
+    marks: tuple[int, ...] = ()  # reindex_pending.id of those that were written meanwhile
+    cursor: str | None = None  # of those that were there before: the last one's id
+
+    def __len__(self) -> int:
+        return len(self.documents) + len(self.gone)
+
+
+def written_portion(session: ReadSession, reindex: Reindex, *, documents: int, characters: int) -> Portion:
+    """Of the documents that were written since, those that have waited longest."""
+    pending = schema.reindex_pending.c
+    waiting = sa.select(pending.id, pending.external_id).where(pending.reindex_id == reindex.id)
+    rows = session.execute(waiting.order_by(pending.id).limit(documents)).all()
+    wanted = _within(session, reindex.serving_id, [row.external_id for row in rows], characters)
+    found = documents_with_ids(session, reindex.serving_id, wanted)
+    return Portion(
+        documents=tuple(found[id_] for id_ in wanted if id_ in found),
+        gone=tuple(id_ for id_ in wanted if id_ not in found),
+        marks=tuple(row.id for row in rows[: len(wanted)]),
+    )
+
+
+def next_portion(session: ReadSession, reindex: Reindex, *, documents: int, characters: int) -> Portion:
+    """Of the documents that were there before, those behind the cursor; empty at the end."""
+    document = schema.document.c
+    behind = sa.select(document.external_id).where(document.collection_id == reindex.serving_id)
+    if reindex.cursor is not None:
+        behind = behind.where(document.external_id > reindex.cursor)
+    ids = list(session.execute(behind.order_by(document.external_id).limit(documents)).scalars())
+    wanted = _within(session, reindex.serving_id, ids, characters)
+    found = documents_with_ids(session, reindex.serving_id, wanted)
+    cursor = wanted[-1] if wanted else None
+    return Portion(documents=tuple(found[id_] for id_ in wanted), gone=(), cursor=cursor)
+
+
+def strike_out(
+    session: WriteSession, reindex: Reindex, portion: Portion, failed: Sequence[str], **values: object
+) -> Reindex:
+    """The portion is in the hidden generation, by this very transaction; but for `failed`, which stay and come last.
+
+    `values`: more of the row. Raises ReindexConflict where the reindex was ended or switched meanwhile.
+    """
+    columns = schema.reindex.c
+    for some in chunks(portion.marks):
+        session.execute(sa.delete(schema.reindex_pending).where(schema.reindex_pending.c.id.in_(some)))
+    if portion.cursor is not None:
+        values = {**values, "cursor": portion.cursor, "done": columns.done + len(portion)}
+    states = (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.SWITCHED)
+    row = changed(session, reindex, states, **values)
+    if failed and row.serving_id is not None:
+        note_writes(session, row.serving_id, failed)
+    return row
+
+
+def pending_count(session: ReadSession, reindex: Reindex) -> int:
+    pending = schema.reindex_pending.c
+    return int(session.execute(sa.select(sa.func.count()).where(pending.reindex_id == reindex.id)).scalar_one())
+
+
+def _within(session: ReadSession, collection_id: int | None, ids: Sequence[str], characters: int) -> list[str]:
+    """The first of the ids, of so many characters in all, and one at least."""
+    document = schema.document.c
+    sizes = sa.select(
+        document.external_id, (sa.func.length(document.title) + sa.func.length(document.text)).label("size")
+    ).where(document.collection_id == collection_id)
+    size = {row.external_id: int(row.size) for row in session.rows_where_in(sizes, document.external_id, ids)}
+    taken: list[str] = []
+    for id_ in ids:
+        characters -= size.get(id_, 0)
+        if taken and characters < 0:
+            break
+        taken.append(id_)
+    return taken

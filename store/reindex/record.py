@@ -1,0 +1,127 @@
+"""The table of reindexes: one row for each, kept when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.errors import ReindexConflict, ReindexNotFound
+from core.records import Collection
+from core.reindexes import Reindex, ReindexState
+from store import schema
+from store.catalog import find_collection
+from store.database import ReadSession, WriteSession
+from store.filters.metadata import is_unicode
+
+ENDED = (ReindexState.DONE, ReindexState.ROLLED_BACK, ReindexState.CANCELLED, ReindexState.FAILED)
+
+
+def begin(
+    session: WriteSession,
+    serving: Collection,
+    hidden: Collection,
+    *,
+    share: float,
+    auto_switch: bool,
+    grace_seconds: float,
+    min_recall: float,
+    judgements: str | None,
+    min_gain: float | None,
+    total: int,
+    now: float,
+) -> Reindex:
+    """A new row, of the two generations. Raises ReindexConflict where the collection has another one."""
+    check_free(session, serving)
+    values = {
+        "collection": serving.name, "serving_id": serving.id, "hidden_id": hidden.id,
+        "state": ReindexState.BUILDING.value, "share": share, "auto_switch": auto_switch,
+        "grace_seconds": grace_seconds, "min_recall": min_recall, "judgements": judgements, "min_gain": min_gain,
+        "scanned": False, "total": total, "created_at": now,
+        **dict.fromkeys(("done", "passages", "tokens", "failures", "busy_seconds"), 0),
+    }  # fmt: skip
+    made = session.execute(sa.insert(schema.reindex), values).inserted_primary_key
+    assert made is not None
+    return get(session, int(made[0]))
+
+
+def check_free(session: ReadSession, collection: Collection) -> None:
+    """Raises ReindexConflict where the collection has a hidden generation."""
+    columns = schema.reindex.c
+    row = session.execute(
+        sa.select(schema.reindex).where(columns.serving_id == collection.id, columns.hidden_id.is_not(None))
+    ).first()
+    if row is None:
+        return
+    present = _of(row)
+    if present.state is ReindexState.SWITCHED:
+        hint = "the generation before is kept for a rollback: clean it up first, or wait until it is"
+    elif present.state in ENDED:
+        hint = "what it left is being removed: try again in a moment"
+    else:
+        hint = "let it come to its end, or cancel it"
+    raise ReindexConflict(
+        f"the collection {collection.name!r} is being reindexed already ({present.state.value}); {hint}",
+        param="collection",
+    )
+
+
+def newest(session: ReadSession, collection: str) -> Reindex:
+    """The newest reindex of the collection of this name. Raises ReindexNotFound."""
+    columns = schema.reindex.c
+    if is_unicode(collection):
+        found = sa.select(schema.reindex).where(columns.collection == collection).order_by(columns.id.desc()).limit(1)
+        for row in session.execute(found):
+            return _of(row)
+    raise ReindexNotFound(f"the collection {collection!r:.140} was not reindexed", param="collection")
+
+
+def get(session: ReadSession, id_: int) -> Reindex:
+    """Raises ReindexNotFound."""
+    for row in session.execute(sa.select(schema.reindex).where(schema.reindex.c.id == id_)):
+        return _of(row)
+    raise ReindexNotFound(f"there is no reindex {id_}")
+
+
+def unfinished(session: ReadSession) -> list[Reindex]:
+    """Those that have two generations: there may be something to do. The one that was served longest ago first."""
+    columns = schema.reindex.c
+    found = sa.select(schema.reindex).where(columns.hidden_id.is_not(None))
+    return [_of(row) for row in session.execute(found.order_by(columns.paused_at, columns.id))]
+
+
+def changed(session: WriteSession, reindex: Reindex, states: Sequence[ReindexState], **values: Any) -> Reindex:
+    """Change the row if it is in one of `states`, with the generations that `reindex` has; the row as it is then.
+
+    Raises ReindexConflict: let the transaction end with it. Then somebody cancelled it, switched it or deleted it.
+    """
+    columns = schema.reindex.c
+    same = (columns.id == reindex.id) & (columns.hidden_id == reindex.hidden_id)
+    wanted = columns.state.in_([state.value for state in states])
+    row = session.execute(
+        sa.update(schema.reindex).where(same, wanted).values(values or {"state": columns.state}).returning(*columns)
+    ).first()
+    if row is None:
+        present = get(session, reindex.id)
+        raise ReindexConflict(
+            f"the reindex of {present.collection!r} is {present.state.value}; this needs one that is "
+            f"{' or '.join(state.value for state in states)}, with both generations",
+            param="collection",
+        )
+    return _of(row)
+
+
+def hidden_collection(session: ReadSession, reindex: Reindex) -> Collection:
+    """The generation that does not answer. Raises CollectionNotFound."""
+    return find_collection(session, _name(session, reindex.hidden_id))
+
+
+def _name(session: ReadSession, collection_id: int | None) -> str:
+    found = sa.select(schema.collection.c.name).where(schema.collection.c.id == collection_id)
+    return session.execute(found).scalar() or ""
+
+
+def _of(row: sa.Row[Any]) -> Reindex:
+    names = Reindex.__dataclass_fields__
+    return Reindex(**{name: getattr(row, name) for name in names if name != "state"}, state=ReindexState(row.state))

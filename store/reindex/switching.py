@@ -1,0 +1,74 @@
+"""The switch: one transaction in which the hidden generation takes the name, and the other one becomes the hidden."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import sqlalchemy as sa
+
+from core.naming import hidden_name
+from core.reindexes import Reindex, ReindexState
+from store import schema
+from store.catalog import find_collection
+from store.commit import current_seq
+from store.database import WriteSession
+from store.reindex.pending import pending_count
+from store.reindex.record import changed, hidden_collection
+from store.settings import CHANGEABLE
+from store.steps import reached
+
+
+class NotCaughtUp(Exception):
+    """The hidden generation lacks what was written meanwhile."""
+
+
+def switch(
+    session: WriteSession, reindex: Reindex, *, states: Sequence[ReindexState], into: ReindexState, now: float
+) -> Reindex:
+    """Let the hidden generation answer from here on. `states`: in which that is allowed; `into`: the state after it.
+
+    Settings that may be changed at any time, jobs and aliases go with the name. Raises NotCaughtUp, and ReindexConflict
+    where the reindex is in another state: let the transaction end with either.
+    """
+    if pending_count(session, reindex):
+        raise NotCaughtUp
+    row = changed(
+        session, reindex, states, state=into.value, reason=None, failures=0, paused_at=None, pause_seconds=None
+    )
+    serving, hidden = find_collection(session, row.collection), hidden_collection(session, row)
+    settings = replace(hidden.settings, **{name: getattr(serving.settings, name) for name in CHANGEABLE})
+    aside = hidden_name(serving.name, row.id)
+    table = schema.collection
+    for id_, name in ((serving.id, f"{aside}!"), (hidden.id, serving.name), (serving.id, aside)):  # names are unique
+        session.execute(sa.update(table).where(table.c.id == id_).values(name=name))
+    session.execute(sa.update(table).where(table.c.id == hidden.id).values(settings=json.dumps(asdict(settings))))
+    for follower in (schema.job, schema.alias):
+        moved = sa.update(follower).where(follower.c.collection_id == serving.id)
+        session.execute(moved.values(collection_id=hidden.id))
+    _go_beyond(session, hidden.active.id, current_seq(session, serving.active.id))
+    ended = now if into in (ReindexState.DONE, ReindexState.ROLLED_BACK) else None
+    switched = now if into is ReindexState.SWITCHED else row.switched_at
+    both = {"serving_id": hidden.id, "hidden_id": serving.id, "switched_at": switched, "ended_at": ended}
+    done = changed(session, row, [into], **both)
+    reached("reindex.switch_written")
+    return done
+
+
+def _go_beyond(session: WriteSession, generation_id: int, seq: int) -> None:
+    """Whoever was told of `seq` may wait for it: the generation's newest change comes after it, if it has a passage."""
+    if current_seq(session, generation_id) >= seq:
+        return
+    change, passage = schema.change, schema.passage.c
+    live = (
+        sa.select(change.c.passage_id)
+        .join_from(change, schema.passage, passage.id == change.c.passage_id)
+        .where(change.c.generation_id == generation_id, change.c.operation == "+")
+        .order_by(change.c.seq.desc())
+        .limit(1)
+    )
+    newest = session.execute(live).scalar()
+    if newest is not None:
+        row = {"generation_id": generation_id, "operation": "=", "passage_id": newest}
+        session.execute(sa.insert(change), row)

@@ -1,0 +1,213 @@
+"""Limits of a key: what is counted, refused, and told of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.caller import Caller
+from app.errors import QuotaExceeded
+from app.limits import Limiter
+from core.access import Limits, Rights, Role
+from tests.app.access.conftest import House, error_of
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def caller(account: str = "1", **limits: int) -> Caller:
+    rights = Rights(name="k", role=Role.SEARCH, limits=Limits(**limits))
+    return Caller(who="key k", account=account, rights=rights)
+
+
+def ask(limiter: Limiter, who: Caller) -> None:
+    with limiter.admitted(who, searches=False):
+        pass
+
+
+def test_a_minute_slides() -> None:
+    clock = Clock()
+    limiter, who = Limiter(clock=clock), caller(requests_per_minute=3)
+    for _ in range(3):
+        ask(limiter, who)
+        clock.now += 10
+    with pytest.raises(QuotaExceeded, match=r"3 requests .* 3 are allowed; try again in 30 s") as refused:
+        ask(limiter, who)
+    assert refused.value.retry_after == 30.0
+    ask(limiter, caller("2", requests_per_minute=3))
+    ask(limiter, caller("3"))
+    clock.now += 30
+    ask(limiter, who)
+    with pytest.raises(QuotaExceeded):
+        ask(limiter, who)
+
+
+@given(st.lists(st.floats(0, 30), max_size=60), st.integers(1, 5))
+def test_no_minute_has_more_than_the_limit(pauses: list[float], limit: int) -> None:
+    clock = Clock()
+    limiter, who = Limiter(clock=clock), caller(requests_per_minute=limit)
+    admitted: list[float] = []
+    for pause in pauses:
+        clock.now += pause
+        recent = sum(at > clock.now - 60 for at in admitted)  # the slow and obvious way
+        if recent < limit:
+            ask(limiter, who)
+            admitted.append(clock.now)
+        else:
+            with pytest.raises(QuotaExceeded):
+                ask(limiter, who)
+
+
+def test_tokens_are_counted_when_they_are_known() -> None:
+    clock = Clock()
+    limiter, who = Limiter(clock=clock), caller(tokens_per_minute=100)
+    ask(limiter, who)
+    limiter.spend(who, 90)
+    clock.now += 20
+    ask(limiter, who)
+    limiter.spend(who, 500)
+    with pytest.raises(QuotaExceeded, match="590 tokens") as refused:
+        ask(limiter, who)
+    assert refused.value.retry_after == 60.0, "the 500 have to go, too"
+    assert limiter.headers(who) == {
+        "RateLimit-Policy": '"tokens";q=100;qu="tokens";w=60',
+        "RateLimit": '"tokens";r=0;t=60',
+    }
+    assert limiter.headers(caller("2")) == {}
+
+
+def test_searches_at_once() -> None:
+    limiter, who = Limiter(), caller(concurrent_searches=2)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(limiter.admitted(who, searches=True))
+        stack.enter_context(limiter.admitted(who, searches=False))
+        with pytest.raises(QuotaExceeded, match="2 searches of this key are going on") as refused:
+            stack.enter_context(limiter.admitted(who, searches=True))
+        assert refused.value.retryable
+    with limiter.admitted(who, searches=True):
+        pass
+
+
+def test_requests_over_the_limit_are_told_when_to_come_again(house: House) -> None:
+    key = house.key("search", limits={"requests_per_minute": 2, "tokens_per_minute": 1000})
+    first, second, third = (house.ask(key, "GET", "/v1/collections") for _ in range(3))
+    policy = '"requests";q=2;w=60, "tokens";q=1000;qu="tokens";w=60'
+    assert first.headers["RateLimit-Policy"] == second.headers["RateLimit-Policy"] == policy
+    assert first.headers["RateLimit"] == '"requests";r=1;t=60, "tokens";r=1000;t=0'
+    assert second.headers["RateLimit"].startswith('"requests";r=0;')
+    assert error_of(third, 429)["code"] == "quota_exceeded"
+    assert 0 < int(third.headers["Retry-After"]) <= 60
+    assert third.headers["RateLimit"].startswith('"requests";r=0;')
+    assert house.ask(key, "GET", "/livez").status_code == 200
+    assert "RateLimit" not in house.ask(house.operator, "GET", "/v1/collections").headers
+
+
+def test_tokens_of_documents_queries_and_embeddings(house: House) -> None:
+    house.collection(house.operator, "docs")
+    body = {"documents": [{"id": "a", "text": "A radio for the kitchen. " * 20}]}
+
+    def left(answer_headers: str) -> int:
+        return int(answer_headers.partition(";r=")[2].partition(";")[0])
+
+    key = house.key("ingest", limits={"tokens_per_minute": 10_000})
+    written = house.ask(key, "POST", "/v1/collections/docs/documents", json=body)
+    assert left(written.headers["RateLimit"]) == 10_000 - written.json()["tokens"] < 10_000
+    before = left(written.headers["RateLimit"])
+    embedded = house.ask(key, "POST", "/v1/embeddings", json={"model": "default", "input": "a radio"})
+    assert before - left(embedded.headers["RateLimit"]) == embedded.json()["usage"]["total_tokens"] > 0
+    before = left(embedded.headers["RateLimit"])
+    searched = house.ask(key, "POST", "/v1/collections/docs/search", json={"query": "radio music"})
+    assert before - left(searched.headers["RateLimit"]) == 3, "11 characters"
+    little = house.key("search", limits={"tokens_per_minute": 1})
+    assert house.ask(little, "POST", "/v1/embeddings", json={"model": "default", "input": "a radio"}).status_code == 200
+    refused = house.ask(little, "POST", "/v1/embeddings", json={"model": "default", "input": "a radio"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+
+
+def test_bodies(house: House) -> None:
+    house.collection(house.operator, "docs")
+    key = house.key("ingest", limits={"body_bytes": 500})
+    path = "/v1/collections/docs/documents"
+    small, large = ({"documents": [{"id": "a", "text": "x" * length}]} for length in (10, 600))
+    assert house.ask(key, "POST", path, json=small).status_code == 200
+    assert "500" in error_of(house.ask(key, "POST", path, json=large), 413)["message"]
+    assert house.ask(house.operator, "POST", path, json=large).status_code == 200
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b'{"id": "b", "text": "some forty characters of text here"}\n'
+
+    json_lines = house.ask(key, "POST", f"{path}:bulk", content=chunks())
+    assert json_lines.status_code == 413
+    unannounced = house.ask(key, "POST", path, content=chunks(), headers={"Content-Type": "application/json"})
+    assert unannounced.status_code == 413
+
+
+def test_who_is_not_known_is_asked_for_no_body(house: House) -> None:
+    house.collection(house.operator, "docs")
+    answer = house.ask("wrong", "POST", "/v1/collections/docs/search", content=iter([b" " * 20_000_000]))
+    assert answer.status_code == 401, "it would be too large, if it were read"
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    broken = house.ask("wrong", "POST", "/v1/collections/docs/search", content=b"{")
+    assert broken.status_code == 401, "not a word about what is sent"
+
+
+def test_collections_and_passages(house: House) -> None:
+    key = house.key("admin", tenant="acme", limits={"collections": 2, "passages": 5})
+    for name in ("one", "two"):
+        house.collection(key, name)
+    error = error_of(house.ask(key, "POST", "/v1/collections", json={"name": "three"}), 409)
+    assert error["code"] == "limit_reached"
+    assert house.ask(key, "DELETE", "/v1/collections/two").status_code == 204
+    house.collection(key, "three")
+    house.collection(house.key("admin", tenant="beta"), "one", [{"id": str(n), "text": f"text {n}"} for n in range(9)])
+
+    path = "/v1/collections/one/documents"
+    texts = [{"id": str(number), "text": f"A text, number {number}."} for number in range(6)]
+    assert "room for 5 passages" in error_of(house.ask(key, "POST", path, json={"documents": texts}), 409)["message"]
+    lines = "".join(f'{{"id": "{number}", "text": "line {number}"}}\n' for number in range(6))
+    assert error_of(house.ask(key, "POST", f"{path}:bulk", content=lines), 409)["code"] == "limit_reached"
+    assert house.ask(key, "GET", "/v1/jobs").json()["jobs"] == [], "nothing of it was kept"
+    assert house.ask(key, "POST", path, json={"documents": texts[:4]}).status_code == 200
+    assert house.ask(key, "PUT", f"{path}/last", json={"text": "The last one."}).status_code == 200
+    for method, url, body in (
+        ("POST", path, {"documents": texts[:1]}),
+        ("PUT", f"{path}/more", {"text": "One more."}),
+        ("POST", f"{path}?wait=false", {"documents": texts[:1]}),
+    ):
+        assert "5 passages" in error_of(house.ask(key, method, url, json=body), 409)["message"]
+    assert house.ask(key, "DELETE", f"{path}/last").status_code == 204
+    assert house.ask(key, "PUT", f"{path}/more", json={"text": "One more."}).status_code == 200
+
+
+def test_concurrent_searches_over_http(house: House) -> None:
+    house.collection(house.operator, "docs", [{"id": "a", "text": "A radio."}])
+    key = house.key("search", limits={"concurrent_searches": 1})
+    statuses: list[int] = []
+
+    def search() -> None:
+        body = {"query": "radio", "explain": "words"}
+        statuses.append(house.ask(key, "POST", "/v1/collections/docs/search", json=body).status_code)
+
+    limiter = house.parts.limiter
+    house.parts.keyring.refresh()
+    known = house.parts.keyring.caller(key)
+    assert known is not None
+    with limiter.admitted(known, searches=True):  # one is going on
+        threads = [threading.Thread(target=search) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    search()
+    assert statuses == [429, 429, 429, 200]

@@ -1,0 +1,100 @@
+"""The debug bundle holds what helps, and nothing that is anybody's."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.operation.bundle import Names, write_bundle
+from app.settings import load_settings
+from store import Database
+from store.processes import register
+from store.schema import metadata
+
+Salience = Callable[..., tuple[int, str, str]]
+MARK = "Zauberwort"
+
+
+@pytest.fixture
+def stocked(salience: Salience, tmp_path: Path) -> Path:
+    lines = tmp_path / "some.ndjson"
+    document = {"id": f"{MARK}-id", "title": MARK, "text": f"A {MARK} radio.", "metadata": {MARK: MARK}}
+    lines.write_text(json.dumps(document), "utf-8")
+    for name in (f"{MARK}-first", f"{MARK}-second"):
+        code, _, err = salience("add", str(lines), "-c", name)
+        assert code == 0, err
+    return tmp_path / "data"
+
+
+def contents(bundle: Path) -> dict[str, str]:
+    with tarfile.open(bundle) as file:
+        names = file.getnames()
+        return {name.rpartition("/")[2]: file.extractfile(name).read().decode() for name in names}  # type: ignore[union-attr]
+
+
+def test_it_holds_everything_and_no_marked_word(
+    salience: Salience, stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALIENCE_AUTH__TOKENS", f"{MARK}-a-long-token")
+    monkeypatch.setenv("SALIENCE_AUTH__HMAC_KEYS", f"AK:{MARK}")
+    monkeypatch.setenv("SALIENCE_TRACING__ENDPOINT", f"http://me:{MARK}@collector:4318/v1/traces")
+    target = tmp_path / "bundle.tar.gz"
+    code, out, err = salience("debug-bundle", str(target))
+    assert (code, str(target) in out, err) == (0, True, "")
+    found = contents(target)
+    assert not [name for name, text in found.items() if MARK.lower() in text.lower()]
+    assert {one["name"] for one in json.loads(found["stats.json"])["collections"]} == {"c1", "c2"}
+    assert {"settings", "disk", "model"} <= {one["name"] for one in json.loads(found["doctor.json"])}
+    assert json.loads(found["settings.json"])["tracing"]["endpoint"] == "http://***@collector:4318/v1/traces"
+    assert json.loads(found["versions.json"])["packages"]["torch"]
+    assert all(f"CREATE TABLE {name}" in found["schema.sql"].replace('"', "") for name in metadata.tables)
+    assert found["metrics.txt"] == "# no server is running\n"
+
+
+def test_metrics_of_a_server_are_there_under_the_bundles_names(stocked: Path, tmp_path: Path) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def ask(address: str, token: str | None, seconds: float) -> str:
+        asked.append((address, token))
+        return f'searches{{collection="{MARK}-second"}} 3\nsearches{{collection="other"}} 4\nup 1\n'
+
+    settings = load_settings(data_dir=stocked, auth={"tokens": "a-token-of-the-tests"})
+    target = tmp_path / "bundle.tar.gz"
+    with _registered(stocked):
+        write_bundle(target, settings, [], Names(stocked), ask)
+    assert asked == [("http://127.0.0.1:1/metrics", "a-token-of-the-tests")]
+    assert contents(target)["metrics.txt"] == 'searches{collection="c2"} 3\nsearches{collection="other"} 4\nup 1\n'
+
+
+def test_what_cannot_be_had_is_a_reason_and_the_rest_is_there(stocked: Path, tmp_path: Path) -> None:
+    def ask(address: str, token: str | None, seconds: float) -> str:
+        raise OSError("it does not answer")
+
+    target, names = tmp_path / "bundle.tar.gz", Names(stocked)
+    with _registered(stocked):
+        for file in stocked.glob("salience.db*"):
+            file.unlink()
+        write_bundle(target, load_settings(data_dir=stocked), [], names, ask)
+    found = contents(target)
+    assert "it does not answer" in found["metrics.txt"]
+    assert found["stats.json"].startswith("cannot be had: ")
+    assert json.loads(found["versions.json"])
+
+
+def test_a_file_that_is_there_is_kept(salience: Salience, tmp_path: Path) -> None:
+    target = tmp_path / "bundle.tar.gz"
+    target.write_text("mine")
+    code, _, err = salience("debug-bundle", str(target), "--no-model-probe")
+    assert (code, "is there already" in err, target.read_text()) == (1, True, "mine")
+    code, _, err = salience("debug-bundle", str(tmp_path / "none" / "b.tar.gz"), "--no-model-probe")
+    assert (code, "cannot be written" in err) == (1, True)
+
+
+def _registered(directory: Path):  # type: ignore[no-untyped-def]  # a context manager of the store's
+    database = Database.open(directory)
+    database.close()
+    return register(directory, kind="serve", version="0.1.0", schema="0008", address="http://127.0.0.1:1")

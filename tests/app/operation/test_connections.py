@@ -1,0 +1,142 @@
+"""Connections that dawdle, against a real server."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config, Server
+
+from app.operation import connections as module
+from app.operation.connections import Connections
+
+HEAD_SECONDS = 0.4
+REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+LARGE = 64 * 2**20  # more than the kernel's buffers take
+
+
+@contextmanager
+def serving(most: int = 100) -> Iterator[tuple[Callable[[], socket.socket], Connections]]:
+    """A way to connect to a server, and what it knows of its connections."""
+    connections = Connections(most=most, head_seconds=HEAD_SECONDS)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        size = LARGE if scope["path"] == "/large" else 2
+        await PlainTextResponse("x" * size)(scope, receive, send)
+
+    protocol: Any = connections.protocol
+    server = Server(Config(app, http=protocol, log_config=None, lifespan="off", timeout_keep_alive=60))
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    address = listener.getsockname()
+    try:
+        yield lambda: socket.create_connection(address, timeout=10), connections
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(20)
+
+
+def closed_after(client: socket.socket) -> float:
+    """Seconds until the server has closed the connection."""
+    began = time.monotonic()
+    try:
+        while client.recv(65_536):
+            pass
+    except ConnectionResetError:
+        pass
+    return time.monotonic() - began
+
+
+def answered(client: socket.socket) -> bool:
+    client.sendall(REQUEST)
+    return client.recv(1024).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET", REQUEST[:-2]])
+def test_a_head_that_does_not_come_in_time_ends_its_connection(begun: bytes) -> None:
+    with serving() as (connect, connections), connect() as client:
+        client.sendall(begun)
+        assert HEAD_SECONDS * 0.5 < closed_after(client) < HEAD_SECONDS + 3
+        assert len(connections) == 0
+
+
+def test_dripping_does_not_help() -> None:
+    def drip(client: socket.socket) -> None:
+        while time.monotonic() - began < 10:
+            client.sendall(b"X")
+            time.sleep(0.05)
+
+    with serving() as (connect, _), connect() as client:
+        began = time.monotonic()
+        client.sendall(b"GET / HTTP/1.1\r\nX: ")
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            drip(client)
+        assert time.monotonic() - began < HEAD_SECONDS + 3
+
+
+def test_requests_one_after_the_other_each_have_their_time() -> None:
+    with serving() as (connect, _), connect() as client:
+        for _ in range(3):
+            assert answered(client)
+            time.sleep(HEAD_SECONDS * 0.6)
+        assert answered(client)
+        client.sendall(REQUEST[:10])
+        assert closed_after(client) < HEAD_SECONDS + 3
+
+
+def test_a_new_connection_takes_the_room_of_the_one_that_was_idle_for_longest() -> None:
+    with serving(most=3) as (connect, connections), connect() as first, connect() as second, connect() as third:
+        for client in (first, second, third):
+            assert answered(client)
+        assert answered(first)  # so the second is the oldest now
+        with connect() as fourth:
+            assert answered(fourth)
+            assert closed_after(second) < 1
+            assert answered(first)
+            assert answered(third)
+            assert len(connections) == 3
+
+
+def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ_SECONDS", 0.3)
+    with serving() as (connect, connections), connect() as client:
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
+        began = time.monotonic()
+        while len(connections) == 0 and time.monotonic() - began < 5:
+            time.sleep(0.01)
+        while len(connections) and time.monotonic() - began < 10:
+            time.sleep(0.02)
+        assert time.monotonic() - began < 5
+        assert len(connections) == 0
+
+
+def test_an_answer_that_is_read_slowly_is_sent_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ_SECONDS", 0.3)
+    with serving() as (connect, _), connect() as client:
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        size, began = 0, time.monotonic()
+        while part := client.recv(2**21):
+            size += len(part)
+            time.sleep(0.01)
+        assert size > LARGE
+        assert time.monotonic() - began > 0.3
+
+
+def test_a_thousand_idle_connections_keep_nobody_out() -> None:
+    with serving(most=500) as (connect, connections):
+        clients = [connect() for _ in range(1000)]
+        try:
+            with connect() as honest:
+                assert answered(honest)
+            assert len(connections) <= 500
+        finally:
+            for client in clients:
+                client.close()

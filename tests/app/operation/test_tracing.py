@@ -1,0 +1,115 @@
+"""Spans of requests and searches, and the traces that they belong to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from starlette.testclient import TestClient
+
+from app.operation import panel
+from app.operation.tracing import Tracing
+from core.current import traced_as
+from embedder.remote.config import RemoteConfig
+from embedder.remote.loading import load_remote
+from embedder.remote.transport import Call
+from embedder.remote.wire import WireRequest
+
+SEARCH = "/v1/collections/goods/search"
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(panel, "start_tracing", lambda settings, version: Tracing(provider))
+    yield exporter
+    provider.shutdown()
+
+
+def named(found: tuple[ReadableSpan, ...], name: str) -> ReadableSpan:
+    [one] = [span for span in found if span.name == name]
+    return one
+
+
+def test_a_search_has_spans_below_its_request(spans: InMemorySpanExporter, client: TestClient) -> None:
+    spans.clear()
+    body = {"query": "secretword games", "explain": "words"}
+    response = client.post(SEARCH, json=body, headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
+    found = spans.get_finished_spans()
+    request = named(found, "POST /v1/collections/{collection}/search")
+    search = named(found, "search")
+    assert request.context is not None
+    assert request.parent is not None
+    assert (f"{request.context.trace_id:032x}", f"{request.parent.span_id:016x}") == (TRACE, PARENT)
+    assert request.kind is SpanKind.SERVER
+    assert request.attributes is not None
+    assert request.attributes["http.response.status_code"] == 200
+    assert request.attributes["salience.request_id"] == response.headers["X-Request-ID"]
+    assert search.parent is not None
+    assert search.parent.span_id == request.context.span_id
+    stages = [span for span in found if span not in (request, search)]
+    assert {span.name for span in stages} == set(response.json()["took_ms"])
+    for span in stages:
+        assert span.parent is not None
+        assert search.context is not None
+        assert span.parent.span_id == search.context.span_id
+        assert (request.start_time or 0) <= (span.start_time or 0) <= (span.end_time or 0) <= (request.end_time or 0)
+    assert not [span for span in found if "secretword" in span.to_json()]
+
+
+def test_an_error_is_a_span_without_its_message(spans: InMemorySpanExporter, client: TestClient) -> None:
+    spans.clear()
+    client.post("/v1/collections/secretname/search", json={"query": "secretword"})
+    client.get("/livez")
+    [found] = spans.get_finished_spans()
+    assert found.attributes is not None
+    assert found.attributes["http.response.status_code"] == 404
+    assert found.status.status_code is StatusCode.UNSET
+    assert "secret" not in found.to_json()
+
+
+def test_requests_to_remote_models_carry_the_trace_on() -> None:
+    sent: list[httpx.Headers] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers)
+        return httpx.Response(500)
+
+    config = RemoteConfig(api="openai", url="http://127.0.0.1:9/v1", model="m", token="t", deadline_seconds=0.2)
+    transport = load_remote(config, "m")._transport
+    transport._client = httpx.Client(transport=httpx.MockTransport(answer))
+    request = WireRequest(url="http://127.0.0.1:9/v1/embeddings", body=b"{}", texts=())
+    call = Call(ends_at=float("inf"), stop=threading.Event())
+    with traced_as(f"00-{TRACE}-{PARENT}-01"):
+        transport._send(request, call)
+    transport._send(request, call)
+    assert [headers.get("traceparent") for headers in sent] == [f"00-{TRACE}-{PARENT}-01", None]
+
+
+def test_missing_libraries_are_said_with_what_to_install() -> None:
+    program = (
+        "import sys\nsys.modules['opentelemetry.sdk'] = None\n"
+        "sys.modules['opentelemetry.exporter'] = None\n"
+        "from app.operation.tracing import start_tracing\nfrom app.settings import TracingSettings\n"
+        "from core.errors import InvalidSettings\n"
+        "try:\n    start_tracing(TracingSettings(endpoint='http://localhost:1/v1/traces'), '1')\n"
+        "except InvalidSettings as error:\n    print(error.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, encoding="utf-8")
+    assert "pip install 'salience[tracing]'" in done.stdout
+
+
+def test_a_collector_that_is_not_there_holds_nobody_up(make_client: Callable[..., TestClient]) -> None:
+    client = make_client(tracing={"endpoint": "http://127.0.0.1:9/v1/traces"})
+    assert client.get("/v1/collections").status_code == 200

@@ -1,0 +1,96 @@
+"""Several processes at one port, as users run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from store.processes import processes
+from tests.app.test_process import start
+from tests.store.test_maintenance import until
+
+SEARCH = "/v1/collections/goods/search"
+
+
+def listening(process: subprocess.Popen[bytes]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(rb"listens at (http://\S+)", line):
+            return found[1].decode()
+    raise AssertionError("it did not start")
+
+
+def post(address: str, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"{address}{path}", json.dumps(body).encode(), {"Content-Type": "application/json", "Connection": "close"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+def searches(address: str) -> float:
+    with urllib.request.urlopen(f"{address}/metrics", timeout=60) as response:
+        text = response.read().decode()
+    families = text_string_to_metric_families(text)
+    samples = [sample for family in families for sample in family.samples if sample.name == "salience_searches_total"]
+    return sum(sample.value for sample in samples)
+
+
+def test_two_workers_serve_one_dies_and_both_stop(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    process = start("serve", "--port", "0", "--workers", "2", data_dir=data)
+    try:
+        address = listening(process)
+        workers = {one.pid for one in processes(data)}
+        assert len(workers) == 2
+        assert process.pid not in workers
+        post(address, "/v1/collections", {"name": "goods"})
+        post(address, "/v1/collections/goods/documents", {"documents": [{"id": "a", "text": "A radio."}]})
+        for _ in range(20):
+            assert post(address, SEARCH, {"query": "radio"})["hits"][0]["document_id"] == "a"
+        assert searches(address) == 20  # whichever of them is asked
+
+        victim = min(workers)
+        os.kill(victim, signal.SIGKILL)
+        for _ in range(20):  # the other one answers meanwhile
+            assert post(address, SEARCH, {"query": "radio"})["hits"]
+        until(lambda: len(new := {one.pid for one in processes(data)}) == 2 and victim not in new, 60)
+        assert searches(address) == 40
+
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert b"Traceback" not in rest
+        assert b"started anew" in rest
+        assert processes(data) == []
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_workers_that_cannot_start_end_at_once(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "something.txt").write_text("of somebody else's")
+    process = start("serve", "--port", "0", "--workers", "2", data_dir=tmp_path / "data")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, b"")
+    assert b"holds other files" in err
+
+
+def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    process = start("serve", "--port", "0", "--workers", "2", data_dir=data)
+    try:
+        listening(process)
+    finally:
+        process.kill()
+    until(lambda: processes(data) == [], 40)
+    process.communicate(timeout=40)

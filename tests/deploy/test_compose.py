@@ -1,0 +1,174 @@
+"""The services of docker-compose.yml, in their order, restarted in turn under load, over an upgrade."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from salience.client import Client, Retries, errors
+from store.migrate import SCHEMA_VERSION
+from tests.deploy.composed import COMPOSE, DOCKERFILE, Service, environment_of
+from tests.store.test_migrations import version_of, write_version
+
+TOKEN = "a-token-of-the-compose-file"
+GIVEN = {"SALIENCE_AUTH__TOKENS": TOKEN}
+PREVIOUS = f"{int(SCHEMA_VERSION) - 1:04}"
+Make = Callable[[str], Service]
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def make(tmp_path: Path, port: int) -> Iterator[Make]:
+    made: list[Service] = []
+
+    def service(name: str) -> Service:
+        made.append(Service(name, GIVEN, data=tmp_path / "data", port=port, log=tmp_path / f"{name}.log"))
+        return made[-1]
+
+    yield service
+    for one in made:
+        one.end()
+
+
+class Load:
+    """Searches and writes without end, until it is told to stop; remembers what failed, and what was acknowledged."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=work) for work in (self._search, self._search, self._write, self._bulk)
+        ]
+        self.searches = 0
+        self.failures: list[tuple[float, errors.SalienceError]] = []
+        self.acknowledged: set[str] = set()
+        self.jobs: list[int] = []
+        self.broken: list[Exception] = []
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(90)
+
+    def _search(self) -> None:
+        def once(client: Client, number: int) -> None:
+            begun = time.monotonic()
+            try:
+                assert client.search("goods", f"a lamp number {number}", k=3).hits
+                self.searches += 1
+            except errors.SalienceError as error:
+                self.failures.append((begun, error))
+                time.sleep(0.02)
+
+        self._repeat(once, Retries(tries=1))
+
+    def _write(self) -> None:
+        def once(client: Client, number: int) -> None:
+            client.put_document("goods", f"put-{number}", f"A lamp number {number} on a desk.")
+            self.acknowledged.add(f"put-{number}")
+
+        self._repeat(once, Retries(tries=100, base_seconds=0.1, longest_seconds=0.5))
+
+    def _bulk(self) -> None:
+        def once(client: Client, number: int) -> None:
+            ids = [f"bulk-{number}-{n}" for n in range(30)]
+            job = client.add_bulk("goods", [{"id": id, "text": f"A lamp of the lot {id}."} for id in ids])
+            self.jobs.append(job.id)
+            self.acknowledged.update(ids)
+            self._stopped.wait(0.4)
+
+        self._repeat(once, Retries(tries=100, base_seconds=0.1, longest_seconds=0.5))
+
+    def _repeat(self, once: Callable[[Client, int], None], retries: Retries) -> None:
+        number = 0
+        with Client(self._address, key=TOKEN, retries=retries) as client:
+            try:
+                while not self._stopped.is_set():
+                    number += 1
+                    once(client, number)
+            except (errors.SalienceError, AssertionError) as error:  # told by the test, not by the thread
+                self.broken.append(error)
+
+
+def test_restarts_in_turn_under_load_lose_nothing(tmp_path: Path, make: Make, port: int) -> None:
+    write_version(tmp_path / "data", PREVIOUS)
+    api, worker = make("api"), make("worker")
+    api.start()
+    assert version_of(tmp_path / "data") == SCHEMA_VERSION
+    assert f"its schema goes from {PREVIOUS} to {SCHEMA_VERSION}" in api.said
+    worker.start()
+    address = f"http://127.0.0.1:{port}"
+    away: list[tuple[float, float]] = []
+    with Client(address, key=TOKEN) as client:
+        assert {document.id for document in client.iter_documents("books")} == {"d1", "d2"}
+        client.create_collection("goods")
+        client.put_document("goods", "first", "A lamp number 0.")
+        with Load(address) as load:
+            time.sleep(1)
+            assert worker.stop() < 75
+            worker.start()
+            begun = time.monotonic()
+            assert api.stop() < 75
+            api.start()
+            away.append((begun, time.monotonic()))
+            worker.stop(signal.SIGKILL)
+            worker.start()
+            begun = time.monotonic()
+            api.stop(signal.SIGKILL)
+            api.start()
+            away.append((begun, time.monotonic()))
+            time.sleep(1)
+        assert load.broken == []
+        outside = [error for at, error in load.failures if not any(begun - 0.5 <= at <= ended for begun, ended in away)]
+        assert outside == []
+        assert {type(error) for _, error in load.failures} <= {errors.ConnectionFailed, errors.Unavailable}
+        assert load.searches > 50
+        for job in load.jobs:
+            client.wait_for_job(job, timeout=60)
+        stored = {document.id for document in client.iter_documents("goods")}
+    assert len(load.jobs) > 3
+    assert load.acknowledged <= stored
+    assert (worker.stop() < 75, api.stop() < 75) == (True, True)
+
+
+def test_without_a_token_it_does_not_start() -> None:
+    with pytest.raises(ValueError, match="SALIENCE_AUTH__TOKENS: set it to"):
+        environment_of("api", {})
+    assert environment_of("api", GIVEN)["SALIENCE_SERVER__HOST"] == "0.0.0.0"
+    assert environment_of("api", GIVEN)["SALIENCE_AUTH__TOKENS"] == TOKEN
+
+
+def test_an_address_for_all_is_refused_without_authentication(tmp_path: Path, port: int) -> None:
+    service = Service("api", GIVEN, data=tmp_path / "data", port=port, log=tmp_path / "log")
+    service._environment["SALIENCE_AUTH__TOKENS"] = ""
+    with pytest.raises(AssertionError, match="allow-anonymous"):
+        service.start()
+
+
+def test_containers_are_kept_small() -> None:
+    for name in ("api", "worker"):
+        service = COMPOSE["services"][name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["stop_grace_period"] == "75s"
+    assert COMPOSE["services"]["api"]["ports"] == ["127.0.0.1:8080:8080"]
+    assert "USER 10001:10001" in DOCKERFILE
+    assert DOCKERFILE.count("\nFROM ") + DOCKERFILE.startswith("FROM") == 2
+    assert "--require-hashes" in DOCKERFILE
+    assert "readyz" in DOCKERFILE.partition("HEALTHCHECK")[2]

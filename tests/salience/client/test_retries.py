@@ -1,0 +1,264 @@
+"""What is tried again, how often, and after how long; and what is not. The network is played, for it has to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from salience.client import Retries, errors
+from tests.salience.client.conftest import Face
+
+JOB = {
+    **dict.fromkeys(("total", "pending", "failed", "created", "replaced", "updated", "unchanged", "duplicates"), 0),
+    **dict.fromkeys(("truncated", "passages", "tokens", "seq", "attempts"), 0),
+    "id": 1,
+    "collection": "c",
+    "state": "queued",
+    "created_at": "2026-01-01T00:00:00Z",
+}
+READY: dict[str, list[object]] = {"collections": []}
+
+
+class Network:
+    """Answers one request after another by the script; its last line answers all that follow."""
+
+    def __init__(self, *script: httpx.Response | Exception) -> None:
+        self.script = list(script)
+        self.requests: list[httpx.Request] = []
+
+    def sync(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        return self._answer(request)
+
+    async def later(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        return self._answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        line = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(line, Exception):
+            raise line
+        return line
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses, which are not waited for."""
+    found: list[float] = []
+
+    async def later(seconds: float) -> None:
+        found.append(seconds)
+
+    monkeypatch.setattr("salience.client._blocking.time.sleep", found.append)
+    monkeypatch.setattr("salience.client._awaiting.asyncio.sleep", later)
+    return found
+
+
+@pytest.fixture
+def over(make_face: Callable[..., Face], kind: type) -> Callable[..., Face]:
+    """A client over a network."""
+
+    def make(network: Network, **options: Any) -> Face:
+        handler = network.sync if kind.__name__ == "Client" else network.later
+        return make_face("http://salience", transport=httpx.MockTransport(handler), **options)
+
+    return make
+
+
+def refusal(status: int, code: str = "x", retry_after: str | None = None) -> httpx.Response:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    body = {"error": {"code": code, "message": "not now", "param": None, "request_id": "r1"}}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+def test_what_is_refused_for_now_is_tried_again(over: Callable[..., Face], waits: list[float]) -> None:
+    network = Network(
+        refusal(429, "queue_full", "1"),
+        refusal(503, "storage_busy", "2"),
+        refusal(409, "job_conflict", "1.5"),
+        httpx.Response(200, json=READY),
+    )
+    client = over(network, retries=Retries(tries=4, base_seconds=0.5, longest_seconds=10))
+    assert client.list_collections() == ()
+    assert len(network.requests) == 4
+    for waited, asked, jitter in zip(waits, (1, 2, 1.5), (0.5, 1, 2), strict=True):
+        assert asked <= waited <= asked + jitter
+
+
+def test_a_moment_is_waited_for_too(over: Callable[..., Face], waits: list[float]) -> None:
+    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    network = Network(refusal(503, "storage_busy", moment), httpx.Response(200, json=READY))
+    over(network, retries=Retries(longest_seconds=60)).list_collections()
+    assert 17 < waits[0] <= 21
+
+
+def test_pauses_grow_with_jitter_up_to_the_longest(over: Callable[..., Face], waits: list[float]) -> None:
+    network = Network(httpx.ConnectError("refused"))
+    client = over(network, retries=Retries(tries=12, base_seconds=0.25, longest_seconds=4))
+    for _ in range(20):
+        with pytest.raises(errors.ConnectionFailed, match="GET /v1/collections: refused"):
+            client.list_collections()
+    rounds = [waits[i : i + 11] for i in range(0, len(waits), 11)]
+    assert len(rounds) == 20
+    for number, pauses in enumerate(zip(*rounds, strict=True)):
+        bound = min(4.0, 0.25 * 2**number)
+        assert all(0 <= pause <= bound for pause in pauses)
+        assert max(pauses) > bound / 2  # of 20: fails once in a million times
+        assert len(set(pauses)) > 1
+
+
+def test_what_has_no_chance_is_not_tried_again(over: Callable[..., Face], waits: list[float]) -> None:
+    for line, error in (
+        (refusal(400, "invalid_query"), errors.InvalidQuery),
+        (refusal(401, "unauthorized"), errors.Unauthorized),
+        (refusal(403, "forbidden"), errors.Forbidden),
+        (refusal(409, "collection_exists"), errors.CollectionExists),
+        (refusal(429, "quota_exceeded"), errors.RateLimited),  # without Retry-After: it never fits
+        (refusal(500, "internal"), errors.ServerFailed),
+        (refusal(503, "schema_too_new"), errors.Unavailable),
+        (refusal(503, "storage_busy", "3600"), errors.Unavailable),  # longer than this client waits
+        (httpx.ReadTimeout("slow"), errors.TimedOut),  # the server may still be at work
+        (httpx.Response(200, content=b"<html>"), errors.UnexpectedAnswer),
+        (httpx.Response(200, json={"other": 1}), errors.UnexpectedAnswer),
+    ):
+        network = Network(line)
+        with pytest.raises(error):
+            over(network).list_collections()
+        assert len(network.requests) == 1, line
+    assert waits == []
+
+
+def test_a_proxy_that_does_not_say_when_is_asked_again_where_that_is_safe(
+    over: Callable[..., Face], waits: list[float]
+) -> None:
+    for status in (429, 503):
+        network = Network(httpx.Response(status, content=b"<html>busy</html>"), httpx.Response(200, json=READY))
+        over(network).list_collections()
+        assert len(network.requests) == 2
+        network = Network(httpx.Response(status, content=b"<html>busy</html>"))
+        with pytest.raises(errors.RequestFailed, match="does not come from Salience"):
+            over(network).create_collection("a")
+        assert len(network.requests) == 1
+
+
+def test_what_may_have_been_served_is_only_repeated_where_that_does_no_harm(
+    over: Callable[..., Face], waits: list[float]
+) -> None:
+    lost = httpx.RemoteProtocolError("Server disconnected without sending a response.")
+    safe: list[Callable[[Face], Any]] = [
+        lambda client: client.search("c", "q"),
+        lambda client: client.get_document("c", "d"),
+        lambda client: client.put_document("c", "d", "text"),
+        lambda client: client.add_documents("c", [{"id": "d", "text": "text"}]),
+        lambda client: client.add_bulk("c", [{"id": "d", "text": "text"}]),
+        lambda client: client.embed(["text"]),
+    ]
+    unsafe: list[Callable[[Face], Any]] = [
+        lambda client: client.create_collection("c"),
+        lambda client: client.delete_collection("c"),
+        lambda client: client.delete_document("c", "d"),
+        lambda client: client.delete_documents("c", "price < 1"),
+        lambda client: client.queue_documents("c", [{"id": "d", "text": "text"}]),
+        lambda client: client.retry_job(1),
+        lambda client: client.add_bulk("c", iter([{"id": "d", "text": "text"}])),
+    ]
+    for call, tries in ((call, tries) for calls, tries in ((safe, 4), (unsafe, 1)) for call in calls):
+        network = Network(lost)
+        with pytest.raises(errors.ConnectionFailed):
+            call(over(network))
+        assert len(network.requests) == tries
+        refused = Network(httpx.ConnectError("refused"))  # nothing was sent, so nothing was served
+        with pytest.raises(errors.ConnectionFailed):
+            call(over(refused))
+        assert len(refused.requests) == (4 if call is not unsafe[-1] else 1)  # the played network reads bodies first
+
+
+def test_a_bulk_request_is_repeated_byte_by_byte_under_its_key(over: Callable[..., Face], waits: list[float]) -> None:
+    network = Network(httpx.ReadError("cut"), refusal(409, "job_conflict", "1"), httpx.Response(202, json=JOB))
+    assert over(network).add_bulk("c", [{"id": str(n), "text": "text " * n} for n in range(300)]).id == 1
+    assert len(network.requests) == 3
+    assert len({request.headers["Idempotency-Key"] for request in network.requests}) == 1
+    assert len({request.content for request in network.requests}) == 1
+
+
+def test_waiting_for_a_job_outlives_a_server_that_restarts(over: Callable[..., Face], waits: list[float]) -> None:
+    network = Network(
+        httpx.Response(200, json=JOB),
+        httpx.ConnectError("refused"),
+        httpx.Response(200, json=JOB | {"state": "running", "reason": None}),
+        httpx.Response(200, json=JOB | {"state": "done", "errors": []}),
+    )
+    assert over(network).wait_for_job(1).state == "done"
+    assert len(network.requests) == 4
+
+
+def test_a_server_that_is_not_ready_is_an_answer(over: Callable[..., Face], waits: list[float]) -> None:
+    network = Network(httpx.Response(503, json={"status": "not_ready", "database": "ok", "model": "not loaded"}))
+    ready = over(network).ready()
+    assert (ready.ready, ready.details["model"]) == (False, "not loaded")
+    assert len(network.requests) == 1
+
+
+@contextmanager
+def cutting(times: int) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that reads a little of a request and cuts the connection, so many times, and then answers."""
+    seen: list[bytes] = []
+    body = b'{"collections": []}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    def serve(listener: socket.socket) -> None:
+        for number in range(times + 1):
+            connection, _ = listener.accept()
+            with connection:
+                seen.append(connection.recv(2000))
+                if number == times:
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
+        thread.join(10)
+
+
+def test_a_real_connection_that_is_cut(make_face: Callable[..., Face]) -> None:
+    with cutting(2) as (address, seen):
+        assert make_face(address).list_collections() == ()
+        assert len(seen) == 3
+
+
+def test_nobody_listens(make_face: Callable[..., Face]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(errors.ConnectionFailed):
+        make_face(f"http://127.0.0.1:{port}").list_collections()
+
+
+def test_patience_has_to_make_sense() -> None:
+    for bad in ({"tries": 0}, {"base_seconds": -1.0}, {"longest_seconds": -1.0}):
+        with pytest.raises(ValueError, match="tries must be 1 or more"):
+            Retries(**bad)
+
+
+def test_a_task_that_is_cancelled_ends_at_once() -> None:
+    from salience.client import AsyncClient
+
+    async def run() -> None:
+        network = Network(httpx.ConnectError("refused"))
+        transport = httpx.MockTransport(network.later)
+        async with AsyncClient(transport=transport, retries=Retries(base_seconds=60, longest_seconds=60)) as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.list_collections(), 0.05)
+        assert len(network.requests) == 1
+
+    asyncio.run(run())
