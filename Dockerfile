@@ -23,8 +23,9 @@ RUN groupadd --system --gid 10001 salience \
     && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin salience \
     && install -d -o salience -g salience -m 0750 /data
 COPY --from=build /opt/salience /opt/salience
-# What numba compiles goes where a read-only file system has room.
-ENV PATH=/opt/salience/bin:$PATH PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/tmp/numba \
+# With a read-only file system there is room in /tmp, which is memory, for what numba compiles; and in /data, which is a
+# disk, for what SQLite puts aside while it sorts or vacuums.
+ENV PATH=/opt/salience/bin:$PATH PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/tmp/numba SQLITE_TMPDIR=/data \
     SALIENCE_DATA_DIR=/data SALIENCE_SERVER__HOST=0.0.0.0 SALIENCE_SERVER__PORT=8080
 WORKDIR /data
 USER 10001:10001

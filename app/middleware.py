@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.caller import Caller
 from app.operation.admission import HEALTH
 
+CLIENT_LEFT = 499  # what is noted, as many servers do, of a request that nobody was left to be answered
 STALL_SECONDS = 60.0
 SLOW_SECONDS = 60.0  # for which a body is waited for in all, and one more for each SLOWEST_BYTES of it
 SLOWEST_BYTES = 2**10
@@ -61,6 +62,8 @@ class RequestContext:
                 route = getattr(scope.get("route"), "path", None)
                 seconds = time.perf_counter() - started
                 code = state.get("error_code")
+                if state.get("left"):
+                    status = CLIENT_LEFT
                 self._answered(method=scope["method"], route=route, status=status, seconds=seconds, code=code)
                 if scope["path"] not in HEALTH:
                     noted = {} if code is None else {"code": code}

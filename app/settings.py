@@ -37,7 +37,7 @@ SAFE_TOKEN_LENGTH = 16
 class ServerSettings(Group):
     host: str = "127.0.0.1"  # address to listen at
     port: int = Field(8080, ge=0, le=65535)  # 0: any free port
-    workers: int = Field(1, ge=1, le=64)  # processes that share the port, each with models of its own
+    workers: int = Field(1, ge=1, le=128)  # processes that share the port, each with models of its own
     connections: int = Field(10_000, ge=16)  # of one process; over it the one that is idle for longest goes
     head_seconds: float = Field(10.0, ge=0.1)  # within which a connection says what it asks for
     allow_anonymous: bool = False  # listen beyond this machine, though nobody is asked who they are

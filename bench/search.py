@@ -1,11 +1,11 @@
 """What a search costs beside the encoder: `python -m bench.search [--json] [--passages N] [--data DIRECTORY]`.
 
-Real texts (of the collections that tests use, or docstrings of Python's library), one passage each, over and over until
-there are enough; the vectors of bench.index, which are not those of the texts: so the legs find different passages, and
-most have to be scored. Queries are cut out of the texts, 3 to 12 words each, and bring a vector, so no model takes part;
-everything else is the product's own search. Of each query the best of three rounds counts (the machine may be busy); p50
-and p95 over the queries, in milliseconds, altogether and by stage. `rest` is what no stage tells: opening the state,
-checking the cursor, putting the answer together.
+Real texts (of the collections that tests use, or docstrings of Python's library), one passage each, over and over
+until there are enough; the vectors of bench.index, which are not those of the texts: so the legs find different
+passages, and most have to be scored. Queries are cut out of the texts, 3 to 12 words each, and bring a vector, so no
+model takes part; everything else is the product's own search. Of each query the best of three rounds counts (the
+machine may be busy); p50 and p95 over the queries, in milliseconds, altogether and by stage. `rest` is what no stage
+tells: opening the state, checking the cursor, putting the answer together.
 
 With --data the directory is kept, and used again.
 """
@@ -41,6 +41,7 @@ from retriever.searcher import Searcher
 from retriever.selection import GroupBy, Selection
 from retriever.wordconditions import WordConditions
 from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store.kernel_loading import load_kernel
 from store.maintenance import maintain_once
 
 PASSAGES, QUERIES, ROUNDS = 100_000, 200, 3
@@ -84,6 +85,7 @@ def main() -> None:
 
 def run(directory: Path, passages: int, queries: int) -> dict[str, Any]:
     """Milliseconds."""
+    load_kernel()  # as a server does
     database = Database.open(directory)
     with database.read() as session:
         known = [collection.name for collection in catalog.list_collections(session)]

@@ -83,7 +83,7 @@ class Bringing:
             size = sum(len(document.text) for document in portion.documents)
             if left <= _LAST_DOCUMENTS // 2 and size <= _LAST_CHARACTERS // 2:
                 return
-            made = self._made(reindex, portion, Priority.INTERACTIVE)  # somebody waits, as little as that is
+            made = self._made(reindex, portion, Priority.BULK)
             self._refuse_failures(made)
 
             def seal(session: WriteSession, ingested: Ingested, made: _Made = made) -> None:

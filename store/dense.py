@@ -59,10 +59,12 @@ def nearest(
     selections = [Selection.of(part, allowed) for part in parts]
     total = sum(selection.count for selection in selections)
     k = min(k, total)
-    few = total <= EXACT_PASSAGES if allowed is None else total <= EXACT_MATCHES
-    wanted = int(_DEPTH * k) + _MORE if allowed is None else _DEPTH_FILTERED * k + _MORE_FILTERED
+    # Where most rows are left out, by a filter or because the others are not to be seen, the best lists may hold few.
+    filtered = allowed is not None or 2 * total < sum(len(part.live) for part in parts)
+    few = total <= EXACT_MATCHES if filtered else total <= EXACT_PASSAGES
+    wanted = _DEPTH_FILTERED * k + _MORE_FILTERED if filtered else int(_DEPTH * k) + _MORE
     while not (kind is IndexKind.EXACT or few or total < _WORTHWHILE * wanted):
-        found = candidates(selections, stacks, vector, k, wanted, thorough=allowed is not None)
+        found = candidates(selections, stacks, vector, k, wanted, thorough=filtered)
         pool = _scored(selections, vector, k, found.rows)
         if len(pool.ids) == k and found.missed <= pool.scores[-1]:
             return pool

@@ -7,7 +7,6 @@ lists that they lie in, where they are many; a graph, where the collection asks 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,7 +31,6 @@ _log = logging.getLogger(__name__)
 class Scan:
     """What names candidates among the rows of a segment. Read-only, and thread-safe."""
 
-    dimension: int
     codes: UInt8Array  # (rows, bytes) as they are stored
     length: float  # of most vectors
     uneven: Int64Array  # rows of another length: always candidates
@@ -52,14 +50,14 @@ class Scan:
 def stacked(scans: Iterable[Scan]) -> tuple[Stack, ...]:
     """Those that read codes, in stacks of about one length of vectors: mostly one."""
     stacks: list[list[FastScan]] = []
-    longest = -math.inf
-    for length, fast in sorted(
-        ((scan.length, scan.fast) for scan in scans if scan.fast is not None), key=lambda item: item[0]
-    ):
-        if not stacks or length > (1 + EVEN) * longest:
+    shortest = 0.0  # length of the newest stack's
+    by_length = sorted((scan for scan in scans if scan.fast is not None), key=lambda scan: scan.length)
+    for scan in by_length:
+        assert scan.fast is not None
+        if not stacks or scan.length > (1 + EVEN) * shortest:
             stacks.append([])
-            longest = length
-        stacks[-1].append(fast)
+            shortest = scan.length
+        stacks[-1].append(scan.fast)
     return tuple(Stack(members) for members in stacks)
 
 
@@ -107,7 +105,6 @@ def open_scan(arrays: Mapping[str, Array], dimension: int) -> Scan | None:
     if fast is None and graph is None:
         return None
     return Scan(
-        dimension=dimension,
         codes=arrays["codes"],
         length=float(arrays["length"][0]),
         uneven=arrays["uneven"],

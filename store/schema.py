@@ -265,9 +265,7 @@ api_key = sa.Table(
     sa.Column("rows", sa.Text),  # JSON of a filter
     sa.Column("limits", sa.Text, nullable=False),  # JSON of core.access.Limits
     sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("expires_at", sa.Float),
-    sa.Column("revoked_at", sa.Float),
-    sa.Column("last_used_at", sa.Float),  # within a minute
+    *(sa.Column(name, sa.Float) for name in ("expires_at", "revoked_at", "last_used_at")),  # the last within a minute
     sa.Column("replaced_by", sa.Integer),  # api_key.id
     sa.Column("revision", sa.Integer, nullable=False),
     sa.UniqueConstraint("prefix", name="api_key_prefix"),
@@ -286,10 +284,7 @@ audit = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),  # seconds since 1970
-    sa.Column("who", sa.Text, nullable=False),  # store.audit.Action, as all of these
-    sa.Column("action", sa.Text, nullable=False),
-    sa.Column("target", sa.Text, nullable=False),
-    sa.Column("outcome", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("who", "action", "target", "outcome")),  # audit.Action
     sa.Index("audit_copy", "at", "who", "action", "target", "outcome"),
     sqlite_autoincrement=True,
 )
@@ -317,18 +312,15 @@ reindex = sa.Table(
     sa.Column("hidden_id", sa.ForeignKey("collection.id", ondelete="SET NULL")),
     sa.Column("state", sa.Text, nullable=False),  # core.records.ReindexState
     sa.Column("reason", sa.Text),
-    sa.Column("share", sa.Float, nullable=False),
     sa.Column("auto_switch", sa.Boolean, nullable=False),
-    sa.Column("grace_seconds", sa.Float, nullable=False),
-    sa.Column("min_recall", sa.Float, nullable=False),
+    *(sa.Column(name, sa.Float, nullable=False) for name in ("share", "grace_seconds", "min_recall")),
     sa.Column("judgements", sa.Text),
     sa.Column("min_gain", sa.Float),
     sa.Column("report", sa.Text),
     sa.Column("cursor", sa.Text),
     sa.Column("scanned", sa.Boolean, nullable=False),
     *(sa.Column(name, sa.Integer, nullable=False) for name in ("total", "done", "passages", "tokens", "failures")),
-    sa.Column("busy_seconds", sa.Float, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
+    *(sa.Column(name, sa.Float, nullable=False) for name in ("busy_seconds", "created_at")),
     *(sa.Column(name, sa.Float) for name in ("switched_at", "ended_at", "paused_at", "pause_seconds")),
     sa.Index("reindex_serving", "serving_id", "hidden_id", "state"),
     sa.Index("reindex_hidden", "hidden_id", unique=True),
@@ -341,8 +333,8 @@ reindex = sa.Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
-# Documents that were written to what answers, and are to be brought to the hidden generation. A document that is
-# written again gets a new id, so that whoever brings an earlier state of it cannot strike it out.
+# Documents that were written, and are to be brought to the hidden generation. One that is written again gets a new id:
+# whoever brings an earlier state of it cannot strike it out.
 reindex_pending = sa.Table(
     "reindexing_pending",
     metadata,

@@ -13,8 +13,8 @@ from store.aliases import delete_alias, get_alias, list_aliases, set_alias
 
 router = APIRouter(prefix="/v1/admin/aliases", tags=["admin"])
 
-_SET = {"blue": {"summary": "products is products-blue from now on", "value": {"collection": "products-blue"}}}
-Name = Annotated[str, Path(description="the alias", examples=["products"])]
+_SET = {"set": {"summary": "It is the collection articles from now on", "value": {"collection": "articles"}}}
+Name = Annotated[str, Path(description="the alias", examples=["current"])]
 
 
 @router.get("", operation_id="list_aliases", summary="List aliases")

@@ -18,16 +18,15 @@ from core.reindexes import Reindex
 router = APIRouter(prefix="/v1/admin/collections/{collection}/reindex", tags=["admin"])
 
 _BEGIN = {
-    "model": {"summary": "With another model", "value": {"model": "e5"}},
-    "passages": {
-        "summary": "Shorter passages, at a fifth of the time, and not before somebody says so",
-        "value": {"settings": {"passage_tokens": 128}, "share": 0.2, "auto_switch": False},
-    },
     "judged": {
-        "summary": "With another model, unless it is worse",
+        "summary": "Shorter passages, at a fifth of the time, unless it is worse by two judged queries",
         "value": {
-            "model": "e5",
-            "judgements": {"queries": {"q1": "a radio for the kitchen"}, "qrels": {"q1": {"radio": 1}}},
+            "settings": {"passage_tokens": 128},
+            "share": 0.2,
+            "judgements": {
+                "queries": {"q1": "a radio for the kitchen", "q2": "games on TV"},
+                "qrels": {"q1": {"radio-1": 1}, "q2": {"c1": 2, "t1": 1}},
+            },
             "min_gain": 0.0,
         },
     },

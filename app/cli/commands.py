@@ -49,18 +49,14 @@ COMMANDS = {
     "migrate": Entry("migrate", "migrate", "Bring a data directory of an older version up to date, after a backup."),
     "stats": Entry("stats", "stats", "Show what the data directory holds, what takes the room, and what waits."),
     "key": Entry("keys", "app", "Create, list, rotate and revoke keys of the API."),
-    "audit": Entry(
-        "audit", "audit", "Show what was done to keys and collections, by whom, and what came of it."
-    ),
+    "audit": Entry("audit", "audit", "Show what was done to keys and collections, by whom, and what came of it."),
     "doctor": Entry(
         "doctor", "doctor", "Check the machine, the settings, the model and the data directory, and say what to do."
     ),
     "debug-bundle": Entry(
         "debug_bundle", "debug_bundle", "Write a file for whoever helps: figures, settings and versions, and no data."
     ),
-    "reindex": Entry(
-        "reindex", "app", "Make a collection anew beside itself, with another model, splitting or index, while it serves."
-    ),
+    "reindex": Entry("reindex", "app", "Make a collection anew, with another model or splitting, while it serves."),
     "alias": Entry("alias", "app", "Let a second name stand for a collection, and move it in one moment."),
     "models": Entry("models", "app", "List, show and check models, and fit them to fewer dimensions."),
 }

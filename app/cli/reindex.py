@@ -37,7 +37,7 @@ class _Group(TyperGroup):
 
 app = typer.Typer(
     cls=_Group,
-    help="Make a collection anew beside itself, with another model, splitting or index, while it serves.",
+    help="Make a collection anew, with another model or splitting, while it serves.",
     epilog="salience reindex COLLECTION [OPTIONS] is short for: salience reindex start COLLECTION [OPTIONS]",
     no_args_is_help=True,
     add_completion=False,

@@ -31,7 +31,7 @@ def serve(
     ] = True,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that serve, each with its own model in memory.", min=1, max=64, show_default="1"),
+        typer.Option(help="Processes that serve, each with its own model in memory.", min=1, max=128, show_default="1"),
     ] = None,
     allow_anonymous: Annotated[
         bool, typer.Option("--allow-anonymous", help="Listen beyond this machine, though nobody is asked who they are.")

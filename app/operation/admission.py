@@ -8,6 +8,7 @@ which ends at its next step.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ TIMEOUT_HEADER = "salience-timeout-ms"
 READ_AHEAD = 64 * 2**10  # bytes of a body that are read before a request takes a place
 ARRIVAL_SECONDS = 60.0  # for these
 MAX_TIMEOUT_MS = 600_000
+_DOCUMENTS = re.compile(r"/v1/collections/[^/]*/documents\b")
 
 Answer = Callable[[Request, SalienceError], Response]
 
@@ -65,7 +67,7 @@ class Admission:
             finally:
                 arriving.close()
         except Left:
-            return
+            scope["state"]["left"] = True  # for the request's line in the log, and the metrics
         except SalienceError as error:  # of this middleware: those of the application were answered in it
             await self._answer(Request(scope), error)(scope, receive, send)
 
@@ -135,7 +137,7 @@ def _lane(scope: Scope) -> str:
     asked = parse_qs(scope["query_string"].decode("latin-1")).get("nice", ["false"])[-1]
     if asked.lower() in ("true", "1", "on", "yes"):
         return "nice"
-    writes = scope["method"] in ("POST", "PUT", "DELETE") and "/documents" in scope["path"]
+    writes = scope["method"] in ("POST", "PUT", "DELETE") and _DOCUMENTS.match(scope["path"])
     return "write" if writes else "search"
 
 

@@ -13,11 +13,10 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.operation.process import open_files, resident_bytes
+from app.operation.process import METRICS_VARIABLE, open_files, resident_bytes
 from core.protocols import Priority, RanBatch
 from retriever.result import SearchResult
 
-DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's own: where several processes keep their figures
 OTHER = "other"
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _REQUEST_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -128,7 +127,7 @@ class Metrics:
     @property
     def shared(self) -> bool:
         """Whether other processes serve beside this one, any of which may be asked."""
-        return DIRECTORY_VARIABLE in os.environ
+        return METRICS_VARIABLE in os.environ
 
     def together(self) -> CollectorRegistry:
         """The registry to be scraped: where several processes serve, that of all of them."""

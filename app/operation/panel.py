@@ -17,6 +17,7 @@ from app.operation.tracing import start_tracing
 from app.wiring import Wiring
 
 NICE_AT_ONCE = 4  # ?nice=true requests that are served; others of them wait
+PATIENT_SECONDS = 60.0  # that writers, and whoever wants to be served behind all others, wait at least
 
 
 class Panel:
@@ -30,16 +31,21 @@ class Panel:
         self.tracing = start_tracing(settings.tracing, version("salience"))
         self.observation = Observation(self.metrics, self.tracing, slow_ms=settings.log.slow_query_ms)
         self.readiness = Readiness(parts)
-        places = {"search": limits.concurrent_requests, "write": UPLOADS_AT_ONCE, "nice": NICE_AT_ONCE}
+        patience = max(limits.waiting_seconds, PATIENT_SECONDS)
+        places = {
+            "search": (limits.concurrent_requests, limits.waiting_seconds),
+            "write": (UPLOADS_AT_ONCE, patience),
+            "nice": (NICE_AT_ONCE, patience),
+        }
         self.lanes = {
             name: Lane(
                 name,
                 at_once=at_once,
                 waiting=limits.waiting_requests,
-                seconds=limits.waiting_seconds,
+                seconds=seconds,
                 refused=self.metrics.refused,
             )
-            for name, at_once in places.items()
+            for name, (at_once, seconds) in places.items()
         }
         self._gauges = Gauges(parts, self.metrics, self.lanes, connections)
         self.scrape = Scrape(parts, self.metrics, self._gauges)

@@ -7,6 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's: where several processes keep their figures
 _STATUS = Path("/proc/self/statm")
 _FILES = Path("/proc/self/fd")
 

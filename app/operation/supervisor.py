@@ -26,7 +26,7 @@ from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from app.operation.metrics import DIRECTORY_VARIABLE
+from app.operation.process import METRICS_VARIABLE
 
 STOP_SECONDS = 75.0  # for all of them: what the documentation tells service managers
 _FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started anew; doubled each time
@@ -189,9 +189,9 @@ def _read(link: Connection) -> object:
 def _shared_figures() -> Iterator[Path]:
     """A folder in which the workers keep what they count, so that each can show the figures of all."""
     folder = Path(tempfile.mkdtemp(prefix="salience-metrics-"))
-    os.environ[DIRECTORY_VARIABLE] = str(folder)
+    os.environ[METRICS_VARIABLE] = str(folder)
     try:
         yield folder
     finally:
-        del os.environ[DIRECTORY_VARIABLE]
+        del os.environ[METRICS_VARIABLE]
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -87,6 +86,8 @@ class AsyncClient(Methods, Awaiting):
                 result: T = end.value
                 return result
             if isinstance(step, Pause):
+                import asyncio  # here, as programs without an event loop need not wait for it
+
                 await asyncio.sleep(step.seconds)
                 outcome = None
             else:
@@ -116,6 +117,6 @@ class AsyncClient(Methods, Awaiting):
         content = None if call.stream is None else call.stream.chunks_async()
         try:
             response = await self._http.request(call.method, call.path, **_sending.request(call, content=content))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return _sending.no_answer(call, error)
         return _sending.answer(response)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -12,7 +12,6 @@ from salience.client.search_results import Control, Explanation, Replay, SearchR
 
 Filter = str | Mapping[str, Any]  # 'price < 20', or {"price": {"lt": 20}}
 Json = Mapping[str, Any]
-MAX_QUERIES = 64  # of one request
 
 
 class QueryOptions(TypedDict, total=False):
@@ -26,7 +25,7 @@ class QueryOptions(TypedDict, total=False):
     fusion: str | Json
     legs: Sequence[Literal["dense", "sparse", "learned"]] | None
     prompt: Sequence[Json] | None
-    vector: Sequence[float] | None
+    vector: Iterable[float] | None  # a list, an array
     sparse_vector: Json | None
     like: Sequence[str | int]  # ids of documents (texts) or of hits (numbers)
     unlike: Sequence[str | int]
@@ -141,6 +140,8 @@ def _answers(answer: Answer) -> tuple[SearchResult | RequestFailed, ...]:
 
 def _body(query: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     body = dict(options) if query is None else {"query": query, **options}
+    if body.get("vector") is not None:
+        body["vector"] = [float(value) for value in body["vector"]]  # of any array
     if "controls" in body:
         body["controls"] = [asdict(one) if isinstance(one, Control) else dict(one) for one in body["controls"]]
     return body

@@ -8,7 +8,7 @@ import httpx
 
 from salience.client._attempts import NoAnswer
 from salience.client._calls import Answer, Call
-from salience.client.errors import ConnectionFailed, TimedOut
+from salience.client.errors import ConnectionFailed, TimedOut, UnexpectedAnswer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 LONGEST_CONNECT = 10.0  # seconds
@@ -47,10 +47,12 @@ def answer(response: httpx.Response) -> Answer:
     return Answer(status=response.status_code, headers=headers, content=response.content)
 
 
-def no_answer(call: Call[Any], error: httpx.TransportError) -> NoAnswer:
-    """Raises `error` itself where it is one of the documents that were to be sent."""
+def no_answer(call: Call[Any], error: httpx.RequestError) -> NoAnswer:
+    """Raises `error` itself where it is one of the documents that were to be sent, and UnexpectedAnswer."""
     if call.stream is not None and call.stream.error is error:
         raise error
+    if not isinstance(error, httpx.TransportError):
+        raise UnexpectedAnswer(f"{call.method} {call.path}: the answer cannot be read: {error}") from error
     kind = TimedOut if isinstance(error, httpx.TimeoutException) else ConnectionFailed
     what = str(error) or type(error).__name__
     failed = kind(f"{call.method} {call.path}: {what}")

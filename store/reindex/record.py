@@ -57,6 +57,8 @@ def check_free(session: ReadSession, collection: Collection) -> None:
     present = _of(row)
     if present.state is ReindexState.SWITCHED:
         hint = "the generation before is kept for a rollback: clean it up first, or wait until it is"
+    elif present.state is ReindexState.FAILED:
+        hint = "what it made is kept to be looked at: cancel it first"
     elif present.state in ENDED:
         hint = "what it left is being removed: try again in a moment"
     else:

@@ -118,6 +118,10 @@ def test_every_variable_name_is_accepted(monkeypatch: pytest.MonkeyPatch) -> Non
         "ALIASES",
         "LOG__LEVEL",
         "LOG__FORMAT",
+        "METRICS__PUBLIC",
+        "SERVER__ALLOW_ANONYMOUS",
+        "TRACING__ENDPOINT",
+        "TRACING__SHARE",
         "VIKINGDB__MODELS",
     )
     plain = [name for name in variable_names() if "*" not in name and not name.endswith(("KEYS", "FALLBACK"))]

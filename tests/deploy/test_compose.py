@@ -51,7 +51,7 @@ class Load:
             threading.Thread(target=work) for work in (self._search, self._search, self._write, self._bulk)
         ]
         self.searches = 0
-        self.failures: list[tuple[float, errors.SalienceError]] = []
+        self.failures: list[tuple[float, float, errors.SalienceError]] = []  # begun, failed
         self.acknowledged: set[str] = set()
         self.jobs: list[int] = []
         self.broken: list[Exception] = []
@@ -73,7 +73,7 @@ class Load:
                 assert client.search("goods", f"a lamp number {number}", k=3).hits
                 self.searches += 1
             except errors.SalienceError as error:
-                self.failures.append((begun, error))
+                self.failures.append((begun, time.monotonic(), error))
                 time.sleep(0.02)
 
         self._repeat(once, Retries(tries=1))
@@ -135,9 +135,13 @@ def test_restarts_in_turn_under_load_lose_nothing(tmp_path: Path, make: Make, po
             away.append((begun, time.monotonic()))
             time.sleep(1)
         assert load.broken == []
-        outside = [error for at, error in load.failures if not any(begun - 0.5 <= at <= ended for begun, ended in away)]
+        outside = [
+            error
+            for begun, failed, error in load.failures
+            if not any(begun <= back and failed >= gone for gone, back in away)
+        ]
         assert outside == []
-        assert {type(error) for _, error in load.failures} <= {errors.ConnectionFailed, errors.Unavailable}
+        assert {type(error) for _, _, error in load.failures} <= {errors.ConnectionFailed, errors.Unavailable}
         assert load.searches > 50
         for job in load.jobs:
             client.wait_for_job(job, timeout=60)

@@ -24,6 +24,8 @@ def test_what_is_not_run_says_why(page: Page) -> None:
         assert block.kind in RUN + SHOWN, f"{place}: {block.kind}"
         if block.kind in ("", "text"):
             assert not _COMMAND.search(block.content), f"{place}: commands stand in a fence of sh"
+        for witness in re.findall(r"tests/[\w/]+(?:\.py)?", block.reason or ""):
+            assert (ROOT / witness).exists(), f"{place}: {witness}"
         if block.kind == "json":
             json.loads(block.content)
         if block.kind == "toml":

@@ -510,6 +510,8 @@ def test_found_wanting_it_does_not_answer(place: Place) -> None:
     assert '"of": "a user"' in (place.now().report or "")
     with place.database.read() as session:
         assert get_collection(session, "c").active.fingerprint == FakeEncoder.fingerprint
+    with pytest.raises(ReindexConflict, match="cancel it first"):
+        place.begin()
     place.reindexing.end(place.now(), (ReindexState.FAILED,), ReindexState.CANCELLED)
     place.clean()
     assert place.now().hidden_id is None

@@ -206,6 +206,28 @@ def test_filters_recall_as_well_as_no_filter(parts: list[Part]) -> None:
     assert np.mean(found) >= 0.98
 
 
+def test_where_most_are_not_to_be_seen_it_is_as_with_a_filter(
+    parts: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are live lie far from the query: the lists next to it hold none of them."""
+    found, thorough = [], set()
+
+    def noted(*given: Any, **how: Any) -> Candidates:
+        thorough.add(how["thorough"])
+        return candidates(*given, **how)
+
+    monkeypatch.setattr(dense, "candidates", noted)
+    for query in vectors_of(10, 19):
+        far = [np.argsort(part.segment.vectors @ query)[: len(part.live) * 2 // 5] for part in parts]
+        thinned = [
+            part_of_same(part, np.setdiff1d(np.arange(len(part.live)), some))
+            for part, some in zip(parts, far, strict=True)
+        ]
+        found.append(recall(thinned, query, 10, None, nearest(thinned, query, 10, None)))
+    assert np.mean(found) >= 0.98
+    assert thorough == {True}
+
+
 @pytest.mark.parametrize("kind", list(IndexKind))
 def test_exact_where_it_is_asked_for_or_passages_are_few(
     parts: list[Part], kind: IndexKind, monkeypatch: pytest.MonkeyPatch

@@ -163,6 +163,14 @@ def test_a_stack_is_one_scan_over_all_of_them(seed: int, count: int, data: st.Da
         assert here[named].all()
         assert (np.diff(named) > 0).all()
         assert scores == pytest.approx(scored[named], abs=0.03)
+    others = [
+        FastScan(used, used.encode(unit(rows, 32, seed + place)), where.astype(np.uint16), scan.centroids)
+        for place, (rows, where, scan) in enumerate(zip(sizes, lists, scans, strict=True))
+    ]
+    assert not {scan.begin for scan in scans} & {scan.begin for scan in others}
+    again = Stack(others).search(direction, count, read, masks if masked else None)
+    for (rows_here, scores), (rows_there, same) in zip(found, again, strict=True):  # whatever numbers rows have
+        assert (rows_here.tolist(), scores.tolist()) == (rows_there.tolist(), same.tolist())
     left_out = [s[np.setdiff1d(np.flatnonzero(m), r)] for s, m, (r, _) in zip(exact, may, found, strict=True)]
     taken = [s[r] for s, (r, _) in zip(exact, found, strict=True)]
     if sum(map(len, left_out)):

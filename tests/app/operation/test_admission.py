@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import status_of
+from app.middleware import CLIENT_LEFT, RequestContext
 from app.operation import admission
 from app.operation.admission import Admission
 from app.operation.lanes import Lane
@@ -108,7 +109,7 @@ def test_beyond_the_queue_it_is_a_503_and_health_answers_all_the_same() -> None:
             assert await door.ask(path, WHOLE, method="GET") == 200
         assert door.refusals == [("search", "full")]
         door.go.set()
-        assert await asyncio.gather(first, second) == [200, 200]
+        assert list(await asyncio.gather(first, second)) == [200, 200]
 
     run(test())
 
@@ -116,7 +117,11 @@ def test_beyond_the_queue_it_is_a_503_and_health_answers_all_the_same() -> None:
 def test_writers_and_nice_callers_have_places_of_their_own() -> None:
     async def test() -> None:
         door = Door(waiting=0)
-        ways = [("/v1/collections/a/documents", ""), ("/embed", "nice=true"), ("/embed", "nice=false")]
+        ways = [
+            ("/v1/collections/a/documents:bulk", ""),
+            ("/embed", "nice=true"),
+            ("/v1/collections/documents/search", "nice=false"),
+        ]
         tasks = [asyncio.create_task(door.ask(path, WHOLE, query=query)) for path, query in ways]
         await settled()
         assert len(door.inside) == 3
@@ -235,5 +240,28 @@ def test_who_is_refused_at_the_door_takes_no_place() -> None:
         assert statuses[0] == 401
         door.go.set()
         assert await busy == 200
+
+    run(test())
+
+
+def test_who_left_is_noted_as_such_and_not_as_a_failure() -> None:
+    noted: list[tuple[int, str | None]] = []
+
+    def answered(*, method: str, route: str | None, status: int, seconds: float, code: str | None) -> None:
+        noted.append((status, code))
+
+    async def test() -> None:
+        door = Door()
+        outer = RequestContext(door._admission, answered)
+        scope: Scope = {"type": "http", "path": "/v1/x", "method": "POST", "query_string": b"", "headers": []}
+
+        async def receive() -> Message:
+            return DISCONNECT
+
+        async def send(message: Message) -> None:
+            raise AssertionError(message)
+
+        await outer(scope, receive, send)
+        assert (noted, door.inside) == ([(CLIENT_LEFT, None)], [])
 
     run(test())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -136,8 +137,9 @@ def test_embedding_and_reranking(client: Face) -> None:
     assert len(client.embed(["a radio"], dimensions=128).vectors[0]) == 128
     with pytest.raises(errors.ModelNotFound):
         client.embed(["a radio"], model="nobody")
-    found = client.search("goods", None, vector=made.vectors[0], k=1)
-    assert found.hits[0].document_id == "radio"
+    for vector in (made.vectors[0], np.array(made.vectors[0], dtype=np.float32)):
+        found = client.search("goods", None, vector=vector, k=1)
+        assert found.hits[0].document_id == "radio"
     ranked = client.rerank("music in the kitchen", [str(document["text"]) for document in DOCUMENTS], top_n=2)
     assert ranked[0].index == 2
     assert ranked[0].relevance_score > ranked[1].relevance_score

@@ -60,7 +60,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         found.append(seconds)
 
     monkeypatch.setattr("salience.client._blocking.time.sleep", found.append)
-    monkeypatch.setattr("salience.client._awaiting.asyncio.sleep", later)
+    monkeypatch.setattr("asyncio.sleep", later)
     return found
 
 
@@ -129,6 +129,7 @@ def test_what_has_no_chance_is_not_tried_again(over: Callable[..., Face], waits:
         (refusal(503, "storage_busy", "3600"), errors.Unavailable),  # longer than this client waits
         (httpx.ReadTimeout("slow"), errors.TimedOut),  # the server may still be at work
         (httpx.Response(200, content=b"<html>"), errors.UnexpectedAnswer),
+        (httpx.DecodingError("not gzip"), errors.UnexpectedAnswer),
         (httpx.Response(200, json={"other": 1}), errors.UnexpectedAnswer),
     ):
         network = Network(line)

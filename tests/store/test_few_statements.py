@@ -1,0 +1,84 @@
+"""What a search asks the database for: once for a state where that will do, and never by way of a whole collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+import store.view
+from core.records import CollectionSettings
+from store import Database, Views
+from store.filters.values import FieldReader
+from tests.store.library import Item, create, put
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that are executed meanwhile, and their parameters."""
+    found: list[tuple[str, Any]] = []
+
+    def heard(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        found.append((statement, parameters))
+
+    sa.event.listen(database._engine, "before_cursor_execute", heard)
+    try:
+        yield found
+    finally:
+        sa.event.remove(database._engine, "before_cursor_execute", heard)
+
+
+@pytest.fixture
+def views(database: Database) -> Views:
+    collection = create(database, settings=CollectionSettings())
+    items = [Item(id=f"b{i}", text=f"whale number{i} in the sea", metadata={"shelf": f"s{i % 7}"}) for i in range(60)]
+    put(database, collection, *items)
+    return Views(database)
+
+
+def test_terms_and_languages_are_read_once_for_a_state(database: Database, views: Views) -> None:
+    def ask() -> tuple[object, object]:
+        with views.open("books") as view:
+            return view.languages, dict(view.term_statistics(["whale", "sea", "nothing"]).df)
+
+    first = ask()
+    with statements(database) as again:
+        assert ask() == first
+    assert not [statement for statement, _ in again if "term" in statement or "min(" in statement]
+    put(database, views.collection("books"), Item(id="new", text="nothing but a whale", language="de"))
+    languages, df = ask()
+    assert languages == ("de", "en")
+    assert df == {"whale": 61, "sea": 60, "nothing": 1}
+
+
+def test_what_is_remembered_has_a_limit(views: Views, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.view, "_KNOWN_TERMS", 3)
+    for begin in range(0, 40, 4):
+        with views.open("books") as view:
+            terms = [f"number{i}" for i in range(begin, begin + 4)]
+            assert set(view.term_statistics(terms).df.values()) == {1}
+            assert len(view.snapshot.known_terms) <= 3 + 4
+            assert view.term_statistics([*terms, "whale"]).df["whale"] == 60
+
+
+@pytest.mark.parametrize("count", [1, 10, 50])
+def test_passages_and_values_are_found_by_their_keys(database: Database, views: Views, count: int) -> None:
+    """However many: SQLite may find it cheaper to go through a collection, which it takes to be small."""
+    with views.open("books") as view:
+        ids = view.nearest(np.zeros(view.generation.dimension, np.float32), count).ids
+        with statements(database) as asked:
+            assert [passage.id for passage in view.fetch(ids)] == ids.tolist()
+            reader = FieldReader(view, "shelf", param="group_by")
+            assert len(reader.values_of(view.documents_of(ids))) == min(count, 60)
+        read = [one for one in asked if "substr" in one[0] or "longitude" in one[0] or " IN (" in one[0]]
+        assert len(read) >= 2
+        for statement, parameters in read:
+            rows = view.session._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plan = " ".join(row[3] for row in rows)
+            assert "collection_id=?" not in plan, plan
+            assert "field_id=?" not in plan, plan
+            assert "SCAN" not in plan, plan
