@@ -81,7 +81,7 @@ class ReindexBody(ResponseModel):
     other_generation: str | None = Field(
         description="the name under which the one that does not answer can be searched, to try it; null: it is gone"
     )
-    documents: int = Field(description="in the collection when it began")
+    documents: int = Field(description="in the collection when it began, and some that came since")
     done: int = Field(description="of these, brought over")
     waiting: int = Field(description="documents that were written meanwhile, and are still to be brought over")
     passages: int = Field(description="that were embedded")
@@ -104,7 +104,7 @@ class ReindexBody(ResponseModel):
             state=found.state.value,
             reason=found.reason,
             other_generation=None if found.hidden_id is None else hidden_name(name, found.id),
-            documents=found.total,
+            documents=max(found.total, found.done),
             done=found.done,
             waiting=waiting,
             passages=found.passages,

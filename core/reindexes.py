@@ -39,7 +39,7 @@ class Reindex:
     cursor: str | None  # document id up to which the old generation was read
     scanned: bool  # whether it was read to its end
     total: int  # documents when it began
-    done: int  # of them
+    done: int  # documents that were brought over: of these, and of those that came since and lay behind the cursor
     passages: int  # that were embedded
     tokens: int  # that the model read
     failures: int  # in a row
@@ -55,4 +55,4 @@ class Reindex:
         """Until all is read, at the rate and share so far; None where that is unknown, or it is read."""
         if self.scanned or not self.done or self.state is not ReindexState.BUILDING:
             return None
-        return (self.total - self.done) * self.busy_seconds / self.done / self.share
+        return max(0, self.total - self.done) * self.busy_seconds / self.done / self.share

@@ -70,9 +70,9 @@ class Bringing:
         return True
 
     def follows(self, reindex: Reindex) -> bool:
-        """Whether the hidden generation lacks no more than somebody may just have written."""
+        """Whether the hidden generation lacks no more than may just have been written."""
         with self._database.read() as session:
-            return pending_count(session, reindex) <= _LAST_DOCUMENTS and reindex.reason is None
+            return pending_count(session, reindex) <= BATCH_DOCUMENTS and reindex.reason is None
 
     def catch_up(self, reindex: Reindex) -> None:
         """Bring over what was written meanwhile, all but a little. Raises NotCaughtUp where writers are quicker."""
@@ -161,8 +161,8 @@ class Bringing:
         failed = made.failed
         only_failures = bool(failed) and len(failed) == len(made.portion)
         rest = seconds * (1.0 / reindex.share - 1.0)
-        if reindex.state is not ReindexState.BUILDING:
-            rest = 0.0  # it only follows, and lags behind otherwise
+        if reindex.scanned:
+            rest = 0.0  # it only follows, and would lag behind
         columns: dict[str, object] = {
             "reason": _said(failed) if failed else None,
             "failures": 0,

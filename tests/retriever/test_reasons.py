@@ -294,8 +294,8 @@ def test_the_parts_sum_where_candidates_come_from_codes(
     for module in ("ranking", "candidates"):
         monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 20)
     scans: list[object] = []
-    scanned = dense._scanned
-    monkeypatch.setattr(dense, "_scanned", lambda *a, **o: scans.append(a) or scanned(*a, **o))
+    named = dense.candidates
+    monkeypatch.setattr(dense, "candidates", lambda *a, **o: scans.append(a) or named(*a, **o))
     with contextlib.closing(Database.open(tmp_path)) as database:
         with database.write() as session:
             made = create_collection(
