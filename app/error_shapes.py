@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from app.schemas import printable
+from app.schemas.base import printable
 
 
 class Failure(NamedTuple):

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.caller import Caller
+from app.access.caller import Caller
 from app.error_shapes import Failure, shape_of
 from app.operation.lanes import Overloaded
 from core import errors

@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
+from app.access.door import Door, Identify, check_rules
 from app.api import (
     aleph_alpha,
     aliases,
@@ -32,12 +33,11 @@ from app.api import (
 )
 from app.api.health import HEALTH_AT_ONCE
 from app.api.uploads import UPLOADS_AT_ONCE
-from app.auth import Door, Identify, check_rules
 from app.middleware import BodyLimit, RequestContext
 from app.operation.admission import Admission
 from app.operation.panel import Panel
 from app.operation.tracing import Traced
-from app.schemas import ErrorResponse
+from app.schemas.base import ErrorResponse
 from app.settings import LimitSettings
 from app.wiring import Wiring
 from store.kernel_loading import expect_many_searches

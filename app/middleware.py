@@ -15,7 +15,7 @@ from fastapi import HTTPException  # FastAPI lets its own ones through from a bo
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.caller import Caller
+from app.access.caller import Caller
 from app.operation.admission import HEALTH
 
 CLIENT_LEFT = 499  # what is noted, as many servers do, of a request that nobody was left to be answered

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from app.reindex_schemas import ReindexRequest
+from app.schemas.reindexes import ReindexRequest
 from app.wiring import Wiring
 from core.errors import CollectionNotFound
 from core.records import SparseScoring

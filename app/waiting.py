@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from app.search_request import QueryBody
+from app.schemas.search_request import QueryBody
 from app.wiring import Wiring
 from retriever.query import Query
 

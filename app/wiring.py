@@ -21,10 +21,10 @@ from store.processes import Registration, register
 from store.waiting import wait_for_seq
 
 if TYPE_CHECKING:
-    from app.keyring import KeyRing
-    from app.limits import Limiter
-    from app.quota import TokenQuota
-    from app.signatures import SignatureAuth
+    from app.access.keyring import KeyRing
+    from app.access.limits import Limiter
+    from app.access.quota import TokenQuota
+    from app.access.signatures import SignatureAuth
     from app.viking import VikingModels
     from core.protocols import Encoder
     from embedder.lexical import Analyzer
@@ -127,25 +127,25 @@ class Wiring:
 
     @cached_property
     def viking_quota(self) -> TokenQuota:
-        from app.quota import TokenQuota
+        from app.access.quota import TokenQuota
 
         return TokenQuota(self.settings.vikingdb.tokens_per_minute)
 
     @cached_property
     def keyring(self) -> KeyRing:
-        from app.keyring import KeyRing
+        from app.access.keyring import KeyRing
 
         return KeyRing(self.database, self.settings.auth.accepted)
 
     @cached_property
     def limiter(self) -> Limiter:
-        from app.limits import Limiter
+        from app.access.limits import Limiter
 
         return Limiter()
 
     @cached_property
     def signatures(self) -> SignatureAuth:
-        from app.signatures import SignatureAuth
+        from app.access.signatures import SignatureAuth
 
         auth = self.settings.auth
         return SignatureAuth(auth.secret_keys, guarded=bool(auth.accepted))  # tokens alone do not leave this door open

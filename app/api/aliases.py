@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path
 
+from app.access.auditing import audited
 from app.api.dependencies import Known, Parts
-from app.auditing import audited
-from app.reindex_schemas import AliasBody, AliasList, SetAlias
+from app.schemas.reindexes import AliasBody, AliasList, SetAlias
 from store.aliases import delete_alias, get_alias, list_aliases, set_alias
 
 router = APIRouter(prefix="/v1/admin/aliases", tags=["admin"])

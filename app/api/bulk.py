@@ -12,13 +12,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.allowances import check_documents, passages_left
+from app.access.allowances import check_documents, passages_left
+from app.access.caller import Caller
+from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
 from app.api.uploads import Upload
-from app.caller import Caller
-from app.job_schemas import JobBody, accepted, write_report
-from app.limits import tokens_of
-from app.schemas import WriteReport
+from app.schemas.documents import WriteReport
+from app.schemas.jobs import JobBody, accepted, write_report
 from app.wiring import Wiring
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
 from core.records import Document, Job, JobState

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from app.allowances import check_collections
+from app.access.allowances import check_collections
+from app.access.auditing import audited
+from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
-from app.auditing import audited
-from app.caller import Caller
-from app.schemas import ChangeCollection, CollectionBody, CollectionList, CreateCollection
-from app.stats_schemas import CollectionStatsBody
+from app.schemas.collections import ChangeCollection, CollectionBody, CollectionList, CreateCollection
+from app.schemas.stats import CollectionStatsBody
 from app.wiring import Wiring
 from core.records import Collection
 from store.catalog import change_settings, counts, delete_collection, get_collection, list_collections

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 
-from app.caller import Caller
+from app.access.caller import Caller
 from app.operation.observation import Observation
 from app.operation.panel import Panel
 from app.wiring import Wiring

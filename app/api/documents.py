@@ -7,11 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Query, Response
 from starlette.convertors import Convertor, register_url_convertor
 
-from app.allowances import check_documents, passages_left
+from app.access.allowances import check_documents, passages_left
+from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
-from app.job_schemas import JobBody, accepted
-from app.limits import tokens_of
-from app.schemas import (
+from app.schemas.documents import (
     DeleteDocuments,
     DeletionReport,
     DocumentContent,
@@ -20,6 +19,7 @@ from app.schemas import (
     UpsertDocuments,
     WriteReport,
 )
+from app.schemas.jobs import JobBody, accepted
 from core.errors import DocumentNotFound, InvalidDocument
 from core.filters import parse_filter
 from core.protocols import Priority

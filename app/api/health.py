@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app.api.dependencies import OperationPanel
 from app.operation.readiness import Finding
-from app.schemas import ResponseModel
+from app.schemas.base import ResponseModel
 
 HEALTH_AT_ONCE = 4  # threads for what reads the database or the disk
 _SECONDS = 3.0  # for which an answer is waited for

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import Known, Parts
-from app.job_schemas import JobBody, JobDetail, JobList, State, error_lines
+from app.schemas.jobs import JobBody, JobDetail, JobList, State, error_lines
 from core.naming import qualified
 from core.records import JobState
 from store.jobs import cancel_job, get_job, list_jobs

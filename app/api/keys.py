@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
 
-from app import keys
+from app.access import keys
 from app.api.dependencies import Known, Parts
-from app.key_schemas import ActionBody, AuditLog, CreateKey, KeyBody, KeyList, NewKeyBody, RotateKey
+from app.schemas.keys import ActionBody, AuditLog, CreateKey, KeyBody, KeyList, NewKeyBody, RotateKey
 from store.audit import list_actions
 from store.keys import list_keys
 

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app import reindexes
+from app.access.auditing import audited
+from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
-from app.auditing import audited
-from app.caller import Caller
-from app.reindex_schemas import ReindexBody, ReindexRequest
+from app.schemas.reindexes import ReindexBody, ReindexRequest
 from app.wiring import Wiring
 from core.reindexes import Reindex
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app.api.dependencies import Known, Parts, RequestId
-from app.explanation_schemas import ReplayRequest, ReplayResponse
+from app.schemas.explanations import ReplayRequest, ReplayResponse
 from retriever.replay import replay
 
 router = APIRouter(prefix="/v1", tags=["search"])

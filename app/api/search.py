@@ -7,12 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
+from app.access.caller import Caller
+from app.access.limits import tokens_of
 from app.api.dependencies import Arrived, CollectionName, Known, Observed, Parts, RequestId
-from app.batch_schemas import AnswerBody, BatchRequest, BatchResponse
-from app.caller import Caller
-from app.limits import tokens_of
-from app.search_request import ExplainRequest, SearchRequest
-from app.search_response import SearchResponse
+from app.schemas.batch import AnswerBody, BatchRequest, BatchResponse
+from app.schemas.search_request import ExplainRequest, SearchRequest
+from app.schemas.search_response import SearchResponse
 from app.waiting import waited
 from app.wiring import Wiring
 from core.errors import SalienceError

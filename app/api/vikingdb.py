@@ -13,10 +13,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from app.access.caller import ANONYMOUS, SIGNED, Caller
 from app.api.bodies import PublicModel, RawBody, parsed
 from app.api.dependencies import Known, Parts, RequestId
-from app.base64data import decoded_base64
-from app.caller import ANONYMOUS, SIGNED, Caller
+from app.schemas.base64data import decoded_base64
 from app.viking import VikingModel
 from app.wiring import Wiring
 from core.errors import InvalidInput

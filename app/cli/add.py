@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.auditing import audited
+from app.access.auditing import audited
 from app.cli.options import DEFAULT_COLLECTION, Collection, DataDir, Device, Json, Model, open_parts
 from app.cli.terminal import err, note, plain, print_json, progress_bar
-from app.job_schemas import write_report
+from app.schemas.jobs import write_report
 from app.wiring import Wiring
 from core.errors import CollectionExists, CollectionNotFound, JobConflict
 from core.naming import check_name
@@ -28,7 +28,7 @@ from store.jobs.notices import newest_notice
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from app.schemas import WriteReport
+    from app.schemas.documents import WriteReport
     from indexer.fields import FieldMapping
     from indexer.intake import Located
     from indexer.pipeline import Notice

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app.auditing import audited
+from app.access.auditing import audited
 from app.cli.options import DataDir, Json, open_existing
 from app.cli.terminal import note, out, print_json
-from app.reindex_schemas import AliasBody
+from app.schemas.reindexes import AliasBody
 from store.aliases import delete_alias, list_aliases, set_alias
 from store.audit import LOCAL
 

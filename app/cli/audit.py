@@ -9,7 +9,7 @@ from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_existing
 from app.cli.terminal import note, out, plain, print_json
-from app.key_schemas import ActionBody
+from app.schemas.keys import ActionBody
 from store.audit import list_actions
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from app.auditing import audited
+from app.access.auditing import audited
 from app.cli.options import (
     DataDir,
     Device,
@@ -23,7 +23,7 @@ from app.cli.options import (
     sparse_scoring,
 )
 from app.cli.terminal import note, out, print_json
-from app.schemas import CollectionBody
+from app.schemas.collections import CollectionBody
 from core.errors import InvalidInput, InvalidSettings, UnreadableFile
 from core.naming import check_name
 from core.records import CollectionSettings, IndexKind

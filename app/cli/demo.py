@@ -15,7 +15,7 @@ from rich.text import Text
 from app.cli.docstrings import docstring_documents, standard_library
 from app.cli.options import DataDir, Device, Model, open_parts
 from app.cli.terminal import GOOD, out, progress_bar
-from app.search_request import SearchRequest
+from app.schemas.search_request import SearchRequest
 from app.settings import Settings
 from app.wiring import Wiring
 from core.errors import CollectionNotFound, UnreadableFile

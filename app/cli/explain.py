@@ -82,8 +82,8 @@ def explain(
 
       salience explain "I want to play on my TV." 42 --above 17 --advise
     """
-    from app.search_request import ExplainRequest
-    from app.search_response import SearchResponse
+    from app.schemas.search_request import ExplainRequest
+    from app.schemas.search_response import SearchResponse
     from retriever.query import Explain
     from retriever.reasons import explain_hit
 

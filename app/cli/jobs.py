@@ -10,7 +10,7 @@ from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_existing
 from app.cli.terminal import note, out, plain, print_json
-from app.job_schemas import JobBody, JobDetail, error_lines
+from app.schemas.jobs import JobBody, JobDetail, error_lines
 from core.errors import InvalidInput
 from core.records import JobState
 from store.jobs import cancel_job, get_job, list_jobs

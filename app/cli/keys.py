@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app import keys
+from app.access import keys
 from app.cli.options import DataDir, Filter, Json, open_existing, open_parts, parse_filter_option
 from app.cli.terminal import note, out, plain, print_json
-from app.key_schemas import KeyBody, NewKeyBody, seconds_of
+from app.schemas.keys import KeyBody, NewKeyBody, seconds_of
 from core.access import ApiKey, Limits, Rights, Role
 from core.errors import InvalidSettings
 from core.filters import parse_filter

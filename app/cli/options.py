@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from app.settings import Settings, load_settings
-from app.wiring import Wiring
 from core.errors import InvalidControl, InvalidFilter, InvalidQuery, InvalidSettings, StorageError
 from core.prompts import MAX_FACTOR, MIN_FACTOR
 from core.records import DECLARABLE, FieldKind, SparseScoring
+
+if TYPE_CHECKING:  # a command's --help loads none of these
+    from pydantic import ValidationError
+
+    from app.settings import Settings
+    from app.wiring import Wiring
 
 DEFAULT_COLLECTION = "default"
 
@@ -107,6 +110,8 @@ Target = Annotated[str, typer.Option(help="Where emphasis acts in the model: aut
 
 def open_parts(data_dir: Path | None, model: str | None = None, device: str | None = None) -> Wiring:
     """The parts for these options and the environment. Raises InvalidSettings."""
+    from app.wiring import Wiring
+
     return Wiring(settings(data_dir, model, device))
 
 
@@ -122,6 +127,8 @@ def open_existing(data_dir: Path | None, model: str | None = None, device: str |
 
 
 def settings(data_dir: Path | None, model: str | None = None, device: str | None = None, **given: Any) -> Settings:
+    from app.settings import load_settings
+
     return load_settings(data_dir=data_dir, model=model, device=device, **given)
 
 

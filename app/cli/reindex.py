@@ -12,10 +12,10 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from app.auditing import audited
+from app.access.auditing import audited
 from app.cli.options import DataDir, Device, Fields, Json, SparseModel, first_problem, open_existing, parse_fields
 from app.cli.terminal import note, out, plain, print_json, progress_bar
-from app.reindex_schemas import Judgements, ReindexBody, ReindexRequest, ReindexSettings
+from app.schemas.reindexes import Judgements, ReindexBody, ReindexRequest, ReindexSettings
 from app.wiring import Wiring
 from core.errors import InvalidInput, ReindexConflict
 from core.reindexes import Reindex

@@ -40,7 +40,7 @@ def replay(
 
       salience replay why.json
     """
-    from app.explanation_schemas import ReplayResponse
+    from app.schemas.explanations import ReplayResponse
     from retriever.replay import explanations_in
     from retriever.replay import replay as replay_explanation
 

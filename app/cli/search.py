@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from app.cli.inputs import example_ids, field_names, image_prompt, vector_of
 from app.cli.options import (
@@ -152,8 +151,10 @@ def search(
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     coloured = out.is_terminal and not as_json
 
-    from app.search_request import SearchRequest
-    from app.search_response import SearchResponse
+    from pydantic import ValidationError
+
+    from app.schemas.search_request import SearchRequest
+    from app.schemas.search_response import SearchResponse
     from app.waiting import waited
 
     try:

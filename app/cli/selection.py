@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from app.cli.terminal import QUIET, note, out, plain
 from core.errors import InvalidQuery
-from retriever.result import SearchResult
-from retriever.suggestions import corrected
+
+if TYPE_CHECKING:
+    from retriever.result import SearchResult
 
 Operators = Annotated[
     bool, typer.Option("--operators", help='Read +word, -word and "a phrase" in the query as conditions.')
@@ -74,6 +75,8 @@ def selection(
 
 def print_suggestions(result: SearchResult) -> None:
     if result.suggestions:
+        from retriever.suggestions import corrected
+
         words = ", ".join(plain(one.word) for one in result.suggestions)
         meant = plain(corrected(result.query.text, result.suggestions))
         note(f"hardly any passage has {words}; did you mean: {meant}")

@@ -30,7 +30,7 @@ class Server(ABC):
     def __init__(self, folder: Path, model: Path, peers: Path) -> None:
         """`model`: the folder of the model that all embed by; `peers`: the Python that has the others."""
         self.folder, self.model, self.peers = folder, model, peers
-        self.port = _free_port()
+        self.port = free_port()
         self._processes: list[subprocess.Popen[str]] = []
 
     @abstractmethod
@@ -214,7 +214,7 @@ def _memory(pid: int) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -80,7 +80,7 @@ def test_every_command_runs(salience: Callable[..., tuple[int, str, str]], tmp_p
 
 
 def test_its_numbers_are_those_of_the_program() -> None:
-    from app.batch_schemas import MAX_QUERIES
+    from app.schemas.batch import MAX_QUERIES
     from retriever.examples import ALPHA, BETA, GAMMA, TERMS, TOKENS
     from retriever.inputs import MAX_EXAMPLES
     from retriever.query import MAX_DEPTH, MAX_TIMEOUT_MS

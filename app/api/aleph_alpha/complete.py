@@ -11,12 +11,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
 
+from app.access.limits import tokens_of
 from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
 from app.api.aleph_alpha.names import causal_names, model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
 from app.api.dependencies import Known, Parts
-from app.limits import tokens_of
 from app.models import Models
 from core.errors import InvalidInput
 from embedder.kinds import ModelKind

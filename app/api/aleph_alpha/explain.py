@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
+from app.access.limits import tokens_of
 from app.api.aleph_alpha.bodies import Answer, JsonBody, Part, SteeredBody, Turn
 from app.api.aleph_alpha.names import VERSION_DIGITS
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
 from app.api.dependencies import Known, Parts
-from app.limits import tokens_of
 from app.models import Models
 from core.prompts import TokenOverlap
 from embedder.kinds import ModelKind

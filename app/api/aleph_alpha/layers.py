@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import FailFast, Field
 
+from app.access.limits import tokens_of
 from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
 from app.api.aleph_alpha.embed import EMBEDDING_TYPES
 from app.api.aleph_alpha.names import model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
 from app.api.dependencies import Known, Parts
-from app.limits import tokens_of
 from core.errors import InvalidInput
 from core.prompts import ControlOptions, ControlTarget
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app import keys
+from app.access import keys
 from app.main import create_app
 from app.settings import load_settings
 from app.wiring import Wiring

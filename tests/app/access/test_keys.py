@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.keyring import KeyRing
+from app.access.keyring import KeyRing
 from core.access import Rights, Role, digest_of
 from store.database import Database
 from store.keys import add_key
@@ -227,8 +227,8 @@ def test_a_wrong_key_costs_the_same_work_whatever_its_prefix(
         work.append(("compare", len(other)))
         return real_compare(one, other)
 
-    monkeypatch.setattr("app.keyring.digest_of", digest)
-    monkeypatch.setattr("app.keyring.secrets.compare_digest", compare)
+    monkeypatch.setattr("app.access.keyring.digest_of", digest)
+    monkeypatch.setattr("app.access.keyring.secrets.compare_digest", compare)
     costs = {}
     for name, token in wrong_tokens(good).items():
         work.clear()

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.caller import Caller
+from app.access.caller import Caller
+from app.access.limits import Limiter
 from app.errors import QuotaExceeded
-from app.limits import Limiter
 from core.access import Limits, Rights, Role
 from tests.app.access.conftest import House, error_of
 

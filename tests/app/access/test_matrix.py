@@ -14,9 +14,9 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.access import RULES, rule_key
-from app.auth import Door, check_rules
-from app.limits import Limiter
+from app.access.door import Door, check_rules
+from app.access.limits import Limiter
+from app.access.rules import RULES, rule_key
 from embedder.local import LocalEncoder
 from tests.app.access.conftest import House
 from tests.app.test_openapi import examples

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.access.quota import TokenQuota
 from app.errors import QuotaExceeded
-from app.quota import TokenQuota
 
 
 class Clock:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from app.signatures import ANONYMOUS, SignatureAuth
+from app.access.signatures import ANONYMOUS, SignatureAuth
 from core.errors import InvalidSignature
 from core.signing import CredentialScope, SignableRequest, sign
 from tests.app.vikingdb.signed import (

@@ -19,32 +19,33 @@ from pydantic import BaseModel
 import app.error_shapes
 import app.errors
 import core.errors
-from app import (
-    explanation_schemas,
-    input_schemas,
-    job_schemas,
-    key_schemas,
-    reindex_schemas,
-    schemas,
+from app.schemas import (
+    collections,
+    documents,
+    explanations,
+    inputs,
+    jobs,
+    keys,
+    reindexes,
     search_request,
     search_response,
-    selection_schemas,
+    selection,
+    stats,
 )
-from app import stats_schemas as stats
 from salience.client import _admin, _collections, _search, admin_results, errors, results, search_results
 from salience.client._reading import read_as
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSWERS: list[tuple[type[BaseModel], type[Any]]] = [
-    (schemas.CollectionBody, results.Collection),
-    (schemas.StoredDocumentBody, results.Document),
-    (schemas.DocumentList, results.DocumentPage),
-    (schemas.RecordFailure, results.RecordFailure),
-    (schemas.WriteReport, results.WriteReport),
-    (schemas.DeletionReport, results.Deletion),
-    (schemas.PassageSpan, results.Span),
-    (job_schemas.JobDetail, results.Job),
-    (job_schemas.JobList, results.JobPage),
+    (collections.CollectionBody, results.Collection),
+    (documents.StoredDocumentBody, results.Document),
+    (documents.DocumentList, results.DocumentPage),
+    (documents.RecordFailure, results.RecordFailure),
+    (documents.WriteReport, results.WriteReport),
+    (documents.DeletionReport, results.Deletion),
+    (documents.PassageSpan, results.Span),
+    (jobs.JobDetail, results.Job),
+    (jobs.JobList, results.JobPage),
     (stats.CollectionStatsBody, results.CollectionStats),
     (stats.SegmentsBody, results.Segments),
     (search_response.SearchResponse, search_results.SearchResult),
@@ -53,30 +54,30 @@ ANSWERS: list[tuple[type[BaseModel], type[Any]]] = [
     (search_response.PassageBody, search_results.Passage),
     (search_response.ChoiceBody, search_results.Choice),
     (search_response.LegChoiceBody, search_results.LegChoice),
-    (input_schemas.ControlBody, search_results.Control),
-    (selection_schemas.HighlightBody, search_results.Highlight),
-    (selection_schemas.GroupBody, search_results.Group),
-    (selection_schemas.FacetsBody, search_results.Facets),
-    (selection_schemas.FacetBody, search_results.Facet),
-    (selection_schemas.FacetValueBody, search_results.FacetValue),
-    (selection_schemas.SuggestionsBody, search_results.Suggestions),
-    (selection_schemas.SuggestionBody, search_results.Suggestion),
-    (selection_schemas.MeantBody, search_results.Meant),
-    (explanation_schemas.ExplanationBody, search_results.Explanation),
-    (explanation_schemas.LineBody, search_results.Line),
-    (explanation_schemas.WordBody, search_results.Unit),
-    (explanation_schemas.UnitBody, search_results.Unit),
-    (explanation_schemas.LegEffectBody, search_results.LegEffect),
-    (explanation_schemas.QueryWordBody, search_results.QueryWord),
-    (explanation_schemas.SteeringChangeBody, search_results.SteeringChange),
-    (explanation_schemas.ContrastBody, search_results.Contrast),
-    (explanation_schemas.ReplayResponse, search_results.Replay),
-    (key_schemas.KeyBody, admin_results.Key),
-    (key_schemas.NewKeyBody, admin_results.NewKey),
-    (key_schemas.ActionBody, admin_results.Action),
-    (key_schemas.AuditLog, admin_results.AuditPage),
-    (reindex_schemas.ReindexBody, admin_results.Reindex),
-    (reindex_schemas.AliasBody, admin_results.Alias),
+    (inputs.ControlBody, search_results.Control),
+    (selection.HighlightBody, search_results.Highlight),
+    (selection.GroupBody, search_results.Group),
+    (selection.FacetsBody, search_results.Facets),
+    (selection.FacetBody, search_results.Facet),
+    (selection.FacetValueBody, search_results.FacetValue),
+    (selection.SuggestionsBody, search_results.Suggestions),
+    (selection.SuggestionBody, search_results.Suggestion),
+    (selection.MeantBody, search_results.Meant),
+    (explanations.ExplanationBody, search_results.Explanation),
+    (explanations.LineBody, search_results.Line),
+    (explanations.WordBody, search_results.Unit),
+    (explanations.UnitBody, search_results.Unit),
+    (explanations.LegEffectBody, search_results.LegEffect),
+    (explanations.QueryWordBody, search_results.QueryWord),
+    (explanations.SteeringChangeBody, search_results.SteeringChange),
+    (explanations.ContrastBody, search_results.Contrast),
+    (explanations.ReplayResponse, search_results.Replay),
+    (keys.KeyBody, admin_results.Key),
+    (keys.NewKeyBody, admin_results.NewKey),
+    (keys.ActionBody, admin_results.Action),
+    (keys.AuditLog, admin_results.AuditPage),
+    (reindexes.ReindexBody, admin_results.Reindex),
+    (reindexes.AliasBody, admin_results.Alias),
 ]
 
 
@@ -86,7 +87,7 @@ def test_every_field_of_an_answer_is_read(said: type[BaseModel], read: type[Any]
     assert fields.keys() == said.model_fields.keys()
     hints = get_type_hints(read)
     for name, field in said.model_fields.items():
-        if (said, name) == (explanation_schemas.WordBody, "share"):
+        if (said, name) == (explanations.WordBody, "share"):
             continue  # words always have one; other units are of the same class
         if field.annotation is Any:
             continue
@@ -106,9 +107,9 @@ def asked(describe: Callable[..., Any]) -> set[str]:
 
 
 def test_everything_that_administrators_can_say() -> None:
-    assert asked(_admin.create_key) == key_schemas.CreateKey.model_fields.keys()
-    assert asked(_admin.start_reindex) - {"collection"} == reindex_schemas.ReindexRequest.model_fields.keys()
-    assert asked(_collections.create_collection) == schemas.CreateCollection.model_fields.keys()
+    assert asked(_admin.create_key) == keys.CreateKey.model_fields.keys()
+    assert asked(_admin.start_reindex) - {"collection"} == reindexes.ReindexRequest.model_fields.keys()
+    assert asked(_collections.create_collection) == collections.CreateCollection.model_fields.keys()
 
 
 def codes(kind: type[core.errors.SalienceError]) -> list[type[core.errors.SalienceError]]:

@@ -7,9 +7,9 @@ from typing import Any, Self
 from pydantic import Field, ValidationError
 
 from app.errors import MAX_MESSAGE, Malformed, status_of
-from app.schemas import ErrorDetail, RequestModel, ResponseModel, printable
-from app.search_request import SearchRequest
-from app.search_response import SearchResponse
+from app.schemas.base import ErrorDetail, RequestModel, ResponseModel, printable
+from app.schemas.search_request import SearchRequest
+from app.schemas.search_response import SearchResponse
 from core.errors import SalienceError
 from retriever.many import each
 

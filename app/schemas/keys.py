@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from app.schemas import RequestModel, ResponseModel
+from app.schemas.base import RequestModel, ResponseModel
 from core.access import ApiKey, Limits, Rights, Role
 from core.errors import InvalidSettings
 from core.filters import filter_json, parse_filter

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from app.caller import ANONYMOUS, TOKEN, Caller
+from app.access.caller import ANONYMOUS, TOKEN, Caller
 from core.access import ApiKey, Rights, Role, digest_of, split_token
 from core.errors import StorageError
 from store.database import Database

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
-from app.schemas import RecordFailure, ResponseModel, WriteReport, printable
+from app.schemas.base import ResponseModel, printable
+from app.schemas.documents import RecordFailure, WriteReport
 from core.records import Job
 from store.database import Database, ReadSession
 from store.jobs.notices import MAX_LISTED, JobNotice, NoticeKind, job_notices

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.base64data import decoded_base64
-from app.schemas import RequestModel
+from app.schemas.base import RequestModel
+from app.schemas.base64data import decoded_base64
 from core.errors import InvalidInput, InvalidQuery
 from core.prompts import (
     Crop,

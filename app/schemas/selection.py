@@ -8,7 +8,8 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from app.schemas import PassageSpan, RequestModel, ResponseModel
+from app.schemas.base import RequestModel, ResponseModel
+from app.schemas.documents import PassageSpan
 from core.errors import InvalidQuery
 from core.records import Highlight
 from retriever.beside import MAX_FACETS, Beside, Facets

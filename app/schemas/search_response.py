@@ -8,11 +8,12 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from app.explanation_schemas import ExplanationBody
-from app.input_schemas import ControlBody
-from app.schemas import PassageSpan, ResponseModel
-from app.search_request import FusionBody, RerankBody
-from app.selection_schemas import FacetsBody, GroupBody, HighlightBody, SuggestionsBody
+from app.schemas.base import ResponseModel
+from app.schemas.documents import PassageSpan
+from app.schemas.explanations import ExplanationBody
+from app.schemas.inputs import ControlBody
+from app.schemas.search_request import FusionBody, RerankBody
+from app.schemas.selection import FacetsBody, GroupBody, HighlightBody, SuggestionsBody
 from core.records import Hit
 from retriever.fields import TEXT, TITLE, shown_metadata, shows
 from retriever.result import Profile, SearchResult

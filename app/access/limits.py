@@ -1,7 +1,7 @@
 """What a key may use in a minute, and at once; told in the headers RateLimit-Policy and RateLimit.
 
-Minutes slide, as those of app/quota.py. Requests are counted as they come. Tokens are counted when it is known how many
-there were: a key that has used up its tokens waits until the minute lets it go on.
+Minutes slide, as those of app/access/quota.py. Requests are counted as they come. Tokens are counted when it is known
+how many there were: a key that has used up its tokens waits until the minute lets it go on.
 
 Every process counts by itself. Header fields: draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from app.caller import Caller
+from app.access.caller import Caller
+from app.access.quota import WINDOW_SECONDS, Charge, Window
 from app.errors import QuotaExceeded
-from app.quota import WINDOW_SECONDS, Charge, Window
 
 CHARACTERS_PER_TOKEN = 4  # of what no model has read yet
 SEARCH_RETRY_SECONDS = 1.0

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.schemas import DeclaredKind, RequestModel, ResponseModel
+from app.schemas.base import RequestModel, ResponseModel
+from app.schemas.collections import DeclaredKind
 from core.errors import InvalidInput
 from core.naming import hidden_name
 from core.records import FieldKind, IndexKind, SparseScoring

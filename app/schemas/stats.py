@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field
 
-from app.schemas import ResponseModel
+from app.schemas.base import ResponseModel
 from store.statistics import CollectionStatistics
 
 

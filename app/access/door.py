@@ -12,12 +12,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import RULES, Rule, rule_key
-from app.access import Scope as Reach
-from app.caller import ANONYMOUS, SIGNED, Caller
+from app.access.caller import ANONYMOUS, SIGNED, Caller
+from app.access.keyring import KeyRing
+from app.access.limits import Limiter
+from app.access.rules import RULES, Rule, rule_key
+from app.access.rules import Scope as Reach
 from app.errors import Unauthorized, status_of
-from app.keyring import KeyRing
-from app.limits import Limiter
 from core.errors import Forbidden, SalienceError, StorageError, TooLarge
 
 _BEARER = HTTPBearer(
@@ -120,7 +120,7 @@ def check_rules(app: FastAPI, *, public: Collection[str] = ()) -> None:
         key = rule_key(route.operation_id, route.endpoint)
         rule = RULES.get(key)
         if rule is None:
-            raise ValueError(f"{route.path} has no rule: say in app/access.py RULES who may use {key!r}")
+            raise ValueError(f"{route.path} has no rule: say in app/access/rules.py RULES who may use {key!r}")
         if (rule.scope is Reach.COLLECTION) != ("{collection}" in (route.path or "")):
             raise ValueError(f"{route.path}: the scope {rule.scope} of {key!r} does not fit the path")
         guarded = any(isinstance(dependency.call, Door) for dependency in route.dependant.dependencies)

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from app.input_schemas import ControlBody
-from app.schemas import RequestModel, ResponseModel
+from app.schemas.base import RequestModel, ResponseModel
+from app.schemas.inputs import ControlBody
 from core.records import HitExplanation
 from retriever.replay import Changed, Replay
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.caller import Caller
+from app.access.caller import Caller
 from app.wiring import Wiring
 from core.errors import LimitReached
 from store.among import holdings

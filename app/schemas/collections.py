@@ -1,56 +1,17 @@
-"""The JSON of collections and documents: what comes in, strictly checked, and what goes out."""
+"""The JSON of collections and of their settings."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
+from app.schemas.base import RequestModel, ResponseModel
 from core.records import Collection, CollectionSettings, FieldKind, IndexKind, SparseScoring
 from core.synonyms import of_groups
-from indexer.deletion import Deletion
-from indexer.records import RecordError
-from indexer.report import AddReport
-from store.documents import StoredDocument
 from store.settings import check_changeable
 
 DeclaredKind = Literal["text", "number", "boolean", "date", "geo"]  # core.records.DECLARABLE
-
-
-class RequestModel(BaseModel):
-    """Unknown keys, wrong types, NaN and infinity are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        """`extra="forbid"` would refuse an unknown key, too, but not say which ones are known."""
-        for key in value if isinstance(value, dict) else ():
-            if key not in cls.model_fields:
-                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                message = f"unknown key {printable(str(key))!r:.80}; {hint}allowed are {', '.join(cls.model_fields)}"
-                raise PydanticCustomError("unknown_key", "{message}", {"message": message})
-        return value
-
-
-class ResponseModel(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ErrorDetail(ResponseModel):
-    code: str = Field(description="stable name of the kind of error", examples=["collection_not_found"])
-    message: str
-    param: str | None = Field(description="the input that is at fault")
-    request_id: str | None
-
-
-class ErrorResponse(ResponseModel):
-    error: ErrorDetail
 
 
 SynonymsBody = dict[str, list[str]] | list[list[str]]
@@ -186,125 +147,3 @@ class CollectionBody(ResponseModel):
 
 class CollectionList(ResponseModel):
     collections: list[CollectionBody]
-
-
-class DocumentContent(RequestModel):
-    text: str = ""
-    title: str = ""
-    metadata: dict[str, Any] = Field(default_factory=dict, description="any JSON values; filterable where scalar")
-
-
-def _id_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-class DocumentBody(DocumentContent):
-    id: Annotated[str | None, BeforeValidator(_id_text, json_schema_input_type=str | int | None)] = Field(
-        None, description="unique in the collection; null: derived from the content"
-    )
-
-
-class UpsertDocuments(RequestModel):
-    documents: list[DocumentBody] = Field(min_length=1, max_length=10_000)
-
-
-class DeleteDocuments(RequestModel):
-    filter: dict[str, Any] | str = Field(
-        description="conditions on metadata, as in a search: documents that satisfy it are deleted",
-        examples=[{"price": {"lt": 20}}],
-    )
-
-
-class DeletionReport(ResponseModel):
-    seq: int = Field(description="a search that says this seq or a higher one has seen the change")
-    deleted: int
-
-    @classmethod
-    def of(cls, deletion: Deletion) -> Self:
-        return cls(seq=deletion.seq, deleted=deletion.deleted)
-
-
-class PassageSpan(ResponseModel):
-    start: int = Field(description="first character, in code points")
-    end: int = Field(description="one past the last character")
-
-
-class StoredDocumentBody(ResponseModel):
-    id: str
-    title: str
-    text: str
-    metadata: Mapping[str, Any]
-    language: str
-    passages: list[PassageSpan]
-
-    @classmethod
-    def of(cls, stored: StoredDocument) -> Self:
-        document = stored.document
-        return cls(
-            id=document.id,
-            title=document.title,
-            text=document.text,
-            metadata=document.metadata,
-            language=stored.language,
-            passages=[PassageSpan(start=passage.start, end=passage.end) for passage in stored.passages],
-        )
-
-
-class DocumentList(ResponseModel):
-    documents: list[StoredDocumentBody]
-    next: str | None = Field(description="pass it as `after` for the next page; null: this is the last one")
-
-
-class RecordFailure(ResponseModel):
-    code: str
-    reason: str
-    id: str | None
-    path: str | None = Field(description="the file, or the part of the request, that it came from")
-    line: int | None = Field(description="1-based place in what was sent")
-
-    @classmethod
-    def of(cls, error: RecordError) -> Self:
-        return cls(
-            code=error.code,
-            reason=printable(error.reason),
-            id=error.id and printable(error.id),
-            path=error.origin and printable(error.origin.path),
-            line=error.origin and error.origin.line,
-        )
-
-
-class WriteReport(ResponseModel):
-    """What became of the documents. They can be searched for once this is answered."""
-
-    seq: int = Field(description="a search that says this seq or a higher one has seen the change; 0: nothing was sent")
-    created: int
-    replaced: int
-    updated: int = Field(description="only metadata changed; nothing was embedded")
-    unchanged: int
-    failed: int
-    errors: list[RecordFailure] = Field(description="the first 1,000 failures")
-    truncated: list[str] = Field(description="ids of documents of which the model did not read all; the first 1,000")
-    duplicates: list[str] = Field(description="ids that were sent more than once: the last one counts")
-    passages: int = Field(description="passages that had to be embedded")
-    tokens: int = Field(description="tokens that the model read")
-
-    @classmethod
-    def of(cls, report: AddReport) -> Self:
-        return cls(
-            seq=report.seq,
-            created=report.created,
-            replaced=report.replaced,
-            updated=report.updated,
-            unchanged=report.unchanged,
-            failed=report.failed_count,
-            errors=[RecordFailure.of(error) for error in report.failed],
-            truncated=list(report.truncated),
-            duplicates=list(report.duplicates),
-            passages=report.passages,
-            tokens=report.tokens,
-        )
-
-
-def printable(text: str) -> str:
-    """`text` with lone surrogates spelt out: UTF-8 cannot carry them."""
-    return text.encode("utf-8", "backslashreplace").decode()

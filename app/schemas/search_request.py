@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from app.input_schemas import ControlBody, InputsBody
-from app.schemas import RequestModel
-from app.selection_schemas import ConditionsBody, LegName, SelectionBody
+from app.schemas.base import RequestModel
+from app.schemas.inputs import ControlBody, InputsBody
+from app.schemas.selection import ConditionsBody, LegName, SelectionBody
 from core.errors import InvalidControl, InvalidQuery
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, TextControl

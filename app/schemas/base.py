@@ -1,0 +1,47 @@
+"""What every JSON body is: strictly checked coming in, printable going out. And the JSON of an error."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+class RequestModel(BaseModel):
+    """Unknown keys, wrong types, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        """`extra="forbid"` would refuse an unknown key, too, but not say which ones are known."""
+        for key in value if isinstance(value, dict) else ():
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                message = f"unknown key {printable(str(key))!r:.80}; {hint}allowed are {', '.join(cls.model_fields)}"
+                raise PydanticCustomError("unknown_key", "{message}", {"message": message})
+        return value
+
+
+class ResponseModel(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ErrorDetail(ResponseModel):
+    code: str = Field(description="stable name of the kind of error", examples=["collection_not_found"])
+    message: str
+    param: str | None = Field(description="the input that is at fault")
+    request_id: str | None
+
+
+class ErrorResponse(ResponseModel):
+    error: ErrorDetail
+
+
+def printable(text: str) -> str:
+    """`text` with lone surrogates spelt out: UTF-8 cannot carry them."""
+    return text.encode("utf-8", "backslashreplace").decode()

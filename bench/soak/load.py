@@ -1,0 +1,188 @@
+"""Clients of every kind, each at its own pace, on one collection whose size stays what it is."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+DOCUMENTS = 1000  # ids that are written again and again
+NAME = "soak"
+_WORDS = (
+    "amber boat candle desert engine forest garden harbour island jacket kitchen lantern market needle orchard paper "
+    "quarry river silver tower umbrella valley window yellow zebra bread cloud dance eagle flute"
+).split()
+_COLOURS = ("red", "green", "blue")
+
+
+class Load:
+    """`clients()` run until they are cancelled; `counted` has the answers by client and status."""
+
+    def __init__(self, address: str, *, seed: int = 7) -> None:
+        self._client = httpx.AsyncClient(base_url=address, timeout=60.0, limits=httpx.Limits(max_connections=12))
+        self._address = httpx.URL(address)
+        self._random = random.Random(seed)
+        self.counted: Counter[str] = Counter()
+        self.unexpected: Counter[str] = Counter()  # by client, status and code of the error
+
+    async def answers(self) -> bool:
+        try:
+            return (await self._client.get("/readyz")).is_success
+        except httpx.TransportError:
+            return False
+
+    async def fill(self) -> None:
+        await self._ask("fill", "POST", "/v1/collections", json={"name": NAME})
+        for first in range(0, DOCUMENTS, 100):
+            documents = [self._document(number) for number in range(first, first + 100)]
+            await self._ask("fill", "POST", _path("documents"), json={"documents": documents})
+
+    def clients(self) -> list[Awaitable[None]]:
+        paced: list[tuple[float, Callable[[], Awaitable[None]]]] = [
+            (0.05, self._search),
+            (0.3, self._explained),
+            (0.5, self._write),
+            (1.0, self._delete),
+            (2.0, self._bulk),
+            (1.0, self._scrape),
+            (0.5, self._nonsense),
+            (0.5, self._leave),
+            (8.0, self._lifecycle),
+        ]
+        return [self._every(seconds, act) for seconds, act in paced]
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            due = time.monotonic() + seconds
+            try:
+                await act()
+            except (httpx.HTTPError, OSError) as error:
+                self.unexpected[f"{act.__name__.strip('_')} {type(error).__name__}"] += 1
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    async def _search(self) -> None:
+        body: dict[str, Any] = {"query": self._text(5), "k": self._random.choice((1, 10, 50))}
+        kind = self._random.randrange(5)
+        if kind == 1:
+            body["filter"] = f'colour = "{self._random.choice(_COLOURS)}" and price < {self._random.randrange(100)}'
+        elif kind == 2:
+            body |= {"facets": {"colour": {}}, "highlight": True, "fusion": "rrf"}
+        elif kind == 3:
+            body |= {"diversity": 0.3, "legs": [self._random.choice(("dense", "sparse"))]}
+        elif kind == 4:
+            body |= {"emphasis": {body["query"].split()[0]: 5}, "timeout_ms": self._random.choice((1, 50, 5000))}
+        found = await self._ask("search", "POST", _path("search"), json=body)
+        if kind == 0 and found.get("next"):
+            await self._ask("page", "POST", _path("search"), json={**body, "cursor": found["next"]})
+
+    async def _explained(self) -> None:
+        query = self._text(4)
+        explain = self._random.choice(("scores", "words", "contrast"))
+        found = await self._ask("explain", "POST", _path("search"), json={"query": query, "k": 3, "explain": explain})
+        hits = found.get("hits", [])
+        if hits:
+            await self._ask("replay", "POST", "/v1/replay", json={"explanation": hits[0]["explanation"]})
+            await self._ask("explain", "POST", _path("explain"), 404, json={"query": query, "id": hits[0]["id"]})
+        await self._ask("batch", "POST", _path("search:batch"), json={"queries": [{"query": query}, {"query": "a"}]})
+
+    async def _write(self) -> None:
+        documents = [self._document(self._random.randrange(DOCUMENTS)) for _ in range(4)]
+        wait = self._random.choice(("true", "false"))
+        await self._ask("write", "POST", _path(f"documents?wait={wait}"), json={"documents": documents})
+        await self._ask("list", "GET", _path("documents?limit=20"))
+
+    async def _delete(self) -> None:
+        await self._ask("delete", "DELETE", _path(f"documents/d{self._random.randrange(DOCUMENTS)}"), 404)
+        chosen = {"filter": f"price = {self._random.randrange(100)} and number < 100"}
+        await self._ask("delete", "POST", _path("documents:delete"), json=chosen)
+
+    async def _bulk(self) -> None:
+        documents = [self._document(self._random.randrange(DOCUMENTS)) for _ in range(30)]
+        body = gzip.compress("\n".join([*map(json.dumps, documents), '{"broken']).encode())
+        headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
+        job = await self._ask("bulk", "POST", _path("documents:bulk"), content=body, headers=headers)
+        for _ in range(20):
+            found = await self._ask("job", "GET", f"/v1/jobs/{job.get('id', 1)}")
+            if found.get("state") not in ("queued", "running"):
+                break
+            await asyncio.sleep(0.2)
+        await self._ask("job", "GET", "/v1/jobs?limit=5")
+
+    async def _scrape(self) -> None:
+        for path in ("/metrics", "/livez", "/readyz", "/v1/collections", _path("stats")):
+            await self._ask("scrape", "GET", path)
+
+    async def _nonsense(self) -> None:
+        path, body = self._random.choice(
+            [
+                (_path("search"), b'{"query": 5}'),
+                (_path("search"), b"["),
+                (_path("documents:bulk"), b"\xff\n\n{"),
+                (f"/v1/collections/{self._text(1)}{self._random.random()}/search", b'{"query": "x"}'),
+                (f"/nowhere/{self._random.random()}", b""),
+            ]
+        )
+        await self._ask("nonsense", "POST", path, 404, 400, 422, content=body)
+
+    async def _leave(self) -> None:
+        """Half a request, or a whole one whose answer nobody waits for."""
+        _, writer = await asyncio.open_connection(self._address.host, self._address.port)
+        body = json.dumps({"query": self._text(6), "k": 50, "explain": "words"}).encode()
+        length = len(body) + self._random.choice((0, 100))
+        head = f"POST {_path('search')} HTTP/1.1\r\nHost: soak\r\nContent-Length: {length}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.close()
+        self.counted["leave"] += 1
+
+    async def _lifecycle(self) -> None:
+        """A collection that comes, is made anew, and goes."""
+        name = f"passing-{self._random.randrange(10**6)}"
+        path = f"/v1/collections/{name}"
+        await self._ask("passing", "POST", "/v1/collections", json={"name": name})
+        documents = [self._document(number) for number in range(20)]
+        await self._ask("passing", "POST", f"{path}/documents", json={"documents": documents})
+        await self._ask("passing", "POST", f"{path}/search", json={"query": self._text(3)})
+        reindex = f"/v1/admin/collections/{name}/reindex"
+        request = {"settings": {"passage_tokens": 64}, "grace_seconds": 0}
+        await self._ask("passing", "POST", reindex, json=request)
+        for _ in range(40):
+            found = await self._ask("passing", "GET", reindex)
+            if found.get("state") not in ("building", "validating", "ready"):
+                break
+            await asyncio.sleep(0.2)
+        await self._ask("passing", "POST", f"{path}/search", json={"query": self._text(3)})
+        await self._ask("passing", "DELETE", path, 409)
+
+    async def _ask(self, client: str, method: str, path: str, *expected: int, **given: Any) -> dict[str, Any]:
+        """The answer's JSON; nothing where it is an error, which is noted unless its status is `expected`."""
+        answer = await self._client.request(method, path, **given)
+        self.counted[f"{client} {answer.status_code}"] += 1
+        if answer.is_success:
+            is_json = answer.headers.get("content-type", "").startswith("application/json")
+            return dict(answer.json()) if is_json else {}
+        if answer.status_code not in expected:
+            self.unexpected[f"{client} {answer.status_code} {answer.text[:200]}"] += 1
+        return {}
+
+    def _document(self, number: int) -> dict[str, Any]:
+        metadata = {"colour": self._random.choice(_COLOURS), "price": self._random.randrange(100), "number": number}
+        return {"id": f"d{number}", "title": self._text(3), "text": self._text(60), "metadata": metadata}
+
+    def _text(self, words: int) -> str:
+        return " ".join(self._random.choices(_WORDS, k=words))
+
+
+def _path(rest: str) -> str:
+    return f"/v1/collections/{NAME}/{rest}"
