@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.access.caller import Caller
 from app.error_shapes import Failure, shape_of
@@ -162,8 +164,11 @@ def _on_malformed(request: Request, error: Exception) -> JSONResponse:
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "malformed_request")
-    response = error_response(request, error.status_code, code, _http_message(request, error))
-    response.headers.update(error.headers or {})
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(request)
+    response = error_response(request, error.status_code, code, _http_message(request, error, headers))
+    response.headers.update(headers)
     return response
 
 
@@ -172,13 +177,18 @@ def _on_bug(request: Request, error: Exception) -> JSONResponse:
     return error_response(request, 500, "internal", "an unexpected failure; the server's log has the details")
 
 
-def _http_message(request: Request, error: HTTPException) -> str:
+def _allowed(request: Request) -> str:
+    """The methods of every route that the path has; the error itself knows those of the first one."""
+    routes = [one for one in iter_route_contexts(request.app.routes) if one.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
+
+
+def _http_message(request: Request, error: HTTPException, headers: Mapping[str, str]) -> str:
     match error.status_code, error.__cause__:
         case 404, _:
             return f"there is nothing at {request.url.path}; the API is under /v1, its documentation at /docs"
         case 405, _:
-            allowed = (error.headers or {}).get("Allow", "others")
-            return f"{request.url.path} does not take {request.method}; allowed are {allowed}; see /docs"
+            return f"{request.url.path} does not take {request.method}; allowed are {headers['Allow']}; see /docs"
         case 400, UnicodeDecodeError() as cause:
             return f"the body is not valid {cause.encoding}: {cause.reason} at byte {cause.start}; send JSON as UTF-8"
         case 400, RecursionError():

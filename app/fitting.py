@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -52,8 +52,7 @@ def fit(
     failed: list[RecordError] = []
     moment = SecondMoment(encoder.dimension)
     passages = _passages(encoder, analyzer, items, failed)
-    while texts := list(islice(passages, _BATCH)):
-        prompts = [Prompt.of(text) for text in texts]
+    while prompts := list(islice(passages, _BATCH)):
         moment.add(encoder.encode(prompts, Representation.DOCUMENT, priority=Priority.BULK).vectors)
         if on_passages is not None:
             on_passages(moment.texts)
@@ -66,8 +65,8 @@ def _passages(
     analyzer: Analyzer,
     items: Iterable[Document | RecordError | Skipped],
     failed: list[RecordError],
-) -> Iterator[str]:
-    """The texts that would be embedded if the documents were added to a collection, each once."""
+) -> Iterator[Prompt]:
+    """What would be embedded if the documents were added to a collection, each once."""
     drafter = Drafter(CollectionSettings(), encoder, analyzer)
     seen: set[bytes] = set()
     for item in items:
@@ -78,7 +77,8 @@ def _passages(
             failed.append(problem)
             continue
         assert isinstance(item, Document)
-        for sha, text in drafter.prompts(drafter.complete(drafter.outline(item))).items():
+        plain = replace(item, controls=())  # which not every model takes
+        for sha, prompt in drafter.prompts(drafter.complete(drafter.outline(plain))).items():
             if sha not in seen:
                 seen.add(sha)
-                yield text
+                yield prompt

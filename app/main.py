@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -47,7 +48,7 @@ _DESCRIPTION = (
 )
 
 
-WORKER_STOP_SECONDS = 30  # for the batch at hand; after that its lease runs out
+WORKER_STOP_SECONDS = 30  # for the batches at hand, together; a job's lease runs out after that
 _SPARE_THREADS = 4  # beside those of requests that have a place
 
 
@@ -119,8 +120,9 @@ def _start_worker(wiring: Wiring, panel: Panel) -> Callable[[], None]:
     def stop() -> None:
         worker.stop()
         reindexing.stop()
-        thread.join(WORKER_STOP_SECONDS)
-        beside.join(WORKER_STOP_SECONDS)
+        until = time.monotonic() + WORKER_STOP_SECONDS
+        for working in (thread, beside):
+            working.join(max(0.0, until - time.monotonic()))
 
     return stop
 

@@ -22,6 +22,7 @@ CLIENT_LEFT = 499  # what is noted, as many servers do, of a request that nobody
 STALL_SECONDS = 60.0
 SLOW_SECONDS = 60.0  # for which a body is waited for in all, and one more for each SLOWEST_BYTES of it
 SLOWEST_BYTES = 2**10
+_BULK = re.compile(r"/v1/collections/[^/]+/documents:bulk")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("salience.http")
 
@@ -74,8 +75,8 @@ class RequestContext:
 class BodyLimit:
     """Answers 413 to a body over its limit, as soon as the body is asked for; so a token is checked before.
 
-    Bodies of `:bulk` paths are streamed and watched by their endpoint. A body that breaks off is a 400, one that stops
-    on its way a 408.
+    Bodies of `documents:bulk` are streamed and watched by that endpoint. A body that breaks off is a 400, one that
+    stops on its way a 408.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class BodyLimit:
         self._stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].endswith(":bulk"):
+        if scope["type"] != "http" or _BULK.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         limit = min(self._by_path.get(scope["path"], self._limit), _own_limit(scope))

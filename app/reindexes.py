@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from app.schemas.reindexes import ReindexRequest
 from app.wiring import Wiring
-from core.errors import CollectionNotFound
+from core.errors import CollectionNotFound, SalienceError
 from core.records import SparseScoring
 from core.reindexes import Reindex, ReindexState
 from indexer.reindexstart import ReindexPlan, begin_reindex
 from store.catalog import get_collection
 from store.database import ReadSession
 from store.reindex.pending import pending_count
-from store.reindex.record import newest
+from store.reindex.record import ENDED, hidden_collection, newest, unfinished
 
 _CANCELLABLE = (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.FAILED)
 
@@ -46,7 +47,7 @@ def begin(parts: Wiring, name: str, asked: ReindexRequest) -> Reindex:
             auto_switch=asked.auto_switch,
             grace_seconds=asked.grace_seconds,
             min_recall=asked.min_recall,
-            judgements=None if asked.judgements is None else asked.judgements.model_dump_json(),
+            judgements=None if asked.judgements is None else json.dumps(asked.judgements.model_dump()),
             min_gain=asked.min_gain,
         ),
     )
@@ -102,6 +103,22 @@ def judged(parts: Wiring, old: str, new: str, judgements: Mapping[str, Any]) -> 
         figures[side], per_query[side] = measure(run, qrels), np.array(ndcg_by_query(run, qrels))
     gains = per_query["new"] - per_query["old"]
     return {**figures, "gain": float(gains.mean()), "p": randomisation(gains), "queries": len(qrels)}
+
+
+def load_models(parts: Wiring) -> None:
+    """Load what the other generations of reindexes are embedded by, before anybody waits: that holds up all threads.
+
+    A model that cannot be had is left to whoever needs it, who says why; so is one behind another service, as it takes
+    no time to load, or long to fail.
+    """
+    with parts.database.read() as session:
+        names = {
+            hidden_collection(session, found).active.model for found in unfinished(session) if found.state not in ENDED
+        }
+    for name in sorted(names):
+        with suppress(SalienceError):
+            if parts.models.describe(name).settings.folder is not None:
+                parts.models.model(name)
 
 
 def _newest(parts: Wiring, name: str) -> Reindex:

@@ -187,8 +187,11 @@ class Wiring:
 
     def build(self) -> None:
         """Build every part now, so that what is wrong shows at the start."""
+        from app.reindexes import load_models
+
         _ = (self.database, self.encoder, self.pipeline, self.worker, self.reindexing, self.searcher)
         _ = (self.viking, self.viking_quota, self.signatures, self.keyring, self.limiter)
+        load_models(self)
 
     def close(self) -> None:
         if "models" in self.__dict__:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 from dataclasses import dataclass, field, fields
@@ -16,7 +17,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from core.errors import InvalidSettings
-from core.filters import Filter
+from core.filters import Filter, filter_json
 from core.naming import check_pattern, check_tenant
 
 _TOKEN = re.compile(r"sal_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
@@ -86,9 +87,11 @@ class Rights:
             raise InvalidSettings(f"{len(self.patterns)} patterns; at most {_MAX_PATTERNS} are allowed")
         for pattern in self.patterns:
             check_pattern(pattern, tenant=self.tenant)
+        if self.rows is not None and not _is_unicode(json.dumps(filter_json(self.rows), ensure_ascii=False)):
+            raise InvalidSettings("the row filter holds half a surrogate pair, which no text can", param="filter")
         if self.rows is not None and self.role is Role.ADMIN:
             raise InvalidSettings(
-                "a row filter goes with the roles search and ingest: whoever may delete a collection or index it anew "
+                "a row filter goes with the roles search and ingest: whoever may delete a collection or reindex it "
                 "acts on all of its documents",
                 param="filter",
             )
@@ -141,3 +144,11 @@ def split_token(token: str) -> tuple[str, str]:
 def digest_of(salt: bytes, secret: str) -> bytes:
     """HMAC-SHA-256 of the secret, the salt being the key."""
     return hmac.digest(salt, secret.encode(), hashlib.sha256)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from core.prompts import Prompt, TextControl
 from core.protocols import Encoder
 from core.records import CollectionSettings, Representation
 
@@ -31,6 +37,77 @@ def prompt_title(title: str, settings: CollectionSettings, encoder: Encoder) -> 
 def passage_prompt(title: str, text: str) -> str:
     """What is embedded and analysed for a passage: `prompt_title`'s title, a space, the passage's text."""
     return f"{title} {text}" if title and text else title or text
+
+
+def document_prompt(title: str, text: str, controls: Sequence[TextControl]) -> Prompt:
+    """What is embedded of a passage: `passage_prompt`, without what its controls leave out, under the other controls.
+
+    `controls`: on spans of the passage's `text`, in order of their starts; the title has none.
+    """
+    said = heard(text, controls)
+    return Prompt.of(passage_prompt(title, said.text), said.shifted(text_offset(title)))
+
+
+def passage_controls(controls: Sequence[TextControl], start: int, text: str) -> tuple[TextControl, ...]:
+    """What of a document's controls lies in its passage `text`, which begins at `start`, by the passage's own offsets.
+
+    What does nothing is left out: a factor of 1, and a part that is white space only.
+    """
+    found = []
+    for control in controls:
+        first, last = max(control.start - start, 0), min(control.end - start, len(text))
+        if control.factor != 1 and first < last and text[first:last].strip():
+            found.append(replace(control, start=first, length=last - first))
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heard:
+    """A text as it counts: a space stands in place of each part that a factor of 0 leaves out."""
+
+    text: str
+    controls: tuple[TextControl, ...]  # the others, on spans of it
+    starts: tuple[int, ...]  # where each part begins that is kept, in it
+    origins: tuple[int, ...]  # and where in the whole text
+
+    @property
+    def parts(self) -> list[str]:
+        """What is kept, part by part."""
+        ends = (*(start - 1 for start in self.starts[1:]), len(self.text))
+        return [self.text[start:end] for start, end in zip(self.starts, ends, strict=False)]  # of no part none
+
+    def shifted(self, offset: int) -> tuple[TextControl, ...]:
+        """The controls, where `offset` characters stand before the text."""
+        return tuple(replace(control, start=control.start + offset) for control in self.controls)
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        """The span of the whole text that a span of this one stands for; of one over a gap, the gap included."""
+        return self._origin(start), self._origin(end - 1) + 1
+
+    def _origin(self, position: int) -> int:
+        part = bisect_right(self.starts, position) - 1
+        return self.origins[part] + position - self.starts[part]
+
+
+def heard(text: str, controls: Sequence[TextControl]) -> Heard:
+    """`controls`: on spans of `text`, in order of their starts."""
+    parts, place = [], 0
+    for control in controls:
+        if control.factor == 0:
+            parts.append((place, control.start))
+            place = max(place, control.end)
+    parts = [(start, end) for start, end in (*parts, (place, len(text))) if start < end]
+    kept = [text[start:end] for start, end in parts]
+    starts = tuple(accumulate((len(part) + 1 for part in kept[:-1]), initial=0))[: len(kept)]
+    others = [control for control in controls if control.factor != 0]
+    placed = [
+        replace(control, start=control.start + start)
+        for (origin, _), part, start in zip(parts, kept, starts, strict=True)
+        for control in passage_controls(others, origin, part)
+    ]
+    return Heard(
+        text=" ".join(kept), controls=tuple(placed), starts=starts, origins=tuple(origin for origin, _ in parts)
+    )
 
 
 def text_offset(title: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.prompts import TextControl
 from core.reasons import Contrast, LegEffect, Steering, UnitEffect
 
 Float32Array = npt.NDArray[np.float32]
@@ -128,6 +129,7 @@ class Document:
     text: str
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # JSON values
+    controls: tuple[TextControl, ...] = ()  # on spans of the text, factors 0 or more, in order of their starts
 
 
 class JobState(StrEnum):
@@ -280,6 +282,7 @@ class Hit:
     scores: Mapping[str, LegScore]  # by leg: "dense", "sparse", "learned"
     explanation: HitExplanation | None = None
     highlight: Highlight | None = None
+    controls: tuple[TextControl, ...] = ()  # of the document, on spans of the passage's text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

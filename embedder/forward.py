@@ -16,6 +16,7 @@ from core.records import BoolArray, Float64Array, Int64Array, Representation, Sp
 from embedder.auto import ATTENTION_LIMIT, moved_attention
 from embedder.backbone import Backbone, KeyFactors
 from embedder.batching import batch_tokens, token_budget_batches
+from embedder.place import place_of
 from embedder.promptfactors import Negative, prompt_factors
 from embedder.support import ControlSupport
 from embedder.tokens import TextTokenizer, TokenizedPrompt
@@ -80,7 +81,7 @@ class Forward:
         self._prefixes = prefixes
         self._negative = Negative.REFUSED if pool_problem else negative
         self._batch_tokens = batch_tokens(backbone.device)
-        self._turns = Turns(backbone, self._batch_tokens)
+        self._turns = Turns(backbone, self._batch_tokens, place_of(backbone.device))
         self.observe = self._turns.observe  # as core.protocols.Observable has it
         self.waiting = self._turns.waiting
 
@@ -144,8 +145,9 @@ class Forward:
 
     def layers(self, prompt: PreparedPrompt, options: ControlOptions, priority: Priority) -> list[Tensor]:
         """The hidden states of every layer, each (tokens, width). Factors act on the attention alone."""
-        keys, _ = self._steering([prompt], options)
-        return self._turns.layers(prompt.tokens.ids, keys, priority)
+        with self._turns.staying(priority):
+            keys, _ = self._steering([prompt], options)
+            return self._turns.layers(prompt.tokens.ids, keys, priority)
 
     def overhead(self, representation: Representation) -> int:
         """Tokens that every prompt costs beside its own."""

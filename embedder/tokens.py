@@ -43,7 +43,7 @@ class TextTokenizer:
         self._whole.no_truncation()
         if lowercase:
             self._whole.normalizer = _lowercase_first(self._whole.normalizer)
-        self._cut = Tokenizer.from_str(self._whole.to_str())
+        self._cut = _beside(self._whole)
         self._cut.enable_truncation(max_tokens)
         self._before, self._after = _special_ids(self._whole)
         self.special_after = len(self._after)  # special tokens behind every text
@@ -96,7 +96,7 @@ class TextTokenizer:
 
     def definition(self) -> str:
         """A `tokenizer.json` whose `encode` and `decode` give what `ids` and `text` give: no special tokens, no cut."""
-        plain = Tokenizer.from_str(self._whole.to_str())
+        plain = _beside(self._whole)
         plain.post_processor = None
         return plain.to_str()
 
@@ -168,6 +168,16 @@ def _plain(ids: Sequence[int], item: int) -> TokenizedPrompt:
 
 def _special(ids: Sequence[int]) -> TokenizedPrompt:
     return _plain(ids, NO_ITEM)
+
+
+def _beside(tokenizer: Tokenizer) -> Tokenizer:
+    """Another one of the same definition. Both share the vocabulary: to read a large one stops all threads for long."""
+    other = Tokenizer(tokenizer.model)
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        setattr(other, part, getattr(tokenizer, part))
+    for _, token in sorted(tokenizer.get_added_tokens_decoder().items()):  # ids are given in this order
+        (other.add_special_tokens if token.special else other.add_tokens)([token])
+    return other
 
 
 def _special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

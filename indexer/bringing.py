@@ -13,7 +13,7 @@ from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
 from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
-from indexer.pipeline import BATCH_CHARACTERS, BATCH_DOCUMENTS, Pipeline
+from indexer.pipeline import BATCH_DOCUMENTS, Pipeline
 from indexer.records import RecordError
 from store.database import Database, ReadSession, WriteSession
 from store.jobs.lease import Clock
@@ -22,8 +22,8 @@ from store.reindex.record import changed, hidden_collection
 from store.reindex.switching import NotCaughtUp, switch
 from store.steps import reached
 
+_CHARACTERS = 50_000  # of a portion, which is lost when the process is killed, and has waited for every query
 _LAST_DOCUMENTS = 32  # that the switch may bring over while it holds the writers back
-_LAST_CHARACTERS = 50_000
 _HELD_SECONDS = 5.0  # for which it may
 _ROUNDS = 50  # of catching up, after which writers are quicker
 _PAUSE_FOR_FAILURES = 10.0  # where nothing is left but documents that cannot be embedded
@@ -74,16 +74,16 @@ class Bringing:
         with self._database.read() as session:
             return pending_count(session, reindex) <= BATCH_DOCUMENTS and reindex.reason is None
 
-    def catch_up(self, reindex: Reindex) -> None:
+    def catch_up(self, reindex: Reindex, priority: Priority) -> None:
         """Bring over what was written meanwhile, all but a little. Raises NotCaughtUp where writers are quicker."""
         for _ in range(_ROUNDS):
             with self._database.read() as session:
-                portion = written_portion(session, reindex, documents=BATCH_DOCUMENTS, characters=BATCH_CHARACTERS)
+                portion = written_portion(session, reindex, documents=BATCH_DOCUMENTS, characters=_CHARACTERS)
                 left = pending_count(session, reindex)
             size = sum(len(document.text) for document in portion.documents)
-            if left <= _LAST_DOCUMENTS // 2 and size <= _LAST_CHARACTERS // 2:
+            if left <= _LAST_DOCUMENTS // 2 and size <= _CHARACTERS // 2:
                 return
-            made = self._made(reindex, portion, Priority.BULK)
+            made = self._made(reindex, portion, priority)
             self._refuse_failures(made)
 
             def seal(session: WriteSession, ingested: Ingested, made: _Made = made) -> None:
@@ -100,7 +100,7 @@ class Bringing:
         with ThreadPoolExecutor(1, thread_name_prefix="switch") as thread, self._database.writers_held() as write:
             reached("reindex.switch_held")
             with self._database.read() as session:
-                portion = written_portion(session, reindex, documents=_LAST_DOCUMENTS, characters=_LAST_CHARACTERS)
+                portion = written_portion(session, reindex, documents=_LAST_DOCUMENTS, characters=_CHARACTERS)
                 if pending_count(session, reindex) > len(portion.marks):
                     raise NotCaughtUp
             made = None
@@ -123,7 +123,7 @@ class Bringing:
         return hidden_collection(session, reindex).name
 
     def _next(self, reindex: Reindex) -> Portion | None:
-        limits = {"documents": BATCH_DOCUMENTS, "characters": BATCH_CHARACTERS}
+        limits = {"documents": BATCH_DOCUMENTS, "characters": _CHARACTERS}
         with self._database.read() as session:
             written = written_portion(session, reindex, **limits)
             if reindex.scanned:

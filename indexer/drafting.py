@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+import numpy as np
+
 from core.errors import InvalidDocument
-from core.passages import passage_prompt, prompt_budget, prompt_title
+from core.passages import (
+    document_prompt,
+    heard,
+    passage_controls,
+    prompt_budget,
+    prompt_title,
+)
+from core.prompts import Prompt, TextControl, TextItem
 from core.protocols import Encoder
 from core.records import CollectionSettings, Document, Passage
+from embedder.factors import span_factors
 from embedder.lexical import Analyzer
 from indexer.records import RecordError
 from indexer.splitter import split
 from store.batch import Draft, DraftPassage
+from store.controls import pack_controls
 from store.filters.metadata import filterable_values, metadata_json
+from store.terms import FREQUENCY_STEP
 
 
 class Drafter:
@@ -37,53 +49,72 @@ class Drafter:
             return RecordError(code=error.code, reason=error.message, id=shown)
         if not document.text.strip() and not document.title.strip():
             return RecordError(code=InvalidDocument.code, reason="neither text nor title", id=document.id)
+        if not heard(document.text, document.controls).text.strip() and not document.title.strip():
+            reason = "its controls suppress all of its text, and it has no title: nothing is left to find it by"
+            return RecordError(code=InvalidDocument.code, reason=reason, id=document.id)
         return None
 
     def outline(self, document: Document) -> Draft:
         """The draft without passages: enough to see whether the stored document is the same, and cheap."""
-        sample = f"{document.title} {document.text[:2000]}"
+        sample = f"{document.title} {heard(document.text, document.controls).text[:2000]}"
         language = self._analyzer.language_of(sample, self._settings.language)
         sha = content_sha(document, language, self._settings)
         return Draft(document=document, language=language, content_sha=sha, passages=())
 
     def complete(self, outline: Draft) -> Draft:
         """The outline with its passages."""
-        text, language = outline.document.text, outline.language
-        title = prompt_title(outline.document.title, self._settings, self._encoder)
-        passages = tuple(
-            DraftPassage(
-                passage=passage, sha=passage_sha(title, text[passage.start : passage.end], language, self._settings)
-            )
-            for passage in self._passages(text, title, language)
-        )
-        return replace(outline, passages=passages)
+        document, language = outline.document, outline.language
+        title = prompt_title(document.title, self._settings, self._encoder)
+        passages = []
+        for passage in self._passages(document, title, language):
+            text, controls = _part(document, passage)
+            if controls and not heard(text, controls).text.strip():
+                continue  # it would say nothing but the title
+            sha = passage_sha(title, text, language, self._settings, controls)
+            passages.append(DraftPassage(passage=passage, sha=sha))
+        if not passages:  # the title is all that is heard
+            alone = Passage(start=0, end=0, fresh=0)
+            passages = [DraftPassage(passage=alone, sha=passage_sha(title, "", language, self._settings))]
+        return replace(outline, passages=tuple(passages))
 
-    def terms(self, draft: Draft, wanted: AbstractSet[bytes]) -> dict[bytes, Counter[str]]:
-        """How often BM25 counts each term of the passages whose hashes are `wanted`."""
+    def terms(self, draft: Draft, wanted: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
+        """How often BM25 counts each term of the passages whose hashes are `wanted`: as often as its factors say."""
         title = prompt_title(draft.document.title, self._settings, self._encoder)
         again = self._settings.title_weight - 1  # beside the title that the prompt holds
-        found = {}
+        found: dict[bytes, Mapping[str, float]] = {}
         for sha, prompt in self.prompts(draft).items():
             if sha in wanted:
-                counts = self._analyzer.term_frequencies(prompt, draft.language)
+                counts = self._counts(prompt, draft.language)
                 if again and title:
                     for term, count in self._analyzer.term_frequencies(title, draft.language).items():
-                        counts[term] += again * count
-                found[sha] = +counts  # without what is counted 0 times
+                        counts[term] = counts.get(term, 0) + again * count
+                found[sha] = {term: count for term, count in counts.items() if count > 0}
         return found
 
-    def prompts(self, draft: Draft) -> dict[bytes, str]:
-        """The texts to embed, by the passages' hashes."""
+    def prompts(self, draft: Draft) -> dict[bytes, Prompt]:
+        """What to embed, by the passages' hashes."""
         title = prompt_title(draft.document.title, self._settings, self._encoder)
-        return {
-            item.sha: passage_prompt(title, draft.document.text[item.passage.start : item.passage.end])
-            for item in draft.passages
-        }
+        return {item.sha: document_prompt(title, *_part(draft.document, item.passage)) for item in draft.passages}
 
-    def _passages(self, text: str, title: str, language: str) -> list[Passage]:
+    def _counts(self, prompt: Prompt, language: str) -> dict[str, float]:
+        """How often each term of a prompt of one text counts: an occurrence by its factor."""
+        item = _item(prompt)
+        if not item.controls:
+            return dict(self._analyzer.term_frequencies(item.text, language))
+        terms = self._analyzer.analyze(item.text, language)
+        spans = np.array([(term.start, term.end) for term in terms], dtype=np.int64).reshape(-1, 2)
+        counts: dict[str, float] = {}
+        for term, factor in zip(terms, span_factors(item.text, item.controls, spans).tolist(), strict=True):
+            counts[term.text] = counts.get(term.text, 0.0) + factor
+        return {term: round(count / FREQUENCY_STEP) * FREQUENCY_STEP for term, count in counts.items()}
+
+    def _passages(self, document: Document, title: str, language: str) -> list[Passage]:
+        text = document.text
         if self._settings.whole_documents or not text.strip():
             return [Passage(start=0, end=len(text), fresh=0)]  # of a title alone: the empty span
         spans = self._encoder.token_spans(text)
+        if document.controls:
+            spans = spans[span_factors(text, document.controls, spans) > 0]  # what is left out takes no room
         titled = len(self._encoder.token_spans(title)) if title else 0
         budget = max(1, prompt_budget(self._settings, self._encoder) - titled)
         return split(text, spans, budget=budget, overlap=self._settings.overlap_tokens, language=language)
@@ -95,18 +126,44 @@ def content_sha(document: Document, language: str, settings: CollectionSettings)
     Another recipe, here or below, would make every stored document look changed, and to `verify` look damaged.
     """
     splitting = json.dumps([settings.passage_tokens, settings.overlap_tokens, settings.whole_documents])
-    return _sha(language, document.title, document.text, splitting, *_weighing(settings))
+    controlled = _controlled(document.controls)
+    return _sha(language, document.title, document.text, splitting, *_weighing(settings), *controlled)
 
 
-def passage_sha(title: str, text: str, language: str, settings: CollectionSettings) -> bytes:
-    """sha256 of all that a passage's embedding depends on, but for the models. `title`: as in its prompt."""
+def passage_sha(
+    title: str, text: str, language: str, settings: CollectionSettings, controls: Sequence[TextControl] = ()
+) -> bytes:
+    """sha256 of all that a passage's embedding depends on, but for the models. `title`: as in its prompt.
+
+    `controls`: of the passage, on spans of `text`.
+    """
     weighing = [*_weighing(settings), title] if title and _weighing(settings) else []  # which part is weighed
-    return _sha(language, passage_prompt(title, text), *weighing)
+    item = _item(document_prompt(title, text, controls))
+    return _sha(language, item.text, *weighing, *_controlled(item.controls))
+
+
+def _part(document: Document, passage: Passage) -> tuple[str, tuple[TextControl, ...]]:
+    """A passage's text, and the controls on it."""
+    text = document.text[passage.start : passage.end]
+    return text, passage_controls(document.controls, passage.start, text)
 
 
 def _weighing(settings: CollectionSettings) -> list[str]:
     """Nothing where a title counts once, as it did before there were weights: hashes of then still hold."""
     return [] if settings.title_weight == 1 else [f"title_weight {settings.title_weight}"]
+
+
+def _item(prompt: Prompt) -> TextItem:
+    """The one of a document's prompt."""
+    [item] = prompt.items
+    assert isinstance(item, TextItem)
+    return item
+
+
+def _controlled(controls: Iterable[TextControl]) -> list[str]:
+    """Nothing where there are none, as it was before there were any."""
+    packed = pack_controls(controls)
+    return [] if packed is None else [f"controls {packed}"]
 
 
 def _sha(*parts: str) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.errors import ModelError, RemoteUnavailable, SalienceError
+from core.errors import Abandoned, InvalidControl, ModelError, RemoteUnavailable, SalienceError
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority, Progress, SparseEncoder
 from core.records import Embeddings, Representation, SparseEmbeddings
@@ -43,7 +43,7 @@ class Embedded:
 def embed(
     drafts: Sequence[Draft],
     missing: AbstractSet[bytes],
-    terms: Mapping[bytes, Mapping[str, int]],
+    terms: Mapping[bytes, Mapping[str, float]],
     drafter: Drafter,
     embedders: Embedders,
     *,
@@ -63,7 +63,7 @@ def embed(
 def _embed(
     drafts: Sequence[Draft],
     missing: AbstractSet[bytes],
-    terms: Mapping[bytes, Mapping[str, int]],
+    terms: Mapping[bytes, Mapping[str, float]],
     drafter: Drafter,
     embedders: Embedders,
     on_progress: Callable[[int, int], None],
@@ -72,13 +72,13 @@ def _embed(
 ) -> None:
     """Into `result`. Where the encoder fails, half by half, down to the document at fault."""
     owners: dict[bytes, Draft] = {}
-    texts: dict[bytes, str] = {}
+    prompts: dict[bytes, Prompt] = {}
     for draft in drafts:
-        for sha, text in drafter.prompts(draft).items():
+        for sha, prompt in drafter.prompts(draft).items():
             if sha in missing and sha not in result.embeddings:
                 owners[sha] = draft
-                texts[sha] = text
-    if not texts:
+                prompts[sha] = prompt
+    if not prompts:
         return
     done = len(result.embeddings)
 
@@ -88,20 +88,20 @@ def _embed(
         on_progress(done, result.tokens)
 
     try:
-        prompts = [Prompt.of(text) for text in texts.values()]
-        made, learned = _encode(embedders, prompts, priority, progress)
-    except RemoteUnavailable:
+        made, learned = _encode(embedders, list(prompts.values()), priority, progress)
+    except (RemoteUnavailable, Abandoned):
         raise
     except _ENCODER_FAILURES as error:
         if len(drafts) == 1:
+            at_fault = InvalidControl if isinstance(error, InvalidControl) else ModelError  # the document, or the model
             reason = f"the model cannot embed it: {error}"
-            result.failed.append(RecordError(code=ModelError.code, reason=reason, id=drafts[0].document.id))
+            result.failed.append(RecordError(code=at_fault.code, reason=reason, id=drafts[0].document.id))
             return
         middle = len(drafts) // 2
         for half in (drafts[:middle], drafts[middle:]):
             _embed(half, missing, terms, drafter, embedders, on_progress, priority, result)
         return
-    for row, sha in enumerate(texts):
+    for row, sha in enumerate(prompts):
         result.embeddings[sha] = Embedding(
             vector=made.vectors[row],
             terms=terms.get(sha, {}),

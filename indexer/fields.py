@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import InvalidDocument, TooLarge
+from core.errors import InvalidControl, InvalidDocument, TooLarge
+from core.prompts import TextControl
 from core.records import Document
+from indexer.controls import are_controls, resolved_controls
 from indexer.records import Origin, Record, RecordError, Shape, Skipped
 from store.filters.metadata import MAX_DEPTH
 
@@ -20,6 +22,7 @@ MAX_TITLE_CHARACTERS = 10_000
 MAX_TEXT_CHARACTERS = 5_000_000
 MAX_METADATA_BYTES = 256 * 1024  # as JSON
 _VECTORS = ("vector", "vectors", "embedding", "embeddings")  # where other stores take them
+_CONTROLS = "controls"
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # A whole cell as JSON would write the number. "007" and "1,5" are none, and stay text.
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
@@ -60,7 +63,7 @@ def located_documents(
         chosen = FieldMapping() if item.shape is Shape.FILE or mapping is None else mapping
         try:
             yield item.origin, to_document(item.fields, chosen, numbers_as_text=item.shape is Shape.TABLE)
-        except (InvalidDocument, TooLarge) as error:
+        except (InvalidDocument, InvalidControl, TooLarge) as error:
             id = _known_id(item, chosen)
             yield item.origin, RecordError(code=error.code, reason=error.message, origin=item.origin, id=id)
 
@@ -70,11 +73,14 @@ def to_document(
 ) -> Document:
     """The document of these fields. A nested "metadata" object and every field without a role become metadata.
 
+    A field "controls" that `are_controls` are the text's; any other is metadata.
+
     With `numbers_as_text` (CSV) a metadata text that is a number as a whole becomes one: "12.50" does, "007", "1,5"
     and what is over 2**53 do not. A record without an id gets one that is the same whenever its content is: the
     first 32 hexadecimal digits of a SHA-256. Text may be empty where there is a title.
 
-    Raises InvalidDocument (naming the field in `param`) or TooLarge. A vector is refused, and not taken for metadata.
+    Raises InvalidDocument (naming the field in `param`), InvalidControl or TooLarge. A vector is refused, and not taken
+    for metadata.
     """
     mapping = mapping or FieldMapping()
     _refuse_vectors(fields)
@@ -89,13 +95,18 @@ def to_document(
         )
     _check_length("text", text, MAX_TEXT_CHARACTERS)
     _check_length("title", title, MAX_TITLE_CHARACTERS)
-    metadata = _metadata(fields, {name for name in names.values() if name is not None}, numbers_as_text)
+    taken = {name for name in names.values() if name is not None}
+    controls: tuple[TextControl, ...] = ()
+    if are_controls(fields.get(_CONTROLS)):
+        controls = resolved_controls(fields[_CONTROLS], text)
+        taken.add(_CONTROLS)
+    metadata = _metadata(fields, taken, numbers_as_text)
     encoded = _check_metadata(metadata)
     id = _id(fields, names["id"])
     if id is None:
         content = json.dumps([title, text, encoded], ensure_ascii=False)
         id = hashlib.sha256(content.encode()).hexdigest()[:32]
-    return Document(id=id, text=text, title=title, metadata=metadata)
+    return Document(id=id, text=text, title=title, metadata=metadata, controls=controls)
 
 
 def _refuse_vectors(fields: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Prepared:
     drafts: Sequence[Draft]  # of the documents; without passages where nothing changed
     unchanged: Mapping[str, bytes]  # content hashes of the documents that are stored already, by their ids
     missing: AbstractSet[bytes]  # hashes of the passages that have to be embedded
-    terms: Mapping[bytes, Mapping[str, int]]  # what BM25 finds those by; nothing where it takes no part
+    terms: Mapping[bytes, Mapping[str, float]]  # what BM25 finds those by; nothing where it takes no part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,8 +110,9 @@ class Ingest:
             on_progress=on_progress,
             priority=self._priority,
         )
-        if embedded.failed and len(embedded.failed) == len(drafts) > 1:
-            raise ModelError(f"the model fails on every document of a batch: {embedded.failed[0].reason}")
+        broken = [failure for failure in embedded.failed if failure.code == ModelError.code]
+        if broken and len(broken) == len(drafts) > 1:
+            raise ModelError(f"the model fails on every document of a batch: {broken[0].reason}")
         return embedded
 
     def store(
@@ -162,7 +163,7 @@ class Ingest:
                 seal(session, ingested)
             return ingested
 
-    def _terms(self, drafts: Sequence[Draft], missing: AbstractSet[bytes]) -> dict[bytes, Mapping[str, int]]:
+    def _terms(self, drafts: Sequence[Draft], missing: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
         if self._analyzer is None:
             return {}
         return {sha: terms for draft in drafts for sha, terms in self._drafter.terms(draft, missing).items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from core.passages import passage_controls
 from core.records import CollectionSettings, Document, Passage
 from indexer.drafting import content_sha, passage_sha
 
@@ -23,12 +24,14 @@ def recheck(
     will do that all passages agree on.
     """
     if content_sha(document, language, settings) != stored_sha:
-        return "its title, text and language are not those that its hash was made of"
+        return "its title, text, controls and language are not those that its hash was made of"
     if len(document.title) > MAX_TITLE or not passages:
         return None
 
     def fits(title: str, passage: Passage, sha: bytes) -> bool:
-        return passage_sha(title, document.text[passage.start : passage.end], language, settings) == sha
+        text = document.text[passage.start : passage.end]
+        controls = passage_controls(document.controls, passage.start, text)
+        return passage_sha(title, text, language, settings, controls) == sha
 
     title = next((title for title in _prompt_titles(document.title, settings) if fits(title, *passages[0])), None)
     wrong = [number for number, item in enumerate(passages, start=1) if title is None or not fits(title, *item)]

@@ -43,7 +43,7 @@ class Record:
 class RecordError:
     """A record, or a file, that could not be used. The others go on."""
 
-    code: str  # stable: "invalid_document", "unreadable_file", "too_large", "model_error"
+    code: str  # stable: "invalid_document", "invalid_control", "unreadable_file", "too_large" ...
     reason: str  # what was wrong and what is allowed
     origin: Origin | None = None  # None where the record came through no file
     id: str | None = None  # the document's id, where it is known

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 
 import filelock
 
+from core.current import Awaited, awaited
 from core.errors import (
+    Abandoned,
     CollectionNotFound,
     ModelMismatch,
     ModelNotFound,
@@ -24,6 +26,7 @@ from core.errors import (
     StorageBusy,
     StorageError,
 )
+from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
 from indexer.bringing import Bringing
 from indexer.pipeline import Pipeline
@@ -65,6 +68,9 @@ class Reindexing:
         self._bringing = Bringing(database, pipeline, clock)
         self._stopping = threading.Event()
         self._wake = threading.Event()
+        self._asked_lock = threading.Lock()
+        self._asked = 0  # who wait for a switch
+        self._turn = Awaited()  # what is being done: given up where somebody waits for a switch
         self._elsewhere: dict[int, float] = {}  # those whose model is not here, and when that was seen
 
     def run(self) -> None:
@@ -107,7 +113,10 @@ class Reindexing:
             if not unfinished(session):
                 return False
         try:
-            with self._locked(0):
+            with self._locked(0), awaited(turn := Awaited()):
+                self._turn = turn
+                if self._asked:
+                    return False
                 with self._database.read() as session:
                     waiting, now = unfinished(session), self._clock(session)
                 return any(self._step(reindex) for reindex in waiting if not self._rests(reindex, now))
@@ -136,10 +145,10 @@ class Reindexing:
     def _asked_to(self, reindex: Reindex, state: ReindexState, into: ReindexState) -> Reindex:
         with self._database.read() as session:
             check_state(get(session, reindex.id), state)
-        with self._locked(LOCK_SECONDS):
+        with self._asking(), self._locked(LOCK_SECONDS):
             for _ in range(3):  # a writer may be quicker than what brings its documents over
                 try:
-                    return self._switched(reindex, state, into)
+                    return self._switched(reindex, state, into, Priority.INTERACTIVE)
                 except NotCaughtUp:
                     continue
         raise ReindexConflict(
@@ -148,11 +157,11 @@ class Reindexing:
             param="collection",
         )
 
-    def _switched(self, reindex: Reindex, state: ReindexState, into: ReindexState) -> Reindex:
+    def _switched(self, reindex: Reindex, state: ReindexState, into: ReindexState, priority: Priority) -> Reindex:
         with self._database.read() as session:
             reindex = get(session, reindex.id)
         check_state(reindex, state)
-        self._bringing.catch_up(reindex)
+        self._bringing.catch_up(reindex, priority)
         self._warm(reindex)
         done = self._bringing.switch(reindex, (state,), into)
         _log.info("the collection %s: %s", done.collection, done.state.value)
@@ -162,7 +171,7 @@ class Reindexing:
         """Whether something was done."""
         try:
             return self._next(reindex)
-        except (ReindexConflict, CollectionNotFound, NotCaughtUp):  # somebody ended it, or wrote: look again
+        except (ReindexConflict, CollectionNotFound, NotCaughtUp, Abandoned):  # somebody ended it, or wrote: look again
             return False
         except StorageError:
             raise
@@ -194,7 +203,7 @@ class Reindexing:
             validate(self._database, self._views, reindex, self._judge, clock=self._clock)
             return True
         if reindex.state is ReindexState.READY and reindex.auto_switch:
-            self._switched(reindex, ReindexState.READY, ReindexState.SWITCHED)
+            self._switched(reindex, ReindexState.READY, ReindexState.SWITCHED, Priority.BULK)
             return True
         return self._bringing.portion(reindex)
 
@@ -236,6 +245,18 @@ class Reindexing:
                 changed(session, reindex, states, **values, paused_at=self._clock(session))
         except ReindexConflict as error:
             _log.info("%s", error.message)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Within the block nothing is begun here, and the portion at hand stands back: it is brought over later."""
+        with self._asked_lock:
+            self._asked += 1
+        self._turn.give_up()
+        try:
+            yield
+        finally:
+            with self._asked_lock:
+                self._asked -= 1
 
     @contextmanager
     def _locked(self, seconds: float) -> Iterator[None]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core.records import Float32Array
 from core.reindexes import Reindex, ReindexState
 from store import dense
 from store.database import Database
@@ -45,7 +46,8 @@ def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | 
         return
     report: dict[str, Any] = {}
     with views.open(hidden) as view:
-        report["passages"], report["recall"] = view.passage_count, recall(view)
+        report["passages"] = view.passage_count
+    report["recall"] = recall(views, hidden)
     if reindex.judgements is not None and judge is not None:
         report |= judge(reindex.collection, hidden, json.loads(reindex.judgements))
     wanting = _wanting(reindex, report, found)
@@ -58,21 +60,32 @@ def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | 
     reached("reindex.validated")
 
 
-def recall(view: View, sample: int = SAMPLE, depth: int = DEPTH) -> float | None:
-    """The part of the truly nearest that the index finds, mean over a sample of passages; None without any."""
-    parts = view.snapshot.parts
-    ids = np.concatenate([np.empty(0, np.int64), *(part.segment.ids[part.live] for part in parts)])
-    if not len(ids):
-        return None
-    chosen = np.sort(np.random.default_rng(7).choice(ids, min(sample, len(ids)), replace=False))
+def recall(views: Views, name: str, sample: int = SAMPLE, depth: int = DEPTH) -> float | None:
+    """The part of the truly nearest that the index finds, mean over a sample of passages; None without any.
+
+    Each in a state of its own: all vectors are read for it, and a state that is held for long holds up the log.
+    """
+    with views.open(name) as view:
+        parts = view.snapshot.parts
+        ids = np.concatenate([np.empty(0, np.int64), *(part.segment.ids[part.live] for part in parts)])
+        chosen = np.sort(np.random.default_rng(7).choice(ids, min(sample, len(ids)), replace=False))
+        vectors = view.vectors(chosen)
     shares = []
-    for vector in view.vectors(chosen):
-        everything = np.concatenate([dense.dot(part.segment.vectors, vector)[part.live] for part in parts])
-        truly = np.sort(everything)[::-1][:depth]
-        scores = view.dense_scores(vector, view.nearest(vector, depth).ids)
-        # By score: of equally near passages any will do.
-        shares.append(min(1.0, float(np.count_nonzero(scores >= truly[-1] - 1e-6)) / len(truly)))
-    return float(np.mean(shares))
+    for vector in vectors:
+        with views.open(name) as view:
+            if view.snapshot.parts:  # else all was deleted meanwhile
+                shares.append(_share_found(view, vector, depth))
+    return float(np.mean(shares)) if shares else None
+
+
+def _share_found(view: View, vector: Float32Array, depth: int) -> float:
+    """Of the `depth` passages that are truly nearest."""
+    parts = view.snapshot.parts
+    everything = np.concatenate([dense.dot(part.segment.vectors, vector)[part.live] for part in parts])
+    truly = np.sort(everything)[::-1][:depth]
+    scores = view.dense_scores(vector, view.nearest(vector, depth).ids)
+    # By score: of equally near passages any will do.
+    return min(1.0, float(np.count_nonzero(scores >= truly[-1] - 1e-6)) / len(truly))
 
 
 def _wanting(reindex: Reindex, report: Mapping[str, Any], found: Differences) -> str | None:

@@ -84,7 +84,7 @@ def unpacked(text: str, key: bytes, generation: int) -> Cursor:
         raise InvalidQuery("the cursor is damaged; send it as it was received", param="cursor")
     if found != generation:
         raise CursorExpired(
-            "the cursor is of another generation: the collection was made or indexed anew meanwhile; begin with the "
+            "the cursor is of another generation: the collection was made anew or reindexed meanwhile; begin with the "
             "first page again",
             param="cursor",
         )

@@ -146,9 +146,9 @@ def query_word_shares(
 
 def _place(passage: PassageWords, start: int, end: int) -> tuple[bool, int, int]:
     """Whether a span of the embedded text is in the title, and the span in the title or in the passage's text."""
-    in_title = start < passage.offset
-    shift = 0 if in_title else passage.offset
-    return in_title, start - shift, end - shift
+    if start < passage.offset:
+        return True, start, end
+    return False, *passage.said.origin(start - passage.offset, end - passage.offset)
 
 
 def _slope(parts: HitParts, leg: Leg) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from core.passages import passage_prompt, prompt_title, text_offset
+from core.passages import heard, passage_prompt, prompt_title, text_offset
 from core.prompts import Prompt
 from core.protocols import DenseModels, Encoder
 from core.records import Collection, Float32Array, Float64Array, Hit, HitExplanation, Representation, TokenTrace
@@ -98,7 +98,7 @@ class Explainer:
         towards: TokenTrace | Float32Array | None,
         encoder: Encoder,
     ) -> list[HitWords]:
-        prompts = [Prompt.of(words.text) for words in texts]
+        prompts = [words.prompt for words in texts]
         traces = None if towards is None else self._traces.dense(encoder, prompts, Representation.DOCUMENT)
         learned = self._learned(asked, texts, prompts)
         found = []
@@ -146,7 +146,7 @@ class Explainer:
         units = asked.query.units
         slopes = {one.leg: one.slope for one in part.legs}
         return HitExplanation(
-            ledger=ledger(hit.score, part, asked.sparse, words),
+            ledger=ledger(hit.score, part, asked.sparse, words, controlled=bool(hit.controls)),
             words=effects,
             query_words=shares,
             query_rest=hit.score - math.fsum(share.dense + share.sparse + share.learned for share in shares),
@@ -162,7 +162,8 @@ class Explainer:
 def _passage_words(collection: Collection, passage: StoredPassage, encoder: Encoder) -> PassageWords:
     title = prompt_title(passage.title, collection.settings, encoder)
     weight = collection.settings.title_weight
-    return passage_words(passage_prompt(title, passage.text), text_offset(title), passage.language, weight)
+    said = heard(passage.text, passage.controls)
+    return passage_words(passage_prompt(title, said.text), text_offset(title), passage.language, weight, said)
 
 
 def _vector(towards: TokenTrace | Float32Array | None) -> Float64Array | None:
@@ -175,7 +176,7 @@ def _vector(towards: TokenTrace | Float32Array | None) -> Float64Array | None:
 
 def _by_legs(hit: Hit, part: HitParts, sparse: Mapping[Leg, SparseTerms], record: Mapping[str, Any]) -> HitExplanation:
     return HitExplanation(
-        ledger=ledger(hit.score, part, sparse, None),
+        ledger=ledger(hit.score, part, sparse, None, controlled=bool(hit.controls)),
         words=(),
         query_words=(),
         query_rest=hit.score,

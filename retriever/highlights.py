@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
+
+from core.prompts import TextControl
 from core.records import Highlight
+from embedder.factors import span_factors
 from embedder.lexical import Analyzer, Term
 from embedder.lexical.sentences import sentence_ends
 from retriever.terms import QueryTerms
@@ -28,16 +32,22 @@ def highlights(
 
 def highlight(passage: StoredPassage, worth: Mapping[str, float], analyzer: Analyzer) -> Highlight:
     """`worth`: of each term that is marked."""
-    found = _marked(passage.text, passage.language, worth, analyzer)
+    found = _marked(passage.text, passage.language, worth, analyzer, passage.controls)
     return Highlight(
         passage=_spans(found),
-        title=_spans(_marked(passage.title, passage.language, worth, analyzer)),
+        title=_spans(_marked(passage.title, passage.language, worth, analyzer, ())),
         sentence=_best_sentence(passage.text, passage.language, found, worth),
     )
 
 
-def _marked(text: str, language: str, worth: Mapping[str, float], analyzer: Analyzer) -> list[Term]:
-    return [term for term in analyzer.analyze(text, language) if term.text in worth]
+def _marked(
+    text: str, language: str, worth: Mapping[str, float], analyzer: Analyzer, controls: Sequence[TextControl]
+) -> list[Term]:
+    """Without those that the document's controls leave out: the index has none of them."""
+    found = [term for term in analyzer.analyze(text, language) if term.text in worth]
+    spans = np.array([(term.start, term.end) for term in found], dtype=np.int64).reshape(-1, 2)
+    factors = span_factors(text, controls, spans)
+    return [term for term, factor in zip(found, factors, strict=True) if factor > 0]
 
 
 def _spans(terms: Sequence[Term]) -> tuple[tuple[int, int], ...]:

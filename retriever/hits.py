@@ -30,6 +30,7 @@ def hit_of(passage: StoredPassage, score: float, parts: HitParts) -> Hit:
         text=passage.text,
         score=score,
         scores=scores,
+        controls=passage.controls,
     )
 
 

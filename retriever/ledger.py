@@ -93,8 +93,18 @@ class HitWords:
     learned: LearnedWords | None
 
 
-def ledger(score: float, parts: HitParts, sparse: Mapping[Leg, SparseTerms], words: HitWords | None) -> Explanation:
-    """The tree of one hit. Without `words` neither the cosine nor a learned product is split into words."""
+def ledger(
+    score: float,
+    parts: HitParts,
+    sparse: Mapping[Leg, SparseTerms],
+    words: HitWords | None,
+    *,
+    controlled: bool = False,
+) -> Explanation:
+    """The tree of one hit. Without `words` neither the cosine nor a learned product is split into words.
+
+    `controlled`: the document has controls on the passage.
+    """
     legs = []
     for part in parts.legs:
         inner: Sequence[Explanation] = ()
@@ -110,7 +120,9 @@ def ledger(score: float, parts: HitParts, sparse: Mapping[Leg, SparseTerms], wor
     agree = "" if parts.choice is None else f", whose first documents agree to {parts.choice.agreement:.2f}"
     beside = "" if parts.rerank is None else " and of what the reranker judged"
     details = (*legs, *_judgement(parts.rerank))
-    return Explanation(value=score, kind="score", description=f"sum of the legs{agree}{beside}", details=details)
+    counted = ", of a passage whose parts count as its document's controls say" if controlled else ""
+    said = f"sum of the legs{agree}{beside}{counted}"
+    return Explanation(value=score, kind="score", description=said, details=details)
 
 
 def _judgement(part: RerankPart | None) -> Sequence[Explanation]:
@@ -187,8 +199,9 @@ def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords |
 
 def _words(passage: PassageWords, values: Sequence[float], place: str) -> list[Explanation]:
     lines = []
-    for unit, value in zip(passage.units, values, strict=True):
+    for unit, factor, value in zip(passage.units, passage.factors.tolist(), values, strict=True):
         where = "title" if unit.start < passage.offset else "passage"
+        where += "" if factor == 1 else f", where it counts {factor:g} times"
         shown = passage.text[unit.start : unit.end]
         lines.append(Explanation(value=value, kind="word", description=f"{shown!r} {place} {where}"))
     return lines

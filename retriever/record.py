@@ -74,8 +74,10 @@ def bm25_json(collection: Collection) -> dict[str, Any]:
 
 
 def document_sha256(hit: Hit) -> str:
-    """Of what was scored of the document: its title, and the passage's text."""
-    return hashlib.sha256(f"{hit.title}\0{hit.text}".encode(errors="surrogatepass")).hexdigest()
+    """Of what was scored of the document: its title, the passage's text, and the controls on it."""
+    spans = [(control.start, control.length, control.factor) for control in hit.controls]
+    scored = f"{hit.title}\0{hit.text}" + (f"\0{json.dumps(spans)}" if spans else "")
+    return hashlib.sha256(scored.encode(errors="surrogatepass")).hexdigest()
 
 
 def recorded_query(record: Mapping[str, Any]) -> Query:
@@ -87,7 +89,7 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
             controls=tuple(_control(control) for control in record["controls"]),
             options=ControlOptions(
                 contextual_threshold=record.get("contextual_control_threshold"),
-                log_additive=record["control_log_additive"],
+                log_additive=_truth(record["control_log_additive"]),
                 target=ControlTarget(record["control_target"]),
             ),
             legs=tuple(Leg(leg) for leg in record["legs"]),
@@ -104,6 +106,13 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
         raise InvalidInput(
             f"the record of the explanation is not one that Salience wrote ({error!r:.200})", param="provenance"
         ) from error
+
+
+def _truth(value: Any) -> bool:
+    """Raises TypeError for anything but true and false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r:.80} is neither true nor false")
+    return value
 
 
 def _query_json(query: Query, legs: Sequence[Leg]) -> dict[str, Any]:

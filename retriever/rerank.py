@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import InvalidQuery, ModelNotFound
-from core.passages import passage_prompt
+from core.passages import heard, passage_prompt
 from core.protocols import Reranker, Rerankers
 from core.records import Float64Array
 from retriever.fusion import MIN_SPREAD
@@ -119,7 +119,9 @@ class Judge:
         if self._rerankers is None:
             raise ModelNotFound(f"there is no reranker {model!r:.80} here: no models are configured", param="rerank")
         reranker = self._rerankers(model)
-        texts = [passage_prompt(passage.title.strip(), passage.text) for passage in passages]
+        texts = [
+            passage_prompt(passage.title.strip(), heard(passage.text, passage.controls).text) for passage in passages
+        ]
         said = self._said(reranker, query, texts)
         by_id = {passage.id: relevance for passage, relevance in zip(passages, said, strict=True)}
         return Judged(fingerprint=reranker.fingerprint, relevance=by_id)

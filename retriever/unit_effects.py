@@ -42,8 +42,7 @@ def unit_effects(
     """
     spans = _spans(request.granularity, passage, encoder)
     suppressed = [
-        Prompt.of(passage.text, (TextControl(start=start, length=end - start, factor=request.control_factor),))
-        for start, end in spans
+        Prompt.of(passage.text, (*passage.controls, _suppressing(start, end, request))) for start, end in spans
     ]
     effects: dict[Leg, Float64Array] = {}
     for leg in slopes:
@@ -80,18 +79,22 @@ def _spans(granularity: Granularity | None, passage: PassageWords, encoder: Enco
     return [(pieces[u.item][0] + u.start, pieces[u.item][0] + u.end) for u in units if isinstance(u, SpanUnit)]
 
 
+def _suppressing(start: int, end: int, request: UnitRequest) -> TextControl:
+    return TextControl(start=start, length=end - start, factor=request.control_factor)
+
+
 def _suppression(
     encoder: Encoder, vector: Float64Array, passage: PassageWords, suppressed: Sequence[Prompt]
 ) -> Float64Array:
     """(parts,) how far the cosine falls."""
-    found = encoder.encode([Prompt.of(passage.text), *suppressed], Representation.DOCUMENT).vectors
+    found = encoder.encode([passage.prompt, *suppressed], Representation.DOCUMENT).vectors
     cosines = found.astype(np.float64) @ vector
     return np.asarray(cosines[0] - cosines[1:])
 
 
 def _learned_suppression(terms: LearnedTerms, passage: PassageWords, suppressed: Sequence[Prompt]) -> Float64Array:
     """(parts,) how far the dot product falls."""
-    prompts = [Prompt.of(passage.text), *suppressed]
+    prompts = [passage.prompt, *suppressed]
     found = terms.encoder.encode_sparse(prompts, Representation.DOCUMENT).vectors
     weights = dict(zip(terms.vector.ids.tolist(), terms.factors.tolist(), strict=True))
     dots = np.array(
@@ -110,6 +113,12 @@ def _gradients(
     if not isinstance(encoder, GradientEncoder):
         raise InvalidQuery(
             f"method: the model {encoder.name} has no gradients; choose atman, or leave-one-out", param="method"
+        )
+    if passage.controls:
+        raise InvalidQuery(
+            "method: a passage has controls of its document's, which integrated gradients do not follow; choose atman, "
+            "or leave-one-out",
+            param="method",
         )
     found = encoder.integrated_gradients(Prompt.of(passage.text), Representation.DOCUMENT, vector)
     sums = np.zeros(len(spans))

@@ -135,7 +135,7 @@ class _Resolver:
             for document in document_texts(self._view, candidates.ids)
             if any(
                 phrases[document.language] in WordSequence(text, document.language)
-                for text in ((document.title, document.text) if titled else (document.text,))
+                for text in ((document.title, *document.parts) if titled else document.parts)
             )
         ]
         return Documents(np.sort(np.array(found, dtype=np.int64)))

@@ -13,9 +13,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from core.passages import Heard, heard
+from core.prompts import Prompt, TextControl
 from core.records import Float32Array, Float64Array, Int64Array, SparseTrace, TokenTrace
 from embedder.attribution import leave_one_out, parts, term_losses, term_shares
-from embedder.lexical import Analyzer
+from embedder.factors import span_factors
+from embedder.lexical import Analyzer, Term
 from embedder.lexical.sentences import sentence_ends
 from embedder.lexical.words import Word, units
 from retriever.legs import Leg
@@ -26,12 +29,24 @@ from retriever.terms import QueryTerms
 class PassageWords:
     """The embedded text of a passage and its words."""
 
-    text: str  # title and passage, as embedded
+    text: str  # title and passage, as embedded: without what the document's controls leave out
     offset: int  # where the passage's own text begins
     language: str
     units: tuple[Word, ...]
     sentences: tuple[tuple[int, int], ...]  # spans of `text`, in its order, without white space at their ends
     title_weight: int  # how often BM25 counts a word of the title
+    said: Heard  # the passage's own part of `text`, and where it stands in the passage as it is stored
+    factors: Float64Array  # (words,) of the units, by the controls
+
+    @property
+    def controls(self) -> tuple[TextControl, ...]:
+        """The document's, on spans of `text`."""
+        return self.said.shifted(self.offset)
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the models read."""
+        return Prompt.of(self.text, self.controls)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,14 +73,21 @@ class LearnedWords:
     query_shares: Float64Array  # (words of the query, terms) with the query's own context they sum to 1
 
 
-def passage_words(text: str, offset: int, language: str, title_weight: int = 1) -> PassageWords:
+def passage_words(
+    text: str, offset: int, language: str, title_weight: int = 1, said: Heard | None = None
+) -> PassageWords:
+    """`said`: the passage's own part of `text`, where its document has controls."""
+    words = tuple(units(text))
+    said = heard(text[offset:], ()) if said is None else said
     return PassageWords(
         text=text,
         offset=offset,
         language=language,
-        units=tuple(units(text)),
+        units=words,
         sentences=_sentences(text, offset, language),
         title_weight=title_weight,
+        said=said,
+        factors=span_factors(text, said.shifted(offset), _spans(words)),
     )
 
 
@@ -132,10 +154,14 @@ def sparse_words(
         return shares
     worth = dict(zip(terms.terms, terms.factors * products, strict=True))
     found = [term for term in analyzer.analyze(passage.text, passage.language) if worth.get(term.text)]
-    counted = [passage.title_weight if term.start < passage.offset else 1 for term in found]
-    occurrences: dict[str, int] = {}
+    factors = span_factors(passage.text, passage.controls, _spans(found)).tolist()
+    counted = [
+        passage.title_weight if term.start < passage.offset else factor
+        for term, factor in zip(found, factors, strict=True)
+    ]
+    occurrences: dict[str, float] = {}
     for term, count in zip(found, counted, strict=True):
-        occurrences[term.text] = occurrences.get(term.text, 0) + count
+        occurrences[term.text] = occurrences.get(term.text, 0.0) + count
     for term, count in zip(found, counted, strict=True):
         if count:
             _spread(shares, passage.units, term.start, term.end, worth[term.text] * count / occurrences[term.text])
@@ -169,6 +195,11 @@ def _tokens_in(passage: PassageWords, trace: TokenTrace | SparseTrace) -> list[I
     own = ~trace.special & (trace.spans[:, 1] > starts)
     ends = trace.spans[:, 1]
     return [np.flatnonzero(own & (starts < end) & (ends > start)) for start, end in passage.sentences]
+
+
+def _spans(words: Sequence[Word | Term]) -> Int64Array:
+    """(words, 2)"""
+    return np.array([(word.start, word.end) for word in words], dtype=np.int64).reshape(-1, 2)
 
 
 def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, value: float) -> None:

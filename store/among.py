@@ -26,18 +26,29 @@ def name_among(column: sa.ColumnElement[Any], patterns: Patterns) -> sa.ColumnEl
     )
 
 
-def holdings(session: ReadSession, patterns: Patterns | None) -> tuple[int, int]:
-    """Collections of these names (None: all), and passages in them, with the documents that wait in their jobs.
+def held_among(
+    collection_id: sa.ColumnElement[Any], name: sa.ColumnElement[Any], patterns: Patterns
+) -> sa.ColumnElement[bool]:
+    """Whether the columns tell of a collection of one of the patterns, or with an alias of one."""
+    alias = schema.alias.c
+    return name_among(name, patterns) | collection_id.in_(
+        sa.select(alias.collection_id).where(name_among(alias.name, patterns))
+    )
 
-    A document that waits counts as one passage: it will be one at least.
+
+def holdings(session: ReadSession, patterns: Patterns | None) -> tuple[int, int]:
+    """Collections of these names or aliases (None: all), and passages in them, with the documents that wait in jobs.
+
+    A document that waits counts as one passage: it will be one at least. One whose job has ended waits no more.
     """
     collection, job = schema.collection.c, schema.job.c
     own = sa.func.instr(collection.name, HIDDEN) == 0  # what a reindex makes beside one is not another one
     if patterns is not None:
-        own &= name_among(collection.name, patterns)
+        own &= held_among(collection.id, collection.name, patterns)
     count = sa.select(sa.func.count()).select_from(schema.collection).where(own)
     stored = sa.select(sa.func.count()).select_from(schema.passage.join(schema.document).join(schema.collection))
     ids = sa.select(collection.id).where(own)
-    waiting = sa.select(sa.func.coalesce(sa.func.sum(job.pending), 0)).where(job.collection_id.in_(ids))
+    waits = (job.collection_id.in_(ids), job.ended_at.is_(None))
+    waiting = sa.select(sa.func.coalesce(sa.func.sum(job.pending), 0)).where(*waits)
     passages = session.execute(stored.where(own)).scalar_one() + session.execute(waiting).scalar_one()
     return int(session.execute(count).scalar_one()), int(passages)

@@ -16,7 +16,7 @@ class DraftPassage:
     """A passage that is to be stored."""
 
     passage: Passage
-    sha: bytes  # sha256 of all that its embedding depends on: prompt text, language of the analysis
+    sha: bytes  # sha256 of all that its embedding depends on: prompt text, controls, language of the analysis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class Draft:
 
     document: Document
     language: str  # ISO 639-1
-    content_sha: bytes  # sha256 of all that the passages depend on: title, text, language, splitting; not metadata
+    content_sha: bytes  # sha256 of all that the passages depend on: title, text, controls, language, splitting
     passages: tuple[DraftPassage, ...]
 
 
@@ -34,7 +34,9 @@ class Embedding:
     """What a passage is found by."""
 
     vector: Float32Array  # (dimension,)
-    terms: Mapping[str, int]  # term: how often it occurs, 1 or more; empty where BM25 takes no part
+    terms: Mapping[
+        str, float
+    ]  # term: how often it counts, multiples of store.terms.FREQUENCY_STEP above 0; none without BM25
     learned: SparseVector | None = None  # where the collection has a sparse model
 
 

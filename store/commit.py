@@ -13,6 +13,7 @@ from core.errors import CollectionMoved, CollectionNotFound, EmbeddingsMissing, 
 from core.records import GenerationState
 from store import schema
 from store.batch import Batch, Draft, Receipt, check_embeddings
+from store.controls import pack_controls
 from store.database import ReadSession, WriteSession, chunks
 from store.filters.metadata import FilterableValue, filterable_values, is_unicode, metadata_json
 from store.filters.rows import insert_values
@@ -210,6 +211,7 @@ def _document_row(write: _Write) -> dict[str, Any]:
         "title": draft.document.title,
         "metadata": write.metadata,
         "text": draft.document.text,
+        "controls": pack_controls(draft.document.controls),
     }
 
 

@@ -12,8 +12,11 @@ import sqlalchemy as sa
 
 from core.errors import DocumentNotFound, HitNotFound
 from core.filters import Filter
+from core.passages import passage_controls
+from core.prompts import TextControl
 from core.records import Document, Int64Array, Passage
 from store import schema
+from store.controls import unpack_controls
 from store.database import ReadSession, chunks
 from store.filters.metadata import is_unicode
 from store.filters.sql import documents_where
@@ -39,6 +42,7 @@ class StoredPassage:
     language: str
     passage: Passage
     text: str  # the passage's text
+    controls: tuple[TextControl, ...] = ()  # of the document, on spans of the passage's text
 
 
 def get_document(
@@ -82,10 +86,18 @@ def documents_with_ids(session: ReadSession, collection_id: int | None, ids: Seq
         schema.document.c.external_id,
         ids,
     )
-    return {
-        row.external_id: Document(id=row.external_id, text=row.text, title=row.title, metadata=json.loads(row.metadata))
-        for row in rows
-    }
+    return {row.external_id: document_of(row) for row in rows}
+
+
+def document_of(row: sa.Row[Any]) -> Document:
+    """`row`: of the table, in full."""
+    return Document(
+        id=row.external_id,
+        text=row.text,
+        title=row.title,
+        metadata=json.loads(row.metadata),
+        controls=unpack_controls(row.controls),
+    )
 
 
 def seen_ids(session: ReadSession, collection_id: int, ids: Sequence[str], within: Filter) -> list[str]:
@@ -128,7 +140,7 @@ def _stored(session: ReadSession, rows: Sequence[sa.Row[Any]]) -> list[StoredDoc
         spans[row.document_id].append(Passage(start=row.start, end=row.end, fresh=row.fresh))
     return [
         StoredDocument(
-            document=Document(id=row.external_id, text=row.text, title=row.title, metadata=json.loads(row.metadata)),
+            document=document_of(row),
             language=row.language,
             passages=tuple(sorted(spans[row.id], key=lambda span: (span.start, span.end))),
         )
@@ -147,6 +159,7 @@ def _passages() -> sa.Select[Any]:
         document.title,
         document.metadata,
         document.language,
+        document.controls,
         sa.func.substr(document.text, passage.start + 1, passage.end - passage.start),
     )
     return (
@@ -164,7 +177,7 @@ _PASSAGES = _passages()
 
 
 def _passage(row: sa.Row[Any]) -> StoredPassage:
-    id_, start, end, fresh, document_id, title, metadata, language, text = tuple(row)
+    id_, start, end, fresh, document_id, title, metadata, language, controls, text = tuple(row)
     return StoredPassage(
         id=id_,
         document_id=document_id,
@@ -173,4 +186,5 @@ def _passage(row: sa.Row[Any]) -> StoredPassage:
         language=language,
         passage=Passage(start=start, end=end, fresh=fresh),
         text=text,
+        controls=passage_controls(unpack_controls(controls), start, text),
     )

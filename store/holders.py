@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
+from core.passages import heard
 from core.records import Int64Array
 from store import schema
+from store.controls import unpack_controls
 from store.filters.sql import Documents, distinct, read_ids
 from store.segments.postings import Postings
 from store.snapshot import Part
@@ -21,7 +23,7 @@ class DocumentText(NamedTuple):
     number: int  # document.id
     language: str
     title: str
-    text: str
+    parts: list[str]  # of the text: without what the document's controls leave out
 
 
 def documents_with_terms(view: View, terms: Iterable[str]) -> Documents:
@@ -52,9 +54,9 @@ def terms_containing(view: View, text: str) -> list[str]:
 def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
     """Of the documents with these `document.id`; read as they are asked for."""
     document = schema.document.c
-    columns = sa.select(document.id, document.language, document.title, document.text)
+    columns = sa.select(document.id, document.language, document.title, document.text, document.controls)
     for row in view.session.rows_where_in(columns, document.id, documents.tolist()):
-        yield DocumentText(row.id, row.language, row.title, row.text)
+        yield DocumentText(row.id, row.language, row.title, heard(row.text, unpack_controls(row.controls)).parts)
 
 
 def documents_of_passages(view: View, passages: Int64Array | None, excluded: Int64Array | None = None) -> Int64Array:

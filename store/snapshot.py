@@ -161,7 +161,7 @@ class Snapshot:
     def _over(self, seq: int, parts: Sequence[Part]) -> Snapshot:
         """With the figures of the live rows of `parts`."""
         passages = sum(part.live_count for part in parts)
-        # Lengths are whole numbers: their sum is exact in any order.
+        # Lengths are multiples of store.terms.FREQUENCY_STEP: their sum is exact in any order.
         length = sum(float(part.segment.postings.lengths[part.live].sum()) for part in parts)
         average = length / passages if passages else 0.0
         k1, b = self.collection.settings.k1, self.collection.settings.b

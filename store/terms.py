@@ -12,6 +12,7 @@ from store import schema
 from store.database import ReadSession, WriteSession, chunks
 from store.filters.metadata import is_unicode
 
+FREQUENCY_STEP = 2.0**-10  # frequencies are multiples of it: their sums are exact in any order, in 64 bits
 POSTING = np.dtype([("term", "<i4"), ("value", "<f4")])  # an embedding's sparse and learned BLOBs are arrays of these
 _TERMS = sa.select(schema.term.c.text, schema.term.c.id).where(  # made once: every search asks for some
     schema.term.c.collection_id == sa.bindparam("collection"),
@@ -38,7 +39,7 @@ def register_terms(session: WriteSession, collection_id: int, texts: Collection[
     return known
 
 
-def pack_postings(frequencies: Mapping[str, int], ids: Mapping[str, int]) -> bytes:
+def pack_postings(frequencies: Mapping[str, float], ids: Mapping[str, int]) -> bytes:
     """The BLOB of a passage's terms, ascending by term id."""
     postings = np.empty(len(frequencies), POSTING)
     postings["term"] = [ids[text] for text in frequencies]

@@ -24,6 +24,7 @@ _BEARER = HTTPBearer(
     auto_error=False,
     description="A key (`salience key create`), or one of SALIENCE_AUTH__TOKENS; not needed where there are none.",
 )
+METRICS = "/metrics"
 _SIGNED = "vikingdb.*"  # routes that take signatures, too
 
 
@@ -31,7 +32,8 @@ class Identify:
     """Finds out who makes a request, by its headers, as `state.caller`: a Caller, or why there is none.
 
     Whoever is not known is asked for no body: it is refused when it is asked for. Those of `signed` paths are read
-    to check their signatures. Answers to keys with limits say what is left of them.
+    to check their signatures. Answers to keys with limits say what is left of them. Where the keys cannot be read,
+    nobody is let in, but to `METRICS` by those that were read last: that is when somebody has to look.
     """
 
     def __init__(
@@ -76,7 +78,8 @@ class Identify:
             try:
                 await to_thread.run_sync(keyring.refresh, limiter=self._reading)
             except StorageError as error:
-                return error
+                if scope["path"] != METRICS or not keyring.known:
+                    return error
         scheme, _, credential = Headers(scope=scope).get("authorization", "").partition(" ")
         found = keyring.caller(credential.strip() if scheme.lower() == "bearer" else None)
         return Unauthorized() if found is None else found

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from app.access.caller import ANONYMOUS, TOKEN, Caller
+from app.regularly import regularly
 from core.access import ApiKey, Rights, Role, digest_of, split_token
 from core.errors import StorageError
 from store.database import Database
@@ -51,6 +52,11 @@ class KeyRing:
     def fresh(self) -> bool:
         """Whether the keys are those of half a second ago, or younger."""
         return self._read_at is not None and self._clock() - self._read_at < REFRESH_SECONDS
+
+    @property
+    def known(self) -> bool:
+        """Whether the keys were ever read."""
+        return self._read_at is not None
 
     @property
     def guarded(self) -> bool:
@@ -101,19 +107,10 @@ class KeyRing:
     @contextmanager
     def noting(self) -> Iterator[None]:
         """Meanwhile a thread writes down once a minute when keys were used, and once more in the end."""
-        over = threading.Event()
-
-        def run() -> None:
-            while not over.wait(NOTED_SECONDS):
-                self.note()
-
-        thread = threading.Thread(target=run, name="last-use", daemon=True)
-        thread.start()
         try:
-            yield
+            with regularly(self.note, seconds=NOTED_SECONDS, name="last-use"):
+                yield
         finally:
-            over.set()
-            thread.join()
             self.note()
 
     def note(self) -> None:

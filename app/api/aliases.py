@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Path
 
 from app.access.auditing import audited
 from app.api.dependencies import Known, Parts
+from app.api.links import ALIAS_SET
 from app.schemas.reindexes import AliasBody, AliasList, SetAlias
 from store.aliases import delete_alias, get_alias, list_aliases, set_alias
 
@@ -31,7 +32,7 @@ def get(parts: Parts, alias: Name) -> AliasBody:
         return AliasBody.of(get_alias(session, alias))
 
 
-@router.put("/{alias}", operation_id="set_alias", summary="Set or move an alias")
+@router.put("/{alias}", responses={200: ALIAS_SET}, operation_id="set_alias", summary="Set or move an alias")
 def put(parts: Parts, caller: Known, alias: Name, body: Annotated[SetAlias, Body(openapi_examples=_SET)]) -> AliasBody:
     """Searches, reads and writes under this name go to the collection from now on, all at one moment."""
     with audited(parts.database, caller.who, "alias.set", alias), parts.database.write() as session:

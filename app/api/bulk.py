@@ -16,10 +16,12 @@ from app.access.allowances import check_documents, passages_left
 from app.access.caller import Caller
 from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
+from app.api.links import JOB_MADE
 from app.api.uploads import Upload
 from app.schemas.documents import WriteReport
 from app.schemas.jobs import JobBody, accepted, write_report
 from app.wiring import Wiring
+from core.current import check_awaited
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
 from core.records import Document, Job, JobState
 from indexer.fields import FieldMapping, located_documents
@@ -29,6 +31,7 @@ from indexer.records import RecordError
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["documents"])
 
+MAX_BROKEN_LINES = 100_000  # of one request: each is kept, with what is wrong with it
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _BODY: dict[str, Any] = {
     "required": True,
@@ -44,7 +47,7 @@ _BODY: dict[str, Any] = {
 @router.post(
     "/documents:bulk",
     status_code=202,
-    responses={200: {"model": WriteReport, "description": "with wait: all is searchable"}},
+    responses={200: {"model": WriteReport, "description": "with wait: all is searchable"}, 202: JOB_MADE},
     operation_id="bulk_documents",
     summary="Add documents in bulk",
     openapi_extra={"requestBody": _BODY},
@@ -90,7 +93,11 @@ def _receive(parts: Wiring, caller: Caller, name: str, upload: Upload, mapping: 
     collection = parts.pipeline.collection(name)
     check_room(parts.database, limits.queued_items)
     records = read_stream(
-        cast(BinaryIO, upload), format=Format.NDJSON, name="body", line_characters=limits.line_characters
+        cast(BinaryIO, upload),
+        format=Format.NDJSON,
+        name="body",
+        line_characters=limits.line_characters,
+        watch=partial(_watched, limits.bulk_bytes),
     )
     read = _Read()
     job = receive(
@@ -106,11 +113,19 @@ def _receive(parts: Wiring, caller: Caller, name: str, upload: Upload, mapping: 
     return job
 
 
+def _watched(limit: int, unpacked: int) -> None:
+    """Raises TooLarge for a compressed body that unpacks to more than `limit` bytes, Abandoned where nobody waits."""
+    if unpacked > limit:
+        raise TooLarge(f"the body has more than {limit} bytes once it is unpacked; send it in parts")
+    check_awaited()
+
+
 @dataclass(slots=True)
 class _Read:
     """So far."""
 
     documents: int = 0
+    broken: int = 0  # lines
     characters: int = 0
 
 
@@ -123,6 +138,12 @@ def _whole(items: Iterable[Located], limit: int, left: int | None, read: _Read) 
         if isinstance(item, RecordError) and (origin is None or origin.line is None):  # of the body, not of a line
             kind = TooLarge if item.code == TooLarge.code else UnreadableFile
             raise kind(f"{item.reason}; nothing of the body was kept")
+        if isinstance(item, RecordError):
+            read.broken += 1
+            if read.broken > MAX_BROKEN_LINES:
+                raise UnreadableFile(
+                    f"more than {MAX_BROKEN_LINES} lines are no documents; nothing of the body was kept"
+                )
         if isinstance(item, Document):
             read.documents += 1
             check_documents(left, read.documents)

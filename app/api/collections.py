@@ -11,6 +11,7 @@ from app.access.allowances import check_collections
 from app.access.auditing import audited
 from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
+from app.api.links import COLLECTION_MADE
 from app.schemas.collections import ChangeCollection, CollectionBody, CollectionList, CreateCollection
 from app.schemas.stats import CollectionStatsBody
 from app.wiring import Wiring
@@ -40,7 +41,13 @@ _CHANGE = {
 }
 
 
-@router.post("", status_code=201, operation_id="create_collection", summary="Create a collection")
+@router.post(
+    "",
+    status_code=201,
+    responses={201: COLLECTION_MADE},
+    operation_id="create_collection",
+    summary="Create a collection",
+)
 def create(
     parts: Parts, caller: Known, body: Annotated[CreateCollection, Body(openapi_examples=_CREATE)]
 ) -> CollectionBody:

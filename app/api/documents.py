@@ -10,6 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from app.access.allowances import check_documents, passages_left
 from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
+from app.api.links import DOCUMENTS_ADDED, DOCUMENTS_LISTED, JOB_MADE
 from app.schemas.documents import (
     DeleteDocuments,
     DeletionReport,
@@ -20,7 +21,7 @@ from app.schemas.documents import (
     WriteReport,
 )
 from app.schemas.jobs import JobBody, accepted
-from core.errors import DocumentNotFound, InvalidDocument
+from core.errors import DocumentNotFound, InvalidControl, InvalidDocument
 from core.filters import parse_filter
 from core.protocols import Priority
 from indexer.deletion import delete_where
@@ -58,7 +59,16 @@ _UPSERT = {
         },
     }
 }
-_PUT = {"one": {"summary": "One document", "value": {"text": "A radio for the kitchen.", "metadata": {"price": 49}}}}
+_PUT = {
+    "one": {"summary": "One document", "value": {"text": "A radio for the kitchen.", "metadata": {"price": 49}}},
+    "controls": {
+        "summary": "One whose boilerplate counts for nothing",
+        "value": {
+            "text": "A radio for the kitchen. Subscribe to our newsletter!",
+            "controls": [{"text": "Subscribe to our newsletter!", "factor": 0}],
+        },
+    },
+}
 _DELETE = {
     "cheap": {"summary": "A filter as text", "value": {"filter": "price < 1 or price > 10000"}},
     "json": {"summary": "A filter as JSON", "value": {"filter": {"price": {"lt": 1}}}},
@@ -68,7 +78,10 @@ DocumentId = Annotated[str, Path(description="the document's own id", examples=[
 
 @router.post(
     "/documents",
-    responses={202: {"model": JobBody, "description": "without wait: they are in the queue"}},
+    responses={
+        200: DOCUMENTS_ADDED,
+        202: {"model": JobBody, "description": "without wait: they are in the queue", **JOB_MADE},
+    },
     operation_id="upsert_documents",
     summary="Add documents",
 )
@@ -88,7 +101,7 @@ def upsert(
     """
     records = [
         Record(
-            fields={"id": item.id, "title": item.title, "text": item.text, "metadata": item.metadata},
+            fields={"id": item.id, **item.to_fields()},
             origin=Origin(path="documents", line=place),
         )
         for place, item in enumerate(body.documents, start=1)
@@ -107,7 +120,7 @@ def upsert(
     return accepted(caller.shown_job(job), response)
 
 
-@router.get("/documents", operation_id="list_documents", summary="List documents")
+@router.get("/documents", responses={200: DOCUMENTS_LISTED}, operation_id="list_documents", summary="List documents")
 def list_page(
     parts: Parts,
     caller: Known,
@@ -150,12 +163,15 @@ def put(
     body: Annotated[DocumentContent, Body(openapi_examples=_PUT)],
 ) -> WriteReport:
     """Add or replace one document; one that cannot be used is an error."""
-    document = to_document({"id": document_id, **body.model_dump()})
+    document = to_document({"id": document_id, **body.to_fields()})
     check_documents(passages_left(parts, caller), 1)
     report = parts.pipeline.add(collection, [document], priority=Priority.INTERACTIVE)
     parts.limiter.spend(caller, report.tokens)
     if report.failed:
-        raise InvalidDocument(report.failed[0].reason, param="text")
+        [failure] = report.failed
+        if failure.code == InvalidControl.code:
+            raise InvalidControl(failure.reason, param="controls")
+        raise InvalidDocument(failure.reason, param="text")
     return WriteReport.of(report)
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Path, Query
 
 from app.access import keys
 from app.api.dependencies import Known, Parts
+from app.api.links import KEY_MADE
 from app.schemas.keys import ActionBody, AuditLog, CreateKey, KeyBody, KeyList, NewKeyBody, RotateKey
 from store.audit import list_actions
 from store.keys import list_keys
@@ -36,7 +37,7 @@ _ROTATE = {"day": {"summary": "Both are good for a day", "value": {"overlap_seco
 KeyId = Annotated[int, Path(description="the key's id", examples=[1], ge=1, le=_MAX_ID)]
 
 
-@router.post("/keys", status_code=201, operation_id="create_key", summary="Create a key")
+@router.post("/keys", status_code=201, responses={201: KEY_MADE}, operation_id="create_key", summary="Create a key")
 def create(parts: Parts, caller: Known, body: Annotated[CreateKey, Body(openapi_examples=_CREATE)]) -> NewKeyBody:
     """Create a key. Its secret is in this answer, and nowhere else."""
     key, token = keys.create(parts.database, caller.who, body.to_rights())

@@ -11,6 +11,7 @@ from app import reindexes
 from app.access.auditing import audited
 from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
+from app.api.links import REINDEX_BEGUN
 from app.schemas.reindexes import ReindexBody, ReindexRequest
 from app.wiring import Wiring
 from core.reindexes import Reindex
@@ -33,7 +34,13 @@ _BEGIN = {
 }
 
 
-@router.post("", status_code=202, operation_id="start_reindex", summary="Reindex a collection")
+@router.post(
+    "",
+    status_code=202,
+    responses={202: REINDEX_BEGUN},
+    operation_id="start_reindex",
+    summary="Reindex a collection",
+)
 def start(
     parts: Parts,
     caller: Known,

@@ -6,9 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
+from app.access.caller import Caller
+from app.access.limits import tokens_of
 from app.api.dependencies import Known, Parts, RequestId
 from app.schemas.explanations import ReplayRequest, ReplayResponse
+from app.wiring import Wiring
+from core.errors import CollectionNotFound
+from core.naming import qualified
 from retriever.replay import replay
+from store.aliases import list_aliases
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -63,6 +69,23 @@ def replay_explanation(
     saved = body.explanation
     record = saved.get("provenance")
     if isinstance(record, dict) and isinstance(record.get("collection"), str):
-        saved = {**saved, "provenance": {**record, "collection": caller.collection(record["collection"])}}
+        saved = {**saved, "provenance": {**record, "collection": _stored(parts, caller, record["collection"])}}
+        parts.limiter.spend(caller, tokens_of(len(str(record.get("query", "")))))
     found = replay(parts.searcher, parts.views, saved, within=caller.rows)
     return ReplayResponse.of(found, request_id=request_id)
+
+
+def _stored(parts: Wiring, caller: Caller, name: str) -> str:
+    """The stored name of a collection that a record names. Raises CollectionNotFound where the caller does not see it.
+
+    Records have a collection's own name, also for a caller who knows it by an alias alone.
+    """
+    try:
+        return caller.collection(name)
+    except CollectionNotFound:
+        stored = qualified(caller.rights.tenant, name)
+        with parts.database.read() as session:
+            aliases = list_aliases(session)
+        if not any(alias.collection == stored and caller.sees(alias.name) for alias in aliases):
+            raise
+        return stored

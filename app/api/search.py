@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body
 from app.access.caller import Caller
 from app.access.limits import tokens_of
 from app.api.dependencies import Arrived, CollectionName, Known, Observed, Parts, RequestId
+from app.api.links import HITS_FOUND
 from app.schemas.batch import AnswerBody, BatchRequest, BatchResponse
 from app.schemas.search_request import ExplainRequest, SearchRequest
 from app.schemas.search_response import SearchResponse
@@ -69,7 +70,7 @@ _EXPLAIN = {
 }
 
 
-@router.post("/search", operation_id="search")
+@router.post("/search", responses={200: HITS_FOUND}, operation_id="search")
 def search(
     parts: Parts,
     request_id: RequestId,

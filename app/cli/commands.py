@@ -61,12 +61,23 @@ COMMANDS = {
     "models": Entry("models", "app", "List, show and check models, and fit them to fewer dimensions."),
 }
 
+PANELS = {
+    "Search": ("add", "search", "explain", "replay", "delete", "demo"),
+    "Collections": ("collections", "reindex", "alias", "models", "eval", "tune"),
+    "Service": ("serve", "worker", "jobs", "key", "audit", "doctor", "debug-bundle"),
+    "Data directory": ("stats", "verify", "repair", "compact", "backup", "restore", "migrate"),
+}
+
 
 class Commands(TyperGroup):
     """A group whose commands are those of COMMANDS."""
 
     def __init__(self, **attributes: Any) -> None:
-        listed = {name: TyperCommand(name, help=entry.help) for name, entry in COMMANDS.items()}
+        listed = {
+            name: TyperCommand(name, help=COMMANDS[name].help, rich_help_panel=panel)
+            for panel, names in PANELS.items()
+            for name in names
+        }
         super().__init__(**{**attributes, "commands": listed})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:

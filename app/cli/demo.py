@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from app.access.auditing import audited
 from app.cli.docstrings import docstring_documents, standard_library
 from app.cli.options import DataDir, Device, Model, open_parts
 from app.cli.terminal import GOOD, out, progress_bar
@@ -20,7 +21,8 @@ from app.settings import Settings
 from app.wiring import Wiring
 from core.errors import CollectionNotFound, UnreadableFile
 from core.records import CollectionSettings
-from store.catalog import delete_collection, get_collection
+from store.audit import LOCAL
+from store.catalog import delete_collection, get_collection, list_collections
 
 COLLECTION = "python-docs"
 QUERY = "read a compressed file line by line"
@@ -31,7 +33,7 @@ def demo(
     data_dir: DataDir = None,
     model: Model = None,
     device: Device = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Index anew even if the demo was run before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Index once more even if the demo was run before.")] = False,
 ) -> None:
     """Index the docstrings of Python's standard library, then search, steer and explain.
 
@@ -63,7 +65,8 @@ def _index(parts: Wiring, fresh: bool) -> None:
         with parts.database.read() as session:
             get_collection(session, COLLECTION)
     except CollectionNotFound:
-        parts.create_collection(COLLECTION, CollectionSettings(language="en"))
+        with audited(parts.database, LOCAL, "collection.create", COLLECTION):
+            parts.create_collection(COLLECTION, CollectionSettings(language="en"))
     out.print(f"Indexing {len(documents):,} docstrings of Python's standard library with {parts.encoder.name} ...")
     with progress_bar() as bar:
         task = bar.add_task("indexing", total=len(documents), detail="")
@@ -79,11 +82,11 @@ def _index(parts: Wiring, fresh: bool) -> None:
 
 
 def _forget(parts: Wiring) -> None:
-    with parts.database.write() as session:
-        try:
+    with parts.database.read() as session:
+        there = COLLECTION in (found.name for found in list_collections(session))
+    if there:
+        with audited(parts.database, LOCAL, "collection.delete", COLLECTION), parts.database.write() as session:
             delete_collection(session, COLLECTION)
-        except CollectionNotFound:
-            return
 
 
 def _search(parts: Wiring, query: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from app.cli.inputs import hit_number
 from app.cli.options import (
     DEFAULT_COLLECTION,
     Alpha,
@@ -35,7 +36,7 @@ from app.cli.terminal import note, print_json
 def explain(
     query: Annotated[str, typer.Argument(help="The query, with boosts if any.")],
     hit: Annotated[
-        int | None, typer.Argument(help="The hit's number, as search shows it behind #.", show_default="the best hit")
+        str | None, typer.Argument(help="The hit's number, as search shows it behind #.", show_default="the best hit")
     ] = None,
     collection: Collection = DEFAULT_COLLECTION,
     emphasis: Emphasis = None,
@@ -49,7 +50,7 @@ def explain(
     target: Target = "auto",
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
     above: Annotated[
-        int | None,
+        str | None,
         typer.Option(metavar="HIT", help="Explain why it is above this other hit, and what swaps them."),
     ] = None,
     advise: Annotated[bool, typer.Option("--advise", help="Try which emphasis would raise the hit.")] = False,
@@ -88,13 +89,14 @@ def explain(
     from retriever.reasons import explain_hit
 
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
+    number, other = hit_number(hit, "hit"), hit_number(above, "above")
     try:
         body = ExplainRequest.model_validate(
             {
                 **asked,
                 "rerank": rerank_option(rerank, rerank_depth, rerank_weight),
-                "id": hit or 0,
-                "above": above,
+                "id": number or 0,
+                "above": other,
                 "advise": advise,
                 "method": method,
                 "granularity": granularity,
@@ -104,13 +106,13 @@ def explain(
         raise first_problem(error) from None
     wanted = body.to_explain()
     with open_existing(data_dir, model, device) as parts:
-        if hit is None:
+        if number is None:
             found = parts.searcher.search(collection, replace(wanted, explain=Explain.NONE, units=None)).hits
             if not found:
                 note("nothing found, so there is nothing to explain")
                 raise typer.Exit(1)
-            hit = found[0].id
-        result = explain_hit(parts.searcher, collection, wanted, hit, above=above, advise=advise)
+            number = found[0].id
+        result = explain_hit(parts.searcher, collection, wanted, number, above=other, advise=advise)
     if as_json:
         print_json(SearchResponse.of(result).model_dump(mode="json"))
         return

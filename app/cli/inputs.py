@@ -17,6 +17,16 @@ def example_ids(given: list[str] | None) -> list[str | int]:
             for item in given or []]  # fmt: skip
 
 
+def hit_number(given: str | None, name: str) -> int | None:
+    """ "42" or "#42" to 42. Raises InvalidQuery, for the id of a document, for example."""
+    if given is None:
+        return None
+    digits = given.removeprefix("#")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
+        raise InvalidQuery(f"{name} {given!r:.80}: write the number that search shows behind #, such as 42", param=name)
+    return int(digits)
+
+
 def field_names(given: list[str] | None) -> list[str] | None:
     """ "title,metadata.price", perhaps several times; an empty text is none of them."""
     if given is None:

@@ -70,7 +70,11 @@ def create(
     )
     with open_parts(data_dir) as parts:
         key, token = keys.create(parts.database, LOCAL, rights)
+        with parts.database.read() as session:
+            first = len(list_keys(session)) == 1
     _show(key, token, as_json)
+    if first:
+        note("From this first key on, the API answers nobody who has none. Commands on this machine need none.")
 
 
 @app.command("list")

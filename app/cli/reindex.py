@@ -49,13 +49,17 @@ Name = Annotated[str, typer.Argument(help="The collection's name.", metavar="COL
 def start(
     name: Name,
     model: Annotated[
-        str | None, typer.Option(help="The new model, by its name in the settings.", show_default="the collection's")
+        str | None,
+        typer.Option(
+            help="The new model, by its name in the settings (SALIENCE_MODELS__NAME__FOLDER).",
+            show_default="the collection's",
+        ),
     ] = None,
     passage_tokens: Annotated[
         int | None, typer.Option(help="Tokens of a passage at most.", show_default="as before")
     ] = None,
     overlap_tokens: Annotated[
-        int | None, typer.Option(help="Tokens that a passage repeats.", show_default="as before")
+        int | None, typer.Option(help="Tokens of a passage that the next one repeats.", show_default="as before")
     ] = None,
     whole_documents: Annotated[
         bool | None,
@@ -69,18 +73,18 @@ def start(
     sparse: Annotated[str | None, typer.Option(help="bm25, learned or both.", show_default="as before")] = None,
     sparse_model: SparseModel = None,
     index: Annotated[str | None, typer.Option(help="auto, exact or hnsw.", show_default="as before")] = None,
-    share: Annotated[float, typer.Option(help="Of the time that it may work, 0.05 to 1.")] = 0.5,
+    share: Annotated[float, typer.Option(help="The part of the time that it may work, 0.05 to 1.")] = 0.5,
     auto_switch: Annotated[
         bool, typer.Option("--auto-switch/--no-auto-switch", help="Let the new generation answer as soon as it can.")
     ] = True,
-    grace_seconds: Annotated[float, typer.Option(help="For which the old generation is kept.")] = 3600.0,
-    min_recall: Annotated[float, typer.Option(help="What the new index must find of the nearest passages.")] = 0.95,
+    grace_seconds: Annotated[float, typer.Option(help="How long the old generation is kept for a rollback.")] = 3600.0,
+    min_recall: Annotated[float, typer.Option(help="Part of the nearest passages that its index must find.")] = 0.95,
     queries: Annotated[
         Path | None, typer.Option(help="queries.jsonl, to compare both generations by.", show_default=False)
     ] = None,
     qrels: Annotated[Path | None, typer.Option(help="Their judgements: qrels.tsv.", show_default=False)] = None,
     min_gain: Annotated[
-        float | None, typer.Option(help="Of nDCG@10, without which it does not answer.", show_default=False)
+        float | None, typer.Option(help="What nDCG@10 must gain for the switch; 0: no loss.", show_default=False)
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Work on it here, and show how far it is, to the switch.")
@@ -240,8 +244,13 @@ def _print(body: ReindexBody, as_json: bool) -> None:
     out.print(plain(f"{body.collection}: {body.state}, {body.done:,} of {body.documents:,} documents{waiting}{left}"))
     if body.reason:
         out.print(plain(f"reason: {body.reason}"))
-    if body.other_generation is not None:
-        other = "the generation before is kept as" if body.state == "switched" else "try it: search -c"
-        out.print(plain(f"{other} {body.other_generation}"))
+    if body.state == "switched" and body.other_generation is not None:
+        until = f"kept as {body.other_generation} for {body.grace_seconds:,.0f} s after the switch"
+        back = f"to let it answer again: salience reindex rollback {body.collection}"
+        out.print(plain(f"the generation before is {until}; {back}"))
+    elif body.other_generation is not None:
+        out.print(plain(f"to try the other generation: salience search QUERY -c '{body.other_generation}'"))
+    if body.state == "ready":
+        out.print(plain(f"to let it answer: salience reindex switch {body.collection}"))
     for key, value in (body.report or {}).items():
         out.print(plain(f"{key:10} {value}"))

@@ -30,6 +30,7 @@ TIMEOUT_HEADER = "salience-timeout-ms"
 READ_AHEAD = 64 * 2**10  # bytes of a body that are read before a request takes a place
 ARRIVAL_SECONDS = 60.0  # for these
 MAX_TIMEOUT_MS = 600_000
+_YES = frozenset(("true", "t", "1", "on", "yes", "y"))  # what pydantic takes for true in a query
 _DOCUMENTS = re.compile(r"/v1/collections/[^/]*/documents\b")
 
 Answer = Callable[[Request, SalienceError], Response]
@@ -61,7 +62,7 @@ class Admission:
                     await self._app(scope, arriving.receive, send)
                     return
                 left = None if until is None else until - time.monotonic()
-                async with self._lanes[_lane(scope)].place(arriving.gone, left):
+                async with self._lanes[lane_of(scope)].place(arriving.gone, left):
                     with awaited(answer):
                         await self._app(scope, arriving.receive, send)
             finally:
@@ -132,10 +133,10 @@ class _Arriving:
         self.gone.set()
 
 
-def _lane(scope: Scope) -> str:
+def lane_of(scope: Scope) -> str:
     """Writers may wait for long, and callers that ask to be served behind all others do: searches go beside them."""
     asked = parse_qs(scope["query_string"].decode("latin-1")).get("nice", ["false"])[-1]
-    if asked.lower() in ("true", "1", "on", "yes"):
+    if asked.lower() in _YES:
         return "nice"
     writes = scope["method"] in ("POST", "PUT", "DELETE") and _DOCUMENTS.match(scope["path"])
     return "write" if writes else "search"

@@ -1,17 +1,24 @@
 """Connections that dawdle: how many there may be, and how long a request's head and a reader of answers may take.
 
 uvicorn limits the pause between two requests, and nothing else: a client that opens a connection and says nothing, or
-half a request's head, would keep it for good.
+half a request's head, would keep it for good; a head without end, or thousands of requests sent at once, would take
+memory as long as they come.
 """
 
 from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
-from typing import Any
+from typing import Any, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 READ_SECONDS = 60.0  # in which a client takes some of its answer
+HEAD_BYTES = 64 * 2**10  # of a request's head, or of what comes behind its body
+PIPELINED = 16  # requests that a client may send ahead of the answers
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s"
+)
 
 
 class Connections:
@@ -59,6 +66,10 @@ class Guarded(HttpToolsProtocol):
         self._of = connections_of_process
         self._head: TimerHandle | None = None  # until the head of the next request is there
         self._reading: TimerHandle | None = None  # until the client has taken some of its answer
+        self._fields_bytes = 0  # of the head, or of what came behind the body
+        self._unread_bytes = 0  # received since something came of them
+        self._answering = False  # a request, or several
+        self._excessive = False  # what the client sends: its connection ends
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # asyncio's own type is wider
         super().connection_made(transport)
@@ -73,9 +84,41 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._head is None and self.cycle.response_complete:
             self._expect_head()
+        self._unread_bytes += len(data)
         super().data_received(data)
+        if self._unread_bytes > HEAD_BYTES:
+            self._refuse()
+
+    def on_message_begin(self) -> None:
+        self._fields_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields_bytes += len(name) + len(value)
+        if self._fields_bytes > HEAD_BYTES:
+            self._end("a head that is too large")
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._unread_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unread_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Where the parser ended: at what is no HTTP, or too much of it."""
+        if self._excessive:
+            self._refuse()
+        else:
+            super().send_400_response(msg)
 
     def on_headers_complete(self) -> None:
+        self._unread_bytes = 0
+        if len(self.pipeline) == PIPELINED:
+            self._end("too many requests ahead of their answers")
+        self._answering = True
         if self._head is not None:
             self._head.cancel()
             self._head = None
@@ -85,6 +128,7 @@ class Guarded(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self.pipeline and self.cycle.response_complete:
+            self._answering = False
             self._of.idle(self)
 
     def pause_writing(self) -> None:
@@ -96,6 +140,20 @@ class Guarded(HttpToolsProtocol):
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
+
+    def _end(self, why: str) -> NoReturn:
+        """Within what the parser calls: it takes nothing more, and uvicorn asks for a 400."""
+        self._excessive = True
+        raise ValueError(why)
+
+    def _refuse(self) -> None:
+        """Answer 431, unless another answer is on its way, and end the connection."""
+        if self._answering:
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            said = b"the head of a request may have %d bytes" % HEAD_BYTES
+            self.transport.write(_TOO_LARGE % (len(said), said))
+            self.transport.close()
 
     def _expect_head(self) -> None:
         self._head = self.loop.call_later(self._of.head_seconds, self.transport.abort)

@@ -195,9 +195,19 @@ def _access(settings: Settings) -> Iterator[Diagnosis]:
         advice = "make one of 16 characters or more"
         yield Diagnosis(name="tokens", level=Level.WARN, text="a token is short enough to be guessed", advice=advice)
     local = host in ("localhost", "::1") or host.startswith("127.")
-    if not local and not auth.accepted:
-        advice = "keep keys (salience key create) or SALIENCE_AUTH__TOKENS, unless all who can reach it may do all"
+    if not local and not auth.accepted and not _has_keys(settings.data_dir):
+        advice = "make a key (salience key create) or set SALIENCE_AUTH__TOKENS, unless all who reach it may do all"
         yield Diagnosis(name="access", level=Level.WARN, text=f"{host} is not this machine alone", advice=advice)
+
+
+def _has_keys(directory: Path) -> bool:
+    """Whether there ever was a key of the API, so that nobody is let in without one."""
+    if not (directory / DATABASE_NAME).exists():
+        return False
+    with open_read_only(directory) as connection:
+        if schema_version(connection) != SCHEMA_VERSION:  # the table may not be there yet
+            return False
+        return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM api_key)").fetchone()[0])
 
 
 def _processor_flags() -> set[str]:

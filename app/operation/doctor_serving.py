@@ -11,9 +11,9 @@ import numpy as np
 from app.models import Models
 from app.operation.doctor import Check, Diagnosis, Level
 from app.settings import Settings
-from core.errors import SalienceError
+from core.errors import ModelError, ModelMismatch, SalienceError
 from core.prompts import Prompt
-from core.records import Representation
+from core.records import Collection, Representation
 from store import Database
 from store.catalog import list_collections
 from store.directory import DATABASE_NAME
@@ -61,40 +61,49 @@ def model(called: Callable[[str], str] = str) -> Check:
     def look(settings: Settings) -> Iterator[Diagnosis]:
         models = Models(settings)
         try:
-            encoder = models.encoder()
+            yield _main(models)
+            for name in _without_model(settings, models):
+                yield Diagnosis(
+                    name="model",
+                    level=Level.WARN,
+                    text=f"collection {called(name)} was embedded by another model, or by other files of this one",
+                    advice="name its model in the settings, or reindex it: salience reindex",
+                )
         except SalienceError as error:
             advice = "salience models check says more; a damaged folder has to be copied anew"
             yield Diagnosis(name="model", level=Level.FAIL, text=error.message, advice=advice)
-            return
-        try:
-            first, again = (encoder.encode([Prompt.of(_PROBE)], Representation.QUERY).vectors[0] for _ in range(2))
-        except SalienceError as error:
-            yield Diagnosis(name="model", level=Level.FAIL, text=error.message)
-            return
         finally:
             models.close()
-        length = float(np.linalg.norm(first))
-        sound = bool(np.isfinite(first).all()) and abs(length - 1) < 1e-3 and float(first @ again) > 0.9999
-        yield Diagnosis(
-            name="model",
-            level=Level.OK if sound else Level.FAIL,
-            text=f"{encoder.name}, {encoder.dimension} dimensions, fingerprint {encoder.fingerprint}"
-            + ("" if sound else "; its vector of a test text is not of unit length, or not the same twice"),
-            advice="" if sound else "the folder or this machine is damaged: salience models check",
-        )
-        for name in _collections_of_others(settings, encoder.fingerprint):
-            yield Diagnosis(
-                name="model",
-                level=Level.WARN,
-                text=f"collection {called(name)} was embedded by another model, or by other files of this one",
-                advice="name its model in the settings, or index it anew",
-            )
 
     look.__name__ = "model"
     return look
 
 
-def _collections_of_others(settings: Settings, fingerprint: str) -> list[str]:
+def _main(models: Models) -> Diagnosis:
+    """Raises ModelError where it cannot be loaded."""
+    encoder = models.encoder()
+    first, again = (encoder.encode([Prompt.of(_PROBE)], Representation.QUERY).vectors[0] for _ in range(2))
+    length = float(np.linalg.norm(first))
+    sound = bool(np.isfinite(first).all()) and abs(length - 1) < 1e-3 and float(first @ again) > 0.9999
+    return Diagnosis(
+        name="model",
+        level=Level.OK if sound else Level.FAIL,
+        text=f"{encoder.name}, {encoder.dimension} dimensions, fingerprint {encoder.fingerprint}"
+        + ("" if sound else "; its vector of a test text is not of unit length, or not the same twice"),
+        advice="" if sound else "the folder or this machine is damaged: salience models check",
+    )
+
+
+def _without_model(settings: Settings, models: Models) -> Iterator[str]:
+    """Collections that none of the models serves."""
+    for collection in _collections(settings):
+        try:
+            models.encoder_of(collection)
+        except (ModelError, ModelMismatch):
+            yield collection.name
+
+
+def _collections(settings: Settings) -> list[Collection]:
     directory = settings.data_dir
     if not (directory / DATABASE_NAME).exists():
         return []
@@ -104,7 +113,7 @@ def _collections_of_others(settings: Settings, fingerprint: str) -> list[str]:
     database = Database.open(directory, allow_network=settings.allow_network_file_system)
     try:
         with database.read() as session:
-            return [one.name for one in list_collections(session) if one.active.fingerprint != fingerprint]
+            return list_collections(session)
     finally:
         database.close()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from app.operation.lanes import Lane
 from app.operation.metrics import Metrics
+from app.regularly import regularly
 from app.wiring import Wiring
 
 EVERY_SECONDS = 5.0
@@ -32,19 +32,6 @@ class Gauges:
                 self._metrics.encoder(model, priority, count)
         self._metrics.process(connections=self._connections(), trace_cache_bytes=self._parts.searcher.trace_bytes)
 
-    @contextmanager
-    def taken_regularly(self) -> Iterator[None]:
+    def taken_regularly(self) -> AbstractContextManager[None]:
         """For a process whose figures another one shows."""
-        over = threading.Event()
-
-        def take_again() -> None:
-            while not over.wait(EVERY_SECONDS):
-                self.take()
-
-        thread = threading.Thread(target=take_again, name="gauges", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+        return regularly(self.take, seconds=EVERY_SECONDS, name="gauges")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -45,3 +46,11 @@ class ErrorResponse(ResponseModel):
 def printable(text: str) -> str:
     """`text` with lone surrogates spelt out: UTF-8 cannot carry them."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def time_text(seconds: float, precision: str = "seconds") -> str:
+    """ISO 8601, in UTC, of seconds since 1970. `precision`: as `datetime.isoformat` has it.
+
+    Raises ValueError or OverflowError for what is in no year from 1 to 9999.
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision)

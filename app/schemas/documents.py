@@ -14,10 +14,27 @@ from indexer.report import AddReport
 from store.documents import StoredDocument
 
 
+class DocumentControlBody(RequestModel):
+    """How much say a part of the document's text has. By start and length, or by the words themselves."""
+
+    factor: float = Field(description="0 leaves the part out, 1 changes nothing, at most 1000")
+    start: int | None = Field(None, description="first character, in code points")
+    length: int | None = Field(None, description="in code points")
+    text: str | None = Field(None, description="in place of start and length: every occurrence, to the letter")
+
+
 class DocumentContent(RequestModel):
     text: str = ""
     title: str = ""
     metadata: dict[str, Any] = Field(default_factory=dict, description="any JSON values; filterable where scalar")
+    controls: list[DocumentControlBody] = Field(
+        default_factory=list, description="factors on parts of the text: 1,000 at most, each occurrence counted"
+    )
+
+    def to_fields(self) -> dict[str, Any]:
+        """As those of a record."""
+        controls = [control.model_dump(exclude_none=True) for control in self.controls]
+        return {"title": self.title, "text": self.text, "metadata": self.metadata, "controls": controls}
 
 
 def _id_text(value: Any) -> Any:
@@ -55,11 +72,18 @@ class PassageSpan(ResponseModel):
     end: int = Field(description="one past the last character")
 
 
+class StoredControlBody(ResponseModel):
+    start: int = Field(description="first character, in code points")
+    length: int
+    factor: float
+
+
 class StoredDocumentBody(ResponseModel):
     id: str
     title: str
     text: str
     metadata: Mapping[str, Any]
+    controls: list[StoredControlBody] = Field(description="on parts of the text, in order of their starts")
     language: str
     passages: list[PassageSpan]
 
@@ -71,6 +95,10 @@ class StoredDocumentBody(ResponseModel):
             title=document.title,
             text=document.text,
             metadata=document.metadata,
+            controls=[
+                StoredControlBody(start=control.start, length=control.length, factor=control.factor)
+                for control in document.controls
+            ],
             language=stored.language,
             passages=[PassageSpan(start=passage.start, end=passage.end) for passage in stored.passages],
         )

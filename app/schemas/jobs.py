@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
-from app.schemas.base import ResponseModel, printable
+from app.schemas.base import ResponseModel, printable, time_text
 from app.schemas.documents import RecordFailure, WriteReport
 from core.records import Job
 from store.database import Database, ReadSession
@@ -55,8 +54,8 @@ class JobBody(ResponseModel):
             collection=job.collection,
             state=job.state.value,
             reason=job.reason and printable(job.reason),
-            created_at=_time(job.created_at),
-            ended_at=None if job.ended_at is None else _time(job.ended_at),
+            created_at=time_text(job.created_at, "milliseconds"),
+            ended_at=None if job.ended_at is None else time_text(job.ended_at, "milliseconds"),
             total=job.total,
             pending=job.pending,
             failed=job.failed,
@@ -135,7 +134,3 @@ def error_lines(database: Database, job_id: int) -> Iterator[str]:
         if len(page) < _PAGE:
             return
         after = page[-1].id
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from app.schemas.base import RequestModel, ResponseModel
+from app.schemas.base import RequestModel, ResponseModel, time_text
 from core.access import ApiKey, Limits, Rights, Role
 from core.errors import InvalidSettings
 from core.filters import filter_json, parse_filter
@@ -129,7 +129,7 @@ class ActionBody(ResponseModel):
 
     @classmethod
     def of(cls, action: Action) -> Self:
-        return cls.model_validate({**asdict(action), "at": _time(action.at)})
+        return cls.model_validate({**asdict(action), "at": time_text(action.at)})
 
 
 class AuditLog(ResponseModel):
@@ -141,12 +141,14 @@ def seconds_of(given: str) -> float:
     """Seconds since 1970 of a date or a time. Raises InvalidSettings."""
     try:
         time = datetime.fromisoformat(given)
-        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+        seconds = (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+        time_text(seconds)  # in UTC it may be in a year that cannot be shown
     except (ValueError, OverflowError):
         raise InvalidSettings(
             f"expires_at {given!r:.140}: must be a date or a time such as 2031-01-31 or 2031-01-31T12:00:00Z",
             param="expires_at",
         ) from None
+    return seconds
 
 
 def _described(key: ApiKey, now: float) -> dict[str, Any]:
@@ -161,13 +163,9 @@ def _described(key: ApiKey, now: float) -> dict[str, Any]:
         "filter": None if rights.rows is None else filter_json(rights.rows),
         "limits": asdict(rights.limits),
         "usable": key.usable(now),
-        "created_at": _time(key.created_at),
-        "expires_at": None if rights.expires_at is None else _time(rights.expires_at),
-        "revoked_at": None if key.revoked_at is None else _time(key.revoked_at),
-        "last_used_at": None if key.last_used_at is None else _time(key.last_used_at),
+        "created_at": time_text(key.created_at),
+        "expires_at": None if rights.expires_at is None else time_text(rights.expires_at),
+        "revoked_at": None if key.revoked_at is None else time_text(key.revoked_at),
+        "last_used_at": None if key.last_used_at is None else time_text(key.last_used_at),
         "replaced_by": key.replaced_by,
     }
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.schemas.base import RequestModel, ResponseModel
+from app.schemas.base import RequestModel, ResponseModel, time_text
 from app.schemas.collections import DeclaredKind
-from core.errors import InvalidInput
+from core.errors import InvalidInput, InvalidQuery
 from core.naming import hidden_name
 from core.records import FieldKind, IndexKind, SparseScoring
 from core.reindexes import Reindex
+from retriever.query import Query
 from store.aliases import Alias
 
 
@@ -41,20 +41,28 @@ class ReindexSettings(RequestModel):
         return values
 
 
+Relevance = Annotated[int, Field(ge=-100, le=100)]
+
+
 class Judgements(RequestModel):
     """What is known to be relevant: both generations are searched by it, side by side."""
 
     queries: dict[str, str] = Field(min_length=1, max_length=10_000, description="text by id")
-    qrels: dict[str, dict[str, int]] = Field(
-        min_length=1, description="relevance by query id and document id; 0: not relevant"
+    qrels: dict[str, dict[str, Relevance]] = Field(
+        min_length=1, description="relevance by query id and document id, up to 100; 0: not relevant"
     )
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
-        """Raises InvalidInput."""
+    def _usable(self) -> Self:
+        """Raises InvalidInput: a query that cannot be searched would hold the reindex up for good."""
         unknown = sorted(self.qrels.keys() - self.queries.keys())
         if unknown:
             raise InvalidInput(f"judgements.qrels: there is no query {unknown[0]!r:.80}", param="judgements")
+        for id_, text in self.queries.items():
+            try:
+                Query(text=text, k=1)
+            except InvalidQuery as error:
+                raise InvalidInput(f"judgements.queries, {id_!r:.80}: {error.message}", param="judgements") from error
         return self
 
 
@@ -115,9 +123,9 @@ class ReindexBody(ResponseModel):
             auto_switch=found.auto_switch,
             grace_seconds=found.grace_seconds,
             report=None if found.report is None else json.loads(found.report),
-            created_at=_time(found.created_at) or "",
-            switched_at=_time(found.switched_at),
-            ended_at=_time(found.ended_at),
+            created_at=time_text(found.created_at),
+            switched_at=None if found.switched_at is None else time_text(found.switched_at),
+            ended_at=None if found.ended_at is None else time_text(found.ended_at),
         )
 
 
@@ -136,7 +144,3 @@ class AliasBody(ResponseModel):
 
 class AliasList(ResponseModel):
     aliases: list[AliasBody]
-
-
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

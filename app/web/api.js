@@ -1,8 +1,8 @@
-// Requests to the API. Where it wants a bearer token the user is asked, and the tab keeps it until it is closed.
+// Requests to the API. Where it wants a key the user is asked for one, and the tab keeps it until it is closed.
 
-import { el } from "./dom.js";
+import { byId, el } from "./dom.js";
 
-const TOKEN = "salience-token";
+const KEY = "salience-key"; // an API key, or a token of the settings
 
 /** An answer that is an error: `status` 0 if there was no answer, `code`, `param` and message as the API says them. */
 export class ApiError extends Error {
@@ -21,24 +21,34 @@ export async function call(method, path, { body, type = "application/json", sign
   throw new ApiError(status, answer?.error ?? unknown);
 }
 
-/** `{status, text}` of a request, whatever its status. Asks for a token as long as the answer is 401. */
+/** `{status, text}` of a request, whatever its status. Asks for a key as long as the answer is 401. */
 export async function send(method, path, { body, type = "application/json", signal } = {}) {
   const headers = body === undefined ? {} : { "Content-Type": type };
   for (;;) {
-    const token = sessionStorage.getItem(TOKEN);
-    if (token) headers.Authorization = `Bearer ${token}`;
+    const key = sessionStorage.getItem(KEY);
+    if (key) headers.Authorization = `Bearer ${key}`;
     const response = await reach(path, { method, headers, body, signal });
     const text = await response.text();
-    if (response.status !== 401 || !(await askForToken(Boolean(token)))) return { status: response.status, text };
+    if (response.status !== 401) offerToForget(Boolean(key));
+    if (response.status !== 401 || !(await askForKey(Boolean(key)))) return { status: response.status, text };
   }
 }
 
-/** The shell command for a request. The token is not written into it. */
+/** The shell command for a request. The key is not written into it. */
 export function curl(method, path, body, type = "application/json") {
   const parts = [`curl -s${method === "GET" ? "" : ` -X ${method}`} ${quoted(location.origin + path)}`];
-  if (sessionStorage.getItem(TOKEN)) parts.push('-H "Authorization: Bearer $TOKEN"');
+  if (hasKey()) parts.push('-H "Authorization: Bearer $KEY"');
   if (body !== undefined) parts.push(`-H ${quoted(`Content-Type: ${type}`)}`, `--data-binary ${quoted(body)}`);
   return parts.join(" \\\n    ");
+}
+
+/** Whether this tab keeps a key. */
+export const hasKey = () => sessionStorage.getItem(KEY) !== null;
+
+/** Forget the key, and load the page again: it asks for another one. */
+export function forgetKey() {
+  sessionStorage.removeItem(KEY);
+  location.assign(location.pathname);
 }
 
 async function reach(path, options) {
@@ -53,19 +63,26 @@ async function reach(path, options) {
 
 let asking = null; // one dialog, however many requests wait for it
 
-function askForToken(refused) {
+function askForKey(refused) {
   asking ??= openDialog(refused).finally(() => (asking = null));
   return asking;
 }
 
+/** A button beside the page's name, for whoever has several keys. */
+function offerToForget(kept) {
+  byId("forget-key").hidden = !kept;
+  byId("forget-key").onclick = forgetKey;
+}
+
 function openDialog(refused) {
-  const input = el("input", { type: "password", name: "token", autocomplete: "off", required: true });
-  const dialog = el("dialog", { "aria-labelledby": "token-title" },
+  const input = el("input", { type: "password", name: "key", autocomplete: "off", required: true });
+  const dialog = el("dialog", { "aria-labelledby": "key-title" },
     el("form", { method: "dialog" },
-      el("h2", { id: "token-title" }, "A token is needed"),
-      el("p", {}, refused ? "The server refused this token. " : "", "This server asks for one of its bearer tokens",
-        " (SALIENCE_AUTH__TOKENS). This tab keeps it until you close it."),
-      el("label", { class: "field" }, el("span", {}, "Token"), input),
+      el("h2", { id: "key-title" }, "Your key"),
+      el("p", {}, refused ? "The server does not know this key, or it is no longer good. " : "This server asks who you are. ",
+        "Enter an API key (", el("code", {}, "salience key create"), " makes one), or a token of the server's settings.",
+        " This tab keeps it until you close it."),
+      el("label", { class: "field" }, el("span", {}, "Key"), input),
       el("div", { class: "buttons" },
         el("button", { type: "submit", class: "primary", value: "use" }, "Use it"),
         el("button", { type: "submit", formnovalidate: true, value: "" }, "Cancel"))));
@@ -74,7 +91,7 @@ function openDialog(refused) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       const given = dialog.returnValue === "use" ? input.value.trim() : "";
-      if (given) sessionStorage.setItem(TOKEN, given);
+      if (given) sessionStorage.setItem(KEY, given);
       dialog.remove();
       resolve(Boolean(given));
     });

@@ -1,6 +1,6 @@
 // The search page: each search shows its hits beside those of the same search without factors.
 
-import { ApiError, call, curl } from "./api.js";
+import { ApiError, call, curl, forgetKey, hasKey } from "./api.js";
 import { byId, copy, el } from "./dom.js";
 import { counts } from "./facets.js";
 import { SETTINGS, fromUrl, narrow, ranking, settings, toUrl } from "./form.js";
@@ -201,6 +201,13 @@ function showIntro() {
 }
 
 function showEmpty() {
+  if (hasKey()) {
+    byId("intro").replaceChildren(
+      el("h2", {}, "This key sees no collection"),
+      el("p", {}, "There is none yet, or none of those that this key may see. Whoever administers the server knows which;",
+        " you can also use ", el("button", { type: "button", class: "link", click: forgetKey }, "another key"), "."));
+    return;
+  }
   byId("intro").replaceChildren(
     el("h2", {}, "There is no collection yet"),
     el("p", {}, "Index the docstrings of Python's standard library, in about a minute:"),

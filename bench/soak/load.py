@@ -25,7 +25,8 @@ _COLOURS = ("red", "green", "blue")
 class Load:
     """`clients()` run until they are cancelled; `counted` has the answers by client and status."""
 
-    def __init__(self, address: str, *, seed: int = 7) -> None:
+    def __init__(self, address: str, *, pace: float = 1.0, seed: int = 7) -> None:
+        self._pace = pace
         self._client = httpx.AsyncClient(base_url=address, timeout=60.0, limits=httpx.Limits(max_connections=12))
         self._address = httpx.URL(address)
         self._random = random.Random(seed)
@@ -37,6 +38,11 @@ class Load:
             return (await self._client.get("/readyz")).is_success
         except httpx.TransportError:
             return False
+
+    async def traces(self) -> float:
+        """Bytes of the traces that the server keeps, as /metrics has it."""
+        lines = (await self._client.get("/metrics")).text.splitlines()
+        return float(next(line for line in lines if line.startswith("salience_trace_cache_bytes ")).split()[1])
 
     async def fill(self) -> None:
         await self._ask("fill", "POST", "/v1/collections", json={"name": NAME})
@@ -56,7 +62,7 @@ class Load:
             (0.5, self._leave),
             (8.0, self._lifecycle),
         ]
-        return [self._every(seconds, act) for seconds, act in paced]
+        return [self._every(seconds / self._pace, act) for seconds, act in paced]
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -76,7 +82,7 @@ class Load:
         if kind == 1:
             body["filter"] = f'colour = "{self._random.choice(_COLOURS)}" and price < {self._random.randrange(100)}'
         elif kind == 2:
-            body |= {"facets": {"colour": {}}, "highlight": True, "fusion": "rrf"}
+            body |= {"facets": ["colour"], "highlight": True, "fusion": "rrf"}
         elif kind == 3:
             body |= {"diversity": 0.3, "legs": [self._random.choice(("dense", "sparse"))]}
         elif kind == 4:
@@ -171,9 +177,9 @@ class Load:
         self.counted[f"{client} {answer.status_code}"] += 1
         if answer.is_success:
             is_json = answer.headers.get("content-type", "").startswith("application/json")
-            return dict(answer.json()) if is_json else {}
+            return dict(answer.json()) if is_json and answer.content else {}
         if answer.status_code not in expected:
-            self.unexpected[f"{client} {answer.status_code} {answer.text[:200]}"] += 1
+            self.unexpected[f"{client} {answer.status_code} {_code(answer)}"] += 1
         return {}
 
     def _document(self, number: int) -> dict[str, Any]:
@@ -182,6 +188,13 @@ class Load:
 
     def _text(self, words: int) -> str:
         return " ".join(self._random.choices(_WORDS, k=words))
+
+
+def _code(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["code"])
+    except (ValueError, KeyError):
+        return "no code"
 
 
 def _path(rest: str) -> str:

@@ -51,15 +51,17 @@ def read_stream(
     format: Format | None = None,
     name: str = "stdin",
     line_characters: int = tables.MAX_LINE_CHARACTERS,
+    watch: Callable[[int], None] | None = None,
 ) -> Iterator[Record | RecordError]:
     """Every record of a binary stream such as standard input. Without `format` it goes by the first bytes.
 
     `name` stands for the path in records and errors, and is the id where the whole stream is one document.
-    `line_characters`: of a line of NDJSON, at most; a longer one is an error, and is not held.
+    `line_characters`: of a line of NDJSON, at most; a longer one is an error, and is not held. `watch` is told how
+    many bytes of a compressed content were read, unpacked, and may raise; a TooLarge is an error of the stream.
     """
     origin = Origin(path=name)
     try:
-        head, content = _decompressed(stream)
+        head, content = _decompressed(stream, watch)
         kind = format or sniff(head)
         if (head or content.peek(1)) and kind is Format.NDJSON:
             yield from tables.read_ndjson(content, head, origin, line_characters)
@@ -134,21 +136,23 @@ def _walk(
             yield Skipped(path=str(path), reason="neither a file nor a folder")
 
 
-def _decompressed(stream: BinaryIO) -> tuple[bytes, io.BufferedReader]:
+def _decompressed(stream: BinaryIO, watch: Callable[[int], None] | None) -> tuple[bytes, io.BufferedReader]:
     """The first bytes of the content, at most SAMPLE_BYTES, and the whole content from its start; gzip undone."""
     plain = _Replay(stream.read)
     if not plain.head.startswith(b"\x1f\x8b"):
         return plain.head, io.BufferedReader(plain)
     # read1, since read forgets what it has where the stream breaks off
-    content = _Replay(gzip.GzipFile(fileobj=io.BufferedReader(plain)).read1)
+    content = _Replay(gzip.GzipFile(fileobj=io.BufferedReader(plain)).read1, watch)
     return content.head, io.BufferedReader(content)
 
 
 class _Replay(io.RawIOBase):
     """A stream whose first bytes were read in advance; a failure in them comes where it belongs: after them."""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], watch: Callable[[int], None] | None = None) -> None:
         self._read = read
+        self._watch = watch
+        self._passed_on = 0
         self._failure: Exception | None = None
         self.head = b""
         try:
@@ -169,6 +173,9 @@ class _Replay(io.RawIOBase):
         else:
             chunk = self._read(len(buffer))
         buffer[: len(chunk)] = chunk
+        self._passed_on += len(chunk)
+        if self._watch is not None:
+            self._watch(self._passed_on)
         return len(chunk)
 
 

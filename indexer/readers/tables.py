@@ -15,6 +15,7 @@ from indexer.readers.files import read_all
 from indexer.records import Origin, Record, RecordError, Shape
 
 MAX_LINE_CHARACTERS = 32_000_000  # of an NDJSON line, or a CSV cell
+MAX_BLANK_LINES = 1_000_000  # in a row: a few KiB of gzip unpack to any number of them
 _SKIPPED_CHARACTERS = 1_000_000  # of a line that is too long, held at a time
 _DELIMITERS = ",;\t|"
 
@@ -22,11 +23,16 @@ _DELIMITERS = ",;\t|"
 def read_ndjson(
     stream: io.BufferedReader, head: bytes, origin: Origin, line_characters: int = MAX_LINE_CHARACTERS
 ) -> Iterator[Record | RecordError]:
-    """One JSON object a line; blank lines are passed over."""
+    """One JSON object a line; blank lines are passed over. Raises UnreadableFile where nothing else comes."""
     with text_stream(stream, head) as lines:
-        number = 0
+        number = blank = 0
         while line := lines.readline(line_characters + 1):
             number += 1
+            blank = blank + 1 if line.isspace() else 0
+            if blank > MAX_BLANK_LINES:
+                raise UnreadableFile(
+                    f"{MAX_BLANK_LINES} blank lines in a row end at line {number}: the file is damaged"
+                )
             place = Origin(path=origin.path, line=number)
             if len(line) > line_characters and line[line_characters:] != "\n":
                 while line and not line.endswith("\n"):
@@ -35,7 +41,7 @@ def read_ndjson(
                 yield RecordError(code=TooLarge.code, reason=reason, origin=place)
             elif undecodable(line):
                 yield _invalid("the line is not valid UTF-8", place)
-            elif not line.isspace():
+            elif not blank:
                 yield _parse_object(line, place)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from salience.client._bulk import BulkBody
 from salience.client._calls import Answer, Call, path_of, reading
 from salience.client._search import Filter
-from salience.client.results import Deletion, Document, DocumentPage, Job, WriteReport
+from salience.client.results import Deletion, Document, DocumentControl, DocumentPage, Job, WriteReport
 
 
 def add_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Call[WriteReport]:
-    """Add or replace up to 10,000 documents, each with `text`, and `id`, `title`, `metadata` as it has them.
+    """Add or replace up to 10,000 documents: `text`, and `id`, `title`, `metadata`, `controls` where they have them.
 
     They are searchable once this returns; those that could not be used are in `errors`.
     """
@@ -40,13 +41,25 @@ def queue_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> 
 
 
 def put_document(
-    collection: str, id: str, text: str = "", *, title: str = "", metadata: Mapping[str, Any] | None = None
+    collection: str,
+    id: str,
+    text: str = "",
+    *,
+    title: str = "",
+    metadata: Mapping[str, Any] | None = None,
+    controls: Sequence[DocumentControl | Mapping[str, Any]] = (),
 ) -> Call[WriteReport]:
-    """Add or replace one document; one that cannot be used is an error."""
+    """Add or replace one document; one that cannot be used is an error.
+
+    `controls`: factors on parts of the text; a mapping may give the words themselves, `{"text": ..., "factor": 0}`.
+    """
+    body: dict[str, Any] = {"text": text, "title": title, "metadata": dict(metadata or {})}
+    if controls:
+        body["controls"] = [asdict(one) if isinstance(one, DocumentControl) else dict(one) for one in controls]
     return Call(
         method="PUT",
         path=path_of("v1", "collections", collection, "documents", id),
-        body={"text": text, "title": title, "metadata": dict(metadata or {})},
+        body=body,
         read=reading(WriteReport),
     )
 

@@ -55,9 +55,12 @@ def no_answer(call: Call[Any], error: httpx.RequestError) -> NoAnswer:
         raise UnexpectedAnswer(f"{call.method} {call.path}: the answer cannot be read: {error}") from error
     kind = TimedOut if isinstance(error, httpx.TimeoutException) else ConnectionFailed
     what = str(error) or type(error).__name__
-    failed = kind(f"{call.method} {call.path}: {what}")
+    sent = not isinstance(error, NOT_SENT)
+    url = error.request.url
+    hint = "" if sent else f"; does a server listen at {url.scheme}://{url.netloc.decode()}?"
+    failed = kind(f"{call.method} {call.path}: {what}{hint}")
     failed.__cause__ = error
-    return NoAnswer(error=failed, sent=not isinstance(error, NOT_SENT))
+    return NoAnswer(error=failed, sent=sent)
 
 
 def _text(value: str | int | float | bool) -> str:

@@ -64,6 +64,15 @@ class CollectionStats:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentControl:
+    """How much say a part of a document's text has: 0 leaves it out, 1 changes nothing."""
+
+    start: int  # first character
+    length: int
+    factor: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
     id: str
     title: str
@@ -71,6 +80,7 @@ class Document:
     metadata: Mapping[str, Any]
     language: str
     passages: tuple[Span, ...]
+    controls: tuple[DocumentControl, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from core.errors import JobConflict, JobNotFound
 from core.records import Job, JobState
 from store import schema
-from store.among import Patterns, name_among
+from store.among import Patterns, held_among
 from store.database import ReadSession, WriteSession
 from store.filters.metadata import is_unicode
 
@@ -25,7 +25,7 @@ def get_job(session: ReadSession, job_id: int, *, among: Patterns | None = None)
     """
     job = schema.job.c
     if 0 < job_id <= _MAX_ID:
-        seen = sa.true() if among is None else name_among(job.collection, among)
+        seen = sa.true() if among is None else held_among(job.collection_id, job.collection, among)
         for row in jobs_where(session, job.id == job_id, job.state != JobState.RECEIVING, seen, limit=1):
             return job_of(row)
     raise JobNotFound(f"there is no job {job_id}; the list has those that there are", param="job_id")
@@ -42,7 +42,7 @@ def list_jobs(
 ) -> list[Job]:
     """The newest jobs first, `limit` of them at most; `before`: only those with a lower id.
 
-    `among`: only those of collections with such names.
+    `among`: only those of collections with such names, or aliases.
     """
     job = schema.job.c
     conditions: list[sa.ColumnElement[bool]] = [job.state != JobState.RECEIVING.value]
@@ -51,7 +51,7 @@ def list_jobs(
             return []
         conditions.append(job.collection == collection)
     if among is not None:
-        conditions.append(name_among(job.collection, among))
+        conditions.append(held_among(job.collection_id, job.collection, among))
     if state is not None:
         conditions.append(job.state == state.value)
     if before is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.records import Document
+from store.controls import control_rows, controls_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,18 +21,31 @@ class QueuedDocument:
 
 
 def pack(items: Iterable[QueuedDocument]) -> bytes:
-    """`[[id, title, text, metadata, path, line], ...]`"""
-    rows = [
-        [item.document.id, item.document.title, item.document.text, item.document.metadata, item.path, item.line]
-        for item in items
-    ]
+    """`[[id, title, text, metadata, path, line], ...]`; a document with controls has them behind these."""
+    rows = [_row(item) for item in items]
     # The name of a file may hold bytes that are no UTF-8; they come back as they went in.
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def unpack(payload: bytes) -> list[QueuedDocument]:
     """What `pack` was given, in its order."""
-    return [
-        QueuedDocument(document=Document(id=id_, title=title, text=text, metadata=metadata), path=path, line=line)
-        for id_, title, text, metadata, path, line in json.loads(payload.decode("utf-8", "surrogatepass"))
-    ]
+    return [_document(*row) for row in json.loads(payload.decode("utf-8", "surrogatepass"))]
+
+
+def _row(item: QueuedDocument) -> list[Any]:
+    document = item.document
+    row = [document.id, document.title, document.text, document.metadata, item.path, item.line]
+    return [*row, control_rows(document.controls)] if document.controls else row
+
+
+def _document(
+    id_: str,
+    title: str,
+    text: str,
+    metadata: Mapping[str, Any],
+    path: str | None,
+    line: int | None,
+    controls: Sequence[Sequence[float]] = (),
+) -> QueuedDocument:
+    document = Document(id=id_, title=title, text=text, metadata=metadata, controls=controls_of(controls))
+    return QueuedDocument(document=document, path=path, line=line)

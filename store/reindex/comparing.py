@@ -67,7 +67,7 @@ def _missing(wanted: int | None, other: int | None, reindex_id: int) -> sa.Selec
         .exists()
     )
     same = (theirs.c.collection_id == other) & (theirs.c.external_id == mine.c.external_id)
-    differs = [mine.c[name] != theirs.c[name] for name in ("title", "text", "metadata")]
+    differs = [mine.c[name].is_distinct_from(theirs.c[name]) for name in ("title", "text", "metadata", "controls")]
     return (
         sa.select(mine.c.external_id)
         .select_from(mine.outerjoin(theirs, same))

@@ -56,7 +56,7 @@ def check_free(session: ReadSession, collection: Collection) -> None:
         return
     present = _of(row)
     if present.state is ReindexState.SWITCHED:
-        hint = "the generation before is kept for a rollback: clean it up first, or wait until it is"
+        hint = "the generation before is kept for a rollback: clean it up first, or wait until its grace period is over"
     elif present.state is ReindexState.FAILED:
         hint = "what it made is kept to be looked at: cancel it first"
     elif present.state in ENDED:

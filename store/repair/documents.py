@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 
 import sqlalchemy as sa
@@ -10,7 +9,9 @@ import sqlalchemy as sa
 from core.records import Document
 from store import schema
 from store.catalog import find_collection
+from store.checksum import covered_columns
 from store.database import Database, WriteSession, chunks
+from store.documents import document_of
 from store.filters.metadata import filterable_values
 from store.filters.rows import insert_values
 
@@ -38,7 +39,7 @@ def prepare(database: Database, collection: str, ids: Collection[str]) -> list[D
     with database.write() as session:
         found = find_collection(session, collection)
         documents = _documents(session, found.id, ids)
-        names = ("external_id", "language", "title", "metadata", "text")
+        names = [name for name in covered_columns(document) if name != "content_sha"]
         generations = sa.select(schema.generation.c.id).where(schema.generation.c.collection_id == found.id)
         for row_id in documents:
             shas = sa.select(passage.c.sha).where(passage.c.document_id == row_id)
@@ -55,7 +56,4 @@ def _documents(session: WriteSession, collection_id: int, ids: Collection[str]) 
     """By document.id."""
     columns = schema.document.c
     statement = sa.select(schema.document).where(columns.collection_id == collection_id)
-    return {
-        row.id: Document(id=row.external_id, title=row.title, text=row.text, metadata=json.loads(row.metadata))
-        for row in session.rows_where_in(statement, columns.external_id, ids)
-    }
+    return {row.id: document_of(row) for row in session.rows_where_in(statement, columns.external_id, ids)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -76,19 +77,23 @@ def _index_problems(mending: Mending) -> list[str]:
 def _remove_orphans(mending: Mending) -> None:
     """Rows that refer to nothing are found by nobody."""
     while orphans := mending.rows("PRAGMA foreign_key_check"):
-        for table, row, parent, _ in orphans:
-            column = next(
-                key.parent.name for key in schema.metadata.tables[table].foreign_keys if key.column.table.name == parent
-            )
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for table, row, parent, key in orphans:
+            column = _column_of(mending, table, key)
             if schema.metadata.tables[table].c[column].nullable:
                 mending.execute(f"UPDATE {table} SET {column} = NULL WHERE rowid = ?", row)
+                counts[table, parent, "cut off, they pointed at"] += 1
             else:
                 mending.execute(f"DELETE FROM {table} WHERE rowid = ?", row)
-        counts: dict[tuple[str, str], int] = {}
-        for table, _, parent, _ in orphans:
-            counts[table, parent] = counts.get((table, parent), 0) + 1
-        for (table, parent), count in counts.items():
-            mending.done.append(f"{count} rows of {table}: removed, they belonged to a {parent} that is gone")
+                counts[table, parent, "removed, they belonged to"] += 1
+        for (table, parent, what), count in counts.items():
+            mending.done.append(f"{count} rows of {table}: {what} a {parent} that is gone")
+
+
+def _column_of(mending: Mending, table: str, key: int) -> str:
+    """The column of the foreign key with this number: a table may have several to one parent."""
+    (column,) = (str(row[3]) for row in mending.rows(f"PRAGMA foreign_key_list({table})") if row[0] == key)
+    return column
 
 
 def _raise_counters(mending: Mending) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import Any
 
-from core.errors import InvalidDocument
+from core.errors import InvalidControl, InvalidDocument
 from core.records import CollectionSettings, Document, Passage
 from store import schema
 from store.checksum import covered_columns, row_checksum
+from store.controls import unpack_controls
 from store.filters.metadata import filterable_values
 from store.settings import parse_settings
 from store.verify.reading import Finding, Reading
@@ -48,7 +49,7 @@ def check_documents(reading: Reading) -> Iterator[Finding]:
         own_passages, own_values = passages.of(id_), values.of(id_)
         where = f"document {row['external_id']!r:.140} of {names.get(collection, collection)!r}"
         if row_checksum(*columns) != checksum:
-            problem = "its title, text, metadata, language or hash is not what was written"
+            problem = "its title, text, metadata, controls, language or hash is not what was written"
             yield Finding(check="documents", where=where, problem=problem)
         else:
             for problem, mend in _problems(reading, row, collection, settings[collection], own_passages, own_values):
@@ -77,11 +78,18 @@ def _problems(
     wrong = list(_span_problems(spans, len(row["text"])))
     try:
         document = Document(
-            id=row["external_id"], title=row["title"], text=row["text"], metadata=json.loads(row["metadata"])
+            id=row["external_id"],
+            title=row["title"],
+            text=row["text"],
+            metadata=json.loads(row["metadata"]),
+            controls=unpack_controls(row["controls"]),
         )
         expected = filterable_values(document, settings.fields, keep_misfits=True)
     except (ValueError, RecursionError, AttributeError, InvalidDocument) as error:
         yield f"its metadata is not what Salience stores ({error})", _Mend.NOTHING
+        return
+    except InvalidControl as error:
+        yield f"its controls are not what Salience stores ({error})", _Mend.NOTHING
         return
     found = [value[:-1] for value in values]
     if len(found) != len(expected) or set(found) != expected or any(value[-1] != collection for value in values):

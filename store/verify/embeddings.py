@@ -10,7 +10,7 @@ import numpy as np
 
 from core.records import Int64Array
 from store.checksum import row_checksum
-from store.terms import POSTING
+from store.terms import FREQUENCY_STEP, POSTING
 from store.verify.reading import Finding, Reading
 
 UNIT_TOLERANCE = 1e-3  # of a vector's length; encoders that compute in bfloat16 or int8 normalise in float32
@@ -106,7 +106,7 @@ def _posting_problems(
     with np.errstate(invalid="ignore"):
         impossible = ~(np.isfinite(values) & (values > 0))
         if terms is not None:
-            impossible |= values != np.floor(values)
+            impossible |= values % FREQUENCY_STEP != 0
     unknown = ids < 0 if terms is None else ~np.isin(ids, terms)
     for wrong, problem in (
         (unordered, f"its {what} are not in order"),

@@ -95,9 +95,9 @@ def test_the_short_ledger_adds_up_too(goods: Salience) -> None:
 
 def test_without_a_number_the_best_hit_is_explained(goods: Salience) -> None:
     hit = search(goods, "play games")["hits"][0]
-    assert goods("explain", "play games", "-c", "goods") == goods(
-        "explain", "play games", str(hit["id"]), "-c", "goods"
-    )
+    best = goods("explain", "play games", "-c", "goods")
+    assert best == goods("explain", "play games", str(hit["id"]), "-c", "goods")
+    assert best == goods("explain", "play games", f"#{hit['id']}", "-c", "goods")
 
 
 @pytest.mark.parametrize("command", [("search", "x"), ("explain", "x"), ("delete", "x"), ("collections", "list")])
@@ -167,6 +167,8 @@ def test_collections(goods: Salience) -> None:
         (["search", "x", "-c", "goods", "--filter", "{"], "--filter is not JSON"),
         (["search", "x", "-c", "goods", "--filter", '{"colour": 1}'], "colour"),
         (["explain", "x", "999999", "-c", "goods"], "passage 999999"),
+        (["explain", "x", "c1", "-c", "goods"], "the number that search shows behind #"),
+        (["explain", "x", "1", "--above", "c1", "-c", "goods"], "above 'c1'"),
         (["add", "no-such-file.csv"], "no such file or folder"),
         (["add", "x.csv", "--format", "jsn"], "did you mean 'json'?"),
         (["collections", "show", "none"], "there is no collection 'none'"),
@@ -218,6 +220,9 @@ def test_demo_commands_work_as_printed(salience: Salience, monkeypatch: pytest.M
     assert "squeeze.Reader" in out
     assert "1 more words" not in out
     assert salience("demo")[1].count("2 were there already") == 1
+    assert salience("demo", "--fresh")[0] == 0
+    actions = [action["action"] for action in json.loads(salience("audit", "--json")[1])]
+    assert actions == ["collection.create", "collection.delete", "collection.create"]
     import shlex
 
     commands = [line.strip() for line in out.partition("Try next:")[2].splitlines() if line.strip()]

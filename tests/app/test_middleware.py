@@ -10,14 +10,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.middleware import BodyLimit
 
-SCOPE: Scope = {"type": "http", "path": "/v1/search", "headers": []}
 HALF: Message = {"type": "http.request", "body": b"{", "more_body": True}
 REST: Message = {"type": "http.request", "body": b"}", "more_body": False}
 
 
-def read(messages: list[Message], pause: float, *, stall_seconds: float) -> bytes:
+def read(messages: list[Message], pause: float, *, stall_seconds: float, path: str = "/v1/search") -> bytes:
     """What an application gets of these messages, each after a pause (seconds)."""
     found = b""
+    requested: Scope = {"type": "http", "path": path, "headers": []}
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal found
@@ -33,7 +33,7 @@ def read(messages: list[Message], pause: float, *, stall_seconds: float) -> byte
     async def send(message: Message) -> None:
         raise AssertionError(message)
 
-    asyncio.run(BodyLimit(application, 100, stall_seconds=stall_seconds)(SCOPE, receive, send))
+    asyncio.run(BodyLimit(application, 100, stall_seconds=stall_seconds)(requested, receive, send))
     return found
 
 
@@ -45,3 +45,14 @@ def test_a_body_that_stops_on_its_way_is_given_up() -> None:
 
 def test_a_slow_body_is_read_while_it_moves() -> None:
     assert read([HALF, *[HALF] * 8, REST], 0.02, stall_seconds=0.15) == b"{" * 9 + b"}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/collections/c/documents/x:bulk", "/v1/collections/c/search:bulk", "/v1/x/collections/c/documents:bulk"],
+)
+def test_only_the_bulk_endpoint_watches_its_bodies_itself(path: str) -> None:
+    with pytest.raises(HTTPException, match="larger than 100 bytes") as error:
+        read([*[HALF] * 101, REST], 0, stall_seconds=1, path=path)
+    assert error.value.status_code == 413
+    assert len(read([*[HALF] * 101, REST], 0, stall_seconds=1, path="/v1/collections/c/documents:bulk")) == 102

@@ -53,7 +53,8 @@ def test_damage_is_named_with_what_to_do_and_the_exit_code(articles: Path, salie
     code, out, err = salience("verify")
     assert code == 1
     assert out == (
-        "documents: document 'a4' of 'articles': its title, text, metadata, language or hash is not what was written\n"
+        "documents: document 'a4' of 'articles': its title, text, metadata, controls, language or hash is not what was "
+        "written\n"
     )
     assert "Delete those documents and add them again" in err
     body = json.loads(salience("verify", "--json")[1])
@@ -67,12 +68,13 @@ def test_damage_is_named_with_what_to_do_and_the_exit_code(articles: Path, salie
 
 def test_hashes_are_computed_anew(articles: Path, salience: Salience) -> None:
     """A text that was damaged before its checksum was made, by the upgrade from a version without checksums."""
-    from store.checksum import row_checksum
+    from store import schema
+    from store.checksum import covered_columns, row_checksum
 
     spoil(articles, "UPDATE document SET text = replace(text, 'whales', 'snails') WHERE external_id = 'a4'")
     with closing(sqlite3.connect(articles / "salience.db")) as connection, connection:
         connection.create_function("row_checksum", -1, row_checksum)
-        columns = "external_id, language, content_sha, title, metadata, text"
+        columns = ", ".join(covered_columns(schema.document))
         connection.execute(f"UPDATE document SET checksum = row_checksum({columns})")
     code, out, _ = salience("verify")
     assert (code, "'a4'" in out, "not those that its hash was made of" in out) == (1, True, True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.models import Models
 from app.wiring import Wiring
 from tests.app.conftest import DOCUMENTS
 from tests.embedder.tiny import save_tiny_model
@@ -81,6 +82,24 @@ def test_to_another_model_and_back(client: TestClient) -> None:
         ("reindex.rollback", "done"),
         ("reindex.start", "done"),
     ]
+
+
+def test_a_server_that_starts_during_a_reindex_has_its_model_before_it_answers(
+    client: TestClient, make_client: MakeClient, tiny: dict[str, Any]
+) -> None:
+    client.post(REINDEX, json={"model": "tiny", "auto_switch": False})
+    until(client, "ready")
+    assert _models(make_client(models=tiny)).is_loaded("tiny")
+    without = make_client()  # where it is not configured, another process answers by it
+    assert search(without)["model"] == "all-MiniLM-L6-v2"
+    client.post(f"{REINDEX}/cancel")
+    until_gone(client)
+    assert not _models(make_client(models=tiny)).is_loaded("tiny")
+
+
+def _models(client: TestClient) -> Models:
+    parts: Wiring = client.app.state.wiring  # type: ignore[attr-defined]
+    return parts.models
 
 
 def until_gone(client: TestClient) -> None:
@@ -194,7 +213,9 @@ def test_the_command_line(
     assert "rolled back" in salience("reindex", "rollback", "goods")[1]
     code, out, err = salience("reindex", "goods", "--index", "exact", "--wait", "--no-auto-switch")
     assert (code, "goods: ready" in out) == (0, True), err
-    assert "switched" in salience("reindex", "switch", "goods")[1]
+    assert "salience reindex switch goods" in out
+    assert "-c 'goods!" in out
+    assert "salience reindex rollback goods" in salience("reindex", "switch", "goods")[1]
     assert "done" in salience("reindex", "cleanup", "goods")[1]
     code, _, err = salience("reindex", "cancel", "goods")
     assert (code, "the reindex of 'goods' is done" in err) == (1, True)

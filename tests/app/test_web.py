@@ -62,6 +62,13 @@ def test_every_file_is_named_by_a_page_and_served(client: TestClient) -> None:
     assert found == set(SOURCES), "a file that no page names"
 
 
+@pytest.mark.parametrize("page", PAGES.values())
+def test_every_page_has_what_the_requests_speak_to(page: str) -> None:
+    wanted = set(re.findall(r'byId\("([\w-]+)"\)', SOURCES["api.js"]))
+    assert "forget-key" in wanted
+    assert wanted <= set(re.findall(r'id="([\w-]+)"', SOURCES[page]))
+
+
 def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
     first = client.get("/web/main.js")
     etag = first.headers["etag"]

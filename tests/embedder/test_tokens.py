@@ -10,7 +10,7 @@ from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ImageItem, Prompt, TextControl, TextItem, TokenControl, TokenIdsItem
 from core.records import Representation
 from embedder.local import LocalEncoder
-from embedder.tokens import NO_ITEM
+from embedder.tokens import NO_ITEM, TextTokenizer
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=60)
 
@@ -94,3 +94,23 @@ def test_the_shipped_definition_encodes_and_decodes_as_the_server_does(encoder: 
     assert shipped.encode(text).ids == ids
     assert shipped.encode(text).tokens == encoder.tokenizer.tokens(ids)
     assert shipped.decode(ids) == encoder.tokenizer.text(ids)
+
+
+@settings(deadline=None, max_examples=50)
+@given(TEXTS)
+def test_the_tokenizer_that_cuts_is_the_one_that_does_not(encoder: LocalEncoder, text: str) -> None:
+    """They share a vocabulary, and nothing else: the one's limit is not the other's."""
+    long = f"[CLS] {text} [MASK]x[SEP]" * 200
+    whole, [cut] = encoder.tokenizer.ids(long), encoder.tokenizer.tokenize([Prompt.of(long)])
+    assert len(whole) > encoder.max_tokens == len(cut)
+    assert cut.ids[1:-1].tolist() == whole[: encoder.max_tokens - 2]
+
+
+def test_words_that_were_added_to_the_vocabulary_are_known_to_both(encoder: LocalEncoder) -> None:
+    plain = Tokenizer.from_str(encoder.tokenizer.definition())
+    plain.add_tokens(["zzyzxq"])
+    plain.add_special_tokens(["<<here>>"])
+    both = TextTokenizer(plain.to_str(), max_tokens=16)
+    ids = both.ids("a zzyzxq <<here>>")
+    assert both.tokens(ids) == ["a", "zzyzxq", "<<here>>"]
+    assert both.tokenize([Prompt.of("a zzyzxq <<here>>")])[0].ids.tolist() == ids

@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
+import embedder.turns
 from core.current import Awaited, awaited
 from core.errors import Abandoned
 from core.protocols import Priority, RanBatch
 from core.records import Float32Array, Int64Array
 from embedder.backbone import Backbone, KeyFactors
 from embedder.bert import load_bert
+from embedder.place import Place
 from embedder.precision import Precision
 from embedder.turns import Turns
 from tests.embedder.tiny import save_tiny_model
@@ -74,6 +76,12 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 @pytest.fixture
 def recording(network: Backbone) -> Recording:
     return Recording(network)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a second passes quickly."""
+    monkeypatch.setattr(embedder.turns, "PATIENCE_SECONDS", LONGEST)
 
 
 @pytest.fixture
@@ -155,6 +163,67 @@ def test_a_query_waits_for_the_running_batch_alone(recording: Recording, callers
     for future in (*bulk, *query):
         future.result(LONGEST)
     assert [batch[0][1] for batch in recording.batches] == [10, 30, 10, 10, 10, 10]
+
+
+def test_two_models_on_one_device_take_turns_and_queries_go_before_the_passages_of_either(
+    network: Backbone, callers: ThreadPoolExecutor
+) -> None:
+    place = Place()
+    new, old = Recording(network), Recording(network)
+    filling, searching = Turns(new, 8, place), Turns(old, 8, place)
+    assert filling.room(Priority.BULK) == 8
+
+    def fill() -> None:
+        with filling.staying(Priority.BULK):
+            for _ in range(3):
+                filling.hidden([text(10, 10, 10, 10)], None, Priority.BULK)
+
+    def search() -> None:
+        with searching.staying(Priority.INTERACTIVE):
+            for _ in range(2):
+                searching.hidden([text(30)], None)
+
+    with new.held_up():
+        running = callers.submit(fill)
+        new.entered.acquire()
+        query = callers.submit(search)
+        until(lambda: waiting(searching) == 1)
+        assert filling.room(Priority.BULK) == 2
+        time.sleep(0.05)
+        assert not old.batches  # the device is taken
+    with old.held_up():
+        old.entered.acquire()
+        time.sleep(0.05)
+        assert len(new.batches) == 1  # no second batch of passages goes before the queries
+    for future in (query, running):
+        future.result(LONGEST)
+    assert (len(new.batches), len(old.batches)) == (3, 2)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_queries_without_end_let_a_batch_of_others_pass_now_and_then(
+    network: Backbone, callers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    monkeypatch.setattr(embedder.turns, "PATIENCE_SECONDS", 0.1)
+    place = Place()
+    queries = Turns(Recording(network), 100, place)
+    passages = queries if together else Turns(Recording(network), 100, place)
+    over = threading.Event()
+
+    def search() -> None:
+        with queries.staying(Priority.INTERACTIVE):
+            while not over.is_set():
+                queries.hidden([text(30)], None)
+
+    searching = [callers.submit(search) for _ in range(3)]
+    begun = time.monotonic()
+    for _ in range(3):
+        assert len(passages.hidden([text(10)], None, Priority.BULK)) == 3
+    took = time.monotonic() - begun
+    over.set()
+    for future in searching:
+        future.result(LONGEST)
+    assert took >= 0.3  # and no more often than that
 
 
 def test_first_come_first_served_within_the_budget(recording: Recording, callers: ThreadPoolExecutor) -> None:

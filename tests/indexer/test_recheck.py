@@ -77,7 +77,7 @@ def test_a_change_of_any_part_is_found(analyzer: Analyzer) -> None:
     for changed in ({"title": "Another title"}, {"text": text.replace("number 7", "number 8")}, {"language": "de"}):
         assert (
             checked(settings, draft, **changed)
-            == "its title, text and language are not those that its hash was made of"
+            == "its title, text, controls and language are not those that its hash was made of"
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 
 import store.steps
+from core.current import check_awaited
 from core.errors import (
     CollectionNotFound,
     InvalidSettings,
@@ -24,7 +27,7 @@ from core.errors import (
     RemoteUnavailable,
 )
 from core.prompts import Prompt
-from core.protocols import Encoder
+from core.protocols import Encoder, Priority
 from core.records import Collection, Document, Embeddings, FieldKind, Representation
 from core.reindexes import Reindex, ReindexState
 from embedder.lexical import Analyzer
@@ -32,12 +35,13 @@ from indexer.pipeline import Pipeline, delete
 from indexer.reindexing import Reindexing
 from indexer.reindexstart import ReindexPlan, begin_reindex
 from indexer.worker import Worker
-from store import Database, Views, schema
+from store import Database, Views, dense, schema
 from store.catalog import change_settings, delete_collection, find_collection, get_collection, list_collections
 from store.jobs import get_job
 from store.reindex.pending import pending_count
 from store.reindex.record import get, newest
 from store.verify import verify
+from store.view import View
 from tests.indexer.fakes import FakeEncoder, create, enqueue, located
 
 STEPS = (
@@ -517,6 +521,31 @@ def test_found_wanting_it_does_not_answer(place: Place) -> None:
     assert place.now().hidden_id is None
 
 
+def test_no_state_is_held_while_all_vectors_are_read_again_and_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans: list[int] = []  # of each state that was opened
+    opened, read = place.views.open, dense.dot
+
+    @contextmanager
+    def counted(name: str) -> Iterator[View]:
+        scans.append(0)
+        with opened(name) as view:
+            yield view
+
+    def noted(*given: Any) -> Any:
+        scans[-1] += 1
+        return read(*given)
+
+    place.add(**{f"d{number}": f"text number {number} of them" for number in range(6)})
+    place.begin(auto_switch=False)
+    monkeypatch.setattr(place.views, "open", counted)
+    monkeypatch.setattr("indexer.validation.dense.dot", noted)
+    done = place.work(ReindexState.READY)
+    assert json.loads(done.report or "")["recall"] == 1.0
+    assert len([one for one in scans if one]) == 6, "a state for each vector of the sample"
+
+
 def test_what_was_written_past_the_log_is_noticed(place: Place) -> None:
     place.add(a="text", b="text b")
     begun = place.begin(auto_switch=False)
@@ -524,7 +553,14 @@ def test_what_was_written_past_the_log_is_noticed(place: Place) -> None:
     with place.database.write() as session:
         hidden = find_collection(session, f"c!{begun.id}")
         document = schema.document
-        values = {"external_id": "a", "language": "en", "content_sha": b"", "title": "t", "metadata": "{}"}
+        values = {
+            "external_id": "a",
+            "language": "en",
+            "content_sha": b"",
+            "title": "t",
+            "metadata": "{}",
+            "controls": None,
+        }
         mine = (document.c.collection_id == hidden.id) & (document.c.external_id == "a")
         session.execute(sa.update(document).where(mine).values(**values, text="damaged"))
         session.execute(sa.update(schema.reindex).values(state=ReindexState.VALIDATING.value))
@@ -566,3 +602,30 @@ def _over(place: Place, reindex: Reindex) -> None:
     """Its pause is."""
     with place.database.write() as session:
         session.execute(sa.update(schema.reindex).where(schema.reindex.c.id == reindex.id).values(paused_at=None))
+
+
+def test_a_rollback_does_not_wait_for_the_portion_at_hand(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.add(a="one")
+    place.begin()
+    place.work()
+    at_it, original = threading.Event(), place.old.encode
+
+    def in_line(prompts: Any, representation: Representation, **options: Any) -> Embeddings:
+        """As a model that queries keep busy: passages wait, until nobody wants them."""
+        deadline = time.monotonic() + 30
+        while options["priority"] is Priority.BULK:
+            at_it.set()
+            check_awaited()
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return original(prompts, representation, **options)
+
+    monkeypatch.setattr(place.old, "encode", in_line)
+    place.add(b="two")
+    working = threading.Thread(target=place.reindexing.turn)
+    working.start()
+    assert at_it.wait(10)
+    assert place.reindexing.rollback(place.now()).state is ReindexState.ROLLED_BACK
+    working.join()
+    assert set(place.contents()) == {"a", "b"}
+    assert place.now().failures == 0

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core.errors import CollectionNotFound, JobConflict, JobNotFound, LeaseLost
 from core.records import Collection, CollectionSettings, Document, Job, JobState
 from store import Database, WriteSession, catalog, schema
+from store.among import holdings
 from store.batch import Receipt
 from store.jobs import cancel_job, get_job, list_jobs, queued_documents
 from store.jobs import retry as job_retry
@@ -103,6 +104,15 @@ def batches(database: Database) -> list[tuple[int, int, int]]:
     with database.read() as session:
         rows = session.execute(sa.select(columns.number, columns.documents, columns.crashes).order_by(columns.number))
         return [(row.number, row.documents, row.crashes) for row in rows]
+
+
+def test_what_waits_is_held_until_its_job_ends(database: Database, collection: Collection) -> None:
+    made = queue(database, collection, 2, 1)
+    with database.write() as session:
+        assert holdings(session, None) == (1, 3)
+        cancel_job(session, made.id, now=NOW)
+        assert holdings(session, None) == (1, 0)
+        assert queued_documents(session) == 0
 
 
 def test_a_payload_comes_back_as_it_was() -> None:

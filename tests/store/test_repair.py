@@ -122,6 +122,23 @@ def test_whatever_verify_finds_is_mended_or_named(data: Path, what: str) -> None
         assert found(data, "whale") in (56 * 3, 57 * 3 - 1, 57 * 3), "book-3 and book-11 are deleted, one was replaced"
 
 
+def test_a_reference_that_dangles_is_cut_and_the_other_one_to_the_same_table_stays(data: Path) -> None:
+    change(
+        data,
+        "INSERT INTO reindexing (collection, serving_id, hidden_id, state, auto_switch, share, grace_seconds, "
+        "min_recall, scanned, total, done, passages, tokens, failures, busy_seconds, created_at) "
+        "SELECT name, id, 999, 'building', 1, 1.0, 0.0, 0.9, 0, 0, 0, 0, 0, 0, 0.0, 0.0 FROM collection "
+        "WHERE name = 'books'",
+    )
+    assert not verify(data).ok
+    done, _ = mended(data)
+    assert done.left.ok
+    with closing(sqlite3.connect(data / "salience.db")) as connection:
+        serving, hidden = connection.execute("SELECT serving_id, hidden_id FROM reindexing").fetchone()
+        assert hidden is None
+        assert connection.execute("SELECT name FROM collection WHERE id = ?", [serving]).fetchone() == ("books",)
+
+
 def test_a_dry_run_says_as_much_and_changes_nothing(data: Path) -> None:
     change(data, "DELETE FROM change WHERE seq = 3")
     change(data, "UPDATE sqlite_sequence SET seq = 1 WHERE name = 'passage'")

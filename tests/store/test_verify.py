@@ -182,7 +182,7 @@ SENSELESS = {
     "terms out of order": (
         "UPDATE embedding SET sparse = x'020000000000803f010000000000803f' WHERE id = 5", "its terms are not in order",
     ),
-    "half a word": ("UPDATE embedding SET sparse = x'010000000000003f' WHERE id = 5", "a weight that cannot be"),
+    "0.3 of a word": ("UPDATE embedding SET sparse = x'010000009a99993e' WHERE id = 5", "a weight that cannot be"),
     "a negative weight": (
         "UPDATE embedding SET learned = x'01000000000000bf' WHERE learned IS NOT NULL",
         "its learned weights have a weight that cannot be",

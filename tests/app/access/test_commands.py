@@ -18,12 +18,13 @@ def test_a_key_by_hand(salience: Salience) -> None:
     code, token, err = salience("key", "create", "operator", "--role", "admin")
     assert (code, token[:4], len(token.strip())) == (0, "sal_", 60)
     assert "not shown again" in err
-    made = json.loads(
-        salience(
-            "key", "create", "shop", "--role", "search", "--tenant", "acme", "-c", "docs-*", "--filter", 'a = "b"',
-            "--limit", "passages=5", "--limit", "requests_per_minute=60", "--expires", "2061-01-31", "--json",
-        )[1]
+    assert "this first key" in err
+    _, out, err = salience(
+        "key", "create", "shop", "--role", "search", "--tenant", "acme", "-c", "docs-*", "--filter", 'a = "b"',
+        "--limit", "passages=5", "--limit", "requests_per_minute=60", "--expires", "2061-01-31", "--json",
     )  # fmt: skip
+    assert "this first key" not in err
+    made = json.loads(out)
     assert (made["tenant"], made["collections"], made["filter"]) == ("acme", ["docs-*"], {"a": {"eq": "b"}})
     assert (made["limits"]["passages"], made["expires_at"]) == (5, "2061-01-31T00:00:00+00:00")
     rotated = json.loads(salience("key", "rotate", made["prefix"], "--overlap", "0", "--json")[1])

@@ -17,6 +17,7 @@ from core.access import Rights, Role, digest_of
 from store.database import Database
 from store.keys import add_key
 from tests.app.access.conftest import House, error_of
+from tests.indexer.fakes import until
 
 ADMIN = "/v1/admin"
 
@@ -51,6 +52,8 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"filter": {"a": 1}, "role": "admin"}, 400, "a row filter goes with the roles search and ingest"),
     ({"expires_at": "2001-01-01"}, 400, "expires in the past"),
     ({"expires_at": "tomorrow"}, 400, "expires_at 'tomorrow': must be a date"),
+    ({"expires_at": "9999-12-31T23:59:59-01:00"}, 400, "expires_at '9999-12-31T23:59:59-01:00': must be a date"),
+    ({"expires_at": "9999-12-31T23:59:59.999999"}, 400, "must be a date"),
     ({"limits": {"passages": 0}}, 400, "limit passages 0: must be 1 or more"),
     ({"limits": {"speed": 1}}, 422, "limits: unknown key 'speed'"),
     ({"scope": "all"}, 422, "scope"),
@@ -62,6 +65,18 @@ def test_what_no_key_is_made_of(house: House, given: dict[str, Any], status: int
     answer = house.ask(house.operator, "POST", f"{ADMIN}/keys", json={"name": "k", "role": "search", **given})
     assert says in error_of(answer, status)["message"]
     assert len(house.ask(house.operator, "GET", f"{ADMIN}/keys").json()["keys"]) == 1
+
+
+def test_where_the_keys_cannot_be_read_those_of_before_open_the_metrics_alone(house: House, tmp_path: Path) -> None:
+    assert house.ask(house.operator, "GET", "/metrics").status_code == 200
+    house.parts.database.close()
+    for file in (tmp_path / "data").glob("salience.db*"):
+        file.unlink()
+        file.mkdir()
+    until(lambda: not house.parts.keyring.fresh)
+    assert house.ask(house.operator, "GET", "/metrics").status_code == 200
+    assert [house.ask(key, "GET", "/metrics").status_code for key in ("wrong", None)] == [401, 401]
+    assert house.ask(house.operator, "GET", "/v1/models").status_code == 503, "it may have been revoked meanwhile"
 
 
 def test_a_rotated_key_is_good_beside_the_new_one_for_a_while(house: House) -> None:

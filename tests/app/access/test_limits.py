@@ -128,6 +128,12 @@ def test_tokens_of_documents_queries_and_embeddings(house: House) -> None:
     before = left(embedded.headers["RateLimit"])
     searched = house.ask(key, "POST", "/v1/collections/docs/search", json={"query": "radio music"})
     assert before - left(searched.headers["RateLimit"]) == 3, "11 characters"
+    body = {"query": "radio music", "explain": "scores"}
+    explained = house.ask(key, "POST", "/v1/collections/docs/search", json=body)
+    saved = {"explanation": explained.json()["hits"][0]["explanation"]}
+    replayed = house.ask(key, "POST", "/v1/replay", json=saved)
+    assert replayed.json()["agrees"]
+    assert left(explained.headers["RateLimit"]) - left(replayed.headers["RateLimit"]) == 3, "the query is read again"
     little = house.key("search", limits={"tokens_per_minute": 1})
     assert house.ask(little, "POST", "/v1/embeddings", json={"model": "default", "input": "a radio"}).status_code == 200
     refused = house.ask(little, "POST", "/v1/embeddings", json={"model": "default", "input": "a radio"})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import HTTPException
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
@@ -112,6 +113,16 @@ def test_beyond_the_queue_it_is_a_503_and_health_answers_all_the_same() -> None:
         assert list(await asyncio.gather(first, second)) == [200, 200]
 
     run(test())
+
+
+@pytest.mark.parametrize("said", ["true", "True", "t", "1", "on", "y", "YES", "false", "f", "0", "off", "n", "no", ""])
+def test_the_door_takes_for_nice_what_the_endpoint_does(said: str) -> None:
+    try:
+        nice = TypeAdapter(bool).validate_python(said)
+    except ValidationError:
+        nice = False  # the endpoint refuses it
+    scope = {"method": "POST", "path": "/embed", "query_string": f"nice={said}".encode()}
+    assert admission.lane_of(scope) == ("nice" if nice else "search")
 
 
 def test_writers_and_nice_callers_have_places_of_their_own() -> None:

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config, Server
 
 from app.operation import connections as module
-from app.operation.connections import Connections
+from app.operation.connections import HEAD_BYTES, PIPELINED, Connections
 
 HEAD_SECONDS = 0.4
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -140,3 +140,52 @@ def test_a_thousand_idle_connections_keep_nobody_out() -> None:
         finally:
             for client in clients:
                 client.close()
+
+
+FLOODS = {
+    "a field": b"GET / HTTP/1.1\r\nX: " + b"a" * (HEAD_BYTES + 2000),
+    "fields": b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * HEAD_BYTES,
+    "a path": b"GET /" + b"a" * (HEAD_BYTES + 2000),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_head_without_end_is_refused(kind: str) -> None:
+    with serving() as (connect, connections), connect() as client:
+        assert answered(client)
+        client.sendall(FLOODS[kind])
+        assert client.recv(1024).startswith(b"HTTP/1.1 431 ")
+        assert closed_after(client) < HEAD_SECONDS
+        assert len(connections) == 0
+
+
+def test_fields_behind_a_body_have_the_same_bounds() -> None:
+    body = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    for behind in (b"X: a\r\n" * HEAD_BYTES, b"X: " + b"a" * (4 * HEAD_BYTES), b"X" * (4 * HEAD_BYTES)):
+        with serving() as (connect, _), connect() as client:
+            with suppress(OSError):
+                client.sendall(body + behind)
+            assert closed_after(client) < 3
+
+
+def test_a_large_head_within_the_bounds_and_a_large_body_are_taken() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: here\r\nX: " + b"a" * (HEAD_BYTES - 100) + b"\r\n"
+    for rest in (
+        b"Content-Length: %d\r\n\r\n" % LARGE + b"x" * LARGE,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"400\r\n%s\r\n" % (b"x" * 1024) * 5000 + b"0\r\n\r\n",
+    ):
+        with serving() as (connect, _), connect() as client:
+            client.sendall(head + rest)
+            assert client.recv(1024).startswith(b"HTTP/1.1 200")
+
+
+def test_requests_far_ahead_of_their_answers_end_the_connection() -> None:
+    with serving() as (connect, connections), connect() as client:
+        client.sendall(REQUEST * PIPELINED)
+        received = b""
+        while received.count(b"HTTP/1.1 200") < PIPELINED:
+            received += client.recv(65_536)
+        with suppress(OSError):
+            client.sendall(REQUEST * 5000)
+        closed_after(client)
+        assert len(connections) == 0

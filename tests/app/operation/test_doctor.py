@@ -16,7 +16,11 @@ import pytest
 from app.operation import doctor as module
 from app.operation.doctor import Level, diagnose
 from app.settings import load_settings
+from app.wiring import Wiring
+from core.records import CollectionSettings
+from embedder.local import LocalEncoder
 from store.processes import register
+from tests.embedder.tiny import save_tiny_model
 
 Salience = Callable[..., tuple[int, str, str]]
 
@@ -140,6 +144,33 @@ def test_a_collection_of_another_model_is_named(salience: Salience, tmp_path: Pa
     code, found = checks(salience, probe=True)
     assert (code, [one["level"] for one in found["model"]]) == (0, ["ok", "warn"])
     assert "collection goods" in found["model"][1]["text"]
+
+
+def test_a_collection_of_another_model_that_is_there_is_sound(
+    salience: Salience, tmp_path: Path, encoder: LocalEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added(salience, tmp_path)
+    folder = save_tiny_model(tmp_path / "tiny")
+    models = {"tiny": {"folder": folder, "precision": "fp32"}}
+    with Wiring(load_settings(data_dir=tmp_path / "data", models=models), encoder=encoder) as parts:
+        parts.create_collection("small", CollectionSettings(), model="tiny")
+    _, found = checks(salience, probe=True)
+    assert [one["level"] for one in found["model"]] == ["ok", "warn"]
+    assert "collection small" in found["model"][1]["text"]
+    monkeypatch.setenv("SALIENCE_MODELS__TINY__FOLDER", str(folder))
+    monkeypatch.setenv("SALIENCE_MODELS__TINY__PRECISION", "fp32")
+    _, found = checks(salience, probe=True)
+    assert [one["level"] for one in found["model"]] == ["ok"]
+
+
+def test_with_a_key_the_doors_are_closed(salience: Salience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SALIENCE_SERVER__HOST", "0.0.0.0")
+    added(salience, tmp_path)
+    _, found = checks(salience)
+    assert found["access"][0]["level"] == "warn"
+    assert salience("key", "create", "operator", "--role", "admin")[0] == 0
+    _, found = checks(salience)
+    assert "access" not in found
 
 
 def test_tokens_and_open_doors_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from core.protocols import Priority, RanBatch
 from store import Database
 from store.figures import figures
 from store.statistics import statistics
+from tests.indexer.fakes import until
 
 SEARCH = "/v1/collections/goods/search"
 Found = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -140,7 +141,9 @@ def test_figures_that_cannot_be_read_are_said_to_be_old(client: TestClient, tmp_
     for file in (tmp_path / "data").glob("salience.db*"):
         file.unlink()
         file.mkdir()
+    until(lambda: not app.wiring.keyring.fresh)  # whoever asks is known by the keys that were read last
     assert broken(scraped(client)) == 0
+    assert client.get("/v1/models").status_code == 503
 
 
 def test_labels_are_bounded_whatever_is_asked_for() -> None:

@@ -44,6 +44,7 @@ ANSWERS: list[tuple[type[BaseModel], type[Any]]] = [
     (documents.WriteReport, results.WriteReport),
     (documents.DeletionReport, results.Deletion),
     (documents.PassageSpan, results.Span),
+    (documents.StoredControlBody, results.DocumentControl),
     (jobs.JobDetail, results.Job),
     (jobs.JobList, results.JobPage),
     (stats.CollectionStatsBody, results.CollectionStats),

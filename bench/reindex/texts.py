@@ -1,0 +1,70 @@
+"""Real documents for a collection, and the judged queries about them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from app.evaluation import read_judged
+
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
+QUERIES = 150  # of one set, at most
+_WORDS = 19  # of a passage of PASSAGE_TOKENS, about
+PASSAGE_TOKENS = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Texts:
+    """What the collection holds from the beginning. Ids begin with the name of their set."""
+
+    documents: dict[str, str]  # text by id: title and text, as one
+    queries: dict[str, str]  # text by id, of those with a relevant document among them
+    judgements: dict[str, dict[str, int]]  # gains by query and document
+    settings: dict[str, Any]  # of the collection
+
+
+def english(passages: int) -> Texts:
+    """Abstracts, cut into short passages: so many, about."""
+    settings = {"language": "en", "passage_tokens": PASSAGE_TOKENS, "overlap_tokens": 0}
+    return _read(("cranfield", "vaswani-npl", "scifact"), settings, words=passages * _WORDS)
+
+
+def mixed(documents: int) -> Texts:
+    """Abstracts in English and articles in Chinese: of each kind so many, or all that there are."""
+    return _read(("cranfield", "cmrc2018-zh"), {}, documents=documents)
+
+
+def _read(
+    names: tuple[str, ...], settings: dict[str, Any], *, words: float = math.inf, documents: int | None = None
+) -> Texts:
+    """`words`: of all documents together, about. `documents`: of each set."""
+    held: dict[str, str] = {}
+    queries, judgements = dict[str, str](), dict[str, dict[str, int]]()
+    for name in names:
+        for identity, text in islice(_corpus(DATA / name / "corpus.jsonl.gz"), documents):
+            if words <= 0:
+                break
+            held[f"{name}-{identity}"] = text
+            words -= len(text.split())
+        texts, judged = read_judged(DATA / name / "queries.jsonl", DATA / name / "qrels.tsv")
+        known = (
+            (query, {f"{name}-{id}": gain for id, gain in gains.items() if f"{name}-{id}" in held})
+            for query, gains in judged.items()
+        )
+        some = [(query, gains) for query, gains in known if any(gain > 0 for gain in gains.values())][:QUERIES]
+        queries |= {f"{name}-{query}": texts[query] for query, _ in some}
+        judgements |= {f"{name}-{query}": gains for query, gains in some}
+    return Texts(documents=held, queries=queries, judgements=judgements, settings=settings)
+
+
+def _corpus(file: Path) -> Iterator[tuple[str, str]]:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            yield record["_id"], f"{record.get('title', '')} {record['text']}".strip() or "-"

@@ -1,0 +1,36 @@
+"""The tables, one module an area. migrations/ creates them; a test holds the two together.
+
+An index whose columns nobody searches by is a copy: see store/checksum.py.
+"""
+
+from __future__ import annotations
+
+from store.schema.access import api_key, audit
+from store.schema.base import metadata
+from store.schema.changes import change, segment
+from store.schema.collections import alias, collection, generation
+from store.schema.documents import document, document_field, embedding, field, passage, term
+from store.schema.jobs import job, job_batch, job_notice
+from store.schema.reindexes import reindex, reindex_pending
+
+__all__ = [
+    "alias",
+    "api_key",
+    "audit",
+    "change",
+    "collection",
+    "document",
+    "document_field",
+    "embedding",
+    "field",
+    "generation",
+    "job",
+    "job_batch",
+    "job_notice",
+    "metadata",
+    "passage",
+    "reindex",
+    "reindex_pending",
+    "segment",
+    "term",
+]
