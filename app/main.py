@@ -90,7 +90,13 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
     # Innermost: whoever is refused for what it is, or for the size of its body, takes no place.
     app.add_middleware(Admission, lanes=panel.lanes, answer=errors.answered)
     app.add_middleware(BodyLimit, limit=limits.body_bytes, by_path=_body_limits(limits))
-    app.add_middleware(Identify, keyring=lambda: wiring.keyring, limiter=lambda: wiring.limiter, signed=vikingdb.PATHS)
+    app.add_middleware(
+        Identify,
+        keyring=lambda: wiring.keyring,
+        limiter=lambda: wiring.limiter,
+        signatures=lambda: wiring.signatures,
+        signed=vikingdb.PATHS,
+    )
     app.add_middleware(RequestContext, answered=panel.metrics.answered)
     if panel.tracing is not None:
         app.add_middleware(Traced, tracing=panel.tracing)  # outermost: the last one added

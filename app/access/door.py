@@ -17,8 +17,9 @@ from app.access.keyring import KeyRing
 from app.access.limits import Limiter
 from app.access.rules import RULES, Rule, rule_key
 from app.access.rules import Scope as Reach
+from app.access.signatures import SignatureAuth
 from app.errors import Unauthorized, status_of
-from core.errors import Forbidden, SalienceError, StorageError, TooLarge
+from core.errors import Forbidden, InvalidSignature, SalienceError, StorageError, TooLarge
 
 _BEARER = HTTPBearer(
     auto_error=False,
@@ -32,8 +33,9 @@ class Identify:
     """Finds out who makes a request, by its headers, as `state.caller`: a Caller, or why there is none.
 
     Whoever is not known is asked for no body: it is refused when it is asked for. Those of `signed` paths are read
-    to check their signatures. Answers to keys with limits say what is left of them. Where the keys cannot be read,
-    nobody is let in, but to `METRICS` by those that were read last: that is when somebody has to look.
+    to check their signatures, unless the headers show that none can hold. Answers to keys with limits say what is left
+    of them. Where the keys cannot be read, nobody is let in, but to `METRICS` by those that were read last: that is
+    when somebody has to look.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class Identify:
         app: ASGIApp,
         keyring: Callable[[], KeyRing],
         limiter: Callable[[], Limiter],
+        signatures: Callable[[], SignatureAuth],
         signed: Sequence[str] = (),
     ) -> None:
         self._app = app
         self._keyring = keyring
         self._limiter = limiter
+        self._signatures = signatures
         self._signed = frozenset(signed)
         self._reading: CapacityLimiter | None = None  # made where there is an event loop
 
@@ -56,10 +60,12 @@ class Identify:
         caller = await self._caller(scope)
         scope.setdefault("state", {})["caller"] = caller
 
+        problem = self._problem(scope, caller)
+
         async def refused() -> Message:
-            assert isinstance(caller, SalienceError)
-            headers = {"WWW-Authenticate": "Bearer"} if isinstance(caller, Unauthorized) else {}
-            raise HTTPException(status_of(caller), caller.message, headers=headers)
+            assert problem is not None
+            headers = {"WWW-Authenticate": "Bearer"} if isinstance(problem, Unauthorized) else {}
+            raise HTTPException(status_of(problem), problem.message, headers=headers)
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start" and isinstance(caller, Caller):
@@ -68,8 +74,19 @@ class Identify:
                     headers[name] = value
             await send(message)
 
-        unknown = isinstance(caller, SalienceError) and scope["path"] not in self._signed
-        await self._app(scope, refused if unknown else receive, send_with_limits)
+        await self._app(scope, receive if problem is None else refused, send_with_limits)
+
+    def _problem(self, scope: Scope, caller: Caller | SalienceError) -> SalienceError | None:
+        """Why the body is not to be read."""
+        if scope["path"] not in self._signed:
+            return caller if isinstance(caller, SalienceError) else None
+        if isinstance(caller, Caller) and caller is not ANONYMOUS:
+            return None
+        try:
+            self._signatures().check_headers(Request(scope))
+        except InvalidSignature as error:
+            return error
+        return None
 
     async def _caller(self, scope: Scope) -> Caller | SalienceError:
         keyring = self._keyring()

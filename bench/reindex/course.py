@@ -12,7 +12,7 @@ from typing import Any
 
 from app.evaluation import measure
 from bench.ingest.processes import started
-from bench.reindex.load import NAME, Searching, Writing, search_body
+from bench.reindex.load import BASE, NAME, Searching, Writing, search_body
 from bench.reindex.oracle import Oracle
 from bench.reindex.server import Client, Server, Unanswered, bring_in
 from bench.reindex.texts import Texts
@@ -140,12 +140,15 @@ def _size(client: Client) -> dict[str, int]:
 
 
 def _quiet(client: Client, texts: Texts, queries: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, float]]:
-    """The answers by vectors alone to `queries`; and nDCG@10 of the hybrid search by set of judgements."""
+    """The answers by vectors alone to `queries`; and nDCG@10 of the hybrid search by set of judgements.
+
+    Of what is there from the beginning: the writer's documents repeat texts that are judged.
+    """
     path = f"/v1/collections/{NAME}/search"
     alone = {query: client.done("POST", path, search_body(text, dense=True)) for query, text in queries.items()}
     run = {}
     for query in texts.judgements:
-        hits = client.done("POST", path, {"query": texts.queries[query], "k": 10, "fields": []})["hits"]
+        hits = client.done("POST", path, {"query": texts.queries[query], "k": 10, "fields": [], "filter": BASE})["hits"]
         run[query] = [(hit["document_id"], hit["score"]) for hit in hits]
     sets = sorted({query.rpartition("-")[0] for query in run})
     figures = {"all": measure(run, texts.judgements)["ndcg@10"]}

@@ -39,12 +39,12 @@ def test_what_is_read_is_what_the_whole_text_begins_with(encoder: LocalEncoder, 
 
 
 def test_the_time_does_not_grow_with_the_text(encoder: LocalEncoder) -> None:
-    """One second is ten times what it takes; to tokenize all of it takes several."""
+    """Of the processor: two seconds are twenty times what it takes; to tokenize all of it takes several."""
     control = TextControl(start=0, length=LONG, factor=2.0)
     for prompt in (Prompt.of("word " * (LONG // 5)), Prompt.of("word " * (LONG // 5), (control,))):
-        started = time.perf_counter()
+        started = time.process_time()
         found = encoder.encode([prompt], Representation.DOCUMENT)
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 2
         assert found.truncated.all()
         assert found.token_counts.tolist() == [encoder.max_tokens]
 

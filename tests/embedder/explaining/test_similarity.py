@@ -320,7 +320,7 @@ def test_what_is_too_much_is_refused_at_once(encoder: LocalEncoder) -> None:
     started = time.perf_counter()
     with pytest.raises(InvalidInput, match="need 200030002 embeddings, at most 3000 are allowed"):
         explain(Similarity(encoder), request)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10
     for prompt, target in (("a" * 100_001, "b"), ("a", "b" * 100_001)):
         with pytest.raises(InvalidInput, match="has 100001 characters: at most 100000 can be explained"):
             ExplanationRequest(prompt=Prompt.of(prompt), target=target)

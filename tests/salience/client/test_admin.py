@@ -72,7 +72,7 @@ def test_a_reindex_from_beginning_to_end(make_face: Callable[..., Face], address
         operator.start_reindex("shop")  # nothing would change
     begun = operator.start_reindex("shop", settings={"passage_tokens": 64}, share=1.0)
     looks: list[str] = []
-    done = operator.wait_for_reindex("shop", timeout=60, progress=lambda seen: looks.append(seen.state))
+    done = operator.wait_for_reindex("shop", timeout=240, progress=lambda seen: looks.append(seen.state))
     assert (done.id, done.state in ("switched", "done"), done.documents) == (begun.id, True, 20)
     assert looks[-1] == done.state
     after = operator.search("shop", "lamp number 7")
