@@ -77,7 +77,7 @@ def test_refused(deployment: Deployment, data: bytes, fields: dict[str, int], sa
     status, answer = post(deployment, data, **fields)
     assert (status, set(answer)) == (400, {"error", "code"})
     assert said in answer["error"].replace(",", "")
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 30
 
 
 def test_the_same_picture_in_other_files(deployment: Deployment) -> None:
