@@ -44,7 +44,9 @@ def main() -> None:
     peers = _peers()
     report: dict[str, Any] = {"passages": len(sample.passages), "queries": len(sample.queries)}
     for name in given.only or SERVERS:
+        print(f"{name}: filling and searching, some minutes ...", file=sys.stderr)
         report[name] = _measured(SERVERS[name], sample, peers, seconds)
+        print(f"{name}: {json.dumps(report[name])}", file=sys.stderr)
     if set(SERVERS) <= set(report):
         report = {"ahead_of_peers": _ahead(report), **report}
     if given.json:
