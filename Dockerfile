@@ -2,15 +2,14 @@
 #
 # Two stages: the first installs what requirements.lock names, by hash, and the second has the result, Python and nothing
 # else. The default model is one of those packages, so nothing is downloaded at run time. With the processor alone,
-# --build-arg TORCH_INDEX=<index of torch's CPU builds> makes an image that is some GB smaller.
+# --build-arg TORCH=<address of a torch wheel for the CPU> makes an image that is some GB smaller.
 FROM python:3.11-slim AS build
 ARG TORCH=torch==2.13.0
-ARG TORCH_INDEX=
 WORKDIR /src
 RUN python -m venv /opt/salience
 COPY requirements.lock ./
 RUN /opt/salience/bin/pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements.lock \
-    && /opt/salience/bin/pip install --no-cache-dir --only-binary :all: ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$TORCH"
+    && /opt/salience/bin/pip install --no-cache-dir --only-binary :all: "$TORCH"
 COPY . .
 RUN /opt/salience/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 # An image whose model does not load is none.
