@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import sqlalchemy as sa
 
@@ -28,20 +28,23 @@ class Counts:
     passages: int
 
 
+class Encoders(TypedDict):
+    """What a generation is embedded by."""
+
+    model: str  # the encoder's name
+    fingerprint: str
+    dimension: int
+    sparse_model: NotRequired[str | None]  # the sparse encoder's name, where the settings ask for learned weights
+    sparse_fingerprint: NotRequired[str | None]
+
+
 def create_collection(
     session: WriteSession,
     name: str,
     settings: CollectionSettings,
-    *,
-    model: str,
-    fingerprint: str,
-    dimension: int,
-    sparse_model: str | None = None,
-    sparse_fingerprint: str | None = None,
+    **encoders: Unpack[Encoders],
 ) -> Collection:
-    """Create a collection with one generation, that of the encoder which `fingerprint` identifies.
-
-    `sparse_model` and `sparse_fingerprint`: of the sparse encoder, where the settings ask for learned weights.
+    """Create a collection with one generation, that of the encoders.
 
     Raises InvalidSettings for a name or settings that are not allowed, CollectionExists for a name that is taken.
     """
@@ -50,43 +53,19 @@ def create_collection(
         raise CollectionExists(f"there is already a collection {name!r}; choose another name", param="name")
     if session.execute(sa.select(schema.alias.c.id).where(schema.alias.c.name == name)).first():
         raise CollectionExists(f"{name!r} is an alias of a collection; choose another name", param="name")
-    return _create(
-        session,
-        name,
-        settings,
-        created_at=_now(),
-        model=model,
-        fingerprint=fingerprint,
-        dimension=dimension,
-        sparse_model=sparse_model,
-        sparse_fingerprint=sparse_fingerprint,
-    )
+    return _create(session, name, settings, created_at=_now(), **encoders)
 
 
 def create_hidden(
     session: WriteSession,
     collection: Collection,
     settings: CollectionSettings,
-    *,
-    model: str,
-    fingerprint: str,
-    dimension: int,
-    sparse_model: str | None = None,
-    sparse_fingerprint: str | None = None,
+    **encoders: Unpack[Encoders],
 ) -> Collection:
     """Another generation of the collection, empty, that nobody sees yet. Raises InvalidSettings."""
     newest = session.execute(sa.select(sa.func.coalesce(sa.func.max(schema.reindex.c.id), 0))).scalar_one()
-    return _create(
-        session,
-        hidden_name(collection.name, int(newest) + 1),
-        settings,
-        created_at=collection.created_at,
-        model=model,
-        fingerprint=fingerprint,
-        dimension=dimension,
-        sparse_model=sparse_model,
-        sparse_fingerprint=sparse_fingerprint,
-    )
+    name = hidden_name(collection.name, int(newest) + 1)
+    return _create(session, name, settings, created_at=collection.created_at, **encoders)
 
 
 def _create(
@@ -95,14 +74,10 @@ def _create(
     settings: CollectionSettings,
     *,
     created_at: str,
-    model: str,
-    fingerprint: str,
-    dimension: int,
-    sparse_model: str | None,
-    sparse_fingerprint: str | None,
+    **encoders: Unpack[Encoders],
 ) -> Collection:
     check_settings(settings)
-    check_sparse_model(settings.sparse, sparse_model)
+    check_sparse_model(settings.sparse, encoders.get("sparse_model"))
     collection_id = _insert(
         session, schema.collection, name=name, settings=json.dumps(asdict(settings)), created_at=created_at
     )
@@ -110,12 +85,8 @@ def _create(
         session,
         schema.generation,
         collection_id=collection_id,
-        model=model,
-        fingerprint=fingerprint,
-        dimension=dimension,
         state=GenerationState.ACTIVE.value,
-        sparse_model=sparse_model,
-        sparse_fingerprint=sparse_fingerprint,
+        **encoders,
     )
     for field, kind in settings.fields.items():
         _insert(session, schema.field, collection_id=collection_id, name=field, kind=kind.value)
