@@ -113,7 +113,9 @@ def test_both_collections_score_by_the_same_weights(search: Searcher) -> None:
     query = Query(text="gaming console", k=30)
     alone = search.search("learned", replace(query, legs=(SPARSE,))).hits
     beside = search.search("both", replace(query, legs=(LEARNED,))).hits
-    assert [(hit.document_id, hit.score) for hit in alone] == [(hit.document_id, hit.score) for hit in beside]
+    assert [hit.document_id for hit in alone] == [hit.document_id for hit in beside]
+    # Each collection embedded its passages in batches of its own.
+    assert [hit.score for hit in alone] == pytest.approx([hit.score for hit in beside], abs=1e-5)
     words = search.search("both", replace(query, legs=(SPARSE,))).hits
     assert [hit.score for hit in words] != [hit.score for hit in beside][: len(words)]
 
