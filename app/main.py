@@ -68,7 +68,7 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
         app.state.uploads = CapacityLimiter(UPLOADS_AT_ONCE)
         app.state.health = CapacityLimiter(HEALTH_AT_ONCE)
         current_default_thread_limiter().total_tokens = panel.threads + _SPARE_THREADS
-        with wiring.maintenance.running(), panel.running(), wiring.keyring.noting():
+        with wiring.maintenance.running(), panel.running(), wiring.keyring.noting(), wiring.forthcoming.watched():
             stop = _start_worker(wiring, panel) if worker else wiring.worker.stop
             yield
             panel.readiness.stop()
@@ -80,6 +80,7 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
         version=version("salience"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,  # FastAPI would make it in the event loop, which takes a second: app/api/web.py
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere; /docs is ours
         redoc_url=None,
         responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
@@ -119,9 +120,9 @@ def _start_worker(wiring: Wiring, panel: Panel) -> Callable[[], None]:
     worker, reindexing = wiring.worker, wiring.reindexing
     thread = threading.Thread(target=worker.run, name="worker", daemon=True)
     thread.start()
-    panel.readiness.expect(thread)
     beside = threading.Thread(target=reindexing.run, name="reindexing", daemon=True)
     beside.start()
+    panel.readiness.expect(worker=thread, reindexing=beside)
 
     def stop() -> None:
         worker.stop()

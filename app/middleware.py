@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.caller import Caller
 from app.operation.admission import HEALTH
+from app.operation.pace import SLOWEST_BYTES, Pace
 
 CLIENT_LEFT = 499  # what is noted, as many servers do, of a request that nobody was left to be answered
 STALL_SECONDS = 60.0
 SLOW_SECONDS = 60.0  # for which a body is waited for in all, and one more for each SLOWEST_BYTES of it
-SLOWEST_BYTES = 2**10
 _BULK = re.compile(r"/v1/collections/[^/]+/documents:bulk")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("salience.http")
@@ -100,28 +100,30 @@ class BodyLimit:
         too_large = HTTPException(413, f"the body is larger than {limit} bytes; {self._advice(scope['path'])}")
         announced = Headers(scope=scope).get("content-length", "")
         refused = announced.isdigit() and int(announced) > limit
-        received, ended, waited = 0, False, 0.0
+        pace, ended = Pace(idle_seconds=self._stall_seconds, slow_seconds=SLOW_SECONDS), False
 
         async def watched() -> Message:
-            nonlocal received, ended, waited
+            nonlocal ended
             if refused:
                 raise too_large
             if ended:
                 return await receive()
             began = time.monotonic()
-            left = min(self._stall_seconds, SLOW_SECONDS + received / SLOWEST_BYTES - waited)
+            left = pace.left()
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, left))
+                if left <= 0:
+                    raise TimeoutError
+                async with asyncio.timeout(left):
+                    message = await receive()
             except TimeoutError:
                 problem = f"no more of the body came for {self._stall_seconds:g} seconds; send it again"
                 if left < self._stall_seconds:
                     problem = f"the body comes too slowly; send at least {SLOWEST_BYTES} bytes a second"
                 raise HTTPException(408, problem) from None
-            waited += time.monotonic() - began
+            pace.took(time.monotonic() - began, len(message.get("body", b"")))
             if message["type"] == "http.disconnect":
                 raise HTTPException(400, "the body breaks off before its end")
-            received += len(message.get("body", b""))
-            if received > limit:
+            if pace.received > limit:
                 raise too_large
             ended = not message.get("more_body", False)
             return message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,6 +96,11 @@ class Models:
             aliases.append(LUMINOUS)
         return NamedModel(name=name, settings=settings, kind=kind, aliases=tuple(aliases))
 
+    def kind(self, name: str) -> ModelKind:
+        """What the model is; its folder is read where it is not loaded. Raises ModelNotFound, ModelError."""
+        name = self.resolve(name)
+        return self._kinds.get(name) or self.describe(name).kind
+
     def encoder(self, name: str | None = None) -> Encoder:
         """The dense encoder of this name, or the main one. Raises ModelNotFound, ModelError, InvalidInput."""
         return cast(
@@ -111,8 +116,7 @@ class Models:
         if model == DEFAULT_NAME and model not in self._entries:
             model = DEFAULT_MODEL
         if model in self._entries and model != self.main:
-            kind = self._kinds.get(model) or self.describe(model).kind
-            named = self.encoder(model) if kind in DENSE_KINDS else None
+            named = self.encoder(model) if self.kind(model) in DENSE_KINDS else None
             if named is not None and named.fingerprint == collection.active.fingerprint:
                 return named
         return checked(self.encoder(), collection)
@@ -136,9 +140,9 @@ class Models:
             raise type(error)(f"{error.message}; {hint}", param="rerank.model") from None
 
     @property
-    def rerankers(self) -> tuple[str, ...]:
-        """The names of those models that are rerankers."""
-        return tuple(name for name in self.names if self._is_reranker(name))
+    def rerankers(self) -> Iterator[str]:
+        """The names of those models that are rerankers; folders are read as it goes."""
+        return filter(self._is_reranker, self.names)
 
     def causal_model(self, name: str) -> CausalModel:
         """Raises ModelNotFound, ModelError, and InvalidInput where the model is no causal language model."""
@@ -175,7 +179,7 @@ class Models:
 
     def _is_reranker(self, name: str) -> bool:
         try:
-            return self.describe(name).kind is ModelKind.RERANKER
+            return self.kind(name) is ModelKind.RERANKER
         except ModelError:  # whoever asks for this model is told what is wrong with it
             return False
 
@@ -195,7 +199,7 @@ class Models:
 
     def _load(self, name: str, kinds: tuple[ModelKind, ...], product: str) -> Model:
         with self._locks[name]:
-            kind = self._kinds.get(name) or self.describe(name).kind
+            kind = self.kind(name)
             if kind not in kinds:
                 raise InvalidInput(f"model {name} is a {kind} model: it makes no {product}", param="model")
             if name not in self._loaded:
@@ -212,9 +216,11 @@ class Models:
         settings = self._entries[name]
         if settings.folder is None:
             return load_remote_model(name, settings, self._settings.data_dir)
+        from app.operation.process import compute_within_quota
         from embedder.loading import Overrides, load_model  # torch takes seconds to import
         from embedder.modelfolder import Pooling
 
+        compute_within_quota()
         return load_model(
             settings.folder,
             name=None if name == DEFAULT_MODEL else name,

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from core.beside import beside
 
 
-@contextmanager
-def regularly(do: Callable[[], None], *, seconds: float, name: str) -> Iterator[None]:
+def regularly(do: Callable[[], None], *, seconds: float, name: str) -> AbstractContextManager[None]:
     """While the block runs, a thread of this name calls `do` every so many seconds, and not once more behind it."""
-    over = threading.Event()
 
-    def run() -> None:
+    def run(over: threading.Event) -> None:
         while not over.wait(seconds):
             do()
 
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return beside(run, name=name)

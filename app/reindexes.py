@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from app.regularly import regularly
 from app.schemas.reindexes import ReindexRequest
 from app.wiring import Wiring
-from core.errors import CollectionNotFound, SalienceError
+from core.errors import CollectionNotFound, SalienceError, StorageError
+from core.naming import hidden_name
 from core.records import SparseScoring
 from core.reindexes import Reindex, ReindexState
 from indexer.reindexstart import ReindexPlan, begin_reindex
-from store.catalog import get_collection
+from store.catalog import find_collection, get_collection
 from store.database import ReadSession
 from store.reindex.pending import pending_count
-from store.reindex.record import ENDED, hidden_collection, newest, unfinished
+from store.reindex.record import ENDED, newest, unfinished
 
+LOOK_SECONDS = 0.5  # between two looks for reindexes that have begun
 _CANCELLABLE = (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.FAILED)
+_log = logging.getLogger(__name__)
 
 
 def begin(parts: Wiring, name: str, asked: ReindexRequest) -> Reindex:
@@ -60,9 +65,7 @@ def look(session: ReadSession, name: str) -> tuple[Reindex, int]:
 
     Raises ReindexNotFound.
     """
-    with suppress(CollectionNotFound):  # what became of the reindex of a deleted one can still be asked
-        name = get_collection(session, name).name  # it may be an alias
-    found = newest(session, name)
+    found = _found(session, name)
     return found, pending_count(session, found)
 
 
@@ -105,22 +108,54 @@ def judged(parts: Wiring, old: str, new: str, judgements: Mapping[str, Any]) -> 
     return {**figures, "gain": float(gains.mean()), "p": randomisation(gains), "queries": len(qrels)}
 
 
-def load_models(parts: Wiring) -> None:
-    """Load what the other generations of reindexes are embedded by, before anybody waits: that holds up all threads.
+class Forthcoming:
+    """Loads the models of reindexes before a search needs them: of both generations, as either may answer soon.
 
-    A model that cannot be had is left to whoever needs it, who says why; so is one behind another service, as it takes
-    no time to load, or long to fail.
+    For one thread. A model that cannot be had is left to whoever needs it, who says why; so is one behind another
+    service, as it takes no time to load, or long to fail.
     """
-    with parts.database.read() as session:
-        names = {
-            hidden_collection(session, found).active.model for found in unfinished(session) if found.state not in ENDED
-        }
-    for name in sorted(names):
-        with suppress(SalienceError):
-            if parts.models.describe(name).settings.folder is not None:
-                parts.models.model(name)
+
+    def __init__(self, parts: Wiring) -> None:
+        self._parts = parts
+        self._tried: set[tuple[int, str]] = set()  # a reindex and a model
+
+    def load(self) -> None:
+        """Those that are not loaded yet, each tried once. Raises StorageError."""
+        models, wanted = self._parts.models, set[tuple[int, str]]()
+        with self._parts.database.read() as session:
+            for found in unfinished(session):
+                other = [] if found.state in ENDED else [hidden_name(found.collection, found.id)]
+                for name in (found.collection, *other):
+                    with suppress(CollectionNotFound):
+                        active = find_collection(session, name).active
+                        wanted |= {(found.id, model) for model in (active.model, active.sparse_model) if model}
+        new, self._tried = sorted(wanted - self._tried), wanted
+        for _, name in new:
+            with suppress(SalienceError):
+                if models.describe(name).settings.folder is not None:
+                    models.model(name)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """While the block runs, a thread looks whether a reindex has begun, wherever that was."""
+        with regularly(self._look, seconds=LOOK_SECONDS, name="forthcoming-models"):
+            yield
+
+    def _look(self) -> None:
+        try:
+            self.load()
+        except StorageError as error:
+            _log.info("the models of reindexes are not looked for: %s", error.message)
+        except Exception:  # noqa: BLE001 - the search that needs the model says so, too
+            _log.exception("a model of a reindex could not be loaded ahead")
 
 
 def _newest(parts: Wiring, name: str) -> Reindex:
     with parts.database.read() as session:
-        return look(session, name)[0]
+        return _found(session, name)
+
+
+def _found(session: ReadSession, name: str) -> Reindex:
+    with suppress(CollectionNotFound):  # what became of the reindex of a deleted one can still be asked
+        name = get_collection(session, name).name  # it may be an alias
+    return newest(session, name)

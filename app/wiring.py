@@ -5,6 +5,7 @@ Parts are built when they are first asked for: a command that needs no model nev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from importlib.metadata import version
 from types import TracebackType
@@ -15,6 +16,7 @@ from app.settings import Settings
 from core.records import Collection, CollectionSettings
 from store import Database, Views
 from store.catalog import create_collection
+from store.database import ReadSession
 from store.maintenance import Maintenance, maintain_once
 from store.migrate import SCHEMA_VERSION
 from store.processes import Registration, register
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from app.access.limits import Limiter
     from app.access.quota import TokenQuota
     from app.access.signatures import SignatureAuth
+    from app.reindexes import Forthcoming
     from app.viking import VikingModels
     from core.protocols import Encoder
     from embedder.lexical import Analyzer
@@ -112,6 +115,13 @@ class Wiring:
         return Reindexing(self.database, self.pipeline, self.views, partial(judged, self))
 
     @cached_property
+    def forthcoming(self) -> Forthcoming:
+        """The models that reindexes make collections anew by; watched while a server runs."""
+        from app.reindexes import Forthcoming
+
+        return Forthcoming(self)
+
+    @cached_property
     def searcher(self) -> Searcher:
         from retriever.searcher import Searcher
 
@@ -155,11 +165,18 @@ class Wiring:
         return self.models.is_loaded(self.models.main)
 
     def create_collection(
-        self, name: str, settings: CollectionSettings, *, model: str | None = None, sparse_model: str | None = None
+        self,
+        name: str,
+        settings: CollectionSettings,
+        *,
+        model: str | None = None,
+        sparse_model: str | None = None,
+        check: Callable[[ReadSession], None] = lambda session: None,
     ) -> Collection:
         """A new collection, to be embedded by a model of the settings, the main one where none is named.
 
-        `sparse_model`: that of its learned weights.
+        `sparse_model`: that of its learned weights. `check`: raises, in the transaction that makes it, where it may not
+        be made.
 
         Raises InvalidSettings, CollectionExists, and ModelNotFound, ModelError or InvalidInput for the models.
         """
@@ -169,6 +186,7 @@ class Wiring:
         encoder = self.models.encoder(model)  # loaded before the transaction: others would wait for it
         sparse = None if sparse_model is None else self.models.sparse_encoder(sparse_model)
         with self.database.write() as session:
+            check(session)
             return create_collection(
                 session,
                 name,
@@ -187,11 +205,9 @@ class Wiring:
 
     def build(self) -> None:
         """Build every part now, so that what is wrong shows at the start."""
-        from app.reindexes import load_models
-
         _ = (self.database, self.encoder, self.pipeline, self.worker, self.reindexing, self.searcher)
         _ = (self.viking, self.viking_quota, self.signatures, self.keyring, self.limiter)
-        load_models(self)
+        self.forthcoming.load()
 
     def close(self) -> None:
         if "models" in self.__dict__:

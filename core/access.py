@@ -19,6 +19,7 @@ from typing import NamedTuple
 from core.errors import InvalidSettings
 from core.filters import Filter, filter_json
 from core.naming import check_pattern, check_tenant
+from core.unicode import is_unicode
 
 _TOKEN = re.compile(r"sal_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 _NOBODYS_PREFIX, _NOBODYS_SECRET = "-" * 12, "-" * 43
@@ -87,7 +88,7 @@ class Rights:
             raise InvalidSettings(f"{len(self.patterns)} patterns; at most {_MAX_PATTERNS} are allowed")
         for pattern in self.patterns:
             check_pattern(pattern, tenant=self.tenant)
-        if self.rows is not None and not _is_unicode(json.dumps(filter_json(self.rows), ensure_ascii=False)):
+        if self.rows is not None and not is_unicode(json.dumps(filter_json(self.rows), ensure_ascii=False)):
             raise InvalidSettings("the row filter holds half a surrogate pair, which no text can", param="filter")
         if self.rows is not None and self.role is Role.ADMIN:
             raise InvalidSettings(
@@ -144,11 +145,3 @@ def split_token(token: str) -> tuple[str, str]:
 def digest_of(salt: bytes, secret: str) -> bytes:
     """HMAC-SHA-256 of the secret, the salt being the key."""
     return hmac.digest(salt, secret.encode(), hashlib.sha256)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

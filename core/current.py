@@ -1,4 +1,4 @@
-"""What the running code works for: which job, which trace, and whether anybody still waits for the answer.
+"""What the running code works for: which job, which trace, whose tokens, and whether anybody waits for the answer.
 
 All are context variables: they follow a request into the thread that serves it, and the work of one thread never sees
 those of another. Whoever begins the work says so in a `with`; code further down asks, and need not be handed anything.
@@ -7,7 +7,7 @@ those of another. Whoever begins the work says so in a `with`; code further down
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -38,6 +38,7 @@ class Awaited:
 _awaited: ContextVar[Awaited | None] = ContextVar("salience_awaited", default=None)
 _job: ContextVar[int | None] = ContextVar("salience_job", default=None)
 _trace: ContextVar[str | None] = ContextVar("salience_trace", default=None)
+_count: ContextVar[Callable[[int], None] | None] = ContextVar("salience_count", default=None)
 
 
 @contextmanager
@@ -90,3 +91,23 @@ def traced_as(traceparent: str | None) -> Iterator[None]:
 def current_trace() -> str | None:
     """The `traceparent` that requests to other services carry on; None: there is none."""
     return _trace.get()
+
+
+@contextmanager
+def counted(count: Callable[[int], None]) -> Iterator[None]:
+    """`count` is called with the tokens of every forward pass that is made for the work in the block.
+
+    In whatever thread that goes on: it must be quick, and not raise.
+    """
+    token = _count.set(count)
+    try:
+        yield
+    finally:
+        _count.reset(token)
+
+
+def models_read(tokens: int) -> None:
+    """For a model that has read so many tokens, special ones included, for this code."""
+    count = _count.get()
+    if count is not None:
+        count(tokens)

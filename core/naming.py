@@ -51,6 +51,11 @@ def is_hidden(name: str) -> bool:
     return bool(mark) and is_stored_name(name) and number.isascii() and number.isdecimal()
 
 
+def base_name(name: str) -> str:
+    """The stored name of the collection that a hidden generation belongs to; any other name as it is."""
+    return name.partition(HIDDEN)[0] if is_hidden(name) else name
+
+
 def check_tenant(tenant: str) -> None:
     """Raises InvalidSettings unless `tenant` may name a tenant."""
     if not _TENANT.fullmatch(tenant):

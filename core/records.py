@@ -69,6 +69,9 @@ class FieldKind(StrEnum):
 DECLARABLE = (FieldKind.TEXT, FieldKind.NUMBER, FieldKind.BOOLEAN, FieldKind.DATE, FieldKind.GEO)
 
 
+MAX_K1 = 10.0  # of BM25: 0.5 to 2 are in use, and beyond 10 a word counts as often as it is there
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectionSettings:
     """How the documents of a collection become passages, terms and filterable fields."""
@@ -77,7 +80,7 @@ class CollectionSettings:
     passage_tokens: int | None = None  # tokens of a passage at most, title included; None: what the model reads
     overlap_tokens: int = 32  # tokens that a passage repeats from the one before, at most
     whole_documents: bool = False  # one passage a document, cut by the model where it is too long
-    k1: float = 1.2  # BM25 term frequency saturation, >= 0
+    k1: float = 1.2  # BM25 term frequency saturation, 0..MAX_K1
     b: float = 0.75  # BM25 length normalisation, 0..1
     title_weight: int = 2  # how often BM25 counts a word of the title, 0..MAX_TITLE_WEIGHT; models read it once
     alpha: float = 0.5  # weight of the dense leg in a search that names none, 0..1

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from core.current import models_read
 from core.errors import InvalidInput, ModelError
 from core.protocols import Priority
 from core.records import Int64Array
@@ -22,6 +23,7 @@ from embedder.generic import position_limit
 from embedder.line import Line
 from embedder.loading import fingerprint_of, token_limit, torch_device
 from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
+from embedder.place import place_of
 
 _TASK = "sequence-classification"
 _ACTIVATIONS = ("Sigmoid", "Identity")  # of torch.nn: either way the score below is the sigmoid of the logit
@@ -54,7 +56,9 @@ class CrossEncoder:
         self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
         self._typed = typed
         self._pad = getattr(model.config, "pad_token_id", None)
-        self._line = Line()  # one forward pass at a time: each uses every core
+        self._line = Line(place_of(model.device))
+        self.observe = self._line.observe  # as core.protocols.Observable has it
+        self.waiting = self._line.waiting
         self._batch_tokens = batch_tokens(model.device)
 
     def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> list[float]:
@@ -67,10 +71,14 @@ class CrossEncoder:
         encodings = self._encodings(query, documents)
         scores = np.zeros(len(documents))
         budget = self._batch_tokens if self._pad is not None else 1  # without a padding token one pair at a time
-        for batch in token_budget_batches([len(encoding.ids) for encoding in encodings], budget):
-            with self._line.turn(priority), torch.inference_mode():
-                logits = self._logits([encodings[i] for i in batch])
-            scores[batch] = torch.sigmoid(logits.double()).cpu().numpy()
+        counts = [len(encoding.ids) for encoding in encodings]
+        with self._line.staying(priority), torch.inference_mode():
+            for batch in token_budget_batches(counts, lambda: self._line.room(budget, priority)):
+                tokens = sum(counts[i] for i in batch)
+                with self._line.turn(priority, texts=len(batch), tokens=tokens):
+                    logits = self._logits([encodings[i] for i in batch])
+                models_read(tokens)
+                scores[batch] = torch.sigmoid(logits.double()).cpu().numpy()
         return [float(score) for score in scores]
 
     def token_counts(self, query: str, documents: Sequence[str]) -> Int64Array:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.current import models_read
 from core.errors import InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Priority, Progress
@@ -139,6 +140,7 @@ class Forward:
                 members = [prepared[i] for i in indices]
                 keys, factors = self._steering(members, options)
                 hidden = self._turns.hidden([member.tokens.ids for member in members], keys, priority)
+                models_read(sum(counts[i] for i in indices))
                 read(Batch(indices=indices, prompts=members, hidden=hidden, factors=factors))
                 if progress is not None:
                     progress(len(indices))
@@ -147,7 +149,9 @@ class Forward:
         """The hidden states of every layer, each (tokens, width). Factors act on the attention alone."""
         with self._turns.staying(priority):
             keys, _ = self._steering([prompt], options)
-            return self._turns.layers(prompt.tokens.ids, keys, priority)
+            found = self._turns.layers(prompt.tokens.ids, keys, priority)
+        models_read(len(prompt.tokens))
+        return found
 
     def overhead(self, representation: Representation) -> int:
         """Tokens that every prompt costs beside its own."""

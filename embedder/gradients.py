@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.current import models_read
 from core.records import BoolArray, Float64Array, Int64Array
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Differentiable:
                 total += gradient.sum(dim=0)
             with torch.no_grad():
                 ends = cosine(_hidden(model, torch.cat([text, blank])))
+            models_read(len(ids) * (steps + len(ends)))
             values = ((text - blank)[0] * total / steps).sum(dim=-1)
         return values.double().cpu().numpy(), float(ends[0]), float(ends[1])
 

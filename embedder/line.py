@@ -1,40 +1,41 @@
-"""Callers in line for a network that serves one at a time, as each forward pass uses every core."""
+"""Callers in line for a network that serves one at a time, each with a batch of its own."""
 
 from __future__ import annotations
 
-import threading
-from bisect import insort
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 
-from core.protocols import Priority
+from core.protocols import BatchObserver, Priority, RanBatch
+from embedder.place import Place, Standing
 
 
 class Line:
-    """The most urgent priority has the next turn, and within it who came first. Thread-safe; not reentrant."""
+    """The line in front of one model, whose turns embedder.place gives. Thread-safe; not reentrant."""
 
-    def __init__(self) -> None:
-        self._waiting: list[tuple[Priority, int]] = []  # in the order in which they are served
-        self._arrivals = count()
-        self._is_busy = False
-        self._changed = threading.Condition()  # guards all of the above
+    def __init__(self, place: Place | None = None) -> None:
+        """`place`: where other models compute, too; None: it is alone."""
+        self._place = Place() if place is None else place
+        self._observer: BatchObserver | None = None
+        self.staying = self._place.staying
+        self.room = self._place.room
+
+    def observe(self, observer: BatchObserver) -> None:
+        self._observer = observer
+
+    def waiting(self) -> dict[Priority, int]:
+        return self._place.waiting(self)
 
     @contextmanager
-    def turn(self, priority: Priority) -> Iterator[None]:
-        """Waits for its turn; the next one begins when the block ends."""
-        with self._changed:
-            place = (priority, next(self._arrivals))
-            insort(self._waiting, place)
-            try:
-                self._changed.wait_for(lambda: not self._is_busy and self._waiting[0] == place)
-                self._is_busy = True
-            finally:  # also when the caller is interrupted: others must not wait behind it
-                self._waiting.remove(place)
-                self._changed.notify_all()
-        try:
+    def turn(self, priority: Priority, *, texts: int, tokens: int) -> Iterator[None]:
+        """Waits for its turn; the next one begins when the block ends. `texts`, `tokens`: what the block computes."""
+        own = Standing(line=self, priority=priority)
+        with self._place.standing(own):
+            with self._place.changed:
+                self._place.changed.wait_for(lambda: self._place.is_free_for(own))
+                self._place.begin(own)
+            begun = time.perf_counter()
             yield
-        finally:
-            with self._changed:
-                self._is_busy = False
-                self._changed.notify_all()
+            seconds = time.perf_counter() - begun
+        if self._observer is not None:
+            self._observer(RanBatch(priority=priority, texts=texts, tokens=tokens, seconds=seconds))

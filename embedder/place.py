@@ -1,24 +1,133 @@
-"""Who computes on a device: one at a time, whichever model it is, as a forward pass uses all of the device."""
+"""Who computes on a device: one at a time, whichever model it is, as a forward pass uses all of the device.
+
+Causal models stand apart, each in a place of its own: a pass of theirs may take seconds, which no query should wait.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
 
+from core.current import Awaited
 from core.protocols import Priority
+
+URGENT_SECONDS = 1.0  # since somebody waited for an answer, during which the batches of others are small
+SMALL_SHARE = 4  # of the budget
+PATIENCE_SECONDS = 1.0  # after which one batch goes before more urgent ones: queries without end must not starve it
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Standing:
+    """Somebody in line."""
+
+    line: object  # in front of which model
+    priority: Priority
+    alone: bool = True  # nobody else of the line does the work for it
+    answer: Awaited | None = None  # what it is needed for
+    arrived_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self.answer is not None and self.answer.over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to compute for it."""
+        return self.is_abandoned
 
 
 class Place:
-    """What the lines in front of several backbones share. `changed` guards it, and the lines too."""
+    """What the lines in front of several models share. `changed` guards it: hold it for what asks for it.
+
+    The most urgent priority is served first, and within it who came first, whichever model it is; only who has waited
+    for PATIENCE_SECONDS goes before the others, once.
+    """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()  # told when a batch is done
-        self.at_work: object | None = None  # the request of the caller that runs a batch
-        self.urgent_at = float("-inf")  # by time.monotonic: when somebody last asked who waits for the answer
-        self.gave_way_at = float("-inf")  # likewise: when somebody less urgent than others last had the turn
-        self.staying = dict.fromkeys(Priority, 0)  # callers between two batches of theirs, or in line
+        self.changed = threading.Condition()  # told when somebody has ended, or left
+        self._present: list[Standing] = []  # in order of arrival; who is at work, too
+        self._at_work: Standing | None = None
+        self._urgent_at = float("-inf")  # by time.monotonic: when somebody last asked who waits for the answer
+        self._gave_way_at = float("-inf")  # likewise: when somebody less urgent than others last had the turn
+        self._staying = dict.fromkeys(Priority, 0)  # callers between two batches of theirs, or in line
+
+    @contextmanager
+    def staying(self, priority: Priority) -> Iterator[None]:
+        """Within the block a caller of several batches is not overtaken between two of them by a less urgent one."""
+        with self.changed:
+            self._staying[priority] += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self._staying[priority] -= 1
+                self.changed.notify_all()
+
+    @contextmanager
+    def standing(self, own: Standing) -> Iterator[None]:
+        """In line for as long as the block lasts; a turn that it has by then ends with it."""
+        try:
+            with self.changed:
+                self._present.append(own)
+                if own.priority is Priority.INTERACTIVE:
+                    self._urgent_at = time.monotonic()
+            yield
+        finally:  # also when the caller is interrupted: nobody then waits for it, and the turn is free
+            with self.changed:
+                self._present = [other for other in self._present if other is not own]
+                self.changed.notify_all()
+            self.end(own)
+
+    def room(self, budget: int, priority: Priority) -> int:
+        """Tokens of a batch of this priority at most. While queries come, each waits for the batch that runs."""
+        waiting = priority > Priority.INTERACTIVE and time.monotonic() - self._urgent_at < URGENT_SECONDS
+        return budget // SMALL_SHARE if waiting else budget
+
+    def present(self, line: object) -> list[Standing]:
+        """Who stands in this line, in order of arrival."""
+        return [one for one in self._present if one.line is line]
+
+    def waiting(self, line: object) -> dict[Priority, int]:
+        """How many stand in this line, of each priority; who is at work, too."""
+        with self.changed:
+            present = self.present(line)
+            return {priority: sum(one.priority is priority for one in present) for priority in Priority}
+
+    def is_free_for(self, own: Standing) -> bool:
+        """Whether it is up to its caller to compute now: for itself, or for those of its line who are ahead of it."""
+        if self._at_work is not None:
+            return False
+        if self._overdue(own):
+            return True
+        if any(count for priority, count in self._staying.items() if priority < own.priority):
+            return False
+        first = min((one for one in self._present if not one.is_over), key=lambda one: one.priority, default=own)
+        return first is own or (first.line is own.line and not own.alone)
+
+    def begin(self, own: Standing) -> bool:
+        """It has the turn now. Whether it goes before more urgent ones."""
+        self._at_work = own
+        if overdue := self._overdue(own):
+            self._gave_way_at = time.monotonic()
+        return overdue
+
+    def end(self, own: Standing) -> None:
+        """Of its turn, if it has it."""
+        with self.changed:
+            if self._at_work is own:
+                self._at_work = None
+                self.changed.notify_all()
+
+    def _overdue(self, own: Standing) -> bool:
+        """Whether neither it nor anybody as patient had a turn for too long."""
+        since = max(own.arrived_at, self._gave_way_at)
+        return own.priority > Priority.INTERACTIVE and time.monotonic() - since > PATIENCE_SECONDS
 
 
 @cache

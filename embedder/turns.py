@@ -2,7 +2,7 @@
 
 A forward pass uses every core, so one runs at a time. What was asked for meanwhile waits in line, and the next turn
 takes as much of it as fits into a batch. No request waits for others to arrive: a lone caller is served at once.
-Backbones on one device share its turns: passages of one model do not hold up the queries of another.
+Models on one device share its turns (embedder.place): passages of one do not hold up the queries of another.
 
 There is no thread of its own: a caller that finds nobody at work does the work, for those ahead of it too, until its
 own texts are done.
@@ -11,9 +11,9 @@ own texts are done.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,11 +23,7 @@ from core.errors import Abandoned
 from core.protocols import BatchObserver, Priority, RanBatch
 from core.records import Int64Array
 from embedder.backbone import Backbone, KeyFactors
-from embedder.place import Place
-
-URGENT_SECONDS = 1.0  # since somebody waited for an answer, during which the batches of others are small
-SMALL_SHARE = 4  # of the budget
-PATIENCE_SECONDS = 1.0  # after which one batch goes before more urgent ones: queries without end must not starve it
+from embedder.place import Place, Standing
 
 
 class Turns:
@@ -36,37 +32,23 @@ class Turns:
     def __init__(self, backbone: Backbone, budget: int, place: Place | None = None) -> None:
         """`budget`: tokens of a batch at most, padding included, unless one request alone has more.
 
-        `place`: where other backbones compute, too; None: it is alone.
+        `place`: where other models compute, too; None: it is alone.
         """
         self._backbone = backbone
         self._budget = budget
-        self._lines: dict[Priority, list[_Request]] = {priority: [] for priority in Priority}  # in order of arrival
         self._place = Place() if place is None else place
         self._observer: BatchObserver | None = None
+        self.staying = self._place.staying
 
     def observe(self, observer: BatchObserver) -> None:
         self._observer = observer
 
     def waiting(self) -> dict[Priority, int]:
-        with self._place.changed:
-            return {priority: len(line) for priority, line in self._lines.items()}
-
-    @contextmanager
-    def staying(self, priority: Priority) -> Iterator[None]:
-        """Within the block a caller of several batches is not overtaken between two of them by a less urgent one."""
-        with self._place.changed:
-            self._place.staying[priority] += 1
-        try:
-            yield
-        finally:
-            with self._place.changed:
-                self._place.staying[priority] -= 1
-                self._place.changed.notify_all()
+        return self._place.waiting(self)
 
     def room(self, priority: Priority) -> int:
-        """Tokens of a batch of this priority at most. While queries come, each waits for the batch that runs."""
-        waiting = priority > Priority.INTERACTIVE and time.monotonic() - self._place.urgent_at < URGENT_SECONDS
-        return self._budget // SMALL_SHARE if waiting else self._budget
+        """Tokens of a batch of this priority at most, now."""
+        return self._place.room(self._budget, priority)
 
     def hidden(
         self, ids: Sequence[Int64Array], factors: KeyFactors | None, priority: Priority = Priority.INTERACTIVE
@@ -74,74 +56,42 @@ class Turns:
         """As Backbone.hidden, whose errors it raises. Other callers' texts change neither its result nor its errors.
 
         The most urgent priority is served first, and within it who came first; only who has waited for PATIENCE_SECONDS
-        has one batch before the others. A batch holds one priority only: so no
-        query is computed together with passages of an ingest, and it waits for the batch that runs, but no longer.
+        has one batch before the others. A batch holds one priority only: so no query is computed together with passages
+        of an ingest, and it waits for the batch that runs, but no longer.
         Raises Abandoned where nobody waits for the caller's own answer any more before its turn comes.
         """
-        request = _Request(ids=ids, factors=factors, priority=priority)
-        self._serve(request, priority)
+        request = _Request(line=self, ids=ids, factors=factors, priority=priority)
+        self._serve(request)
         assert request.result is not None
         return request.result
 
     def layers(self, ids: Int64Array, factors: KeyFactors | None, priority: Priority) -> list[Tensor]:
         """As Backbone.layers, for one text, which shares its batch with no other."""
-        request = _Request(ids=[ids], factors=factors, priority=priority, shows_layers=True)
-        self._serve(request, priority)
+        request = _Request(line=self, ids=[ids], factors=factors, priority=priority, shows_layers=True)
+        self._serve(request)
         assert request.layers is not None
         return request.layers
 
-    def _serve(self, request: _Request, priority: Priority) -> None:
-        line = self._lines[priority]
-        try:
-            with self._place.changed:
-                line.append(request)
-                if priority is Priority.INTERACTIVE:
-                    self._place.urgent_at = time.monotonic()
-            while batch := self._next_batch(request, priority):
+    def _serve(self, request: _Request) -> None:
+        with self._place.standing(request):
+            while batch := self._next_batch(request):
                 self._compute(batch)
-                self._finish(request)
-        finally:  # also when this caller is interrupted: nobody then waits for it, and the turn is free
-            with self._place.changed:
-                line[:] = [other for other in line if other is not request]
-            self._finish(request)
+                self._place.end(request)
         if request.error is not None:
             raise request.error
 
-    def _next_batch(self, request: _Request, priority: Priority) -> list[_Request]:
+    def _next_batch(self, request: _Request) -> list[_Request]:
         """Waits until the request is done (nothing is returned), or it is up to its caller to run this batch."""
-        with self._place.changed:
-            self._place.changed.wait_for(
-                lambda: request.is_over or (self._place.at_work is None and not self._yields(request, priority))
-            )
+        place = self._place
+        with place.changed:
+            place.changed.wait_for(lambda: request.is_over or place.is_free_for(request))
             if request.is_done:
                 return []
             if request.is_abandoned:
                 raise Abandoned
-            self._place.at_work = request
-            waiting = {
-                p: [other for other in line if other is request or not other.is_over] for p, line in self._lines.items()
-            }
-            overdue = self._overdue(request, priority)
-            first = priority if overdue else next(priority for priority, line in waiting.items() if line)
-            if overdue:
-                self._place.gave_way_at = time.monotonic()
-            return _batch(waiting[first], self.room(first))
-
-    def _yields(self, request: _Request, priority: Priority) -> bool:
-        """Whether somebody more urgent is about to ask for the turn, and the request can still wait."""
-        urgent = any(count for other, count in self._place.staying.items() if other < priority)
-        return urgent and not self._overdue(request, priority)
-
-    def _overdue(self, request: _Request, priority: Priority) -> bool:
-        """Whether neither it nor anybody as patient had a turn for too long."""
-        since = max(request.arrived_at, self._place.gave_way_at)
-        return priority > Priority.INTERACTIVE and time.monotonic() - since > PATIENCE_SECONDS
-
-    def _finish(self, request: _Request) -> None:
-        with self._place.changed:
-            if self._place.at_work is request:
-                self._place.at_work = None
-                self._place.changed.notify_all()
+            waiting = [one for one in cast("list[_Request]", place.present(self)) if one is request or not one.is_over]
+            first = request.priority if place.begin(request) else min(one.priority for one in waiting)
+            return _batch([one for one in waiting if one.priority is first], self.room(first))
 
     def _compute(self, batch: Sequence[_Request]) -> None:
         """Results or errors into the requests. Where a joint batch fails, each is computed alone: one is at fault."""
@@ -192,13 +142,12 @@ class Turns:
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
-class _Request:
+class _Request(Standing):
     ids: Sequence[Int64Array]
     factors: KeyFactors | None
-    priority: Priority
     shows_layers: bool = False  # `layers` is asked for in place of `result`
-    answer: Awaited | None = field(default_factory=current_answer)  # what the caller needs it for
-    arrived_at: float = field(default_factory=time.monotonic)
+    alone: bool = False
+    answer: Awaited | None = field(default_factory=current_answer)
     layers: list[Tensor] | None = field(default=None, init=False)
     result: Tensor | None = field(default=None, init=False)
     error: Exception | None = field(default=None, init=False)
@@ -208,12 +157,7 @@ class _Request:
         return self.result is not None or self.layers is not None or self.error is not None
 
     @property
-    def is_abandoned(self) -> bool:
-        return self.answer is not None and self.answer.over
-
-    @property
     def is_over(self) -> bool:
-        """Whether there is nothing left to compute for it."""
         return self.is_done or self.is_abandoned
 
     @property

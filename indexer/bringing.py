@@ -15,7 +15,7 @@ from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
 from indexer.pipeline import BATCH_DOCUMENTS, Pipeline
 from indexer.records import RecordError
-from store.database import Database, ReadSession, WriteSession
+from store.database import Database, WriteSession
 from store.jobs.lease import Clock
 from store.reindex.pending import Portion, next_portion, pending_count, strike_out, written_portion
 from store.reindex.record import changed, hidden_collection
@@ -118,9 +118,6 @@ class Bringing:
                 done = switch(session, reindex, states=states, into=into, now=self._clock(session))
         reached("reindex.switch_committed")
         return done
-
-    def hidden_name(self, session: ReadSession, reindex: Reindex) -> str:
-        return hidden_collection(session, reindex).name
 
     def _next(self, reindex: Reindex) -> Portion | None:
         limits = {"documents": BATCH_DOCUMENTS, "characters": _CHARACTERS}

@@ -79,16 +79,19 @@ class Drafter:
 
     def terms(self, draft: Draft, wanted: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
         """How often BM25 counts each term of the passages whose hashes are `wanted`: as often as its factors say."""
+        found: dict[bytes, Mapping[str, float]] = {}
+        passages = {item.sha: item.passage for item in draft.passages if item.sha in wanted}
+        if not passages:
+            return found
         title = prompt_title(draft.document.title, self._settings, self._encoder)
         again = self._settings.title_weight - 1  # beside the title that the prompt holds
-        found: dict[bytes, Mapping[str, float]] = {}
-        for sha, prompt in self.prompts(draft).items():
-            if sha in wanted:
-                counts = self._counts(prompt, draft.language)
-                if again and title:
-                    for term, count in self._analyzer.term_frequencies(title, draft.language).items():
-                        counts[term] = counts.get(term, 0) + again * count
-                found[sha] = {term: count for term, count in counts.items() if count > 0}
+        titled = self._analyzer.term_frequencies(title, draft.language) if again and title else {}
+        for sha, passage in passages.items():
+            prompt = document_prompt(title, *_part(draft.document, passage))
+            counts = self._counts(prompt, draft.language)
+            for term, count in titled.items():
+                counts[term] = counts.get(term, 0) + again * count
+            found[sha] = {term: count for term, count in counts.items() if count > 0}
         return found
 
     def prompts(self, draft: Draft) -> dict[bytes, Prompt]:

@@ -17,7 +17,7 @@ from indexer.ingest import Ingest, Ingested
 from indexer.records import Duplicate, RecordError, Skipped
 from indexer.report import AddReport, Tally
 from store.batch import Batch, Receipt
-from store.catalog import get_collection
+from store.catalog import find_collection, get_collection
 from store.commit import commit
 from store.database import Database
 from store.documents import seen_ids
@@ -71,10 +71,18 @@ class Pipeline:
         ModelError where the model fails on every document of a batch; ModelNotFound where its sparse model is missing;
         RemoteUnavailable where the model is a remote one that is down.
         """
-        run = _Run(partial(self.ingest, collection_name, priority), on_progress, on_notice)
-        for batch in _batches(run.documents(items)):
-            run.add(batch)
-        return run.tally.report()
+        return _Run(partial(self.ingest, collection_name, priority), on_progress, on_notice).all(items)
+
+    def remake(self, name: str, documents: Sequence[Document]) -> None:
+        """Add documents to a generation by its own name, a hidden one as well; without any, only look whether it goes.
+
+        Raises as `add` does, and ModelError where one of them fails.
+        """
+        with self._database.read() as session:
+            collection = find_collection(session, name)
+        report = _Run(partial(self.ingest_into, collection), None, None).all(documents)
+        if report.failed:
+            raise ModelError(f"{report.failed_count} documents failed, the first: {report.failed[0].reason}")
 
     def ingest(self, collection_name: str, priority: Priority = Priority.BULK) -> Ingest:
         """For whoever brings in batches step by step. Raises CollectionNotFound, ModelMismatch, ModelNotFound."""
@@ -146,6 +154,11 @@ class _Run:
         self._ingest = ingest()
         self._on_progress = on_progress
         self._on_notice = on_notice
+
+    def all(self, items: Iterable[Document | RecordError | Skipped]) -> AddReport:
+        for batch in _batches(self.documents(items)):
+            self.add(batch)
+        return self.tally.report()
 
     def documents(self, items: Iterable[Document | RecordError | Skipped]) -> Iterator[Document]:
         """The documents among `items`; the rest, and ids met before, are noted."""

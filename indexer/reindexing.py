@@ -11,10 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-import filelock
-
+from core.backoff import doubled
 from core.current import Awaited, awaited
 from core.errors import (
     Abandoned,
@@ -25,6 +24,8 @@ from core.errors import (
     SalienceError,
     StorageBusy,
     StorageError,
+    StorageFull,
+    StorageReadOnly,
 )
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
@@ -33,10 +34,10 @@ from indexer.pipeline import Pipeline
 from indexer.validation import Judge, validate
 from store.database import Database
 from store.directory import REINDEX_LOCK
-from store.faults import file_errors
 from store.jobs.lease import Clock, database_now
+from store.lock import held
 from store.reindex.dropping import drop_piece
-from store.reindex.record import ENDED, changed, get, unfinished
+from store.reindex.record import ENDED, FILLING, FOLLOWING, changed, get, hidden_collection, unfinished
 from store.reindex.switching import NotCaughtUp
 from store.steps import reached
 from store.views import Views
@@ -44,7 +45,6 @@ from store.views import Views
 POLL_SECONDS = 0.25
 LOCK_SECONDS = 60.0  # for which somebody who asked for a switch waits for the portion at hand
 _LONGEST_PAUSE_SECONDS = 60.0  # after failures in a row
-_FILLING = (ReindexState.BUILDING, ReindexState.VALIDATING)
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +74,7 @@ class Reindexing:
         self._elsewhere: dict[int, float] = {}  # those whose model is not here, and when that was seen
 
     def run(self) -> None:
-        """Until `stop`: then the portion at hand is finished."""
+        """Until `stop`, whatever goes wrong: then the portion at hand is finished."""
         failures = 0
         while not self._stopping.is_set():
             pause = POLL_SECONDS
@@ -84,11 +84,27 @@ class Reindexing:
                 failures = 0
             except StorageError as error:
                 failures += 1
-                pause = min(_LONGEST_PAUSE_SECONDS, 2.0**failures)
+                pause = doubled(failures, longest=_LONGEST_PAUSE_SECONDS)
                 _log.warning("reindexing: next look in %.0f s: %s", pause, error.message)
+            except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits for the others is served on
+                failures += 1
+                pause = doubled(failures, longest=_LONGEST_PAUSE_SECONDS)
+                _log.exception("reindexing: an unexpected failure; next look in %.0f s", pause)
+                self._tell_all(_unexpected(error))
             if pause:
                 self._wake.wait(pause)
                 self._wake.clear()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Runs in a thread while the block does, and is stopped and waited for at its end."""
+        thread = threading.Thread(target=self.run, name="reindexing", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.stop()
+            thread.join()
 
     def drain(self) -> None:
         """As `run`, until nothing is left that can be done here now: what waits for better times is left."""
@@ -173,7 +189,7 @@ class Reindexing:
             return self._next(reindex)
         except (ReindexConflict, CollectionNotFound, NotCaughtUp, Abandoned):  # somebody ended it, or wrote: look again
             return False
-        except StorageError:
+        except (StorageBusy, StorageFull, StorageReadOnly):  # nothing can be written down then
             raise
         except (ModelMismatch, ModelNotFound) as error:  # another process may have it
             self._elsewhere[reindex.id] = time.monotonic()
@@ -183,9 +199,7 @@ class Reindexing:
             self._postpone(reindex, error.message, max(self._backoff(reindex), error.retry_after or 0.0))
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
             _log.exception("reindex %s: an unexpected failure", reindex.id)
-            self._postpone(
-                reindex, f"an unexpected failure ({type(error).__name__}); see the log", self._backoff(reindex)
-            )
+            self._postpone(reindex, _unexpected(error), self._backoff(reindex))
         return True
 
     def _next(self, reindex: Reindex) -> bool:
@@ -199,7 +213,7 @@ class Reindexing:
         if reindex.state is ReindexState.SWITCHED and _over(reindex.switched_at, reindex.grace_seconds, now):
             self.end(reindex, (ReindexState.SWITCHED,), ReindexState.DONE)
             return True
-        if reindex.state in _FILLING and reindex.scanned and self._bringing.follows(reindex):
+        if reindex.state in FILLING and reindex.scanned and self._bringing.follows(reindex):
             validate(self._database, self._views, reindex, self._judge, clock=self._clock)
             return True
         if reindex.state is ReindexState.READY and reindex.auto_switch:
@@ -210,7 +224,7 @@ class Reindexing:
     def _warm(self, reindex: Reindex) -> None:
         """Read the hidden generation into memory, so that the first search after the switch need not."""
         with self._database.read() as session:
-            name = self._bringing.hidden_name(session, reindex)
+            name = hidden_collection(session, reindex).name
         with self._views.open(name):
             pass
 
@@ -221,7 +235,7 @@ class Reindexing:
             not reindex.failures
             and reindex.id not in self._elsewhere
             and (
-                reindex.state in _FILLING
+                reindex.state in FILLING
                 or (reindex.state is ReindexState.READY and reindex.auto_switch)
                 or (reindex.state in ENDED and reindex.state is not ReindexState.FAILED)
                 or (reindex.state is ReindexState.SWITCHED and _over(reindex.switched_at, reindex.grace_seconds, now))
@@ -234,17 +248,26 @@ class Reindexing:
         return _pauses(reindex, now) or (seen is not None and time.monotonic() < seen + _LONGEST_PAUSE_SECONDS)
 
     def _backoff(self, reindex: Reindex) -> float:
-        return float(min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(reindex.failures, 10)))
+        return doubled(reindex.failures + 1, longest=_LONGEST_PAUSE_SECONDS)
 
     def _postpone(self, reindex: Reindex, reason: str, pause: float) -> None:
         _log.info("the reindex of %s waits %.0f s: %s", reindex.collection, pause, reason)
-        states = tuple(state for state in ReindexState if state not in ENDED)
         try:
             with self._database.write() as session:
                 values = {"reason": reason, "failures": reindex.failures + 1, "pause_seconds": pause}
-                changed(session, reindex, states, **values, paused_at=self._clock(session))
+                changed(session, reindex, FOLLOWING, **values, paused_at=self._clock(session))
         except ReindexConflict as error:
             _log.info("%s", error.message)
+
+    def _tell_all(self, reason: str) -> None:
+        """Write down with every reindex why none goes on."""
+        try:
+            with self._database.read() as session:
+                waiting = unfinished(session)
+            for reindex in waiting:
+                self._postpone(reindex, reason, 0.0)
+        except Exception as error:  # noqa: BLE001 - what is wrong is in the log by now
+            _log.warning("reindexing: it could not be written down either: %s", error)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -258,16 +281,13 @@ class Reindexing:
             with self._asked_lock:
                 self._asked -= 1
 
-    @contextmanager
-    def _locked(self, seconds: float) -> Iterator[None]:
+    def _locked(self, seconds: float) -> AbstractContextManager[None]:
         """Raises StorageBusy where another thread or process is at a portion for longer."""
-        lock = filelock.FileLock(self._database.directory / REINDEX_LOCK, timeout=seconds, poll_interval=0.01)
-        with file_errors(self._database.directory):
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        return held(self._database.directory, REINDEX_LOCK, timeout=seconds, poll=0.01)
+
+
+def _unexpected(error: Exception) -> str:
+    return f"an unexpected failure ({type(error).__name__}); see the log"
 
 
 def check_state(reindex: Reindex, wanted: ReindexState) -> None:

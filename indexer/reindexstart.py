@@ -25,7 +25,7 @@ MIN_SHARE = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReindexPlan:
-    """How a collection is to be made anew. The fields are those of core.records.Reindex."""
+    """How a collection is to be made anew. The fields are those of core.reindexes.Reindex."""
 
     settings: Mapping[str, Any]  # by the names of CollectionSettings; others stay as they are
     encoder: Encoder

@@ -15,7 +15,7 @@ from store.database import Database
 from store.jobs.lease import Clock
 from store.reindex.comparing import Differences, differences
 from store.reindex.following import note_writes
-from store.reindex.record import changed, hidden_collection
+from store.reindex.record import FILLING, changed, hidden_collection
 from store.steps import reached
 from store.view import View
 from store.views import Views
@@ -34,14 +34,13 @@ def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | 
     Raises ReindexConflict where it was ended meanwhile, and what searching raises.
     """
     with database.write() as session:
-        states = (ReindexState.BUILDING, ReindexState.VALIDATING)
-        reindex = changed(session, reindex, states, state=ReindexState.VALIDATING.value)
+        reindex = changed(session, reindex, FILLING, state=ReindexState.VALIDATING.value)
         hidden = hidden_collection(session, reindex).name
     reached("reindex.validating")
     found = differences(database, reindex)
     if found.other and reindex.serving_id is not None:  # written without a note, as by a repair: once more
         with database.write() as session:
-            changed(session, reindex, states, state=ReindexState.BUILDING.value)
+            changed(session, reindex, FILLING, state=ReindexState.BUILDING.value)
             note_writes(session, reindex.serving_id, found.other)
         return
     report: dict[str, Any] = {}
@@ -83,7 +82,7 @@ def _share_found(view: View, vector: Float32Array, depth: int) -> float:
     parts = view.snapshot.parts
     everything = np.concatenate([dense.dot(part.segment.vectors, vector)[part.live] for part in parts])
     truly = np.sort(everything)[::-1][:depth]
-    scores = view.dense_scores(vector, view.nearest(vector, depth).ids)
+    scores = view.nearest(vector, depth).scores
     # By score: of equally near passages any will do.
     return min(1.0, float(np.count_nonzero(scores >= truly[-1] - 1e-6)) / len(truly))
 

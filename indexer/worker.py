@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.backoff import doubled
 from core.current import working_on
 from core.errors import CollectionNotFound, LeaseLost, SalienceError, StorageError
 from core.records import Job, JobState
@@ -87,6 +88,7 @@ class Worker:
                 reason = error.message if isinstance(error, SalienceError) else type(error).__name__
                 _log.error("the queue cannot be served: %s", reason, exc_info=not isinstance(error, StorageError))
                 self._wake.wait(self._pause(pauses))
+                self._wake.clear()
                 continue
             if not busy:
                 self._wake.wait(self._policy.poll_seconds)
@@ -161,6 +163,8 @@ class Worker:
 
     def _claim(self, job_id: int | None) -> Lease | None:
         fingerprints = self._served()
+        if not fingerprints:
+            return None
         with self._database.read() as session:  # an idle worker never asks for the write lock
             if runnable(session, fingerprints=fingerprints, now=self._clock(session), job_id=job_id) is None:
                 return None
@@ -191,6 +195,8 @@ class Worker:
 
     def _others_wait(self, lease: Lease) -> bool:
         fingerprints = self._served()
+        if not fingerprints:
+            return False
         with self._database.read() as session:
             now = self._clock(session)
             return runnable(session, fingerprints=fingerprints, now=now, but=lease.job_id) is not None
@@ -236,8 +242,8 @@ class Worker:
 
         Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
-        longest = min(self._policy.longest_pause_seconds, self._policy.backoff_seconds * 2.0 ** min(failure - 1, 30))
-        return random.uniform(0.0, longest)
+        policy = self._policy
+        return random.uniform(0.0, doubled(failure, first=policy.backoff_seconds, longest=policy.longest_pause_seconds))
 
     def _release(self, lease: Lease, *, idle: bool) -> None:
         with self._database.write() as session:

@@ -94,6 +94,8 @@ def _by_document(norms: list[Float64Array], documents: Int64Array) -> Float64Arr
     """(legs, documents) the norm of each document's best passage."""
     if not len(documents):
         return np.zeros((len(norms), 0))
+    if (documents[1:] > documents[:-1]).all():  # one passage each
+        return np.array(norms)
     order = np.argsort(documents, kind="stable")
     begins = np.flatnonzero(np.diff(documents[order], prepend=documents[order[0]] - 1))
     return np.array([np.maximum.reduceat(norm[order], begins) for norm in norms])
@@ -101,9 +103,11 @@ def _by_document(norms: list[Float64Array], documents: Int64Array) -> Float64Arr
 
 def _decisiveness(scores: Float64Array) -> Float64Array:
     """(legs,) the best score less the one that FIELD documents are above; what is not there scores 0."""
-    best = -np.sort(-scores, axis=1)
-    top = best[:, 0] if best.shape[1] else np.zeros(len(best))
-    return np.asarray(top - best[:, FIELD] if best.shape[1] > FIELD else top)
+    count = scores.shape[1]
+    top = scores.max(axis=1, initial=0.0)
+    return np.asarray(
+        top - np.partition(scores, count - FIELD - 1, axis=1)[:, count - FIELD - 1] if count > FIELD else top
+    )
 
 
 def _confirmation(scores: Float64Array) -> Float64Array:
@@ -112,9 +116,18 @@ def _confirmation(scores: Float64Array) -> Float64Array:
     for i, own in enumerate(scores):
         if len(scores) == 1 or not own.any():
             continue  # nobody to disagree with
-        first = np.argsort(-own, kind="stable")[: FIRST + 1]
+        first = _largest(own, FIRST + 1)
         excess = own[first] - own[first[-1]] if len(first) > FIRST else own[first]
         excess = excess if excess.any() else np.ones(len(first))
         others = np.delete(scores, i, axis=0)[:, first]
         confirmed[i] = float((others @ excess / excess.sum()).mean())
     return confirmed
+
+
+def _largest(scores: Float64Array, count: int) -> Int64Array:
+    """Positions of the `count` largest, the largest first; equals as they stand."""
+    among = np.arange(len(scores))
+    if len(scores) > count:
+        among = np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
+    largest: Int64Array = among[np.argsort(-scores[among], kind="stable")[:count]]
+    return largest

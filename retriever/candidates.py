@@ -100,12 +100,11 @@ def rank(candidates: Candidates, fusion: Fusion, choice: Choice | None = None) -
 
 def _dense_scores(view: View, vector: Float32Array, pool: Pool, ids: Int64Array) -> Float64Array:
     """(ids,) of the sorted `ids`, the pool's among them: its scores are exact, only the others' are computed."""
-    raw = np.empty(len(ids))
-    places = np.searchsorted(ids, pool.ids)
-    raw[places] = pool.scores
+    places = ids.searchsorted(pool.ids)
     others = np.ones(len(ids), dtype=np.bool_)
     others[places] = False
-    raw[others] = view.dense_scores(vector, ids[others])
+    raw = view.dense_scores(vector, ids, others)
+    raw[places] = pool.scores
     return raw
 
 
@@ -124,5 +123,5 @@ def _ranks(pool: Pool, ids: Int64Array) -> Int64Array:
     """
     ranks = np.zeros(len(ids), dtype=np.int64)
     first = pool.ids[:POOL_DEPTH]
-    ranks[np.searchsorted(ids, first)] = np.arange(1, len(first) + 1)
+    ranks[ids.searchsorted(first)] = np.arange(1, len(first) + 1)
     return ranks

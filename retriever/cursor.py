@@ -33,6 +33,7 @@ _VERSION = 1
 _TAG_BYTES = 8
 # What a query may change from page to page. Whatever else it says, the ranking may depend on.
 _FREE = frozenset({"k", "offset", "cursor", "explain", "units", "fields", "timeout_ms", "profile", "beside"})
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +94,8 @@ def unpacked(text: str, key: bytes, generation: int) -> Cursor:
 
 def query_key(collection: Collection, query: Any) -> bytes:
     """(32 bytes) Equal for queries that rank alike. `query`: a dataclass."""
-    said = {item.name: getattr(query, item.name) for item in fields(query) if item.name not in _FREE}
+    kind: type = type(query)
+    said = {name: getattr(query, name) for name in _names(kind) if name not in _FREE}
     for name in ("filter", "within"):
         said[name] = repr(said[name])  # a tree of plain values, perhaps 30,000 of them
     text = json.dumps([collection.name, _settings(_Same(collection.settings)), _plain(said)], sort_keys=True)
@@ -114,6 +116,12 @@ class _Same:
 
 
 @lru_cache(maxsize=64)
+def _names(kind: type) -> tuple[str, ...]:
+    """Of a dataclass's fields."""
+    return tuple(item.name for item in fields(kind))
+
+
+@lru_cache(maxsize=64)
 def _settings(same: _Same) -> str:
     """A digest, remembered: settings may hold thousands of synonyms, and are those of the search before."""
     return hashlib.sha256(json.dumps(_plain(same.held), sort_keys=True).encode()).hexdigest()
@@ -125,8 +133,13 @@ def _tag(key: bytes, body: bytes) -> bytes:
 
 def _plain(value: Any) -> Any:
     """As JSON; what is of another type is not equal to it."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return [type(value).__name__, *(_plain(getattr(value, item.name)) for item in fields(value))]
+    kind = type(value)
+    if kind in _SIMPLE:
+        return value
+    if kind is tuple:
+        return [_plain(item) for item in value]
+    if is_dataclass(kind):
+        return [kind.__name__, *[_plain(getattr(value, name)) for name in _names(kind)]]
     if isinstance(value, Enum):
         return _plain(value.value)
     if isinstance(value, np.ndarray):

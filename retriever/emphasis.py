@@ -19,6 +19,8 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
     up as it is. Raises InvalidControl for a key that is empty, not in the text or given twice in different spelling,
     and for a factor that is no number from MIN_FACTOR to MAX_FACTOR.
     """
+    if not emphasis:
+        return ()
     words = tuple(units(text))
     begins: dict[str, list[int]] = {}
     for i, word in enumerate(words):

@@ -129,29 +129,31 @@ def fuse(
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise ValueError("raw scores and ranks of all legs must be arrays of shape (candidates,)")
     weights = fusion.leg_weights(legs)
+    convex: dict[Leg, FusedLeg] = {}
     if fusion.method != AUTO:
         choice = None
     elif choice is None:
         count = len(next(iter(legs.values())).raw)
-        norms = {leg: _convex(leg, scores, 1.0).norm for leg, scores in legs.items()}
+        convex = {leg: _convex(leg, scores, 1.0) for leg, scores in legs.items()}
+        norms = {leg: part.norm for leg, part in convex.items()}
         known = {leg: scores.known for leg, scores in legs.items()}
         choice = choose(norms, np.arange(count) if documents is None else documents, weights, known)
     weights = weights if choice is None else choice.weights
     if fusion.method == RECIPROCAL_RANK:
         parts = {leg: reciprocal_rank(scores.rank, fusion.k, weights[leg]) for leg, scores in legs.items()}
     else:
-        parts = {leg: _convex(leg, scores, weights[leg]) for leg, scores in legs.items()}
+        parts = {leg: _convex(leg, scores, weights[leg], convex.get(leg)) for leg, scores in legs.items()}
     total = np.zeros(next(iter(shapes)))
     for part in parts.values():
         total += part.weight * part.norm
     return Fused(scores=total, legs=parts, choice=choice)
 
 
-def _convex(leg: Leg, scores: LegScores, weight: float) -> FusedLeg:
-    return min_max(scores, weight, low=None if leg is Leg.DENSE else 0.0)
+def _convex(leg: Leg, scores: LegScores, weight: float, known: FusedLeg | None = None) -> FusedLeg:
+    return min_max(scores, weight, low=None if leg is Leg.DENSE else 0.0, known=known)
 
 
-def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> FusedLeg:
+def min_max(leg: LegScores, weight: float, *, low: float | None = None, known: FusedLeg | None = None) -> FusedLeg:
     """(raw - min) / (max - min), where min is the lowest score in the leg's own pool: the convex normalisation.
 
     A candidate that only other legs found counts as that minimum, norm 0, however far below it lies: a leg that does
@@ -160,6 +162,8 @@ def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> Fused
     MIN_SPREAD of its scores) each candidate that reaches it has norm 1, the others 0; of an empty pool all have 0.
     Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, where the
     form with a known lower bound is the theoretical min-max.
+
+    `known`: the same with a weight of 1.
     """
     pool = leg.raw[leg.rank > 0]
     if not pool.size:
@@ -170,7 +174,8 @@ def min_max(leg: LegScores, weight: float, *, low: float | None = None) -> Fused
     if spread <= MIN_SPREAD * max(abs(low), abs(high)) or not math.isfinite(weight / spread):
         return FusedLeg(norm=(leg.raw >= lowest).astype(np.float64), weight=weight, scale=0.0, constant=weight)
     scale = weight / spread
-    return FusedLeg(norm=np.maximum(leg.raw - low, 0.0) / spread, weight=weight, scale=scale, constant=-scale * low)
+    norm = known.norm if known is not None and known.scale else np.maximum(leg.raw - low, 0.0) / spread
+    return FusedLeg(norm=norm, weight=weight, scale=scale, constant=-scale * low)
 
 
 def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:
@@ -191,5 +196,12 @@ def ranking(ids: Int64Array, scores: Float64Array) -> Int64Array:
 def collapse(ids: Int64Array, scores: Float64Array, document_ids: Int64Array) -> Int64Array:
     """(documents,) positions of the best passage of each document, in the order of `ranking`."""
     order = ranking(ids, scores)
+    if _distinct(document_ids):
+        return order
     _, first = np.unique(document_ids[order], return_index=True)
     return order[np.sort(first)]
+
+
+def _distinct(document_ids: Int64Array) -> bool:
+    """Whether they rise, as those of passages in the order in which they came mostly do where each is a document."""
+    return bool((document_ids[1:] > document_ids[:-1]).all())

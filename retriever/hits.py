@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.records import Float64Array, Hit, LegScore
+from core.records import Float64Array, Hit, Int64Array, LegScore
 from retriever.fusion import FusedLeg, LegScores
 from retriever.ledger import HitParts, LegPart
 from retriever.legs import Leg
@@ -34,24 +34,35 @@ def hit_of(passage: StoredPassage, score: float, parts: HitParts) -> Hit:
     )
 
 
-def parts_of(page: Page, position: int, values: Mapping[Leg, Float64Array]) -> HitParts:
-    """`position`: of a candidate."""
-    ranked, rerank = page.ranked, page.judged.get(position)
-    legs = [_leg_part(leg, scores, ranked.legs[leg], position) for leg, scores in page.candidates.legs.items()]
-    if rerank is not None:
-        legs = [part.times(rerank.scale) for part in legs]
-    return HitParts(legs=tuple(legs), values=values, choice=ranked.choice, rerank=rerank)
+def parts_of(page: Page, values: Mapping[Leg, Float64Array]) -> list[HitParts]:
+    """Of the hits that the page shows. `values`: (shown, terms) by leg."""
+    ranked = page.ranked
+    by_leg = [_leg_parts(leg, scores, ranked.legs[leg], page.shown) for leg, scores in page.candidates.legs.items()]
+    found = []
+    for row, position in enumerate(page.shown.tolist()):
+        rerank, legs = page.judged.get(position), tuple(parts[row] for parts in by_leg)
+        if rerank is not None:
+            legs = tuple(part.times(rerank.scale) for part in legs)
+        held = {leg: table[row] for leg, table in values.items()}
+        found.append(HitParts(legs=legs, values=held, choice=ranked.choice, rerank=rerank))
+    return found
 
 
-def _leg_part(leg: Leg, scores: LegScores, fused: FusedLeg, position: int) -> LegPart:
-    norm = float(fused.norm[position])
-    outside = norm == 0 and fused.scale is not None  # at or below the pool's lowest: the value is 0, not on the line
-    return LegPart(
-        leg=leg,
-        raw=float(scores.raw[position]),
-        rank=int(scores.rank[position]) or None,
-        norm=norm,
-        weight=fused.weight,
-        scale=0.0 if outside else fused.scale,
-        constant=0.0 if outside else fused.constant,
-    )
+def _leg_parts(leg: Leg, scores: LegScores, fused: FusedLeg, shown: Int64Array) -> list[LegPart]:
+    """`shown`: positions of candidates."""
+    numbers = zip(scores.raw[shown].tolist(), scores.rank[shown].tolist(), fused.norm[shown].tolist(), strict=True)
+    parts = []
+    for raw, rank, norm in numbers:
+        outside = norm == 0 and fused.scale is not None  # at or below the pool's lowest: worth 0, not on the line
+        parts.append(
+            LegPart(
+                leg=leg,
+                raw=raw,
+                rank=rank or None,
+                norm=norm,
+                weight=fused.weight,
+                scale=0.0 if outside else fused.scale,
+                constant=0.0 if outside else fused.constant,
+            )
+        )
+    return parts

@@ -178,7 +178,7 @@ def _judged(found: _Ranking, query: Query, judged: Judged | None) -> _Ranking:
             model=query.rerank.model,
             relevance=float(known[place]),
             rank=anew.rank[place],
-            weight=anew.weight,
+            weight=query.rerank.weight,
             scale=anew.scale,
             constant=anew.constant,
         )

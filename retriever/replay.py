@@ -59,7 +59,9 @@ def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within
     query = replace(recorded_query(record), within=within)
     try:
         id_, score, seq = int(record["id"]), float(record["score"]), int(record["seq"])
-        collection = views.collection(str(record["collection"]))
+        if not isinstance(record["collection"], str):  # a number would pass by whoever checks names
+            raise TypeError("the collection's name is no text")
+        collection = views.collection(record["collection"])
         changed = list(_since(collection, record))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.current import models_read
 from core.errors import InvalidQuery, ModelNotFound
 from core.passages import heard, passage_prompt
 from core.protocols import Reranker, Rerankers
@@ -31,7 +32,7 @@ from store.documents import StoredPassage
 RERANK = "rerank"  # its name among the scores of a hit, and among what is left out
 MAX_DEPTH = 200
 _KEPT_BYTES = 16 * 2**20  # of judgements
-_BYTES_EACH = 160  # of a key, a number and their places in the table
+_BYTES_EACH = 256  # of a key, two numbers and their places in the table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +62,10 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reranked:
-    """The window's scores: `scale` * fused + `constant` + `weight` * relevance."""
+    """The window's scores: `scale` * fused + `constant` + weight * relevance."""
 
     scores: Float64Array  # (window,) in the order of the window
-    relevance: Float64Array  # (window,)
     rank: Mapping[int, int]  # by place in the window: 1-based, by relevance
-    weight: float
     scale: float
     constant: float
 
@@ -98,9 +97,7 @@ def reranked(fused: Float64Array, relevance: Float64Array, weight: float) -> Rer
     best = np.argsort(-relevance, kind="stable")
     return Reranked(
         scores=scale * fused + constant + weight * relevance,
-        relevance=relevance,
         rank={int(place): rank for rank, place in enumerate(best, start=1)},
-        weight=weight,
         scale=scale,
         constant=constant,
     )
@@ -112,7 +109,7 @@ class Judge:
     def __init__(self, rerankers: Rerankers | None) -> None:
         """None: there are none."""
         self._rerankers = rerankers
-        self._known: Recent[bytes, float] = Recent(_KEPT_BYTES, lambda _: _BYTES_EACH)
+        self._known: Recent[bytes, tuple[float, int]] = Recent(_KEPT_BYTES, lambda _: _BYTES_EACH)
 
     def judged(self, model: str, query: str, passages: Sequence[StoredPassage]) -> Judged:
         """Raises ModelNotFound, ModelError, InvalidInput where the model is no reranker."""
@@ -129,13 +126,17 @@ class Judge:
     def _said(self, reranker: Reranker, query: str, texts: Sequence[str]) -> list[float]:
         keys = [_key(reranker.fingerprint, query, text) for text in texts]
         known = {key: said for key, said in zip(keys, self._known.get(keys), strict=True) if said is not None}
+        # As if they were read: who pays must not learn from it what others asked for lately.
+        models_read(sum(tokens for _, tokens in known.values()))
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if new:
-            made = dict(zip(new, reranker.rerank(query, list(new.values())), strict=True))
-            for key, relevance in made.items():
-                self._known.put(key, relevance)
+            read = list(new.values())
+            tokens = reranker.token_counts(query, read).tolist()
+            made = dict(zip(new, zip(reranker.rerank(query, read), tokens, strict=True), strict=True))
+            for key, judged in made.items():
+                self._known.put(key, judged)
             known |= made
-        return [known[key] for key in keys]
+        return [known[key][0] for key in keys]
 
 
 def _key(*parts: str) -> bytes:

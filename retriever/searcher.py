@@ -18,6 +18,7 @@ from retriever.contrast import contrasted
 from retriever.cursor import Cursor, query_key, unpacked
 from retriever.encoding import EncodedQuery, QueryEncoder, searchable_legs, without_models
 from retriever.explain import Asked, Explainer
+from retriever.floor import Floor
 from retriever.fusion import collapse
 from retriever.grouping import Grouper, hit_groups
 from retriever.hits import hit_of, parts_of
@@ -56,6 +57,7 @@ class Searcher:
         self._explainer = Explainer(models, analyzer)
         self._judge = Judge(rerankers)
         self._in_time = InTime()
+        self._floor = Floor()
         self._seeker = Seeker(analyzer)
         self._teller = Teller(analyzer)
 
@@ -141,7 +143,7 @@ class Searcher:
         """
         for _ in range(_ROUNDS):
             judged = self._judged(name, collection, searches)
-            with self._views.open(name) as view:
+            with self._floor.taken(), self._views.open(name) as view:
                 if view.generation.id != collection.active.id:
                     return None
                 drafts = each(partial(self._found, view, only=only), judged)
@@ -155,7 +157,7 @@ class Searcher:
         """With what the rerankers say, where they are asked."""
         if not any(isinstance(search, _Search) and search.query.rerank for search in searches):
             return list(searches)
-        with self._views.open(name) as view:
+        with self._floor.taken(), self._views.open(name) as view:
             if view.generation.id != collection.active.id:
                 return list(searches)
             searches = each(partial(self._with_window, view), searches)
@@ -222,14 +224,9 @@ class Searcher:
             values: dict[Leg, Float64Array] = {}
             if query.explain is not Explain.NONE:
                 values = {leg: terms.values(view, ids) for leg, terms in sparse.items() if leg in page.ranked.legs}
-        parts = [
-            parts_of(page, int(at), {leg: table[row] for leg, table in values.items()})
-            for row, at in enumerate(page.shown)
-        ]
-        scores = page.ranked.scores[page.shown]
-        hits = [
-            hit_of(passage, float(score), part) for passage, score, part in zip(passages, scores, parts, strict=True)
-        ]
+        parts = parts_of(page, values)
+        scores = page.ranked.scores[page.shown].tolist()
+        hits = [hit_of(passage, score, part) for passage, score, part in zip(passages, scores, parts, strict=True)]
         unjudged = page.missed or (query.rerank is not None and search.judged is None)
         late = (
             *encoded.late,

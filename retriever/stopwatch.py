@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -26,18 +24,12 @@ class Stopwatch:
     spans: list[Span] = field(default_factory=list)  # in the order in which they ended
     begun: float = field(default_factory=time.perf_counter)  # seconds
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Stage:
         """Times what is done in the `with`; a stage that comes again is counted together.
 
         Raises Abandoned where nobody waits for the answer any more.
         """
-        check_awaited()
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(name, start, time.perf_counter())
+        return Stage(self, name)
 
     def add(self, name: str, begun: float, ended: float) -> None:
         """A stage that ran from `begun` to `ended`, by time.perf_counter."""
@@ -58,3 +50,19 @@ class Stopwatch:
     @property
     def late(self) -> bool:
         return self.seconds_left == 0.0
+
+
+class Stage:
+    """Begun by `with`."""
+
+    __slots__ = ("_begun", "_name", "_watch")
+
+    def __init__(self, watch: Stopwatch, name: str) -> None:
+        self._watch, self._name, self._begun = watch, name, 0.0
+
+    def __enter__(self) -> None:
+        check_awaited()
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.add(self._name, self._begun, time.perf_counter())

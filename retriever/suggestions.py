@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedder.lexical import Analyzer, QueryWord
-from embedder.lexical.words import WORD_PATTERN, units
+from embedder.lexical.words import forms, units
 from retriever.terms import QueryTerms
 from store.documents import StoredPassage
 from store.view import View
@@ -116,18 +116,20 @@ def _written(
     for term in terms:
         counts: Counter[tuple[int, str]] = Counter()
         for passage in ids[term].tolist():
-            counts.update((apart, form) for form, apart, one in words[passage] if one == term)
+            for form, apart, one, count in words[passage]:
+                if one == term:
+                    counts[apart, form] += count
         if counts:
             apart, form = min(counts, key=lambda one: (one[0], -counts[one], one[1]))
             found[term] = form, apart
     return found
 
 
-def _near(passage: StoredPassage, typed: str, edits: int, analyzer: Analyzer) -> list[tuple[str, int, str]]:
-    """Form, distance and term of the passage's words that are near to what was typed; the others are not analysed."""
-    texts = (passage.title, passage.text)
-    forms = [match[0].lower() for text in texts for match in WORD_PATTERN.finditer(text)]
-    apart = distances(typed, forms).tolist()
-    near = [(form, distance) for form, distance in zip(forms, apart, strict=True) if distance <= edits]
-    terms = {form: analyzer.analyze(form, passage.language) for form in {form for form, _ in near}}
-    return [(form, distance, terms[form][0].text) for form, distance in near if terms[form]]
+def _near(passage: StoredPassage, typed: str, edits: int, analyzer: Analyzer) -> list[tuple[str, int, str, int]]:
+    """Form, distance, term and count of the passage's words that are near to what was typed; no others are analysed."""
+    least, most = len(typed) - edits, len(typed) + edits
+    counts = Counter([form for form in forms(f"{passage.title}\n{passage.text}") if least <= len(form) <= most])
+    apart = distances(typed, list(counts)).tolist()
+    near = [(form, distance) for form, distance in zip(counts, apart, strict=True) if distance <= edits]
+    terms = {form: analyzer.analyze(form, passage.language) for form, _ in near}
+    return [(form, distance, terms[form][0].text, counts[form]) for form, distance in near if terms[form]]

@@ -43,6 +43,8 @@ def parse(text: str) -> tuple[str, tuple[TextControl, ...]]:
         raise InvalidQuery(
             f"query {_quote(text)} has only emphasis marks; write a word in front, such as play^7", param="query"
         )
+    if "^" not in text and "\\" not in text:
+        return text, ()  # as most queries are: no boost, and nothing that escapes one
     return _parse(text)
 
 

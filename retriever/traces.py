@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from core.current import models_read
 from core.prompts import ControlOptions, Prompt
 from core.protocols import Encoder, SparseEncoder
 from core.records import Int32Array, Representation, SparseTrace, TokenTrace
@@ -78,6 +79,8 @@ def _remembered(
     recent: Recent[bytes, _Trace], keys: Sequence[bytes], make: Callable[[Sequence[int]], list[_Trace] | None]
 ) -> list[_Trace] | None:
     found = recent.get(keys)
+    # As if it were read: who pays must not learn from it what others asked for lately.
+    models_read(sum(len(trace.spans) for trace in found if trace is not None))
     missing = [place for place, trace in enumerate(found) if trace is None]
     if missing:
         made = make(missing)

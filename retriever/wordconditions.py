@@ -24,7 +24,6 @@ from retriever.syntax import check_query
 from store.filters.sql import Documents, distinct
 from store.holders import (
     document_texts,
-    documents_in,
     documents_with_terms,
     terms_containing,
 )
@@ -108,13 +107,13 @@ class _Resolver:
         """The documents that hold a word's terms in their own language: one language's stem is another one's word."""
         if len(set(terms.values())) == 1:
             return documents_with_terms(self._view, next(iter(terms.values())))
-        held = [documents_with_terms(self._view, own) & documents_in(self._view, code) for code, own in terms.items()]
+        held = [documents_with_terms(self._view, own) & self._view.documents_in(code) for code, own in terms.items()]
         return reduce(or_, held)
 
     def _candidates(self, words: Sequence[QueryWord], language: str) -> Documents:
         """All documents of the language that may hold the phrase, and others."""
         held = [self._with(word) for word in words if word.terms]
-        return reduce(and_, held) if held else documents_in(self._view, language)
+        return reduce(and_, held) if held else self._view.documents_in(language)
 
     def _with(self, word: QueryWord) -> Documents:
         terms = terms_containing(self._view, word.text) if _is_character(word) else word.terms

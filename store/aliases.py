@@ -40,17 +40,14 @@ def set_alias(session: WriteSession, name: str, collection: str) -> Alias:
 
 def list_aliases(session: ReadSession) -> list[Alias]:
     """Every alias, by name."""
-    alias, collection = schema.alias.c, schema.collection.c
-    found = sa.select(alias.name, collection.name.label("collection")).join_from(schema.alias, schema.collection)
-    return [Alias(name=row.name, collection=row.collection) for row in session.execute(found.order_by(alias.name))]
+    return [Alias(name=row.name, collection=row.collection) for row in session.execute(_aliases())]
 
 
 def get_alias(session: ReadSession, name: str) -> Alias:
     """Raises AliasNotFound."""
     if is_stored_name(name):
-        for alias in list_aliases(session):
-            if alias.name == name:
-                return alias
+        for row in session.execute(_aliases().where(schema.alias.c.name == name)):
+            return Alias(name=row.name, collection=row.collection)
     raise AliasNotFound(f"there is no alias {name!r:.140}", param="alias")
 
 
@@ -59,3 +56,9 @@ def delete_alias(session: WriteSession, name: str) -> Alias:
     alias = get_alias(session, name)
     session.execute(sa.delete(schema.alias).where(schema.alias.c.name == name))
     return alias
+
+
+def _aliases() -> sa.Select[tuple[str, str]]:
+    alias, collection = schema.alias.c, schema.collection.c
+    found = sa.select(alias.name, collection.name.label("collection")).join_from(schema.alias, schema.collection)
+    return found.order_by(alias.name)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import sqlalchemy as sa
@@ -19,7 +20,8 @@ from store import schema
 from store.database import ReadSession, WriteSession
 from store.jobs import fail_jobs_of
 from store.jobs.lease import database_now
-from store.settings import check_changeable, check_settings, check_sparse_model, parse_settings
+from store.prepared import Prepared
+from store.settings import check_changeable, check_given, check_settings, check_sparse_model, parse_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +55,7 @@ def create_collection(
         raise CollectionExists(f"there is already a collection {name!r}; choose another name", param="name")
     if session.execute(sa.select(schema.alias.c.id).where(schema.alias.c.name == name)).first():
         raise CollectionExists(f"{name!r} is an alias of a collection; choose another name", param="name")
+    check_given(settings.k1)
     return _create(session, name, settings, created_at=_now(), **encoders)
 
 
@@ -97,25 +100,25 @@ def get_collection(session: ReadSession, name: str) -> Collection:
     """The collection that has this name, or this alias. Raises CollectionNotFound, which names those that there are."""
     # A name that could not have been created is not asked for: it may hold what SQLite cannot take.
     if is_stored_name(name):
-        row = session.execute(_NAMED, {"name": name}).first() or session.execute(_ALIASED, {"name": name}).first()
-        if row:
-            return _collection(row)
+        rows = _NAMED.rows(session, name=name) or _ALIASED.rows(session, name=name)
+        if rows:
+            return _collection(rows[0])
     raise CollectionNotFound(_no_such_collection(session, name), param="collection")
 
 
 def find_collection(session: ReadSession, name: str) -> Collection:
     """As `get_collection`, and the hidden generation of one by its own name: to search it, and to fill it."""
     if is_hidden(name):
-        row = session.execute(_collections().where(schema.collection.c.name == name)).first()
-        if row:
-            return _collection(row)
+        rows = _NAMED.rows(session, name=name)
+        if rows:
+            return _collection(rows[0])
     return get_collection(session, name)
 
 
 def list_collections(session: ReadSession) -> list[Collection]:
     """Every collection, by name; without hidden generations."""
     rows = session.execute(_collections().where(_visible()).order_by(schema.collection.c.name))
-    return [_collection(row) for row in rows]
+    return [_collection(tuple(row)) for row in rows]
 
 
 def delete_collection(session: WriteSession, name: str) -> None:
@@ -160,6 +163,8 @@ def change_settings(session: WriteSession, name: str, changes: Mapping[str, Any]
     for setting in changes:
         check_changeable(setting)
     settings = replace(collection.settings, **changes)
+    if "k1" in changes:
+        check_given(settings.k1)
     check_settings(settings)
     session.execute(
         sa.update(schema.collection)
@@ -182,6 +187,13 @@ def counts(session: ReadSession, collection_id: int) -> Counts:
     )
 
 
+def characters(session: ReadSession, collection_id: int) -> int:
+    """Of the titles and texts of its documents. Reads all of them."""
+    document = schema.document.c
+    length = sa.func.sum(sa.func.length(document.title) + sa.func.length(document.text))
+    return int(session.execute(sa.select(length).where(document.collection_id == collection_id)).scalar() or 0)
+
+
 def _visible() -> sa.ColumnElement[bool]:
     return sa.func.instr(schema.collection.c.name, HIDDEN) == 0
 
@@ -200,30 +212,34 @@ def _collections() -> sa.Select[Any]:
     ).join(schema.generation, (schema.generation.c.collection_id == schema.collection.c.id) & active)
 
 
-# Made once: every search asks for them, and making a statement takes longer than its answer.
-_NAMED = _collections().where(schema.collection.c.name == sa.bindparam("name"))
-_ALIASED = _collections().where(
-    schema.collection.c.id
-    == sa.select(schema.alias.c.collection_id).where(schema.alias.c.name == sa.bindparam("name")).scalar_subquery()
+_NAMED = Prepared(_collections().where(schema.collection.c.name == sa.bindparam("name")))
+_ALIASED = Prepared(
+    _collections().where(
+        schema.collection.c.id
+        == sa.select(schema.alias.c.collection_id).where(schema.alias.c.name == sa.bindparam("name")).scalar_subquery()
+    )
 )
 
 
-def _collection(row: sa.Row[Any]) -> Collection:
+@lru_cache(maxsize=256)  # every search asks
+def _collection(row: tuple[Any, ...]) -> Collection:
+    """`row`: of `_collections`."""
+    id_, name, settings, created_at, generation, model, fingerprint, dimension, state, sparse, sparse_fingerprint = row
     return Collection(
-        id=row.id,
-        name=row.name,
-        settings=parse_settings(row.settings),
+        id=id_,
+        name=name,
+        settings=parse_settings(settings),
         active=Generation(
-            id=row.generation_id,
-            collection_id=row.id,
-            model=row.model,
-            fingerprint=row.fingerprint,
-            dimension=row.dimension,
-            state=GenerationState(row.state),
-            sparse_model=row.sparse_model,
-            sparse_fingerprint=row.sparse_fingerprint,
+            id=generation,
+            collection_id=id_,
+            model=model,
+            fingerprint=fingerprint,
+            dimension=dimension,
+            state=GenerationState(state),
+            sparse_model=sparse,
+            sparse_fingerprint=sparse_fingerprint,
         ),
-        created_at=row.created_at,
+        created_at=created_at,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ import sqlalchemy as sa
 
 from core.errors import CollectionMoved, CollectionNotFound, EmbeddingsMissing, ModelMismatch
 from core.records import GenerationState
+from core.unicode import is_unicode
 from store import schema
 from store.batch import Batch, Draft, Receipt, check_embeddings
 from store.controls import pack_controls
 from store.database import ReadSession, WriteSession, chunks
-from store.filters.metadata import FilterableValue, filterable_values, is_unicode, metadata_json
+from store.filters.metadata import FilterableValue, filterable_values, metadata_json
 from store.filters.rows import insert_values
 from store.reindex.following import note_writes
 from store.steps import reached
@@ -73,6 +74,17 @@ def current_seq(session: ReadSession, generation_id: int) -> int:
     """The newest change of the generation; 0 before the first."""
     newest = sa.select(sa.func.max(schema.change.c.seq)).where(schema.change.c.generation_id == generation_id)
     return int(session.execute(newest).scalar() or 0)
+
+
+def log_changes(session: WriteSession, generations: Sequence[int], operation: str, passage_ids: Sequence[int]) -> None:
+    """What happened to the passages, for segments to follow. `operation`: schema.change says which there are."""
+    rows = [
+        {"generation_id": generation, "operation": operation, "passage_id": passage_id}
+        for generation in generations
+        for passage_id in passage_ids
+    ]
+    if rows:
+        session.execute(sa.insert(schema.change), rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +188,7 @@ def _remove_passages(session: WriteSession, plan: _Plan, generations: list[int])
     rows = list(
         session.rows_where_in(sa.select(columns.id, columns.sha), columns.document_id, [*plan.deleted, *plan.replaced])
     )
-    _log_changes(session, generations, "-", [row.id for row in rows])
+    log_changes(session, generations, "-", [row.id for row in rows])
     for chunk in chunks(plan.replaced):
         session.execute(sa.delete(schema.passage).where(columns.document_id.in_(chunk)))
     for chunk in chunks([*plan.replaced, *plan.updated]):
@@ -267,19 +279,9 @@ def _write_passages(
         session.execute(sa.insert(schema.passage), rows)
         # Nobody else can have added any: this is the one write transaction.
         added = session.execute(sa.select(columns.id).where(columns.id > newest).order_by(columns.id))
-        _log_changes(session, generations, "+", list(added.scalars()))
+        log_changes(session, generations, "+", list(added.scalars()))
     touched = session.rows_where_in(sa.select(columns.id), columns.document_id, plan.updated)
-    _log_changes(session, generations, "=", [row.id for row in touched])
-
-
-def _log_changes(session: WriteSession, generations: list[int], operation: str, passage_ids: list[int]) -> None:
-    rows = [
-        {"generation_id": generation, "operation": operation, "passage_id": passage_id}
-        for generation in generations
-        for passage_id in passage_ids
-    ]
-    if rows:
-        session.execute(sa.insert(schema.change), rows)
+    log_changes(session, generations, "=", [row.id for row in touched])
 
 
 def _remove_orphans(session: WriteSession, collection_id: int, shas: set[bytes]) -> None:

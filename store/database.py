@@ -7,6 +7,7 @@ and never waits for a writer; writers come one after the other.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +22,7 @@ from core.errors import SchemaTooNew, StorageBusy, StorageError
 from store.directory import DATABASE_NAME, MAINTENANCE_LOCK, MIGRATE_LOCK, WRITE_QUEUE, prepare_directory
 from store.faults import database_errors, definition_errors, file_errors
 from store.filesystem import check_local
+from store.lock import held
 from store.migrate import SCHEMA_VERSION, migrate
 from store.opened import enter, leave
 from store.steps import reached
@@ -42,6 +44,10 @@ class ReadSession:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+
+    def rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Of a statement in SQLite's own words, as store/prepared.py has them."""
+        return _driver(self._connection).execute(sql, values).fetchall()
 
     def execute(
         self, statement: sa.Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
@@ -120,12 +126,13 @@ class Database:
         """A read transaction. Keep it short: the write-ahead log cannot be folded in behind a reader's back."""
         began = time.monotonic()
         try:
-            with database_errors(self.directory), self._engine.connect() as connection, connection.begin():
+            with database_errors(self.directory), self._engine.connect() as connection:
+                _driver(connection).execute("BEGIN")  # closing the connection ends it
                 yield ReadSession(connection)
         finally:
-            held = time.monotonic() - began
-            if held > LONG_READ_SECONDS:
-                _log.warning("a read transaction was open for %.0f s: the write-ahead log had to grow meanwhile", held)
+            took = time.monotonic() - began
+            if took > LONG_READ_SECONDS:
+                _log.warning("a read transaction was open for %.0f s: the write-ahead log had to grow meanwhile", took)
 
     @contextmanager
     def write(self) -> Iterator[WriteSession]:
@@ -220,17 +227,8 @@ class Database:
         with self._next_writer():
             return _begun_immediately(connection)
 
-    @contextmanager
-    def _next_writer(self) -> Iterator[None]:
-        lock = filelock.FileLock(
-            self.directory / WRITE_QUEUE, timeout=self._busy_timeout_ms / 1000, poll_interval=_QUEUE_POLL_SECONDS
-        )
-        with file_errors(self.directory):
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+    def _next_writer(self) -> AbstractContextManager[None]:
+        return held(self.directory, WRITE_QUEUE, timeout=self._busy_timeout_ms / 1000, poll=_QUEUE_POLL_SECONDS)
 
     def _check_schema(self, connection: sa.Connection) -> None:
         version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
@@ -258,6 +256,11 @@ class Database:
         except StorageError as error:
             # The transaction is committed all the same; its pages wait in the log for the next checkpoint.
             _log.warning("checkpoint failed: %s", error)
+
+
+def _driver(connection: sa.Connection) -> sqlite3.Connection:
+    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    return driver
 
 
 def _begun_immediately(connection: sa.Connection) -> sa.Transaction:
@@ -290,6 +293,7 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("salience_begin", "BEGIN"))
+        if not _driver(connection).in_transaction:  # as `Database.read` has begun it
+            connection.exec_driver_sql(connection.get_execution_options().get("salience_begin", "BEGIN"))
 
     return engine

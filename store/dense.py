@@ -25,16 +25,16 @@ EXACT_MATCHES = 5_000  # of a filter, up to which all vectors are read
 _DEPTH, _DEPTH_FILTERED = 2.25, 4  # candidates for each passage that is asked for
 _MORE, _MORE_FILTERED = 78, 400  # candidates beyond that: filters that go with the query leave it less to choose from
 _WORTHWHILE = 4  # passages for each candidate, below which all are scored
-_BLOCK_ROWS = 64  # that are converted at once: what they take stays in the processor's cache
-_GATHERED_ROWS = 1_024  # that are copied at once: candidates may be many
+_BLOCK = 2**17  # numbers that are copied and converted at once: they stay in the cache, and need few calls
 
 
 def dot(vectors: Float32Array, vector: Float32Array, rows: Int64Array | None = None) -> Float64Array:
     """(n,) dot products of the rows, or of `rows`, with `vector`, in float64; a row's does not depend on the others."""
     count = len(vectors) if rows is None else len(rows)
     products, vector = np.empty(count, dtype=np.float64), vector.astype(np.float64)
-    for begin in range(0, count, _BLOCK_ROWS):
-        block = slice(begin, begin + _BLOCK_ROWS)
+    step = max(1, _BLOCK // max(1, vectors.shape[1]))
+    for begin in range(0, count, step):
+        block = slice(begin, begin + step)
         some = vectors[block] if rows is None else vectors[rows[block]]
         np.vecdot(some.astype(np.float64), vector, out=products[block])
     return products
@@ -78,8 +78,8 @@ def _scored(selections: Sequence[Selection], vector: Float32Array, k: int, named
     Float32 leaves out those whose score is surely too low.
     """
     searched = [(number, selection) for number, selection in enumerate(selections) if selection.count]
-    near = [_rough(selection, vector, named.get(number)) for number, selection in searched]
-    every = np.concatenate([np.empty(0, dtype=np.float32), *(rough for _, rough in near)])
+    near = [_judged(selection, vector, named.get(number)) for number, selection in searched]
+    every = np.concatenate([np.empty(0, dtype=np.float32), *(found for _, found in near)])
     least = -np.inf
     if len(every) > k:
         longest = max(selection.part.segment.largest_norm for selection in selections)
@@ -87,23 +87,28 @@ def _scored(selections: Sequence[Selection], vector: Float32Array, k: int, named
         margin = 2 * len(vector) * 2.0**-24 * math.sqrt(vector @ vector) * longest
         least = np.partition(every, len(every) - k)[len(every) - k] - margin
     ids, scores = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float64)]
-    for (_, selection), (rows, rough) in zip(searched, near, strict=True):
-        rows = rows[rough >= least]
+    for (_, selection), (rows, found) in zip(searched, near, strict=True):
+        kept = found >= least
+        rows, found = rows[kept], found[kept]
         if len(rows):
             ids.append(selection.part.segment.ids[rows])
-            scores.append(dot(selection.part.segment.vectors, vector, rows))
+            exact = found.dtype == np.float64
+            scores.append(
+                found.astype(np.float64, copy=False) if exact else dot(selection.part.segment.vectors, vector, rows)
+            )
     return best(np.concatenate(ids), np.concatenate(scores), k)
 
 
-def _rough(selection: Selection, vector: Float32Array, named: Int64Array | None) -> tuple[Int64Array, Float32Array]:
-    """The rows of the part that are `named`, or all that may be found, and their scores in float32."""
+def _judged(
+    selection: Selection, vector: Float32Array, named: Int64Array | None
+) -> tuple[Int64Array, Float32Array | Float64Array]:
+    """The rows of the part that are `named`, or all that may be found, and their scores in float32.
+
+    Of a few, in float64: to fetch them takes longer than to convert them, and so they are fetched once.
+    """
     vectors, rows = selection.part.segment.vectors, selection.rows if named is None else named
     if rows is not None and len(rows) <= len(vectors) // 4:
-        scores = np.empty(len(rows), dtype=np.float32)
-        for begin in range(0, len(rows), _GATHERED_ROWS):
-            block = slice(begin, begin + _GATHERED_ROWS)
-            np.vecdot(vectors[rows[block]], vector, out=scores[block])
-        return rows, scores
+        return rows, dot(vectors, vector, rows)
     scores = np.vecdot(vectors, vector)
     rows = np.flatnonzero(selection.part.live) if rows is None else rows
     return rows, scores if len(rows) == len(scores) else scores[rows]

@@ -15,11 +15,12 @@ from core.filters import Filter
 from core.passages import passage_controls
 from core.prompts import TextControl
 from core.records import Document, Int64Array, Passage
+from core.unicode import is_unicode
 from store import schema
 from store.controls import unpack_controls
 from store.database import ReadSession, chunks
-from store.filters.metadata import is_unicode
 from store.filters.sql import documents_where
+from store.prepared import Prepared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +70,13 @@ def list_documents(
     if after is not None:
         # A lone surrogate cannot be asked for; it sorts as the replacement that stands for it.
         conditions.append(document.external_id > after.encode(errors="replace").decode())
-    listed = sa.select(document.id).where(*conditions).order_by(document.external_id)
     if within is None:
-        ids = list(session.execute(listed.limit(limit)).scalars())
-    else:
-        everything = list(session.execute(listed).scalars())
-        ids = _seen(session, collection_id, within, everything)[:limit]
-    rows = session.rows_where_in(_documents(collection_id), document.id, ids)
+        listed = sa.select(schema.document).where(*conditions).order_by(document.external_id)
+        return _stored(session, session.execute(listed.limit(limit)).all())
+    everything = sa.select(document.id).where(*conditions).order_by(document.external_id)
+    ids = _seen(session, collection_id, within, list(session.execute(everything).scalars()))[:limit]
+    # By their own numbers alone: asked for the collection as well, SQLite goes through all of it for a few.
+    rows = session.rows_where_in(sa.select(schema.document), document.id, ids)
     return _stored(session, sorted(rows, key=lambda row: row.external_id))
 
 
@@ -112,10 +113,9 @@ def seen_ids(session: ReadSession, collection_id: int, ids: Sequence[str], withi
 def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) -> list[StoredPassage]:
     """The passages of `ids`, in that order. Raises HitNotFound for an id that is not, or no longer, there."""
     wanted = ids.tolist()
-    rows: dict[int, sa.Row[Any]] = {}
+    rows: dict[int, tuple[Any, ...]] = {}
     for chunk in chunks(wanted):
-        found = session.execute(_PASSAGES, {"collection": collection_id, "ids": chunk})
-        rows |= {row[0]: row for row in found}
+        rows |= {row[0]: row for row in _PASSAGES.rows(session, collection=collection_id, ids=chunk)}
     missing = [id_ for id_ in wanted if id_ not in rows]
     if missing:
         raise HitNotFound(f"there is no passage {missing[0]}; its document was replaced or deleted", param="id")
@@ -172,12 +172,11 @@ def _passages() -> sa.Select[Any]:
     )
 
 
-# Made once: every search asks for them. The sum keeps SQLite from going through all of the collection for a few.
-_PASSAGES = _passages()
+_PASSAGES = Prepared(_passages())  # the sum keeps SQLite from going through all of the collection for a few
 
 
-def _passage(row: sa.Row[Any]) -> StoredPassage:
-    id_, start, end, fresh, document_id, title, metadata, language, controls, text = tuple(row)
+def _passage(row: tuple[Any, ...]) -> StoredPassage:
+    id_, start, end, fresh, document_id, title, metadata, language, controls, text = row
     return StoredPassage(
         id=id_,
         document_id=document_id,

@@ -40,7 +40,8 @@ class FastScan:
         self.lists = len(centroids)
         mean = centroids.mean(axis=0)
         self.spread = 1 - float(mean @ mean)  # mean squared distance of the centroids from their mean
-        self._nowhere, plain = _plain(quantizer, self.lists)  # no index owns it
+        # Lists of codes as they are stored. No index owns what it takes for the centroids' index.
+        self._nowhere, plain = empty_index(faiss.IndexIVFPQ, quantizer, self.lists)
         order = np.arange(self.rows) if lists is None else np.argsort(lists, kind="stable")
         ends = [self.rows] if lists is None else np.cumsum(np.bincount(lists, minlength=self.lists))
         begin = 0
@@ -93,15 +94,17 @@ def make_lists(
     return np.concatenate(lists), centroids.reshape(count, quantizer.width).copy()
 
 
-def _plain(quantizer: Quantizer, lists: int) -> tuple[Any, Any]:
-    """An empty index over lists of codes as they are stored; before it, what it takes for the centroids' index."""
+def empty_index(kind: Any, quantizer: Quantizer, lists: int) -> tuple[Any, Any]:
+    """An empty index of the class `kind` of FAISS over lists of codes; before it, what it takes for the index of their
+    centroids, which must live as long.
+    """
     nowhere = faiss.IndexFlatIP(quantizer.width)  # the lists to read are always given
     nowhere.ntotal = lists
-    plain: Any = faiss.IndexIVFPQ(nowhere, quantizer.width, lists, quantizer.width // 2, 4, faiss.METRIC_INNER_PRODUCT)
-    plain.by_residual = False
-    plain.is_trained = True
-    faiss.copy_array_to_vector(quantizer.points.ravel(), plain.pq.centroids)
-    return nowhere, plain
+    index = kind(nowhere, quantizer.width, lists, quantizer.width // 2, 4, faiss.METRIC_INNER_PRODUCT)
+    index.by_residual = False
+    index.is_trained = True
+    faiss.copy_array_to_vector(quantizer.points.ravel(), index.pq.centroids)
+    return nowhere, index
 
 
 class _Numbers:

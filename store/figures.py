@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from core.records import GenerationState, JobState
+from core.records import GenerationState
 from store import schema
 from store.database import Database, ReadSession
-from store.jobs.lease import RUNNABLE
+from store.jobs import UNENDED
 from store.segments.rows import SegmentState
-
-_WAITING = (JobState.RECEIVING.value, *RUNNABLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +64,7 @@ def _jobs(session: ReadSession) -> dict[str, int]:
 def _waiting_documents(session: ReadSession) -> int:
     job, batch = schema.job, schema.job_batch
     total = sa.func.coalesce(sa.func.sum(batch.c.documents), 0)
-    statement = sa.select(total).select_from(batch.join(job)).where(job.c.state.in_(_WAITING))
+    statement = sa.select(total).select_from(batch.join(job)).where(job.c.state.in_(UNENDED))
     return int(session.execute(statement).scalar_one())
 
 

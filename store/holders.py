@@ -12,7 +12,7 @@ from core.passages import heard
 from core.records import Int64Array
 from store import schema
 from store.controls import unpack_controls
-from store.filters.sql import Documents, distinct, read_ids
+from store.filters.sql import Documents, distinct
 from store.segments.postings import Postings
 from store.snapshot import Part
 from store.terms import term_ids
@@ -35,13 +35,6 @@ def documents_with_terms(view: View, terms: Iterable[str]) -> Documents:
 def documents_with_tokens(view: View, tokens: Iterable[int]) -> Documents:
     """Those with a passage in which any of the vocabulary tokens has a learned weight."""
     return _holders(view, tokens, lambda part: part.segment.learned)
-
-
-def documents_in(view: View, language: str) -> Documents:
-    """Those in the language."""
-    document = schema.document.c
-    where = (document.collection_id == view.collection.id, document.language == language)
-    return view.visible(Documents(np.sort(read_ids(view.session, document.id, *where))))
 
 
 def terms_containing(view: View, text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -122,20 +122,20 @@ def _change(session: WriteSession, key_id: int, **values: Any) -> None:
 
 
 def _key_of(row: sa.Row[Any]) -> ApiKey:
-    rights = Rights(
-        name=row.name,
-        role=Role(row.role),
-        tenant=row.tenant,
-        patterns=tuple(json.loads(row.patterns)),
-        rows=None if row.rows is None else parse_filter(json.loads(row.rows)),
-        limits=Limits(**json.loads(row.limits)),
-    )
     return ApiKey(
         id=row.id,
         prefix=row.prefix,
         salt=row.salt,
         digest=row.digest,
-        rights=replace(rights, expires_at=row.expires_at),
+        rights=Rights(
+            name=row.name,
+            role=Role(row.role),
+            tenant=row.tenant,
+            patterns=tuple(json.loads(row.patterns)),
+            rows=None if row.rows is None else parse_filter(json.loads(row.rows)),
+            limits=Limits(**json.loads(row.limits)),
+            expires_at=row.expires_at,
+        ),
         created_at=row.created_at,
         revoked_at=row.revoked_at,
         last_used_at=row.last_used_at,

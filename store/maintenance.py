@@ -20,17 +20,19 @@ from pathlib import Path
 
 import filelock
 
+from core.backoff import doubled
+from core.beside import beside
 from core.errors import StorageBusy, StorageError
 from store.database import CHECKPOINT_BYTES, LOG_LIMIT_BYTES, Database
 from store.directory import MAINTENANCE_LOCK
 from store.faults import file_errors
 from store.leftovers import remove_leftovers
+from store.lock import held
 from store.processes import processes
 from store.segments.upkeep import Seen, maintain
 from store.steps import reached
 
 STOP_SECONDS = 10.0  # for the step at hand; what it left unfinished is found and removed later
-_LONGEST_PAUSE_SECONDS = 60.0  # after failures in a row
 _log = logging.getLogger(__name__)
 
 Work = Callable[[Database], bool]  # does the next thing that is due; whether there was any
@@ -69,7 +71,7 @@ def maintained_by(directory: Path) -> str | None:
     if not (directory / MAINTENANCE_LOCK).exists():
         return None
     try:
-        with file_errors(directory), filelock.FileLock(directory / MAINTENANCE_LOCK, timeout=0):
+        with held(directory, MAINTENANCE_LOCK, timeout=0):
             return None
     except StorageBusy:
         return owner(directory) or "(unknown)"
@@ -81,9 +83,8 @@ def maintain_once(database: Database, work: Work = maintain) -> bool:
         with owning(database.directory):
             checkpoint = _Checkpoints(database, warn_seconds=math.inf).fold
             checkpoint()
-            with _beside(
-                partial(_again_and_again, [_Chore("checkpoint", checkpoint)], MaintenancePolicy().poll_seconds)
-            ):
+            folding = partial(_again_and_again, [_Chore("checkpoint", checkpoint)], MaintenancePolicy().poll_seconds)
+            with beside(folding, name="checkpoints"):
                 while work(database):
                     pass
     except StorageBusy:
@@ -130,7 +131,8 @@ class Maintenance:
             except StorageBusy:
                 failures = 0
             except StorageError as error:  # the lock cannot even be asked for
-                pause, failures = _pause(failures), failures + 1
+                failures += 1
+                pause = doubled(failures)
                 _log.warning("maintenance: next try in %.0f s: %s", pause, error.message)
             finally:
                 self.owns = False
@@ -152,7 +154,7 @@ class Maintenance:
 
     def _own(self) -> None:
         pause = self._policy.poll_seconds
-        with _beside(partial(_again_and_again, [self._checkpoints], pause)):
+        with beside(partial(_again_and_again, [self._checkpoints], pause), name="checkpoints"):
             _again_and_again(self._chores, pause, self._stopping)
 
     def _clean(self) -> bool:
@@ -203,19 +205,6 @@ class _Checkpoints:
         return False
 
 
-@contextmanager
-def _beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """`work` goes on in a thread until the block ends, and sets the event that it is given. Waits for its last step."""
-    over = threading.Event()
-    thread = threading.Thread(target=work, args=(over,), name="checkpoints", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 def _again_and_again(chores: Sequence[_Chore], pause_seconds: float, over: threading.Event) -> None:
     while not over.is_set():
         done = [chore.turn() for chore in chores]
@@ -238,8 +227,8 @@ class _Chore:
         try:
             done = self._do()
         except Exception as error:  # noqa: BLE001 - logged; maintenance must not end by one thing that fails
-            pause = _pause(self._failures)
             self._failures += 1
+            pause = doubled(self._failures)
             self._next = time.monotonic() + pause
             reason = error.message if isinstance(error, StorageError) else type(error).__name__
             _log.warning(
@@ -252,8 +241,3 @@ class _Chore:
             return False
         self._failures = 0
         return done
-
-
-def _pause(failures: int) -> float:
-    """Seconds, after so many failures in a row before this one."""
-    return float(min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10)))

@@ -10,9 +10,10 @@ from functools import lru_cache
 
 from core.errors import InvalidSettings
 from core.passages import MAX_TITLE_WEIGHT
-from core.records import DECLARABLE, CollectionSettings, FieldKind, IndexKind, SparseScoring
+from core.records import DECLARABLE, MAX_K1, CollectionSettings, FieldKind, IndexKind, SparseScoring
 from core.synonyms import check_synonyms
-from store.filters.metadata import MAX_NAME, is_unicode
+from core.unicode import is_unicode
+from store.filters.metadata import MAX_NAME
 
 CHANGEABLE = ("alpha", "k1", "b", "synonyms")  # settings that nothing stored depends on
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}")
@@ -31,6 +32,12 @@ def check_changeable(setting: str) -> None:
     near = difflib.get_close_matches(setting, CHANGEABLE, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"what can be changed is {', '.join(CHANGEABLE)}"
     raise InvalidSettings(f"there is no setting {setting!r:.140}; {hint}", param=setting)
+
+
+def check_given(k1: float) -> None:
+    """Raises InvalidSettings for what nobody may set any more, and older collections may have."""
+    if not 0 <= k1 <= MAX_K1:
+        raise InvalidSettings(f"k1 {k1}: must be between 0 and {MAX_K1:g}", param="k1")
 
 
 def check_settings(settings: CollectionSettings) -> None:

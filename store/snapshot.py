@@ -59,6 +59,9 @@ class Part:
         return self.live_count == len(self.live)
 
 
+Located = Sequence[tuple[Part, Int64Array, Int64Array]]  # of some ids: part, places among them, rows
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
     """Made by `load`, `advance` and `resealed`; shared between threads."""
@@ -129,20 +132,25 @@ class Snapshot:
 
     def df(self, term: int) -> int:
         """How many live passages hold the term."""
-        known = self._df.get(term)
-        if known is not None:
-            return known
-        count = 0
-        for part in self.parts:
-            span = part.segment.postings.span(term)
-            if part.whole:
-                count += span.stop - span.start
-            else:
-                count += int(np.count_nonzero(part.live[part.segment.postings.rows[span]]))
-        self._df[term] = count
-        return count
+        return self.dfs([term])[0]
 
-    def locate(self, ids: Int64Array) -> list[tuple[Part, Int64Array, Int64Array]]:
+    def dfs(self, terms: Sequence[int]) -> list[int]:
+        """(n,) how many live passages hold each of the terms."""
+        fresh = [term for term in terms if term not in self._df]
+        if fresh:
+            wanted, counts = np.array(fresh, dtype=np.int32), np.zeros(len(fresh), dtype=np.int64)
+            for part in self.parts:
+                begins, ends = part.segment.postings.spans(wanted)
+                if part.whole:
+                    counts += ends - begins
+                    continue
+                for place in np.flatnonzero(ends > begins).tolist():
+                    rows = part.segment.postings.rows[begins[place] : ends[place]]
+                    counts[place] += np.count_nonzero(part.live[rows])
+            self._df.update(zip(fresh, counts.tolist(), strict=True))
+        return [self._df[term] for term in terms]
+
+    def locate(self, ids: Int64Array) -> Located:
         """Where the passages are: part, places in `ids`, rows. Raises HitNotFound when one of them is not here."""
         found = [(part, *part.find(ids)) for part in self.parts]
         if sum(len(places) for _, places, _ in found) < len(ids):

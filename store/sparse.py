@@ -10,7 +10,8 @@ to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -20,7 +21,7 @@ from store import bm25
 from store.kernel_loading import kernel_for
 from store.pool import Pool, best
 from store.segments.postings import Postings
-from store.snapshot import Part, Snapshot
+from store.snapshot import Located, Part, Snapshot
 
 # Postings, and what their values become weights by: (rows,) saturations; of none where they are weights already.
 Weighted = Callable[[Part], tuple[Postings, Float32Array]]
@@ -28,6 +29,8 @@ Weighted = Callable[[Part], tuple[Postings, Float32Array]]
 _SHARES = (0.5, 0.25, 0.0)  # of the best score: few rows are above the first, and mostly those are enough
 _LEAST = float(np.finfo(np.float64).tiny)  # sums below are no match; some libraries have the processor take them for 0
 _AT_LEAST = 256  # matches that the kernel gathers before the k best of them are found
+_AT_ONCE = 2**18  # postings that numpy gathers, 40 bytes each, before they are added up
+_WORTH_A_CALL, _WORTH_A_LOOK = 300, 4  # postings that are gathered in the time in which one term is looked up, or a row
 
 
 def bm25_weights(part: Part) -> tuple[Postings, Float32Array]:
@@ -46,34 +49,60 @@ def matching(
     """The k live passages, of the `allowed` ones, with the largest sum of factor * weight over (term, factor)."""
     if kernel := kernel_for(snapshot.passage_count):
         return _swept(kernel, snapshot, weighted, terms, k, allowed)
-    ids, scores = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float64)]
-    for part in snapshot.parts:
-        sums = _accumulate(*weighted(part), terms, row_count=len(part.live))
-        if allowed is not None:
-            rows = part.find(allowed)[1]
-            rows = rows[_best_rows(sums[rows], k)]
-        else:
+    wanted, factors = _columns(terms)
+    spans = _Spans.of(snapshot, weighted, wanted)
+    borders, sums = spans.borders, np.zeros(spans.borders[-1])
+    for found in spans.postings():
+        np.add.at(sums, found.rows, factors[found.columns] * found.weights)  # one after the other
+    if allowed is not None:
+        begun = zip(snapshot.parts, borders, strict=False)
+        rows = np.concatenate([np.empty(0, np.int64), *(begin + part.find(allowed)[1] for part, begin in begun)])
+        rows = rows[_best_rows(sums[rows], k)]
+    else:
+        for part, begin in zip(snapshot.parts, borders, strict=False):
             if not part.whole:
-                sums[~part.live] = 0
-            rows = _best_rows(sums, k)
-        ids.append(part.segment.ids[rows])
-        scores.append(sums[rows])
-    return best(np.concatenate(ids), np.concatenate(scores), k)
+                sums[begin : begin + len(part.live)][~part.live] = 0
+        rows = _best_rows(sums, k)
+    ids = np.empty(len(rows), dtype=np.int64)
+    cuts = rows.searchsorted(borders).tolist()
+    for part, row, begin, end in zip(snapshot.parts, borders, cuts, cuts[1:], strict=False):
+        ids[begin:end] = part.segment.ids[rows[begin:end] - row]
+    return best(ids, sums[rows], k)
 
 
 def products(
-    snapshot: Snapshot, weighted: Weighted, terms: Sequence[tuple[int, float]], ids: Int64Array
+    snapshot: Snapshot,
+    weighted: Weighted,
+    terms: Sequence[tuple[int, float]],
+    ids: Int64Array,
+    located: Located | None = None,
 ) -> Float64Array:
-    """(n, terms) factor * weight of every (term, factor) in every passage of `ids`; 0 where it does not occur."""
+    """(n, terms) factor * weight of every (term, factor) in every passage of `ids`; 0 where it does not occur.
+
+    `located`: what `snapshot.locate` says of `ids`, where it was asked before.
+    """
     table = np.zeros((len(ids), len(terms)))
     wanted, factors = _columns(terms)
-    kernel = kernel_for(snapshot.passage_count)
-    for part, places, rows in snapshot.locate(ids):
-        postings, saturations = weighted(part)
-        if kernel:
+    located = [one for one in (snapshot.locate(ids) if located is None else located) if len(one[1])]
+    if kernel := kernel_for(snapshot.passage_count):
+        for part, places, rows in located:
+            postings, saturations = weighted(part)
             kernel.fill(*_arrays(postings), saturations, wanted, factors, places, rows, table)
-        else:
-            _fill(postings, saturations, terms, places, rows, table)
+        return table
+    spans = _Spans.of(snapshot, weighted, wanted)
+    if spans.total > len(terms) * (_WORTH_A_CALL * len(snapshot.parts) + _WORTH_A_LOOK * len(ids)):
+        for part, places, rows in located:
+            _look_up(*weighted(part), terms, places, rows, table)
+        return table
+    asked = np.full(spans.borders[-1], -1, dtype=np.int64)  # by row, its place among `ids`
+    begins = {id(part): begin for part, begin in zip(snapshot.parts, spans.borders.tolist(), strict=False)}
+    for part, places, rows in located:
+        asked[rows + begins[id(part)]] = places
+    for found in spans.postings():
+        places = asked[found.rows]
+        held = np.flatnonzero(places >= 0)
+        columns = found.columns[held]
+        table[places[held], columns] = factors[columns] * found.weights[held]
     return table
 
 
@@ -131,16 +160,72 @@ def _mask(size: int, rows: Int64Array) -> BoolArray:
     return mask
 
 
-def _accumulate(
-    postings: Postings, saturations: Float32Array, terms: Sequence[tuple[int, float]], *, row_count: int
-) -> Float64Array:
-    """(rows,) sums."""
-    sums = np.zeros(row_count)
-    for term, factor in terms:
-        span = postings.span(term)
-        rows = postings.rows[span]
-        sums[rows] += factor * _weights(postings.values[span], saturations, rows)
-    return sums
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """Postings of several terms; those of a row in the order of the terms."""
+
+    rows: Int64Array  # (postings,) numbered through all parts
+    columns: Int64Array  # (postings,) the place of each one's term
+    weights: Float64Array  # (postings,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Spans:
+    """Where the postings of some terms are in the parts: all are read by few calls, whatever the number of terms."""
+
+    held: Sequence[tuple[Postings, Float32Array]]  # (parts,) with their saturations
+    borders: Int64Array  # (parts + 1,) where each part's rows begin, and where the last ones end
+    begins: Sequence[Int64Array]  # (parts,) each (terms,)
+    ends: Sequence[Int64Array]
+    upto: Int64Array  # (terms + 1,) how many postings in all parts the terms before have
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, weighted: Weighted, wanted: Int32Array) -> _Spans:
+        held = [weighted(part) for part in snapshot.parts]
+        spans = [postings.spans(wanted) for postings, _ in held]
+        upto = np.zeros(len(wanted) + 1, dtype=np.int64)
+        for begins, ends in spans:
+            upto[1:] += ends - begins
+        return cls(
+            held=held,
+            borders=np.cumsum([0, *(len(part.live) for part in snapshot.parts)]),
+            begins=[begins for begins, _ in spans],
+            ends=[ends for _, ends in spans],
+            upto=upto.cumsum(),
+        )
+
+    @property
+    def total(self) -> int:
+        return int(self.upto[-1])
+
+    def postings(self) -> Iterator[_Found]:
+        """Those of all terms, never many at once but for a term alone."""
+        first, terms = 0, len(self.upto) - 1
+        while first < terms and self.held:
+            last = int(self.upto.searchsorted(self.upto[first] + _AT_ONCE, side="right")) - 1
+            last = min(max(last, first + 1), terms)
+            found = [
+                _gathered(*held, begins[first:last], ends[first:last])
+                for held, begins, ends in zip(self.held, self.begins, self.ends, strict=True)
+            ]
+            rows = [rows + begin for (rows, _, _), begin in zip(found, self.borders, strict=False)]
+            yield _Found(
+                rows=np.concatenate(rows),
+                columns=np.concatenate([columns for _, columns, _ in found]) + first,
+                weights=np.concatenate([weights for _, _, weights in found]),
+            )
+            first = last
+
+
+def _gathered(
+    postings: Postings, saturations: Float32Array, begins: Int64Array, ends: Int64Array
+) -> tuple[Int32Array, Int64Array, Float64Array]:
+    """Rows, places of terms, and weights of the postings from each of `begins` to its end."""
+    counts = ends - begins
+    columns = np.arange(len(counts)).repeat(counts)
+    places = np.arange(len(columns)) + (ends - counts.cumsum()).repeat(counts)
+    rows = postings.rows[places]
+    return rows, columns, _weights(postings.values[places], saturations, rows)
 
 
 def _best_rows(sums: Float64Array, k: int) -> Int64Array:
@@ -161,7 +246,7 @@ def _best_rows(sums: Float64Array, k: int) -> Int64Array:
     return chosen
 
 
-def _fill(
+def _look_up(
     postings: Postings,
     saturations: Float32Array,
     terms: Sequence[tuple[int, float]],
@@ -169,13 +254,14 @@ def _fill(
     rows: Int64Array,
     table: Float64Array,
 ) -> None:
-    """Write the products of `rows` to those `places` of the table."""
+    """Write the products of `rows` to those `places` of the table, term by term."""
+    rows = rows.astype(np.int32)
     for column, (term, factor) in enumerate(terms):
         span = postings.span(term)
         holders = postings.rows[span]
         if not len(holders):
             continue
-        found = np.minimum(np.searchsorted(holders, rows), len(holders) - 1)
+        found = np.minimum(holders.searchsorted(rows), len(holders) - 1)
         held = np.flatnonzero(holders[found] == rows)
         table[places[held], column] = factor * _weights(postings.values[span][found[held]], saturations, rows[held])
 

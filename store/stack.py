@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 
 from core.records import BoolArray, Float32Array, Int64Array
-from store.fastscan import FastScan
+from store.fastscan import FastScan, empty_index
 from store.quantizer import quantizer
 
 _ONE_QUERY = 11  # FAISS's way through the lists for a single query: it chooses one for many, which is slower
@@ -40,14 +40,7 @@ class Stack:
         for scan in self.scans:
             lists.push_back(scan.inverted_lists)
         self._stacked = _stacked(len(self.scans), lists.data())
-        self._nowhere = faiss.IndexFlatIP(used.width)  # the lists to read are always given
-        self._nowhere.ntotal = self.lists
-        self._index: Any = faiss.IndexIVFPQFastScan(
-            self._nowhere, used.width, self.lists, used.width // 2, 4, faiss.METRIC_INNER_PRODUCT
-        )
-        self._index.by_residual = False
-        self._index.is_trained = True
-        faiss.copy_array_to_vector(used.points.ravel(), self._index.pq.centroids)
+        self._nowhere, self._index = empty_index(faiss.IndexIVFPQFastScan, used, self.lists)
         self._index.replace_invlists(self._stacked, False)
         self._index.ntotal = sum(scan.rows for scan in self.scans)
         self._index.implem = _ONE_QUERY

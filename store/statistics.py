@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import CollectionNotFound
-from core.records import JobState
 from store import schema
 from store.directory import DATABASE_NAME, SEGMENTS
-from store.jobs.lease import RUNNABLE
+from store.jobs import UNENDED
 from store.leftovers import Leftover, leftovers
 from store.maintenance import maintained_by
 from store.processes import Process, processes
@@ -179,7 +178,7 @@ def _bytes_by_kind(connection: sqlite3.Connection) -> dict[str, int] | None:
 
 
 def _waiting_documents(connection: sqlite3.Connection) -> int:
-    states = ", ".join(f"'{state}'" for state in (JobState.RECEIVING.value, *RUNNABLE))
+    states = ", ".join(f"'{state}'" for state in UNENDED)
     statement = (
         f"SELECT COALESCE(SUM(documents), 0) FROM job_batch JOIN job ON job.id = job_id WHERE state IN ({states})"
     )

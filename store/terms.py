@@ -8,15 +8,18 @@ import numpy as np
 import sqlalchemy as sa
 
 from core.records import SparseVector
+from core.unicode import is_unicode
 from store import schema
 from store.database import ReadSession, WriteSession, chunks
-from store.filters.metadata import is_unicode
+from store.prepared import Prepared
 
 FREQUENCY_STEP = 2.0**-10  # frequencies are multiples of it: their sums are exact in any order, in 64 bits
 POSTING = np.dtype([("term", "<i4"), ("value", "<f4")])  # an embedding's sparse and learned BLOBs are arrays of these
-_TERMS = sa.select(schema.term.c.text, schema.term.c.id).where(  # made once: every search asks for some
-    schema.term.c.collection_id == sa.bindparam("collection"),
-    schema.term.c.text.in_(sa.bindparam("texts", expanding=True)),
+_TERMS = Prepared(
+    sa.select(schema.term.c.text, schema.term.c.id).where(
+        schema.term.c.collection_id == sa.bindparam("collection"),
+        schema.term.c.text.in_(sa.bindparam("texts", expanding=True)),
+    )
 )
 
 
@@ -24,8 +27,7 @@ def term_ids(session: ReadSession, collection_id: int, texts: Collection[str]) -
     """The ids of those of `texts` that are terms of the collection."""
     found: dict[str, int] = {}
     for chunk in chunks(text for text in texts if is_unicode(text)):  # SQLite cannot be asked for any other
-        rows = session.execute(_TERMS, {"collection": collection_id, "texts": chunk})
-        found |= {row.text: row.id for row in rows}
+        found |= _TERMS.rows(session, collection=collection_id, texts=chunk)
     return found
 
 

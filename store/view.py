@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from core.errors import InvalidControl, ModelMismatch
 from core.filters import Filter
 from core.records import (
+    BoolArray,
     Collection,
     Float32Array,
     Float64Array,
@@ -19,14 +20,14 @@ from core.records import (
     Int64Array,
     SparseVector,
 )
+from core.unicode import is_unicode
 from store import bm25, dense, schema, sparse
 from store.contents import passages_of, read_contents, term_texts
 from store.database import ReadSession
 from store.documents import StoredPassage, fetch_passages
-from store.filters.metadata import is_unicode
 from store.filters.sql import Documents, documents_where, read_ids
 from store.pool import Pool, TermStatistics
-from store.snapshot import Snapshot
+from store.snapshot import Located, Snapshot
 from store.terms import term_ids
 
 _KNOWN_TERMS = 50_000  # ids of a snapshot's terms that are remembered for the next search
@@ -45,7 +46,10 @@ class View:
         self._snapshot = snapshot
         self._seen = seen
         self._term_ids: dict[str, int | None] = {}
+        self._df: dict[str, int] = {}
+        self._idf: dict[str, float] = {}
         self._statistics: dict[tuple[str, ...], TermStatistics] = {}
+        self._located: tuple[Int64Array, Located] | None = None  # the ids that were located last
 
     @property
     def collection(self) -> Collection:
@@ -109,8 +113,14 @@ class View:
             while found is not None:
                 languages.append(found)
                 found = self._session.execute(least.where(language > found)).scalar()
-            known[:] = [code for code in languages if self._seen is None or self._speaks(code, self._seen)]
+            known[:] = [code for code in languages if self._seen is None or len(self.documents_in(code).ids)]
         return tuple(known)
+
+    def documents_in(self, language: str) -> Documents:
+        """Those in the language."""
+        document = schema.document.c
+        where = (document.collection_id == self.collection.id, document.language == language)
+        return self.visible(Documents(np.sort(read_ids(self._session, document.id, *where))))
 
     def rescored(self, *, k1: float, b: float) -> View:
         """The same state, with BM25 by other settings."""
@@ -152,51 +162,60 @@ class View:
         wanted = [(int(id_), float(weight)) for id_, weight in zip(vector.ids, vector.weights, strict=True)]
         return sparse.matching(self._snapshot, sparse.learned_weights, wanted, k, allowed)
 
-    def dense_scores(self, vector: Float32Array, ids: Int64Array) -> Float64Array:
-        """(n,) dot products with the passages' vectors, summed in float64."""
+    def dense_scores(self, vector: Float32Array, ids: Int64Array, chosen: BoolArray | None = None) -> Float64Array:
+        """(n,) dot products with the passages' vectors, summed in float64.
+
+        `chosen`: (n,) which of them to compute, the others are 0; None: all.
+        """
         vector = self._checked(vector)
-        scores = np.empty(len(ids), dtype=np.float64)
-        for part, places, rows in self._snapshot.locate(ids):
-            scores[places] = dense.dot(part.segment.vectors[rows], vector)
+        scores = np.zeros(len(ids), dtype=np.float64)
+        for part, places, rows in self._locate(ids):
+            if chosen is not None:
+                kept = chosen[places]
+                places, rows = places[kept], rows[kept]
+            scores[places] = dense.dot(part.segment.vectors, vector, rows)
         return scores
 
     def sparse_products(self, terms: Sequence[str], ids: Int64Array) -> Float64Array:
         """(n, terms) idf * weight of every term in every passage; 0 where it does not occur. No factors."""
         idf = self.term_statistics(terms).idf
         wanted = [(self._known(term), idf[term]) for term in terms]
-        return sparse.products(self._snapshot, sparse.bm25_weights, wanted, ids)
+        return sparse.products(self._snapshot, sparse.bm25_weights, wanted, ids, self._locate(ids))
 
     def learned_weights(self, token_ids: Int32Array, ids: Int64Array) -> Float64Array:
         """(n, tokens) the learned weight of every vocabulary token in every passage; 0 where it has none."""
         wanted = [(int(id_), 1.0) for id_ in token_ids]
-        return sparse.products(self._snapshot, sparse.learned_weights, wanted, ids)
+        return sparse.products(self._snapshot, sparse.learned_weights, wanted, ids, self._locate(ids))
 
     def term_statistics(self, terms: Sequence[str]) -> TermStatistics:
         """What BM25 knows of the terms; those that no passage holds have a df and an idf of 0."""
         asked = tuple(terms)
         if asked not in self._statistics:
             self._look_up(asked)
-            ids = {term: self._known(term) for term in asked}
-            df = {term: self._snapshot.df(id_) if id_ else 0 for term, id_ in ids.items()}
+            fresh = [term for term in dict.fromkeys(asked) if term not in self._df]
+            # No term has the id 0, so that no passage holds it.
+            for term, count in zip(fresh, self._snapshot.dfs([self._known(term) for term in fresh]), strict=True):
+                self._df[term] = count
+                self._idf[term] = bm25.idf(self.passage_count, count) if count else 0.0
             self._statistics[asked] = TermStatistics(
                 passages=self.passage_count,
                 average_length=self._snapshot.average_length,
-                df=df,
-                idf={term: bm25.idf(self.passage_count, count) if count else 0.0 for term, count in df.items()},
+                df={term: self._df[term] for term in asked},
+                idf={term: self._idf[term] for term in asked},
             )
         return self._statistics[asked]
 
     def vectors(self, ids: Int64Array) -> Float32Array:
         """(n, dimension) stored vectors of the passages."""
         vectors = np.empty((len(ids), self.generation.dimension), dtype=np.float32)
-        for part, places, rows in self._snapshot.locate(ids):
+        for part, places, rows in self._locate(ids):
             vectors[places] = part.segment.vectors[rows]
         return vectors
 
     def documents_of(self, ids: Int64Array) -> Int64Array:
         """(n,) the store's own number of each passage's document: equal for passages of one document."""
         documents = np.empty(len(ids), dtype=np.int64)
-        for part, places, rows in self._snapshot.locate(ids):
+        for part, places, rows in self._locate(ids):
             documents[places] = part.segment.documents[rows]
         return documents
 
@@ -235,14 +254,14 @@ class View:
     def fetch(self, ids: Int64Array) -> list[StoredPassage]:
         """The passages of `ids`, in that order."""
         if self.restricted:
-            self._snapshot.locate(ids)
+            self._locate(ids)
         return fetch_passages(self._session, self.collection.id, ids)
 
-    def _speaks(self, language: str, documents: Documents) -> bool:
-        """Whether one of the documents is in the language."""
-        document = schema.document.c
-        where = (document.collection_id == self.collection.id, document.language == language)
-        return bool(documents.holds(read_ids(self._session, document.id, *where)).any())
+    def _locate(self, ids: Int64Array) -> Located:
+        """As `Snapshot.locate`; the candidates of a search are asked for several times, one after the other."""
+        if self._located is None or self._located[0] is not ids:
+            self._located = ids, self._snapshot.locate(ids)
+        return self._located[1]
 
     def _sees(self, document: int) -> bool:
         return self._seen is None or bool(self._seen.holds(np.array([document]))[0])

@@ -22,6 +22,7 @@ from rapidfuzz.process import cdist
 
 from core.records import Int32Array, Int64Array
 from store import schema
+from store.prepared import Prepared
 from store.view import View
 
 LONGEST = 40  # characters of a term that can be found
@@ -45,7 +46,8 @@ class _Terms:
     def near(self, word: str, edits: int) -> dict[str, int]:
         matrix, lengths = _matrix([word])
         ((characters,), (pairs,)) = _signatures(matrix, lengths)
-        close = np.flatnonzero(_differing(self.characters, characters) <= edits)
+        close = np.flatnonzero(np.bitwise_count(self.characters ^ characters) <= 2 * edits)  # cheap, and nearly all
+        close = close[_differing(self.characters[close], characters) <= edits]
         close = close[np.abs(self.lengths[close] - len(word)) <= edits]
         close = close[_differing(self.pairs[close], pairs) <= 3 * edits]
         starts = np.where(close > 0, self.ends[close - 1], 0) if len(close) else close
@@ -124,15 +126,22 @@ def _read(view: View, known: _Terms) -> _Terms:
 
 def _rows(view: View, *, since: int) -> Iterator[list[tuple[int, str]]]:
     """(id, text) of the collection's terms with a higher id, in any order."""
-    term = schema.term.c
-    statement = sa.select(term.id, term.text)
-    if since:  # "+ 0": from the id on, where the index would begin with the collection
-        statement = statement.where(term.id > since, term.collection_id + 0 == view.collection.id)
-    else:
-        statement = statement.where(term.collection_id == view.collection.id)
+    id_, text, collection = schema.term.c.id, schema.term.c.text, schema.term.c.collection_id
+    if since:
+        if newer := _NEWER.rows(view.session, since=since, collection=view.collection.id):
+            yield [(id_, text) for id_, text in newer]
+        return
+    statement = sa.select(id_, text).where(collection == view.collection.id)
     rows: Any = view.session.execute(statement).cursor  # the driver's own: plain tuples
     while chunk := rows.fetchmany(_CHUNK):
         yield chunk
+
+
+_NEWER = Prepared(  # "+ 0": from the id on, where the index would begin with the collection
+    sa.select(schema.term.c.id, schema.term.c.text).where(
+        schema.term.c.id > sa.bindparam("since"), schema.term.c.collection_id + 0 == sa.bindparam("collection")
+    )
+)
 
 
 def _matrix(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], Int32Array]:

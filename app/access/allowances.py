@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from app.access.caller import Caller
+from app.access.limits import tokens_of
 from app.wiring import Wiring
 from core.errors import LimitReached
 from store.among import holdings
+from store.catalog import characters, get_collection
+from store.database import ReadSession
 
 
-def check_collections(parts: Wiring, caller: Caller) -> None:
+def check_collections(session: ReadSession, caller: Caller) -> None:
     """Raises LimitReached where the caller may make no further collection."""
     limit = caller.rights.limits.collections
     if limit is None:
         return
-    with parts.database.read() as session:
-        collections, _ = holdings(session, caller.among)
+    collections, _ = holdings(session, caller.among)
     if collections >= limit:
         raise LimitReached(
             f"this key sees {collections} collections, and may have {limit}; delete one, or ask for a higher limit"
         )
+
+
+def spend_reindex(parts: Wiring, caller: Caller, collection: str) -> None:
+    """Count what models are to read for a reindex, as for documents of a job."""
+    if caller.rights.limits.tokens_per_minute is None:
+        return
+    with parts.database.read() as session:
+        length = characters(session, get_collection(session, collection).id)
+    parts.limiter.spend(caller, tokens_of(length))
 
 
 def passages_left(parts: Wiring, caller: Caller) -> int | None:

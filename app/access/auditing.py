@@ -1,14 +1,23 @@
-"""Notes of what administrators do, beside the doing."""
+"""Notes of what administrators do, beside the doing.
+
+Noted is what takes the role admin, by HTTP or on the command line, and what a command does to the data directory as a
+whole: backup, restore, repair. Documents and jobs are the business of the role ingest; upgrading, merging and
+compacting are done unasked as well, and change nothing that anybody sees.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
-from core.errors import SalienceError
-from store.audit import DONE, note_action
+from core.errors import SalienceError, StorageError
+from store.audit import DONE, LOCAL, note_action
 from store.database import Database
+from store.faults import database_errors
+from store.migrate import SCHEMA_VERSION
+from store.readonly import open_read_only, schema_version
 
 
 @contextmanager
@@ -24,6 +33,23 @@ def audited(database: Database, who: str, action: str, target: str) -> Iterator[
         _note(database, who, action, target, error.code)
         raise
     _note(database, who, action, target, DONE)
+
+
+def note_of_directory(
+    directory: Path, action: str, target: str, outcome: str = DONE, *, allow_network: bool = False
+) -> None:
+    """Note what a local command did to all of a data directory, which stays as it is otherwise: it is not upgraded.
+
+    Raises StorageError where it cannot be written to, is damaged, or of another version.
+    """
+    with open_read_only(directory) as connection, database_errors(directory):
+        version = schema_version(connection)
+    if version != SCHEMA_VERSION:
+        raise StorageError(
+            f"the data directory {directory} is of schema {version}, and this program writes another one"
+        )
+    with closing(Database.open(directory, allow_network=allow_network)) as database:
+        _note(database, LOCAL, action, target, outcome)
 
 
 def _note(database: Database, who: str, action: str, target: str, outcome: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from core.access import Rights, Role
 from core.errors import CollectionNotFound, Forbidden, QueueFull, SalienceError
 from core.filters import Filter
-from core.naming import MARK, check_name, covers, qualified
+from core.naming import MARK, base_name, check_name, covers, qualified
 from core.records import Collection, Job
 
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ class Caller:
         return rights.patterns or None
 
     def sees(self, stored: str) -> bool:
-        """Whether the caller sees a collection of this stored name, if there is one."""
-        among = self.among
-        return among is None or any(covers(pattern, stored) for pattern in among)
+        """Whether the caller sees a collection of this stored name, if there is one.
+
+        Another generation is seen by who sees its collection: a pattern such as *7 says nothing of `goods!7`.
+        """
+        among, name = self.among, base_name(stored)
+        return among is None or any(covers(pattern, name) for pattern in among)
 
     def collection(self, name: str) -> str:
         """The stored name. Raises CollectionNotFound where the caller does not see it, there or not."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from typing import Annotated, cast
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from typing import cast
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.openapi.models import HTTPBearer
 from fastapi.routing import APIRoute, iter_route_contexts
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,12 +23,8 @@ from app.access.signatures import SignatureAuth
 from app.errors import Unauthorized, status_of
 from core.errors import Forbidden, InvalidSignature, SalienceError, StorageError, TooLarge
 
-_BEARER = HTTPBearer(
-    auto_error=False,
-    description="A key (`salience key create`), or one of SALIENCE_AUTH__TOKENS; not needed where there are none.",
-)
+_BEARER = "A key (`salience key create`), or one of SALIENCE_AUTH__TOKENS; not needed where there are none."
 METRICS = "/metrics"
-_SIGNED = "vikingdb.*"  # routes that take signatures, too
 
 
 class Identify:
@@ -35,7 +33,7 @@ class Identify:
     Whoever is not known is asked for no body: it is refused when it is asked for. Those of `signed` paths are read
     to check their signatures, unless the headers show that none can hold. Answers to keys with limits say what is left
     of them. Where the keys cannot be read, nobody is let in, but to `METRICS` by those that were read last: that is
-    when somebody has to look.
+    when somebody has to look. What is entered into `state.until_answered` meanwhile ends when the request does.
     """
 
     def __init__(
@@ -58,9 +56,10 @@ class Identify:
             await self._app(scope, receive, send)
             return
         caller = await self._caller(scope)
+        if scope["path"] in self._signed and (caller is ANONYMOUS or isinstance(caller, SalienceError)):
+            caller = self._signer(scope, caller)
         scope.setdefault("state", {})["caller"] = caller
-
-        problem = self._problem(scope, caller)
+        problem = caller if isinstance(caller, SalienceError) else None
 
         async def refused() -> Message:
             assert problem is not None
@@ -74,19 +73,17 @@ class Identify:
                     headers[name] = value
             await send(message)
 
-        await self._app(scope, receive if problem is None else refused, send_with_limits)
+        with ExitStack() as scope["state"]["until_answered"]:
+            await self._app(scope, receive if problem is None else refused, send_with_limits)
 
-    def _problem(self, scope: Scope, caller: Caller | SalienceError) -> SalienceError | None:
-        """Why the body is not to be read."""
-        if scope["path"] not in self._signed:
-            return caller if isinstance(caller, SalienceError) else None
-        if isinstance(caller, Caller) and caller is not ANONYMOUS:
-            return None
+    def _signer(self, scope: Scope, caller: Caller | SalienceError) -> Caller | SalienceError:
+        """Who is there, where a signature may say it; whether it holds is checked where the body is known."""
+        signatures = self._signatures()
         try:
-            self._signatures().check_headers(Request(scope))
+            signatures.check_headers(Request(scope))
         except InvalidSignature as error:
             return error
-        return None
+        return SIGNED if signatures.needed else caller
 
     async def _caller(self, scope: Scope) -> Caller | SalienceError:
         keyring = self._keyring()
@@ -102,31 +99,34 @@ class Identify:
         return Unauthorized() if found is None else found
 
 
-class Door:
+class Door(SecurityBase):
     """A dependency of every route that is not public: lets a request in if its caller may do what the route does.
 
     Raises what `state.caller` says is wrong, Forbidden, CollectionNotFound, QuotaExceeded, TooLarge. It takes no thread
-    of the pool: who is refused is refused at once, however busy the server is.
+    of the pool: who is refused is refused at once, however busy the server is. To the API's description it is the
+    bearer token that the route takes.
     """
 
+    scheme_name = "HTTPBearer"
+
     def __init__(self, limiter: Callable[[], Limiter]) -> None:
+        self.model = HTTPBearer(description=_BEARER)
         self._limiter = limiter
 
-    async def __call__(
-        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-    ) -> AsyncIterator[None]:
+    async def __call__(self, request: Request) -> None:
         route = request.scope["route"]
         key = rule_key(route.operation_id, route.endpoint)
         rule = RULES[key]
-        caller = _signed(request) if key == _SIGNED else request.state.caller
+        caller = cast("Caller | SalienceError", request.state.caller)
         if isinstance(caller, SalienceError):
             raise caller
+        if not route.path_regex.fullmatch(request.scope["path"]):  # `$` lets a line break stand behind the path
+            raise HTTPException(404)  # which is another one to all who look at it: limits on bodies, signatures
         check_rights(caller, rule)
         if rule.scope is Reach.COLLECTION:
             caller.collection(request.path_params["collection"])
         _check_length(request, caller)
-        with self._limiter().admitted(caller, searches=rule.searches):
-            yield
+        request.state.until_answered.enter_context(self._limiter().admitted(caller, searches=rule.searches))
 
 
 def check_rules(app: FastAPI, *, public: Collection[str] = ()) -> None:
@@ -162,19 +162,6 @@ def check_rights(caller: Caller, rule: Rule) -> None:
             "this key sees some of the documents only, and here it could learn of others or change them; use a key "
             "without a row filter"
         )
-
-
-def _signed(request: Request) -> Caller | SalienceError:
-    """The caller of a route that takes signatures; whether one holds is checked where the body is known."""
-    caller = cast("Caller | SalienceError", request.state.caller)
-    if isinstance(caller, Caller) and caller is not ANONYMOUS:
-        return caller
-    signatures = request.app.state.wiring.signatures
-    signatures.check_headers(request)
-    if not signatures.needed:
-        return caller
-    request.state.caller = SIGNED
-    return SIGNED
 
 
 def _check_length(request: Request, caller: Caller) -> None:

@@ -1,7 +1,7 @@
 """What a key may use in a minute, and at once; told in the headers RateLimit-Policy and RateLimit.
 
-Minutes slide, as those of app/access/quota.py. Requests are counted as they come. Tokens are counted when it is known
-how many there were: a key that has used up its tokens waits until the minute lets it go on.
+Minutes slide, as those of app/access/quota.py. Requests are counted as they come. Tokens are counted when a model has
+read them, forward pass by forward pass: a key that has used up its tokens waits until the minute lets it go on.
 
 Every process counts by itself. Header fields: draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -12,12 +12,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 from app.access.caller import Caller
 from app.access.quota import WINDOW_SECONDS, Charge, Window
 from app.errors import QuotaExceeded
+from core.current import counted
 
 CHARACTERS_PER_TOKEN = 4  # of what no model has read yet
 SEARCH_RETRY_SECONDS = 1.0
@@ -41,7 +43,10 @@ class Limiter:
 
     @contextmanager
     def admitted(self, caller: Caller, *, searches: bool) -> Iterator[None]:
-        """One request is going on. Raises QuotaExceeded where it is one too many, and counts nothing then."""
+        """One request is going on, and what models read for it is counted.
+
+        Raises QuotaExceeded where it is one too many, and counts nothing then.
+        """
         policies = _policies(caller)
         most = caller.rights.limits.concurrent_searches if searches else None
         with self._lock:
@@ -57,14 +62,15 @@ class Limiter:
             if most is not None:
                 self._searches[caller.account] = running + 1
         try:
-            yield
+            with self._counting(caller):
+                yield
         finally:
             if most is not None:
                 with self._lock:
                     self._searches[caller.account] -= 1
 
     def spend(self, caller: Caller, tokens: int) -> None:
-        """A model has read so many tokens for the caller."""
+        """A model has read so many tokens for the caller, or will."""
         with self._lock:
             self._count(caller.account, TOKENS, tokens, _policies(caller))
 
@@ -85,6 +91,11 @@ class Limiter:
                 for policy, (remaining, reset) in zip(policies, left, strict=True)
             ),
         }
+
+    def _counting(self, caller: Caller) -> AbstractContextManager[None]:
+        if caller.rights.limits.tokens_per_minute is None:
+            return nullcontext()
+        return counted(partial(self.spend, caller))
 
     def _check(self, account: str, policy: _Policy) -> None:
         window, now = self._window(account, policy.unit), self._clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body
@@ -12,6 +13,7 @@ from app.access.auditing import audited
 from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
 from app.api.links import COLLECTION_MADE
+from app.api.serialized import serialized
 from app.schemas.collections import ChangeCollection, CollectionBody, CollectionList, CreateCollection
 from app.schemas.stats import CollectionStatsBody
 from app.wiring import Wiring
@@ -54,12 +56,18 @@ def create(
     """Create an empty collection, to be embedded by the main model, or those of the settings that are named."""
     name, settings = caller.new_collection(body.name), body.to_settings()
     with audited(parts.database, caller.who, "collection.create", name):
-        check_collections(parts, caller)
-        created = parts.create_collection(name, settings, model=body.model, sparse_model=body.sparse_model)
+        created = parts.create_collection(
+            name,
+            settings,
+            model=body.model,
+            sparse_model=body.sparse_model,
+            check=partial(check_collections, caller=caller),
+        )
     return CollectionBody.of(caller.shown_collection(created), documents=0, passages=0)
 
 
 @router.get("", operation_id="list_collections", summary="List collections")
+@serialized
 def list_all(parts: Parts, caller: Known) -> CollectionList:
     """Every collection that the key sees, by name."""
     with parts.database.read() as session:

@@ -1,8 +1,12 @@
-"""What endpoints ask for."""
+"""What endpoints ask for.
+
+FastAPI takes its time for each of these, many times that of what they do: none asks for another one, and a search has
+all that it needs in one piece.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, NamedTuple, cast
 
 from fastapi import Depends, Path, Request
 
@@ -20,34 +24,45 @@ async def get_request_id(request: Request) -> str:
     return cast(str, request.state.request_id)
 
 
-async def get_arrival(request: Request) -> float:
-    return cast(float, request.state.arrived)
-
-
 async def get_panel(request: Request) -> Panel:
     return cast(Panel, request.app.state.panel)
-
-
-async def get_observation(panel: Annotated[Panel, Depends(get_panel)]) -> Observation:
-    return panel.observation
 
 
 async def get_caller(request: Request) -> Caller:
     return cast(Caller, request.state.caller)
 
 
+class SearchContext(NamedTuple):
+    """What a search goes by beside its body."""
+
+    parts: Wiring
+    request_id: str
+    caller: Caller
+    arrived: float  # when the request's head was there, by time.monotonic
+    observed: Observation
+
+
+async def get_search_context(request: Request) -> SearchContext:
+    return SearchContext(
+        parts=await get_wiring(request),
+        request_id=await get_request_id(request),
+        caller=await get_caller(request),
+        arrived=cast(float, request.state.arrived),
+        observed=(await get_panel(request)).observation,
+    )
+
+
 Parts = Annotated[Wiring, Depends(get_wiring)]
 RequestId = Annotated[str, Depends(get_request_id)]
-Arrived = Annotated[float, Depends(get_arrival)]  # when the request's head was there, by time.monotonic
 OperationPanel = Annotated[Panel, Depends(get_panel)]
-Observed = Annotated[Observation, Depends(get_observation)]
+Search = Annotated[SearchContext, Depends(get_search_context)]
 Known = Annotated[Caller, Depends(get_caller)]  # who makes the request; the door has let it in
 
 
 async def _stored_name(
-    caller: Known, collection: Annotated[str, Path(description="the collection's name", examples=["articles"])]
+    request: Request, collection: Annotated[str, Path(description="the collection's name", examples=["articles"])]
 ) -> str:
-    return caller.collection(collection)
+    return (await get_caller(request)).collection(collection)
 
 
 CollectionName = Annotated[str, Depends(_stored_name)]  # as it is stored; `Known.shown` says what the caller calls it

@@ -11,6 +11,7 @@ from app.access.allowances import check_documents, passages_left
 from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
 from app.api.links import DOCUMENTS_ADDED, DOCUMENTS_LISTED, JOB_MADE
+from app.api.serialized import serialized
 from app.schemas.documents import (
     DeleteDocuments,
     DeletionReport,
@@ -109,7 +110,6 @@ def upsert(
     check_documents(passages_left(parts, caller), len(records))
     if wait:
         report = parts.pipeline.add(collection, documents(records), priority=Priority.INTERACTIVE)
-        parts.limiter.spend(caller, report.tokens)
         return WriteReport.of(report)
     check_room(parts.database, parts.settings.limits.queued_items)
     found = parts.pipeline.collection(collection)
@@ -121,6 +121,7 @@ def upsert(
 
 
 @router.get("/documents", responses={200: DOCUMENTS_LISTED}, operation_id="list_documents", summary="List documents")
+@serialized
 def list_page(
     parts: Parts,
     caller: Known,
@@ -137,6 +138,7 @@ def list_page(
 
 
 @router.get("/documents/{document_id:any_text}", operation_id="get_document", summary="Get a document")
+@serialized
 def get(
     parts: Parts,
     caller: Known,
@@ -166,7 +168,6 @@ def put(
     document = to_document({"id": document_id, **body.to_fields()})
     check_documents(passages_left(parts, caller), 1)
     report = parts.pipeline.add(collection, [document], priority=Priority.INTERACTIVE)
-    parts.limiter.spend(caller, report.tokens)
     if report.failed:
         [failure] = report.failed
         if failure.code == InvalidControl.code:

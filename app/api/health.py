@@ -23,7 +23,7 @@ class Liveness(ResponseModel):
 
 
 class CheckBody(ResponseModel):
-    name: str = Field(description="process, model, database, snapshots, disk, worker or maintenance")
+    name: str = Field(description="process, model, database, snapshots, disk, worker, reindexing or maintenance")
     ok: bool
     text: str = Field(description="what was found, or what is wrong")
 

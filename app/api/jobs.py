@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import Known, Parts
+from app.api.serialized import serialized
 from app.schemas.jobs import JobBody, JobDetail, JobList, State, error_lines
 from core.naming import qualified
 from core.records import JobState
@@ -22,6 +23,7 @@ JobId = Annotated[int, Path(description="the job's number", examples=[1], ge=1, 
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs")
+@serialized
 def list_page(
     parts: Parts,
     caller: Known,

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from app.api.bodies import PublicModel, RawBody, parsed
-from app.api.dependencies import Known, Parts, RequestId
+from app.api.dependencies import Parts, RequestId
 from app.wiring import Wiring
 from core.errors import InvalidInput
 from core.prompts import Prompt, TokenIdsItem
@@ -71,7 +71,7 @@ class RerankRequest(PublicModel):
 
 @router.post("/v1/embeddings")
 @router.post("/embeddings")
-def embeddings(parts: Parts, caller: Known, body: RawBody) -> JSONResponse:
+def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
     """Unit vectors. A text that is longer than the model reads is cut, and `truncated_inputs` names its index."""
     asked = parsed(EmbeddingsRequest, body)
     prompts = asked.to_prompts()
@@ -81,7 +81,6 @@ def embeddings(parts: Parts, caller: Known, body: RawBody) -> JSONResponse:
     made = encoder.encode(prompts, Representation(asked.representation or Representation.SYMMETRIC))
     vectors = _base64(made.vectors) if asked.encoding_format == "base64" else made.vectors.tolist()
     tokens = int(made.token_counts.sum())
-    parts.limiter.spend(caller, tokens)
     answer: dict[str, Any] = {
         "object": "list",
         "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)],
@@ -95,12 +94,11 @@ def embeddings(parts: Parts, caller: Known, body: RawBody) -> JSONResponse:
 
 @router.post("/v1/rerank")
 @router.post("/rerank")
-def rerank(parts: Parts, caller: Known, request_id: RequestId, body: RawBody) -> JSONResponse:
+def rerank(parts: Parts, request_id: RequestId, body: RawBody) -> JSONResponse:
     """The documents by relevance, best first: as a cross-encoder judges (0 to 1), or an encoder's cosine (-1 to 1)."""
     asked = parsed(RerankRequest, body)
     documents = asked.documents
     scores, tokens = _relevance(parts, asked.model or _default_reranker(parts), asked.query, documents)
-    parts.limiter.spend(caller, tokens)
     order = sorted(range(len(documents)), key=lambda place: -scores[place])[: asked.top_n]  # stable: ties as they came
     results: list[dict[str, Any]] = [{"index": place, "relevance_score": scores[place]} for place in order]
     if asked.return_documents:
@@ -146,7 +144,7 @@ def _base64(vectors: Float32Array) -> list[str]:
 
 def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> tuple[list[float], int]:
     """The relevance of each document, and the tokens that were read."""
-    if parts.models.describe(model).kind is ModelKind.RERANKER:
+    if parts.models.kind(model) is ModelKind.RERANKER:
         judge = parts.models.reranker(model)
         return judge.rerank(query, documents), int(judge.token_counts(query, documents).sum())
     encoder = parts.models.encoder(model)
@@ -157,7 +155,7 @@ def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> t
 
 
 def _default_reranker(parts: Wiring) -> str:
-    return next(iter(parts.models.rerankers), parts.models.main)
+    return next(parts.models.rerankers, parts.models.main)
 
 
 def _model_names(parts: Wiring) -> list[str]:

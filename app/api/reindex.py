@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app import reindexes
+from app.access.allowances import spend_reindex
 from app.access.auditing import audited
 from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
@@ -53,7 +54,9 @@ def start(
     worker over the data directory does the work.
     """
     with audited(parts.database, caller.who, "reindex.start", collection):
-        return _body(parts, caller, collection, reindexes.begin(parts, collection, body))
+        begun = reindexes.begin(parts, collection, body)
+    spend_reindex(parts, caller, collection)
+    return _body(parts, caller, collection, begun)
 
 
 @router.get("", operation_id="get_reindex", summary="How far a reindex is")

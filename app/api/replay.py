@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app.access.caller import Caller
-from app.access.limits import tokens_of
 from app.api.dependencies import Known, Parts, RequestId
+from app.api.serialized import serialized
 from app.schemas.explanations import ReplayRequest, ReplayResponse
 from app.wiring import Wiring
 from core.errors import CollectionNotFound
@@ -59,6 +59,7 @@ _REPLAY = {
 
 
 @router.post("/replay", operation_id="replay")
+@serialized
 def replay_explanation(
     parts: Parts,
     caller: Known,
@@ -70,7 +71,6 @@ def replay_explanation(
     record = saved.get("provenance")
     if isinstance(record, dict) and isinstance(record.get("collection"), str):
         saved = {**saved, "provenance": {**record, "collection": _stored(parts, caller, record["collection"])}}
-        parts.limiter.spend(caller, tokens_of(len(str(record.get("query", "")))))
     found = replay(parts.searcher, parts.views, saved, within=caller.rows)
     return ReplayResponse.of(found, request_id=request_id)
 

@@ -7,19 +7,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from app.access.caller import Caller
-from app.access.limits import tokens_of
-from app.api.dependencies import Arrived, CollectionName, Known, Observed, Parts, RequestId
+from app.api.dependencies import CollectionName, Search, SearchContext
 from app.api.links import HITS_FOUND
+from app.api.serialized import serialized
 from app.schemas.batch import AnswerBody, BatchRequest, BatchResponse
-from app.schemas.search_request import ExplainRequest, SearchRequest
+from app.schemas.search_request import ExplainRequest, QueryBody, SearchRequest
 from app.schemas.search_response import SearchResponse
 from app.waiting import waited
-from app.wiring import Wiring
 from core.errors import SalienceError
 from retriever.many import each
 from retriever.query import Query
 from retriever.reasons import explain_hit
+from retriever.result import SearchResult
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["search"])
 
@@ -71,58 +70,40 @@ _EXPLAIN = {
 
 
 @router.post("/search", responses={200: HITS_FOUND}, operation_id="search")
+@serialized
 def search(
-    parts: Parts,
-    request_id: RequestId,
-    caller: Known,
-    arrived: Arrived,
-    observed: Observed,
+    asked: Search,
     collection: CollectionName,
     body: Annotated[SearchRequest, Body(openapi_examples=_SEARCH)],
 ) -> SearchResponse:
     """The best passages, one for each document, steered and explained as asked."""
-    asked = _seen(parts, caller, body.to_search(most=parts.settings.limits.hits))
-    query = waited(parts, collection, body, asked, begun=arrived)
-    found = observed.searched(parts.searcher.search(collection, query))
-    return SearchResponse.of(caller.shown_result(found), request_id=request_id)
+    query = _ready(asked, collection, body, body.to_search(most=asked.parts.settings.limits.hits))
+    return _shown(asked, asked.observed.searched(asked.parts.searcher.search(collection, query)))
 
 
 @router.post("/search:batch", operation_id="search_batch")
+@serialized
 def search_batch(
-    parts: Parts,
-    request_id: RequestId,
-    caller: Known,
-    arrived: Arrived,
-    observed: Observed,
+    asked: Search,
     collection: CollectionName,
     body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)],
 ) -> BatchResponse:
     """Several searches in one state of the collection, encoded together. Each has its own answer or its own error."""
-    most = parts.settings.limits.hits
-
-    def ready(query: SearchRequest) -> Query:
-        asked = _seen(parts, caller, query.to_search(most=most))
-        return waited(parts, collection, query, asked, begun=arrived)
-
-    queries = each(ready, body.bodies())
+    most = asked.parts.settings.limits.hits
+    queries = each(lambda query: _ready(asked, collection, query, query.to_search(most=most)), body.bodies())
     answers = [
-        AnswerBody.failed(caller.told(found), request_id)
+        AnswerBody.failed(asked.caller.told(found), asked.request_id)
         if isinstance(found, SalienceError)
-        else AnswerBody(
-            status=200, result=SearchResponse.of(caller.shown_result(found), request_id=request_id), error=None
-        )
-        for found in observed.all_searched(parts.searcher.search_many(collection, queries))
+        else AnswerBody(status=200, result=_shown(asked, found), error=None)
+        for found in asked.observed.all_searched(asked.parts.searcher.search_many(collection, queries))
     ]
-    return BatchResponse(answers=answers, request_id=request_id)
+    return BatchResponse(answers=answers, request_id=asked.request_id)
 
 
 @router.post("/explain", operation_id="explain")
+@serialized
 def explain(
-    parts: Parts,
-    request_id: RequestId,
-    caller: Known,
-    arrived: Arrived,
-    observed: Observed,
+    asked: Search,
     collection: CollectionName,
     body: Annotated[ExplainRequest, Body(openapi_examples=_EXPLAIN)],
 ) -> SearchResponse:
@@ -130,12 +111,17 @@ def explain(
 
     With `above`, the second hit of the answer is the one that it is held against.
     """
-    query = waited(parts, collection, body, _seen(parts, caller, body.to_explain()), begun=arrived)
-    found = explain_hit(parts.searcher, collection, query, body.id, above=body.above, advise=body.advise)
-    return SearchResponse.of(caller.shown_result(observed.searched(found)), request_id=request_id)
+    query = _ready(asked, collection, body, body.to_explain())
+    found = explain_hit(asked.parts.searcher, collection, query, body.id, above=body.above, advise=body.advise)
+    return _shown(asked, asked.observed.searched(found))
 
 
-def _seen(parts: Wiring, caller: Caller, query: Query) -> Query:
-    """Over what the caller may see; its tokens are counted."""
-    parts.limiter.spend(caller, tokens_of(len(query.text)))
-    return replace(query, within=caller.rows)
+def _ready(asked: SearchContext, collection: str, body: QueryBody, query: Query) -> Query:
+    """Over what the caller may see, once what the body wants to see is there."""
+    rows = asked.caller.rows
+    seen = query if rows is None else replace(query, within=rows)
+    return waited(asked.parts, collection, body, seen, begun=asked.arrived)
+
+
+def _shown(asked: SearchContext, found: SearchResult) -> SearchResponse:
+    return SearchResponse.of(asked.caller.shown_result(found), request_id=asked.request_id)

@@ -12,11 +12,11 @@ from anyio import from_thread
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
+from app.operation.pace import SLOWEST_BYTES, Pace
 from core.errors import TooLarge
 
 UPLOADS_AT_ONCE = 8  # each takes a thread; others wait
 IDLE_SECONDS = 60.0  # that a sender may say nothing
-SLOWEST_BYTES = 2**10  # a second, that a sender sends, beyond the first IDLE_SECONDS of waiting for it
 ENCODINGS = ("", "identity", "gzip", "x-gzip")
 
 
@@ -34,8 +34,7 @@ class Upload(io.RawIOBase):
             raise HTTPException(415, f"Content-Encoding {encoding!r:.40} is not known; send gzip, or none")
         self._chunks: AsyncIterator[bytes] = request.stream()
         self._limit = limit
-        self._received = 0
-        self._waited = 0.0  # seconds, for the sender
+        self._pace = Pace(idle_seconds=IDLE_SECONDS, slow_seconds=IDLE_SECONDS)
         self._pending = memoryview(b"")
         self._hash = hashlib.sha256()
 
@@ -59,7 +58,7 @@ class Upload(io.RawIOBase):
     async def _next(self) -> bytes:
         """The next bytes; none at the end."""
         began = time.monotonic()
-        left = min(IDLE_SECONDS, IDLE_SECONDS + self._received / SLOWEST_BYTES - self._waited)
+        left = self._pace.left()
         try:
             with anyio.fail_after(left):
                 chunk = b""
@@ -70,11 +69,11 @@ class Upload(io.RawIOBase):
         except ClientDisconnect:
             raise HTTPException(400, "the body breaks off before its end; nothing of it was kept") from None
         except TimeoutError:
-            slow = f"fewer than {SLOWEST_BYTES} bytes a second came" if left < IDLE_SECONDS else "nothing came"
-            raise HTTPException(408, f"{slow} for {IDLE_SECONDS:.0f} seconds; nothing was kept") from None
-        self._waited += time.monotonic() - began
-        self._received += len(chunk)
-        if self._received > self._limit:
+            idle = self._pace.idle_seconds
+            slow = f"fewer than {SLOWEST_BYTES} bytes a second came" if left < idle else "nothing came"
+            raise HTTPException(408, f"{slow} for {idle:.0f} seconds; nothing was kept") from None
+        self._pace.took(time.monotonic() - began, len(chunk))
+        if self._pace.received > self._limit:
             raise TooLarge(f"the body is larger than {self._limit} bytes; send it in parts")
         self._hash.update(chunk)
         return chunk

@@ -91,7 +91,6 @@ def embedding(parts: Parts, caller: Known, request: Request, request_id: Request
     tokens = parts.viking.tokens(model, prompts)
     with parts.viking_quota.charged(account, model.name, tokens):
         made = parts.viking.embed(model, prompts, dense=dense, sparse=sparse)
-    parts.limiter.spend(caller, tokens)
     data: dict[str, Any] = {}
     if made.dense is not None:
         data["sentence_dense_embedding"] = made.dense.tolist()

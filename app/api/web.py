@@ -1,6 +1,6 @@
-"""The web page at / and the API's documentation at /docs: the files of app/web, as they are.
+"""The web page at / and the API's documentation at /docs: the files of app/web, as they are; and /openapi.json.
 
-They are read once, at import. Their ETag is a hash of the content, so a browser asks again and is sent nothing twice.
+Files are read once, at import. Their ETag is a hash of the content, so a browser asks again and is sent nothing twice.
 The policy lets the page load from this server alone and run no code but its own files.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from dataclasses import dataclass
 from importlib import resources
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 router = APIRouter(include_in_schema=False)
@@ -49,6 +51,14 @@ def documentation(request: Request) -> Response:
     return _answer(request, "docs.html")
 
 
+@router.api_route("/openapi.json", methods=["GET", "HEAD"])
+def description(request: Request) -> JSONResponse:
+    """The API's description, made when it is first asked for: in a thread, as that takes a second."""
+    with _describing:
+        found = request.app.openapi()
+    return JSONResponse(found)
+
+
 @router.api_route("/web/{name}", methods=["GET", "HEAD"])
 def file(request: Request, name: str) -> Response:
     """A script, style sheet or picture of these pages."""
@@ -78,3 +88,4 @@ def _read() -> dict[str, _File]:
 
 
 _FILES = _read()
+_describing = threading.Lock()

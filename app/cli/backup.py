@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.cli.checking import described, steps
+from app.cli.checking import described, note_in_audit_log, steps
 from app.cli.options import DataDir, open_existing
+from core.errors import SalienceError
 from indexer.recheck import recheck
+from store.audit import DONE
 from store.backup import backup as make_backup
 
 
@@ -26,7 +29,16 @@ def backup(
 
       salience backup /mnt/backups/2024-05-01
     """
-    source = open_existing(data_dir).settings.data_dir
-    with steps() as shown:
-        done = make_backup(source, target, recheck=recheck, on_copy=shown.copying, on_verify=shown.verifying)
+    settings = open_existing(data_dir).settings
+    source = settings.data_dir
+    noted = partial(
+        note_in_audit_log, source, "backup", target.absolute(), allow_network=settings.allow_network_file_system
+    )
+    try:
+        with steps() as shown:
+            done = make_backup(source, target, recheck=recheck, on_copy=shown.copying, on_verify=shown.verifying)
+    except SalienceError as error:
+        noted(error.code)
+        raise
+    noted(DONE)
     typer.echo(f"{target} is a verified backup of {source}: {described(done)}")

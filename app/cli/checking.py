@@ -10,7 +10,9 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
+from app.access.auditing import note_of_directory
 from app.cli.terminal import BAD, note, out, plain, progress_bar
+from core.errors import StorageError
 from store.verify import MAX_FINDINGS, Verification
 
 SHOWN = 20  # findings of one check; --json has them all
@@ -40,6 +42,14 @@ class Steps:
 def steps() -> Iterator[Steps]:
     with progress_bar() as bar:
         yield Steps(bar)
+
+
+def note_in_audit_log(directory: Path, action: str, target: Path | str, outcome: str, *, allow_network: bool) -> None:
+    """What was done to all of a data directory. It counts all the same where that cannot be noted: its user is told."""
+    try:
+        note_of_directory(directory, action, str(target), outcome, allow_network=allow_network)
+    except StorageError as error:
+        note(f"the audit log does not tell of this {action}: {error.message}")
 
 
 def described(done: Verification) -> str:

@@ -138,9 +138,12 @@ def change(
     ] = None,
     no_synonyms: Annotated[bool, typer.Option("--no-synonyms", help="Remove all synonyms.")] = False,
     alpha: Annotated[
-        float | None, typer.Option(help="Weight of the dense leg in searches that name none.", show_default=False)
+        float | None,
+        typer.Option(help="Weight of the dense leg in searches that name none, 0 to 1.", show_default=False),
     ] = None,
-    k1: Annotated[float | None, typer.Option(help="BM25 term frequency saturation.", show_default=False)] = None,
+    k1: Annotated[
+        float | None, typer.Option(help="BM25 term frequency saturation, 0 to 10.", show_default=False)
+    ] = None,
     b: Annotated[float | None, typer.Option(help="BM25 length normalisation, 0 to 1.", show_default=False)] = None,
     data_dir: DataDir = None,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +17,13 @@ from app.cli.terminal import note, out, plain, print_json, progress_bar
 from app.schemas.reindexes import Judgements, ReindexBody, ReindexRequest, ReindexSettings
 from app.wiring import Wiring
 from core.errors import InvalidInput, ReindexConflict
-from core.reindexes import Reindex
+from core.reindexes import Reindex, ReindexState
 from store.audit import LOCAL
 from store.processes import processes
+from store.reindex.record import ENDED
 
 _FILES = "--queries and --qrels"
-_OVER = ("switched", "done", "rolled back", "cancelled", "failed")
+_OVER = {state.value for state in (*ENDED, ReindexState.SWITCHED)}
 
 
 class _Group(TyperGroup):
@@ -67,7 +67,7 @@ def start(
     ] = None,
     language: Annotated[str | None, typer.Option(help="A code such as en, or auto.", show_default="as before")] = None,
     title_weight: Annotated[
-        int | None, typer.Option(help="How often BM25 counts a word of a title.", show_default="as before")
+        int | None, typer.Option(help="How often BM25 counts a word of a title, 0 to 10.", show_default="as before")
     ] = None,
     fields: Fields = None,
     sparse: Annotated[str | None, typer.Option(help="bm25, learned or both.", show_default="as before")] = None,
@@ -197,23 +197,17 @@ def _do(
 
 def _work(parts: Wiring, name: str) -> None:
     """Until it is switched, waits for somebody to switch it, or is over."""
-    thread = threading.Thread(target=parts.reindexing.run, name="reindexing", daemon=True)
-    with parts.register("reindex"), parts.maintenance.running(), progress_bar() as bar:
-        thread.start()
+    with parts.register("reindex"), parts.maintenance.running(), progress_bar() as bar, parts.reindexing.running():
         task, said = bar.add_task("reindexing", total=None, detail="documents"), None
-        try:
-            while True:
-                body = _body(parts, name)
-                bar.update(task, completed=body.done, total=body.documents, description=body.state)
-                if body.reason and body.reason != said:
-                    said = body.reason
-                    note(f"it waits: {said}")
-                if body.state in _OVER or (body.state == "ready" and not body.auto_switch):
-                    return
-                time.sleep(0.1)
-        finally:
-            parts.reindexing.stop()
-            thread.join()
+        while True:
+            body = _body(parts, name)
+            bar.update(task, completed=body.done, total=body.documents, description=body.state)
+            if body.reason and body.reason != said:
+                said = body.reason
+                note(f"it waits: {said}")
+            if body.state in _OVER or (body.state == "ready" and not body.auto_switch):
+                return
+            time.sleep(0.1)
 
 
 def _judgements(queries: Path | None, qrels: Path | None) -> Judgements | None:

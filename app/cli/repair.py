@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from app.cli.checking import print_verification, steps, verification_body
+from app.cli.checking import note_in_audit_log, print_verification, steps, verification_body
 from app.cli.options import DataDir, Device, Json, Model, open_existing
 from app.cli.terminal import BAD, GOOD, note, out, plain, print_json
 from app.wiring import Wiring
-from core.errors import ModelError
+from core.errors import StorageCorrupt
 from core.records import Document
 from indexer.recheck import recheck
+from store.audit import DONE
 from store.repair import Remake, Repair
 from store.repair import repair as repair_directory
 
@@ -45,6 +46,10 @@ def repair(
                 allow_network=parts.settings.allow_network_file_system,
                 on_progress=shown.verifying,
             )
+    if not dry_run:
+        outcome = DONE if done.left.ok else StorageCorrupt.code
+        allow_network = parts.settings.allow_network_file_system
+        note_in_audit_log(directory, "repair", directory.absolute(), outcome, allow_network=allow_network)
     if as_json:
         lists = {"done": done.done, "failed": done.failed, "doubts": done.doubts}
         texts = {name: [plain(line) for line in lines] for name, lines in lists.items()}
@@ -61,10 +66,7 @@ def _remake(parts: Wiring) -> Remake:
     """By the pipeline, whose model is only loaded where it is needed."""
 
     def remake(collection: str, documents: Sequence[Document]) -> None:
-        parts.pipeline.collection(collection)
-        report = parts.pipeline.add(collection, documents)
-        if report.failed:
-            raise ModelError(f"{report.failed_count} documents failed, the first: {report.failed[0].reason}")
+        parts.pipeline.remake(collection, documents)
 
     return remake
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli.checking import described, steps
+from app.cli.checking import described, note_in_audit_log, steps
 from app.cli.options import DataDir, settings
 from indexer.recheck import recheck
+from store.audit import DONE
 from store.backup import restore as restore_backup
 
 
@@ -25,7 +26,10 @@ def restore(
 
       salience restore /mnt/backups/2024-05-01 -d /var/lib/salience
     """
-    directory = settings(data_dir).data_dir
+    chosen = settings(data_dir)
+    directory = chosen.data_dir
     with steps() as shown:
         done = restore_backup(backup, directory, recheck=recheck, on_copy=shown.copying, on_verify=shown.verifying)
+    allow_network = chosen.allow_network_file_system
+    note_in_audit_log(directory, "restore", backup.absolute(), DONE, allow_network=allow_network)
     typer.echo(f"{directory} was restored from {backup}, and verified: {described(done)}")

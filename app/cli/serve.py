@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -76,12 +75,14 @@ def _serve(chosen: Settings, listener: socket.socket, *, worker: bool, ready: Ca
     """In this process, until a signal says stop; whether it ever served. `ready` is called before the first answer."""
     from app.logs import configure_logs
     from app.main import create_app
+    from app.operation.allocator import share_arenas
     from app.operation.connections import Connections
     from app.operation.process import raise_open_files
     from app.operation.server import Server
     from app.wiring import Wiring
 
     configure_logs(chosen.log)
+    share_arenas()
     server_settings = chosen.server
     most = max(16, min(server_settings.connections, raise_open_files() // 2))  # the other half is for data
     connections = Connections(most=most, head_seconds=server_settings.head_seconds)
@@ -105,15 +106,15 @@ def _supervise(
 ) -> bool:
     """In processes of their own, until a signal says stop; whether they ever served."""
     from app.logs import configure_logs
+    from app.operation.process import cores
     from app.operation.supervisor import Supervisor
 
     configure_logs(chosen.log)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     supervisor = Supervisor(
         serve_beside_others,
         listener,
         processes,
-        threads=max(1, cores // processes),
+        threads=max(1, cores() // processes),
         options=options,
         worker=worker,
     )
@@ -126,11 +127,10 @@ def _say_where(listener: socket.socket, chosen: Settings) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Bind before anything is loaded: a port in use shows at once. Raises InvalidSettings."""
+    from app.operation.process import bound
+
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        listener = bound(host, port)
         listener.listen()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

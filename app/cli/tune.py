@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.access.auditing import audited
 from app.cli.options import DataDir, Device, Json, Model, open_existing
 from app.cli.terminal import note, out, print_json, progress_bar
 from core.errors import InvalidInput
+from store.audit import LOCAL
 
 if TYPE_CHECKING:
     from app.tuning import Tuning
@@ -83,7 +85,7 @@ def _fit(parts: Wiring, collection: str, queries: Path, qrels: Path) -> Tuning:
 def _store(parts: Wiring, collection: str, scoring: Scoring) -> None:
     from store.catalog import change_scoring
 
-    with parts.database.write() as session:
+    with audited(parts.database, LOCAL, "collection.change", collection), parts.database.write() as session:
         change_scoring(session, collection, scoring)
 
 

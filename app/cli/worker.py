@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from types import FrameType
 from typing import Annotated
 
@@ -46,7 +45,5 @@ def worker(
             reindexing.drain()
             parts.maintain_once()
         else:
-            beside = threading.Thread(target=reindexing.run, name="reindexing", daemon=True)
-            beside.start()
-            serving.run()
-            beside.join()
+            with reindexing.running():
+                serving.run()

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from app.operation.process import open_files_allowed
+from app.operation.process import cores, open_files_allowed
 from app.settings import Settings
 from core.errors import SalienceError, StorageError
 from store.directory import DATABASE_NAME
@@ -66,10 +66,9 @@ def _name(check: Check) -> str:
 
 
 def _processor(settings: Settings) -> Iterator[Diagnosis]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     flags = _processor_flags()
     known = [name for name in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "neon") if name in flags]
-    text = f"{cores} cores; {', '.join(known) or 'no vector instructions that are known here'}"
+    text = f"{cores()} cores; {', '.join(known) or 'no vector instructions that are known here'}"
     slow = bool(flags) and not {"avx2", "asimd", "neon"} & flags
     advice = "every vector is read for a search: take a machine with AVX2 for large collections" if slow else ""
     yield Diagnosis(name="processor", level=Level.WARN if slow else Level.OK, text=text, advice=advice)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import socket
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from app.models import Models
 from app.operation.doctor import Check, Diagnosis, Level
+from app.operation.process import bound
 from app.settings import Settings
 from core.errors import ModelError, ModelMismatch, SalienceError
 from core.prompts import Prompt
@@ -27,10 +27,7 @@ _PROBE = "how do I play on my television"
 def port(settings: Settings) -> Iterator[Diagnosis]:
     host, number = settings.server.host, settings.server.port
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(address)
+        bound(host, number).close()
     except OSError as error:
         ours = [one for one in _serving(settings) if one.endswith(f":{number}")]
         if ours:

@@ -1,15 +1,20 @@
-"""What this process holds of the machine, as the kernel says it."""
+"""What this process holds of the machine, and may hold, as the kernel says it."""
 
 from __future__ import annotations
 
+import math
 import os
 import resource
+import socket
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's: where several processes keep their figures
 _STATUS = Path("/proc/self/statm")
 _FILES = Path("/proc/self/fd")
+_GROUPS = Path("/proc/self/cgroup")
+_LIMITS = Path("/sys/fs/cgroup")
 
 
 def resident_bytes() -> int:
@@ -42,6 +47,73 @@ def raise_open_files() -> int:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
+
+
+def cores() -> int:
+    """How many this process may keep busy: those it may run on, and no more than the quota of a container comes to.
+
+    Part of a core counts as one. Libraries look at the former only, when they choose how many threads compute.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([allowed, *(max(1, math.ceil(quota)) for quota in _quotas())])
+
+
+def compute_within_quota() -> None:
+    """Let torch, and models that compute with as many threads as it does, take no more of them than there are `cores`.
+
+    OMP_NUM_THREADS counts more.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ and cores() < torch.get_num_threads():
+        torch.set_num_threads(cores())
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket of this address, at which nobody listens yet. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _quotas() -> Iterator[float]:
+    """Cores' worth of time that the control groups around this process may take, where they are limited."""
+    try:
+        groups = [line.split(":", 2)[1:] for line in _GROUPS.read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        return
+    for controllers, path in groups:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # A container may see the path that its group has outside, and its own files at the root all the same.
+        inner = PurePosixPath(path.lstrip("/"))
+        for group in (inner, *inner.parents):
+            if quota := _first_version(_LIMITS / "cpu" / group) if controllers else _second_version(_LIMITS / group):
+                yield quota
+
+
+def _first_version(group: Path) -> float | None:
+    """Of the first version of control groups."""
+    try:
+        quota, period = (int((group / f"cpu.cfs_{name}_us").read_text("ascii")) for name in ("quota", "period"))
+    except OSError:
+        return None
+    return quota / period if quota > 0 else None
+
+
+def _second_version(group: Path) -> float | None:
+    """Of the second version, in which a limit that is none is "max"."""
+    try:
+        quota, period = (group / "cpu.max").read_text("ascii").split()
+    except OSError:
+        return None
+    return int(quota) / int(period) if quota.isdigit() else None
 
 
 _MANY = 65_536

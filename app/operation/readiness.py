@@ -32,13 +32,13 @@ class Readiness:
     def __init__(self, parts: Wiring) -> None:
         self._parts = parts
         self._stopping = False
-        self._worker: threading.Thread | None = None
+        self._threads: dict[str, threading.Thread] = {}
         self._maintained_at = time.monotonic()
         self._catching_up = threading.Lock()
 
-    def expect(self, worker: threading.Thread) -> None:
-        """The thread that works on jobs here: it is to be alive."""
-        self._worker = worker
+    def expect(self, worker: threading.Thread, reindexing: threading.Thread) -> None:
+        """The threads that work on jobs and on reindexes here: they are to be alive."""
+        self._threads = {"worker": worker, "reindexing": reindexing}
 
     def stop(self) -> None:
         """From now on: not ready."""
@@ -60,7 +60,8 @@ class Readiness:
         if database.ok:
             yield self._snapshots()
         yield self._disk()
-        yield self._jobs()
+        yield self._alive("worker")
+        yield self._alive("reindexing")
         yield self._maintenance()
 
     def _process(self) -> Finding:
@@ -113,11 +114,12 @@ class Readiness:
             text += f", fewer than {floor >> 20} (limits.free_bytes): make room"
         return Finding(name="disk", ok=free >= floor, text=text)
 
-    def _jobs(self) -> Finding:
-        if self._worker is None:
-            return Finding(name="worker", ok=True, text="none here")
-        alive = self._worker.is_alive()
-        return Finding(name="worker", ok=alive, text="alive" if alive else "its thread has ended: start this anew")
+    def _alive(self, name: str) -> Finding:
+        thread = self._threads.get(name)
+        if thread is None:
+            return Finding(name=name, ok=True, text="none here")
+        alive = thread.is_alive()
+        return Finding(name=name, ok=alive, text="alive" if alive else "its thread has ended: start this anew")
 
     def _maintenance(self) -> Finding:
         try:

@@ -27,6 +27,7 @@ from typing import Any
 from prometheus_client.multiprocess import mark_process_dead
 
 from app.operation.process import METRICS_VARIABLE
+from core.backoff import doubled
 
 STOP_SECONDS = 75.0  # for all of them: what the documentation tells service managers
 _FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started anew; doubled each time
@@ -120,7 +121,7 @@ class Supervisor:
         assert place.process is not None
         if place.ready and time.monotonic() - place.started_at >= _SOUND_SECONDS:
             place.deaths = 0
-        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0**place.deaths)
+        pause = doubled(place.deaths + 1, first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         _log.error(
             "worker %s (process %s) ended with exit code %s; it is started anew in %.0f s",
             place.number,

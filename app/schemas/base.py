@@ -19,11 +19,12 @@ class RequestModel(BaseModel):
     @classmethod
     def _known_keys(cls, value: Any) -> Any:
         """`extra="forbid"` would refuse an unknown key, too, but not say which ones are known."""
+        known = cls.model_fields
         for key in value if isinstance(value, dict) else ():
-            if key not in cls.model_fields:
-                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                message = f"unknown key {printable(str(key))!r:.80}; {hint}allowed are {', '.join(cls.model_fields)}"
+                message = f"unknown key {printable(str(key))!r:.80}; {hint}allowed are {', '.join(known)}"
                 raise PydanticCustomError("unknown_key", "{message}", {"message": message})
         return value
 

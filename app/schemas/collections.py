@@ -31,7 +31,7 @@ class SettingsBody(RequestModel):
     passage_tokens: int | None = Field(None, description="tokens of a passage at most; null: what the model reads")
     overlap_tokens: int = Field(32, description="tokens that a passage repeats from the one before, at most")
     whole_documents: bool = Field(False, description="one passage a document, cut where the model stops reading")
-    k1: float = Field(1.2, description="BM25 term frequency saturation")
+    k1: float = Field(1.2, description="BM25 term frequency saturation, 0 to 10")
     b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
     title_weight: int = Field(2, description="how often BM25 counts a word of a title, 0 to 10; models read it once")
     alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
@@ -98,7 +98,7 @@ class SettingsChange(RequestModel):
     """Settings that nothing stored depends on; those that are left out stay."""
 
     alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
-    k1: float = Field(1.2, description="BM25 term frequency saturation")
+    k1: float = Field(1.2, description="BM25 term frequency saturation, 0 to 10")
     b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
     synonyms: SynonymsBody = Field(default_factory=dict, description="all of them, in place of those of before")
 

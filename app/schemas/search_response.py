@@ -14,7 +14,8 @@ from app.schemas.explanations import ExplanationBody
 from app.schemas.inputs import ControlBody
 from app.schemas.search_request import FusionBody, RerankBody
 from app.schemas.selection import FacetsBody, GroupBody, HighlightBody, SuggestionsBody
-from core.records import Hit
+from core.records import Hit, LegScore
+from retriever.adaptive import Choice
 from retriever.fields import TEXT, TITLE, shown_metadata, shows
 from retriever.result import Profile, SearchResult
 
@@ -31,12 +32,28 @@ class ChoiceBody(ResponseModel):
     agreement: float = Field(description="0 to 1")
     legs: dict[str, LegChoiceBody]
 
+    @classmethod
+    def of(cls, choice: Choice) -> Self:
+        return cls(
+            agreement=choice.agreement,
+            legs={
+                leg.value: LegChoiceBody(
+                    weight=seen.weight, decisiveness=seen.decisiveness, confirmation=seen.confirmation
+                )
+                for leg, seen in choice.legs.items()
+            },
+        )
+
 
 class LegScoreBody(ResponseModel):
     raw: float = Field(description="cosine, BM25, dot product of learned weights; of rerank the relevance, 0 to 1")
     rank: int | None = Field(description="rank in the leg's own pool, of rerank by relevance; null: not in it")
     norm: float
     weight: float
+
+    @classmethod
+    def of(cls, score: LegScore) -> Self:
+        return cls(raw=score.raw, rank=score.rank, norm=score.norm, weight=score.weight)
 
 
 class PassageBody(PassageSpan):
@@ -63,7 +80,7 @@ class HitBody(ResponseModel):
             title=hit.title if shows(fields, TITLE) else None,
             metadata=shown_metadata(hit.metadata, fields),
             score=hit.score,
-            scores={leg: LegScoreBody(**asdict(score)) for leg, score in hit.scores.items()},
+            scores={leg: LegScoreBody.of(score) for leg, score in hit.scores.items()},
             passage=PassageBody(
                 start=hit.passage.start, end=hit.passage.end, text=hit.text if shows(fields, TEXT) else None
             ),
@@ -158,7 +175,7 @@ class SearchResponse(ResponseModel):
                 learned=query.fusion.learned,
             ),
             rerank=None if query.rerank is None else RerankBody.model_validate(asdict(query.rerank)),
-            choice=None if result.choice is None else ChoiceBody.model_validate(asdict(result.choice)),
+            choice=None if result.choice is None else ChoiceBody.of(result.choice),
             legs=[leg.value for leg in result.legs],
             collection=result.collection,
             generation=result.generation.id,

@@ -9,30 +9,17 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.ingest.processes import started
 from bench.service.servers import free_port
+from bench.soak.judgement import Sample, judged
 from bench.soak.load import Load
 
 START_SECONDS = 120.0
 SAMPLE_SECONDS = 5.0
-WARM_UP = 0.4  # of the time: caches fill, and the allocator finds its size
-STEADY = 0.03  # of the memory after the warm-up, that may be added or taken until the end
-STEADY_FILES = 3  # as much: connections of clients come and go
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    minute: float
-    own_mib: float  # anonymous memory: mapped files are the system's to take back
-    traces_mib: float  # of it, kept traces of explanations: they fill up to a bound of their own, which takes long
-    files: int
-    threads: int
+SAMPLES = 100  # at least, however short the run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,17 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(json.dumps(report, indent=None if chosen.json else 2))
 
 
-async def soaked(
-    address: str, pid: int, seconds: float, pace: float = 1.0, *, sample_seconds: float = SAMPLE_SECONDS
-) -> dict[str, Any]:
-    """What became of process `pid`, which serves at `address`, in so many seconds of load."""
+async def soaked(address: str, pid: int, seconds: float, pace: float = 1.0) -> dict[str, Any]:
+    """What became of process `pid`, which serves at `address`, in so many seconds of load.
+
+    The caches that are bounded but fill slowly are filled before; the first half of the time is no evidence either.
+    """
     load = Load(address, pace=pace)
     await _answering(load)
     await load.fill()
+    await load.fill_traces()
     running = [asyncio.ensure_future(client) for client in load.clients()]
     begun, samples = time.monotonic(), list[Sample]()
     while time.monotonic() - begun < seconds:
-        await asyncio.sleep(sample_seconds)
+        await asyncio.sleep(min(SAMPLE_SECONDS, seconds / SAMPLES))
         samples.append(_sample(pid, (time.monotonic() - begun) / 60, await load.traces()))
     for task in running:
         task.cancel()
@@ -68,34 +57,6 @@ async def soaked(
     await load.close()
     counted = {"requests": dict(sorted(load.counted.items())), "unexpected": dict(load.unexpected)}
     return {**judged(samples), **counted}
-
-
-def judged(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Whether they are flat: the straight line through those after the warm-up hardly rises until the end.
-
-    Of the memory, what is not kept traces.
-    """
-    steady = samples[int(len(samples) * WARM_UP) :]
-    minutes = np.array([sample.minute for sample in steady])
-    report: dict[str, Any] = {"minutes": round(samples[-1].minute, 2)}
-    flat = True
-    for name, allowed in (("own_mib", None), ("files", STEADY_FILES), ("threads", STEADY_FILES)):
-        values = np.array([float(getattr(sample, name)) for sample in steady])
-        if name == "own_mib":
-            values -= [sample.traces_mib for sample in steady]
-        slope, at_zero = np.polyfit(minutes, values, 1)
-        at_warm_up = slope * minutes[0] + at_zero
-        added = slope * (minutes[-1] - minutes[0])
-        most = STEADY * at_warm_up if allowed is None else allowed
-        flat = flat and bool(added <= most)
-        report[name] = {
-            "first": getattr(samples[0], name),
-            "after_warm_up": round(float(at_warm_up), 1),
-            "largest": max(getattr(sample, name) for sample in samples),
-            "last": getattr(samples[-1], name),
-            "a_minute": round(float(slope), 3),
-        }
-    return {"flat": flat, **report, "samples": [asdict(sample) for sample in samples[:: max(1, len(samples) // 40)]]}
 
 
 async def _answering(load: Load) -> None:

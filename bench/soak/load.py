@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 
 DOCUMENTS = 1000  # ids that are written again and again
+EXPLAINED = 50  # hits of a search that fills the traces
+EXPLAINED_AT_ONCE = 4  # such searches between two looks at them
 NAME = "soak"
 _WORDS = (
     "amber boat candle desert engine forest garden harbour island jacket kitchen lantern market needle orchard paper "
@@ -49,6 +51,17 @@ class Load:
         for first in range(0, DOCUMENTS, 100):
             documents = [self._document(number) for number in range(first, first + 100)]
             await self._ask("fill", "POST", _path("documents"), json={"documents": documents})
+
+    async def fill_traces(self) -> None:
+        """Explain until the server keeps as many traces as it ever does: clients alone would take half an hour."""
+        kept = -1.0
+        for _ in range(DOCUMENTS // EXPLAINED):
+            for _ in range(EXPLAINED_AT_ONCE):
+                body = {"query": self._text(4), "k": EXPLAINED, "explain": "words"}
+                await self._ask("fill", "POST", _path("search"), json=body)
+            before, kept = kept, await self.traces()
+            if kept <= before * 1.001:
+                return
 
     def clients(self) -> list[Awaitable[None]]:
         paced: list[tuple[float, Callable[[], Awaitable[None]]]] = [

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from core.current import models_read
 from core.errors import InvalidControl, InvalidInput, ModelError
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Priority
@@ -61,7 +62,9 @@ class CausalModel:
         self.attention_problem = _attention_problem(model)  # empty: controls act
         self._start_ids = _token_ids(model, "bos_token_id") or self.end_ids
         self._model = model
-        self._line = Line()
+        self._line = Line()  # apart from other models: its passes may take seconds
+        self.observe = self._line.observe  # as core.protocols.Observable has it
+        self.waiting = self._line.waiting
         self.vocabulary = int(model.config.get_text_config().vocab_size)
         self.texts = TokenTexts(tokenizer, self.vocabulary)
 
@@ -155,10 +158,12 @@ class CausalModel:
         priority: Priority,
         cache: DynamicCache | None = None,
     ) -> Tensor:
-        with self._line.turn(priority), torch.inference_mode(), steered(factors):
+        turn = self._line.turn(priority, texts=len(tokens), tokens=tokens.numel())
+        with turn, torch.inference_mode(), steered(factors):
             found = self._model(
                 input_ids=tokens, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep
             )
+        models_read(tokens.numel())
         logits: Tensor = found.logits
         return logits.float()
 

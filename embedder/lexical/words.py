@@ -8,6 +8,7 @@ character stands by itself. Words are compared by their normal form: NFKC, case 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from itertools import pairwise
@@ -26,6 +27,7 @@ WORD_PATTERN = regex.compile(
     rf"(?P<cjk>[{_CJK}][{_CJK}\p{{M}}]*+)|{_START}{_INSIDE}{{0,{MAX_RUN}}}+(?:{_JOINER}{_INSIDE}{{1,{MAX_RUN}}}+){{0,15}}+",
     flags=regex.VERSION1,
 )
+_ASCII_WORD = re.compile(rf"[a-z0-9]{{1,{MAX_RUN + 1}}}+(?:'[a-z0-9]{{1,{MAX_RUN}}}+){{0,15}}+")  # the same, of these
 _PLAIN_RUN = regex.compile(r"[\u3041-\u3096\u30A1-\u30FA\u30FC\u4E00-\u9FFF\uAC00-\uD7A3]+")
 _CHARACTER = regex.compile(r"\X")
 _INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Me}]")
@@ -46,6 +48,16 @@ def units(text: str) -> Iterator[Word]:
             yield from _characters(match[0], match.start())
         else:
             yield Word(normalize(match[0]), match.start(), match.end())
+
+
+def forms(text: str) -> list[str]:
+    """The words of `text` as they are written, in lower case and in any order; a run of CJK characters is one."""
+    if text.isascii():  # Python's own expressions are faster, and keep the interpreter's lock
+        return _ASCII_WORD.findall(text.lower())
+    parts = text.split()  # no word holds white space
+    others = " ".join([part for part in parts if not part.isascii()])
+    found = [match[0].lower() for match in WORD_PATTERN.finditer(others)]
+    return found + _ASCII_WORD.findall(" ".join([part for part in parts if part.isascii()]).lower())
 
 
 def character_pairs(run: str, offset: int = 0) -> Iterator[Word]:

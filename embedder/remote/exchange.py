@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from core.current import models_read
 from core.errors import RemoteError
 from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
@@ -91,13 +92,14 @@ class Exchange:
         ranges = self._batches(items)
         if len(ranges) == 1:
             part = self._turn(items, wish, call)
+            models_read(sum(part.tokens))
             _tell(progress, len(items))
             return [part]
         with ThreadPoolExecutor(max_workers=self._config.concurrency) as pool:
             futures = {pool.submit(self._turn, items[r.start : r.stop], wish, call): len(r) for r in ranges}
             try:
                 for future in as_completed(futures):
-                    future.result()
+                    models_read(sum(future.result().tokens))
                     _tell(progress, futures[future])
             except BaseException:
                 call.stop.set()

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from random import Random
 
+from core.backoff import doubled
+
 UNHEALTHY_STATUSES = frozenset({408, *range(500, 600)})  # a fault of the remote's own
 RETRIED_STATUSES = UNHEALTHY_STATUSES | {429}
 FIRST_BACKOFF_SECONDS = 0.5
@@ -21,7 +23,7 @@ def backoff(retry: int, random: Random) -> float:
     Exponential backoff with full jitter (M. Brooker, "Exponential Backoff And Jitter", 2015): callers that failed
     together do not come back together.
     """
-    return random.uniform(0, min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(retry, 30)))
+    return random.uniform(0, doubled(retry + 1, first=FIRST_BACKOFF_SECONDS, longest=MAX_BACKOFF_SECONDS))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from core.current import models_read
 from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
@@ -19,6 +20,7 @@ from embedder.batching import batch_tokens, token_budget_batches
 from embedder.forward import DEFAULT_OPTIONS
 from embedder.generic import BatchFactors
 from embedder.line import Line
+from embedder.place import place_of
 from embedder.promptfactors import prompt_factors
 from embedder.support import ControlSupport
 from embedder.tokens import TextTokenizer, TokenizedPrompt
@@ -69,7 +71,9 @@ class VisionEncoder:
         self._towers = towers
         self._images = images
         self._prefixes = prefixes
-        self._line = Line()
+        self._line = Line(place_of(towers.device))
+        self.observe = self._line.observe  # as core.protocols.Observable has it
+        self.waiting = self._line.waiting
         self._decoding = threading.BoundedSemaphore(DECODERS)
         self._batch_tokens = batch_tokens(towers.device)
 
@@ -140,19 +144,27 @@ class VisionEncoder:
     ) -> Iterator[tuple[list[int], Float32Array]]:
         """Batch by batch: the prompts that parts belong to, and the parts' unit vectors."""
         read_tokens = [self._towers.tokens_read(len(text.tokens)) for text in texts]
-        for batch in token_budget_batches(read_tokens, self._batch_tokens):
+
+        def room() -> int:
+            return self._line.room(self._batch_tokens, priority)
+
+        for batch in token_budget_batches(read_tokens, room):
             members = [texts[i] for i in batch]
             factors = _batch_factors([m.factors for m in members], max(len(m.tokens) for m in members), options)
-            with self._line.turn(priority):
+            tokens = sum(len(member.tokens) for member in members)
+            with self._line.turn(priority, texts=len(members), tokens=tokens):
                 found = self._towers.texts([member.tokens.ids for member in members], self._on_device(factors))
+            models_read(tokens)
             yield [member.owner for member in members], found.cpu().numpy()
         seen = lru_cache(KEPT_IMAGES)(self._seen)
-        for batch in token_budget_batches([self.image_tokens] * len(images), self._batch_tokens):
+        for batch in token_budget_batches([self.image_tokens] * len(images), room):
             read = [self._read(images[i].item, seen) for i in batch]
             factors = _batch_factors([steering for _, steering in read], self.image_tokens, options)
             pixels = torch.from_numpy(np.stack([pixels for pixels, _ in read]))
-            with self._line.turn(priority):
+            tokens = self.image_tokens * len(batch)
+            with self._line.turn(priority, texts=len(batch), tokens=tokens):
                 found = self._towers.images(pixels, self._on_device(factors))
+            models_read(tokens)
             yield [images[i].owner for i in batch], found.cpu().numpy()
 
     def _seen(self, data: bytes, crop: Crop | None) -> tuple[Float32Array, View]:

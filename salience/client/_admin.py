@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from salience.client._attempts import Retries, Steps
-from salience.client._calls import Call, nothing, path_of, reading
+from salience.client._calls import Call, given, nothing, path_of, reading
 from salience.client._search import Filter
 from salience.client._watching import watched
 from salience.client.admin_results import Alias, AuditPage, Key, NewKey, Reindex, Role
@@ -107,20 +107,19 @@ def start_reindex(
 
     `settings` names what changes. `wait_for_reindex` waits.
     """
-    given = {
-        "model": model,
-        "sparse_model": sparse_model,
-        "share": share,
-        "grace_seconds": grace_seconds,
-        "min_recall": min_recall,
-        "judgements": judgements,
-        "min_gain": min_gain,
-    }
-    body = {name: value for name, value in given.items() if value is not None}
+    chosen = given(
+        model=model,
+        sparse_model=sparse_model,
+        share=share,
+        grace_seconds=grace_seconds,
+        min_recall=min_recall,
+        judgements=judgements,
+        min_gain=min_gain,
+    )
     return Call(
         method="POST",
         path=_reindex(collection),
-        body={**body, "settings": dict(settings or {}), "auto_switch": auto_switch},
+        body={**chosen, "settings": dict(settings or {}), "auto_switch": auto_switch},
         read=reading(Reindex),
         repeatable=False,
     )

@@ -65,6 +65,11 @@ def path_of(*parts: str | int) -> str:
     return "".join(f"/{_quoted(str(part))}" for part in parts)
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def reading(kind: type[T], *within: str) -> Callable[[Answer], T]:
     """Reads the answer's JSON, or what it has under the names of `within`, as `kind`."""
 

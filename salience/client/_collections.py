@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from salience.client._attempts import NoAnswer, Steps
-from salience.client._calls import Answer, Call, failed, nothing, path_of, reading
+from salience.client._calls import Answer, Call, failed, given, nothing, path_of, reading
 from salience.client.errors import UnexpectedAnswer
 from salience.client.results import Collection, CollectionStats, Embeddings, Ranked, Readiness
 
@@ -22,8 +22,7 @@ def create_collection(
     sparse_model: str | None = None,
 ) -> Call[Collection]:
     """Create an empty collection, to be embedded by the server's main model or by those that are named."""
-    given = {"model": model, "sparse_model": sparse_model}
-    body = {"name": name, "settings": dict(settings or {})} | {k: v for k, v in given.items() if v is not None}
+    body = {"name": name, "settings": dict(settings or {}), **given(model=model, sparse_model=sparse_model)}
     return Call(method="POST", path="/v1/collections", body=body, read=reading(Collection), repeatable=False)
 
 
@@ -73,14 +72,13 @@ def embed(
     model: str = "default",
 ) -> Call[Embeddings]:
     """Unit vectors of texts, 2,048 at most. A text that is longer than the model reads is cut, and named."""
-    body: dict[str, Any] = {
+    body = {
         "model": model,
         "input": list(texts),
         "representation": representation,
         "encoding_format": "base64",
+        **given(dimensions=dimensions),
     }
-    if dimensions is not None:
-        body["dimensions"] = dimensions
     return Call(method="POST", path="/v1/embeddings", body=body, read=_embeddings)
 
 
@@ -88,8 +86,7 @@ def rerank(
     query: str, documents: Sequence[str], *, top_n: int | None = None, model: str | None = None
 ) -> Call[tuple[Ranked, ...]]:
     """Texts by their relevance to a query, best first; 1,000 at most."""
-    given = {"top_n": top_n, "model": model}
-    body = {"query": query, "documents": list(documents)} | {k: v for k, v in given.items() if v is not None}
+    body = {"query": query, "documents": list(documents), **given(top_n=top_n, model=model)}
     return Call(method="POST", path="/v1/rerank", body=body, read=reading(tuple[Ranked, ...], "results"))
 
 

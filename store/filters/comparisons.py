@@ -12,9 +12,10 @@ from core.errors import InvalidFilter
 from core.filters import Bound, Box, Comparison, In, Prefix, Range, Scalar, Within
 from core.geo import Place, Span, box_around, longitude_spans
 from core.records import FieldKind
+from core.unicode import is_unicode
 from store import schema
 from store.filters.fields import Fields
-from store.filters.metadata import MAX_TEXT, is_unicode
+from store.filters.metadata import MAX_TEXT
 
 MAX_PERIODS = 200  # years, months and days that one comparison lists; each is a range of its own
 _LAST = chr(0x10FFFF)

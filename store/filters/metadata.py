@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from core.errors import InvalidDocument
 from core.records import Document, FieldKind
+from core.unicode import is_unicode
 from store.filters.kinds import Value, fitting
 
 MAX_TEXT = 1024  # characters of a text that filters compare; a longer one is only known to exist
@@ -61,15 +62,6 @@ def filterable_values(
         if len(values) > MAX_VALUES:
             raise InvalidDocument(f"{reading.where}: its metadata has more than {MAX_VALUES} values", param="metadata")
     return values
-
-
-def is_unicode(text: str) -> bool:
-    """Whether `text` can be written as UTF-8: whether it has no lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 
 from core.errors import JobConflict, JobNotFound
 from core.records import Job, JobState
+from core.unicode import is_unicode
 from store import schema
 from store.among import Patterns, held_among
 from store.database import ReadSession, WriteSession
-from store.filters.metadata import is_unicode
 
-_UNENDED = tuple(state.value for state in (JobState.QUEUED, JobState.RUNNING, JobState.WAITING))
+RUNNABLE = tuple(state.value for state in (JobState.QUEUED, JobState.RUNNING, JobState.WAITING))
+UNENDED = (JobState.RECEIVING.value, *RUNNABLE)
 _MAX_ID = 2**63 - 1
 
 
@@ -61,8 +62,7 @@ def list_jobs(
 
 def queued_documents(session: ReadSession) -> int:
     """How many documents wait, in all jobs that go on or are being received."""
-    states = (*_UNENDED, JobState.RECEIVING.value)
-    waiting = sa.select(sa.func.coalesce(sa.func.sum(schema.job.c.pending), 0)).where(schema.job.c.state.in_(states))
+    waiting = sa.select(sa.func.coalesce(sa.func.sum(schema.job.c.pending), 0)).where(schema.job.c.state.in_(UNENDED))
     return int(session.execute(waiting).scalar_one())
 
 
@@ -84,7 +84,7 @@ def fail_jobs_of(session: WriteSession, collection_id: int, name: str, *, now: f
     """The collection is about to be deleted: its jobs end."""
     job = schema.job.c
     reason = f"the collection {name!r} was deleted"
-    found = session.execute(sa.select(job.id).where(job.collection_id == collection_id, job.state.in_(_UNENDED)))
+    found = session.execute(sa.select(job.id).where(job.collection_id == collection_id, job.state.in_(RUNNABLE)))
     _end(session, list(found.scalars()), JobState.FAILED, reason, now)
 
 

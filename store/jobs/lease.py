@@ -21,10 +21,10 @@ from core.errors import LeaseLost
 from core.records import GenerationState, JobState
 from store import schema
 from store.database import ReadSession, WriteSession
+from store.jobs import RUNNABLE, UNENDED
 from store.jobs.crashes import count_crash
 
 Clock = Callable[[ReadSession], float]  # seconds
-RUNNABLE = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.WAITING.value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +116,7 @@ def newest_turn(session: ReadSession) -> int:
 
 def renew(session: WriteSession, lease: Lease, *, now: float) -> None:
     """A sign of life, of a worker or of a receiver. Raises LeaseLost."""
-    fenced(session, lease, states=(*RUNNABLE, JobState.RECEIVING.value), leased_at=now)
+    fenced(session, lease, states=UNENDED, leased_at=now)
 
 
 def release(session: WriteSession, lease: Lease, *, idle: bool) -> None:

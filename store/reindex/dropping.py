@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from core.reindexes import Reindex
 from store import schema
+from store.commit import log_changes
 from store.database import Database, WriteSession
 from store.reindex.record import ENDED, changed
 from store.steps import reached
@@ -43,14 +44,9 @@ def _document_piece(session: WriteSession, collection_id: int | None) -> bool:
     )
     if not ids:
         return False
+    generations = list(session.execute(_generations(collection_id)).scalars())
     passages = session.execute(sa.select(passage.id).where(passage.document_id.in_(ids)).order_by(passage.id))
-    rows = [
-        {"generation_id": generation, "operation": "-", "passage_id": id_}
-        for id_ in passages.scalars()
-        for generation in session.execute(_generations(collection_id)).scalars()
-    ]
-    if rows:
-        session.execute(sa.insert(schema.change), rows)
+    log_changes(session, generations, "-", list(passages.scalars()))
     session.execute(sa.delete(schema.document).where(document.id.in_(ids)))
     return True
 

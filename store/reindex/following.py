@@ -6,14 +6,10 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from core.reindexes import ReindexState
+from core.unicode import is_unicode
 from store import schema
 from store.database import ReadSession, WriteSession
-from store.filters.metadata import is_unicode
-
-FOLLOWING = tuple(
-    state.value for state in (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.SWITCHED)
-)  # states in which the hidden generation is to become what the serving one is
+from store.reindex.record import FOLLOWING
 
 
 def note_writes(session: WriteSession, collection_id: int, ids: Iterable[str]) -> None:
@@ -28,7 +24,6 @@ def note_writes(session: WriteSession, collection_id: int, ids: Iterable[str]) -
 
 def _following(session: ReadSession, collection_id: int) -> int | None:
     reindex = schema.reindex.c
-    found = sa.select(reindex.id).where(
-        reindex.serving_id == collection_id, reindex.hidden_id.is_not(None), reindex.state.in_(FOLLOWING)
-    )
+    follows = reindex.state.in_([state.value for state in FOLLOWING])
+    found = sa.select(reindex.id).where(reindex.serving_id == collection_id, reindex.hidden_id.is_not(None), follows)
     return session.execute(found).scalar()

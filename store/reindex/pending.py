@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from core.records import Document
-from core.reindexes import Reindex, ReindexState
+from core.reindexes import Reindex
 from store import schema
 from store.database import ReadSession, WriteSession, chunks
 from store.documents import documents_with_ids
 from store.reindex.following import note_writes
-from store.reindex.record import changed
+from store.reindex.record import FOLLOWING, changed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +68,7 @@ def strike_out(
         session.execute(sa.delete(schema.reindex_pending).where(schema.reindex_pending.c.id.in_(some)))
     if portion.cursor is not None:
         values = {**values, "cursor": portion.cursor, "done": columns.done + len(portion)}
-    states = (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.SWITCHED)
-    row = changed(session, reindex, states, **values)
+    row = changed(session, reindex, FOLLOWING, **values)
     if failed and row.serving_id is not None:
         note_writes(session, row.serving_id, failed)
     return row

@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from core.errors import ReindexConflict, ReindexNotFound
 from core.records import Collection
 from core.reindexes import Reindex, ReindexState
+from core.unicode import is_unicode
 from store import schema
 from store.catalog import find_collection
 from store.database import ReadSession, WriteSession
-from store.filters.metadata import is_unicode
 
+FILLING = (ReindexState.BUILDING, ReindexState.VALIDATING)
+# In which the hidden generation is to become what the serving one is.
+FOLLOWING = (*FILLING, ReindexState.READY, ReindexState.SWITCHED)
 ENDED = (ReindexState.DONE, ReindexState.ROLLED_BACK, ReindexState.CANCELLED, ReindexState.FAILED)
 
 

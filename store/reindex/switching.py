@@ -19,6 +19,9 @@ from store.reindex.record import changed, hidden_collection
 from store.settings import CHANGEABLE
 from store.steps import reached
 
+# Where there is a change there was a passage, and with it the counter of their ids.
+_NOBODYS_PASSAGE = sa.text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'passage' RETURNING seq")
+
 
 class NotCaughtUp(Exception):
     """The hidden generation lacks what was written meanwhile."""
@@ -48,7 +51,7 @@ def switch(
         moved = sa.update(follower).where(follower.c.collection_id == serving.id)
         session.execute(moved.values(collection_id=hidden.id))
     _go_beyond(session, hidden.active.id, current_seq(session, serving.active.id))
-    ended = now if into in (ReindexState.DONE, ReindexState.ROLLED_BACK) else None
+    ended = now if into is ReindexState.ROLLED_BACK else None
     switched = now if into is ReindexState.SWITCHED else row.switched_at
     both = {"serving_id": hidden.id, "hidden_id": serving.id, "switched_at": switched, "ended_at": ended}
     done = changed(session, row, [into], **both)
@@ -57,7 +60,10 @@ def switch(
 
 
 def _go_beyond(session: WriteSession, generation_id: int, seq: int) -> None:
-    """Whoever was told of `seq` may wait for it: the generation's newest change comes after it, if it has a passage."""
+    """Whoever was told of `seq` may wait for it: the generation's newest change comes after it.
+
+    Where it has a passage, that is touched; one that is empty gets one that comes and goes, of an id that none has.
+    """
     if current_seq(session, generation_id) >= seq:
         return
     change, passage = schema.change, schema.passage.c
@@ -69,6 +75,8 @@ def _go_beyond(session: WriteSession, generation_id: int, seq: int) -> None:
         .limit(1)
     )
     newest = session.execute(live).scalar()
-    if newest is not None:
-        row = {"generation_id": generation_id, "operation": "=", "passage_id": newest}
-        session.execute(sa.insert(change), row)
+    operations = "=" if newest is not None else "+-"
+    if newest is None:
+        newest = session.execute(_NOBODYS_PASSAGE).scalar_one()
+    rows = [{"generation_id": generation_id, "operation": each, "passage_id": newest} for each in operations]
+    session.execute(sa.insert(change), rows)

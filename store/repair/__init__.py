@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import SalienceError, StorageBusy, StorageCorrupt, StorageError
+from core.naming import HIDDEN, is_hidden
 from core.records import Document
 from store.database import Database
 from store.faults import database_errors, file_errors
@@ -32,7 +33,8 @@ from store.wal import cut_log, lost_transactions
 
 _ROWS = ("file", "collections", "change log", "jobs")  # the checks whose findings are mended row by row
 
-# Adds documents to a collection, and raises SalienceError where it cannot; with none of them, it only says whether.
+# Adds documents to a generation by its own name, and raises SalienceError where it cannot; with none of them, it only
+# says whether.
 Remake = Callable[[str, Sequence[Document]], None]
 
 
@@ -173,7 +175,8 @@ class _Work:
                 reached("repair.documents_prepared")
                 self.remake(name, documents)
             except SalienceError as error:
-                self.failed.append(f"{len(ids)} documents of {name!r} cannot be embedded anew: {error.message}")
+                reason = f"{error.message}{_way_out(name)}"
+                self.failed.append(f"{len(ids)} documents of {name!r} cannot be embedded anew: {reason}")
                 return
         self._say("embedded anew from their texts", name, ids)
 
@@ -191,6 +194,14 @@ class _Work:
     def _say(self, what: str, collection: str, ids: Collection[str]) -> None:
         some = ", ".join(f"{id_!r:.140}" for id_ in sorted(ids)[:3])
         self.done.append(f"{len(ids)} documents of {collection!r} ({some}{', ...' if len(ids) > 3 else ''}): {what}")
+
+
+def _way_out(name: str) -> str:
+    """A generation that answers no search need not be mended."""
+    if not is_hidden(name):
+        return ""
+    serving = name.partition(HIDDEN)[0]
+    return f"; no search needs it: salience reindex cancel {serving} removes it, or cleanup if it answered before"
 
 
 @contextmanager

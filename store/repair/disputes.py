@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
+from core.unicode import is_unicode
 from store.checksum import CHECKSUM, covered_columns, row_checksum
-from store.filters.metadata import is_unicode
 from store.repair.mending import Mending
 from store.terms import POSTING
 from store.verify.file import check_catalog

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from store import schema
-from store.catalog import get_collection
+from store.catalog import find_collection
 from store.database import Database
 from store.segments.files import mark_damaged
 from store.segments.rows import active_segments
@@ -22,7 +22,7 @@ def mend_segments(database: Database, findings: Sequence[Finding], *, dry_run: b
         of_one = [finding for finding in findings if finding.collection == name]
         broken = {finding.segment for finding in of_one if finding.segment is not None}
         with database.read() as session:
-            generation = get_collection(session, name).active.id
+            generation = find_collection(session, name).active.id
             rows = active_segments(session, generation)
         if any(finding.segment is None for finding in of_one):  # they do not hold each passage once
             if not dry_run:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from store.schema.base import metadata
 
-# A collection that is made anew beside itself: core.records.Reindex says what the columns mean.
+# A collection that is made anew beside itself: core.reindexes.Reindex says what the columns mean.
 # The generation that does not answer is a collection of its own, of a hidden name: see store/reindex.
 reindex = sa.Table(
     "reindexing",
@@ -15,7 +15,7 @@ reindex = sa.Table(
     sa.Column("collection", sa.Text, nullable=False),
     sa.Column("serving_id", sa.ForeignKey("collection.id", ondelete="SET NULL")),
     sa.Column("hidden_id", sa.ForeignKey("collection.id", ondelete="SET NULL")),
-    sa.Column("state", sa.Text, nullable=False),  # core.records.ReindexState
+    sa.Column("state", sa.Text, nullable=False),  # core.reindexes.ReindexState
     sa.Column("reason", sa.Text),
     sa.Column("auto_switch", sa.Boolean, nullable=False),
     *(sa.Column(name, sa.Float, nullable=False) for name in ("share", "grace_seconds", "min_recall")),

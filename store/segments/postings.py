@@ -38,7 +38,15 @@ class Postings:
 
     def span(self, term: int) -> slice:
         """Where the postings of `term` are; an empty slice for a term that does not occur."""
-        place = int(np.searchsorted(self.terms, term))
-        if place == len(self.terms) or self.terms[place] != term:
-            return slice(0, 0)
-        return slice(int(self.offsets[place]), int(self.offsets[place + 1]))
+        begins, ends = self.spans(np.array([term], dtype=np.int32))
+        return slice(int(begins[0]), int(ends[0]))
+
+    def spans(self, terms: Int32Array) -> tuple[Int64Array, Int64Array]:
+        """(n,) where the postings of each of `terms` begin, and where they end; equal for one that does not occur."""
+        if not len(self.terms):
+            nowhere = np.zeros(len(terms), dtype=np.int64)
+            return nowhere, nowhere
+        places = self.terms.searchsorted(terms)  # of one type: else all of the terms would be converted
+        places[places == len(self.terms)] = 0
+        begins = self.offsets[places]
+        return begins, np.where(self.terms[places] == terms, self.offsets[places + 1], begins)

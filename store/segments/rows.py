@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from store import schema
 from store.database import ReadSession, WriteSession
+from store.prepared import Prepared
 from store.segments.arrayfile import Seal
 
 
@@ -65,8 +66,8 @@ def current_states(session: ReadSession, generations: sa.ColumnElement[bool]) ->
 
 def current_state(session: ReadSession, generation_id: int) -> tuple[int, int]:
     """As `current_states`, of one generation."""
-    row: Any = session.execute(_STATE, {"id": generation_id}).one()
-    return row[1] or 0, row[2] or 0
+    [(_, seq, newest)] = _STATE.rows(session, id=generation_id)
+    return seq or 0, newest or 0
 
 
 def _states() -> sa.Select[Any]:
@@ -78,7 +79,7 @@ def _states() -> sa.Select[Any]:
     return sa.select(generation.id, newest_change.scalar_subquery(), newest_segment.scalar_subquery())
 
 
-_STATE = _states().where(schema.generation.c.id == sa.bindparam("id"))  # made once: every search asks for it
+_STATE = Prepared(_states().where(schema.generation.c.id == sa.bindparam("id")))
 
 
 def sealed_seq(segments: Iterable[SegmentRow]) -> int:

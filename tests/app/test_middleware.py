@@ -8,6 +8,7 @@ import pytest
 from fastapi import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
+from app import middleware
 from app.middleware import BodyLimit
 
 HALF: Message = {"type": "http.request", "body": b"{", "more_body": True}
@@ -45,6 +46,13 @@ def test_a_body_that_stops_on_its_way_is_given_up() -> None:
 
 def test_a_slow_body_is_read_while_it_moves() -> None:
     assert read([HALF, *[HALF] * 8, REST], 0.02, stall_seconds=0.15) == b"{" * 9 + b"}"
+
+
+def test_a_body_that_hardly_moves_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "SLOW_SECONDS", 0.3)
+    with pytest.raises(HTTPException, match="comes too slowly; send at least 1024 bytes a second") as error:
+        read([HALF] * 99, 0.05, stall_seconds=10)
+    assert error.value.status_code == 408
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,23 @@ def test_a_server_that_starts_during_a_reindex_has_its_model_before_it_answers(
     client.post(f"{REINDEX}/cancel")
     until_gone(client)
     assert not _models(make_client(models=tiny)).is_loaded("tiny")
+
+
+def test_every_process_loads_the_model_of_a_reindex_before_a_search_needs_it(
+    client: TestClient, make_client: MakeClient, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    poor = make_client(models={"tiny": {"folder": tmp_path / "nothing"}})
+    beside = make_client(models=tiny)  # as another worker of `serve --workers 2`; the server of `client` does the work
+    assert not _models(beside).is_loaded("tiny")
+    client.post(REINDEX, json={"model": "tiny"})
+    deadline = time.monotonic() + 30
+    while not _models(beside).is_loaded("tiny"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    until(client, "switched")
+    assert search(beside)["model"] == "tiny"
+    assert poor.post("/v1/collections/goods/search", json={"query": "games"}).status_code >= 400
+    assert any(thread.name == "forthcoming-models" for thread in threading.enumerate())
 
 
 def _models(client: TestClient) -> Models:

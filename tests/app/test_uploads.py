@@ -20,13 +20,15 @@ from core.errors import TooLarge
 class Sender:
     """A request whose body comes in these chunks, and then ends as asked for."""
 
-    def __init__(self, *chunks: bytes, then: str = "end") -> None:
+    def __init__(self, *chunks: bytes, then: str = "end", pause: float = 0.0) -> None:
         self.headers: dict[str, str] = {}
         self._chunks = chunks
         self._then = then
+        self._pause = pause  # seconds, before each of them
 
     async def stream(self) -> AsyncIterator[bytes]:
         for chunk in self._chunks:
+            await anyio.sleep(self._pause)
             yield chunk
         if self._then == "leave":
             raise ClientDisconnect
@@ -66,3 +68,10 @@ def test_a_sender_that_leaves() -> None:
 def test_more_than_the_limit_is_not_read() -> None:
     with pytest.raises(TooLarge, match="larger than 100 bytes"):
         read(Sender(b"a" * 60, b"b" * 41, then="silence"))
+
+
+def test_a_sender_that_hardly_sends_anything_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.5)
+    with pytest.raises(HTTPException, match="fewer than 1024 bytes a second came for") as caught:
+        read(Sender(*[b"a"] * 100, pause=0.1))
+    assert caught.value.status_code == 408

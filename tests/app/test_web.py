@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup, Tag
@@ -99,7 +101,7 @@ def test_the_pages_are_public_and_what_they_show_is_not(make_client: Callable[..
 
 def test_no_page_of_the_framework_is_left(client: TestClient) -> None:
     assert client.get("/redoc").status_code == 404
-    assert not set(client.get("/openapi.json").json()["paths"]) & {"/", "/docs", "/web/{name}"}
+    assert not set(client.get("/openapi.json").json()["paths"]) & {"/", "/docs", "/web/{name}", "/openapi.json"}
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -195,3 +197,19 @@ def _named(name: str) -> set[str]:
     """The files of /web that a file names."""
     text = SOURCES[name]
     return set(re.findall(r'(?:href|src)="/web/([^"]+)"', text)) | set(re.findall(r'from "\./([^"]+)"', text))
+
+
+def test_the_description_is_made_outside_of_the_event_loop(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    app: Any = client.app
+    loops: list[object] = []
+    make = app.openapi
+
+    def watched() -> dict[str, Any]:
+        loops.append(asyncio._get_running_loop())
+        described: dict[str, Any] = make()
+        return described
+
+    monkeypatch.setattr(app, "openapi", watched)
+    assert client.get("/openapi.json").json()["info"]["title"] == "Salience"
+    assert client.head("/openapi.json").status_code == 200
+    assert loops == [None, None]

@@ -14,9 +14,12 @@ import transformers
 from sentence_transformers import CrossEncoder as Oracle
 
 from core.errors import InvalidInput, ModelError
+from core.protocols import Observable, Priority, RanBatch
 from embedder.crossencoder import load_reranker
 from embedder.kinds import ModelKind, model_kind
+from embedder.line import Line
 from embedder.loading import load_model
+from embedder.place import place_of
 from tests.embedder.tiny import SIZES, tiny_tokenizer, write_json
 
 QUERY = "i want to play on my tv"
@@ -88,6 +91,25 @@ def test_the_same_score_alone_in_a_batch_and_from_many_threads(tmp_path: Path) -
         alone = list(pool.map(lambda document: model.rerank(QUERY, [document])[0], DOCUMENTS * 4))
     assert alone == pytest.approx(batch * 4, abs=1e-5)
     assert model.rerank(QUERY, []) == []
+
+
+def test_every_batch_is_told_and_waits_for_other_models_of_the_device(tmp_path: Path) -> None:
+    model, other = load_reranker(save_classifier(tmp_path / "m"), device="cpu"), Line(place_of(torch.device("cpu")))
+    assert isinstance(model, Observable)
+    told = list[RanBatch]()
+    model.observe(told.append)
+    with ThreadPoolExecutor(1) as pool:
+        with other.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+            judged = pool.submit(model.rerank, QUERY, DOCUMENTS)
+            while not model.waiting()[Priority.INTERACTIVE]:
+                time.sleep(0.001)
+            time.sleep(0.05)
+            assert not told  # the device is taken
+        judged.result()
+    assert {batch.priority for batch in told} == {Priority.INTERACTIVE}
+    assert sum(batch.texts for batch in told) == len(DOCUMENTS)
+    assert sum(batch.tokens for batch in told) == model.token_counts(QUERY, DOCUMENTS).sum()
+    assert not any(model.waiting().values())
 
 
 def test_an_empty_query_is_refused(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ import time
 
 import pytest
 
-from core.protocols import Priority
+import embedder.place
+from core.protocols import Priority, RanBatch
 from embedder.line import Line
+from embedder.place import Place
 
 
 def test_the_most_urgent_are_served_first_and_within_them_who_came_first() -> None:
@@ -14,14 +16,14 @@ def test_the_most_urgent_are_served_first_and_within_them_who_came_first() -> No
     arrivals = [Priority.NICE, Priority.BULK, Priority.INTERACTIVE, Priority.NICE, Priority.INTERACTIVE, Priority.BULK]
 
     def serve(priority: Priority, number: int) -> None:
-        with line.turn(priority):
+        with line.turn(priority, texts=1, tokens=1):
             served.append((priority, number))
 
-    with line.turn(Priority.NICE):  # whoever is at work is not interrupted
+    with line.turn(Priority.NICE, texts=1, tokens=1):  # whoever is at work is not interrupted
         for number, priority in enumerate(arrivals):
             threads.append(threading.Thread(target=serve, args=(priority, number)))
             threads[-1].start()
-            while len(line._waiting) <= number:  # each is in line before the next arrives
+            while sum(line.waiting().values()) <= number + 1:  # each is in line before the next arrives
                 time.sleep(0.001)
         assert served == []
     for thread in threads:
@@ -34,7 +36,7 @@ def test_one_at_a_time_and_a_failure_ends_a_turn() -> None:
 
     def work() -> None:
         for _ in range(50):
-            with line.turn(Priority.INTERACTIVE):
+            with line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
                 at_work[0] += 1
                 most[0] = max(most[0], at_work[0])
                 time.sleep(0)
@@ -46,7 +48,107 @@ def test_one_at_a_time_and_a_failure_ends_a_turn() -> None:
     for thread in threads:
         thread.join()
     assert most == [1]
-    with pytest.raises(ZeroDivisionError), line.turn(Priority.BULK):
+    with pytest.raises(ZeroDivisionError), line.turn(Priority.BULK, texts=1, tokens=1):
         raise ZeroDivisionError
-    with line.turn(Priority.NICE):
-        assert line._waiting == []
+    with line.turn(Priority.NICE, texts=1, tokens=1):
+        assert sum(line.waiting().values()) == 1
+
+
+def present(*lines: Line) -> int:
+    return sum(sum(line.waiting().values()) for line in lines)
+
+
+def test_two_models_of_a_place_take_turns_in_the_order_of_arrival() -> None:
+    """Also where one comes back for its next batch at once, as a reranker does: nobody is overtaken by it."""
+    place, served = Place(), list[str]()
+    judge, other = Line(place), Line(place)
+
+    def rerank() -> None:
+        with judge.staying(Priority.INTERACTIVE):
+            for _ in range(20):
+                with judge.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+                    served.append("rerank")
+                    time.sleep(0.01)
+
+    def query() -> None:
+        with other.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+            served.append("query")
+
+    with other.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+        threads = [threading.Thread(target=rerank), *(threading.Thread(target=query) for _ in range(3))]
+        for number, thread in enumerate(threads, start=2):
+            thread.start()
+            while present(judge, other) < number:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert served == ["rerank", *["query"] * 3, *["rerank"] * 19]
+
+
+def test_a_reranker_waits_for_one_batch_of_an_ingest_and_not_for_more() -> None:
+    place, served = Place(), list[str]()
+    judge, passages = Line(place), Line(place)
+    begun = threading.Event()
+
+    def ingest() -> None:
+        with passages.staying(Priority.BULK):
+            for _ in range(5):
+                with passages.turn(Priority.BULK, texts=8, tokens=80):
+                    begun.set()
+                    served.append("ingest")
+                    while not present(judge) and len(served) == 1:
+                        time.sleep(0.001)
+
+    thread = threading.Thread(target=ingest)
+    thread.start()
+    begun.wait()
+    with judge.staying(Priority.INTERACTIVE):
+        for _ in range(3):
+            with judge.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+                served.append("rerank")
+            time.sleep(0.01)  # between two batches nobody less urgent comes in
+    thread.join()
+    assert served == ["ingest", *["rerank"] * 3, *["ingest"] * 4]
+    assert judge.room(400, Priority.BULK) == 100  # a moment ago somebody waited for an answer
+    assert judge.room(400, Priority.INTERACTIVE) == 400
+
+
+def test_queries_without_end_let_an_ingest_pass_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", 0.1)
+    place, over = Place(), threading.Event()
+    judge, passages = Line(place), Line(place)
+
+    def rerank() -> None:
+        with judge.staying(Priority.INTERACTIVE):
+            while not over.is_set():
+                with judge.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+                    time.sleep(0.002)
+
+    threads = [threading.Thread(target=rerank) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while not present(judge):
+        time.sleep(0.001)
+    begun = time.monotonic()
+    for _ in range(2):
+        with passages.turn(Priority.BULK, texts=1, tokens=1):
+            pass
+    took = time.monotonic() - begun
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert took >= 0.2
+
+
+def test_batches_are_told_and_those_that_fail_are_not() -> None:
+    line, told = Line(), list[RanBatch]()
+    line.observe(told.append)
+    with line.turn(Priority.BULK, texts=3, tokens=40):
+        assert line.waiting() == {Priority.INTERACTIVE: 0, Priority.BULK: 1, Priority.NICE: 0}
+        time.sleep(0.01)
+    with pytest.raises(ZeroDivisionError), line.turn(Priority.BULK, texts=1, tokens=1):
+        raise ZeroDivisionError
+    [batch] = told
+    assert (batch.priority, batch.texts, batch.tokens) == (Priority.BULK, 3, 40)
+    assert 0.01 <= batch.seconds < 5
+    assert present(line) == 0

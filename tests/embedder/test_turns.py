@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import embedder.turns
+import embedder.place
 from core.current import Awaited, awaited
 from core.errors import Abandoned
 from core.protocols import Priority, RanBatch
@@ -81,7 +81,7 @@ def recording(network: Backbone) -> Recording:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a second passes quickly."""
-    monkeypatch.setattr(embedder.turns, "PATIENCE_SECONDS", LONGEST)
+    monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", LONGEST)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def text(*ids: int) -> Int64Array:
 
 
 def waiting(turns: Turns) -> int:
-    return sum(len(line) for line in turns._lines.values())
+    return sum(turns.waiting().values())
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -203,7 +203,7 @@ def test_two_models_on_one_device_take_turns_and_queries_go_before_the_passages_
 def test_queries_without_end_let_a_batch_of_others_pass_now_and_then(
     network: Backbone, callers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
-    monkeypatch.setattr(embedder.turns, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", 0.1)
     place = Place()
     queries = Turns(Recording(network), 100, place)
     passages = queries if together else Turns(Recording(network), 100, place)
@@ -215,7 +215,7 @@ def test_queries_without_end_let_a_batch_of_others_pass_now_and_then(
                 queries.hidden([text(30)], None)
 
     searching = [callers.submit(search) for _ in range(3)]
-    until(lambda: place.staying[Priority.INTERACTIVE] == len(searching))
+    until(lambda: place._staying[Priority.INTERACTIVE] == len(searching))
     begun = time.monotonic()
     for _ in range(3):
         assert len(passages.hidden([text(10)], None, Priority.BULK)) == 3

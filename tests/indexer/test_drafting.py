@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import hypothesis
@@ -50,6 +51,24 @@ def test_only_what_is_wanted_is_counted() -> None:
     drafter = Drafter(CollectionSettings(language="en"), FakeEncoder(), ANALYZER)
     draft = drafter.complete(drafter.outline(Document(id="a", text="wolf")))
     assert drafter.terms(draft, set()) == {}
+
+
+def test_the_words_of_a_title_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    analyzed: list[str] = []
+
+    def frequencies(text: str, language: str) -> Mapping[str, int]:
+        analyzed.append(text)
+        return original(text, language)
+
+    original = ANALYZER.term_frequencies
+    monkeypatch.setattr(ANALYZER, "term_frequencies", frequencies)
+    drafter = Drafter(CollectionSettings(language="en", title_weight=3), FakeEncoder(), ANALYZER)
+    draft = drafter.complete(drafter.outline(Document(id="a", text="A lamb was here. " * 60, title="wolf")))
+    shas = {item.sha for item in draft.passages}
+    assert 2 <= len(shas) < len(draft.passages), "some of them say the same"
+    wanted = set(sorted(shas)[1:])
+    assert drafter.terms(draft, wanted).keys() == wanted
+    assert (analyzed.count("wolf"), len(analyzed)) == (1, 1 + len(wanted)), "the title, and each prompt that is wanted"
 
 
 @hypothesis.given(title=st.text("ab \u00e9", max_size=9), text=st.text("ab \u00e9", max_size=9))

@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
+import indexer.reindexing as reindexing_module
 import store.steps
 from core.current import check_awaited
 from core.errors import (
@@ -25,6 +26,8 @@ from core.errors import (
     ModelMismatch,
     ReindexConflict,
     RemoteUnavailable,
+    StorageCorrupt,
+    StorageFull,
 )
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority
@@ -42,6 +45,7 @@ from store.reindex.pending import pending_count
 from store.reindex.record import get, newest
 from store.verify import verify
 from store.view import View
+from store.waiting import wait_for_seq
 from tests.indexer.fakes import FakeEncoder, create, enqueue, located
 
 STEPS = (
@@ -602,6 +606,101 @@ def _over(place: Place, reindex: Reindex) -> None:
     """Its pause is."""
     with place.database.write() as session:
         session.execute(sa.update(schema.reindex).where(schema.reindex.c.id == reindex.id).values(paused_at=None))
+
+
+def test_who_was_told_of_a_change_sees_it_in_an_empty_collection(place: Place) -> None:
+    place.add(a="one", b="two")
+    place.begin(auto_switch=False)
+    ready = place.work(ReindexState.READY)
+    told = delete(place.database, "c", ["a", "b"]).seq
+    for switch in (place.reindexing.switch, place.reindexing.rollback):
+        told = max(told, delete(place.database, "c", ["nobody"]).seq)
+        switch(ready)
+        wait_for_seq(place.database, "c", told, 0.0)
+        with place.views.open("c") as view:
+            assert view.seq >= told
+            assert view.passage_count == 0
+            told = view.seq
+    place.clean()
+    place.add(c="three")
+    with place.views.open("c") as view:
+        assert (view.seq > told, view.passage_count) == (True, 1)
+    assert verify(place.database.directory).findings == ()
+
+
+def test_one_that_never_held_anything_is_switched(place: Place) -> None:
+    place.begin()
+    place.work()
+    with place.views.open("c") as view:
+        assert (view.seq, view.passage_count) == (0, 0)
+    assert verify(place.database.directory).findings == ()
+
+
+def test_the_thread_goes_on_whatever_goes_wrong(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reindexing_module, "_LONGEST_PAUSE_SECONDS", 0.01)
+    place.add(a="one")
+    place.begin()
+    faults: list[BaseException] = [
+        OSError("a fault that nobody thought of"), StorageFull("the disk is full"), ZeroDivisionError()
+    ]  # fmt: skip
+    reasons: list[str | None] = []
+    original = place.reindexing._rests
+
+    def faulty(reindex: Reindex, now: float) -> bool:
+        reasons.append(place.now().reason)
+        if faults:
+            raise faults.pop(0)
+        return original(reindex, now)
+
+    monkeypatch.setattr(place.reindexing, "_rests", faulty)
+    thread = threading.Thread(target=place.reindexing.run)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while place.now().state is not ReindexState.SWITCHED:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline, place.now()
+        time.sleep(0.01)
+    place.reindexing.stop()
+    thread.join()
+    assert reasons[:4] == [
+        None,
+        "an unexpected failure (OSError); see the log",
+        "an unexpected failure (OSError); see the log",  # a full disk cannot be written to
+        "an unexpected failure (ZeroDivisionError); see the log",
+    ]
+    assert place.now().reason is None, "what is over is not told any more"
+    assert "a fault that nobody thought of" in caplog.text
+    assert "the disk is full" in caplog.text
+
+
+def test_what_is_damaged_is_told_and_holds_up_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.add(a="one")
+    begun = place.begin()
+    create(place.database, "other")
+    monkeypatch.setattr(place.reindexing._bringing, "portion", _damaged(begun, place.reindexing._bringing.portion))
+    begin_reindex(place.database, "other", ReindexPlan(encoder=place.new, settings={}, share=1.0))
+    deadline = time.monotonic() + 30
+    while _state(place, "other") is not ReindexState.SWITCHED:
+        assert time.monotonic() < deadline
+        place.reindexing.turn()
+    assert place.now().reason == "a page is damaged"
+    assert place.now().failures >= 1
+
+
+def _state(place: Place, name: str) -> ReindexState:
+    with place.database.read() as session:
+        return newest(session, name).state
+
+
+def _damaged(reindex: Reindex, portion: Callable[[Reindex], bool]) -> Callable[[Reindex], bool]:
+    def found(given: Reindex) -> bool:
+        if given.id == reindex.id:
+            raise StorageCorrupt("a page is damaged")
+        return portion(given)
+
+    return found
 
 
 def test_a_rollback_does_not_wait_for_the_portion_at_hand(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,23 @@ def test_a_job_is_worked_to_its_end(database: Database, encoder: FakeEncoder) ->
     assert worker_of(database, encoder).finish(again.id).unchanged == 300
 
 
+def test_a_look_into_an_empty_queue_is_one_read(
+    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[None] = []
+
+    @contextmanager
+    def read() -> Iterator[ReadSession]:
+        reads.append(None)
+        with original() as session:
+            yield session
+
+    original = database.read
+    monkeypatch.setattr(database, "read", read)
+    assert not worker_of(database, encoder).turn()
+    assert len(reads) == 1
+
+
 def test_a_poison_document_costs_itself_only_and_can_be_tried_again(database: Database, encoder: FakeEncoder) -> None:
     def fail(texts: list[str]) -> None:
         if any(text.endswith((" 7", " 150")) for text in texts):

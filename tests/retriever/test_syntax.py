@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidControl, InvalidQuery, TooLarge
 from core.prompts import MAX_FACTOR, MIN_FACTOR, TextControl, TokenOverlap
-from retriever.syntax import MAX_QUERY_BYTES, check_query, parse, render
+from retriever.syntax import _ONLY_MARKS, MAX_QUERY_BYTES, _parse, check_query, parse, render
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,12 @@ def steered(draw: st.DrawFn) -> tuple[str, tuple[TextControl, ...]]:
 def test_round_trip(case: tuple[str, tuple[TextControl, ...]]) -> None:
     text, controls = case
     assert parse(render(text, controls)) == (text, controls)
+
+
+@given(TEXT.map(lambda text: text.translate({ord("^"): None, ord("\\"): None})))
+def test_a_text_without_carets_and_backslashes_is_parsed_to_itself(text: str) -> None:
+    assume(text and not text.isspace() and "\0" not in text and not _ONLY_MARKS.fullmatch(text))
+    assert parse(text) == _parse(text) == (text, ())
 
 
 @given(TEXT)

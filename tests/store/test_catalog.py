@@ -78,6 +78,7 @@ def test_a_name_that_is_not_allowed(database: Database, name: str) -> None:
         ({"alpha": float("nan")}, "alpha"),
         ({"k1": float("nan")}, "k1"),
         ({"k1": float("inf")}, "k1"),
+        ({"k1": 10.1}, "k1"),
         ({"b": 1.1}, "b"),
         ({"b": float("nan")}, "b"),
         ({"fields": {"": FieldKind.TEXT}}, "fields"),

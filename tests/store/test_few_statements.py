@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 import store.view
+from core.filters import Filter, parse_filter
 from core.records import CollectionSettings
 from store import Database, Views
+from store.database import ReadSession
+from store.documents import list_documents
 from store.filters.values import FieldReader
 from tests.store.library import Item, create, put
 
@@ -25,9 +28,16 @@ def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
     def heard(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         found.append((statement, parameters))
 
+    def rows(session: ReadSession, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        found.append((sql, tuple(values)))
+        return answered(session, sql, values)
+
+    answered = ReadSession.rows
     sa.event.listen(database._engine, "before_cursor_execute", heard)
     try:
-        yield found
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ReadSession, "rows", rows)
+            yield found
     finally:
         sa.event.remove(database._engine, "before_cursor_execute", heard)
 
@@ -82,3 +92,21 @@ def test_passages_and_values_are_found_by_their_keys(database: Database, views: 
             assert "collection_id=?" not in plan, plan
             assert "field_id=?" not in plan, plan
             assert "SCAN" not in plan, plan
+
+
+@pytest.mark.parametrize("within", [None, parse_filter("shelf != 's1'")])
+def test_a_page_of_documents_is_read_as_such(database: Database, views: Views, within: Filter | None) -> None:
+    """However many there are: no statement that reads texts goes through the collection."""
+    number = views.collection("books").id
+    with database.read() as session, statements(database) as asked:
+        found = list_documents(session, number, limit=30, after="b1", within=within)
+        assert len(found) == 30
+        assert [one.document.id for one in found] == sorted(one.document.id for one in found)
+        reading = [one for one in asked if "document.text" in one[0]]
+        assert len(reading) == 1
+        for statement, parameters in reading:
+            rows = session._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plan = " ".join(row[3] for row in rows)
+            assert ("external_id>?" if within is None else "rowid=?") in plan, plan
+            assert "SCAN" not in plan, plan
+            assert "TEMP B-TREE" not in plan, plan

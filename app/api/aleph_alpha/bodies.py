@@ -54,7 +54,7 @@ class Answer(BaseModel):
     model_version: str  # changes whenever the model's vectors or texts could
 
 
-def _json(request: Request, body: RawBody) -> bytes:
+async def _json(request: Request, body: RawBody) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise InvalidInput("the body must be JSON, sent with the header Content-Type: application/json")

@@ -11,12 +11,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
 
-from app.access.limits import tokens_of
 from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
 from app.api.aleph_alpha.names import causal_names, model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
-from app.api.dependencies import Known, Parts
+from app.api.dependencies import Parts
 from app.models import Models
 from core.errors import InvalidInput
 from embedder.kinds import ModelKind
@@ -144,9 +143,8 @@ class Evaluation(Answer):
 
 
 @router.post("/complete", response_model=Completions)
-def complete(parts: Parts, caller: Known, body: JsonBody, turn: Turn) -> Completions | StreamingResponse:
+def complete(parts: Parts, body: JsonBody, turn: Turn) -> Completions | StreamingResponse:
     """Continue a prompt. With `stream` the same comes as server-sent events, once it is written."""
-    parts.limiter.spend(caller, tokens_of(len(body)))
     asked = parsed(CompletionRequest, body)
     model = causal_model(parts.models, asked.model)
     from embedder.causal.complete import complete as completed
@@ -162,9 +160,8 @@ def complete(parts: Parts, caller: Known, body: JsonBody, turn: Turn) -> Complet
 
 
 @router.post("/evaluate")
-def evaluate(parts: Parts, caller: Known, body: JsonBody, turn: Turn) -> Evaluation:
+def evaluate(parts: Parts, body: JsonBody, turn: Turn) -> Evaluation:
     """How likely a completion is."""
-    parts.limiter.spend(caller, tokens_of(len(body)))
     asked = parsed(EvaluationRequest, body)
     model = causal_model(parts.models, asked.model)
     from embedder.causal.evaluate import evaluate as evaluated

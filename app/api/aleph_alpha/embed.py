@@ -12,7 +12,8 @@ from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
 from app.api.aleph_alpha.names import model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
-from app.api.dependencies import Known, Parts
+from app.api.dependencies import Parts
+from app.api.serialized import serialized
 from app.wiring import Wiring
 from core.errors import InvalidInput
 from core.prompts import ImageItem, Prompt
@@ -59,11 +60,11 @@ class EmbeddingBatch(Answer):
 
 
 @router.post("/semantic_embed")
-def semantic_embed(parts: Parts, caller: Known, body: JsonBody, turn: Turn) -> Embedding:
+@serialized
+def semantic_embed(parts: Parts, body: JsonBody, turn: Turn) -> Embedding:
     """One prompt to one vector."""
     asked = parsed(PromptRequest, body)
     found = _embedded(parts, asked, {"prompt": to_prompt(asked.prompt)}, turn)
-    parts.limiter.spend(caller, found.num_tokens_prompt_total)
     return Embedding(
         model_version=found.model_version,
         embedding=found.embeddings[0],
@@ -73,13 +74,12 @@ def semantic_embed(parts: Parts, caller: Known, body: JsonBody, turn: Turn) -> E
 
 
 @router.post("/batch_semantic_embed")
-def batch_semantic_embed(parts: Parts, caller: Known, body: JsonBody, turn: Turn) -> EmbeddingBatch:
+@serialized
+def batch_semantic_embed(parts: Parts, body: JsonBody, turn: Turn) -> EmbeddingBatch:
     """Up to 100 prompts to as many vectors, in their order."""
     asked = parsed(BatchRequest, body)
     bodies = {f"prompts[{index}]": items for index, items in enumerate(asked.prompts)}
-    found = _embedded(parts, asked, {place: to_prompt(items, place) for place, items in bodies.items()}, turn)
-    parts.limiter.spend(caller, found.num_tokens_prompt_total)
-    return found
+    return _embedded(parts, asked, {place: to_prompt(items, place) for place, items in bodies.items()}, turn)
 
 
 def _embedded(

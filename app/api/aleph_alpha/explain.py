@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.access.limits import tokens_of
 from app.api.aleph_alpha.bodies import Answer, JsonBody, Part, SteeredBody, Turn
 from app.api.aleph_alpha.names import VERSION_DIGITS
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
-from app.api.dependencies import Known, Parts
+from app.api.dependencies import Parts
+from app.api.serialized import serialized
 from app.models import Models
 from core.prompts import TokenOverlap
 from embedder.kinds import ModelKind
@@ -84,9 +84,9 @@ class Explanations(Answer):
 
 
 @router.post("/explain")
-def explain(parts: Parts, caller: Known, body: JsonBody, turn: Turn) -> Explanations:
+@serialized
+def explain(parts: Parts, body: JsonBody, turn: Turn) -> Explanations:
     """By the similarity of prompt and target where the model is an encoder, by the target's cross-entropy else."""
-    parts.limiter.spend(caller, tokens_of(len(body)))
     asked = parsed(ExplainRequest, body)
     from embedder.explaining.explain import explain as explained
 

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import FailFast, Field
 
-from app.access.limits import tokens_of
 from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
 from app.api.aleph_alpha.embed import EMBEDDING_TYPES
 from app.api.aleph_alpha.names import model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
-from app.api.dependencies import Known, Parts
+from app.api.dependencies import Parts
+from app.api.serialized import serialized
 from core.errors import InvalidInput
 from core.prompts import ControlOptions, ControlTarget
 
@@ -50,9 +50,9 @@ class LayerEmbeddings(Answer):
 
 
 @router.post("/embed")
-def embed(parts: Parts, caller: Known, body: JsonBody, turn: Turn) -> LayerEmbeddings:
+@serialized
+def embed(parts: Parts, body: JsonBody, turn: Turn) -> LayerEmbeddings:
     """One prompt to vectors of any layers, pooled over the prompt's own tokens."""
-    parts.limiter.spend(caller, tokens_of(len(body)))
     asked = parsed(LayersRequest, body)
     from embedder.layers import LayeredEncoder, LayerPooling, pooled_layers  # torch takes seconds to import
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from app.cli import serve
 from tests.app.test_process import start
+from tests.store.test_migrations import version_of, write_version
 
 Salience = Callable[..., tuple[int, str, str]]
 
@@ -81,6 +83,55 @@ def test_collections_by_hand_are_noted(salience: Salience) -> None:
         0,
         [("collection.create", "docs"), ("collection.change", "docs"), ("collection.delete", "docs")],
     )
+
+
+@pytest.mark.parametrize(("setting", "value"), [("k1", 99.0), ("k1", -1.0), ("b", 1.5), ("alpha", 2.0)])
+def test_bounds_are_those_of_the_api(
+    salience: Salience, make_client: Callable[..., TestClient], setting: str, value: float
+) -> None:
+    salience("collections", "create", "docs")
+    code, _, err = salience("collections", "set", "docs", f"--{setting}", str(value))
+    answer = make_client().patch("/v1/collections/docs", json={"settings": {setting: value}})
+    made = make_client().post("/v1/collections", json={"name": "more", "settings": {setting: value}})
+    message = answer.json()["error"]["message"]
+    assert (code, answer.status_code, made.status_code) == (1, 400, 400)
+    assert message == made.json()["error"]["message"]
+    assert message in " ".join(err.split())
+    assert "must be between 0 and" in message or "0 or more" in message
+
+
+def test_what_commands_do_to_all_of_the_directory_is_noted(salience: Salience, tmp_path: Path) -> None:
+    salience("collections", "create", "docs")
+    saved, other = tmp_path / "saved", str(tmp_path / "other")
+    assert salience("backup", str(saved))[0] == 0
+    assert salience("backup", str(saved))[0] == 1
+    assert salience("tune", "docs", "--reset")[0] == 0
+    assert salience("repair", "--dry-run")[0] == 0
+    assert salience("repair")[0] == 0
+    assert noted(salience)[1:] == [
+        ("local command", "backup", str(saved), "done"),
+        ("local command", "backup", str(saved), "conflict"),
+        ("local command", "collection.change", "docs", "done"),
+        ("local command", "repair", str(tmp_path / "data"), "done"),
+    ]
+    assert salience("restore", str(saved), "-d", other)[0] == 0
+    assert [action[1:3] for action in noted(salience, "-d", other)] == [
+        ("collection.create", "docs"), ("restore", str(saved)),
+    ]  # fmt: skip
+    assert salience("verify", "-d", other)[0] == 0
+
+
+def test_a_note_upgrades_nothing(salience: Salience, tmp_path: Path) -> None:
+    write_version(tmp_path / "data", "0003")
+    code, _, err = salience("backup", str(tmp_path / "saved"))
+    assert (code, "the audit log does not tell of this backup" in err, "is of schema 0003" in err) == (0, True, True)
+    assert version_of(tmp_path / "data") == "0003"
+
+
+def noted(salience: Salience, *arguments: str) -> list[tuple[str, str, str, str]]:
+    """The audit log, the oldest first."""
+    actions = json.loads(salience("audit", "--json", *arguments)[1])
+    return [(a["who"], a["action"], a["target"], a["outcome"]) for a in reversed(actions)]
 
 
 def test_serve_listens_to_others_only_where_somebody_is_asked(tmp_path: Path, salience: Salience) -> None:

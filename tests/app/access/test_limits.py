@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,10 @@ from app.access.caller import Caller
 from app.access.limits import Limiter
 from app.errors import QuotaExceeded
 from core.access import Limits, Rights, Role
+from core.prompts import Prompt
+from core.records import Representation
 from tests.app.access.conftest import House, error_of
+from tests.embedder.test_crossencoder import save_classifier
 
 
 class Clock:
@@ -112,13 +117,13 @@ def test_requests_over_the_limit_are_told_when_to_come_again(house: House) -> No
     assert "RateLimit" not in house.ask(house.operator, "GET", "/v1/collections").headers
 
 
+def left(answer_headers: str) -> int:
+    return int(answer_headers.partition(";r=")[2].partition(";")[0])
+
+
 def test_tokens_of_documents_queries_and_embeddings(house: House) -> None:
     house.collection(house.operator, "docs")
     body = {"documents": [{"id": "a", "text": "A radio for the kitchen. " * 20}]}
-
-    def left(answer_headers: str) -> int:
-        return int(answer_headers.partition(";r=")[2].partition(";")[0])
-
     key = house.key("ingest", limits={"tokens_per_minute": 10_000})
     written = house.ask(key, "POST", "/v1/collections/docs/documents", json=body)
     assert left(written.headers["RateLimit"]) == 10_000 - written.json()["tokens"] < 10_000
@@ -127,17 +132,65 @@ def test_tokens_of_documents_queries_and_embeddings(house: House) -> None:
     assert before - left(embedded.headers["RateLimit"]) == embedded.json()["usage"]["total_tokens"] > 0
     before = left(embedded.headers["RateLimit"])
     searched = house.ask(key, "POST", "/v1/collections/docs/search", json={"query": "radio music"})
-    assert before - left(searched.headers["RateLimit"]) == 3, "11 characters"
-    body = {"query": "radio music", "explain": "scores"}
-    explained = house.ask(key, "POST", "/v1/collections/docs/search", json=body)
+    assert before - left(searched.headers["RateLimit"]) == 4, "two words, and two special tokens"
+    asked = {"query": "radio music", "explain": "scores"}
+    explained = house.ask(key, "POST", "/v1/collections/docs/search", json=asked)
     saved = {"explanation": explained.json()["hits"][0]["explanation"]}
     replayed = house.ask(key, "POST", "/v1/replay", json=saved)
     assert replayed.json()["agrees"]
-    assert left(explained.headers["RateLimit"]) - left(replayed.headers["RateLimit"]) == 3, "the query is read again"
+    again = left(explained.headers["RateLimit"]) - left(replayed.headers["RateLimit"])
+    assert again == 4 + 4 + written.json()["tokens"], "the query, and both token by token"
+    job = house.ask(key, "POST", "/v1/collections/docs/documents?wait=false", json={"documents": [{"text": "x" * 80}]})
+    assert left(replayed.headers["RateLimit"]) - left(job.headers["RateLimit"]) == 20, "of a job it is an estimate"
     little = house.key("search", limits={"tokens_per_minute": 1})
     assert house.ask(little, "POST", "/v1/embeddings", json={"model": "default", "input": "a radio"}).status_code == 200
     refused = house.ask(little, "POST", "/v1/embeddings", json={"model": "default", "input": "a radio"})
     assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+
+
+def test_whatever_models_read_for_a_search_is_counted(open_house: Callable[..., House], tmp_path: Path) -> None:
+    save_classifier(tmp_path / "judge")
+    house = open_house(models={"judge": {"folder": tmp_path / "judge"}})
+    texts = [f"Radio number {number} plays music in the kitchen all day long." for number in range(6)]
+    house.collection(house.operator, "docs", [{"id": str(n), "text": text} for n, text in enumerate(texts)])
+    key = house.key("search", limits={"tokens_per_minute": 100_000})
+    reranker = house.parts.models.reranker("judge")
+    passage = int(house.parts.encoder.encode([Prompt.of(texts[0])], Representation.DOCUMENT).token_counts[0])
+
+    def cost(path: str, **body: Any) -> int:
+        before = left(house.ask(key, "GET", "/v1/collections").headers["RateLimit"])
+        answer = house.ask(key, "POST", f"/v1/collections/docs/{path}", json=body)
+        assert answer.status_code == 200, answer.text
+        return before - left(answer.headers["RateLimit"])
+
+    assert cost("search", query="radio") == 3
+    assert cost("search", query="radio", legs=["sparse"]) == 0, "no model reads"
+    pairs = int(reranker.token_counts("radio", texts).sum())
+    assert cost("search", query="radio", rerank={"model": "judge"}) == 3 + pairs
+    assert cost("search", query="radio", rerank={"model": "judge"}) == 3 + pairs, "remembered, and told to nobody"
+    three = int(reranker.token_counts("music", texts[:3]).sum())
+    batch = [{"query": "music", "rerank": {"model": "judge", "depth": 3}, "timeout_ms": 60_000}, {"query": "radio"}]
+    assert cost("search:batch", queries=batch) == 3 + three + 3
+    assert cost("search", query="radio", explain="words") == 3 + 3 + 6 * passage, "and the query, token by token"
+    assert cost("search", query="radio", explain="words") == 3 + 3 + 6 * passage, "remembered, and told to nobody"
+    found = house.ask(key, "POST", "/v1/collections/docs/search", json={"query": "radio"}).json()["hits"][0]["id"]
+    suppressed = cost("explain", query="radio", id=found, method="atman", granularity="word")
+    assert suppressed > 10 * passage, "the passage once for each of its words"
+    gradients = cost("explain", query="radio", id=found, method="integrated_gradients", granularity="word")
+    assert gradients > 20 * passage
+
+
+def test_whatever_models_read_for_an_explanation_of_a_prompt_is_counted(house: House) -> None:
+    key = house.key("search", limits={"tokens_per_minute": 1000})
+    body = {
+        "model": "default",
+        "prompt": [{"type": "text", "data": "a radio plays music in the kitchen"}],
+        "target": "music",
+        "prompt_granularity": {"type": "word"},
+    }
+    answer = house.ask(key, "POST", "/explain", json=body)
+    assert answer.status_code == 200, answer.text
+    assert 1000 - left(answer.headers["RateLimit"]) > 7 * 9, "the prompt once for each word, and more"
 
 
 def test_bodies(house: House) -> None:
@@ -194,6 +247,20 @@ def test_collections_and_passages(house: House) -> None:
         assert "5 passages" in error_of(house.ask(key, method, url, json=body), 409)["message"]
     assert house.ask(key, "DELETE", f"{path}/last").status_code == 204
     assert house.ask(key, "PUT", f"{path}/more", json={"text": "One more."}).status_code == 200
+
+
+def test_collections_that_are_made_at_once_are_counted_one_after_the_other(house: House) -> None:
+    key, statuses = house.key("admin", tenant="acme", limits={"collections": 3}), []
+
+    def make(number: int) -> None:
+        statuses.append(house.ask(key, "POST", "/v1/collections", json={"name": f"c{number}"}).status_code)
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [201] * 3 + [409] * 5
 
 
 def test_concurrent_searches_over_http(house: House) -> None:

@@ -31,7 +31,7 @@ def panel(client: TestClient) -> Any:
 def test_a_sound_server_is_ready_and_says_what_was_looked_at(client: TestClient) -> None:
     until(lambda: not problems(client))
     names = [one["name"] for one in client.get("/readyz").json()["checks"]]
-    assert names == ["process", "model", "database", "snapshots", "disk", "worker", "maintenance"]
+    assert names == ["process", "model", "database", "snapshots", "disk", "worker", "reindexing", "maintenance"]
 
 
 def test_who_is_told_to_stop_is_not_ready_and_serves_on(client: TestClient) -> None:
@@ -51,6 +51,12 @@ def test_a_worker_that_ended_is_noticed(client: TestClient) -> None:
     app: Any = client.app
     app.state.wiring.worker.stop()
     until(lambda: problems(client) == ["worker: its thread has ended: start this anew"])
+
+
+def test_a_thread_of_reindexes_that_ended_is_noticed(client: TestClient) -> None:
+    app: Any = client.app
+    app.state.wiring.reindexing.stop()
+    until(lambda: problems(client) == ["reindexing: its thread has ended: start this anew"])
 
 
 def test_nobody_who_maintains_is_noticed(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,11 +171,11 @@ def test_who_asked_nicely_is_served_last(model: CausalModel) -> None:
         done.append(priority)
 
     threads = [threading.Thread(target=ask, args=(p,)) for p in (Priority.NICE, Priority.INTERACTIVE)]
-    with model._line.turn(Priority.INTERACTIVE):
+    with model._line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
         for waiting, thread in enumerate(threads, start=1):
             thread.start()
             deadline = time.monotonic() + 10
-            while len(model._line._waiting) < waiting and time.monotonic() < deadline:
+            while sum(model.waiting().values()) <= waiting and time.monotonic() < deadline:
                 time.sleep(0.001)
     for thread in threads:
         thread.join(timeout=10)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 
 import pytest
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.lexical.words import MAX_RUN, WORD_PATTERN, character_pairs, normalize, units
+from embedder.lexical.words import MAX_RUN, WORD_PATTERN, character_pairs, forms, normalize, units
 
 MIXED = st.text(
     alphabet=st.one_of(
@@ -95,3 +96,13 @@ def test_a_long_run_is_cut_and_an_adversarial_text_takes_linear_time() -> None:
     assert max(lengths) == MAX_RUN + 1
     joined = [match.end() - match.start() for match in WORD_PATTERN.finditer("a'" * 300_000)]
     assert max(joined) <= 16 * (MAX_RUN + 2)
+
+
+@given(
+    st.text()
+    | st.text(st.sampled_from("aZ09'_-. \t\n\x1c\x85\u2028\u3000é\u0301ß日本’\u200b\u200dİ"), max_size=60)
+    | st.text(st.characters(max_codepoint=127))
+    | st.sampled_from(["a" * 1000, "a'" * 300 + "b", "x'y" * 40 + " é" + "z" * 400])
+)
+def test_forms_are_the_words_as_they_are_written(text: str) -> None:
+    assert Counter(forms(text)) == Counter(match[0].lower() for match in WORD_PATTERN.finditer(text))

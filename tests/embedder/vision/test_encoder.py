@@ -143,21 +143,21 @@ def test_the_most_urgent_is_embedded_first(encoder: VisionEncoder, monkeypatch: 
     turn = encoder._line.turn
 
     @contextmanager
-    def noted(priority: Priority) -> Iterator[None]:
-        with turn(priority):
+    def noted(priority: Priority, **counts: int) -> Iterator[None]:
+        with turn(priority, **counts):
             served.append(priority)  # before the next turn can begin
             yield
 
     monkeypatch.setattr(encoder._line, "turn", noted)
     arrivals = [Priority.NICE, Priority.BULK, Priority.INTERACTIVE]
-    with turn(Priority.NICE):  # somebody is at work while the three arrive
+    with turn(Priority.NICE, texts=1, tokens=1):  # somebody is at work while the three arrive
         threads = [
             Thread(target=encoder.encode, args=([picture(IMAGES[0])], QUERY), kwargs={"priority": priority})
             for priority in arrivals
         ]
         for number, thread in enumerate(threads):
             thread.start()
-            while len(encoder._line._waiting) <= number:
+            while sum(encoder.waiting().values()) <= number + 1:
                 time.sleep(0.001)
     for thread in threads:
         thread.join()

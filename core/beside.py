@@ -1,0 +1,23 @@
+"""Something that goes on beside the work at hand, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], None], *, name: str) -> Iterator[None]:
+    """While the block runs, a thread of this name does `work`, which returns soon after its event is set.
+
+    The event is set at the end of the block, which then waits for the thread.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
