@@ -17,6 +17,7 @@ from starlette.routing import Match
 from app.access.caller import Caller
 from app.error_shapes import Failure, shape_of
 from app.operation.lanes import Overloaded
+from app.routepath import route_path
 from core import errors
 from core.errors import SalienceError
 from core.signing import ALGORITHM
@@ -124,7 +125,7 @@ def error_response(request: Request, status: int, code: str, message: str, param
     request.scope["state"]["error_code"] = code  # for the request's line in the log, and the metrics
     if len(message) > MAX_MESSAGE:
         message = f"{message[:MAX_MESSAGE]} ..."
-    status, body = shape_of(request.url.path)(Failure(status, code, message, param, request_id))
+    status, body = shape_of(route_path(request.scope))(Failure(status, code, message, param, request_id))
     return JSONResponse(body, status_code=status)
 
 

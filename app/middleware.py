@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access.caller import Caller
 from app.operation.admission import HEALTH
 from app.operation.pace import SLOWEST_BYTES, Pace
+from app.routepath import route_path
 
 CLIENT_LEFT = 499  # what is noted, as many servers do, of a request that nobody was left to be answered
 STALL_SECONDS = 60.0
@@ -47,7 +48,7 @@ class RequestContext:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 500
-        started = time.perf_counter()
+        path, started = route_path(scope), time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -66,7 +67,7 @@ class RequestContext:
                 if state.get("left"):
                     status = CLIENT_LEFT
                 self._answered(method=scope["method"], route=route, status=status, seconds=seconds, code=code)
-                if scope["path"] not in HEALTH:
+                if path not in HEALTH:
                     noted = {} if code is None else {"code": code}
                     took_ms = round(seconds * 1000, 1)
                     _log.info("request", method=scope["method"], route=route, status=status, took_ms=took_ms, **noted)
@@ -93,11 +94,11 @@ class BodyLimit:
         self._stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _BULK.fullmatch(scope["path"]):
+        if scope["type"] != "http" or _BULK.fullmatch(path := route_path(scope)):
             await self._app(scope, receive, send)
             return
-        limit = min(self._by_path.get(scope["path"], self._limit), _own_limit(scope))
-        too_large = HTTPException(413, f"the body is larger than {limit} bytes; {self._advice(scope['path'])}")
+        limit = min(self._by_path.get(path, self._limit), _own_limit(scope))
+        too_large = HTTPException(413, f"the body is larger than {limit} bytes; {self._advice(path)}")
         announced = Headers(scope=scope).get("content-length", "")
         refused = announced.isdigit() and int(announced) > limit
         pace, ended = Pace(idle_seconds=self._stall_seconds, slow_seconds=SLOW_SECONDS), False

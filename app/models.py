@@ -173,7 +173,7 @@ class Models:
 
     def close(self) -> None:
         """Close the connections of remote models."""
-        for name, model in self._loaded.items():
+        for name, model in list(self._loaded.items()):  # a reindex' model may just be coming
             if self._entries[name].api is not None:
                 cast("RemoteEncoder", model).close()
 

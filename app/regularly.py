@@ -9,11 +9,16 @@ from contextlib import AbstractContextManager
 from core.beside import beside
 
 
-def regularly(do: Callable[[], None], *, seconds: float, name: str) -> AbstractContextManager[None]:
-    """While the block runs, a thread of this name calls `do` every so many seconds, and not once more behind it."""
+def regularly(
+    do: Callable[[], None], *, seconds: float, name: str, stop_seconds: float | None = None
+) -> AbstractContextManager[None]:
+    """While the block runs, a thread of this name calls `do` every so many seconds, and not once more behind it.
+
+    `stop_seconds`: for which the end of the block waits for a call at hand; None: as long as it takes.
+    """
 
     def run(over: threading.Event) -> None:
         while not over.wait(seconds):
             do()
 
-    return beside(run, name=name)
+    return beside(run, name=name, stop_seconds=stop_seconds)

@@ -12,16 +12,16 @@ from app.regularly import regularly
 from app.schemas.reindexes import ReindexRequest
 from app.wiring import Wiring
 from core.errors import CollectionNotFound, SalienceError, StorageError
-from core.naming import hidden_name
-from core.records import SparseScoring
+from core.records import Collection, SparseScoring
 from core.reindexes import Reindex, ReindexState
 from indexer.reindexstart import ReindexPlan, begin_reindex
 from store.catalog import find_collection, get_collection
 from store.database import ReadSession
 from store.reindex.pending import pending_count
-from store.reindex.record import ENDED, newest, unfinished
+from store.reindex.record import ENDED, hidden_collection, newest, unfinished
 
 LOOK_SECONDS = 0.5  # between two looks for reindexes that have begun
+_STOP_SECONDS = 1.0  # for a model that is just being loaded when the server ends: the event loop stands still for it
 _CANCELLABLE = (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.FAILED)
 _log = logging.getLogger(__name__)
 
@@ -118,36 +118,54 @@ class Forthcoming:
     def __init__(self, parts: Wiring) -> None:
         self._parts = parts
         self._tried: set[tuple[int, str]] = set()  # a reindex and a model
+        self._said: str | None = None  # what kept the last look from being done
 
     def load(self) -> None:
         """Those that are not loaded yet, each tried once. Raises StorageError."""
         models, wanted = self._parts.models, set[tuple[int, str]]()
         with self._parts.database.read() as session:
             for found in unfinished(session):
-                other = [] if found.state in ENDED else [hidden_name(found.collection, found.id)]
-                for name in (found.collection, *other):
-                    with suppress(CollectionNotFound):
-                        active = find_collection(session, name).active
-                        wanted |= {(found.id, model) for model in (active.model, active.sparse_model) if model}
+                for collection in _generations(session, found):
+                    active = collection.active
+                    wanted |= {(found.id, model) for model in (active.model, active.sparse_model) if model}
         new, self._tried = sorted(wanted - self._tried), wanted
         for _, name in new:
-            with suppress(SalienceError):
+            try:
                 if models.describe(name).settings.folder is not None:
                     models.model(name)
+            except SalienceError as error:
+                _log.info("the model %s of a reindex is not loaded ahead: %s", name, error.message)
+            except Exception:  # noqa: BLE001 - as above: a server need not end for it, nor the next model wait
+                _log.exception("the model %s of a reindex could not be loaded ahead", name)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """While the block runs, a thread looks whether a reindex has begun, wherever that was."""
-        with regularly(self._look, seconds=LOOK_SECONDS, name="forthcoming-models"):
+        with regularly(self._look, seconds=LOOK_SECONDS, name="forthcoming-models", stop_seconds=_STOP_SECONDS):
             yield
 
     def _look(self) -> None:
+        """What keeps it from looking is said once, until it is over or something else does."""
         try:
             self.load()
+            self._said = None
         except StorageError as error:
-            _log.info("the models of reindexes are not looked for: %s", error.message)
-        except Exception:  # noqa: BLE001 - the search that needs the model says so, too
-            _log.exception("a model of a reindex could not be loaded ahead")
+            if error.message != self._said:
+                _log.info("the models of reindexes are not looked for: %s", error.message)
+            self._said = error.message
+        except Exception as error:  # noqa: BLE001 - the search that needs the model says so, too
+            if repr(error) != self._said:
+                _log.exception("the models of reindexes cannot be looked for")
+            self._said = repr(error)
+
+
+def _generations(session: ReadSession, reindex: Reindex) -> Iterator[Collection]:
+    """Those that answer or may soon."""
+    with suppress(CollectionNotFound):
+        yield find_collection(session, reindex.collection)
+    if reindex.state not in ENDED:
+        with suppress(CollectionNotFound):
+            yield hidden_collection(session, reindex)
 
 
 def _newest(parts: Wiring, name: str) -> Reindex:

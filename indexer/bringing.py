@@ -72,7 +72,9 @@ class Bringing:
     def follows(self, reindex: Reindex) -> bool:
         """Whether the hidden generation lacks no more than may just have been written."""
         with self._database.read() as session:
-            return pending_count(session, reindex) <= BATCH_DOCUMENTS and reindex.reason is None
+            waiting = pending_count(session, reindex)
+        # A reason may be a document's that waits; where none does, it is another, and looking again may end it.
+        return not waiting or (waiting <= BATCH_DOCUMENTS and reindex.reason is None)
 
     def catch_up(self, reindex: Reindex, priority: Priority) -> None:
         """Bring over what was written meanwhile, all but a little. Raises NotCaughtUp where writers are quicker."""

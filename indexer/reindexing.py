@@ -45,6 +45,7 @@ from store.views import Views
 POLL_SECONDS = 0.25
 LOCK_SECONDS = 60.0  # for which somebody who asked for a switch waits for the portion at hand
 _LONGEST_PAUSE_SECONDS = 60.0  # after failures in a row
+_UNEXPECTED = "an unexpected failure"
 _log = logging.getLogger(__name__)
 
 
@@ -152,8 +153,9 @@ class Reindexing:
 
         Raises ReindexConflict.
         """
+        nothing = {"reason": None, "failures": 0, "paused_at": None, "pause_seconds": None}  # it waits for nobody now
         with self._database.write() as session:
-            ended = changed(session, reindex, states, state=into.value, reason=None, ended_at=self._clock(session))
+            ended = changed(session, reindex, states, state=into.value, **nothing, ended_at=self._clock(session))
         reached("reindex.ended")
         self.wake()
         return ended
@@ -186,7 +188,9 @@ class Reindexing:
     def _step(self, reindex: Reindex) -> bool:
         """Whether something was done."""
         try:
-            return self._next(reindex)
+            done = self._next(reindex)
+            self._recover(reindex)
+            return done
         except (ReindexConflict, CollectionNotFound, NotCaughtUp, Abandoned):  # somebody ended it, or wrote: look again
             return False
         except (StorageBusy, StorageFull, StorageReadOnly):  # nothing can be written down then
@@ -233,7 +237,7 @@ class Reindexing:
             waiting, now = unfinished(session), self._clock(session)
         return any(
             not reindex.failures
-            and reindex.id not in self._elsewhere
+            and (reindex.state in ENDED or reindex.id not in self._elsewhere)
             and (
                 reindex.state in FILLING
                 or (reindex.state is ReindexState.READY and reindex.auto_switch)
@@ -244,7 +248,7 @@ class Reindexing:
         )
 
     def _rests(self, reindex: Reindex, now: float) -> bool:
-        seen = self._elsewhere.get(reindex.id)
+        seen = None if reindex.state in ENDED else self._elsewhere.get(reindex.id)  # no model is needed to remove it
         return _pauses(reindex, now) or (seen is not None and time.monotonic() < seen + _LONGEST_PAUSE_SECONDS)
 
     def _backoff(self, reindex: Reindex) -> float:
@@ -252,20 +256,33 @@ class Reindexing:
 
     def _postpone(self, reindex: Reindex, reason: str, pause: float) -> None:
         _log.info("the reindex of %s waits %.0f s: %s", reindex.collection, pause, reason)
+        states = ENDED if reindex.state in ENDED else FOLLOWING  # what was ended meanwhile waits for nothing
         try:
             with self._database.write() as session:
-                values = {"reason": reason, "failures": reindex.failures + 1, "pause_seconds": pause}
-                changed(session, reindex, FOLLOWING, **values, paused_at=self._clock(session))
+                values: dict[str, object] = {"failures": reindex.failures + 1, "pause_seconds": pause}
+                if reindex.state is not ReindexState.FAILED:  # what it was found wanting in is told on
+                    values["reason"] = reason
+                changed(session, reindex, states, **values, paused_at=self._clock(session))
         except ReindexConflict as error:
             _log.info("%s", error.message)
 
+    def _recover(self, reindex: Reindex) -> None:
+        """Its turn went well: a failure that was written down before is over."""
+        if not _failed(reindex):
+            return
+        with self._database.write() as session:
+            now = get(session, reindex.id)
+            if _failed(now):
+                reason = now.reason if now.state is ReindexState.FAILED else None
+                changed(session, now, (now.state,), reason=reason, failures=0)
+
     def _tell_all(self, reason: str) -> None:
-        """Write down with every reindex why none goes on."""
+        """Write down why nothing goes on, with every reindex that says nothing of its own. None waits longer for it."""
         try:
-            with self._database.read() as session:
-                waiting = unfinished(session)
-            for reindex in waiting:
-                self._postpone(reindex, reason, 0.0)
+            with self._database.write() as session:
+                for reindex in unfinished(session):
+                    if not reindex.failures and (reindex.reason is None or _is_unexpected(reindex.reason)):
+                        changed(session, reindex, (reindex.state,), reason=reason)
         except Exception as error:  # noqa: BLE001 - what is wrong is in the log by now
             _log.warning("reindexing: it could not be written down either: %s", error)
 
@@ -287,7 +304,16 @@ class Reindexing:
 
 
 def _unexpected(error: Exception) -> str:
-    return f"an unexpected failure ({type(error).__name__}); see the log"
+    return f"{_UNEXPECTED} ({type(error).__name__}); see the log"
+
+
+def _is_unexpected(reason: str | None) -> bool:
+    return reason is not None and reason.startswith(_UNEXPECTED)
+
+
+def _failed(reindex: Reindex) -> bool:
+    """In its last turn, or with all others in one that never came to it."""
+    return reindex.failures > 0 or _is_unexpected(reindex.reason)
 
 
 def check_state(reindex: Reindex, wanted: ReindexState) -> None:

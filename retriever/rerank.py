@@ -111,16 +111,19 @@ class Judge:
         self._rerankers = rerankers
         self._known: Recent[bytes, tuple[float, int]] = Recent(_KEPT_BYTES, lambda _: _BYTES_EACH)
 
-    def judged(self, model: str, query: str, passages: Sequence[StoredPassage]) -> Judged:
-        """Raises ModelNotFound, ModelError, InvalidInput where the model is no reranker."""
+    def judged(self, model: str, query: str, passages: Sequence[StoredPassage], before: Judged | None = None) -> Judged:
+        """`before`: what it said of passages for this query already; these are neither read nor counted once more.
+
+        Raises ModelNotFound, ModelError, InvalidInput where the model is no reranker.
+        """
         if self._rerankers is None:
             raise ModelNotFound(f"there is no reranker {model!r:.80} here: no models are configured", param="rerank")
         reranker = self._rerankers(model)
-        texts = [
-            passage_prompt(passage.title.strip(), heard(passage.text, passage.controls).text) for passage in passages
-        ]
+        by_id = dict(before.relevance) if before is not None and before.fingerprint == reranker.fingerprint else {}
+        new = [passage for passage in passages if passage.id not in by_id]
+        texts = [passage_prompt(passage.title.strip(), heard(passage.text, passage.controls).text) for passage in new]
         said = self._said(reranker, query, texts)
-        by_id = {passage.id: relevance for passage, relevance in zip(passages, said, strict=True)}
+        by_id |= {passage.id: relevance for passage, relevance in zip(new, said, strict=True)}
         return Judged(fingerprint=reranker.fingerprint, relevance=by_id)
 
     def _said(self, reranker: Reranker, query: str, texts: Sequence[str]) -> list[float]:

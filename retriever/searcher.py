@@ -142,11 +142,11 @@ class Searcher:
         once more, _ROUNDS times at most: then a search does without.
         """
         for _ in range(_ROUNDS):
-            judged = self._judged(name, collection, searches)
+            searches = self._judged(name, collection, searches)
             with self._floor.taken(), self._views.open(name) as view:
                 if view.generation.id != collection.active.id:
                     return None
-                drafts = each(partial(self._found, view, only=only), judged)
+                drafts = each(partial(self._found, view, only=only), searches)
             if not any(isinstance(draft, _Draft) and draft.missed for draft in drafts):
                 break
         return drafts
@@ -180,7 +180,7 @@ class Searcher:
         if rerank is None:
             return search
         with watch.stage(RERANK):
-            asked = partial(self._judge.judged, rerank.model, search.query.text, search.window)
+            asked = partial(self._judge.judged, rerank.model, search.query.text, search.window, search.judged)
             try:
                 return replace(search, judged=self._in_time.call(asked, watch.seconds_left))
             except TimeoutError:

@@ -29,7 +29,7 @@ Weighted = Callable[[Part], tuple[Postings, Float32Array]]
 _SHARES = (0.5, 0.25, 0.0)  # of the best score: few rows are above the first, and mostly those are enough
 _LEAST = float(np.finfo(np.float64).tiny)  # sums below are no match; some libraries have the processor take them for 0
 _AT_LEAST = 256  # matches that the kernel gathers before the k best of them are found
-_AT_ONCE = 2**18  # postings that numpy gathers, 40 bytes each, before they are added up
+_AT_ONCE = 2**18  # postings that numpy gathers, up to 90 bytes each, before they are added up
 _WORTH_A_CALL, _WORTH_A_LOOK = 300, 4  # postings that are gathered in the time in which one term is looked up, or a row
 
 
@@ -79,6 +79,7 @@ def products(
 ) -> Float64Array:
     """(n, terms) factor * weight of every (term, factor) in every passage of `ids`; 0 where it does not occur.
 
+    `ids` are distinct: of equal ones, only the last would have its products in some of the ways they are found here.
     `located`: what `snapshot.locate` says of `ids`, where it was asked before.
     """
     table = np.zeros((len(ids), len(terms)))
@@ -199,11 +200,14 @@ class _Spans:
         return int(self.upto[-1])
 
     def postings(self) -> Iterator[_Found]:
-        """Those of all terms, never many at once but for a term alone."""
+        """Those of all terms, never more than `_AT_ONCE` together."""
         first, terms = 0, len(self.upto) - 1
         while first < terms and self.held:
             last = int(self.upto.searchsorted(self.upto[first] + _AT_ONCE, side="right")) - 1
-            last = min(max(last, first + 1), terms)
+            if last == first:
+                yield from self._cut(first)
+                first += 1
+                continue
             found = [
                 _gathered(*held, begins[first:last], ends[first:last])
                 for held, begins, ends in zip(self.held, self.begins, self.ends, strict=True)
@@ -215,6 +219,21 @@ class _Spans:
                 weights=np.concatenate([weights for _, _, weights in found]),
             )
             first = last
+
+    def _cut(self, column: int) -> Iterator[_Found]:
+        """Those of a term that has too many, part after part and piece by piece: no row comes twice."""
+        for (postings, saturations), border, begins, ends in zip(
+            self.held, self.borders, self.begins, self.ends, strict=False
+        ):
+            end = int(ends[column])
+            for begin in range(int(begins[column]), end, _AT_ONCE):
+                piece = slice(begin, min(begin + _AT_ONCE, end))
+                rows = postings.rows[piece]
+                yield _Found(
+                    rows=rows + border,
+                    columns=np.full(len(rows), column),
+                    weights=_weights(postings.values[piece], saturations, rows),
+                )
 
 
 def _gathered(

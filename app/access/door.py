@@ -21,6 +21,7 @@ from app.access.rules import RULES, Rule, rule_key
 from app.access.rules import Scope as Reach
 from app.access.signatures import SignatureAuth
 from app.errors import Unauthorized, status_of
+from app.routepath import route_path
 from core.errors import Forbidden, InvalidSignature, SalienceError, StorageError, TooLarge
 
 _BEARER = "A key (`salience key create`), or one of SALIENCE_AUTH__TOKENS; not needed where there are none."
@@ -56,7 +57,7 @@ class Identify:
             await self._app(scope, receive, send)
             return
         caller = await self._caller(scope)
-        if scope["path"] in self._signed and (caller is ANONYMOUS or isinstance(caller, SalienceError)):
+        if route_path(scope) in self._signed and (caller is ANONYMOUS or isinstance(caller, SalienceError)):
             caller = self._signer(scope, caller)
         scope.setdefault("state", {})["caller"] = caller
         problem = caller if isinstance(caller, SalienceError) else None
@@ -92,7 +93,7 @@ class Identify:
             try:
                 await to_thread.run_sync(keyring.refresh, limiter=self._reading)
             except StorageError as error:
-                if scope["path"] != METRICS or not keyring.known:
+                if route_path(scope) != METRICS or not keyring.known:
                     return error
         scheme, _, credential = Headers(scope=scope).get("authorization", "").partition(" ")
         found = keyring.caller(credential.strip() if scheme.lower() == "bearer" else None)
@@ -120,7 +121,7 @@ class Door(SecurityBase):
         caller = cast("Caller | SalienceError", request.state.caller)
         if isinstance(caller, SalienceError):
             raise caller
-        if not route.path_regex.fullmatch(request.scope["path"]):  # `$` lets a line break stand behind the path
+        if not route.path_regex.fullmatch(route_path(request.scope)):  # `$` lets a line break stand behind the path
             raise HTTPException(404)  # which is another one to all who look at it: limits on bodies, signatures
         check_rights(caller, rule)
         if rule.scope is Reach.COLLECTION:

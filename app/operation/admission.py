@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import RequestTimeout
 from app.operation.lanes import Lane, Left
+from app.routepath import route_path
 from core.current import Awaited, awaited
 from core.errors import InvalidInput, SalienceError
 
@@ -46,7 +47,7 @@ class Admission:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in HEALTH:
+        if scope["type"] != "http" or route_path(scope) in HEALTH:
             await self._app(scope, receive, send)
             return
         arrived = time.monotonic()
@@ -138,7 +139,7 @@ def lane_of(scope: Scope) -> str:
     asked = parse_qs(scope["query_string"].decode("latin-1")).get("nice", ["false"])[-1]
     if asked.lower() in _YES:
         return "nice"
-    writes = scope["method"] in ("POST", "PUT", "DELETE") and _DOCUMENTS.match(scope["path"])
+    writes = scope["method"] in ("POST", "PUT", "DELETE") and _DOCUMENTS.match(route_path(scope))
     return "write" if writes else "search"
 
 

@@ -85,35 +85,30 @@ def bound(host: str, port: int) -> socket.socket:
 def _quotas() -> Iterator[float]:
     """Cores' worth of time that the control groups around this process may take, where they are limited."""
     try:
-        groups = [line.split(":", 2)[1:] for line in _GROUPS.read_text("utf-8", "replace").splitlines()]
+        lines = [line.split(":", 2) for line in _GROUPS.read_text("utf-8", "replace").splitlines()]
     except OSError:
         return
-    for controllers, path in groups:
+    for _, controllers, path in (line for line in lines if len(line) == 3):
         if controllers and "cpu" not in controllers.split(","):
             continue
         # A container may see the path that its group has outside, and its own files at the root all the same.
         inner = PurePosixPath(path.lstrip("/"))
         for group in (inner, *inner.parents):
-            if quota := _first_version(_LIMITS / "cpu" / group) if controllers else _second_version(_LIMITS / group):
-                yield quota
+            if not controllers:
+                limits = [_limit(_LIMITS / group / "cpu.max")]
+            else:  # the first version of control groups; "cpu" mostly is a link to what has the names of several
+                mounts = (_LIMITS / mount / group for mount in {"cpu", controllers})
+                limits = [_limit(mount / "cpu.cfs_quota_us", mount / "cpu.cfs_period_us") for mount in mounts]
+            yield from (limit for limit in limits if limit is not None)
 
 
-def _first_version(group: Path) -> float | None:
-    """Of the first version of control groups."""
+def _limit(*files: Path) -> float | None:
+    """What these say in all is a quota and a period. None: there is no limit ("max", -1), or none that can be read."""
     try:
-        quota, period = (int((group / f"cpu.cfs_{name}_us").read_text("ascii")) for name in ("quota", "period"))
-    except OSError:
+        quota, period = (int(number) for file in files for number in file.read_text("ascii").split())
+        return quota / period if quota > 0 and period > 0 else None
+    except (OSError, ValueError, OverflowError):
         return None
-    return quota / period if quota > 0 else None
-
-
-def _second_version(group: Path) -> float | None:
-    """Of the second version, in which a limit that is none is "max"."""
-    try:
-        quota, period = (group / "cpu.max").read_text("ascii").split()
-    except OSError:
-        return None
-    return int(quota) / int(period) if quota.isdigit() else None
 
 
 _MANY = 65_536

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.operation.admission import HEALTH
+from app.routepath import route_path
 from app.settings import TracingSettings
 from core.current import traced_as
 from core.errors import InvalidSettings
@@ -123,7 +124,7 @@ class Traced:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in HEALTH:
+        if scope["type"] != "http" or route_path(scope) in HEALTH:
             await self._app(scope, receive, send)
             return
         with self._tracing.request(scope) as span:

@@ -30,7 +30,9 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    """Raises ValidationError for NaN and infinity: a score that is none is not to go out as null."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class ErrorDetail(ResponseModel):

@@ -13,7 +13,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.models import Models
+from app.reindexes import Forthcoming
 from app.wiring import Wiring
+from core.errors import StorageError
 from tests.app.conftest import DOCUMENTS
 from tests.embedder.tiny import save_tiny_model
 
@@ -113,6 +115,101 @@ def test_every_process_loads_the_model_of_a_reindex_before_a_search_needs_it(
     assert search(beside)["model"] == "tiny"
     assert poor.post("/v1/collections/goods/search", json={"query": "games"}).status_code >= 400
     assert any(thread.name == "forthcoming-models" for thread in threading.enumerate())
+
+
+def test_a_model_that_breaks_keeps_no_other_from_being_loaded_and_no_server_from_starting(
+    client: TestClient,
+    make_client: MakeClient,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = {"broken": {"folder": save_tiny_model(tmp_path / "broken", pooling="cls"), "precision": "fp32"}}
+    first = make_client(models=tiny | broken)
+    assert first.post("/v1/collections", json={"name": "apart"}).status_code == 201
+    assert first.post("/v1/admin/collections/apart/reindex", json={"model": "broken", "auto_switch": False}).is_success
+    assert first.post(REINDEX, json={"model": "tiny", "auto_switch": False}).is_success
+    until(first, "ready")
+    tried: list[str] = []
+    original = Models.model
+
+    def breaks(self: Models, name: str) -> Any:
+        tried.append(name)
+        if name == "broken":
+            raise OSError("the file system of the model is gone")
+        return original(self, name)
+
+    monkeypatch.setattr(Models, "model", breaks)
+    late = make_client(models=tiny | broken)
+    assert search(late)["hits"]
+    assert "broken" in tried
+    assert tried.index("broken") < tried.index("tiny")
+    assert _models(late).is_loaded("tiny")
+    assert not _models(late).is_loaded("broken")
+    assert "the model broken of a reindex could not be loaded ahead" in caplog.text
+
+
+@pytest.mark.parametrize(("error", "level"), [(StorageError("the disk is gone"), "INFO"), (OSError("gone"), "ERROR")])
+def test_what_keeps_it_from_looking_is_said_once(
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    level: str,
+) -> None:
+    parts: Wiring = client.app.state.wiring  # type: ignore[attr-defined]
+    mine, looks = threading.current_thread(), [error, error, error, None, error, error]
+
+    def unreadable(session: Any) -> list[Any]:
+        if threading.current_thread() is mine and (fault := looks.pop(0)) is not None:  # the server looks, too
+            raise fault
+        return []
+
+    caplog.set_level("INFO")
+    look = Forthcoming(parts)._look
+    monkeypatch.setattr("app.reindexes.unfinished", unreadable)
+    said = []
+    while looks:
+        before = len(_said(caplog, level))
+        look()
+        said.append(len(_said(caplog, level)) - before)
+    assert said == [1, 0, 0, 0, 1, 0]
+
+
+def _said(caplog: pytest.LogCaptureFixture, level: str) -> list[str]:
+    """By this thread: the server's own looks, too."""
+    mine = threading.current_thread().name
+    return [
+        record.message
+        for record in caplog.records
+        if (record.name, record.levelname, record.threadName) == ("app.reindexes", level, mine)
+    ]
+
+
+def test_the_server_ends_while_a_model_is_being_loaded(
+    make_client: MakeClient, tiny: dict[str, Any], client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = make_client(models=tiny)
+    at_it, free = threading.Event(), threading.Event()
+
+    def slow(self: Models, name: str) -> None:
+        if self is _models(ending):
+            at_it.set()
+            free.wait(60)
+
+    monkeypatch.setattr(Models, "model", slow)
+    client.post(REINDEX, json={"model": "tiny", "auto_switch": False})
+    assert at_it.wait(10)
+    began = time.monotonic()
+    with ending.app.state.wiring.forthcoming.watched():  # type: ignore[attr-defined]
+        pass
+    try:
+        ending.__exit__(None, None, None)
+        assert time.monotonic() - began < 20
+        assert not free.is_set()
+    finally:
+        free.set()
 
 
 def _models(client: TestClient) -> Models:

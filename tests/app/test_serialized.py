@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, computed_field, field_se
 from starlette.testclient import TestClient
 
 from app.api.serialized import serialized
+from app.schemas.base import ResponseModel
 
 LARGE = {
     "search", "search_batch", "explain", "replay", "list_documents", "get_document", "list_jobs", "list_collections",
@@ -33,6 +35,11 @@ class Answer(BaseModel):
     @computed_field
     def length(self) -> int:
         return len(self.parts)
+
+
+class Scored(ResponseModel):
+    score: float
+    scores: dict[str, list[float]]
 
 
 class Threads(BaseModel):
@@ -86,6 +93,23 @@ def test_an_answer_that_is_not_of_its_model_goes_nowhere() -> None:
         served(serialized).get("/not_what_it_says")
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_an_error(number: float) -> None:
+    def scored() -> Scored:
+        return Scored(score=number, scores={})
+
+    def all_scored() -> Scored:
+        return Scored(score=1.0, scores={"dense": [number]})
+
+    app = FastAPI()
+    for endpoint in (scored, all_scored):
+        app.get(f"/{endpoint.__name__}")(serialized(endpoint))
+    for path in ("/scored", "/all_scored"):
+        assert TestClient(app, raise_server_exceptions=False).get(path).status_code == 500
+        with pytest.raises(ValidationError, match="should be a finite number"):
+            TestClient(app).get(path)
+
+
 def test_large_answers_are_serialized_and_none_that_sets_a_status_or_headers(
     make_client: Callable[..., TestClient],
 ) -> None:
@@ -93,4 +117,6 @@ def test_large_answers_are_serialized_and_none_that_sets_a_status_or_headers(
     routes = [one for one in iter_route_contexts(app.routes) if hasattr(one.endpoint, "__wrapped__")]
     assert {one.operation_id or one.path for one in routes} == LARGE
     assert {one.status_code for one in routes} <= {None, 200}
+    models = [get_type_hints(one.endpoint)["return"] for one in routes]
+    assert {model.model_config.get("allow_inf_nan") for model in models} == {False}
     assert not [one.path for one in routes if one.dependant.response_param_name]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from core.errors import (
     ReindexConflict,
     RemoteUnavailable,
     StorageCorrupt,
+    StorageError,
     StorageFull,
 )
 from core.prompts import Prompt
@@ -42,7 +44,7 @@ from store import Database, Views, dense, schema
 from store.catalog import change_settings, delete_collection, find_collection, get_collection, list_collections
 from store.jobs import get_job
 from store.reindex.pending import pending_count
-from store.reindex.record import get, newest
+from store.reindex.record import ENDED, get, newest, unfinished
 from store.verify import verify
 from store.view import View
 from store.waiting import wait_for_seq
@@ -687,6 +689,192 @@ def test_what_is_damaged_is_told_and_holds_up_no_other(place: Place, monkeypatch
         place.reindexing.turn()
     assert place.now().reason == "a page is damaged"
     assert place.now().failures >= 1
+
+
+@pytest.mark.parametrize("state", [state for state in ReindexState if state in ENDED])
+def test_what_cannot_be_removed_holds_up_no_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch, state: ReindexState
+) -> None:
+    place.add(a="one", b="two")
+    begun = place.begin(auto_switch=False)
+    place.work(ReindexState.READY)
+    with place.database.write() as session:  # the hidden generation's rows cannot be deleted: IntegrityError
+        session.execute(
+            sa.text(
+                f"CREATE TRIGGER kept BEFORE DELETE ON document WHEN OLD.collection_id = {begun.hidden_id} "
+                "BEGIN SELECT RAISE(ABORT, 'kept'); END"
+            )
+        )
+        ended = {
+            "state": state.value,
+            "ended_at": 0.0,
+            "reason": "found wanting" if state is ReindexState.FAILED else None,
+        }
+        session.execute(sa.update(schema.reindex).where(schema.reindex.c.id == begun.id).values(**ended))
+    create(place.database, "other")
+    begin_reindex(place.database, "other", ReindexPlan(encoder=place.new, settings={}, share=1.0))
+    tries: list[int] = []
+    original = place.reindexing._next
+
+    def counted(reindex: Reindex) -> bool:
+        if reindex.id == begun.id:
+            tries.append(reindex.failures)
+        return original(reindex)
+
+    monkeypatch.setattr(place.reindexing, "_next", counted)
+    draining = threading.Thread(target=place.reindexing.drain, daemon=True)
+    draining.start()
+    draining.join(10)
+    over = not draining.is_alive()
+    if not over:
+        place.reindexing.stop()
+        draining.join()
+    assert over, "what cannot be done now is left"
+    if state is ReindexState.FAILED:  # nobody is in haste to remove it
+        place.reindexing.turn()
+    with place.reindexing.running():
+        _until(lambda: _state(place, "other") is ReindexState.SWITCHED)
+        time.sleep(0.5)
+    assert 1 <= len(tries) <= 3, "once, and after a pause"
+    told = place.now()
+    assert (told.state, told.failures, told.hidden_id) == (state, len(tries), begun.hidden_id)
+    if state is ReindexState.FAILED:
+        assert told.reason == "found wanting"
+    else:
+        assert "unexpected failure (IntegrityError)" in (told.reason or "") or "kept" in (told.reason or "")
+    with place.database.write() as session:
+        session.execute(sa.text("DROP TRIGGER kept"))
+    place.restart()
+    _over(place, begun)
+    while place.now().hidden_id is not None:
+        assert place.reindexing.turn()
+    assert place.now().failures == 0
+    assert place.now().reason == ("found wanting" if state is ReindexState.FAILED else None)
+    assert verify(place.database.directory).findings == ()
+
+
+@pytest.mark.parametrize("error", [StorageCorrupt("a page is damaged"), StorageError("a page cannot be read")])
+def test_what_cannot_be_removed_from_a_damaged_file_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: StorageError
+) -> None:
+    place.add(a="one")
+    begun = place.begin()
+    place.reindexing.turn()
+    place.reindexing.end(place.now(), (ReindexState.BUILDING,), ReindexState.CANCELLED)
+    create(place.database, "other")
+    begin_reindex(place.database, "other", ReindexPlan(encoder=place.new, settings={}, share=1.0))
+
+    def damaged(database: Database, reindex: Reindex) -> bool:
+        assert reindex.id == begun.id
+        raise error
+
+    monkeypatch.setattr(reindexing_module, "drop_piece", damaged)
+    _until(lambda: not place.reindexing.turn() and _state(place, "other") is ReindexState.SWITCHED)
+    place.reindexing.drain()
+    assert (place.now().reason, place.now().failures, place.now().pause_seconds) == (error.message, 1, 1.0)
+
+
+def test_what_is_cancelled_is_removed_at_once_whatever_it_waited_for(place: Place) -> None:
+    place.add(a="one")
+    place.begin()
+    place.new.before = _raises(RemoteUnavailable("the model is down", retry_after=300.0))
+    assert place.reindexing.turn()
+    assert place.now().pause_seconds == 300.0
+    place.reindexing.end(place.now(), (ReindexState.BUILDING,), ReindexState.CANCELLED)
+    assert (place.now().failures, place.now().reason) == (0, None)
+    place.reindexing.drain()
+    assert place.now().hidden_id is None
+
+
+def test_one_that_is_cancelled_while_it_fails_does_not_wait(place: Place) -> None:
+    place.add(a="one")
+    place.begin()
+
+    def cancelled(texts: list[str]) -> None:
+        place.reindexing.end(place.now(), (ReindexState.BUILDING,), ReindexState.CANCELLED)
+        raise RemoteUnavailable("the model is down", retry_after=300.0)
+
+    place.new.before = cancelled
+    place.reindexing.turn()
+    assert (place.now().state, place.now().reason) == (ReindexState.CANCELLED, None)
+    place.reindexing.drain()
+    assert place.now().hidden_id is None
+
+
+def test_a_fault_that_holds_up_all_is_told_and_changes_nothing_else(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reindexing_module, "_LONGEST_PAUSE_SECONDS", 0.01)
+    for name in ("ready", "refused"):
+        create(place.database, name)
+    place.pipeline.add("refused", [Document(id="a", text="one", title="t")])
+    place.add(a="one")
+    ids = {
+        name: begin_reindex(
+            place.database, name, ReindexPlan(encoder=place.new, settings={}, share=1.0, auto_switch=False)
+        ).id
+        for name in ("c", "ready", "refused")
+    }
+    _until(lambda: not place.reindexing.turn() and {_state(place, name) for name in ids} == {ReindexState.READY})
+    _put(place, ids["c"], reason="the model is down", failures=2, paused_at=time.time(), pause_seconds=300.0)
+    said = "document 'a' cannot be brought over: too odd; change it or delete it"
+    _put(place, ids["refused"], reason=said, paused_at=time.time(), pause_seconds=10.0)
+    before = _rows(place)
+    faults: list[BaseException] = [OSError("a fault"), ZeroDivisionError()]
+    seen: list[dict[str, Reindex]] = []
+    original = place.reindexing._rests
+
+    def faulty(reindex: Reindex, now: float) -> bool:
+        seen.append(_rows(place))
+        if faults:
+            raise faults.pop(0)
+        return original(reindex, now)
+
+    monkeypatch.setattr(place.reindexing, "_rests", faulty)
+    with place.reindexing.running():
+        _until(lambda: len(seen) > 2 and _rows(place)["ready"].reason is None)
+    assert seen[0] == before
+    for rows, kind in ((seen[1], "OSError"), (seen[2], "ZeroDivisionError")):
+        told = f"an unexpected failure ({kind}); see the log"
+        assert rows == {**before, "ready": replace(before["ready"], reason=told)}
+    assert _rows(place) == before, "what is over is not told any more, and who waited waits on"
+
+
+def test_a_comparison_that_could_not_be_made_is_made_again(place: Place) -> None:
+    place.add(a="text")
+    down = [RemoteUnavailable("the model is down"), RemoteUnavailable("the model is down")]
+
+    def judge(old: str, new: str, judgements: Any) -> dict[str, Any]:
+        if down:
+            raise down.pop()
+        return {"gain": 0.1}
+
+    place.reindexing = Reindexing(place.database, place.pipeline, place.views, judge)
+    begun = place.begin(judgements="{}", min_gain=0.0, auto_switch=False)
+    for failures, pause in ((1, 1.0), (2, 2.0)):
+        _until(lambda: place.reindexing.turn() and place.now().reason is not None)
+        now = place.now()
+        assert (now.reason, now.failures, now.pause_seconds) == ("the model is down", failures, pause)
+        _over(place, begun)
+    place.work(ReindexState.READY)
+    assert (place.now().reason, place.now().failures) == (None, 0)
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _put(place: Place, id_: int, **values: Any) -> None:
+    with place.database.write() as session:
+        session.execute(sa.update(schema.reindex).where(schema.reindex.c.id == id_).values(**values))
+
+
+def _rows(place: Place) -> dict[str, Reindex]:
+    with place.database.read() as session:
+        return {found.collection: found for found in unfinished(session)}
 
 
 def _state(place: Place, name: str) -> ReindexState:

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.current import counted, models_read
 from core.errors import HitNotFound, InvalidInput, InvalidQuery, ModelNotFound
 from core.protocols import Priority
-from core.records import CollectionSettings, Document, Explanation, Float64Array, Hit, Int64Array
+from core.records import CollectionSettings, Document, Explanation, Float64Array, Hit, Int64Array, Passage
 from embedder.crossencoder import load_reranker
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
@@ -34,12 +36,13 @@ from retriever.legs import Leg
 from retriever.query import Explain, Query
 from retriever.reasons import explain_hit
 from retriever.replay import Changed, replay
-from retriever.rerank import MAX_DEPTH, Rerank, reranked
+from retriever.rerank import MAX_DEPTH, Judge, Rerank, reranked
 from retriever.result import SearchResult
 from retriever.searcher import Searcher
 from retriever.selection import GroupBy, Selection
 from store import Database, Views
 from store.catalog import create_collection
+from store.documents import StoredPassage
 from tests.embedder.test_crossencoder import save_classifier
 
 TEXT = "friends play a game at night"
@@ -341,6 +344,54 @@ def test_documents_that_come_while_a_model_judges_are_judged_too(
     assert not found.left_out
     assert "A game for 3 friends" in judge.read[1]
     same(found.hits, slowly(query, searcher.search("moving", replace(query, rerank=None)).hits))
+
+
+def test_a_pair_is_counted_once_however_often_a_window_moves(
+    moving: tuple[Database, Pipeline], encoder: LocalEncoder
+) -> None:
+    database, pipeline = moving
+    judge = Opinionated()  # each pair has one token
+    rerank = Rerank(model="judge", depth=4)
+    queries = [Query(text=f"game for {n} friends", legs=(Leg.SPARSE,), rerank=rerank) for n in (3, 5)]
+
+    def write() -> None:
+        models_read(len(judge.read[-1]))
+        if len(judge.read) == 1:  # somebody else's request
+            Context().run(pipeline.add, "moving", [Document(id="new", text="A game for 3 friends")])
+
+    judge.meanwhile = write
+    searcher, read = searching(database, encoder, judge), list[int]()
+    with counted(read.append):
+        results = searcher.search_many("moving", queries)
+    assert [result.left_out for result in results if isinstance(result, SearchResult)] == [(), ()]
+    assert len(judge.read) > len(queries), "a window has moved"
+    assert sum(read) == sum(map(len, judge.read))
+    read.clear()
+    with counted(read.append):
+        searcher.search_many("moving", queries)
+    assert sum(read) == sum(len(window_of(searcher, query)) for query in queries), "what is remembered counts again"
+
+
+def window_of(searcher: Searcher, query: Query) -> tuple[Hit, ...]:
+    return searcher.search("moving", replace(query, k=4, rerank=None)).hits
+
+
+def test_what_another_state_of_a_model_said_is_asked_again() -> None:
+    judge = Opinionated()
+    ask = Judge({"judge": judge}.__getitem__)
+    span = Passage(start=0, end=6, fresh=0)
+    passages = [
+        StoredPassage(
+            id=number, document_id="a", title="", metadata={}, language="", passage=span, text=f"text {number}"
+        )
+        for number in range(3)
+    ]
+    first = ask.judged("judge", "a query", passages[:2])
+    assert ask.judged("judge", "a query", passages, first).relevance.keys() == {0, 1, 2}
+    assert judge.read == [["text 0", "text 1"], ["text 2"]]
+    judge.fingerprint = "e" * 32
+    assert ask.judged("judge", "a query", passages, first).fingerprint == "e" * 32
+    assert judge.read[2] == ["text 0", "text 1", "text 2"]
 
 
 def test_where_others_never_cease_to_write_a_search_does_without(

@@ -50,6 +50,31 @@ def test_blocks_and_look_ups_give_the_same_sums_and_products(
 
 
 @settings(deadline=None)
+@given(some_passages, st.lists(st.integers(0, TERMS + 2), max_size=9, unique=True), st.integers(1, 9))
+def test_never_more_than_some_postings_are_held_at_once(
+    drawn: list[list[tuple[dict[int, float], bool]]], terms: list[int], at_once: int
+) -> None:
+    snapshot = snapshot_of(numbered(drawn))
+    spans = sparse._Spans.of(snapshot, sparse.learned_weights, np.array(terms, dtype=np.int32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse, "_AT_ONCE", at_once)
+        blocks = list(spans.postings())
+    assert all(len(found.rows) == len(found.columns) == len(found.weights) <= at_once for found in blocks)
+    passages = [passage for segment in numbered(drawn) for _, (passage, _) in sorted(segment.items())]
+    held = [(column, row) for column, term in enumerate(terms) for row, one in enumerate(passages) if term in one]
+    read = [(int(column), int(row)) for found in blocks for column, row in zip(found.columns, found.rows, strict=True)]
+    assert sorted(read) == held, "each one once"
+    assert all(columns == sorted(columns) for columns in by_row(read).values()), "in the order of the terms"
+
+
+def by_row(read: list[tuple[int, int]]) -> dict[int, list[int]]:
+    rows: dict[int, list[int]] = {}
+    for column, row in read:
+        rows.setdefault(row, []).append(column)
+    return rows
+
+
+@settings(deadline=None)
 @given(some_passages, st.lists(st.integers(0, TERMS + 2), max_size=9))
 def test_document_frequencies_are_those_of_live_passages(
     drawn: list[list[tuple[dict[int, float], bool]]], terms: list[int]

@@ -49,7 +49,9 @@ class SteeredBody(Body):
 
 
 class Answer(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    """Raises ValidationError for NaN and infinity."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     model_version: str  # changes whenever the model's vectors or texts could
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
 
+from app.main import create_app
 from tests.app.access.conftest import House, error_of
 
 SEARCH = "/v1/collections/docs/search"
@@ -30,3 +37,39 @@ def test_a_search_that_is_over_makes_room_for_the_next(house: House, path: str, 
     with house.parts.limiter.admitted(known, searches=True):  # one is going on
         error_of(house.ask(key, "POST", path, json=body), 429)
     assert house.ask(key, "POST", path, json=body).status_code == status, "the refused one took no room"
+
+
+def test_below_a_prefix_everything_is_as_without(open_house: Callable[..., House]) -> None:
+    house = open_house(limits={"prompt_bytes": 2000, "body_bytes": 4000})
+    house.collection(house.operator, "docs", [{"id": "a", "text": "A radio."}])
+    inner = create_app(house.parts)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with inner.router.lifespan_context(inner):
+            yield
+
+    outer = Starlette(routes=[Mount("/below", inner)], lifespan=lifespan)
+    bulk = "\n".join(json.dumps({"id": f"{number}", "text": "long " * 100}) for number in range(20))
+    asked: list[tuple[str, str, Any]] = [
+        ("POST", SEARCH, json.dumps({"query": "radio"})),
+        ("POST", "/v1/collections/docs/documents:bulk?wait=true", bulk),  # larger than any other body may be
+        ("POST", "/v1/embeddings", json.dumps({"model": "default", "input": "x " * 1500})),  # over its own limit
+        ("POST", "/semantic_embed", "{"),
+        ("POST", "/api/data/embedding/version/2", "{}"),
+        ("GET", "/metrics", None),
+        ("GET", "/v1/nothing", None),
+    ]
+    with TestClient(outer, raise_server_exceptions=False) as client:
+        for key in (house.operator, None):
+            headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+            for method, path, body in asked:
+                there = house.client.request(method, path, content=body, headers=headers)
+                below = client.request(method, f"/below{path}", content=body, headers=headers)
+                assert below.status_code == there.status_code, (path, there.text[:300], below.text[:300])
+                if below.status_code >= 400:
+                    assert below.json().keys() == there.json().keys(), path
+        headers = {"Authorization": f"Bearer {house.operator}"}
+        assert client.post(f"/below{SEARCH}%0A", json={"query": "radio"}, headers=headers).status_code == 404
+        found = client.post(f"/below{SEARCH}", json={"query": "radio"}, headers=headers)
+        assert found.json()["hits"][0]["document_id"] == "a"

@@ -38,7 +38,23 @@ def threads() -> Iterator[None]:
         ("4:cpuset:/\n2:cpu,cpuacct:/docker/1\n", _QUOTA_OF_ONE, 1),
         ("2:cpu:/\n0::/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
         ("2:memory:/\n", _QUOTA_OF_ONE, None),
+        ("2:cpu,cpuacct:/a\n", {f"cpu,cpuacct/a/{name[4:]}": text for name, text in _QUOTA_OF_ONE.items()}, 1),
         (None, {}, None),  # a system without control groups
+        ("0::/\n", {"cpu.max": ""}, None),
+        ("0::/\n", {"cpu.max": "100000\n"}, None),
+        ("0::/\n", {"cpu.max": "100000 0\n"}, None),
+        ("0::/\n", {"cpu.max": "100000 100000 7\n"}, None),
+        ("0::/\n", {"cpu.max": "one 100000\n"}, None),
+        ("0::/\n", {"cpu.max": "\u0661 100000\n"}, None),
+        ("0::/\n", {"cpu.max": "9" * 400 + " 1\n"}, None),
+        ("0::/\n", {"cpu.max/not_a_file": ""}, None),
+        ("0::/a\x00b\n", {"cpu.max": "100000 100000\n"}, 1),
+        ("", {"cpu.max": "100000 100000\n"}, None),
+        ("\n0\n0:\n::\n", {}, None),
+        ("0:\n0::/\n", {"cpu.max": "100000 100000\n"}, 1),  # what is sound counts beside what is not
+        ("0::/a\n", {"a/cpu.max": "\n", "cpu.max": "100000 100000\n"}, 1),
+        ("2:cpu:/\n", {**_QUOTA_OF_ONE, "cpu/cpu.cfs_period_us": "0\n"}, None),
+        ("2:cpu:/\n", {**_QUOTA_OF_ONE, "cpu/cpu.cfs_quota_us": "none\n"}, None),
     ],
 )
 def test_a_containers_quota_counts(
