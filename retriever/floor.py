@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PATIENCE_SECONDS = 0.01  # after which whoever has the floor shares it
+PATIENCE_SECONDS = 0.025  # after which whoever has the floor shares it
 
 
 class Floor:
     """First come, first served. Thread-safe, and no lock: nothing may rely on being alone.
 
     Who takes longer than PATIENCE_SECONDS, at a disk or a large index, holds nobody up for longer than that: the next
-    one begins beside it. So at least a hundred a second begin, however long each of them takes.
+    one begins beside it. So at least forty a second begin, however long each of them takes.
     """
 
     def __init__(self) -> None:
