@@ -67,6 +67,7 @@ def salience(
     monkeypatch.setattr(
         app.wiring.Wiring, "__init__", lambda self, settings, encoder=encoder: original(self, settings, encoder=encoder)
     )
+    monkeypatch.setattr("app.logs.configure_logs", lambda settings: None)  # it would outlive the test
     monkeypatch.setenv("SALIENCE_DATA_DIR", str(tmp_path / "data"))
 
     def call(*arguments: str) -> tuple[int, str, str]:

@@ -78,8 +78,7 @@ def test_adding_the_same_again_goes_on(interrupted: Salience, articles: Path) ->
     assert interrupted("add", str(articles), "-c", "news")[1] == "news: 300 unchanged\n"
 
 
-def test_a_worker_goes_on(interrupted: Salience, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.logs.configure_logs", lambda settings: None)  # it would outlive the test
+def test_a_worker_goes_on(interrupted: Salience) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         assert interrupted("worker", "--once")[0] == 0
