@@ -81,8 +81,9 @@ class Place:
         finally:  # also when the caller is interrupted: nobody then waits for it, and the turn is free
             with self.changed:
                 self._present = [other for other in self._present if other is not own]
-                self.changed.notify_all()
-            self.end(own)
+                if self._at_work is own:
+                    self._at_work = None
+                self.changed.notify_all()  # once for both: who was told of one alone would wake for nothing
 
     def room(self, budget: int, priority: Priority) -> int:
         """Tokens of a batch of this priority at most. While queries come, each waits for the batch that runs."""

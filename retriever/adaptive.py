@@ -90,11 +90,16 @@ def _weights(prior: Float64Array, decisiveness: Float64Array, agreement: float) 
     return np.asarray(weights / weights.sum())
 
 
+def one_passage_each(documents: Int64Array) -> bool:
+    """Whether they rise, as those of passages in the order in which they came mostly do where each is a document."""
+    return bool((documents[1:] > documents[:-1]).all())
+
+
 def _by_document(norms: list[Float64Array], documents: Int64Array) -> Float64Array:
     """(legs, documents) the norm of each document's best passage."""
     if not len(documents):
         return np.zeros((len(norms), 0))
-    if (documents[1:] > documents[:-1]).all():  # one passage each
+    if one_passage_each(documents):
         return np.array(norms)
     order = np.argsort(documents, kind="stable")
     begins = np.flatnonzero(np.diff(documents[order], prepend=documents[order[0]] - 1))

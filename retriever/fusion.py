@@ -15,7 +15,7 @@ import numpy as np
 
 from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
-from retriever.adaptive import Choice, choose
+from retriever.adaptive import Choice, choose, one_passage_each
 from retriever.legs import Leg
 
 MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
@@ -196,12 +196,7 @@ def ranking(ids: Int64Array, scores: Float64Array) -> Int64Array:
 def collapse(ids: Int64Array, scores: Float64Array, document_ids: Int64Array) -> Int64Array:
     """(documents,) positions of the best passage of each document, in the order of `ranking`."""
     order = ranking(ids, scores)
-    if _distinct(document_ids):
+    if one_passage_each(document_ids):
         return order
     _, first = np.unique(document_ids[order], return_index=True)
     return order[np.sort(first)]
-
-
-def _distinct(document_ids: Int64Array) -> bool:
-    """Whether they rise, as those of passages in the order in which they came mostly do where each is a document."""
-    return bool((document_ids[1:] > document_ids[:-1]).all())
