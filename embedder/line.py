@@ -32,7 +32,7 @@ class Line:
         own = Standing(line=self, priority=priority)
         with self._place.standing(own):
             with self._place.changed:
-                self._place.changed.wait_for(lambda: self._place.is_free_for(own))
+                self._place.wait(own)
                 self._place.begin(own)
             begun = time.perf_counter()
             yield

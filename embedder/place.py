@@ -100,16 +100,10 @@ class Place:
             present = self.present(line)
             return {priority: sum(one.priority is priority for one in present) for priority in Priority}
 
-    def is_free_for(self, own: Standing) -> bool:
-        """Whether it is up to its caller to compute now: for itself, or for those of its line who are ahead of it."""
-        if self._at_work is not None:
-            return False
-        if self._overdue(own):
-            return True
-        if any(count for priority, count in self._staying.items() if priority < own.priority):
-            return False
-        first = min((one for one in self._present if not one.is_over), key=lambda one: one.priority, default=own)
-        return first is own or (first.line is own.line and not own.alone)
+    def wait(self, own: Standing) -> None:
+        """Until it is over, or up to its caller to compute: for itself, or for those of its line who are ahead of it."""
+        while not (own.is_over or self._is_free_for(own)):
+            self.changed.wait(PATIENCE_SECONDS)  # no longer, as nobody tells that patience or an answer has ended
 
     def begin(self, own: Standing) -> bool:
         """It has the turn now. Whether it goes before more urgent ones."""
@@ -124,6 +118,16 @@ class Place:
             if self._at_work is own:
                 self._at_work = None
                 self.changed.notify_all()
+
+    def _is_free_for(self, own: Standing) -> bool:
+        if self._at_work is not None:
+            return False
+        waiting = [one for one in self._present if not one.is_over]
+        if overdue := next((one for one in waiting if self._overdue(one)), None):
+            return overdue is own  # whoever else wakes first leaves it the turn: it has waited for long enough
+        stays = min((priority for priority, count in self._staying.items() if count), default=max(Priority))
+        first = min((one for one in waiting if one.priority <= stays), key=lambda one: one.priority, default=None)
+        return first is not None and (first is own or (first.line is own.line and not own.alone))
 
     def _overdue(self, own: Standing) -> bool:
         """Whether neither it nor anybody as patient had a turn for too long."""

@@ -84,7 +84,7 @@ class Turns:
         """Waits until the request is done (nothing is returned), or it is up to its caller to run this batch."""
         place = self._place
         with place.changed:
-            place.changed.wait_for(lambda: request.is_over or place.is_free_for(request))
+            place.wait(request)
             if request.is_done:
                 return []
             if request.is_abandoned:

@@ -10,6 +10,8 @@ from core.protocols import Priority, RanBatch
 from embedder.line import Line
 from embedder.place import Place
 
+LONG = 30.0  # seconds that a loaded machine may take
+
 
 def test_the_most_urgent_are_served_first_and_within_them_who_came_first() -> None:
     line, served, threads = Line(), list[tuple[Priority, int]](), []
@@ -138,6 +140,45 @@ def test_queries_without_end_let_an_ingest_pass_now_and_then(monkeypatch: pytest
     for thread in threads:
         thread.join()
     assert took >= 0.2
+
+
+def test_who_has_waited_for_long_enough_is_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many who are more urgent wait beside it, and whoever of them wakes first."""
+    monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", 0.05)
+    place, served = Place(), list[Priority]()
+    queries, passages = Line(place), Line(place)
+
+    def serve(line: Line, priority: Priority) -> None:
+        with line.turn(priority, texts=1, tokens=1):
+            served.append(priority)
+
+    with queries.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+        arrivals = [(queries, Priority.INTERACTIVE)] * 6 + [(passages, Priority.BULK)]
+        threads = [threading.Thread(target=serve, args=arrival) for arrival in arrivals]
+        for thread in threads:
+            thread.start()
+        while present(queries, passages) <= len(threads):
+            time.sleep(0.001)
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join(LONG)
+    assert served == [Priority.BULK, *[Priority.INTERACTIVE] * 6]
+
+
+def test_who_stays_without_asking_for_more_holds_up_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", 0.1)
+    place, done = Place(), threading.Event()
+
+    def ingest() -> None:
+        with Line(place).turn(Priority.BULK, texts=1, tokens=1):
+            done.set()
+
+    with Line(place).staying(Priority.INTERACTIVE):
+        thread = threading.Thread(target=ingest)
+        thread.start()
+        assert not done.wait(0.05)
+        assert done.wait(LONG)
+    thread.join(LONG)
 
 
 def test_batches_are_told_and_those_that_fail_are_not() -> None:
