@@ -101,7 +101,7 @@ class Place:
             return {priority: sum(one.priority is priority for one in present) for priority in Priority}
 
     def wait(self, own: Standing) -> None:
-        """Until it is over, or up to its caller to compute: for itself, or for those of its line who are ahead of it."""
+        """Until it is over, or up to its caller to compute, for itself or for those of its line who are ahead of it."""
         while not (own.is_over or self._is_free_for(own)):
             self.changed.wait(PATIENCE_SECONDS)  # no longer, as nobody tells that patience or an answer has ended
 
