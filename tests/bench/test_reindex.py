@@ -80,7 +80,7 @@ def test_under_load_with_a_kill(encoders: tuple[LocalEncoder, LocalEncoder], mon
         seconds=1.5,
     )
     assert report["kills"] == 1
-    assert (report["searches"]["failed"], report["searches"]["mixed"]) == (0, 0)
+    assert (report["searches"]["failed"], report["searches"]["mixed"]) == (0, 0), report["what_failed"]
     assert len(report["searches"]["answered"]) == 2
     assert all(report["searches"]["answered"].values())
     assert report["writes"]["lost"] == 0

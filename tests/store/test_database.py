@@ -89,6 +89,25 @@ def test_a_directory_of_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_database_that_another_process_makes_meanwhile_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not there at the first look; at the second one there is a journal beside it, as SQLite writes it."""
+    data = tmp_path / "data"
+
+    def make(path: Path) -> None:
+        made = Database.open(path)
+        create(made)
+        made.close()
+        (path / "salience.db-journal").touch()
+
+    monkeypatch.setattr("store.directory.make_directories", lambda path: (monkeypatch.undo(), make(path)))
+    database = Database.open(data)
+    with database.read() as session:
+        assert [collection.name for collection in catalog.list_collections(session)] == ["books"]
+    database.close()
+
+
 def test_an_empty_directory_with_hidden_files_will_do(tmp_path: Path) -> None:
     (tmp_path / ".gitkeep").touch()
     (tmp_path / "lost+found").mkdir()
@@ -194,7 +213,7 @@ def test_writers_of_many_threads_lose_no_update(database: Database) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     with database.read() as reader:
         assert reader.execute(sa.select(schema.collection.c.created_at)).scalar_one() == "0100"
 

@@ -139,6 +139,11 @@ def _add(name: str, place: Any, number: Any) -> Callable[[Arrays], None]:
     return change
 
 
+def _add_to_a_frequency_of_the_first(arrays: Arrays) -> None:
+    """Of a passage that is there: what one that is gone held is of no account."""
+    arrays["terms.values"][np.flatnonzero(arrays["terms.rows"] == 0)[0]] += 1
+
+
 def _drop_last_row(arrays: Arrays) -> None:
     for name in ("ids", "documents", "vectors"):
         arrays[name] = arrays[name][:-1]
@@ -157,9 +162,9 @@ OTHER_CONTENT = {
     "another document": (_swap("documents", 0, -1), "the documents of passage 1 and 1 more are not those of the"),
     "another vector": (_swap("vectors", 20, 40), "the vectors of passage 2"),
     "a bit of a vector": (_add("vectors", (9, 3), np.float32(1e-7)), "the vectors of passage "),
-    "a frequency": (_add("terms.values", 5, 1), "the terms of passage"),
-    "a term": (_add("terms.terms", -1, 1), "the terms of passage"),
-    "lengths": (_add("terms.lengths", 9, 1), "the terms of passage"),
+    "a frequency": (_add_to_a_frequency_of_the_first, "the terms of passage"),
+    "terms": (_add("terms.terms", slice(None), 1), "the terms of passage"),
+    "lengths": (_add("terms.lengths", 0, 1), "the terms of passage"),
     "a long vector": (_add("largest_norm", 0, 1), "says that its longest vector has the length 2; it has 1"),
     "rows in disorder": (_swap("terms.rows", 0, 1), "its terms do not name their passages in order"),
     "a row beyond": (_add("terms.rows", -1, 5000), "its terms do not name their passages in order"),
