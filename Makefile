@@ -28,7 +28,7 @@ serve: setup ## serve the HTTP API (HOST=127.0.0.1 PORT=8080)
 	@$(VENV)/bin/salience serve --host $(HOST) --port $(PORT)
 
 test: setup ## run all tests
-	@$(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -q -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile $(ARGS)
 
 test-crash: setup ## kill processes and cut the power, hundreds of times, and look for what was lost (half an hour)
 	@$(PY) -m tests.crash $(ARGS)

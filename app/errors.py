@@ -51,6 +51,7 @@ _HTTP_CODES = {
     413: "too_large",
 }
 MAX_MESSAGE = 2_000  # characters: a message may repeat a number or a name of the request, however long that is
+MAX_PARAM = 300  # characters, for the same reason
 _EXPECTED = (Overloaded, errors.Abandoned)  # under load there are many, and the request's own line tells them
 _log = structlog.get_logger("salience.error")
 
@@ -123,10 +124,14 @@ def error_response(request: Request, status: int, code: str, message: str, param
     """The error as the clients of the request's API expect it."""
     request_id = getattr(request.state, "request_id", None)
     request.scope["state"]["error_code"] = code  # for the request's line in the log, and the metrics
-    if len(message) > MAX_MESSAGE:
-        message = f"{message[:MAX_MESSAGE]} ..."
+    message, param = shortened(message, MAX_MESSAGE), param and shortened(param, MAX_PARAM)
     status, body = shape_of(route_path(request.scope))(Failure(status, code, message, param, request_id))
     return JSONResponse(body, status_code=status)
+
+
+def shortened(text: str, most: int) -> str:
+    """`text`, or so many characters of it."""
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def answered(request: Request, error: Exception) -> JSONResponse:

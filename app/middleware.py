@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access.caller import Caller
 from app.operation.admission import HEALTH
 from app.operation.pace import SLOWEST_BYTES, Pace
-from app.routepath import route_path
+from app.routepath import route_path, route_template
 
 CLIENT_LEFT = 499  # what is noted, as many servers do, of a request that nobody was left to be answered
 STALL_SECONDS = 60.0
@@ -61,7 +61,7 @@ class RequestContext:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                route = getattr(scope.get("route"), "path", None)
+                route = route_template(scope)
                 seconds = time.perf_counter() - started
                 code = state.get("error_code")
                 if state.get("left"):

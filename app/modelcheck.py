@@ -54,7 +54,7 @@ def check(models: Models, name: str) -> Iterator[Finding]:
         case ModelKind.RERANKER:
             reranker = cast("Reranker", model)
             # beside a constant, so that a cosine tells scores apart
-            yield _in_company(lambda texts: np.array([[score, 1.0] for score in reranker.rerank(QUERY, texts)]))
+            yield _in_company(lambda texts: np.array([[score, 1.0] for score in reranker.rerank(QUERY, texts).scores]))
             yield from _speed(lambda texts: reranker.rerank(QUERY, texts))
         case ModelKind.SPARSE | ModelKind.CAUSAL:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,7 @@ class Models:
         self._kinds: dict[str, ModelKind] = {}  # of those that are loaded
         if encoder is not None:
             self._loaded[self.main], self._kinds[self.main] = encoder, ModelKind.DENSE
+        self._asked: dict[str, float] = {}  # when each was asked for last, by time.monotonic
         self._locks = {name: threading.Lock() for name in self._entries}
         self._told: Callable[[str, RanBatch], None] | None = None
 
@@ -160,6 +162,30 @@ class Models:
     def is_loaded(self, name: str) -> bool:
         return name in self._loaded
 
+    def let_go(self, name: str, *, idle_seconds: float) -> bool:
+        """Forget a loaded model that nobody has asked for in so long, and whose network nobody waits for.
+
+        Who is at work with it keeps it until done. The main model stays, and so do those behind other services. False:
+        it is in use; ask again later. Raises ModelNotFound.
+        """
+        name = self.resolve(name)
+        if name == self.main or self._entries[name].folder is None:
+            return True
+        lock = self._locks[name]
+        if not lock.acquire(blocking=False):  # it is just being asked for
+            return False
+        try:
+            model = self._loaded.get(name)
+            if model is None:
+                return True
+            busy = isinstance(model, Observable) and any(model.waiting().values())
+            if busy or time.monotonic() - self._asked[name] < idle_seconds:
+                return False
+            del self._loaded[name], self._kinds[name]
+            return True
+        finally:
+            lock.release()
+
     def observe(self, told: Callable[[str, RanBatch], None]) -> None:
         """Tell `told` of every batch that a model runs from now on, with the model's name."""
         self._told = told
@@ -206,6 +232,7 @@ class Models:
                 model = self._built(name, kind)
                 self._watch(name, model)
                 self._loaded[name], self._kinds[name] = model, kind
+            self._asked[name] = time.monotonic()
             return self._loaded[name]
 
     def _watch(self, name: str, model: object) -> None:

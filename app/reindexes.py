@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from typing import Any
 
 from app.regularly import regularly
 from app.schemas.reindexes import ReindexRequest
 from app.wiring import Wiring
-from core.errors import CollectionNotFound, SalienceError, StorageError
+from core.errors import CollectionNotFound, ModelNotFound, SalienceError, StorageError
 from core.records import Collection, SparseScoring
 from core.reindexes import Reindex, ReindexState
 from indexer.reindexstart import ReindexPlan, begin_reindex
-from store.catalog import find_collection, get_collection
+from store.catalog import find_collection, get_collection, list_collections
 from store.database import ReadSession
 from store.reindex.pending import pending_count
 from store.reindex.record import ENDED, hidden_collection, newest, unfinished
 
 LOOK_SECONDS = 0.5  # between two looks for reindexes that have begun
+IDLE_SECONDS = 60.0  # for which nobody has asked for a model that is let go of
 _STOP_SECONDS = 1.0  # for a model that is just being loaded when the server ends: the event loop stands still for it
 _CANCELLABLE = (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.FAILED)
 _log = logging.getLogger(__name__)
@@ -39,23 +42,26 @@ def begin(parts: Wiring, name: str, asked: ReindexRequest) -> Reindex:
     if asked.sparse_model is not None and "sparse" not in given and scoring is SparseScoring.BM25:
         scoring = given["sparse"] = SparseScoring.LEARNED
     sparse_model = asked.sparse_model or (None if scoring is SparseScoring.BM25 else active.sparse_model)
-    encoder = parts.models.encoder_of(collection) if asked.model is None else parts.models.encoder(asked.model)
-    begun = begin_reindex(
-        parts.database,
-        collection.name,
-        ReindexPlan(
-            settings=given,
-            encoder=encoder,
-            sparse_model=None if sparse_model is None else parts.models.resolve(sparse_model),
-            sparse=None if sparse_model is None else parts.models.sparse_encoder(sparse_model),
-            share=asked.share,
-            auto_switch=asked.auto_switch,
-            grace_seconds=asked.grace_seconds,
-            min_recall=asked.min_recall,
-            judgements=None if asked.judgements is None else json.dumps(asked.judgements.model_dump()),
-            min_gain=asked.min_gain,
-        ),
-    )
+    try:
+        encoder = parts.models.encoder_of(collection) if asked.model is None else parts.models.encoder(asked.model)
+        begun = begin_reindex(
+            parts.database,
+            collection.name,
+            ReindexPlan(
+                settings=given,
+                encoder=encoder,
+                sparse_model=None if sparse_model is None else parts.models.resolve(sparse_model),
+                sparse=None if sparse_model is None else parts.models.sparse_encoder(sparse_model),
+                share=asked.share,
+                auto_switch=asked.auto_switch,
+                grace_seconds=asked.grace_seconds,
+                min_recall=asked.min_recall,
+                judgements=None if asked.judgements is None else json.dumps(asked.judgements.model_dump()),
+                min_gain=asked.min_gain,
+            ),
+        )
+    finally:  # it may have been refused, or be over before anybody looks
+        parts.forthcoming.note(asked.model, sparse_model)
     parts.reindexing.wake()
     return begun
 
@@ -111,23 +117,34 @@ def judged(parts: Wiring, old: str, new: str, judgements: Mapping[str, Any]) -> 
 class Forthcoming:
     """Loads the models of reindexes before a search needs them: of both generations, as either may answer soon.
 
-    For one thread. A model that cannot be had is left to whoever needs it, who says why; so is one behind another
-    service, as it takes no time to load, or long to fail.
+    Afterwards it lets go of those that no collection is of, once nobody asks for them any more. For one thread, but for
+    `note`. A model that cannot be had is left to whoever needs it, who says why; so is one behind another service, as
+    it takes no time to load, or long to fail.
     """
 
     def __init__(self, parts: Wiring) -> None:
         self._parts = parts
         self._tried: set[tuple[int, str]] = set()  # a reindex and a model
+        self._noted: SimpleQueue[str] = SimpleQueue()
+        self._needed: set[str] = set()  # models that reindexes needed, until they are let go of
         self._said: str | None = None  # what kept the last look from being done
 
+    def note(self, *names: str | None) -> None:
+        """These were asked for on behalf of a reindex. From any thread."""
+        for name in names:
+            if name is not None:
+                self._noted.put(name)
+
     def load(self) -> None:
-        """Those that are not loaded yet, each tried once. Raises StorageError."""
-        models, wanted = self._parts.models, set[tuple[int, str]]()
+        """Those that are not loaded yet, each tried once; and let go of what is over. Raises StorageError."""
+        models, wanted, kept = self._parts.models, set[tuple[int, str]](), set[str]()
         with self._parts.database.read() as session:
             for found in unfinished(session):
                 for collection in _generations(session, found):
-                    active = collection.active
-                    wanted |= {(found.id, model) for model in (active.model, active.sparse_model) if model}
+                    of_it = _models_of(collection)
+                    kept |= of_it  # what a failed one made is there to be looked at
+                    if found.state not in ENDED or collection.id != found.hidden_id:
+                        wanted |= {(found.id, model) for model in of_it}
         new, self._tried = sorted(wanted - self._tried), wanted
         for _, name in new:
             try:
@@ -137,6 +154,31 @@ class Forthcoming:
                 _log.info("the model %s of a reindex is not loaded ahead: %s", name, error.message)
             except Exception:  # noqa: BLE001 - as above: a server need not end for it, nor the next model wait
                 _log.exception("the model %s of a reindex could not be loaded ahead", name)
+        self._let_go(kept)
+
+    def _let_go(self, kept: AbstractSet[str]) -> None:
+        """Of what reindexes needed, where no collection is of that model. `kept`: of unfinished ones."""
+        while not self._noted.empty():
+            self._needed |= self._resolved([self._noted.get()])
+        kept = self._resolved(kept)
+        over = self._needed - kept
+        self._needed |= kept
+        if not over:  # nearly always
+            return
+        with self._parts.database.read() as session:
+            serving = self._resolved(model for found in list_collections(session) for model in _models_of(found))
+        self._needed -= serving  # models like any other from now on
+        for name in over - serving:
+            if self._parts.models.let_go(name, idle_seconds=IDLE_SECONDS):
+                self._needed.discard(name)
+
+    def _resolved(self, names: Iterable[str]) -> set[str]:
+        """By their names in the settings; without those that are not there."""
+        found = set()
+        for name in names:
+            with suppress(ModelNotFound):
+                found.add(self._parts.models.resolve(name))
+        return found
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -160,12 +202,15 @@ class Forthcoming:
 
 
 def _generations(session: ReadSession, reindex: Reindex) -> Iterator[Collection]:
-    """Those that answer or may soon."""
+    """Both of them, as far as they are there: first what answers."""
     with suppress(CollectionNotFound):
         yield find_collection(session, reindex.collection)
-    if reindex.state not in ENDED:
-        with suppress(CollectionNotFound):
-            yield hidden_collection(session, reindex)
+    with suppress(CollectionNotFound):
+        yield hidden_collection(session, reindex)
+
+
+def _models_of(collection: Collection) -> set[str]:
+    return {model for model in (collection.active.model, collection.active.sparse_model) if model}
 
 
 def _newest(parts: Wiring, name: str) -> Reindex:

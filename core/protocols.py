@@ -15,6 +15,7 @@ from core.records import (
     Float64Array,
     Int32Array,
     Int64Array,
+    Relevance,
     Representation,
     SparseEmbeddings,
     SparseTrace,
@@ -186,12 +187,8 @@ class Reranker(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = ...) -> list[float]:
-        """The relevance of each document, in order; higher is more relevant, on the model's own scale (0 to 1)."""
-        ...
-
-    def token_counts(self, query: str, documents: Sequence[str]) -> Int64Array:
-        """(documents,) tokens that the model reads of each pair, special tokens included."""
+    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = ...) -> Relevance:
+        """The relevance of each document, in order, and what the model read to tell; core.current counts it, too."""
         ...
 
 

@@ -209,6 +209,14 @@ class Embeddings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relevance:
+    """What a reranker said of a list of documents, in their order."""
+
+    scores: Float64Array  # (documents,) higher is more relevant, 0 to 1
+    token_counts: Int64Array  # (documents,) tokens that the model read of each pair, special tokens included
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SparseVector:
     """Weights of vocabulary tokens; all others are 0."""
 

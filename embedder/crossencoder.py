@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from core.current import models_read
 from core.errors import InvalidInput, ModelError
 from core.protocols import Priority
-from core.records import Int64Array
+from core.records import Relevance
 from embedder.batching import batch_tokens, token_budget_batches
 from embedder.beginning import beginning
 from embedder.generic import position_limit
@@ -61,8 +61,8 @@ class CrossEncoder:
         self.waiting = self._line.waiting
         self._batch_tokens = batch_tokens(model.device)
 
-    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> list[float]:
-        """The relevance of each document to the query, 0 to 1, in order; a long pair is cut, its longer part first.
+    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Relevance:
+        """The relevance of each document to the query, in order; a long pair is cut, its longer part first.
 
         Raises InvalidInput for a query without any character but white space.
         """
@@ -79,11 +79,7 @@ class CrossEncoder:
                     logits = self._logits([encodings[i] for i in batch])
                 models_read(tokens)
                 scores[batch] = torch.sigmoid(logits.double()).cpu().numpy()
-        return [float(score) for score in scores]
-
-    def token_counts(self, query: str, documents: Sequence[str]) -> Int64Array:
-        """(documents,) tokens that the model reads of each pair, special tokens included."""
-        return np.array([len(encoding.ids) for encoding in self._encodings(query, documents)], dtype=np.int64)
+        return Relevance(scores=scores, token_counts=np.array(counts, dtype=np.int64))
 
     def _encodings(self, query: str, documents: Sequence[str]) -> list[Encoding]:
         asked = self._beginning(query)

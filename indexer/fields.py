@@ -23,6 +23,7 @@ MAX_TEXT_CHARACTERS = 5_000_000
 MAX_METADATA_BYTES = 256 * 1024  # as JSON
 _VECTORS = ("vector", "vectors", "embedding", "embeddings")  # where other stores take them
 _CONTROLS = "controls"
+_SHOWN = 140  # characters of a field's name in a message: it may be as long as a line
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # A whole cell as JSON would write the number. "007" and "1,5" are none, and stay text.
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
@@ -135,6 +136,7 @@ def _text(fields: Mapping[str, Any], name: str | None) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidDocument(f"{name}: must be a text, not {value!r:.60}", param=name)
+    _check_finite(value, str(name))
     text = str(value)
     _check_storable(text, str(name))
     return text
@@ -146,6 +148,7 @@ def _id(fields: Mapping[str, Any], name: str | None) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidDocument(f"{name}: an id must be a text or a number, not {value!r:.60}", param=name)
+    _check_finite(value, str(name))
     id = str(value)
     if not id.strip():
         raise InvalidDocument(f"{name}: an id must not be white space only", param=name)
@@ -165,7 +168,9 @@ def _metadata(fields: Mapping[str, Any], taken: set[str], numbers_as_text: bool)
         if name in taken or (name == "metadata" and isinstance(value, Mapping)):
             continue
         if name in merged and merged[name] != value:
-            raise InvalidDocument(f"{name!r}: given as a field and within metadata, and differently", param="metadata")
+            raise InvalidDocument(
+                f"{name!r:.{_SHOWN}}: given as a field and within metadata, and differently", param="metadata"
+            )
         merged[name] = _number(value) if numbers_as_text and isinstance(value, str) else value
     return merged
 
@@ -199,8 +204,7 @@ def _check_json(value: Any, place: str, depth: int) -> None:
             if not -(2**63) <= value < 2**63:
                 raise InvalidDocument(f"{place}: the integer does not fit into 64 bits; make it a text", param=place)
         case float():
-            if not math.isfinite(value):
-                raise InvalidDocument(f"{place}: must be a finite number, not {value}", param=place)
+            _check_finite(value, place)
         case list() | tuple():
             for index, item in enumerate(value):
                 _check_json(item, f"{place}[{index}]", depth + 1)
@@ -209,9 +213,15 @@ def _check_json(value: Any, place: str, depth: int) -> None:
                 if not isinstance(key, str):
                     raise InvalidDocument(f"{place}: keys must be texts, not {key!r:.60}", param=place)
                 _check_storable(key, place)
-                _check_json(item, f"{place}.{key}", depth + 1)
+                _check_json(item, f"{place}.{key:.{_SHOWN}}", depth + 1)
         case _:
             raise InvalidDocument(f"{place}: a {type(value).__name__} is not a JSON value", param=place)
+
+
+def _check_finite(value: str | float, place: str) -> None:
+    """JSON has no NaN and no infinity, though 1e999 is read as one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidDocument(f"{place}: must be a finite number, not {value}", param=place)
 
 
 def _check_storable(text: str, place: str) -> None:
@@ -238,5 +248,5 @@ def _sought(role: str, chosen: str | None) -> str:
 
 
 def _listed(fields: Mapping[str, Any]) -> str:
-    names = [repr(name) for name in list(fields)[:10]]
+    names = [f"{name!r:.{_SHOWN}}" for name in list(fields)[:10]]
     return ", ".join([*names, *(["..."] if len(fields) > 10 else [])]) or "none"

@@ -128,14 +128,13 @@ class Judge:
 
     def _said(self, reranker: Reranker, query: str, texts: Sequence[str]) -> list[float]:
         keys = [_key(reranker.fingerprint, query, text) for text in texts]
-        known = {key: said for key, said in zip(keys, self._known.get(keys), strict=True) if said is not None}
+        known = {key: was for key, was in zip(keys, self._known.get(keys), strict=True) if was is not None}
         # As if they were read: who pays must not learn from it what others asked for lately.
         models_read(sum(tokens for _, tokens in known.values()))
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if new:
-            read = list(new.values())
-            tokens = reranker.token_counts(query, read).tolist()
-            made = dict(zip(new, zip(reranker.rerank(query, read), tokens, strict=True), strict=True))
+            said = reranker.rerank(query, list(new.values()))
+            made = dict(zip(new, zip(said.scores.tolist(), said.token_counts.tolist(), strict=True), strict=True))
             for key, judged in made.items():
                 self._known.put(key, judged)
             known |= made

@@ -11,6 +11,7 @@ from embedder.local import LocalEncoder
 from tests.models import made_model
 from tests.tables import made_once
 
+pytest_plugins = ["tests.hanging"]
 settings.register_profile("untimed", deadline=None)  # the machine may be busy
 settings.load_profile("untimed")
 

@@ -145,8 +145,8 @@ def _base64(vectors: Float32Array) -> list[str]:
 def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> tuple[list[float], int]:
     """The relevance of each document, and the tokens that were read."""
     if parts.models.kind(model) is ModelKind.RERANKER:
-        judge = parts.models.reranker(model)
-        return judge.rerank(query, documents), int(judge.token_counts(query, documents).sum())
+        judged = parts.models.reranker(model).rerank(query, documents)
+        return judged.scores.tolist(), int(judged.token_counts.sum())
     encoder = parts.models.encoder(model)
     asked = encoder.encode([Prompt.of(query)], Representation.QUERY)
     read = encoder.encode([Prompt.of(document) for document in documents], Representation.DOCUMENT)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated
 
@@ -32,18 +36,47 @@ def worker(
         configure_logs(parts.settings.log)
         serving, reindexing = parts.worker, parts.reindexing
 
-        def stop(number: int, frame: FrameType | None) -> None:
+        def stop() -> None:
             serving.stop()
             reindexing.stop()
-            signal.signal(number, signal.SIG_DFL)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-        note(f"Salience works on the jobs in {parts.settings.data_dir}; stop it with Ctrl-C")
-        if once:
-            serving.drain()
-            reindexing.drain()
-            parts.maintain_once()
-        else:
-            with reindexing.running():
-                serving.run()
+        with _told(stop):
+            note(f"Salience works on the jobs in {parts.settings.data_dir}; stop it with Ctrl-C")
+            if once:
+                serving.drain()
+                reindexing.drain()
+                parts.maintain_once()
+            else:
+                with reindexing.running():
+                    serving.run()
+
+
+@contextmanager
+def _told(stop: Callable[[], None]) -> Iterator[None]:
+    """Within the block the first SIGINT or SIGTERM calls `stop`, in another thread; a second one ends the process.
+
+    A handler interrupts this thread wherever it is: `stop` would wait for ever for a lock that it holds just then.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def listen() -> None:
+        with open(reading, "rb", buffering=0) as said:
+            if said.read(1):
+                stop()
+
+    def once(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    listening = threading.Thread(target=listen, name="signals", daemon=True)
+    listening.start()
+    woken = signal.set_wakeup_fd(writing)
+    before = {number: signal.signal(number, once) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
+        os.close(writing)
+        listening.join()

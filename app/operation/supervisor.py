@@ -155,12 +155,15 @@ class Supervisor:
         def stop(number: int, frame: FrameType | None) -> None:
             if self._stopping is None:
                 self._stopping = number
-                self._woken.send(None)
 
+        os.set_blocking(self._woken.fileno(), False)
+        # Not by the handler: it does not run where a signal comes in the moment before this thread begins to wait.
+        woken = signal.set_wakeup_fd(self._woken.fileno())
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
+            signal.set_wakeup_fd(woken)
             for number, handler in before.items():
                 signal.signal(number, handler)
 

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.operation.admission import HEALTH
-from app.routepath import route_path
+from app.routepath import route_path, route_template
 from app.settings import TracingSettings
 from core.current import traced_as
 from core.errors import InvalidSettings
@@ -140,7 +140,7 @@ class Traced:
 def _note(span: Any, scope: Scope, status: int) -> None:
     from opentelemetry.trace import StatusCode
 
-    route = getattr(scope.get("route"), "path", None)
+    route = route_template(scope)
     span.set_attribute("http.response.status_code", status)
     span.set_attribute("salience.request_id", scope.get("state", {}).get("request_id", ""))
     if route is not None:

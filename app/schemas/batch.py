@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
-from app.errors import MAX_MESSAGE, Malformed, status_of
+from app.errors import MAX_MESSAGE, MAX_PARAM, Malformed, shortened, status_of
 from app.schemas.base import ErrorDetail, RequestModel, ResponseModel, printable
 from app.schemas.search_request import SearchRequest
 from app.schemas.search_response import SearchResponse
@@ -37,11 +37,10 @@ class AnswerBody(ResponseModel):
 
     @classmethod
     def failed(cls, error: SalienceError, request_id: str | None) -> Self:
-        message = error.message if len(error.message) <= MAX_MESSAGE else f"{error.message[:MAX_MESSAGE]} ..."
         detail = ErrorDetail(
             code=error.code,
-            message=printable(message),
-            param=None if error.param is None else printable(error.param),
+            message=printable(shortened(error.message, MAX_MESSAGE)),
+            param=None if error.param is None else printable(shortened(error.param, MAX_PARAM)),
             request_id=request_id,
         )
         return cls(status=status_of(error), result=None, error=detail)

@@ -146,8 +146,10 @@ def _syntax(error: ValueError | RecursionError) -> str:
             return f"{error.msg} at character {error.colno}"
         case RecursionError():
             return "nested too deeply"
-        case _:
+        case _NoNumber():
             return str(error)
+        case _:  # Python's limit on the digits of an integer
+            return "an integer of too many digits; make it a text"
 
 
 def _after_space(text: str, position: int) -> int:
@@ -165,8 +167,12 @@ def _is_ndjson(text: str) -> bool:
     return _after_space(text, end) < len(text)
 
 
+class _NoNumber(ValueError):
+    """NaN or an infinity."""
+
+
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON; use null")
+    raise _NoNumber(f"{name} is not JSON; use null")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -5,12 +5,13 @@ The same documents give the same bytes, so that a repeated request is recognised
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
+
+from salience.client._json import encoded
 
 Documents = Iterable[Mapping[str, Any]]
 AsyncDocuments = AsyncIterable[Mapping[str, Any]]
@@ -90,11 +91,8 @@ class _Lines:
         self._count += 1
         if not isinstance(document, Mapping):
             raise ValueError(f"document {self._count} is of type {type(document).__name__}; documents are mappings")
-        try:
-            line = json.dumps(dict(document), ensure_ascii=False, allow_nan=False) + "\n"
-            self._ready += self._gzip.compress(line.encode())
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"document {self._count} is no JSON: {error}") from error
+        line = encoded(dict(document), f"document {self._count}")
+        self._ready += self._gzip.compress(line + b"\n")
         if len(self._ready) < CHUNK_BYTES:
             return b""
         chunk = bytes(self._ready)

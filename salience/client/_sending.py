@@ -8,6 +8,7 @@ import httpx
 
 from salience.client._attempts import NoAnswer
 from salience.client._calls import Answer, Call
+from salience.client._json import encoded
 from salience.client.errors import ConnectionFailed, TimedOut, UnexpectedAnswer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -30,7 +31,10 @@ def settings(address: str, key: str | None, timeout: float) -> dict[str, Any]:
 
 
 def request(call: Call[Any], *, content: Any) -> dict[str, Any]:
-    """What httpx is called with. `content`: the call's stream, as the client at hand takes it; None: there is none."""
+    """What httpx is called with. `content`: the call's stream, as the client at hand takes it; None: there is none.
+
+    Raises ValueError for a body that is no JSON, and says where.
+    """
     given: dict[str, Any] = {
         "params": {name: _text(value) for name, value in call.params.items() if value is not None},
         "headers": dict(call.headers),
@@ -38,7 +42,8 @@ def request(call: Call[Any], *, content: Any) -> dict[str, Any]:
     if content is not None:
         given["content"] = content
     elif call.body is not None:
-        given["json"] = call.body
+        given["content"] = encoded(call.body, "the request")
+        given["headers"]["Content-Type"] = "application/json"
     return given
 
 

@@ -21,6 +21,7 @@ from store.view import View
 
 FEW = 2_000  # documents whose values are read one document after the other; of more, one value after the other
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EXACT = 2**53  # below it a double tells any two integers apart
 _value = schema.document_field.c
 
 
@@ -32,7 +33,7 @@ class FieldValue(NamedTuple):
 
     @property
     def json(self) -> str | int | float | bool:
-        """As JSON writes it; a date in UTC, by ISO 8601."""
+        """As JSON writes it; a date in UTC, by ISO 8601. Only a number that is exact is written as an integer."""
         match self.kind:
             case FieldKind.BOOLEAN:
                 return bool(self.value)
@@ -40,7 +41,8 @@ class FieldValue(NamedTuple):
                 time = _EPOCH + timedelta(microseconds=int(self.value))
                 return time.isoformat().replace("+00:00", "Z")
             case FieldKind.NUMBER:
-                return int(self.value) if float(self.value).is_integer() else self.value
+                number = float(self.value)
+                return int(number) if number.is_integer() and abs(number) < _EXACT else number
             case _:
                 return self.value
 

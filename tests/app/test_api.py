@@ -56,7 +56,7 @@ def test_a_server_loads_the_kernel_once_a_large_collection_is_searched(
         loaders = [thread for thread in threading.enumerate() if thread.name == "load-kernel"]
         assert bool(loaders or kernel_loading.kernel_for(0)) is loading
         for loader in loaders:
-            loader.join()
+            loader.join(60)
     assert kernel_loading.kernel_for(0) is not None
 
 

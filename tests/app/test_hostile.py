@@ -77,6 +77,59 @@ def test_an_explanation_that_was_tampered_with_is_no_failure_of_the_server(clien
     assert statuses >= {200, 400}
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 5000])
+@pytest.mark.parametrize("place", ["%s", "[1, %s]", '{"a": [{"b": %s}]}'])
+def test_numbers_that_json_cannot_give_back_are_taken_nowhere(client: TestClient, number: str, place: str) -> None:
+    value, json_type = place % number, {"Content-Type": "application/json"}
+    documents = "/v1/collections/goods/documents"
+    before = client.get(documents).json()
+    put = client.put(f"{documents}/new", content=f'{{"text": "new", "metadata": {{"q": {value}}}}}', headers=json_type)
+    bare = put.json()["error"]["message"]
+    assert put.status_code == 400
+    assert "too many digits" in bare or (bare.startswith("metadata.q") and "must be a finite number" in bare)
+    sent = f'{{"documents": [{{"id": "new", "text": "new", "metadata": {{"q": {value}}}}}]}}'
+    posted = client.post(documents, content=sent, headers=json_type)
+    if posted.status_code == 200:
+        [failure] = posted.json()["errors"]
+        assert (failure["code"], failure["id"], failure["line"]) == ("invalid_document", "new", 1)
+        assert failure["reason"] == bare
+    else:
+        assert (posted.status_code, posted.json()["error"]["message"]) == (400, bare)
+    lines = [
+        f'{{"id": "new", "text": "new", "q": {value}}}',
+        f'{{"id": {value}, "text": "new"}}',
+        f'{{"text": {value}}}',
+    ]
+    fine = '{"id": "fine", "text": "A fine radio."}'
+    report = client.post(f"{BULK}?wait=true", content="\n".join([*lines, fine])).json()
+    assert (report["created"], report["failed"]) == (1, 3)
+    assert [(error["code"], error["line"]) for error in report["errors"]] == [
+        ("invalid_document", line) for line in (1, 2, 3)
+    ]
+    search = client.post(
+        "/v1/collections/goods/search", content=f'{{"query": "new", "filter": {{"price": {value}}}}}', headers=json_type
+    )
+    assert search.status_code == 400
+    client.delete(f"{documents}/fine")
+    assert client.get(documents).json() == before
+
+
+def test_no_answer_repeats_a_name_that_is_as_long_as_a_body(client: TestClient) -> None:
+    name, headers = "k" * 200_000, {"Content-Type": "application/json"}
+    search = f'{{"query": "x", "emphasis": {{"{name}": NaN}}}}'
+    bodies = [
+        ("PUT", "/v1/collections/goods/documents/new", f'{{"text": "x", "metadata": {{"{name}": NaN}}}}'),
+        ("POST", f"{BULK}?wait=true", f'{{"text": "x", "{name}": 1e999}}'),
+        ("POST", f"{BULK}?wait=true", f'{{"{name}": "x"}}'),
+        ("POST", "/v1/collections/goods/search", search),
+        ("POST", "/v1/collections/goods/search:batch", f'{{"queries": [{search}]}}'),
+    ]
+    for method, path, body in bodies:
+        answer = client.request(method, path, content=body, headers=headers)
+        assert "kkk" in answer.text
+        assert len(answer.content) < 10_000, (path, answer.text[:200])
+
+
 @pytest.mark.parametrize("filter", [{"branch": HALF}, {HALF: "north"}, f'branch = "{HALF}"'])
 def test_a_key_with_half_a_character_is_refused_and_the_list_stays_readable(client: TestClient, filter: Any) -> None:
     body = json.dumps({"name": "a key", "role": "search", "filter": filter})

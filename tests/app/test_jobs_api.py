@@ -246,7 +246,7 @@ def test_a_body_that_breaks_off_leaves_nothing(server: Server) -> None:
             "POST /v1/collections/broken/documents:bulk HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n"
             f"Authorization: Bearer {server.token}\r\nIdempotency-Key: once\r\n\r\n"
         )
-        with socket.create_connection((place.hostname, place.port)) as connection:
+        with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
             connection.sendall(head.encode() + (articles(60_000) + "\n").encode())
         whole = {"Idempotency-Key": "once"}
         deadline = time.monotonic() + 30

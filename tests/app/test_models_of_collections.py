@@ -86,7 +86,7 @@ def test_a_model_is_loaded_when_it_is_needed_and_once(
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
         assert built == ["tiny"], "not the default model, and the other one only once"
         assert parts.models.encoder_of(collection) is parts.models.encoder("tiny")
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from app.models import Models
 from app.reindexes import Forthcoming
 from app.wiring import Wiring
 from core.errors import StorageError
+from core.prompts import Prompt
+from core.protocols import Priority
+from core.records import Representation
+from embedder.line import Line
+from embedder.local import LocalEncoder
+from embedder.place import place_of
 from tests.app.conftest import DOCUMENTS
 from tests.embedder.tiny import save_tiny_model
 
@@ -115,6 +125,122 @@ def test_every_process_loads_the_model_of_a_reindex_before_a_search_needs_it(
     assert search(beside)["model"] == "tiny"
     assert poor.post("/v1/collections/goods/search", json={"query": "games"}).status_code >= 400
     assert any(thread.name == "forthcoming-models" for thread in threading.enumerate())
+
+
+def until_let_go(client: TestClient, name: str = "tiny") -> None:
+    deadline = time.monotonic() + 30
+    while _models(client).is_loaded(name):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def quickly_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.reindexes.IDLE_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("quickly_idle")
+def test_the_model_of_a_cancelled_reindex_leaves_the_memory_of_every_process(
+    client: TestClient, make_client: MakeClient, tiny: dict[str, Any]
+) -> None:
+    beside = make_client(models=tiny)
+    client.post(REINDEX, json={"model": "tiny", "auto_switch": False})
+    until(client, "ready")
+    deadline = time.monotonic() + 30
+    while not _models(beside).is_loaded("tiny"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    left = [weakref.ref(_models(each).encoder("tiny")) for each in (client, beside)]
+    time.sleep(1.2)  # two looks, and longer than it may be idle
+    assert all(_models(each).is_loaded("tiny") for each in (client, beside)), "it may be switched to at any time"
+    client.post(f"{REINDEX}/cancel")
+    for each in (client, beside):
+        until_let_go(each)
+    gc.collect()
+    assert [model() for model in left] == [None, None]
+    assert search(client)["model"] == "all-MiniLM-L6-v2"
+    embedded = client.post("/v1/embeddings", json={"model": "tiny", "input": "a radio"})
+    assert embedded.status_code == 200, "who asks for it has it loaded again"
+    time.sleep(1.2)
+    assert _models(client).is_loaded("tiny"), "and from then on it is no reindex' model"
+
+
+@pytest.mark.usefixtures("quickly_idle")
+def test_after_a_cleanup_the_old_model_is_let_go_of_and_the_new_one_stays(
+    make_client: MakeClient, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    other = {"other": {"folder": save_tiny_model(tmp_path / "other", pooling="cls_token"), "precision": "fp32"}}
+    client = make_client(models=tiny | other)
+    assert client.post("/v1/collections", json={"name": "goods", "model": "tiny"}).status_code == 201
+    assert client.post("/v1/collections/goods/documents", json={"documents": DOCUMENTS}).json()["created"] == 3
+    begun = client.post(REINDEX, json={"model": "other"})
+    assert begun.status_code == 202, begun.text
+    until(client, "switched")
+    time.sleep(1.2)
+    assert _models(client).is_loaded("tiny"), "a rollback needs it"
+    client.post(f"{REINDEX}/cleanup")
+    until_let_go(client)
+    time.sleep(1.2)
+    assert _models(client).is_loaded("other")
+    assert search(client)["model"] == "other"
+
+
+@pytest.mark.usefixtures("quickly_idle")
+def test_a_refused_reindex_leaves_no_model_behind_and_one_that_is_in_use_stays(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {"model": "tiny", "settings": {"passage_tokens": 10, "overlap_tokens": 20}}
+    assert client.post(REINDEX, json=wrong).status_code == 400
+    assert _models(client).is_loaded("tiny")
+    until_let_go(client)
+    entered, free = threading.Event(), threading.Event()
+    original = LocalEncoder.encode
+
+    def slow(self: LocalEncoder, *given: Any, **options: Any) -> Any:
+        if self.name == "tiny" and not entered.is_set():
+            entered.set()
+            free.wait(60)
+        return original(self, *given, **options)
+
+    monkeypatch.setattr(LocalEncoder, "encode", slow)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, "/v1/embeddings", json={"model": "tiny", "input": "a radio"})
+        assert entered.wait(30)
+        assert not client.post(
+            REINDEX, json={"model": "tiny", "settings": {"passage_tokens": 10, "overlap_tokens": 20}}
+        ).is_success
+        until_let_go(client)
+        free.set()
+        assert answer.result().status_code == 200, "who has it keeps it until done"
+    client.post(REINDEX, json={"model": "tiny", "auto_switch": False})
+    until(client, "ready")
+    assert client.post("/v1/collections", json={"name": "apart", "model": "tiny"}).status_code == 201
+    client.post(f"{REINDEX}/cancel")
+    until_gone(client)
+    time.sleep(1.2)
+    assert _models(client).is_loaded("tiny"), "another collection is of it"
+
+
+def test_a_model_that_is_asked_for_or_waited_for_is_not_let_go_of(client: TestClient) -> None:
+    models = _models(client)
+    encoder, other = models.encoder("tiny"), Line(place_of(torch.device("cpu")))
+    assert isinstance(encoder, LocalEncoder)
+    assert not models.let_go("tiny", idle_seconds=60)
+    assert models.is_loaded("tiny")
+    with ThreadPoolExecutor(1) as pool:
+        with other.turn(Priority.INTERACTIVE, texts=1, tokens=1):  # the device is taken
+            made = pool.submit(encoder.encode, [Prompt.of("a radio")], Representation.QUERY)
+            deadline = time.monotonic() + 30
+            while not any(encoder.waiting().values()):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert not models.let_go("tiny", idle_seconds=0)
+        assert len(made.result(30).vectors) == 1
+    assert models.let_go("tiny", idle_seconds=0)
+    assert not models.is_loaded("tiny")
+    assert models.encoder("tiny") is not encoder
+    assert models.let_go(models.main, idle_seconds=0)
+    assert models.is_loaded(models.main), "the main model stays"
 
 
 def test_a_model_that_breaks_keeps_no_other_from_being_loaded_and_no_server_from_starting(

@@ -43,7 +43,7 @@ def post(client: TestClient, path: str = "search", **body: Any) -> Any:
 
 def test_the_model_decides_among_the_first_documents(client: TestClient, judge: Path) -> None:
     model = load_reranker(judge, device="cpu")
-    relevance = dict(zip(TEXTS, model.rerank(QUERY, list(TEXTS.values())), strict=True))
+    relevance = dict(zip(TEXTS, model.rerank(QUERY, list(TEXTS.values())).scores.tolist(), strict=True))
     answer = post(client, rerank="judge", explain="scores").json()
     assert answer["rerank"] == {"model": "judge", "depth": 50, "weight": 1.0}
     found = {hit["document_id"]: hit["score"] for hit in answer["hits"]}

@@ -58,6 +58,17 @@ def test_groups_facets_and_highlights(client: TestClient) -> None:
     assert ask(client, query="tv")["groups"] is None
 
 
+@pytest.mark.parametrize("number", [2**53 - 1, 2**63 - 1, -(2**63), 1e300, 5e-324, -0.0, 2.5])
+def test_a_facet_of_a_number_finds_its_documents_again(client: TestClient, number: float) -> None:
+    written = client.put("/v1/collections/goods/documents/new", json={"text": "A tv.", "metadata": {"size": number}})
+    assert written.status_code == 200
+    facet = ask(client, query="tv", facets=["size"])["facets"]["fields"]["size"]["values"]
+    assert [(value["value"], value["documents"]) for value in facet] == [(float(number), 1)]
+    assert isinstance(facet[0]["value"], float) or abs(facet[0]["value"]) < 2**53, "others read integers of 64 bits"
+    hits = ask(client, query="tv", filter={"size": facet[0]["value"]})["hits"]
+    assert [(hit["document_id"], hit["metadata"]["size"]) for hit in hits] == [("new", number)]
+
+
 def test_suggestions_offer_and_change_nothing(client: TestClient) -> None:
     found = ask(client, query="gamming with freinds")
     assert found["suggestions"]["query"] == "gaming with friends"

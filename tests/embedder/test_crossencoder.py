@@ -46,9 +46,9 @@ def test_scores_equal_those_of_sentence_transformers(tmp_path: Path, config: str
     settings = {"cls_token_id": 2, "sep_token_id": 3} if config == "ModernBertConfig" else {}
     folder = save_classifier(tmp_path / "m", config, **settings)
     assert model_kind(folder) is ModelKind.RERANKER
-    found = load_reranker(folder, device="cpu").rerank(QUERY, DOCUMENTS)
+    found = load_reranker(folder, device="cpu").rerank(QUERY, DOCUMENTS).scores
     expected = Oracle(str(folder), device="cpu").predict([(QUERY, document) for document in DOCUMENTS])
-    assert np.abs(np.array(found) - expected).max() < 1e-5
+    assert np.abs(found - expected).max() < 1e-5
     assert max(found) - min(found) > 1e-3
     assert found[0] == pytest.approx(found[4], abs=1e-6)
 
@@ -58,10 +58,11 @@ def test_a_folder_that_sentence_transformers_saved(tmp_path: Path) -> None:
     made.save_pretrained(str(tmp_path / "m"))
     ours = load_reranker(tmp_path / "m", name="mine", device="cpu")
     expected = Oracle(str(tmp_path / "m"), device="cpu").predict([(QUERY, document) for document in DOCUMENTS])
-    assert np.abs(np.array(ours.rerank(QUERY, DOCUMENTS)) - expected).max() < 1e-5
+    found = ours.rerank(QUERY, DOCUMENTS)
+    assert np.abs(found.scores - expected).max() < 1e-5
     assert ours.name == "mine"
     assert ours.max_tokens == 12
-    assert ours.token_counts(QUERY, DOCUMENTS).tolist() == [12, 12, 10, 12, 12]
+    assert found.token_counts.tolist() == [12, 12, 10, 12, 12]
 
 
 def test_an_identity_model_is_brought_to_0_and_1_in_the_same_order(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_an_identity_model_is_brought_to_0_and_1_in_the_same_order(tmp_path: Pat
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", config | {"sentence_transformers": {"activation_fn": IDENTITY}})
     logits = Oracle(str(folder), device="cpu").predict([(QUERY, document) for document in DOCUMENTS])
-    found = np.array(load_reranker(folder, device="cpu").rerank(QUERY, DOCUMENTS))
+    found = load_reranker(folder, device="cpu").rerank(QUERY, DOCUMENTS).scores
     assert np.abs(found - 1 / (1 + np.exp(-logits))).max() < 1e-5
 
 
@@ -79,18 +80,20 @@ def test_a_decoder_without_padding_token_reads_one_pair_at_a_time(tmp_path: Path
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", config | {"pad_token_id": None})
     model = load_reranker(folder, device="cpu")
-    together = model.rerank(QUERY, DOCUMENTS)
-    assert together == pytest.approx([model.rerank(QUERY, [document])[0] for document in DOCUMENTS], abs=1e-6)
+    together = model.rerank(QUERY, DOCUMENTS).scores
+    alone = [model.rerank(QUERY, [document]).scores[0] for document in DOCUMENTS]
+    assert together == pytest.approx(alone, abs=1e-6)
     assert max(together) - min(together) > 1e-3
 
 
 def test_the_same_score_alone_in_a_batch_and_from_many_threads(tmp_path: Path) -> None:
     model = load_model(save_classifier(tmp_path / "m"), device="cpu")
-    batch = model.rerank(QUERY, DOCUMENTS)
+    batch = model.rerank(QUERY, DOCUMENTS).scores.tolist()
     with ThreadPoolExecutor(4) as pool:
-        alone = list(pool.map(lambda document: model.rerank(QUERY, [document])[0], DOCUMENTS * 4))
+        alone = list(pool.map(lambda document: model.rerank(QUERY, [document]).scores[0], DOCUMENTS * 4))
     assert alone == pytest.approx(batch * 4, abs=1e-5)
-    assert model.rerank(QUERY, []) == []
+    nothing = model.rerank(QUERY, [])
+    assert (nothing.scores.shape, nothing.token_counts.shape) == ((0,), (0,))
 
 
 def test_every_batch_is_told_and_waits_for_other_models_of_the_device(tmp_path: Path) -> None:
@@ -105,10 +108,10 @@ def test_every_batch_is_told_and_waits_for_other_models_of_the_device(tmp_path: 
                 time.sleep(0.001)
             time.sleep(0.05)
             assert not told  # the device is taken
-        judged.result()
+        found = judged.result()
     assert {batch.priority for batch in told} == {Priority.INTERACTIVE}
     assert sum(batch.texts for batch in told) == len(DOCUMENTS)
-    assert sum(batch.tokens for batch in told) == model.token_counts(QUERY, DOCUMENTS).sum()
+    assert sum(batch.tokens for batch in told) == found.token_counts.sum()
     assert not any(model.waiting().values())
 
 
@@ -147,4 +150,4 @@ def test_long_texts_are_tokenized_no_further_than_they_are_read(tmp_path: Path) 
     started = time.perf_counter()
     found = model.rerank(query, documents * 50)
     assert time.perf_counter() - started < 5
-    assert found == pytest.approx(model.rerank("play a game " * 2_000, documents * 50), abs=1e-6)
+    assert found.scores == pytest.approx(model.rerank("play a game " * 2_000, documents * 50).scores, abs=1e-6)

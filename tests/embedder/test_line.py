@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +12,17 @@ from embedder.line import Line
 from embedder.place import Place
 
 LONG = 30.0  # seconds that a loaded machine may take
+
+
+def present(*lines: Line) -> int:
+    return sum(sum(line.waiting().values()) for line in lines)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def test_the_most_urgent_are_served_first_and_within_them_who_came_first() -> None:
@@ -25,11 +37,10 @@ def test_the_most_urgent_are_served_first_and_within_them_who_came_first() -> No
         for number, priority in enumerate(arrivals):
             threads.append(threading.Thread(target=serve, args=(priority, number)))
             threads[-1].start()
-            while sum(line.waiting().values()) <= number + 1:  # each is in line before the next arrives
-                time.sleep(0.001)
+            until(lambda number=number: present(line) == number + 2)  # type: ignore[misc]  # before the next arrives
         assert served == []
     for thread in threads:
-        thread.join()
+        thread.join(LONG)
     assert served == sorted((priority, number) for number, priority in enumerate(arrivals))
 
 
@@ -48,16 +59,12 @@ def test_one_at_a_time_and_a_failure_ends_a_turn() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(LONG)
     assert most == [1]
     with pytest.raises(ZeroDivisionError), line.turn(Priority.BULK, texts=1, tokens=1):
         raise ZeroDivisionError
     with line.turn(Priority.NICE, texts=1, tokens=1):
         assert sum(line.waiting().values()) == 1
-
-
-def present(*lines: Line) -> int:
-    return sum(sum(line.waiting().values()) for line in lines)
 
 
 def test_two_models_of_a_place_take_turns_in_the_order_of_arrival() -> None:
@@ -80,10 +87,9 @@ def test_two_models_of_a_place_take_turns_in_the_order_of_arrival() -> None:
         threads = [threading.Thread(target=rerank), *(threading.Thread(target=query) for _ in range(3))]
         for number, thread in enumerate(threads, start=2):
             thread.start()
-            while present(judge, other) < number:
-                time.sleep(0.001)
+            until(lambda number=number: present(judge, other) == number)  # type: ignore[misc]
     for thread in threads:
-        thread.join()
+        thread.join(LONG)
     assert served == ["rerank", *["query"] * 3, *["rerank"] * 19]
 
 
@@ -98,18 +104,17 @@ def test_a_reranker_waits_for_one_batch_of_an_ingest_and_not_for_more() -> None:
                 with passages.turn(Priority.BULK, texts=8, tokens=80):
                     begun.set()
                     served.append("ingest")
-                    while not present(judge) and len(served) == 1:
-                        time.sleep(0.001)
+                    until(lambda: len(served) > 1 or present(judge) > 0)
 
     thread = threading.Thread(target=ingest)
     thread.start()
-    begun.wait()
+    assert begun.wait(LONG)
     with judge.staying(Priority.INTERACTIVE):
         for _ in range(3):
             with judge.turn(Priority.INTERACTIVE, texts=1, tokens=1):
                 served.append("rerank")
             time.sleep(0.01)  # between two batches nobody less urgent comes in
-    thread.join()
+    thread.join(LONG)
     assert served == ["ingest", *["rerank"] * 3, *["ingest"] * 4]
     assert judge.room(400, Priority.BULK) == 100  # a moment ago somebody waited for an answer
     assert judge.room(400, Priority.INTERACTIVE) == 400
@@ -129,17 +134,23 @@ def test_queries_without_end_let_an_ingest_pass_now_and_then(monkeypatch: pytest
     threads = [threading.Thread(target=rerank) for _ in range(2)]
     for thread in threads:
         thread.start()
-    while not present(judge):
-        time.sleep(0.001)
-    begun = time.monotonic()
-    for _ in range(2):
-        with passages.turn(Priority.BULK, texts=1, tokens=1):
-            pass
-    took = time.monotonic() - begun
+    until(lambda: present(judge) > 0)
+
+    def ingest() -> None:
+        for _ in range(2):
+            with passages.turn(Priority.BULK, texts=1, tokens=1):
+                pass
+        took.append(time.monotonic() - begun)
+
+    took, begun = list[float](), time.monotonic()
+    threads.append(threading.Thread(target=ingest))
+    threads[-1].start()
+    threads[-1].join(LONG)
     over.set()
     for thread in threads:
-        thread.join()
-    assert took >= 0.2
+        thread.join(LONG)
+    assert took, "nobody let the ingest in"
+    assert took[0] >= 0.2
 
 
 def test_who_has_waited_for_long_enough_is_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +168,7 @@ def test_who_has_waited_for_long_enough_is_the_next(monkeypatch: pytest.MonkeyPa
         threads = [threading.Thread(target=serve, args=arrival) for arrival in arrivals]
         for thread in threads:
             thread.start()
-        while present(queries, passages) <= len(threads):
-            time.sleep(0.001)
+        until(lambda: present(queries, passages) > len(threads))
         time.sleep(0.1)
     for thread in threads:
         thread.join(LONG)
@@ -167,18 +177,19 @@ def test_who_has_waited_for_long_enough_is_the_next(monkeypatch: pytest.MonkeyPa
 
 def test_who_stays_without_asking_for_more_holds_up_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", 0.1)
-    place, done = Place(), threading.Event()
+    place, done = Place(), list[float]()
 
     def ingest() -> None:
+        begun = time.monotonic()
         with Line(place).turn(Priority.BULK, texts=1, tokens=1):
-            done.set()
+            done.append(time.monotonic() - begun)
 
     with Line(place).staying(Priority.INTERACTIVE):
         thread = threading.Thread(target=ingest)
         thread.start()
-        assert not done.wait(0.05)
-        assert done.wait(LONG)
-    thread.join(LONG)
+        thread.join(LONG)
+        assert done, "it waits for whoever stays to leave"
+    assert done[0] >= 0.1
 
 
 def test_batches_are_told_and_those_that_fail_are_not() -> None:

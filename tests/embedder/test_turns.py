@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -84,12 +85,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", LONGEST)
 
 
-@pytest.fixture
-def callers() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as pool:
-        yield pool
-
-
 def text(*ids: int) -> Int64Array:
     return np.array([2, *ids, 3], dtype=np.int64)
 
@@ -105,11 +100,48 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def interrupt_main_thread() -> None:
-    """As Ctrl-C does."""
-    ident = threading.main_thread().ident
-    assert ident is not None
-    signal.pthread_kill(ident, signal.SIGINT)
+class Interruption:
+    """As Ctrl-C in the main thread, once."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def arrives(self, number: int, frame: FrameType | None) -> None:
+        if not self._over:
+            self._over = True
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def felt(self) -> Iterator[None]:
+        """By the block, and by nothing behind it."""
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                yield
+        finally:
+            self._over = True
+
+    def send(self) -> None:
+        """Until it is felt: one that comes in the moment before a thread sleeps at a lock does not wake it."""
+        ident = threading.main_thread().ident
+        assert ident is not None
+        while not self._over:
+            signal.pthread_kill(ident, signal.SIGINT)
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def interruption() -> Iterator[Interruption]:
+    """Ends behind `callers`, one of which sends it."""
+    made = Interruption()
+    before = signal.signal(signal.SIGINT, made.arrives)
+    yield made
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def callers(interruption: Interruption) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
 
 
 def in_line(
@@ -135,7 +167,7 @@ def test_queries_go_before_bulk_and_bulk_before_nice(recording: Recording, calle
     turns = Turns(recording, 100)
     with recording.held_up():
         running = callers.submit(turns.hidden, [text(4)], None, Priority.NICE)
-        recording.entered.acquire()
+        assert recording.entered.acquire(timeout=LONGEST)
         late = in_line(
             turns,
             callers,
@@ -158,7 +190,7 @@ def test_a_query_waits_for_the_running_batch_alone(recording: Recording, callers
     turns = Turns(recording, 8)
     with recording.held_up():
         bulk = in_line(turns, callers, [(text(10, 10, 10, 10), Priority.BULK) for _ in range(5)])
-        recording.entered.acquire()
+        assert recording.entered.acquire(timeout=LONGEST)
         query = in_line(turns, callers, [(text(30), Priority.INTERACTIVE)])
     for future in (*bulk, *query):
         future.result(LONGEST)
@@ -186,12 +218,12 @@ def test_two_models_on_one_device_take_turns_and_queries_go_before_the_passages_
     with old.held_up():
         with new.held_up():
             running = callers.submit(fill)
-            new.entered.acquire()
+            assert new.entered.acquire(timeout=LONGEST)
             query = callers.submit(search)
             until(lambda: waiting(searching) == 1)
             time.sleep(0.05)
             assert not old.batches  # the device is taken
-        old.entered.acquire()
+        assert old.entered.acquire(timeout=LONGEST)
         time.sleep(0.05)
         assert len(new.batches) == 1  # no second batch of passages goes before the queries
     for future in (query, running):
@@ -217,10 +249,12 @@ def test_queries_without_end_let_a_batch_of_others_pass_now_and_then(
     searching = [callers.submit(search) for _ in range(3)]
     until(lambda: place._staying[Priority.INTERACTIVE] == len(searching))
     begun = time.monotonic()
-    for _ in range(3):
-        assert len(passages.hidden([text(10)], None, Priority.BULK)) == 3
-    took = time.monotonic() - begun
-    over.set()
+    try:
+        for _ in range(3):
+            assert len(callers.submit(passages.hidden, [text(10)], None, Priority.BULK).result(LONGEST)) == 3
+        took = time.monotonic() - begun
+    finally:
+        over.set()
     for future in searching:
         future.result(LONGEST)
     assert took >= 0.3  # and no more often than that
@@ -232,7 +266,7 @@ def test_first_come_first_served_within_the_budget(recording: Recording, callers
     requests = [text(i) for i in (11, 12, 13, 14, 15)] + [text(*range(20, 30)), text(16)]
     with recording.held_up():
         running = callers.submit(turns.hidden, [text(10)], None)
-        recording.entered.acquire()
+        assert recording.entered.acquire(timeout=LONGEST)
         late = in_line(turns, callers, [(ids, Priority.INTERACTIVE) for ids in requests])
     for future in (running, *late):
         future.result(LONGEST)
@@ -251,7 +285,7 @@ def test_a_batch_is_sorted_by_length_and_results_find_their_callers(
     factors = KeyFactors(values=torch.tensor([1.0, 0.1, 4.0, 1.0]), log_additive=True)
     with recording.held_up():
         running = callers.submit(turns.hidden, [text(4)], None)
-        recording.entered.acquire()
+        assert recording.entered.acquire(timeout=LONGEST)
         late = []
         for ids in several:
             late.append(callers.submit(turns.hidden, ids, factors if ids is several[1] else None))
@@ -271,7 +305,7 @@ def test_two_formulas_of_steering_do_not_share_a_batch(
     forms = [KeyFactors(values=torch.tensor([1.0, 3.0, 1.0]), log_additive=additive) for additive in (True, False)]
     with recording.held_up():
         running = callers.submit(turns.hidden, [text(4)], None)
-        recording.entered.acquire()
+        assert recording.entered.acquire(timeout=LONGEST)
         late = []
         for form in forms:
             late.append(callers.submit(turns.hidden, [text(9)], form))
@@ -288,7 +322,7 @@ def test_an_error_reaches_its_own_caller_only(
     turns = Turns(recording, 1000)
     with recording.held_up():
         running = callers.submit(turns.hidden, [text(4)], None)
-        recording.entered.acquire()
+        assert recording.entered.acquire(timeout=LONGEST)
         late = in_line(turns, callers, [(text(i), Priority.INTERACTIVE) for i in (5, BROKEN, 6)])
     running.result(LONGEST)
     assert torch.allclose(late[0].result(LONGEST), network.hidden([text(5)]), atol=1e-5)
@@ -299,14 +333,19 @@ def test_an_error_reaches_its_own_caller_only(
 
 
 def test_a_caller_that_is_interrupted_while_it_waits_leaves_the_line(
-    recording: Recording, callers: ThreadPoolExecutor
+    recording: Recording, callers: ThreadPoolExecutor, interruption: Interruption
 ) -> None:
     turns = Turns(recording, 9)
+
+    def interrupt() -> None:
+        until(lambda: waiting(turns) == 2)
+        interruption.send()
+
     with recording.held_up():
         running = callers.submit(turns.hidden, [text(4)], None)
-        recording.entered.acquire()
-        callers.submit(lambda: (until(lambda: waiting(turns) == 2), interrupt_main_thread()))
-        with pytest.raises(KeyboardInterrupt):
+        assert recording.entered.acquire(timeout=LONGEST)
+        with interruption.felt():
+            callers.submit(interrupt)
             turns.hidden([text(20)], None)
         assert waiting(turns) == 1
         late = in_line(turns, callers, [(text(5), Priority.INTERACTIVE)])
@@ -315,20 +354,21 @@ def test_a_caller_that_is_interrupted_while_it_waits_leaves_the_line(
     assert [[ids[1] for ids in batch] for batch in recording.batches] == [[4], [5]]
 
 
-def test_a_caller_that_is_interrupted_at_work_blocks_nobody(recording: Recording, callers: ThreadPoolExecutor) -> None:
+def test_a_caller_that_is_interrupted_at_work_blocks_nobody(
+    recording: Recording, callers: ThreadPoolExecutor, interruption: Interruption
+) -> None:
     """The main thread runs a batch for two; it is interrupted, and the other is served all the same."""
     turns = Turns(recording, 1000)
     late: list[Future[Tensor]] = []
 
     def interrupt() -> None:
-        recording.entered.acquire()
+        assert recording.entered.acquire(timeout=LONGEST)
         late.extend(in_line(turns, callers, [(text(i), Priority.INTERACTIVE) for i in (5, 6)]))
-        interrupt_main_thread()
+        interruption.send()
 
-    with recording.held_up():
+    with recording.held_up(), interruption.felt():
         callers.submit(interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            turns.hidden([text(4)], None)
+        turns.hidden([text(4)], None)
     for future in late:
         assert len(future.result(LONGEST)) == 3
     assert waiting(turns) == 0
@@ -375,7 +415,7 @@ def test_layers_are_shown_in_a_batch_of_their_own(recording: Recording, callers:
     turns = Turns(recording, 100)
     with recording.held_up():
         first = callers.submit(turns.hidden, [text(5)], None)
-        recording.entered.acquire()
+        assert recording.entered.acquire(timeout=LONGEST)
         shown = callers.submit(turns.layers, text(6), None, Priority.INTERACTIVE)
         until(lambda: waiting(turns) == 2)
         last = callers.submit(turns.hidden, [text(7)], None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -58,6 +59,9 @@ def test_chosen_names() -> None:
         ({"id": "a\0", "text": "t"}, {}, "id: NUL at character 1"),
         ({"id": "a", "text": "t", "x": {"y": ["\udc00"]}}, {}, r"metadata\.x\.y\[0\]: a lone surrogate"),
         ({"id": "a", "text": "t", "x": float("inf")}, {}, r"metadata\.x: must be a finite number"),
+        ({"id": math.inf, "text": "t"}, {}, "id: must be a finite number, not inf"),
+        ({"id": "a", "text": math.nan}, {}, "text: must be a finite number, not nan"),
+        ({"id": "a", "text": "t", "title": -math.inf}, {}, "title: must be a finite number, not -inf"),
         ({"id": "a", "text": "t", "x": {1}}, {}, r"metadata\.x: a set is not a JSON value"),
         ({"id": "a", "text": "t", "x": 2**64}, {}, "does not fit into 64 bits"),
         ({"id": "a", "text": "t", "x": {3: 4}}, {}, "keys must be texts"),
@@ -69,6 +73,22 @@ def test_chosen_names() -> None:
 def test_what_cannot_become_a_document(fields: dict[str, Any], mapping: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidDocument, match=message):
         to_document(fields, FieldMapping(**mapping))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"text": "t", "k" * 100_000: math.inf},
+        {"text": "t", "x": {"k" * 100_000: {"k" * 100_000: "\0"}}},
+        {"text": "t", "k" * 100_000: 1, "metadata": {"k" * 100_000: 2}},
+        {"k" * 100_000: "t", "l" * 100_000: 1},
+    ],
+)
+def test_a_message_repeats_no_name_that_is_as_long_as_a_line(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidDocument) as refused:
+        to_document(fields)
+    assert "k" * 100 in refused.value.message
+    assert len(refused.value.message) + len(refused.value.param or "") < 1000
 
 
 def test_limits() -> None:

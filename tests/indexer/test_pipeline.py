@@ -323,7 +323,7 @@ def test_runs_from_several_threads(pipeline: Pipeline, database: Database) -> No
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert len(documents(database)) == 80
 
 

@@ -371,11 +371,11 @@ def test_writers_readers_and_jobs_while_it_is_switched_to_and_fro(place: Place) 
         place.work()
         place.reindexing.rollback(place.now())
         place.clean()
-        working.join()
+        working.join(60)
     finally:
         over.set()
         for thread in threads:
-            thread.join()
+            thread.join(60)
     assert failures == []
     texts = {id: found[1] for id, found in place.contents().items()}
     assert {id: texts.get(id) for id in acknowledged} == acknowledged
@@ -665,7 +665,7 @@ def test_the_thread_goes_on_whatever_goes_wrong(
         assert time.monotonic() < deadline, place.now()
         time.sleep(0.01)
     place.reindexing.stop()
-    thread.join()
+    thread.join(60)
     assert reasons[:4] == [
         None,
         "an unexpected failure (OSError); see the log",
@@ -728,7 +728,7 @@ def test_what_cannot_be_removed_holds_up_no_other(
     over = not draining.is_alive()
     if not over:
         place.reindexing.stop()
-        draining.join()
+        draining.join(60)
     assert over, "what cannot be done now is left"
     if state is ReindexState.FAILED:  # nobody is in haste to remove it
         place.reindexing.turn()
@@ -913,6 +913,6 @@ def test_a_rollback_does_not_wait_for_the_portion_at_hand(place: Place, monkeypa
     working.start()
     assert at_it.wait(10)
     assert place.reindexing.rollback(place.now()).state is ReindexState.ROLLED_BACK
-    working.join()
+    working.join(60)
     assert set(place.contents()) == {"a", "b"}
     assert place.now().failures == 0

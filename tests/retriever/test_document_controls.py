@@ -14,7 +14,7 @@ import pytest
 from core.errors import InvalidQuery
 from core.prompts import TextControl
 from core.protocols import Priority
-from core.records import CollectionSettings, Document, Explanation, Hit, Int64Array, SparseScoring
+from core.records import CollectionSettings, Document, Explanation, Hit, Relevance, SparseScoring
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer
@@ -74,12 +74,9 @@ class Recording:
     def __init__(self) -> None:
         self.read: list[str] = []
 
-    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.BULK) -> list[float]:
+    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.BULK) -> Relevance:
         self.read += documents
-        return [0.5] * len(documents)
-
-    def token_counts(self, query: str, documents: Sequence[str]) -> Int64Array:
-        return np.ones(len(documents), np.int64)
+        return Relevance(scores=np.full(len(documents), 0.5), token_counts=np.ones(len(documents), np.int64))
 
 
 JUDGE = Recording()

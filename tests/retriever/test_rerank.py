@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from core.current import counted, models_read
 from core.errors import HitNotFound, InvalidInput, InvalidQuery, ModelNotFound
 from core.protocols import Priority
-from core.records import CollectionSettings, Document, Explanation, Float64Array, Hit, Int64Array, Passage
+from core.records import CollectionSettings, Document, Explanation, Float64Array, Hit, Passage, Relevance
 from embedder.crossencoder import load_reranker
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
@@ -59,13 +59,11 @@ class Opinionated:
         self.read: list[list[str]] = []
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> list[float]:
+    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Relevance:
         self.read.append(list(documents))
         self.meanwhile()
-        return [opinion(query, document) for document in documents]
-
-    def token_counts(self, query: str, documents: Sequence[str]) -> Int64Array:
-        return np.ones(len(documents), dtype=np.int64)
+        scores = np.array([opinion(query, document) for document in documents])
+        return Relevance(scores=scores, token_counts=np.ones(len(documents), dtype=np.int64))
 
 
 def opinion(query: str, document: str) -> float:
@@ -473,8 +471,8 @@ def test_replay_names_another_reranker(varied: Database, encoder: LocalEncoder) 
     class Other(Opinionated):
         fingerprint = "0" * 32
 
-        def rerank(self, query: str, documents: Sequence[str], **options: Any) -> list[float]:
-            return [0.5] * len(documents)
+        def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Relevance:
+            return Relevance(scores=np.full(len(documents), 0.5), token_counts=np.ones(len(documents), dtype=np.int64))
 
     other = Searcher(views, only(encoder), Analyzer(), rerankers={"judge": Other()}.__getitem__)
     replayed = replay(other, views, kept)
@@ -519,9 +517,40 @@ def test_a_real_cross_encoder_judges_title_and_passage(varied: Database, encoder
     result = searching(varied, encoder, model).search("varied", query)
     for hit in result.hits:
         read = f"{hit.title} {hit.text}" if hit.title else hit.text
-        assert hit.scores["rerank"].raw == pytest.approx(model.rerank(query.text, [read])[0], abs=1e-6)
+        assert hit.scores["rerank"].raw == pytest.approx(model.rerank(query.text, [read]).scores[0], abs=1e-6)
     with pytest.raises(InvalidInput, match="query is empty"):
         model.rerank(" ", ["a"])
+
+
+def test_each_pair_is_tokenized_once_and_counted_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenized, read = load_reranker(save_classifier(tmp_path / "judge"), device="cpu"), list[str](), list[int]()
+    texts = ["the game console", "a red car house " * 12, "", "movie on tv"]
+    original = model._tokenizer
+
+    class Noting:
+        def encode_batch(self, pairs: list[tuple[str, str]]) -> Any:
+            tokenized.extend(text for _, text in pairs)
+            return original.encode_batch(pairs)
+
+    monkeypatch.setattr(model, "_tokenizer", Noting())
+    monkeypatch.setattr(model, "_batch_tokens", 20)  # so that it takes several forward passes
+    judge = Judge({"judge": model}.__getitem__)
+    passages = [
+        StoredPassage(
+            id=n, document_id=f"d{n}", title="", metadata={}, language="en", text=text,
+            passage=Passage(start=0, end=len(text), fresh=0),
+        )
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+    with counted(read.append):
+        first = judge.judged("judge", TEXT, passages)
+    assert sorted(tokenized) == sorted(texts)
+    assert len(read) > 1, "a quota learns of each forward pass"
+    assert sum(read) == sum(len(original.encode(TEXT, text).ids) for text in texts)
+    again = list[int]()
+    with counted(again.append):
+        assert judge.judged("judge", TEXT, passages) == first
+    assert (len(tokenized), sum(again)) == (len(texts), sum(read)), "remembered, and counted all the same"
 
 
 @settings(max_examples=5, deadline=None)

@@ -116,7 +116,7 @@ def written(tmp_path: Path) -> Iterator[Path]:
         drain.start()
         yield tmp_path / "written"
         child.kill()
-        drain.join()
+        drain.join(60)
 
 
 def numbers(directory: Path) -> tuple[set[int], set[int]]:
@@ -158,7 +158,7 @@ def test_two_backups_at_once(written: Path, tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
         assert sorted(outcomes, key=str, reverse=True) == sorted(expected, key=str, reverse=True)
     assert sorted(path.name for path in (tmp_path / "backups").iterdir()) == ["one", "same", "two"]
     assert verify(tmp_path / "backups" / "same").ok

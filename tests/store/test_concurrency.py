@@ -118,7 +118,7 @@ def test_answers_while_writing_are_those_of_committed_states(database: Database,
     finally:
         done.set()
         for reader in readers:
-            reader.join()
+            reader.join(60)
     assert not failures
     answers.append(search(views, random.Random(9)))
     assert answers[-1].seq == max(states)
@@ -199,4 +199,4 @@ def test_one_who_writes_without_a_pause_lets_others_in(database: Database) -> No
                 assert begun[0] - before <= 3
     finally:
         over.set()
-        thread.join()
+        thread.join(60)

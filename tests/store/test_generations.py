@@ -229,7 +229,7 @@ def test_writers_wait_while_they_are_held_and_readers_do_not(database: Database)
         with database.read() as session:
             session.execute(sa.select(schema.collection)).all()
         assert done == ["holder"]
-    thread.join()
+    thread.join(60)
     assert done == ["holder", "writer"]
     with database.writers_held(), pytest.raises(StorageBusy), database.write():
         pass

@@ -83,7 +83,7 @@ def test_there_is_one_owner_and_the_next_one_takes_over_when_it_is_killed(databa
                 pass
             heard[-1].kill()
         for listener in listeners:
-            listener.join()
+            listener.join(60)
     with owning(database.directory):
         assert (owner(database.directory) or "").split()[0] == str(os.getpid())
 
@@ -197,7 +197,7 @@ def test_over_its_limit_writers_wait_a_little_for_the_log(
         owned = threading.Timer(0.15, database.checkpoint)
         owned.start()
         assert took("c") < 0.4
-        owned.join()
+        owned.join(60)
     assert took("d") < 0.4
     assert database.log_bytes() < 100_000
 

@@ -163,7 +163,7 @@ def test_waiting_for_a_seq_of_another_process(database: Database, collection: Co
         timer = threading.Timer(0.2, writer.tell, ["b"])
         timer.start()
         wait_for_seq(database, "books", first + 1, 10.0)
-        timer.join()
+        timer.join(60)
         with Views(database).open("books") as view:
             assert view.seq == first + 1
 
@@ -192,7 +192,7 @@ def test_waiting_ends_when_the_collection_is_deleted(database: Database, collect
     timer.start()
     with pytest.raises(CollectionNotFound):
         wait_for_seq(database, "books", 10**9, 10.0)
-    timer.join()
+    timer.join(60)
 
 
 def test_nothing_of_a_directory_is_bound_to_its_place(

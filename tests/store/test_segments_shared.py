@@ -96,7 +96,7 @@ def test_searching_and_writing_while_segments_come_and_go(
         put(database, collection, *new.values(), delete=gone)
     done.set()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert not failures
     assert len(seen_sealed) > 8
     while upkeep.maintain(database, grace_seconds=0):

@@ -253,7 +253,7 @@ assert threading.active_count() == 1 and "numba" not in sys.modules
 kernel_for(LARGE)
 for thread in threading.enumerate():
     if thread is not threading.main_thread():
-        thread.join()
+        thread.join(60)
 print(kernel_for(1).__name__)
 """
     assert in_a_new_process(code) == "store.kernel\n"

@@ -154,7 +154,7 @@ def test_a_log_that_is_being_written_is_fine(tmp_path: Path) -> None:
                 check_log(tmp_path)
         finally:
             done.set()
-            writer.join()
+            writer.join(60)
 
 
 def test_a_log_without_its_database_is_not_deleted(written: Path) -> None:

@@ -165,10 +165,10 @@ def test_whatever_models_read_for_a_search_is_counted(open_house: Callable[..., 
 
     assert cost("search", query="radio") == 3
     assert cost("search", query="radio", legs=["sparse"]) == 0, "no model reads"
-    pairs = int(reranker.token_counts("radio", texts).sum())
+    pairs = int(reranker.rerank("radio", texts).token_counts.sum())
     assert cost("search", query="radio", rerank={"model": "judge"}) == 3 + pairs
     assert cost("search", query="radio", rerank={"model": "judge"}) == 3 + pairs, "remembered, and told to nobody"
-    three = int(reranker.token_counts("music", texts[:3]).sum())
+    three = int(reranker.rerank("music", texts[:3]).token_counts.sum())
     batch = [{"query": "music", "rerank": {"model": "judge", "depth": 3}, "timeout_ms": 60_000}, {"query": "radio"}]
     assert cost("search:batch", queries=batch) == 3 + three + 3
     assert cost("search", query="radio", explain="words") == 3 + 3 + 6 * passage, "and the query, token by token"
@@ -259,7 +259,7 @@ def test_collections_that_are_made_at_once_are_counted_one_after_the_other(house
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert sorted(statuses) == [201] * 3 + [409] * 5
 
 
@@ -281,6 +281,6 @@ def test_concurrent_searches_over_http(house: House) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
     search()
     assert statuses == [429, 429, 429, 200]

@@ -47,14 +47,15 @@ def test_a_cross_encoder_judges(make_client: Callable[..., TestClient], judge: P
     client = make_client(models={"judge": {"folder": judge}})
     model = load_reranker(judge, device="cpu")
     texts = ["a red car", "the blue house", "play a game on my tv"]
-    scores = model.rerank("play tv", texts)
+    judged = model.rerank("play tv", texts)
+    scores = judged.scores
     for path in ("/v1/rerank", "/rerank"):
         for fields in ({}, {"model": "judge"}):  # the one cross-encoder of the settings is taken by itself
             answer = rerank(client, path, query="play tv", documents=texts, **fields).json()
             found = {result["index"]: result["relevance_score"] for result in answer["results"]}
             assert [found[place] for place in range(3)] == pytest.approx(scores, abs=1e-5)
             assert [result["index"] for result in answer["results"]] == np.argsort(scores)[::-1].tolist()
-            total = int(model.token_counts("play tv", texts).sum())
+            total = int(judged.token_counts.sum())
             assert answer["usage"] == {"prompt_tokens": total, "completion_tokens": 0, "total_tokens": total}
 
 

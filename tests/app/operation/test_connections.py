@@ -184,7 +184,9 @@ def test_requests_far_ahead_of_their_answers_end_the_connection() -> None:
         client.sendall(REQUEST * PIPELINED)
         received = b""
         while received.count(b"HTTP/1.1 200") < PIPELINED:
-            received += client.recv(65_536)
+            part = client.recv(65_536)
+            assert part, "the server ended the connection"
+            received += part
         with suppress(OSError):
             client.sendall(REQUEST * 5000)
         closed_after(client)

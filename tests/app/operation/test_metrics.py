@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from app.operation.metrics import OTHER, Metrics
 from core.protocols import Priority, RanBatch
@@ -73,6 +76,23 @@ def test_errors_are_counted_by_code_and_paths_by_route(client: TestClient) -> No
         assert after[key] - before.get(key, 0) == times
     assert value(after, "salience_requests_total", method="GET", route=OTHER, status="404") == 5
     assert not [name for name, labels in after if any("nothing" in text for _, text in labels)]
+
+
+def test_below_a_mount_requests_are_told_by_the_same_routes(client: TestClient) -> None:
+    mounted = TestClient(Starlette(routes=[Mount("/below", client.app)]))
+    before = scraped(client)
+    with capture_logs() as logs:
+        for number in range(3):
+            assert mounted.get(f"/below/nothing/{number}").status_code == 404
+        assert mounted.get("/below/v1/collections/none").status_code == 404
+    after = scraped(client)
+    known = "/v1/collections/{collection}"
+    assert [line["route"] for line in logs if line["event"] == "request"] == [None, None, None, known]
+    for route, times in ((OTHER, 3), (known, 1)):
+        labels = {"method": "GET", "route": route, "status": "404"}
+        name = "salience_requests_total"
+        assert value(after, name, **labels) - value(before, name, **labels) == times
+    assert not [name for name, labels in after if ("route", "/below") in labels]
 
 
 def test_figures_of_the_data_are_those_of_stats(client: TestClient, tmp_path: Path) -> None:

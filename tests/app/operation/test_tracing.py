@@ -13,6 +13,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from app.operation import panel
@@ -40,6 +42,16 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 def named(found: tuple[ReadableSpan, ...], name: str) -> ReadableSpan:
     [one] = [span for span in found if span.name == name]
     return one
+
+
+def test_a_mount_is_no_route(spans: InMemorySpanExporter, client: TestClient) -> None:
+    mounted = TestClient(Starlette(routes=[Mount("/below", client.app)]))
+    spans.clear()
+    assert mounted.get("/below/nothing").status_code == 404
+    assert mounted.get("/below/v1/collections/none").status_code == 404
+    [unknown, known] = spans.get_finished_spans()
+    assert (unknown.name, known.name) == ("GET", "GET /v1/collections/{collection}")
+    assert "http.route" not in (unknown.attributes or {})
 
 
 def test_a_search_has_spans_below_its_request(spans: InMemorySpanExporter, client: TestClient) -> None:

@@ -73,7 +73,7 @@ def test_two_workers_serve_one_dies_and_both_stop(tmp_path: Path) -> None:
         assert processes(data) == []
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
 
 def test_workers_that_cannot_start_end_at_once(tmp_path: Path) -> None:

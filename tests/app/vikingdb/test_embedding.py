@@ -230,5 +230,5 @@ def test_many_clients_at_once_share_one_quota(make_client: Callable[..., TestCli
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert statuses == {200: 20, 429: 20}

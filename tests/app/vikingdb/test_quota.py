@@ -119,7 +119,7 @@ def test_as_if_every_request_were_looked_at_again(requests: list[tuple[int, int]
 
 def test_threads_never_get_more_than_there_is() -> None:
     quota = TokenQuota(1000, clock=lambda: 0.0)
-    together, passed = threading.Barrier(8), list[int]()
+    together, passed = threading.Barrier(8, timeout=60), list[int]()
 
     def client() -> None:
         together.wait()
@@ -134,5 +134,5 @@ def test_threads_never_get_more_than_there_is() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert sum(passed) == 1000 == quota.used("ak", "bge-m3")

@@ -177,7 +177,7 @@ def serving(remote: Remote, certificate: Path | None = None) -> Iterator[Remote]
         yield remote
     finally:
         server.shutdown()
-        thread.join()
+        thread.join(60)
         server.server_close()
 
 

@@ -98,11 +98,13 @@ def test_what_one_request_was_asked_to_wait_all_wait(remote: Remote, make: Make)
     remote.faults.append(status(429, Retry_After="1"))
     first = threading.Thread(target=encode, args=(encoder, "first"))
     first.start()
+    deadline = real_time.monotonic() + 60
     while not remote.asked:
+        assert real_time.monotonic() < deadline
         real_time.sleep(0.005)
     real_time.sleep(0.3)  # the answer is there by now
     encode(encoder, "second")
-    first.join()
+    first.join(60)
     assert sorted(request.texts[0] for request in remote.asked) == ["first", "first", "second"]
     assert all(request.at - remote.asked[0].at > 0.95 for request in remote.asked[1:])
 

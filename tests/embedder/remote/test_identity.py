@@ -21,7 +21,7 @@ from tests.embedder.remote.world import FakeTime
 def test_many_threads_ask_once_who_is_there(remote: Remote, make: Make) -> None:
     remote.delay = lambda request: 0.05
     encoder = make(real=True)
-    gate = threading.Barrier(8)
+    gate = threading.Barrier(8, timeout=60)
 
     def ask(_: int) -> tuple[str, int]:
         gate.wait()

@@ -157,10 +157,12 @@ def test_the_most_urgent_is_embedded_first(encoder: VisionEncoder, monkeypatch: 
         ]
         for number, thread in enumerate(threads):
             thread.start()
+            deadline = time.monotonic() + 60
             while sum(encoder.waiting().values()) <= number + 1:
+                assert time.monotonic() < deadline
                 time.sleep(0.001)
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert served == [Priority.INTERACTIVE, Priority.BULK, Priority.NICE]
 
 

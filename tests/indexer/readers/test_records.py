@@ -35,7 +35,7 @@ class TestNdjson:
             ("42", "must be a JSON object"),
             ('{"price": NaN}', "NaN is not JSON"),
             ("[" * 100_000, "nested too deeply"),
-            ('{"n": ' + "9" * 5000 + "}", "broken JSON"),
+            ('{"n": ' + "9" * 5000 + "}", "broken JSON: an integer of too many digits; make it a text"),
         ],
     )
     def test_a_line_that_is_no_object(self, tmp_path: Path, line: str, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -143,6 +144,28 @@ def test_embedding_and_reranking(client: Face) -> None:
     ranked = client.rerank("music in the kitchen", [str(document["text"]) for document in DOCUMENTS], top_n=2)
     assert ranked[0].index == 2
     assert ranked[0].relevance_score > ranked[1].relevance_score
+
+
+def test_what_is_no_json_is_not_sent_and_its_place_is_named(client: Face) -> None:
+    itself: dict[str, Any] = {}
+    itself["more"] = itself
+    for metadata, place in (
+        ({"sizes": [1, float("nan")]}, r"metadata\.sizes\[1\]"),
+        ({"made": {"at": datetime.date(2026, 1, 1)}}, r"metadata\.made\.at"),
+        ({"word": "half \ud800"}, r"metadata\.word"),
+        (itself, r"metadata\.more\.more"),
+    ):
+        with pytest.raises(ValueError, match=rf"the request, {place}.*, is no JSON"):
+            client.put_document("goods", "new", "text", metadata=metadata)
+        documents = [{"text": "fine"}, {"id": "new", "text": "text", "metadata": metadata}]
+        with pytest.raises(ValueError, match=rf"the request, documents\[1\]\.{place}.*, is no JSON"):
+            client.add_documents("goods", documents)
+        with pytest.raises(ValueError, match=rf"document 2, {place}.*, is no JSON"):
+            client.add_bulk("goods", documents)
+    with pytest.raises(errors.DocumentNotFound):
+        client.get_document("goods", "new")
+    with pytest.raises(ValueError, match=r"the request, filter\.price\.lt, is no JSON"):
+        client.search("goods", "tv", filter={"price": {"lt": float("inf")}})
 
 
 def test_errors_are_classes_that_carry_what_the_server_said(client: Face) -> None:

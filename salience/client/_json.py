@@ -1,0 +1,41 @@
+"""JSON that is to be sent, and where a value in it is none."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+_DEEPEST = 100  # levels that a fault is looked for in: a value may hold itself
+_SHOWN = 200  # characters of a place
+
+
+def encoded(value: Any, what: str) -> bytes:
+    """As UTF-8. Raises ValueError that names the first value at fault, within `what`."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        place = (_fault(value, "", _DEEPEST) or "").removeprefix(".")
+        raise ValueError(f"{what}{place and f', {place:.{_SHOWN}},'} is no JSON: {error}") from error
+
+
+def _fault(value: Any, place: str, deepest: int) -> str | None:
+    """The place of the first value that JSON or UTF-8 has no way to write; None: there is none."""
+    parts: Iterable[tuple[str, Any]]
+    match value:
+        case None | bool() | int():
+            return None
+        case float():
+            return None if math.isfinite(value) else place
+        case str():
+            return None if value.isascii() or value.encode(errors="replace").decode() == value else place
+        case dict():
+            parts = ((f"{place}.{key}", part) for key, part in value.items())
+        case list() | tuple():
+            parts = ((f"{place}[{index}]", part) for index, part in enumerate(value))
+        case _:
+            return place
+    if not deepest:
+        return place
+    return next((found for where, part in parts if (found := _fault(part, where, deepest - 1)) is not None), None)
