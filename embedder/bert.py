@@ -30,6 +30,7 @@ STREAMS = (4, 3, 2)  # parts of a batch that run at once, each on as many thread
 SPLIT_TOKENS = 64  # tokens for each thread from which a batch is worth cutting
 IDLE_LIMIT = 1.15  # largest part against their mean: with less alike parts, cores would idle longer than cutting saves
 STREAMS_LIMIT = 512 * 2**20  # bytes of weights above which there is one compiled form only
+SIZES = 16  # of batches between a power of two and the next: OpenVINO makes kernels for each, and keeps thousands
 _PADDED_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # positions count from behind the padding index
 
 
@@ -162,10 +163,11 @@ def _shares(lengths: Int64Array, streams: int) -> list[list[int]]:
 def _inputs(ids: Sequence[Int64Array], factors: Float32Array | None, multiplicative: bool) -> Inputs:
     """What embedder.bertgraph asks for."""
     lengths = np.array([len(text) for text in ids])
-    places = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
-    taken = np.arange(lengths.max()) < lengths[:, None]  # (texts, longest) the slots that hold a token
+    tokens, longest = int(lengths.sum()), _rounded_up(int(lengths.max()))
+    taken = np.arange(longest) < lengths[:, None]  # (texts, longest) the slots that hold a token
     slots = np.zeros(taken.shape, dtype=np.int32)
-    slots[taken] = np.arange(len(places), dtype=np.int32)
+    slots[taken] = np.arange(tokens, dtype=np.int32)
+    spare = (0, _rounded_up(tokens) - tokens)  # tokens that nobody sees, and whose vectors nobody reads
     keys = np.full(taken.shape, -1.0 if multiplicative else SUPPRESSED, dtype=np.float32)
     if factors is None:
         keys[taken] = 0.0
@@ -175,19 +177,25 @@ def _inputs(ids: Sequence[Int64Array], factors: Float32Array | None, multiplicat
         with np.errstate(divide="ignore"):
             keys[taken] = np.maximum(np.log(factors), SUPPRESSED)
     return {
-        "ids": np.concatenate(ids).astype(np.int32),
-        "places": places,
+        "ids": np.pad(np.concatenate(ids).astype(np.int32), spare),
+        "places": np.pad(np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]), spare),
         "slots": slots,
-        "back": np.flatnonzero(taken).astype(np.int32),
+        "back": np.pad(np.flatnonzero(taken).astype(np.int32), spare),
         "keys": keys[:, None, None, :],
     }
 
 
+def _rounded_up(count: int) -> int:
+    """By a sixteenth at most, and not at all up to 31."""
+    step = max(1, (1 << count.bit_length() - 1) // SIZES)
+    return -(-count // step) * step
+
+
 def _gathered(parts: Sequence[Float32Array], rows: Sequence[Int64Array]) -> Float32Array:
-    """(tokens, width): the rows of all parts, back in their places."""
+    """(tokens, width): the rows of all parts, back in their places, without those of spare tokens."""
     if len(parts) == 1:
-        return parts[0]
-    whole = np.empty((sum(len(part) for part in parts), parts[0].shape[1]), dtype=np.float32)
+        return parts[0][: len(rows[0])]
+    whole = np.empty((sum(map(len, rows)), parts[0].shape[1]), dtype=np.float32)
     for part, places in zip(parts, rows, strict=True):
-        whole[places] = part
+        whole[places] = part[: len(places)]
     return whole

@@ -1,11 +1,11 @@
 """The forward pass of BERT and RoBERTa as an OpenVINO graph.
 
-Inputs, for T tokens of B texts, the longest of which has L tokens:
+Inputs, for T tokens of B texts, none longer than L tokens:
 
     ids     (T,) int32     vocabulary ids, the texts one behind the other
     places  (T,) int32     each token's position in its text
     slots   (B, L) int32   where the tokens of each text lie among the T; any number where the text is shorter
-    back    (T,) int32     where each token lies among the B * L slots, flattened
+    back    (T,) int32     where each token lies among the B * L slots, flattened; any number for one of no text
     keys    (B, 1, 1, L) float32   what each slot is as a key of the attention: see `bert_graph`
 
 Linear layers and norms see the T tokens, without padding; only the attention sees the B x L slots.

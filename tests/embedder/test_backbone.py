@@ -193,6 +193,30 @@ def test_a_batch_is_cut_into_parts_of_like_size_or_not_at_all() -> None:
     assert bert._shares(lengths, 1) == [list(range(8))]
 
 
+def test_batches_are_of_few_sizes() -> None:
+    """OpenVINO keeps kernels for each; a size that is never seen again costs memory for nothing."""
+    sizes = [bert._rounded_up(count) for count in range(1, 16_385)]
+    assert sizes[:31] == list(range(1, 32))
+    assert all(count <= size <= count * 17 / 16 for count, size in enumerate(sizes, start=1))
+    assert len(set(sizes)) <= 32 + 16 * 9
+
+
+@pytest.mark.parametrize("log_additive", [None, True, False])
+def test_texts_of_any_length_together(both: tuple[Backbone, Backbone], log_additive: bool | None) -> None:
+    """Also where spare tokens and slots fill the batch up."""
+    own, generic = both
+    chosen = np.random.default_rng(7)
+    for lengths in ([33], [19, 17], [12, 35, 3], [7] * 9, [38, 1, 1]):
+        texts = [chosen.integers(4, 39, length) for length in lengths]
+        factors = None
+        if log_additive is not None:
+            values = torch.from_numpy(chosen.choice([0.1, 1.0, 4.0], size=sum(lengths)).astype(np.float32))
+            factors = KeyFactors(values=values, log_additive=log_additive)
+        for ours, theirs in zip(own.layers(texts, factors), generic.layers(texts, factors), strict=True):
+            assert ours.shape == (sum(lengths), 16)
+            assert torch.allclose(ours, theirs, atol=1e-4)
+
+
 def test_a_precision_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="precision 'fp8' is unknown: allowed are auto, fp32, bf16, int8"):
         load_encoder(precision="fp8")
