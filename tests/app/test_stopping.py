@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 import app.main
-from app.operation.supervisor import Supervisor
 from app.settings import load_settings
 from app.wiring import Wiring
 from embedder.local import LocalEncoder
-from indexer.worker import Worker
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_jobs_and_reindexes_are_waited_for_at_the_same_time(
@@ -36,31 +37,65 @@ def test_jobs_and_reindexes_are_waited_for_at_the_same_time(
         over.set()
 
 
+_WORKER = """
+import signal, sys, threading
+from app.cli.main import run
+from indexer.worker import Worker
+
+number = int(sys.argv[1])
+
+def serve(worker):
+    with worker._wake._cond:
+        signal.raise_signal(number)
+    assert worker._stopping.wait(30)
+    assert signal.getsignal(number) is signal.SIG_DFL  # a second one ends it
+    print("stopped")
+
+Worker.run, before = serve, signal.getsignal(number)
+try:
+    run(["worker"])
+except SystemExit as exit:
+    assert not exit.code
+assert signal.getsignal(number) is before
+assert not [thread for thread in threading.enumerate() if thread.name == "signals"]
+print("ended")
+"""
+
+_SUPERVISOR = """
+import signal, socket
+from app.operation.supervisor import Supervisor
+
+with socket.socket() as listener:
+    supervisor = Supervisor(print, listener, 1, threads=1)
+    with supervisor._signals():
+        signal.signal(signal.SIGTERM, lambda number, frame: None)  # as in the moment before it begins to wait
+        signal.raise_signal(signal.SIGTERM)
+        assert supervisor._waking.poll(30)
+print("woken")
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_worker_whatever_it_is_at(
-    salience: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
+def test_a_signal_stops_a_worker_whatever_it_is_at(tmp_path: Path, number: signal.Signals) -> None:
     """Also where it has just taken the lock that stopping it takes."""
-    stopped: list[bool] = []
-
-    def run(worker: Worker) -> None:
-        with worker._wake._cond:  # type: ignore[attr-defined]
-            signal.raise_signal(number)
-        stopped.append(worker._stopping.wait(30))
-        assert signal.getsignal(number) is signal.SIG_DFL  # a second one ends it
-
-    monkeypatch.setattr(Worker, "run", run)
-    before = signal.getsignal(number)
-    assert salience("worker")[0] == 0
-    assert stopped == [True]
-    assert signal.getsignal(number) is before
-    assert not [thread for thread in threading.enumerate() if thread.name == "signals"]
+    assert said_by(_WORKER, str(number.value), data_dir=tmp_path / "data") == "stopped\nended\n"
 
 
-def test_a_signal_wakes_the_supervisor_before_any_handler_runs() -> None:
-    with socket.socket() as listener:
-        supervisor = Supervisor(print, listener, 1, threads=1)
-        with supervisor._signals():
-            signal.signal(signal.SIGTERM, lambda number, frame: None)  # as in the moment before it begins to wait
-            signal.raise_signal(signal.SIGTERM)
-            assert supervisor._waking.poll(30)
+def test_a_signal_wakes_the_supervisor_before_any_handler_runs(tmp_path: Path) -> None:
+    assert said_by(_SUPERVISOR, data_dir=tmp_path / "data") == "woken\n"
+
+
+def said_by(script: str, *arguments: str, data_dir: Path) -> str:
+    """By a process of its own: a signal that is not caught must not end this one."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        env=environment | {"SALIENCE_DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
