@@ -14,6 +14,7 @@ from app.operation.connections import Connections
 from app.operation.readiness import Readiness
 
 STOP_SECONDS = 30  # in which what was begun is answered
+KEEP_ALIVE_SECONDS = 75  # longer than clients (5) and balancers (60) keep one: else a request may meet the closing
 BACKLOG = 2048
 
 
@@ -29,6 +30,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=STOP_SECONDS,
                 backlog=BACKLOG,
                 lifespan="on",

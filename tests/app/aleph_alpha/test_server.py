@@ -98,6 +98,16 @@ def test_many_nice_requests_do_not_keep_others_out(deployment: Deployment) -> No
         assert all(each.result() for each in nice)
 
 
+def test_a_connection_outlives_the_pauses_of_clients(deployment: Deployment) -> None:
+    """They keep theirs for 5 s: a server that closes it then may meet a request that is on its way."""
+    body = json.dumps({"model": "default", "representation": "query", "prompt": "hello"}).encode()
+    with connect(deployment) as connection:
+        for pause in (6.0, 0.0):
+            connection.sendall(head(deployment, f"Content-Length: {len(body)}") + body)
+            assert answer(connection)[0] == 200
+            time.sleep(pause)
+
+
 @pytest.mark.parametrize("size", [LIMIT + 1, 65 * 2**20])
 def test_a_body_that_is_announced_too_large_is_not_read(deployment: Deployment, size: int) -> None:
     with connect(deployment) as connection:
