@@ -14,7 +14,8 @@ from app.main import create_app
 from app.settings import load_settings
 from app.wiring import Wiring
 from tests.app.test_jobs_api import BULK, articles, idle, lines
-from tests.indexer.fakes import FakeEncoder, until
+from tests.indexer.fakes import FakeEncoder
+from tests.waiting import until
 
 DOCUMENTS = "/v1/collections/goods/documents"
 

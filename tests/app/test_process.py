@@ -19,11 +19,13 @@ import pytest
 COMMAND = [sys.executable, "-c", "from app.cli.main import run; run()"]
 
 
-def start(*arguments: str, data_dir: Path, stdin: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+def start(
+    *arguments: str, data_dir: Path, stdin: int | IO[bytes] | None = None, **settings: str
+) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
     return subprocess.Popen(
         [*COMMAND, *arguments],
-        env={**environment, "SALIENCE_DATA_DIR": str(data_dir)},
+        env={**environment, "SALIENCE_DATA_DIR": str(data_dir), **settings},
         stdin=stdin or subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -103,7 +103,8 @@ def test_a_server_that_does_not_go_with_one_that_is_there_is_refused(tmp_path: P
     data = tmp_path / "data"
     Database.open(data).close()
     with register(data, kind="serve", version="7.0.0", schema=SCHEMA_VERSION, address="http://old:8080"):
-        out, err = start("serve", "--port", "0", data_dir=data).communicate(timeout=60)
+        # Before the model is loaded, which takes seconds: this one cannot be.
+        out, err = start("serve", "--port", "0", data_dir=data, SALIENCE_MODEL=str(tmp_path)).communicate(timeout=60)
         assert out == b""
         for part in (b"http://old:8080", b"version 7.0.0", b"Stop the other one"):
             assert part in err

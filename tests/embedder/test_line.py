@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -10,19 +9,13 @@ import embedder.place
 from core.protocols import Priority, RanBatch
 from embedder.line import Line
 from embedder.place import Place
+from tests.waiting import until
 
 LONG = 30.0  # seconds that a loaded machine may take
 
 
 def present(*lines: Line) -> int:
     return sum(sum(line.waiting().values()) for line in lines)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def test_the_most_urgent_are_served_first_and_within_them_who_came_first() -> None:

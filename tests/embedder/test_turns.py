@@ -3,9 +3,10 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import numpy as np
@@ -23,10 +24,12 @@ from embedder.bert import load_bert
 from embedder.place import Place
 from embedder.precision import Precision
 from embedder.turns import Turns
+from tests import waiting as waits
 from tests.embedder.tiny import save_tiny_model
 
 BROKEN = 39  # a token on which the recording backbone fails
 LONGEST = 120.0  # seconds that no test comes near
+until = partial(waits.until, seconds=LONGEST)
 
 
 class Recording:
@@ -91,13 +94,6 @@ def text(*ids: int) -> Int64Array:
 
 def waiting(turns: Turns) -> int:
     return sum(turns.waiting().values())
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LONGEST
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 class Interruption:

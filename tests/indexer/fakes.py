@@ -107,10 +107,3 @@ def ids(database: Database) -> list[str]:
 def rows(database: Database, table: sa.Table) -> int:
     with database.read() as session:
         return int(session.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.01)

@@ -49,6 +49,7 @@ from store.verify import verify
 from store.view import View
 from store.waiting import wait_for_seq
 from tests.indexer.fakes import FakeEncoder, create, enqueue, located
+from tests.waiting import until
 
 STEPS = (
     "reindex.begun", "reindex.embedded", "reindex.portion_written", "reindex.portion_committed", "reindex.validating",
@@ -733,7 +734,7 @@ def test_what_cannot_be_removed_holds_up_no_other(
     if state is ReindexState.FAILED:  # nobody is in haste to remove it
         place.reindexing.turn()
     with place.reindexing.running():
-        _until(lambda: _state(place, "other") is ReindexState.SWITCHED)
+        until(lambda: _state(place, "other") is ReindexState.SWITCHED)
         time.sleep(0.5)
     assert 1 <= len(tries) <= 3, "once, and after a pause"
     told = place.now()
@@ -769,7 +770,7 @@ def test_what_cannot_be_removed_from_a_damaged_file_waits(
         raise error
 
     monkeypatch.setattr(reindexing_module, "drop_piece", damaged)
-    _until(lambda: not place.reindexing.turn() and _state(place, "other") is ReindexState.SWITCHED)
+    until(lambda: not place.reindexing.turn() and _state(place, "other") is ReindexState.SWITCHED)
     place.reindexing.drain()
     assert (place.now().reason, place.now().failures, place.now().pause_seconds) == (error.message, 1, 1.0)
 
@@ -815,7 +816,7 @@ def test_a_fault_that_holds_up_all_is_told_and_changes_nothing_else(
         ).id
         for name in ("c", "ready", "refused")
     }
-    _until(lambda: not place.reindexing.turn() and {_state(place, name) for name in ids} == {ReindexState.READY})
+    until(lambda: not place.reindexing.turn() and {_state(place, name) for name in ids} == {ReindexState.READY})
     _put(place, ids["c"], reason="the model is down", failures=2, paused_at=time.time(), pause_seconds=300.0)
     said = "document 'a' cannot be brought over: too odd; change it or delete it"
     _put(place, ids["refused"], reason=said, paused_at=time.time(), pause_seconds=10.0)
@@ -832,7 +833,7 @@ def test_a_fault_that_holds_up_all_is_told_and_changes_nothing_else(
 
     monkeypatch.setattr(place.reindexing, "_rests", faulty)
     with place.reindexing.running():
-        _until(lambda: len(seen) > 2 and _rows(place)["ready"].reason is None)
+        until(lambda: len(seen) > 2 and _rows(place)["ready"].reason is None)
     assert seen[0] == before
     for rows, kind in ((seen[1], "OSError"), (seen[2], "ZeroDivisionError")):
         told = f"an unexpected failure ({kind}); see the log"
@@ -852,19 +853,12 @@ def test_a_comparison_that_could_not_be_made_is_made_again(place: Place) -> None
     place.reindexing = Reindexing(place.database, place.pipeline, place.views, judge)
     begun = place.begin(judgements="{}", min_gain=0.0, auto_switch=False)
     for failures, pause in ((1, 1.0), (2, 2.0)):
-        _until(lambda: place.reindexing.turn() and place.now().reason is not None)
+        until(lambda: place.reindexing.turn() and place.now().reason is not None)
         now = place.now()
         assert (now.reason, now.failures, now.pause_seconds) == ("the model is down", failures, pause)
         _over(place, begun)
     place.work(ReindexState.READY)
     assert (place.now().reason, place.now().failures) == (None, 0)
-
-
-def _until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def _put(place: Place, id_: int, **values: Any) -> None:

@@ -18,7 +18,8 @@ from indexer.worker import JobPolicy, Worker
 from store import Database, schema
 from store.jobs.lease import claim, database_now
 from store.jobs.work import complete
-from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, until
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of
+from tests.waiting import until
 
 POLICY = JobPolicy(lease_seconds=2.0, turn_seconds=60.0, poll_seconds=0.01)
 

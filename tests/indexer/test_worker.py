@@ -24,7 +24,8 @@ from store.jobs.lease import claim, database_now
 from store.jobs.notices import NoticeKind, job_notices
 from store.jobs.retry import retry_job
 from store.jobs.work import complete
-from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, slow, until
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, slow
+from tests.waiting import until
 
 QUICK = JobPolicy(
     lease_seconds=2.0, attempts=3, backoff_seconds=0.02, longest_pause_seconds=0.1, turn_seconds=0.0, poll_seconds=0.01

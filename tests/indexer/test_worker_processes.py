@@ -17,7 +17,8 @@ from indexer.records import Origin
 from store import Database, schema
 from store.jobs.crashes import WORKER_LOST
 from store.jobs.notices import NoticeKind, job_notices
-from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, until
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = 0.6

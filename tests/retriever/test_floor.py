@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from retriever import floor as module
 from retriever.floor import Floor
+from tests.waiting import until
 
 LONG = 30.0  # seconds that a loaded machine may take
 
@@ -40,7 +40,7 @@ def test_one_at_a_time_and_first_come_first_served() -> None:
             threads.append(threading.Thread(target=speak, args=(number,)))
             threads[-1].start()
             assert waiting.acquire(timeout=LONG)
-            _until(lambda: len(floor._line) == len(threads))
+            until(lambda: len(floor._line) == len(threads))
         assert came == []
     for thread in threads:
         thread.join(LONG)
@@ -102,14 +102,14 @@ def test_who_shared_it_does_not_free_it_for_a_third() -> None:
 
     threads = [threading.Thread(target=first)]
     threads[0].start()
-    _until(lambda: floor._newest is not None)
+    until(lambda: floor._newest is not None)
     threads.append(threading.Thread(target=second))
     threads[1].start()
     assert second_speaks.wait(LONG)
     floor._free_from = time.monotonic() + LONG  # so that only an end can free it
     threads.append(threading.Thread(target=third))
     threads[2].start()
-    _until(lambda: len(floor._line) == 1)
+    until(lambda: len(floor._line) == 1)
     first_may_end.set()
     threads[0].join(LONG)
     assert not third_speaks.wait(0.2)
@@ -117,10 +117,3 @@ def test_who_shared_it_does_not_free_it_for_a_third() -> None:
     assert third_speaks.wait(LONG)
     for thread in threads[1:]:
         thread.join(LONG)
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    ends = time.monotonic() + LONG
-    while not holds():
-        assert time.monotonic() < ends
-        time.sleep(0.001)

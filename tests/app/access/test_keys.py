@@ -17,7 +17,7 @@ from core.access import Rights, Role, digest_of
 from store.database import Database
 from store.keys import add_key
 from tests.app.access.conftest import House, error_of
-from tests.indexer.fakes import until
+from tests.waiting import until
 
 ADMIN = "/v1/admin"
 

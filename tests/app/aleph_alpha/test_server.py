@@ -92,7 +92,7 @@ def test_many_nice_requests_do_not_keep_others_out(deployment: Deployment) -> No
     body = {"model": "default", "representation": "document", "prompts": [PASSAGE] * passages}
     with ThreadPoolExecutor(60) as pool:
         nice = [pool.submit(post, deployment, "/batch_semantic_embed?nice=true", body) for _ in range(60)]
-        wait(nice, timeout=60, return_when=FIRST_COMPLETED)
+        assert wait(nice, timeout=60, return_when=FIRST_COMPLETED).done
         post(deployment, "/semantic_embed", {"model": "default", "representation": "query", "prompt": "hello"})
         assert sum(each.done() for each in nice) < 20
         assert all(each.result() for each in nice)

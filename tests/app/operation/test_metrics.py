@@ -18,7 +18,7 @@ from core.protocols import Priority, RanBatch
 from store import Database
 from store.figures import figures
 from store.statistics import statistics
-from tests.indexer.fakes import until
+from tests.waiting import until
 
 SEARCH = "/v1/collections/goods/search"
 Found = dict[tuple[str, frozenset[tuple[str, str]]], float]
