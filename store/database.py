@@ -272,6 +272,7 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
         sa.URL.create("sqlite", database=str(path)),
         poolclass=sa.pool.QueuePool,
         pool_size=0,  # as many connections as threads ask for at once
+        pool_use_lifo=True,  # few of them are at work, and have pages in memory
         # The driver's own transaction mode loses updates silently; we begin every transaction ourselves.
         connect_args={"isolation_level": None, "check_same_thread": False},
     )

@@ -25,18 +25,24 @@ EXACT_MATCHES = 5_000  # of a filter, up to which all vectors are read
 _DEPTH, _DEPTH_FILTERED = 2.25, 4  # candidates for each passage that is asked for
 _MORE, _MORE_FILTERED = 78, 400  # candidates beyond that: filters that go with the query leave it less to choose from
 _WORTHWHILE = 4  # passages for each candidate, below which all are scored
-_BLOCK = 2**17  # numbers that are copied and converted at once: they stay in the cache, and need few calls
+_BLOCK = 2**16  # numbers that are copied and converted at once: they stay in the cache, and need few calls
 
 
 def dot(vectors: Float32Array, vector: Float32Array, rows: Int64Array | None = None) -> Float64Array:
     """(n,) dot products of the rows, or of `rows`, with `vector`, in float64; a row's does not depend on the others."""
+    width = vectors.shape[1]
     count = len(vectors) if rows is None else len(rows)
     products, vector = np.empty(count, dtype=np.float64), vector.astype(np.float64)
-    step = max(1, _BLOCK // max(1, vectors.shape[1]))
+    step = max(1, min(count, _BLOCK // max(1, width)))
+    taken, wide = np.empty((step, width), dtype=np.float32), np.empty((step, width), dtype=np.float64)
     for begin in range(0, count, step):
-        block = slice(begin, begin + step)
-        some = vectors[block] if rows is None else vectors[rows[block]]
-        np.vecdot(some.astype(np.float64), vector, out=products[block])
+        end = min(begin + step, count)
+        some, block = vectors[begin:end], wide[: end - begin]
+        if rows is not None:
+            # Any way but "clip" has numpy gather into memory of its own first; no row is outside.
+            some = np.take(vectors, rows[begin:end], axis=0, out=taken[: end - begin], mode="clip")
+        block[:] = some
+        np.vecdot(block, vector, out=products[begin:end])
     return products
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -217,6 +218,7 @@ def _rows(items: Mapping[str, Item]) -> dict[str, tuple[str, Mapping[str, Any]]]
 @cache
 def _template() -> Path:
     """A data directory to begin with; made once, as the tables take a while."""
-    folder = Path(tempfile.mkdtemp(prefix="statemachine-template-")) / "data"
-    make(folder)
-    return folder
+    folder = Path(tempfile.mkdtemp(prefix="statemachine-template-"))
+    atexit.register(shutil.rmtree, folder)
+    make(folder / "data")
+    return folder / "data"
