@@ -47,7 +47,7 @@ def worker(
                 reindexing.drain()
                 parts.maintain_once()
             else:
-                with reindexing.running():
+                with reindexing.running(), parts.forthcoming.watched():
                     serving.run()
 
 
