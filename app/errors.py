@@ -115,9 +115,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-def status_of(error: SalienceError) -> int:
-    """The HTTP status of an error."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+def status_of(error: SalienceError | type[SalienceError]) -> int:
+    """The HTTP status of an error, or of a kind of errors."""
+    kind = error if isinstance(error, type) else type(error)
+    return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
 
 
 def error_response(request: Request, status: int, code: str, message: str, param: str | None = None) -> JSONResponse:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
 
-from core.errors import ModelError
+from core.errors import Conflict
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
 from indexer.embedding import Embedded
@@ -152,7 +152,7 @@ class Bringing:
     def _refuse_failures(self, made: _Made) -> None:
         """A switch would lose them."""
         if made.failed:
-            raise ModelError(_said(made.failed))
+            raise Conflict(_said(made.failed), param="collection")
 
     def _strike_out(
         self, session: WriteSession, reindex: Reindex, made: _Made, ingested: Ingested, seconds: float

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 
 from core.backoff import doubled
 from core.current import Awaited, awaited
@@ -141,7 +141,7 @@ class Reindexing:
             return False
 
     def switch(self, reindex: Reindex) -> Reindex:
-        """Let a new generation that is ready answer, now. Raises ReindexConflict, and what its model raises."""
+        """Let the new generation answer. Raises Conflict, also where it lacks a document, and what its model raises."""
         return self._asked_to(reindex, ReindexState.READY, ReindexState.SWITCHED)
 
     def rollback(self, reindex: Reindex) -> Reindex:
@@ -298,9 +298,18 @@ class Reindexing:
             with self._asked_lock:
                 self._asked -= 1
 
-    def _locked(self, seconds: float) -> AbstractContextManager[None]:
+    @contextmanager
+    def _locked(self, seconds: float) -> Iterator[None]:
         """Raises StorageBusy where another thread or process is at a portion for longer."""
-        return held(self._database.directory, REINDEX_LOCK, timeout=seconds, poll=0.01)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(self._database.directory, REINDEX_LOCK, timeout=seconds, poll=0.01))
+            except StorageBusy:
+                raise StorageBusy(
+                    f"another process has been at a portion of a reindex for {seconds:.0f} s; nothing was switched. "
+                    "Try again, and if it stands still, end it: salience stats lists the processes"
+                ) from None
+            yield
 
 
 def _unexpected(error: Exception) -> str:

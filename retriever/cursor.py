@@ -27,6 +27,7 @@ import numpy as np
 
 from core.errors import CursorExpired, InvalidQuery
 from core.records import Collection, CollectionSettings, Float64Array, Int64Array
+from store.settings import CHANGEABLE
 
 _LAYOUT = struct.Struct(">BQQIdQ8s")  # version, generation, seq, place, score, hit, the query's digest
 _VERSION = 1
@@ -85,20 +86,23 @@ def unpacked(text: str, key: bytes, generation: int) -> Cursor:
         raise InvalidQuery("the cursor is damaged; send it as it was received", param="cursor")
     if found != generation:
         raise CursorExpired(
-            "the cursor is of another generation: the collection was made anew or reindexed meanwhile; begin with the "
-            "first page again",
+            "the cursor is of another generation: the collection was made anew or reindexed meanwhile, or its alias "
+            "was moved; begin with the first page again",
             param="cursor",
         )
     return Cursor(generation=found, seq=seq, place=place, score=score, hit=hit)
 
 
 def query_key(collection: Collection, query: Any) -> bytes:
-    """(32 bytes) Equal for queries that rank alike. `query`: a dataclass."""
+    """(32 bytes) Equal for queries that rank alike within a generation, which a cursor names itself.
+
+    `query`: a dataclass.
+    """
     kind: type = type(query)
     said = {name: getattr(query, name) for name in _names(kind) if name not in _FREE}
     for name in ("filter", "within"):
         said[name] = repr(said[name])  # a tree of plain values, perhaps 30,000 of them
-    text = json.dumps([collection.name, _settings(_Same(collection.settings)), _plain(said)], sort_keys=True)
+    text = json.dumps([_settings(_Same(collection.settings)), _plain(said)], sort_keys=True)
     return hashlib.sha256(text.encode()).digest()
 
 
@@ -123,8 +127,12 @@ def _names(kind: type) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _settings(same: _Same) -> str:
-    """A digest, remembered: settings may hold thousands of synonyms, and are those of the search before."""
-    return hashlib.sha256(json.dumps(_plain(same.held), sort_keys=True).encode()).hexdigest()
+    """A digest of those that may change within a generation.
+
+    Remembered: synonyms may be thousands, and are those of the search before.
+    """
+    changeable = {name: getattr(same.held, name) for name in CHANGEABLE}
+    return hashlib.sha256(json.dumps(_plain(changeable), sort_keys=True).encode()).hexdigest()
 
 
 def _tag(key: bytes, body: bytes) -> bytes:

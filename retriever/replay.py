@@ -9,10 +9,11 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
-from core.errors import HitNotFound, InvalidInput, ModelMismatch, ModelNotFound
+from core.errors import DocumentNotFound, HitNotFound, InvalidInput, ModelMismatch, ModelNotFound
 from core.filters import Filter
 from core.records import Collection, Hit
 from retriever.contrast import difference
+from retriever.query import Query
 from retriever.record import bm25_json, document_sha256, recorded_query
 from retriever.searcher import Searcher
 from store.views import Views
@@ -61,6 +62,7 @@ def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within
         id_, score, seq = int(record["id"]), float(record["score"]), int(record["seq"])
         if not isinstance(record["collection"], str):  # a number would pass by whoever checks names
             raise TypeError("the collection's name is no text")
+        other_id = _held_against(saved)
         collection = views.collection(record["collection"])
         changed = list(_since(collection, record))
     except (KeyError, TypeError, ValueError) as error:
@@ -69,14 +71,13 @@ def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within
         ) from error
     try:
         result = searcher.explain(collection.name, query, id_)
-        others = [searcher.explain(collection.name, query, other).hits[0] for other in _others(saved)]
-    except HitNotFound:
-        return Replay(
-            id=id_, agrees=False, difference=None, changed=(*changed, Changed.DOCUMENT), score=score, score_now=None
-        )
+        others = _others(searcher, collection.name, query, other_id)
+    except (DocumentNotFound, HitNotFound) as error:
+        reasons = (*changed, *_gone(error, changed))
+        return Replay(id=id_, agrees=False, difference=None, changed=reasons, score=score, score_now=None)
     except (ModelMismatch, ModelNotFound):
-        reasons = dict.fromkeys((*changed, Changed.MODEL))
-        return Replay(id=id_, agrees=False, difference=None, changed=tuple(reasons), score=score, score_now=None)
+        reasons = tuple(dict.fromkeys((*changed, Changed.MODEL)))
+        return Replay(id=id_, agrees=False, difference=None, changed=reasons, score=score, score_now=None)
     [hit] = result.hits
     if _reranker(record) != _reranker({} if hit.explanation is None else hit.explanation.provenance):
         changed = list(dict.fromkeys((Changed.MODEL, *changed)))
@@ -129,13 +130,30 @@ def _reranker(record: Mapping[str, Any]) -> str | None:
     return None if said is None else str(said.get("fingerprint"))
 
 
-def _others(saved: Mapping[str, Any]) -> list[int]:
-    """Ids of the hits that the explanation holds its own against."""
+def _gone(error: DocumentNotFound | HitNotFound, changed: Sequence[Changed]) -> tuple[Changed, ...]:
+    """What it means that the hit, or an example of its query, is not there."""
+    if isinstance(error, HitNotFound) and Changed.GENERATION in changed:
+        return ()  # in another generation no passage has its id, whether the document is the same or not
+    return (Changed.DOCUMENT,) if error.param == "id" else (Changed.COLLECTION,)
+
+
+def _held_against(saved: Mapping[str, Any]) -> int | None:
+    """The id of the hit that the explanation holds its own against, if any. Raises TypeError, ValueError."""
     contrast = saved.get("contrast")
-    return [int(contrast["other"])] if isinstance(contrast, Mapping) and "other" in contrast else []
+    return int(contrast["other"]) if isinstance(contrast, Mapping) and "other" in contrast else None
 
 
-def _apart(saved: Mapping[str, Any], hit: Hit, others: Sequence[Hit], score: float) -> Iterator[float]:
+def _others(searcher: Searcher, collection: str, query: Query, id_: int | None) -> list[Hit] | None:
+    """The hit `id_`, if any, as it is now; None: it is gone."""
+    if id_ is None:
+        return []
+    try:
+        return list(searcher.explain(collection, query, id_).hits)
+    except HitNotFound:
+        return None
+
+
+def _apart(saved: Mapping[str, Any], hit: Hit, others: Sequence[Hit] | None, score: float) -> Iterator[float]:
     """How far each saved number is from what it is now; infinite where the other side has none."""
     explanation = hit.explanation
     assert explanation is not None  # what was asked for
@@ -145,7 +163,9 @@ def _apart(saved: Mapping[str, Any], hit: Hit, others: Sequence[Hit], score: flo
     for name, columns in _NUMBERS.items():
         for then, other in zip_longest(saved.get(name) or (), now[name] if saved.get(name) else (), fillvalue=_NOTHING):
             yield from (_number_apart(then.get(column), other.get(column)) for column in columns)
-    for other in others:
+    if others is None:
+        yield math.inf
+    for other in others or ():
         yield from _lines_apart(saved["contrast"]["ledger"], asdict(difference(hit, other)))
 
 

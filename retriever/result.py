@@ -32,7 +32,7 @@ class SearchResult:
     choice: Choice | None = None  # how the auto fusion weighed the legs, and why
     next: str | None = None  # the cursor of the next page; None: there is none
     changed: bool = False  # whether the collection changed since the page that the query's cursor came with
-    left_out: tuple[str, ...] = ()  # for lack of time: legs, "hits" behind those that are here, "explain"
+    left_out: tuple[str, ...] = ()  # for lack of time: legs, "hits" behind those that are here, "explain" and the like
     profile: Profile | None = None
     groups: tuple[HitGroup, ...] | None = None  # in order; None: hits are not grouped
     facets: Facets | None = None

@@ -50,11 +50,14 @@ class Teller:
                     facets = count_facets(view, query.beside, legs, sparse, sought.allowed, sought.excluded)
                 result = replace(result, facets=facets)
         terms = _leg_terms(sparse)
-        if query.beside.suggest and query.text and not watch.late:
-            with watch.stage("suggest"):
-                terms = terms or self._terms(view, query)
-                found = suggestions(view, query.text, terms, self._analyzer, self._vocabularies)
-            result = replace(result, suggestions=found)
+        if query.beside.suggest and query.text:
+            if watch.late:
+                result = replace(result, left_out=(*result.left_out, "suggestions"))
+            else:
+                with watch.stage("suggest"):
+                    terms = terms or self._terms(view, query)
+                    found = suggestions(view, query.text, terms, self._analyzer, self._vocabularies)
+                result = replace(result, suggestions=found)
         if query.beside.highlight and result.hits:
             with watch.stage("highlight"):
                 required = query.conditions.required

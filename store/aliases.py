@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from core.errors import AliasNotFound, CollectionExists, InvalidSettings
+from core.errors import AliasNotFound, CollectionExists, CollectionNotFound, InvalidSettings
 from core.naming import check_stored_name, is_stored_name, tenant_of
 from store import schema
 from store.catalog import get_collection
+from store.commit import current_seq
 from store.database import ReadSession, WriteSession
+from store.reindex.switching import go_beyond
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,9 @@ def set_alias(session: WriteSession, name: str, collection: str) -> Alias:
     found = get_collection(session, collection)
     if tenant_of(found.name) != tenant_of(name):
         raise InvalidSettings(f"alias {name!r}: a tenant's collection has its aliases within the tenant", param="alias")
+    with suppress(CollectionNotFound):  # the alias is a new one
+        before = get_collection(session, name)
+        go_beyond(session, found.active.id, current_seq(session, before.active.id))
     moved = sa.update(schema.alias).where(schema.alias.c.name == name).values(collection_id=found.id)
     if not session.execute(moved).rowcount:
         session.execute(sa.insert(schema.alias), {"name": name, "collection_id": found.id})

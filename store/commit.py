@@ -14,6 +14,7 @@ from core.records import GenerationState
 from core.unicode import is_unicode
 from store import schema
 from store.batch import Batch, Draft, Receipt, check_embeddings
+from store.catalog import answering
 from store.controls import pack_controls
 from store.database import ReadSession, WriteSession, chunks
 from store.filters.metadata import FilterableValue, filterable_values, metadata_json
@@ -125,7 +126,7 @@ def _generations(session: ReadSession, batch: Batch) -> list[int]:
         )
     ).all()
     name = session.execute(sa.select(schema.collection.c.name).where(schema.collection.c.id == collection.id)).scalar()
-    if not rows or name is None:
+    if not rows and answering(session, collection) is None:
         raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
     if name != collection.name:
         raise CollectionMoved(f"another generation of the collection {collection.name!r} answers by now; try again")

@@ -35,6 +35,7 @@ _QUEUE_POLL_SECONDS = 0.001
 _TRUNCATE_SECONDS = 0.2  # for which a checkpoint looks for a gap between two commits
 LONG_READ_SECONDS = 60.0  # from which a read transaction is complained of
 _CHUNK = 5_000  # SQLite takes 32,766 variables in a statement
+_CONNECTIONS_KEPT = 8  # open while nobody needs them
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -271,8 +272,10 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         poolclass=sa.pool.QueuePool,
-        pool_size=0,  # as many connections as threads ask for at once
-        pool_use_lifo=True,  # few of them are at work, and have pages in memory
+        # As many connections as threads ask for at once, but few of them stay, each with up to 2 MiB of pages.
+        pool_size=_CONNECTIONS_KEPT,
+        max_overflow=-1,
+        pool_use_lifo=True,
         # The driver's own transaction mode loses updates silently; we begin every transaction ourselves.
         connect_args={"isolation_level": None, "check_same_thread": False},
     )

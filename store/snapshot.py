@@ -130,10 +130,6 @@ class Snapshot:
                 parts.append(replace(part, live=live, live_count=int(live.sum())))
         return self._over(self.seq, parts)
 
-    def df(self, term: int) -> int:
-        """How many live passages hold the term."""
-        return self.dfs([term])[0]
-
     def dfs(self, terms: Sequence[int]) -> list[int]:
         """(n,) how many live passages hold each of the terms."""
         fresh = [term for term in terms if term not in self._df]

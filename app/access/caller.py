@@ -11,6 +11,7 @@ from core.errors import CollectionNotFound, Forbidden, QueueFull, SalienceError
 from core.filters import Filter
 from core.naming import MARK, base_name, check_name, covers, qualified
 from core.records import Collection, Job
+from core.reindexes import Reindex
 
 if TYPE_CHECKING:
     from retriever.result import SearchResult  # commands have no use for the library
@@ -26,6 +27,7 @@ class Caller:
     who: str  # "key PREFIX", "token", "anonymous" or "signature": for the audit log
     account: str  # whose limits count; two keys share one while one takes the other's place
     rights: Rights
+    prefix: str | None = None  # of the key; None: it is no key
 
     @property
     def rows(self) -> Filter | None:
@@ -75,6 +77,10 @@ class Caller:
     def shown_job(self, job: Job) -> Job:
         reason = job.reason and self._without_tenant(job.reason)
         return replace(job, collection=self.shown(job.collection), reason=reason)
+
+    def shown_reindex(self, reindex: Reindex) -> Reindex:
+        reason = reindex.reason and self._without_tenant(reindex.reason)
+        return replace(reindex, collection=self.shown(reindex.collection), reason=reason)
 
     def shown_result(self, result: SearchResult) -> SearchResult:
         """Also in what its explanations say of themselves."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from app.access.caller import ANONYMOUS, TOKEN, Caller
+from app.errors import Unauthorized
 from app.regularly import regularly
 from core.access import ApiKey, Rights, Role, digest_of, split_token
 from core.errors import StorageError
@@ -102,7 +103,14 @@ class KeyRing:
         if not fits or not key.usable(now):
             return None
         self._used[key.id] = now
-        return Caller(who=f"key {key.prefix}", account=self._accounts[key.id], rights=key.rights)
+        return Caller(who=f"key {key.prefix}", account=self._accounts[key.id], rights=key.rights, prefix=key.prefix)
+
+    def check_still(self, caller: Caller) -> None:
+        """For what comes in for long. Raises Unauthorized where the caller's key is good no more, and StorageError."""
+        self.refresh()
+        key = None if caller.prefix is None else self._keys.get(caller.prefix, self._nobodys)
+        if key is not None and not key.usable(self._now()):
+            raise Unauthorized("the key was revoked, or has expired, while the body came in; nothing of it was kept")
 
     @contextmanager
     def noting(self) -> Iterator[None]:

@@ -42,12 +42,6 @@ class TokenQuota:
                 self._windows[account, model].remove(charge)
             raise
 
-    def used(self, account: str, model: str) -> int:
-        """Tokens charged in the last minute."""
-        with self._lock:
-            window = self._windows.get((account, model))
-            return 0 if window is None else window.tokens_at(self._clock())
-
     def _charge(self, account: str, model: str, tokens: int) -> Charge:
         with self._lock:
             now = self._clock()

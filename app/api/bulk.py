@@ -103,7 +103,7 @@ def _receive(parts: Wiring, caller: Caller, name: str, upload: Upload, mapping: 
     job = receive(
         parts.database,
         collection,
-        _whole(located_documents(records, mapping), limits.bulk_bytes, left, read),
+        _permitted(parts, caller, _whole(located_documents(records, mapping), limits.bulk_bytes, left, read)),
         receiver=parts.worker.name,
         key=key,
         digest=lambda: upload.digest(mapping.id, mapping.text, mapping.title),
@@ -111,6 +111,12 @@ def _receive(parts: Wiring, caller: Caller, name: str, upload: Upload, mapping: 
     parts.limiter.spend(caller, tokens_of(read.characters))
     parts.worker.wake()
     return job
+
+
+def _permitted(parts: Wiring, caller: Caller, items: Iterable[Located]) -> Iterator[Located]:
+    """`items`, which may be hours on their way. Raises Unauthorized at their end where the caller's key ended."""
+    yield from items
+    parts.keyring.check_still(caller)
 
 
 def _watched(limit: int, unpacked: int) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from app.cli.inputs import hit_number
 from app.cli.options import (
@@ -83,6 +82,8 @@ def explain(
 
       salience explain "I want to play on my TV." 42 --above 17 --advise
     """
+    from pydantic import ValidationError
+
     from app.schemas.search_request import ExplainRequest
     from app.schemas.search_response import SearchResponse
     from retriever.query import Explain

@@ -226,7 +226,7 @@ def _body(parts: Wiring, name: str) -> ReindexBody:
 
     with parts.database.read() as session:
         found, waiting = reindexes.look(session, name)
-    return ReindexBody.of(found, waiting=waiting, name=found.collection)
+    return ReindexBody.of(found, waiting=waiting)
 
 
 def _print(body: ReindexBody, as_json: bool) -> None:

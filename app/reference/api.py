@@ -1,4 +1,4 @@
-"""docs/api.md: every operation of the HTTP API, and the fields of what it takes and gives, out of the OpenAPI."""
+"""docs/api.md: every operation of the HTTP API, the fields of what it takes and gives, and every code of an error."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import core.errors
+from app import errors
 from app.main import create_app
 from app.reference.markdown import cell, table
 from app.settings import Settings
 from app.wiring import Wiring
+from core.errors import SalienceError
 
 Schema = Mapping[str, Any]
 
@@ -19,7 +22,7 @@ _INTRODUCTION = """# The HTTP API
 into the endpoints' source.*
 
 Bodies are JSON in UTF-8. What is sent is strictly checked: an unknown field is refused, with the ones that are known.
-Errors have the HTTP status that fits, and one shape, whose `code` is stable:
+Errors have the HTTP status that fits, and one shape, whose `code` is [stable](#errors):
 
 ```json
 {"error": {"code": "invalid_query", "message": "what was wrong, what is allowed", "param": "k", "request_id": "..."}}
@@ -32,12 +35,21 @@ Errors have the HTTP status that fits, and one shape, whose `code` is stable:
 """
 _FIELDS = ("field", "type", "default", "meaning")
 _PARAMETERS = ("parameter", "in", "type", "default", "meaning")
+_ERRORS = """## Errors
+
+The same codes stand in the audit log, and with the errors of a job's documents; there, `worker_lost` is a document over
+which workers ended again and again. The `message` of an error says more than this table: what was wrong, and where.
+"""
+_OTHER_ERRORS = (  # that are no classes of ours
+    ("405", "method_not_allowed", "The path does not take this method; `Allow` lists those that it takes."),
+    ("500", "internal", "An unexpected failure; the server's log has the details."),
+)
 
 
 def api_page() -> str:
     """The whole page. No model is loaded for it, and no data directory touched."""
     document = create_app(Wiring(Settings.model_construct())).openapi()
-    return "\n".join([_INTRODUCTION, *_operations(document), "## Shapes\n", *_shapes(document)])
+    return "\n".join([_INTRODUCTION, *_operations(document), _errors(), "## Shapes\n", *_shapes(document)])
 
 
 def _operations(document: Schema) -> Iterator[str]:
@@ -88,6 +100,15 @@ def _contents(contents: Schema) -> str:
         kind = _type(content.get("schema", {}))
         said.append(kind if media_type == "application/json" else f"`{media_type}`")
     return " or ".join(dict.fromkeys(said))
+
+
+def _errors() -> str:
+    """Every code, by status; the docstring of an error says what it is where nothing else is known."""
+    found = (*vars(core.errors).values(), *vars(errors).values())
+    kinds = {one for one in found if isinstance(one, type) and issubclass(one, SalienceError) and "code" in vars(one)}
+    rows = [(str(errors.status_of(kind)), kind.code, cell(kind.__doc__ or "")) for kind in kinds - {SalienceError}]
+    listed = [(status, f"`{code}`", meaning) for status, code, meaning in sorted([*rows, *_OTHER_ERRORS])]
+    return "\n".join([_ERRORS, table(("status", "code", "meaning"), listed)])
 
 
 def _shapes(document: Schema) -> Iterator[str]:

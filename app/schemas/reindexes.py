@@ -105,14 +105,13 @@ class ReindexBody(ResponseModel):
     ended_at: str | None
 
     @classmethod
-    def of(cls, found: Reindex, *, waiting: int, name: str) -> Self:
-        """`name`: what the caller calls the collection."""
+    def of(cls, found: Reindex, *, waiting: int) -> Self:
         return cls(
             id=found.id,
-            collection=name,
+            collection=found.collection,
             state=found.state.value,
             reason=found.reason,
-            other_generation=None if found.hidden_id is None else hidden_name(name, found.id),
+            other_generation=None if found.hidden_id is None else hidden_name(found.collection, found.id),
             documents=max(found.total, found.done),
             done=found.done,
             waiting=waiting,

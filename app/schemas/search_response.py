@@ -125,10 +125,15 @@ class SearchResponse(ResponseModel):
     groups: list[GroupBody] | None = Field(description="of hits that share a value; null without group_by")
     facets: FacetsBody | None = Field(description="null unless they were asked for")
     suggestions: SuggestionsBody | None = Field(description="did you mean; null: there are none")
-    next: str | None = Field(description="cursor of the next page; null: there is none, or the answer is a part")
+    next: str | None = Field(
+        description="cursor of the next page; null: there is none, or a leg, hits or rerank are left out"
+    )
     changed: bool = Field(description="whether the collection changed since the page that the cursor came with")
     timed_out: bool = Field(description="whether timeout_ms was over before all was done")
-    left_out: list[str] = Field(description='what is missing therefore: legs, "hits" behind these, "rerank", "explain"')
+    left_out: list[str] = Field(
+        description='what is missing therefore: legs, "hits" behind these, "rerank", "explain", "contrast", "facets", '
+        '"suggestions"'
+    )
     query: str = Field(description="the text that was searched for, without boost marks")
     controls: list[ControlBody] = Field(description="what the query's boosts, emphasis and controls came to")
     fusion: FusionBody

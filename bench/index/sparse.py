@@ -161,7 +161,9 @@ def _measure(corpus: Corpus, queries: Sequence[Sequence[int]]) -> Report:
     built = time.perf_counter() - begin
 
     def ours(terms: Sequence[int], k: int) -> Pool:
-        wanted = [(term, bm25.idf(snapshot.passage_count, snapshot.df(term))) for term in terms]
+        wanted = [
+            (term, bm25.idf(snapshot.passage_count, df)) for term, df in zip(terms, snapshot.dfs(terms), strict=True)
+        ]
         return sparse.matching(snapshot, sparse.bm25_weights, wanted, k, None)
 
     def theirs(terms: Sequence[int], k: int) -> Any:

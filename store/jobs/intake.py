@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from core.errors import CollectionNotFound, StillReceived
 from core.records import Collection, Job, JobState
 from store import schema
+from store.catalog import answering
 from store.database import ReadSession, WriteSession
 from store.jobs import job_of, jobs_where
 from store.jobs.lease import Lease, fenced, newest_turn
@@ -35,11 +36,8 @@ def begin(
 
     Raises StillReceived where the collection has a job with this idempotency key, CollectionNotFound where it is gone.
     """
-    columns = schema.collection.c
-    there = session.execute(sa.select(columns.name).where(columns.id == collection.id)).scalar()
-    named = sa.select(columns.id).where(columns.name == collection.name)  # another generation, after a switch
-    collection_id = collection.id if there == collection.name else session.execute(named).scalar()
-    if there is None or collection_id is None:
+    collection_id = answering(session, collection)
+    if collection_id is None:
         raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
     if key is not None and job_with_key(session, collection_id, key) is not None:
         raise StillReceived(

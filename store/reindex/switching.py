@@ -50,7 +50,7 @@ def switch(
     for follower in (schema.job, schema.alias):
         moved = sa.update(follower).where(follower.c.collection_id == serving.id)
         session.execute(moved.values(collection_id=hidden.id))
-    _go_beyond(session, hidden.active.id, current_seq(session, serving.active.id))
+    go_beyond(session, hidden.active.id, current_seq(session, serving.active.id))
     ended = now if into is ReindexState.ROLLED_BACK else None
     switched = now if into is ReindexState.SWITCHED else row.switched_at
     both = {"serving_id": hidden.id, "hidden_id": serving.id, "switched_at": switched, "ended_at": ended}
@@ -59,8 +59,8 @@ def switch(
     return done
 
 
-def _go_beyond(session: WriteSession, generation_id: int, seq: int) -> None:
-    """Whoever was told of `seq` may wait for it: the generation's newest change comes after it.
+def go_beyond(session: WriteSession, generation_id: int, seq: int) -> None:
+    """Whoever was told of `seq` under a name that goes to the generation may wait for it: its newest change is later.
 
     Where it has a passage, that is touched; one that is empty gets one that comes and goes, of an id that none has.
     """

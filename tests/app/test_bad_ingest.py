@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import load_settings
 from app.wiring import Wiring
-from tests.app.test_jobs_api import BULK, articles, idle, lines
+from tests.app.bulk import BULK, articles, idle, lines
 from tests.indexer.fakes import FakeEncoder
 from tests.waiting import until
 

@@ -7,8 +7,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -16,27 +15,16 @@ from urllib.parse import urlsplit
 import httpx
 from starlette.testclient import TestClient
 
-from app.main import create_app
-from app.settings import load_settings
 from app.wiring import Wiring
 from core.errors import RemoteUnavailable
+from tests.app.bulk import BULK, articles, idle, lines
 from tests.indexer.fakes import FakeEncoder
-
-BULK = "/v1/collections/goods/documents:bulk"
 
 
 class Server(Protocol):
     address: str
     log: Path
     token: str
-
-
-def lines(*documents: dict[str, Any]) -> str:
-    return "\n".join(map(json.dumps, documents))
-
-
-def articles(count: int) -> str:
-    return lines(*({"id": f"a{number}", "text": f"Article number {number}"} for number in range(count)))
 
 
 def ended(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
@@ -47,15 +35,6 @@ def ended(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
             return found
         time.sleep(0.02)
     raise AssertionError(f"the job never ends: {found}")
-
-
-@contextmanager
-def idle(tmp_path: Path, encoder: FakeEncoder, **given: Any) -> Iterator[TestClient]:
-    """A server without a worker, over the fake encoder."""
-    wiring = Wiring(load_settings(data_dir=tmp_path / "idle", **given), encoder=encoder)
-    with TestClient(create_app(wiring, worker=False), raise_server_exceptions=False) as client:
-        client.post("/v1/collections", json={"name": "goods"})
-        yield client
 
 
 def test_the_way_of_a_bulk_request(client: TestClient) -> None:

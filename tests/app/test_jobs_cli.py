@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +19,9 @@ from embedder.local import LocalEncoder
 from store import Database
 from store.catalog import counts, get_collection
 from store.jobs import list_jobs
+from tests.app.command import COMMAND
 
 Salience = Callable[..., tuple[int, str, str]]
-COMMAND = [sys.executable, "-c", "from app.cli.main import run; run()"]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from core.errors import InvalidInput, InvalidSettings, ModelError
 from core.prompts import Prompt
 from core.records import Representation
 from embedder.projection import compressed
-from tests.embedder.test_crossencoder import save_classifier
+from tests.embedder.classifiers import save_classifier
 from tests.embedder.tiny import WORDS, save_tiny_model, write_json
 
 Salience = Callable[..., tuple[int, str, str]]

@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from store.migrate import SCHEMA_VERSION
-from tests.store.test_migrations import version_of, write_version
+from tests.store.versions import version_of, write_version
 
 Salience = Callable[..., tuple[int, str, str]]
 

@@ -12,24 +12,10 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import IO
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from app.cli.main import run; run()"]
-
-
-def start(
-    *arguments: str, data_dir: Path, stdin: int | IO[bytes] | None = None, **settings: str
-) -> subprocess.Popen[bytes]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        env={**environment, "SALIENCE_DATA_DIR": str(data_dir), **settings},
-        stdin=stdin or subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+from tests.app.command import COMMAND, start
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from store.jobs import list_jobs
 from store.maintenance import owner
 from store.migrate import SCHEMA_VERSION
 from store.processes import processes, register
-from tests.app.test_process import start
-from tests.store.test_maintenance import until
+from tests.app.command import start
+from tests.waiting import until
 
 Salience = Callable[..., tuple[int, str, str]]
 SEARCH = "/v1/collections/goods/search"

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from embedder.crossencoder import load_reranker
-from tests.embedder.test_crossencoder import save_classifier
+from tests.embedder.classifiers import save_classifier
 
 TEXTS = {
     "console": "play a game on the tv",

@@ -58,7 +58,7 @@ class Part:
 def named_steps() -> set[str]:
     """Every step that the sources of the store announce.
 
-    But for repairs and reindexes: tests/store/test_repair.py and tests/indexer/test_reindexing.py end those.
+    But for repairs and reindexes: tests/store/repair and tests/indexer/reindexing/test_switching.py end those.
     """
     found = set()
     for path in (ROOT / "store").rglob("*.py"):

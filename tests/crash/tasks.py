@@ -19,13 +19,14 @@ from store import database as database_module
 from store import maintenance as maintenance_module
 from store.backup import backup
 from store.backup import restore as restore_backup
-from store.catalog import create_collection, get_collection, list_collections
+from store.catalog import get_collection, list_collections
 from store.jobs.lease import database_now
 from store.leftovers import remove_leftovers
 from store.maintenance import Maintenance, MaintenancePolicy
 from store.migrate import SCHEMA_VERSION
 from store.processes import register
 from store.segments import upkeep
+from tests.collections import create_for
 from tests.crash import codes
 from tests.crash.child import LATER, Orders, Say
 from tests.crash.workload import COLLECTIONS, JOB_BATCH, SETTINGS, STREAMS, Operation, operation
@@ -118,15 +119,7 @@ def _create_collections(database: Database, say: Say) -> None:
         there = {collection.name for collection in list_collections(session)}
     for name, settings in SETTINGS.items():
         if name not in there:
-            with database.write() as session:
-                create_collection(
-                    session,
-                    name,
-                    settings,
-                    model=FakeEncoder.name,
-                    fingerprint=FakeEncoder.fingerprint,
-                    dimension=DIMENSION,
-                )
+            create_for(FakeEncoder(), database, name, settings)
         say("CREATED", name)
 
 

@@ -21,7 +21,7 @@ from tests.crash.check import Findings, state_of
 from tests.crash.child import Orders
 from tests.crash.disk import cuts, moments
 from tests.crash.running import Tally, live
-from tests.store.test_migrations import VERSIONS, write_version
+from tests.store.versions import VERSIONS, write_version
 
 _KEPT = Path("projections", "kept.safetensors")  # a file that belongs to the collections
 _Look = Callable[[Path, bool], Findings]  # at a home, after it was acknowledged or was not

@@ -14,7 +14,7 @@ import pytest
 from salience.client import Client, Retries, errors
 from store.migrate import SCHEMA_VERSION
 from tests.deploy.composed import COMPOSE, DOCKERFILE, Service, environment_of
-from tests.store.test_migrations import version_of, write_version
+from tests.store.versions import version_of, write_version
 
 TOKEN = "a-token-of-the-compose-file"
 GIVEN = {"SALIENCE_AUTH__TOKENS": TOKEN}

@@ -14,7 +14,7 @@ from app.wiring import Wiring
 from embedder.local import LocalEncoder
 from store.migrate import SCHEMA_VERSION
 from store.verify import verify
-from tests.store.test_migrations import version_of, write_version
+from tests.store.versions import version_of, write_version
 
 EVERY = sorted(file.name[:4] for file in (Path(migrations.__file__).parent / "versions").glob("[0-9]*.py"))
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+import core.errors
+from app.errors import status_of
 from app.main import create_app
 from app.reference import PAGES
 from app.reference.configuration import sections
 from app.settings import Settings, variable_names
 from app.wiring import Wiring
+from salience.client import errors as client_errors
 from tests.docs.pages import GENERATED, ROOT
 
 
@@ -41,3 +44,15 @@ def test_every_operation_is_there() -> None:
     for name, schema in document["components"]["schemas"].items():
         _, _, shape = page.partition(f"### {name}\n")
         assert all(f"| `{field}` |" in shape.partition("\n### ")[0] for field in schema.get("properties", {})), name
+
+
+def test_every_error_is_there_with_its_status() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for name in set(core.errors.__all__) - {"SalienceError"}:
+        kind = getattr(core.errors, name)
+        assert f"| {status_of(kind)} | `{kind.code}` |" in page, name
+
+
+def test_the_python_client_waits_for_no_code_that_there_is_not() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert [code for code in client_errors._BY_CODE if f"| `{code}` |" not in page] == []

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from sentence_transformers import CrossEncoder as Oracle
 
 from core.errors import InvalidInput, ModelError
@@ -20,25 +19,12 @@ from embedder.kinds import ModelKind, model_kind
 from embedder.line import Line
 from embedder.loading import load_model
 from embedder.place import place_of
-from tests.embedder.tiny import SIZES, tiny_tokenizer, write_json
+from tests.embedder.classifiers import save_classifier
+from tests.embedder.tiny import write_json
 
 QUERY = "i want to play on my tv"
 DOCUMENTS = ["the game console", "a red car house " * 12, "", "movie on tv", "the game console"]
 IDENTITY = "torch.nn.modules.linear.Identity"
-
-
-def save_classifier(folder: Path, config: str = "BertConfig", *, labels: int = 1, **settings: object) -> Path:
-    """A Hugging Face folder of a random sequence classifier."""
-    torch.manual_seed(5)
-    made = getattr(transformers, config)(**SIZES, num_labels=labels, **settings)
-    network = transformers.AutoModelForSequenceClassification.from_config(made)
-    network.save_pretrained(folder)
-    tokenizer = tiny_tokenizer()
-    tokenizer.model_max_length = 30
-    if config == "BertConfig":  # its own tokenizer tells query and document apart
-        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("config", ["BertConfig", "XLMRobertaConfig", "ModernBertConfig", "ElectraConfig"])

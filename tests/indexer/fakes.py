@@ -19,8 +19,9 @@ from indexer.intake import Located, receive
 from indexer.pipeline import Pipeline
 from indexer.records import Origin
 from store import Database, schema
-from store.catalog import create_collection, get_collection
+from store.catalog import get_collection
 from store.jobs import get_job
+from tests.collections import create_for
 
 DIMENSION = 8
 
@@ -69,16 +70,7 @@ def pipeline_of(database: Database, encoder: FakeEncoder) -> Pipeline:
 
 
 def create(database: Database, name: str = "c") -> Collection:
-    with database.write() as session:
-        settings = CollectionSettings(language="en")
-        return create_collection(
-            session,
-            name,
-            settings,
-            model=FakeEncoder.name,
-            fingerprint=FakeEncoder.fingerprint,
-            dimension=DIMENSION,
-        )
+    return create_for(FakeEncoder(), database, name, CollectionSettings(language="en"))
 
 
 def located(count: int, prefix: str = "d", text: str = "text") -> Iterable[Located]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +27,12 @@ from indexer.reindexstart import ReindexPlan, begin_reindex
 from indexer.worker import Worker
 from store import Database, Views, schema
 from store.backup import backup, restore
-from store.catalog import create_collection, get_collection
+from store.catalog import get_collection
 from store.checksum import covered_columns, row_checksum
 from store.documents import get_document
 from store.repair import repair
 from store.verify import verify
+from tests.collections import create_for
 from tests.indexer.fakes import FakeEncoder, create, enqueue, job, pipeline_of
 from tests.retriever.conftest import CONSOLE
 
@@ -46,25 +47,9 @@ def sparse(splade: Path) -> SparseModel:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "data")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def pipeline(database: Database, encoder: LocalEncoder, sparse: SparseModel) -> Pipeline:
-    with database.write() as session:
-        create_collection(
-            session,
-            "c",
-            CollectionSettings(language="en", sparse=SparseScoring.BOTH),
-            model=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-            sparse_model="splade",
-            sparse_fingerprint=sparse.fingerprint,
-        )
+    settings = CollectionSettings(language="en", sparse=SparseScoring.BOTH)
+    create_for(encoder, database, "c", settings, sparse=sparse)
     return Pipeline(database, only(encoder), Analyzer(), {"splade": sparse}.__getitem__)
 
 

@@ -16,7 +16,7 @@ from embedder.lexical import Analyzer
 from indexer.drafting import Drafter, content_sha, passage_sha
 from indexer.pipeline import Pipeline
 from store import Database, Views
-from store.catalog import create_collection
+from tests.collections import create_for
 from tests.indexer.fakes import FakeEncoder
 
 ANALYZER = Analyzer()
@@ -95,15 +95,7 @@ def test_bm25_scores_by_the_counts(tmp_path: Path) -> None:
     scores = {}
     for weight in (1, 4):
         name, settings = f"w{weight}", CollectionSettings(language="en", title_weight=weight)
-        with database.write() as session:
-            create_collection(
-                session,
-                name,
-                settings,
-                model=encoder.name,
-                fingerprint=encoder.fingerprint,
-                dimension=encoder.dimension,
-            )
+        create_for(encoder, database, name, settings)
         Pipeline(database, only(encoder), ANALYZER).add(name, [Document(id="a", text="lamb", title="wolf")])
         with Views(database).open(name) as view:
             found = view.matching({"wolf": 1.0}, 1, None)

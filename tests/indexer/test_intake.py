@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,13 +21,6 @@ from store.jobs.notices import NoticeKind, job_notices
 from store.jobs.payload import unpack
 from store.jobs.sweep import sweep
 from tests.indexer.fakes import create, enqueue, job, located, rows
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "data")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

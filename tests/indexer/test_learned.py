@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ from embedder.local import LocalEncoder
 from embedder.sparse import SparseModel, load_sparse
 from indexer.pipeline import AddProgress, Pipeline, delete
 from store import schema
-from store.catalog import create_collection
 from store.database import Database
 from store.terms import POSTING, pack_vector
+from tests.collections import create_for
 
 
 class Watched:
@@ -61,25 +61,9 @@ def watched(model: SparseModel) -> Watched:
     return Watched(model)
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "data")
-    yield opened
-    opened.close()
-
-
 def collect(database: Database, encoder: LocalEncoder, sparse: Watched, scoring: SparseScoring) -> None:
-    with database.write() as session:
-        create_collection(
-            session,
-            scoring.value,
-            CollectionSettings(language="en", sparse=scoring),
-            model=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-            sparse_model="splade",
-            sparse_fingerprint=sparse.fingerprint,
-        )
+    settings = CollectionSettings(language="en", sparse=scoring)
+    create_for(encoder, database, scoring.value, settings, sparse=cast("SparseModel", sparse))
 
 
 @pytest.fixture

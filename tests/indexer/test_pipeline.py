@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,8 @@ import sqlalchemy as sa
 
 from core.errors import CollectionNotFound, ModelError, ModelMismatch
 from core.passages import passage_prompt, prompt_budget, prompt_title, text_offset
-from core.prompts import Prompt, TextItem
-from core.protocols import Encoder
-from core.records import CollectionSettings, Document, Embeddings, Representation
+from core.prompts import Prompt
+from core.records import CollectionSettings, Document, Representation
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
@@ -26,40 +24,10 @@ from indexer.report import MAX_LISTED
 from store import schema
 from store.catalog import create_collection, delete_collection
 from store.database import Database
+from tests.collections import create_for
+from tests.indexer.watching import Watched
 
 SENTENCE = "The quick brown fox jumps over the lazy dog near the river bank. "
-
-
-class Watched:
-    """The real encoder, which counts what it embeds and can be told to fail."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self.embedded: list[str] = []
-        self.fails: Callable[[str], bool] = lambda text: False
-        self.spoils: Callable[[str], bool] = lambda text: False
-        self.before: Callable[[], None] = lambda: None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    def encode(self, prompts: Sequence[Prompt], representation: Representation, **options: Any) -> Embeddings:
-        assert representation is Representation.DOCUMENT
-        self.before()
-        texts = [item.text for prompt in prompts for item in prompt.items if isinstance(item, TextItem)]
-        if any(map(self.fails, texts)):
-            raise RuntimeError("no kernel for this text")
-        made = self._encoder.encode(prompts, representation, **options)
-        made.vectors[[self.spoils(text) for text in texts]] = np.nan
-        self.embedded += texts
-        return made
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "data")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -74,15 +42,7 @@ def pipeline(database: Database, watched: Watched) -> Pipeline:
 
 
 def collect(database: Database, encoder: Watched, name: str = "c", **settings: Any) -> None:
-    with database.write() as session:
-        create_collection(
-            session,
-            name,
-            CollectionSettings(**{"language": "en", **settings}),
-            model=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-        )
+    create_for(encoder, database, name, CollectionSettings(**{"language": "en", **settings}))
 
 
 def doc(id: str, text: str = "", title: str = "", **metadata: Any) -> Document:

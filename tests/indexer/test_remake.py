@@ -20,7 +20,7 @@ from store.repair import Repair, repair
 from store.segments.rows import active_segments
 from store.segments.sealing import seal
 from store.verify import verify
-from tests.indexer.test_reindexing import Place
+from tests.indexer.reindexing.place import Place
 
 STATES = [ReindexState.READY, ReindexState.SWITCHED]  # the hidden generation is the new one, or the old one
 

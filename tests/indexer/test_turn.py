@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -25,11 +24,9 @@ POLICY = JobPolicy(lease_seconds=2.0, turn_seconds=60.0, poll_seconds=0.01)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "data")
-    create(opened)
-    yield opened
-    opened.close()
+def database(database: Database) -> Database:
+    create(database)
+    return database
 
 
 def worker_of(database: Database, encoder: FakeEncoder) -> Worker:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,59 +20,22 @@ from store import Database, ReadSession, schema
 from store.catalog import delete_collection
 from store.jobs import cancel_job
 from store.jobs.lease import claim, database_now
-from store.jobs.notices import NoticeKind, job_notices
 from store.jobs.retry import retry_job
 from store.jobs.work import complete
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, slow
+from tests.indexer.working import QUICK, errors, running, worker_of
 from tests.waiting import until
-
-QUICK = JobPolicy(
-    lease_seconds=2.0, attempts=3, backoff_seconds=0.02, longest_pause_seconds=0.1, turn_seconds=0.0, poll_seconds=0.01
-)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "data")
-    create(opened)
-    yield opened
-    opened.close()
+def database(database: Database) -> Database:
+    create(database)
+    return database
 
 
 @pytest.fixture
 def encoder() -> FakeEncoder:  # in place of the real one
     return FakeEncoder()
-
-
-def worker_of(
-    database: Database,
-    encoder: FakeEncoder,
-    policy: JobPolicy = QUICK,
-    clock: Callable[[ReadSession], float] = database_now,
-) -> Worker:
-    return Worker(database, pipeline_of(database, encoder), policy, clock=clock)
-
-
-@contextmanager
-def running(*workers: Worker) -> Iterator[None]:
-    threads = [threading.Thread(target=worker.run) for worker in workers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        for worker in workers:
-            worker.stop()
-        for thread in threads:
-            thread.join(20)
-            assert not thread.is_alive()
-
-
-def errors(database: Database, job_id: int = 1) -> dict[str | None, tuple[str | None, int | None]]:
-    """Code and line of each error, by document."""
-    with database.read() as session:
-        found = job_notices(session, job_id, NoticeKind.ERROR, limit=9999)
-        return {error.document_id: (error.code, error.line) for error in found}
 
 
 def test_a_job_is_worked_to_its_end(database: Database, encoder: FakeEncoder) -> None:

@@ -13,7 +13,7 @@ from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
 from retriever.searcher import Searcher
 from store import Database, Views
-from store.catalog import create_collection
+from tests.collections import create_for
 from tests.retriever.varied import varied_documents
 
 TELEVISION = (
@@ -45,16 +45,8 @@ def documents() -> list[Document]:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> Iterator[Database]:
     database = Database.open(Path(tmp_path_factory.mktemp("searched")))
-    with database.write() as session:
-        for name in ("things", "empty"):
-            create_collection(
-                session,
-                name,
-                CollectionSettings(),
-                model=encoder.name,
-                fingerprint=encoder.fingerprint,
-                dimension=encoder.dimension,
-            )
+    for name in ("things", "empty"):
+        create_for(encoder, database, name)
     report = Pipeline(database, only(encoder), Analyzer()).add("things", documents())
     assert not report.failed
     yield database
@@ -70,15 +62,12 @@ def searcher(database: Database, encoder: LocalEncoder) -> Searcher:
 def varied(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder) -> Iterator[Database]:
     """The collection "varied" of tests.retriever.varied: short passages, four languages, metadata of every kind."""
     database = Database.open(Path(tmp_path_factory.mktemp("varied")))
-    with database.write() as session:
-        create_collection(
-            session,
-            "varied",
-            CollectionSettings(passage_tokens=24, overlap_tokens=6, fields={"made": FieldKind.DATE}),
-            model=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-        )
+    create_for(
+        encoder,
+        database,
+        "varied",
+        CollectionSettings(passage_tokens=24, overlap_tokens=6, fields={"made": FieldKind.DATE}),
+    )
     report = Pipeline(database, only(encoder), Analyzer()).add("varied", varied_documents())
     assert not report.failed
     yield database

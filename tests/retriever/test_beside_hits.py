@@ -19,7 +19,8 @@ from retriever.selection import Selection
 from retriever.suggestions import corrected, edits_allowed
 from retriever.wordconditions import WordConditions
 from store import Database, Views
-from store.catalog import change_settings, create_collection
+from store.catalog import change_settings
+from tests.collections import create_for
 
 TEXTS = {
     "tv": "A television stands in the room. We watch a film on the television every evening with friends.",
@@ -35,15 +36,7 @@ SPARSE = (Leg.SPARSE,)
 @pytest.fixture
 def database(tmp_path: Path, encoder: LocalEncoder) -> Iterator[Database]:
     database = Database.open(tmp_path)
-    with database.write() as session:
-        create_collection(
-            session,
-            "small",
-            CollectionSettings(),
-            model=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-        )
+    create_for(encoder, database, "small")
     documents = [Document(id=id_, text=text, title="The television" * (id_ == "tv")) for id_, text in TEXTS.items()]
     report = Pipeline(database, only(encoder), Analyzer()).add("small", documents)
     assert not report.failed

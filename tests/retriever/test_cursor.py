@@ -26,7 +26,9 @@ from retriever.legs import Leg
 from retriever.query import Explain, Query
 from retriever.searcher import Searcher
 from store import Database, Views
-from store.catalog import create_collection, delete_collection
+from store.aliases import set_alias
+from store.catalog import change_settings, delete_collection
+from tests.collections import create_for
 from tests.retriever.conftest import documents
 
 QUERY = Query(text="red dress for a summer wedding")
@@ -88,7 +90,7 @@ def test_k_fields_and_reasons_may_change_from_page_to_page_and_nothing_else(sear
         with pytest.raises(InvalidQuery, match="another query") as refused:
             searcher.search("things", other)
         assert refused.value.param == "cursor"
-    with pytest.raises(InvalidQuery, match="another query"):
+    with pytest.raises(CursorExpired, match="of another generation"):
         searcher.search("empty", going_on)
     with pytest.raises(InvalidQuery, match="leave offset out"):
         replace(going_on, offset=3)
@@ -124,15 +126,7 @@ def changing(tmp_path: Path, encoder: LocalEncoder) -> Iterator[tuple[Database, 
 
 
 def create(database: Database, encoder: LocalEncoder) -> None:
-    with database.write() as session:
-        create_collection(
-            session,
-            "moving",
-            CollectionSettings(),
-            model=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-        )
+    create_for(encoder, database, "moving")
 
 
 def test_while_the_collection_changes_a_page_goes_on_behind_the_last_hit_and_says_so(
@@ -168,6 +162,27 @@ def test_a_cursor_of_a_collection_that_was_made_anew_is_refused(
     assert not pipeline.add("moving", documents()[:45]).failed
     with pytest.raises(CursorExpired, match="begin with the first page"):
         searcher.search("moving", replace(QUERY, cursor=cursor))
+
+
+def test_a_cursor_under_an_alias_that_was_moved_is_refused_by_its_generation(
+    changing: tuple[Database, Pipeline], encoder: LocalEncoder
+) -> None:
+    database, pipeline = changing
+    searcher = Searcher(Views(database), only(encoder), Analyzer())
+    create_for(encoder, database, "shorter", CollectionSettings(passage_tokens=64))
+    assert not pipeline.add("shorter", documents()[:45]).failed
+    with database.write() as session:
+        set_alias(session, "current", "moving")
+    going_on = replace(QUERY, cursor=searcher.search("current", QUERY).next)
+    assert searcher.search("moving", going_on).hits
+    with database.write() as session:
+        set_alias(session, "current", "shorter")
+    with pytest.raises(CursorExpired, match="its alias was moved"):
+        searcher.search("current", going_on)
+    with database.write() as session:
+        change_settings(session, "moving", {"alpha": 0.9})
+    with pytest.raises(InvalidQuery, match="settings were changed"):
+        searcher.search("moving", going_on)
 
 
 def test_where_a_cursor_goes_on_is_the_first_place_behind_its_hit() -> None:

@@ -31,7 +31,7 @@ from retriever.searcher import Searcher
 from retriever.unit_request import UnitMethod, UnitRequest
 from retriever.wordconditions import WordConditions
 from store import Database, Views
-from store.catalog import create_collection
+from tests.collections import create_for
 
 TEXTS = {
     "wolf": "Home wolves shop. The gray wolf hunts in packs. Subscribe to wolf news now! It lives in cold forests.",
@@ -86,17 +86,7 @@ JUDGE = Recording()
 def place(tmp_path_factory: pytest.TempPathFactory, encoder: LocalEncoder, splade: Path) -> Iterator[Place]:
     database = Database.open(Path(tmp_path_factory.mktemp("controlled")))
     sparse = load_sparse(splade, name="splade", device="cpu")
-    with database.write() as session:
-        create_collection(
-            session,
-            "t",
-            CollectionSettings(language="en", sparse=SparseScoring.BOTH),
-            model=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-            sparse_model="splade",
-            sparse_fingerprint=sparse.fingerprint,
-        )
+    create_for(encoder, database, "t", CollectionSettings(language="en", sparse=SparseScoring.BOTH), sparse=sparse)
     models = {"splade": sparse}.__getitem__
     pipeline = Pipeline(database, only(encoder), Analyzer(), models)
     assert not pipeline.add("t", documents()).failed

@@ -15,6 +15,7 @@ from core.filters import parse_filter
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
+from retriever.beside import Beside
 from retriever.inputs import Inputs, dense_input
 from retriever.intime import InTime
 from retriever.legs import Leg
@@ -128,6 +129,28 @@ def test_pools_are_not_deepened_once_the_time_is_over(searcher: Searcher, monkey
     assert found.left_out == ("hits",)
     assert 1 <= len(found.hits) <= 4
     assert found.next is None
+
+
+def test_what_stands_beside_the_hits_is_never_left_out_in_silence(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hits are complete, so that the next page can be asked for."""
+    from store.view import View
+
+    fetch = View.fetch
+
+    def lingering(self: View, *arguments: Any) -> Any:
+        time.sleep(1.1)
+        return fetch(self, *arguments)
+
+    query = replace(WITH_VECTOR, beside=Beside(suggest=True, facets=("kind",)))
+    calm = searcher.search("things", query)
+    monkeypatch.setattr(View, "fetch", lingering)
+    found = searcher.search("things", replace(query, timeout_ms=1000))
+    assert found.left_out == ("facets", "suggestions")
+    assert (found.facets, found.suggestions) == (None, ())
+    assert (found.hits, found.next) == (calm.hits, calm.next)
+    assert found.next is not None
 
 
 @pytest.mark.parametrize("timeout_ms", [0, -1, 600_001])

@@ -31,7 +31,7 @@ from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
 from retriever.unit_request import UnitMethod, UnitRequest
 from store import Database, Views
-from store.catalog import create_collection
+from tests.collections import create_for
 from tests.embedder.tinysparse import save_tiny_hybrid
 from tests.retriever.conftest import documents
 
@@ -58,17 +58,8 @@ def learned_database(
     pipeline = Pipeline(database, only(encoder), Analyzer(), {"splade": sparse}.__getitem__)
     for scoring in SparseScoring:
         with_model = scoring is not SparseScoring.BM25
-        with database.write() as session:
-            create_collection(
-                session,
-                scoring.value,
-                CollectionSettings(sparse=scoring),
-                model=encoder.name,
-                fingerprint=encoder.fingerprint,
-                dimension=encoder.dimension,
-                sparse_model="splade" if with_model else None,
-                sparse_fingerprint=sparse.fingerprint if with_model else None,
-            )
+        settings = CollectionSettings(sparse=scoring)
+        create_for(encoder, database, scoring.value, settings, sparse=sparse if with_model else None)
         assert not pipeline.add(scoring.value, few if with_model else few[:3]).failed
     yield database
     database.close()
@@ -258,17 +249,8 @@ def test_a_missing_or_changed_sparse_model_is_refused(
 def test_a_hybrid_model_reads_the_query_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_hybrid(save_tiny_hybrid(tmp_path / "m"), name="hybrid", device="cpu")
     database = Database.open(tmp_path / "data")
-    with database.write() as session:
-        create_collection(
-            session,
-            "words",
-            CollectionSettings(sparse=SparseScoring.LEARNED, overlap_tokens=0),
-            model="hybrid",
-            fingerprint=model.fingerprint,
-            dimension=model.dimension,
-            sparse_model="hybrid",
-            sparse_fingerprint=model.fingerprint,
-        )
+    settings = CollectionSettings(sparse=SparseScoring.LEARNED, overlap_tokens=0)
+    create_for(model, database, "words", settings, sparse=model)
     passes = []
     original = HybridModel.encode_hybrid
 

@@ -12,7 +12,7 @@ import pytest
 from core.errors import HitNotFound, InvalidControl, InvalidQuery
 from core.passages import passage_prompt
 from core.prompts import Prompt, TextControl
-from core.records import CollectionSettings, Explanation, Hit, HitExplanation, Representation
+from core.records import Explanation, Hit, HitExplanation, Representation
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer
@@ -28,8 +28,8 @@ from retriever.stopwatch import Stopwatch
 from retriever.trials import SHOWN, Change, Trials
 from retriever.unit_request import UnitMethod, UnitRequest
 from store import Database, Views, dense
-from store.catalog import create_collection
 from store.segments.sealing import seal
+from tests.collections import create_for
 from tests.retriever.conftest import documents
 
 TEXTS = ["All about fashion and movies on television", "I want to play^7 on my TV.", "red dress for a summer wedding"]
@@ -297,15 +297,7 @@ def test_the_parts_sum_where_candidates_come_from_codes(
     named = dense.candidates
     monkeypatch.setattr(dense, "candidates", lambda *a, **o: scans.append(a) or named(*a, **o))
     with contextlib.closing(Database.open(tmp_path)) as database:
-        with database.write() as session:
-            made = create_collection(
-                session,
-                "things",
-                CollectionSettings(),
-                model=encoder.name,
-                fingerprint=encoder.fingerprint,
-                dimension=encoder.dimension,
-            )
+        made = create_for(encoder, database, "things")
         Pipeline(database, only(encoder), Analyzer()).add("things", documents())
         assert seal(database, made.active.id)
         searcher = Searcher(Views(database), only(encoder), Analyzer())

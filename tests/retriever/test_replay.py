@@ -11,12 +11,12 @@ import pytest
 from core.errors import CollectionNotFound, InvalidInput
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, Prompt
-from core.records import CollectionSettings, Document, Representation
+from core.records import Document, Representation
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
-from indexer.pipeline import Pipeline
+from indexer.pipeline import Pipeline, delete
 from retriever.cursor import _FREE
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs
@@ -28,7 +28,7 @@ from retriever.searcher import Searcher
 from retriever.unit_request import UnitMethod, UnitRequest
 from retriever.wordconditions import WordConditions
 from store import Database, Views
-from store.catalog import create_collection
+from tests.collections import create_for
 
 TEXTS = {
     "wolf": "The gray wolf hunts in packs. It lives in cold forests.",
@@ -56,25 +56,13 @@ class Place(tuple[Database, Views, Searcher, Pipeline]):
 @pytest.fixture
 def place(tmp_path: Path, encoder: LocalEncoder) -> Iterator[Place]:
     database = Database.open(tmp_path)
-    _create(database, encoder)
+    create_for(encoder, database, "t")
     pipeline = Pipeline(database, only(encoder), Analyzer())
     kinds = {"radio": "thing"}
     pipeline.add("t", [Document(id=k, text=v, metadata={"kind": kinds.get(k, "being")}) for k, v in TEXTS.items()])
     views = Views(database)
     yield Place((database, views, Searcher(views, only(encoder), Analyzer()), pipeline))
     database.close()
-
-
-def _create(database: Database, encoder: LocalEncoder) -> None:
-    with database.write() as session:
-        create_collection(
-            session,
-            "t",
-            CollectionSettings(),
-            model=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-        )
 
 
 def saved(searcher: Searcher, query: Query, document: str = "wolf") -> dict[str, Any]:
@@ -143,6 +131,38 @@ def test_a_contrast_is_computed_again(place: Place) -> None:
     assert not replay(searcher, views, kept).agrees
 
 
+def test_a_hit_is_not_gone_where_the_one_that_it_was_held_against_is(place: Place) -> None:
+    database, views, searcher, _ = place
+    query = Query(text="wolf in the forest")
+    upper, lower = searcher.search("t", replace(query, k=2)).hits
+    explanation = explain_hit(searcher, "t", query, upper.id, above=lower.id).hits[0].explanation
+    assert explanation is not None
+    delete(database, "t", [lower.document_id])
+    replayed = replay(searcher, views, json.loads(json.dumps(asdict(explanation))))
+    assert replayed.changed == (Changed.COLLECTION,)
+    assert replayed.score_now == searcher.explain("t", query, upper.id).hits[0].score
+    assert (replayed.agrees, replayed.difference) == (False, None)
+
+
+@pytest.mark.parametrize("by_hit", [False, True])
+def test_an_example_that_is_gone_is_a_change_of_the_collection(place: Place, by_hit: bool) -> None:
+    database, views, searcher, _ = place
+    [cat] = [hit for hit in searcher.search("t", Query(text="cat")).hits if hit.document_id == "cat"]
+    kept = saved(searcher, Query(text="wolf", inputs=Inputs(like=(cat.id if by_hit else "cat",))))
+    delete(database, "t", ["cat"])
+    replayed = replay(searcher, views, kept)
+    assert (replayed.changed, replayed.score_now) == ((Changed.COLLECTION,), None)
+    assert (replayed.agrees, replayed.difference) == (False, None)
+
+
+def test_a_contrast_with_no_hit_is_refused(place: Place) -> None:
+    _, views, searcher, _ = place
+    broken: list[dict[str, Any]] = [{"other": "x", "ledger": {}}, {"other": None, "ledger": {}}, {"other": 1}]
+    for contrast in broken:
+        with pytest.raises(InvalidInput):
+            replay(searcher, views, saved(searcher, QUERIES[0]) | {"contrast": contrast})
+
+
 def test_a_replaced_document_is_named(place: Place) -> None:
     _, views, searcher, pipeline = place
     kept = saved(searcher, QUERIES[0])
@@ -169,6 +189,18 @@ def test_another_model_and_another_generation_are_named(place: Place) -> None:
     other = json.loads(json.dumps(kept))
     other["provenance"] |= {"fingerprint": "0" * 32, "generation": 99}
     assert replay(searcher, views, other).changed == (Changed.MODEL, Changed.GENERATION)
+
+
+def test_a_document_is_not_said_to_be_replaced_where_only_the_generation_is_another(
+    place: Place, encoder: LocalEncoder
+) -> None:
+    database, views, searcher, pipeline = place
+    kept = saved(searcher, QUERIES[0])
+    create_for(encoder, database, "anew")
+    pipeline.add("anew", [Document(id=k, text=v) for k, v in TEXTS.items()])
+    kept["provenance"]["collection"] = "anew"
+    replayed = replay(searcher, views, kept)
+    assert (replayed.changed, replayed.score_now) == ((Changed.GENERATION,), None)
 
 
 def test_a_server_with_another_model_says_so(place: Place, encoder: LocalEncoder) -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from core.records import Collection
-from store import Database, Views
+from store import Database, Views, steps
 from tests.store import library
 
 
@@ -25,3 +25,18 @@ def collection(database: Database) -> Collection:
 @pytest.fixture
 def views(database: Database) -> Views:
     return Views(database)
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], object]], None]:
+    """Have something happen once, the first time that a step is reached."""
+
+    def plan(step: str, action: Callable[[], object]) -> None:
+        def observe(reached: str) -> None:
+            if reached == step:
+                monkeypatch.setattr(steps, "observer", None)
+                action()
+
+        monkeypatch.setattr(steps, "observer", observe)
+
+    return plan

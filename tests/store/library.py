@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from store import Batch, Database, Draft, DraftPassage, Embedding, Receipt, cata
 
 DIMENSION = 8
 FINGERPRINT = "fingerprint-of-the-test-encoder"
+WORDS = ["whale", "ship", "sea", "harpoon", "captain", "leg"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,11 @@ class Item:
             found.append((start, line))
             start += len(line) + 1
         return found
+
+
+def random_item(chance: random.Random, id_: str) -> Item:
+    lines = [" ".join(chance.choices(WORDS, k=chance.randint(0, 6))) for _ in range(chance.randint(1, 3))]
+    return Item(id=id_, text="\n".join(lines))
 
 
 def vector_of(line: str) -> Float32Array:

@@ -17,7 +17,7 @@ from store import Database, Views, schema
 from store.filters.metadata import MAX_TEXT, FilterableValue, filterable_values
 from store.verify import verify
 from tests.store.library import Item, create, put
-from tests.store.test_migrations import write_version
+from tests.store.versions import write_version
 
 DECLARED = {
     "t": FieldKind.TEXT,

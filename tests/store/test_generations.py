@@ -33,6 +33,8 @@ from store.catalog import (
     list_collections,
 )
 from store.commit import current_seq
+from store.jobs.intake import begin as begin_job
+from store.reindex.dropping import drop_piece
 from store.reindex.pending import pending_count
 from store.reindex.record import begin, changed, get
 from store.reindex.switching import NotCaughtUp, switch
@@ -140,6 +142,29 @@ def test_the_names_change_at_one_moment(database: Database, books: Collection) -
     assert other_findings(database) == []
 
 
+def test_a_writer_that_comes_after_the_old_generation_is_gone_is_told_that_another_answers(
+    database: Database, books: Collection
+) -> None:
+    made, hidden = reindex(database, books)
+    with database.write() as session:
+        done = switch(session, made, states=(ReindexState.BUILDING,), into=ReindexState.SWITCHED, now=NOW)
+        done = changed(session, done, (ReindexState.SWITCHED,), state=ReindexState.DONE.value)
+    while drop_piece(database, done):
+        pass
+    with pytest.raises(CollectionMoved):
+        put(database, books, Item(id="late", text="b"))
+    with database.write() as session:
+        lease = begin_job(session, books, "somebody", seconds=30.0, key=None, now=NOW)
+        job = schema.job.c
+        assert session.execute(sa.select(job.collection_id).where(job.id == lease.job_id)).scalar() == hidden.id
+    with database.write() as session:
+        delete_collection(session, "books")
+    with pytest.raises(CollectionNotFound, match="deleted meanwhile"):
+        put(database, books, Item(id="late", text="b"))
+    with pytest.raises(CollectionNotFound, match="deleted meanwhile"), database.write() as session:
+        begin_job(session, books, "somebody", seconds=30.0, key=None, now=NOW)
+
+
 def other_findings(database: Database) -> list[tuple[str, str]]:
     """But for the vectors, which are of whole numbers here."""
     found = verify(database.directory).findings
@@ -178,6 +203,29 @@ def test_a_hidden_generation_of_nobody_is_a_finding(database: Database, books: C
     assert other_findings(database) == [
         (f"collection {hidden.name!r}", "is a hidden generation, and no reindex made or keeps it")
     ]
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_whoever_waits_for_a_write_under_an_alias_is_not_kept_waiting_when_it_moves(
+    database: Database, books: Collection, empty: bool
+) -> None:
+    films = create(database, "films")
+    if not empty:
+        put(database, films, Item(id="a", text="shark"))
+    with database.write() as session:
+        set_alias(session, "shelf", "books")
+    seq = put(database, books, Item(id="a", text="whale")).seq
+    with database.write() as session:
+        set_alias(session, "shelf", "films")
+    views = Views(database)
+    with views.open("shelf") as view:
+        assert (view.collection.name, view.passage_count, view.seq > seq) == ("films", int(not empty), True)
+        at = view.seq
+    with database.write() as session:
+        set_alias(session, "shelf", "films")
+    with views.open("shelf") as view:
+        assert view.seq == at, "it stands where it stood"
+    assert other_findings(database) == []
 
 
 def test_aliases(database: Database, books: Collection) -> None:

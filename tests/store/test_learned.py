@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -12,82 +12,10 @@ import sqlalchemy as sa
 
 from core.errors import InvalidSettings, ModelError, ModelMismatch
 from core.records import Collection, CollectionSettings, SparseScoring, SparseVector
-from store import Batch, Database, Embedding, Receipt, View, Views, catalog, commit, schema
+from store import Batch, Database, Embedding, View, Views, catalog, commit, schema
 from store.snapshot import FAN_OUT, load
-from tests.store.library import (
-    DIMENSION,
-    FINGERPRINT,
-    Item,
-    Place,
-    create,
-    draft_of,
-    embeddings_of,
-    put,
-    sha_of,
-    terms_of,
-    vector_of,
-)
-
-SPARSE_FINGERPRINT = "fingerprint-of-the-sparse-encoder"
-WORDS = ["whale", "ship", "sea", "harpoon", "captain", "leg"]
-IDS = {word: 7 * i for i, word in enumerate(WORDS)}  # 0 is an id like any other
-
-
-def weights_of(line: str) -> dict[int, float]:
-    """Sums of powers of two: exact in any order, and ties are many."""
-    return {IDS[word]: count + (0.5 if "sea" in line else 0.0) for word, count in terms_of(line).items()}
-
-
-def vector(weights: Mapping[int, float]) -> SparseVector:
-    ids = sorted(weights)
-    return SparseVector(
-        ids=np.array(ids, dtype=np.int32), weights=np.array([weights[id_] for id_ in ids], dtype=np.float32)
-    )
-
-
-def create_learned(
-    database: Database, name: str = "learned", scoring: SparseScoring = SparseScoring.BOTH
-) -> Collection:
-    with database.write() as session:
-        return catalog.create_collection(
-            session,
-            name,
-            CollectionSettings(sparse=scoring),
-            model="test",
-            fingerprint=FINGERPRINT,
-            dimension=DIMENSION,
-            sparse_model="splade",
-            sparse_fingerprint=SPARSE_FINGERPRINT,
-        )
-
-
-def batch_of(collection: Collection, items: Iterable[Item], *, delete: Iterable[str] = ()) -> Batch:
-    lines = {line for item in items for _, line in item.lines()}
-    return Batch(
-        collection=collection,
-        fingerprint=FINGERPRINT,
-        sparse_fingerprint=SPARSE_FINGERPRINT,
-        drafts=tuple(draft_of(item) for item in items),
-        embeddings={
-            sha_of(line): Embedding(vector=vector_of(line), terms=terms_of(line), learned=vector(weights_of(line)))
-            for line in lines
-        },
-        deletions=tuple(delete),
-    )
-
-
-def put_learned(database: Database, collection: Collection, *items: Item, delete: Iterable[str] = ()) -> Receipt:
-    with database.write() as session:
-        return commit(session, batch_of(collection, items, delete=delete))
-
-
-def oracle(items: Iterable[Item], query: Mapping[int, float]) -> dict[Place, float]:
-    found = {
-        (item.id, start): sum(query.get(id_, 0.0) * weight for id_, weight in weights_of(line).items())
-        for item in items
-        for start, line in item.lines()
-    }
-    return {place: score for place, score in found.items() if score > 0}
+from tests.store.learned_library import IDS, SPARSE_FINGERPRINT, batch_of, create_learned, oracle, put_learned, vector
+from tests.store.library import DIMENSION, FINGERPRINT, WORDS, Item, Place, create, embeddings_of, put, vector_of
 
 
 def places(view: View, ids: np.ndarray) -> dict[Place, int]:

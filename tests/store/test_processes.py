@@ -21,7 +21,7 @@ from store.verify import verify
 from store.waiting import wait_for_seq
 from tests.store.children import running
 from tests.store.library import Item, create, put
-from tests.store.test_migrations import write_version
+from tests.store.versions import write_version
 
 _REGISTER = """
 import sys

@@ -12,90 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import HitNotFound
-from core.records import Collection, GenerationState, SparseScoring, SparseVector
-from store import Database, View, Views, catalog, schema
+from core.records import Collection, GenerationState, SparseScoring
+from store import Database, Views, schema
 from store.directory import SEGMENTS
 from store.segments import sealing, upkeep
-from store.segments.files import open_segment, segment_problems
-from store.segments.rows import SegmentRow, active_segments
-from store.snapshot import Snapshot, load
-from tests.store.library import DIMENSION, Item, create, put
-from tests.store.test_learned import IDS, create_learned, put_learned
-from tests.store.test_search import WORDS, random_item
-
-
-def rows_of(database: Database, collection: Collection) -> list[SegmentRow]:
-    with database.read() as session:
-        return active_segments(session, collection.active.id)
-
-
-def files_of(database: Database) -> set[str]:
-    directory = database.directory / SEGMENTS
-    return {path.name for path in directory.iterdir()} if directory.exists() else set()
-
-
-def table_of(database: Database) -> list[sa.Row[tuple[object, ...]]]:
-    with database.read() as session:
-        return list(session.execute(sa.select(schema.segment).order_by(schema.segment.c.id)).all())
-
-
-def answers(view: View) -> list[object]:
-    """All that a view says of the passages, bit by bit."""
-    chance = np.random.default_rng(view.seq)
-    found: list[object] = [view.seq, view.passage_count, view.term_statistics(WORDS), view.languages]
-    token_ids = np.array(sorted(IDS.values()), np.int32)
-    query = chance.normal(size=DIMENSION).astype(np.float32)
-    factors = {word: float(chance.uniform(0.1, 3)) for word in WORDS}
-    learned = SparseVector(ids=token_ids, weights=chance.uniform(0.1, 1, len(token_ids)).astype(np.float32))
-    everything = np.sort(view.nearest(query, 100_000).ids)
-    some = everything[chance.random(len(everything)) < 0.5]
-    for k in (1, 4, 100_000):
-        for allowed in (None, some):
-            pools = (
-                view.nearest(query, k, allowed),
-                view.matching(factors, k, allowed),
-                view.matching_learned(learned, k, allowed),
-            )
-            found += [(pool.ids.tolist(), pool.scores.tobytes()) for pool in pools]
-    found += [view.documents_of(everything).tolist(), view.vectors(everything).tobytes()]
-    found += [view.dense_scores(query, everything).tobytes(), view.sparse_products(WORDS, everything).tobytes()]
-    found += [view.learned_weights(token_ids, everything).tobytes(), view.fetch(everything)]
-    return found
-
-
-def plain(database: Database, collection: Collection) -> list[object]:
-    """The answers of one segment in memory, which never was in a file."""
-    with database.read() as session:
-        snapshot = load(session, collection)
-        assert all(part.sealed is None for part in snapshot.parts)
-        return answers(View(session, snapshot))
-
-
-def check(views: Views, database: Database, collection: Collection) -> Snapshot:
-    """Both a view that went through it all and a new one answer as plain passages do."""
-    expected = plain(database, collection)
-    for opener in (views, Views(database)):
-        with opener.open(collection.name) as view:
-            assert answers(view) == expected
-            snapshot = view._snapshot
-            sealed = sorted(part.sealed for part in snapshot.parts if part.sealed is not None)
-            assert set(sealed) <= {row.id for row in rows_of(database, collection)}, "an old segment is still searched"
-    return snapshot
-
-
-def check_files(database: Database) -> None:
-    """Every file is sound, and holds what its row says: its live passages, and no other segment's."""
-    with database.read() as session:
-        collections = catalog.list_collections(session)
-    for collection in collections:
-        held: list[int] = []
-        for row in rows_of(database, collection):
-            assert segment_problems(database.directory, row) == []
-            opened = open_segment(database.directory, row)
-            assert (len(opened.ids), bool((np.diff(opened.ids) > 0).all())) == (row.rows, True)
-            held += opened.ids.tolist()
-        assert len(set(held)) == len(held)
-
+from store.segments.rows import active_segments
+from tests.store.learned_library import create_learned, put_learned
+from tests.store.library import Item, create, put, random_item
+from tests.store.sealed import answers, check, check_files, files_of, plain, rows_of, segmented, table_of
 
 STEPS = ("put", "put", "delete", "touch", "seal", "merge", "compact", "maintain", "lose", "damage", "search", "reopen")
 
@@ -198,17 +122,6 @@ def test_histories_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         history.run(["put", "put", "seal", "put", "seal", "delete", "compact", "search"])
 
 
-def stocked(database: Database, collection: Collection, segments: int = 3) -> Views:
-    """Four passages in each of some segments, two in the tail; and views that have seen them."""
-    for number in range(segments):
-        put(database, collection, *(Item(id=f"{number}-{i}", text=f"whale {i} of {number}") for i in range(4)))
-        assert sealing.seal(database, collection.active.id)
-    put(database, collection, Item(id="tail", text="ship\nsea"))
-    views = Views(database)
-    check(views, database, collection)
-    return views
-
-
 def test_a_seal_holds_the_tail_and_a_merge_drops_what_went(database: Database, collection: Collection) -> None:
     generation = collection.active.id
     assert not sealing.seal(database, generation), "there is nothing to seal"
@@ -228,7 +141,7 @@ def test_a_seal_holds_the_tail_and_a_merge_drops_what_went(database: Database, c
 
 
 def test_what_came_between_a_seal_and_a_merge_stays_in_the_tail(database: Database, collection: Collection) -> None:
-    stocked(database, collection, segments=2)
+    segmented(database, collection, segments=2)
     ids = [row.id for row in rows_of(database, collection)]
     put(database, collection, Item(id="later", text="leg leg"), delete=["0-1"])
     assert sealing.merge(database, collection.active.id, ids)
@@ -237,7 +150,7 @@ def test_what_came_between_a_seal_and_a_merge_stays_in_the_tail(database: Databa
 
 
 def test_a_segment_without_live_passages_goes(database: Database, collection: Collection) -> None:
-    views = stocked(database, collection, segments=2)
+    views = segmented(database, collection, segments=2)
     put(database, collection, delete=[f"1-{i}" for i in range(4)])
     assert upkeep.maintain(database)
     assert [row.rows for row in rows_of(database, collection)] == [4]
@@ -265,7 +178,7 @@ def test_an_empty_collection_needs_nothing(database: Database, collection: Colle
 
 
 def test_only_what_is_new_is_read_when_segments_change(database: Database, collection: Collection) -> None:
-    views = stocked(database, collection)
+    views = segmented(database, collection)
     with views.open("books") as view:
         before = {part.sealed: part.segment for part in view._snapshot.parts}
     merged = [row.id for row in rows_of(database, collection)][:2]

@@ -18,23 +18,18 @@ from store.snapshot import FAN_OUT, load
 from tests.store.library import (
     DIMENSION,
     FINGERPRINT,
+    WORDS,
     Item,
     Place,
     create,
     dense_oracle,
     draft_of,
     put,
+    random_item,
     sha_of,
     sparse_oracle,
     vector_of,
 )
-
-WORDS = ["whale", "ship", "sea", "harpoon", "captain", "leg"]
-
-
-def random_item(chance: random.Random, id_: str) -> Item:
-    lines = [" ".join(chance.choices(WORDS, k=chance.randint(0, 6))) for _ in range(chance.randint(1, 3))]
-    return Item(id=id_, text="\n".join(lines))
 
 
 def places(view: View, ids: Int64Array) -> list[Place]:

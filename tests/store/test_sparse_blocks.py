@@ -82,5 +82,5 @@ def test_document_frequencies_are_those_of_live_passages(
     snapshot = snapshot_of(numbered(drawn))
     held = [passage for segment in drawn for passage, live in segment if live]
     expected = [sum(term in passage for passage in held) for term in terms]
-    assert snapshot.dfs(terms) == expected
-    assert [snapshot.df(term) for term in terms] == expected
+    for _ in range(2):  # the second time from memory
+        assert snapshot.dfs(terms) == expected

@@ -233,7 +233,7 @@ def test_df_counts_live_passages(large: tuple[Snapshot, list[Passages]]) -> None
     for _ in range(2):  # the second time from memory
         for term in (0, 3, 99):
             count = sum(live and term in values for segment in segments for values, live in segment.values())
-            assert snapshot.df(term) == count
+            assert snapshot.dfs([term]) == [count]
 
 
 def in_a_new_process(code: str) -> str:

@@ -19,7 +19,7 @@ from store.segments.upkeep import compact
 from store.statistics import SegmentStatistics, room, statistics
 from tests.store import library
 from tests.store.stocked import stock
-from tests.store.test_migrations import write_version
+from tests.store.versions import write_version
 
 
 @pytest.fixture(scope="module")

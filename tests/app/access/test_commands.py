@@ -10,8 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.cli import serve
-from tests.app.test_process import start
-from tests.store.test_migrations import version_of, write_version
+from tests.app.command import start
+from tests.store.versions import version_of, write_version
 
 Salience = Callable[..., tuple[int, str, str]]
 

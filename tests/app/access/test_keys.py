@@ -5,15 +5,18 @@ from __future__ import annotations
 import hmac
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 
+from app.access import keys
 from app.access.keyring import KeyRing
+from app.api import bulk
 from core.access import Rights, Role, digest_of
+from indexer.fields import located_documents
 from store.database import Database
 from store.keys import add_key
 from tests.app.access.conftest import House, error_of
@@ -121,6 +124,26 @@ def test_a_revoked_key_stops_within_a_second_in_every_process(open_house: Callab
     assert other.ask(made["key"], "GET", "/v1/collections").status_code == 401
     assert one.ask(one.operator, "DELETE", f"{ADMIN}/keys/{made['id']}").status_code == 200, "twice is no fault"
     assert error_of(one.ask(one.operator, "DELETE", f"{ADMIN}/keys/999"), 404)["code"] == "key_not_found"
+
+
+def test_a_bulk_body_of_a_key_that_ends_meanwhile_is_not_kept(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.collection(house.operator, "docs")
+    made = house.made("ingest")
+
+    def until_the_key_ends(*given: Any) -> Iterator[Any]:
+        yield from located_documents(*given)
+        keys.revoke(house.parts.database, "somebody", made["id"], others=True)
+        time.sleep(0.6)  # by then every process knows
+
+    def send() -> Any:
+        lines = "".join(f'{{"id": "d{number}", "text": "A lamp."}}\n' for number in range(5))
+        return house.ask(made["key"], "POST", "/v1/collections/docs/documents:bulk", content=lines)
+
+    assert send().status_code == 202
+    monkeypatch.setattr(bulk, "located_documents", until_the_key_ends)
+    assert "nothing of it was kept" in error_of(send(), 401)["message"]
+    jobs = house.ask(house.operator, "GET", "/v1/jobs").json()["jobs"]
+    assert [job["total"] for job in jobs] == [5]
 
 
 def test_the_last_key_that_may_do_everything_stays(house: House) -> None:

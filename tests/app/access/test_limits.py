@@ -19,7 +19,7 @@ from core.access import Limits, Rights, Role
 from core.prompts import Prompt
 from core.records import Representation
 from tests.app.access.conftest import House, error_of
-from tests.embedder.test_crossencoder import save_classifier
+from tests.embedder.classifiers import save_classifier
 
 
 class Clock:

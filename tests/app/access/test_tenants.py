@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 
+from store import schema
 from tests.app.access.conftest import House, error_of
 
 TEXTS = [{"id": "a", "text": "A radio for the kitchen."}, {"id": "b", "text": "A console that plays games."}]
@@ -100,6 +102,18 @@ def test_jobs_are_the_tenants_own(house: House, tenants: dict[str, str]) -> None
     assert house.ask(by_pattern, "GET", "/v1/jobs").json()["jobs"] == []
     house.ask(acme, "DELETE", "/v1/collections/docs")
     assert [found["id"] for found in house.ask(acme, "GET", "/v1/jobs").json()["jobs"]] == [job["id"]]
+
+
+def test_what_a_reindex_waits_for_is_said_in_the_tenants_names(house: House, tenants: dict[str, str]) -> None:
+    path = "/v1/admin/collections/docs/reindex"
+    begun = house.ask(tenants["acme"], "POST", path, json={"settings": {"passage_tokens": 64}, "auto_switch": False})
+    assert begun.json()["other_generation"] == f"docs!{begun.json()['id']}"
+    with house.parts.database.write() as session:
+        reason = "the collection 'acme~docs!1' was embedded by another model"
+        session.execute(sa.update(schema.reindex).values(state="cancelled", reason=reason))
+    told = house.ask(tenants["acme"], "GET", path).json()
+    assert (told["collection"], told["reason"]) == ("docs", reason.replace("acme~", ""))
+    assert house.ask(house.operator, "GET", path.replace("docs", "acme~docs")).json()["reason"] == reason
 
 
 def test_an_operators_patterns(house: House, tenants: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from tests.embedder.causal.tiny import save_tiny_causal
-from tests.embedder.test_crossencoder import save_classifier
+from tests.embedder.classifiers import save_classifier
 from tests.embedder.tiny import save_tiny_model
 
 

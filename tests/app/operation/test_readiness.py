@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.operation import readiness as module
-from tests.store.test_maintenance import until
+from tests.waiting import until
 
 
 def problems(client: TestClient) -> list[str]:

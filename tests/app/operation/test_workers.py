@@ -14,8 +14,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from store.processes import processes
-from tests.app.test_process import start
-from tests.store.test_maintenance import until
+from tests.app.command import start
+from tests.waiting import until
 
 SEARCH = "/v1/collections/goods/search"
 

@@ -1,7 +1,6 @@
 """Loading, reading prompts, and steering: against the same network of transformers, run by hand."""
 
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,9 @@ from core.prompts import (
 from core.protocols import Priority
 from embedder.causal.evaluate import evaluate
 from embedder.causal.model import CausalModel, load_causal
+from embedder.place import Standing
 from tests.embedder.causal.tiny import save_tiny_causal
+from tests.waiting import until
 
 CPU = torch.device("cpu")
 OPTIONS = ControlOptions()
@@ -162,24 +163,29 @@ def test_similar_tokens_are_steered_along(model: CausalModel) -> None:
     assert (contextual != 1).sum() > len(controlled)
 
 
-def test_who_asked_nicely_is_served_last(model: CausalModel) -> None:
+def test_who_asked_nicely_is_served_last(model: CausalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody has the turn, a nice caller comes first and an urgent one after it."""
-    done: list[Priority] = []
+    monkeypatch.setattr("embedder.place.PATIENCE_SECONDS", 120.0)  # on a busy machine a second passes quickly
+    served: list[Priority] = []
+    place = model._line._place
+    begin = place.begin
+
+    def noted(own: Standing) -> bool:
+        served.append(own.priority)
+        return begin(own)
 
     def ask(priority: Priority) -> None:
         evaluate(model, Prompt.of(TEXT), " pizza", priority=priority)
-        done.append(priority)
 
     threads = [threading.Thread(target=ask, args=(p,)) for p in (Priority.NICE, Priority.INTERACTIVE)]
     with model._line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+        monkeypatch.setattr(place, "begin", noted)
         for waiting, thread in enumerate(threads, start=1):
             thread.start()
-            deadline = time.monotonic() + 10
-            while sum(model.waiting().values()) <= waiting and time.monotonic() < deadline:
-                time.sleep(0.001)
+            until(lambda waiting=waiting: sum(model.waiting().values()) > waiting)  # type: ignore[misc]
     for thread in threads:
-        thread.join(timeout=10)
-    assert done == [Priority.INTERACTIVE, Priority.NICE]
+        thread.join(60)
+    assert served == [Priority.INTERACTIVE, Priority.NICE]
 
 
 def test_token_controls_act_on_their_token(model: CausalModel) -> None:

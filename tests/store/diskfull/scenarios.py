@@ -28,7 +28,7 @@ from tests.indexer.fakes import FakeEncoder, pipeline_of
 from tests.indexer.fakes import create as create_for_fake
 from tests.store.diskfull.disk import Disk
 from tests.store.library import FINGERPRINT, Item, create, draft_of, sha_of, terms_of
-from tests.store.test_migrations import unit_vector, version_of, write_version
+from tests.store.versions import unit_vector, version_of, write_version
 
 KEPT = [Item(id=f"kept{number}", text=f"kept words {number}", metadata={"n": number}) for number in range(20)]
 LARGE = [Item(id=f"large{number}", text=f"large {number} " * 300) for number in range(400)]  # more than a megabyte

@@ -16,11 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from core.errors import StorageBusy
 from store import steps
 from store.verify import verify
-from tests.store.library import Item
+from tests.store.library import WORDS, Item
 from tests.store.statemachine.oracle import check
 from tests.store.statemachine.process import OtherProcess
 from tests.store.statemachine.site import Answer, Question, Site, Written, make
-from tests.store.test_learned import WORDS
 
 LINES = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
 METADATA = st.fixed_dictionaries(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.store.library import Item, Place, dense_oracle, sparse_oracle, terms_of, vector_of
+from tests.store.learned_library import IDS
+from tests.store.learned_library import oracle as learned_oracle
+from tests.store.library import WORDS, Item, Place, dense_oracle, sparse_oracle, terms_of, vector_of
 from tests.store.statemachine.filters import holds
-from tests.store.test_learned import IDS, WORDS
-from tests.store.test_learned import oracle as learned_oracle
 
 if TYPE_CHECKING:
     from tests.store.statemachine.site import Answer, Question, Scored

@@ -22,9 +22,9 @@ from store.segments import upkeep
 from store.segments.rows import active_segments
 from store.segments.sealing import merge, seal
 from store.segments.upkeep import compact, maintain
-from tests.store.library import DIMENSION, Item, vector_of
+from tests.store.learned_library import batch_of, create_learned, vector
+from tests.store.library import DIMENSION, WORDS, Item, vector_of
 from tests.store.statemachine.oracle import token_weights
-from tests.store.test_learned import WORDS, batch_of, create_learned, vector
 
 NAME = "books"
 # No process of the machine waits for another: it is held at a step of its own until the other one is through.

@@ -1,0 +1,269 @@
+"""What goes wrong is told and tried again, and holds up no other reindex."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import indexer.reindexing as reindexing_module
+from core.errors import ModelError, RemoteUnavailable, StorageCorrupt, StorageError, StorageFull
+from core.records import Document, FieldKind
+from core.reindexes import Reindex, ReindexState
+from indexer.reindexstart import ReindexPlan, begin_reindex
+from store import Database, schema
+from store.reindex.record import ENDED, unfinished
+from store.verify import verify
+from tests.indexer.fakes import create
+from tests.indexer.reindexing.place import Place, end_pause, raising, state_of
+from tests.waiting import until
+
+
+def test_a_model_that_is_down_is_waited_for(place: Place) -> None:
+    place.add(**{f"d{number}": f"text {number}" for number in range(5)})
+    begun = place.begin()
+    place.new.before = raising(RemoteUnavailable("the model is down"))
+    assert place.reindexing.turn()
+    assert (place.now().reason, place.now().failures) == ("the model is down", 1)
+    assert not place.reindexing.turn(), "it pauses"
+    place.add(d1="written meanwhile")  # which does not depend on the new model
+    place.new.before = lambda texts: None
+    end_pause(place, begun)
+    place.work()
+    assert place.contents()["d1"][1] == "written meanwhile"
+
+
+def test_a_document_that_cannot_be_brought_over_is_named_and_waited_for(place: Place) -> None:
+    place.add(**{f"d{number}": f"text {number}" for number in range(5)})
+    begun = place.begin()
+
+    def refuse(texts: list[str]) -> None:
+        if any("text 3" in text for text in texts):
+            raise ModelError("too odd")
+
+    place.new.before = refuse
+    while place.reindexing.turn():
+        pass
+    assert place.now().state is ReindexState.BUILDING
+    assert "document 'd3' cannot be brought over" in (place.now().reason or "")
+    place.add(d3="something else")
+    end_pause(place, begun)
+    place.work()
+    assert place.contents()["d3"][1] == "something else"
+
+
+def test_a_process_without_the_model_leaves_it_to_others(place: Place) -> None:
+    place.add(a="text")
+    place.begin()
+    poor = Place(place.database, create_it=False)
+    poor.new.fingerprint = "something else"
+    assert not poor.reindexing.turn()
+    assert not poor.reindexing.turn()
+    place.work()
+
+
+def test_settings_that_documents_do_not_suit(place: Place) -> None:
+    place.pipeline.add("c", [Document(id="a", text="x", metadata={"price": "many"})])
+    place.begin(settings={"fields": {"price": FieldKind.NUMBER}})
+    while place.reindexing.turn():
+        pass
+    assert "price" in (place.now().reason or "")
+
+
+def test_the_thread_goes_on_whatever_goes_wrong(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reindexing_module, "_LONGEST_PAUSE_SECONDS", 0.01)
+    place.add(a="one")
+    place.begin()
+    faults: list[BaseException] = [
+        OSError("a fault that nobody thought of"), StorageFull("the disk is full"), ZeroDivisionError()
+    ]  # fmt: skip
+    reasons: list[str | None] = []
+    original = place.reindexing._rests
+
+    def faulty(reindex: Reindex, now: float) -> bool:
+        reasons.append(place.now().reason)
+        if faults:
+            raise faults.pop(0)
+        return original(reindex, now)
+
+    monkeypatch.setattr(place.reindexing, "_rests", faulty)
+    thread = threading.Thread(target=place.reindexing.run)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while place.now().state is not ReindexState.SWITCHED:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline, place.now()
+        time.sleep(0.01)
+    place.reindexing.stop()
+    thread.join(60)
+    assert reasons[:4] == [
+        None,
+        "an unexpected failure (OSError); see the log",
+        "an unexpected failure (OSError); see the log",  # a full disk cannot be written to
+        "an unexpected failure (ZeroDivisionError); see the log",
+    ]
+    assert place.now().reason is None, "what is over is not told any more"
+    assert "a fault that nobody thought of" in caplog.text
+    assert "the disk is full" in caplog.text
+
+
+def test_what_is_damaged_is_told_and_holds_up_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.add(a="one")
+    begun = place.begin()
+    create(place.database, "other")
+    monkeypatch.setattr(place.reindexing._bringing, "portion", _damaged(begun, place.reindexing._bringing.portion))
+    begin_reindex(place.database, "other", ReindexPlan(encoder=place.new, settings={}, share=1.0))
+    deadline = time.monotonic() + 30
+    while state_of(place, "other") is not ReindexState.SWITCHED:
+        assert time.monotonic() < deadline
+        place.reindexing.turn()
+    assert place.now().reason == "a page is damaged"
+    assert place.now().failures >= 1
+
+
+@pytest.mark.parametrize("state", [state for state in ReindexState if state in ENDED])
+def test_what_cannot_be_removed_holds_up_no_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch, state: ReindexState
+) -> None:
+    place.add(a="one", b="two")
+    begun = place.begin(auto_switch=False)
+    place.work(ReindexState.READY)
+    with place.database.write() as session:  # the hidden generation's rows cannot be deleted: IntegrityError
+        session.execute(
+            sa.text(
+                f"CREATE TRIGGER kept BEFORE DELETE ON document WHEN OLD.collection_id = {begun.hidden_id} "
+                "BEGIN SELECT RAISE(ABORT, 'kept'); END"
+            )
+        )
+        ended = {
+            "state": state.value,
+            "ended_at": 0.0,
+            "reason": "found wanting" if state is ReindexState.FAILED else None,
+        }
+        session.execute(sa.update(schema.reindex).where(schema.reindex.c.id == begun.id).values(**ended))
+    create(place.database, "other")
+    begin_reindex(place.database, "other", ReindexPlan(encoder=place.new, settings={}, share=1.0))
+    tries: list[int] = []
+    original = place.reindexing._next
+
+    def counted(reindex: Reindex) -> bool:
+        if reindex.id == begun.id:
+            tries.append(reindex.failures)
+        return original(reindex)
+
+    monkeypatch.setattr(place.reindexing, "_next", counted)
+    draining = threading.Thread(target=place.reindexing.drain, daemon=True)
+    draining.start()
+    draining.join(10)
+    over = not draining.is_alive()
+    if not over:
+        place.reindexing.stop()
+        draining.join(60)
+    assert over, "what cannot be done now is left"
+    if state is ReindexState.FAILED:  # nobody is in haste to remove it
+        place.reindexing.turn()
+    with place.reindexing.running():
+        until(lambda: state_of(place, "other") is ReindexState.SWITCHED)
+        time.sleep(0.5)
+    assert 1 <= len(tries) <= 3, "once, and after a pause"
+    told = place.now()
+    assert (told.state, told.failures, told.hidden_id) == (state, len(tries), begun.hidden_id)
+    if state is ReindexState.FAILED:
+        assert told.reason == "found wanting"
+    else:
+        assert "unexpected failure (IntegrityError)" in (told.reason or "") or "kept" in (told.reason or "")
+    with place.database.write() as session:
+        session.execute(sa.text("DROP TRIGGER kept"))
+    place.restart()
+    end_pause(place, begun)
+    while place.now().hidden_id is not None:
+        assert place.reindexing.turn()
+    assert place.now().failures == 0
+    assert place.now().reason == ("found wanting" if state is ReindexState.FAILED else None)
+    assert verify(place.database.directory).findings == ()
+
+
+@pytest.mark.parametrize("error", [StorageCorrupt("a page is damaged"), StorageError("a page cannot be read")])
+def test_what_cannot_be_removed_from_a_damaged_file_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: StorageError
+) -> None:
+    place.add(a="one")
+    begun = place.begin()
+    place.reindexing.turn()
+    place.reindexing.end(place.now(), (ReindexState.BUILDING,), ReindexState.CANCELLED)
+    create(place.database, "other")
+    begin_reindex(place.database, "other", ReindexPlan(encoder=place.new, settings={}, share=1.0))
+
+    def damaged(database: Database, reindex: Reindex) -> bool:
+        assert reindex.id == begun.id
+        raise error
+
+    monkeypatch.setattr(reindexing_module, "drop_piece", damaged)
+    until(lambda: not place.reindexing.turn() and state_of(place, "other") is ReindexState.SWITCHED)
+    place.reindexing.drain()
+    assert (place.now().reason, place.now().failures, place.now().pause_seconds) == (error.message, 1, 1.0)
+
+
+def test_a_fault_that_holds_up_all_is_told_and_changes_nothing_else(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reindexing_module, "_LONGEST_PAUSE_SECONDS", 0.01)
+    for name in ("ready", "refused"):
+        create(place.database, name)
+    place.pipeline.add("refused", [Document(id="a", text="one", title="t")])
+    place.add(a="one")
+    ids = {
+        name: begin_reindex(
+            place.database, name, ReindexPlan(encoder=place.new, settings={}, share=1.0, auto_switch=False)
+        ).id
+        for name in ("c", "ready", "refused")
+    }
+    until(lambda: not place.reindexing.turn() and {state_of(place, name) for name in ids} == {ReindexState.READY})
+    _put(place, ids["c"], reason="the model is down", failures=2, paused_at=time.time(), pause_seconds=300.0)
+    said = "document 'a' cannot be brought over: too odd; change it or delete it"
+    _put(place, ids["refused"], reason=said, paused_at=time.time(), pause_seconds=10.0)
+    before = _rows(place)
+    faults: list[BaseException] = [OSError("a fault"), ZeroDivisionError()]
+    seen: list[dict[str, Reindex]] = []
+    original = place.reindexing._rests
+
+    def faulty(reindex: Reindex, now: float) -> bool:
+        seen.append(_rows(place))
+        if faults:
+            raise faults.pop(0)
+        return original(reindex, now)
+
+    monkeypatch.setattr(place.reindexing, "_rests", faulty)
+    with place.reindexing.running():
+        until(lambda: len(seen) > 2 and _rows(place)["ready"].reason is None)
+    assert seen[0] == before
+    for rows, kind in ((seen[1], "OSError"), (seen[2], "ZeroDivisionError")):
+        told = f"an unexpected failure ({kind}); see the log"
+        assert rows == {**before, "ready": replace(before["ready"], reason=told)}
+    assert _rows(place) == before, "what is over is not told any more, and who waited waits on"
+
+
+def _put(place: Place, id_: int, **values: Any) -> None:
+    with place.database.write() as session:
+        session.execute(sa.update(schema.reindex).where(schema.reindex.c.id == id_).values(**values))
+
+
+def _rows(place: Place) -> dict[str, Reindex]:
+    with place.database.read() as session:
+        return {found.collection: found for found in unfinished(session)}
+
+
+def _damaged(reindex: Reindex, portion: Callable[[Reindex], bool]) -> Callable[[Reindex], bool]:
+    def found(given: Reindex) -> bool:
+        if given.id == reindex.id:
+            raise StorageCorrupt("a page is damaged")
+        return portion(given)
+
+    return found

@@ -1,0 +1,108 @@
+"""The reasons of reranked hits: they add up, compare, and can be computed again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.errors import HitNotFound, InvalidQuery
+from core.records import Hit, Relevance
+from embedder.densemodels import only
+from embedder.lexical import Analyzer
+from embedder.local import LocalEncoder
+from retriever.query import Explain, Query
+from retriever.reasons import explain_hit
+from retriever.replay import Changed, replay
+from retriever.rerank import Rerank
+from retriever.searcher import Searcher
+from store import Database, Views
+from tests.retriever.rerank.judging import FUSIONS, LEGS, TEXT, Opinionated, branches
+
+
+def adds_up(hit: Hit) -> None:
+    reasons = hit.explanation
+    assert reasons is not None
+    assert reasons.ledger.value == pytest.approx(hit.score, abs=1e-9)
+    for branch in branches(reasons.ledger):
+        assert math.fsum(d.value for d in branch.details) == pytest.approx(branch.value, abs=1e-6), branch.description
+    by_query = math.fsum(w.dense + w.sparse for w in reasons.query_words) + reasons.query_rest
+    assert by_query == pytest.approx(hit.score, abs=1e-6)
+    lines = [line for line in reasons.ledger.details if line.kind == "rerank"]
+    assert len(lines) == ("rerank" in hit.scores)
+    for line in lines:
+        assert line.value == hit.scores["rerank"].weight * hit.scores["rerank"].raw
+
+
+@pytest.mark.parametrize("explain", [Explain.SCORES, Explain.WORDS])
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_the_ledger_sums_after_reranking(lasting: Searcher, explain: Explain, weight: float) -> None:
+    for fusion in FUSIONS:
+        for legs in LEGS:
+            rerank = Rerank(model="judge", depth=3, weight=weight)
+            query = Query(text=TEXT, k=5, fusion=fusion, legs=legs, rerank=rerank, explain=explain)
+            hits = lasting.search("varied", query).hits
+            assert len(hits) == 5
+            for hit in hits:
+                adds_up(hit)
+
+
+def test_a_hit_is_explained_with_the_score_that_it_was_shown_with(lasting: Searcher) -> None:
+    query = Query(text=TEXT, k=12, rerank=Rerank(model="judge", depth=6, weight=0.5))
+    for hit in lasting.search("varied", query).hits:
+        [explained] = lasting.explain("varied", query, hit.id).hits
+        assert (explained.score, explained.scores) == (hit.score, hit.scores)
+        adds_up(explained)
+    with pytest.raises(HitNotFound):
+        lasting.explain("varied", query, 10**9)
+
+
+def test_contrast_of_hits_on_either_side_of_the_window(lasting: Searcher) -> None:
+    query = Query(text=TEXT, k=4, rerank=Rerank(model="judge", depth=2, weight=0.3))
+    hits = lasting.search("varied", query).hits
+    for upper, lower in ((hits[0], hits[1]), (hits[1], hits[2])):
+        explanation = explain_hit(lasting, "varied", query, upper.id, above=lower.id).hits[0].explanation
+        assert explanation is not None
+        assert explanation.contrast is not None
+        tree = explanation.contrast.ledger
+        assert tree.value == pytest.approx(upper.score - lower.score, abs=1e-9)
+        for branch in branches(tree):
+            assert math.fsum(d.value for d in branch.details) == pytest.approx(branch.value, abs=1e-6)
+        [line] = [line for line in tree.details if line.kind == "rerank"]
+        there = lower.scores["rerank"].raw if "rerank" in lower.scores else 0.0
+        assert line.value == pytest.approx(0.3 * (upper.scores["rerank"].raw - there))
+    with pytest.raises(InvalidQuery, match="ask why"):
+        explain_hit(lasting, "varied", query, hits[2].id, above=hits[1].id)
+
+
+def test_replay_names_another_reranker(varied: Database, encoder: LocalEncoder) -> None:
+    views, judge = Views(varied), Opinionated()
+    searcher = Searcher(views, only(encoder), Analyzer(), rerankers={"judge": judge}.__getitem__)
+    query = Query(text=TEXT, k=3, rerank=Rerank(model="judge", depth=5, weight=0.6), explain=Explain.SCORES)
+    explanation = searcher.search("varied", query).hits[0].explanation
+    assert explanation is not None
+    kept = json.loads(json.dumps(asdict(explanation)))
+    assert kept["provenance"]["rerank"] == {
+        "model": "judge", "fingerprint": "f" * 32, "depth": 5, "weight": 0.6,
+    }  # fmt: skip
+    same_again = replay(searcher, views, kept)
+    assert same_again.agrees
+    assert same_again.changed == ()
+
+    class Other(Opinionated):
+        fingerprint = "0" * 32
+
+        def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Relevance:
+            return Relevance(scores=np.full(len(documents), 0.5), token_counts=np.ones(len(documents), dtype=np.int64))
+
+    other = Searcher(views, only(encoder), Analyzer(), rerankers={"judge": Other()}.__getitem__)
+    replayed = replay(other, views, kept)
+    assert not replayed.agrees
+    assert replayed.changed == (Changed.MODEL,)
+    gone = replay(Searcher(views, only(encoder), Analyzer()), views, kept)
+    assert (gone.agrees, gone.changed, gone.score_now) == (False, (Changed.MODEL,), None)
