@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.operation.process import METRICS_VARIABLE, open_files, resident_bytes
+from core.naming import HIDDEN, base_name, is_hidden
 from core.protocols import Priority, RanBatch
 from retriever.result import SearchResult
 
@@ -140,10 +141,12 @@ class Metrics:
         return registry
 
     def _label(self, collection: str) -> str:
+        # Every reindex has a hidden generation of its own: they are counted together.
+        name = f"{base_name(collection)}{HIDDEN}" if is_hidden(collection) else collection
         with self._lock:
-            if collection not in self._names and len(self._names) < self._most_names:
-                self._names.add(collection)
-            return collection if collection in self._names else OTHER
+            if name not in self._names and len(self._names) < self._most_names:
+                self._names.add(name)
+            return name if name in self._names else OTHER
 
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

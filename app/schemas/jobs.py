@@ -30,7 +30,7 @@ class JobBody(ResponseModel):
     created_at: str
     ended_at: str | None
     total: int = Field(description="documents, and lines that are none")
-    pending: int = Field(description="documents that wait")
+    pending: int = Field(description="documents that wait; of a cancelled job, those that were left out")
     failed: int = Field(description="documents and lines that could not be used; see errors")
     created: int
     replaced: int

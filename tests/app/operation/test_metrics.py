@@ -175,6 +175,19 @@ def test_labels_are_bounded_whatever_is_asked_for() -> None:
     assert set(names) <= {None, OTHER}
 
 
+def test_hidden_generations_of_one_collection_are_counted_together() -> None:
+    metrics = Metrics(collections=2)
+    for name in ("products!7", "products!8", "products", "orders"):
+        metrics.slow(name)
+    counted = {
+        sample.labels["collection"]: sample.value
+        for metric in metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "salience_slow_searches_total"
+    }
+    assert counted == {"products!": 2, "products": 1, "other": 1}
+
+
 def test_every_metric_stands_in_the_documentation(client: TestClient) -> None:
     told = (Path(__file__).resolve().parents[3] / "docs/operate.md").read_text("utf-8")
     client.post(SEARCH, json={"query": "games"})
