@@ -138,12 +138,12 @@ def shortened(text: str, most: int) -> str:
 def answered(request: Request, error: Exception) -> JSONResponse:
     """The answer to a SalienceError."""
     assert isinstance(error, SalienceError)
-    caller = getattr(request.state, "caller", None)
-    if isinstance(caller, Caller):
-        caller.told(error)
     status = status_of(error)
     if status >= 500 and not isinstance(error, _EXPECTED):
         _log.error("request failed", code=error.code, error=error.message)
+    caller = getattr(request.state, "caller", None)
+    if isinstance(caller, Caller):
+        caller.told(error)
     response = error_response(request, status, error.code, error.message, error.param)
     if error.retryable:
         wait = RETRY_AFTER_SECONDS if error.retry_after is None else error.retry_after

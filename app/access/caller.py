@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from core.access import Rights, Role
-from core.errors import CollectionNotFound, Forbidden, QueueFull, SalienceError
+from core.errors import CollectionNotFound, Forbidden, QueueFull, SalienceError, StorageError
 from core.filters import Filter
 from core.naming import MARK, base_name, check_name, covers, qualified
 from core.records import Collection, Job
@@ -105,6 +106,8 @@ class Caller:
             message = _HINT.split(message)[0]
         if isinstance(error, QueueFull) and self.among is not None:
             message = QueueFull().message  # how many wait is other people's business
+        if isinstance(error, StorageError) and self.rights.tenant is not None and os.sep in message:
+            message = type(error)().message  # where the data lies is the operator's
         message = self._without_tenant(message)
         if message != error.message:
             error.args = (message, *error.args[1:])

@@ -153,3 +153,19 @@ def test_a_full_queue_tells_no_tenant_how_much_others_wait_for(open_house: Calla
     house.collection(house.operator, "docs")
     told = error_of(house.ask(house.operator, "POST", "/v1/collections/docs/documents:bulk", content=line), 429)
     assert "3 documents wait" in told["message"]
+
+
+def test_where_the_data_lies_is_told_to_no_tenant(house: House, tenants: dict[str, str]) -> None:
+    with house.parts.database.write() as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    asked = {"documents": [{"id": "c", "text": "A clock."}]}
+    folder = str(house.parts.database.directory)
+    answers = [
+        house.ask(key, "POST", f"/v1/collections/{name}/documents", json=asked)
+        for key, name in ((tenants["acme"], "docs"), (house.operator, "acme~docs"))
+    ]
+    told, known = (error_of(answer, answer.status_code) for answer in answers)
+    assert told["code"] == known["code"] == "schema_too_new"
+    assert folder not in told["message"]
+    assert "upgrade the program" in told["message"]
+    assert folder in known["message"]
