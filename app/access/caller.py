@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from retriever.result import SearchResult  # commands have no use for the library
 
 _Named = TypeVar("_Named", bound=SalienceError)
+_Work = TypeVar("_Work", Job, Reindex)
 _HINT = re.compile("; (?:did you mean|there (?:is|are)) ")  # behind what is not there, what is
 
 
@@ -75,13 +76,10 @@ class Caller:
     def shown_collection(self, found: Collection) -> Collection:
         return replace(found, name=self.shown(found.name))
 
-    def shown_job(self, job: Job) -> Job:
-        reason = job.reason and self._without_tenant(job.reason)
-        return replace(job, collection=self.shown(job.collection), reason=reason)
-
-    def shown_reindex(self, reindex: Reindex) -> Reindex:
-        reason = reindex.reason and self._without_tenant(reindex.reason)
-        return replace(reindex, collection=self.shown(reindex.collection), reason=reason)
+    def shown_work(self, found: _Work) -> _Work:
+        """In the caller's names, also where it says what it waits for."""
+        reason = found.reason and self._without_tenant(found.reason)
+        return replace(found, collection=self.shown(found.collection), reason=reason)
 
     def shown_result(self, result: SearchResult) -> SearchResult:
         """Also in what its explanations say of themselves."""

@@ -85,7 +85,7 @@ async def bulk(
     job = await to_thread.run_sync(received, limiter=request.app.state.uploads)
     if wait:
         return await run_in_threadpool(_finished, parts, caller, job, response)
-    return accepted(caller.shown_job(job), response)
+    return accepted(caller.shown_work(job), response)
 
 
 def _receive(parts: Wiring, caller: Caller, name: str, upload: Upload, mapping: FieldMapping, key: str | None) -> Job:
@@ -164,7 +164,7 @@ def _finished(parts: Wiring, caller: Caller, job: Job, response: Response) -> Jo
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         raise JobConflict(f"job {job.id} {job.state}" + (f": {job.reason}" if job.reason else ""))
     if job.state is not JobState.DONE:
-        return accepted(caller.shown_job(job), response)
+        return accepted(caller.shown_work(job), response)
     response.status_code = 200
     with parts.database.read() as session:
         return write_report(session, job)

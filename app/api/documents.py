@@ -117,7 +117,7 @@ def upsert(
     parts.worker.wake()
     parts.limiter.spend(caller, tokens_of(sum(len(item.title or "") + len(item.text) for item in body.documents)))
     response.status_code = 202
-    return accepted(caller.shown_job(job), response)
+    return accepted(caller.shown_work(job), response)
 
 
 @router.get("/documents", responses={200: DOCUMENTS_LISTED}, operation_id="list_documents", summary="List documents")

@@ -37,7 +37,7 @@ def list_page(
     named = None if collection is None else qualified(caller.rights.tenant, collection)
     with parts.database.read() as session:
         page = list_jobs(session, limit=limit + 1, collection=named, state=wanted, before=before, among=caller.among)
-    bodies = [JobBody.of(caller.shown_job(job)) for job in page[:limit]]
+    bodies = [JobBody.of(caller.shown_work(job)) for job in page[:limit]]
     return JobList(jobs=bodies, next=bodies[-1].id if len(page) > limit else None)
 
 
@@ -45,7 +45,7 @@ def list_page(
 def get(parts: Parts, caller: Known, job_id: JobId) -> JobDetail:
     """A job: its state, how far it is, and its first errors."""
     with parts.database.read() as session:
-        return JobDetail.told(session, caller.shown_job(get_job(session, job_id, among=caller.among)))
+        return JobDetail.told(session, caller.shown_work(get_job(session, job_id, among=caller.among)))
 
 
 @router.get(
@@ -72,7 +72,7 @@ def cancel(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
     """End a job at once. What was committed stays; what waits is dropped."""
     with parts.database.write() as session:
         get_job(session, job_id, among=caller.among)
-        return JobBody.of(caller.shown_job(cancel_job(session, job_id, now=database_now(session))))
+        return JobBody.of(caller.shown_work(cancel_job(session, job_id, now=database_now(session))))
 
 
 @router.post("/{job_id}/retry", operation_id="retry_job", summary="Try failed documents again")
@@ -82,4 +82,4 @@ def retry(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
         get_job(session, job_id, among=caller.among)
     job = retry_job(parts.database, job_id)
     parts.worker.wake()
-    return JobBody.of(caller.shown_job(job))
+    return JobBody.of(caller.shown_work(job))

@@ -99,4 +99,4 @@ def _done(
 def _body(parts: Wiring, caller: Caller, collection: str, changed: Reindex | None = None) -> ReindexBody:
     with parts.database.read() as session:
         found, waiting = reindexes.look(session, collection)
-    return ReindexBody.of(caller.shown_reindex(changed or found), waiting=waiting)
+    return ReindexBody.of(caller.shown_work(changed or found), waiting=waiting)

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.operation.process import METRICS_VARIABLE, open_files, resident_bytes
-from core.naming import HIDDEN, base_name, is_hidden
+from core.naming import HIDDEN, base_name
 from core.protocols import Priority, RanBatch
 from retriever.result import SearchResult
 
@@ -142,7 +142,8 @@ class Metrics:
 
     def _label(self, collection: str) -> str:
         # Every reindex has a hidden generation of its own: they are counted together.
-        name = f"{base_name(collection)}{HIDDEN}" if is_hidden(collection) else collection
+        base = base_name(collection)
+        name = collection if base == collection else f"{base}{HIDDEN}"
         with self._lock:
             if name not in self._names and len(self._names) < self._most_names:
                 self._names.add(name)

@@ -11,7 +11,7 @@ import pytest
 from core.errors import CollectionNotFound, InvalidInput
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, Prompt
-from core.records import Document, Representation
+from core.records import Document, Hit, Representation
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer
@@ -119,13 +119,17 @@ def test_every_number_counts(place: Place) -> None:
         assert replayed.difference == pytest.approx(1e-4, rel=1e-3)
 
 
-def test_a_contrast_is_computed_again(place: Place) -> None:
-    _, views, searcher, _ = place
-    query = Query(text="wolf in the forest")
+def contrasted(searcher: Searcher, query: Query) -> tuple[Hit, Hit, dict[str, Any]]:
+    """The two best hits, and the explanation of the first held against the second, as it is kept."""
     upper, lower = searcher.search("t", replace(query, k=2)).hits
     explanation = explain_hit(searcher, "t", query, upper.id, above=lower.id).hits[0].explanation
     assert explanation is not None
-    kept = json.loads(json.dumps(asdict(explanation)))
+    return upper, lower, json.loads(json.dumps(asdict(explanation)))
+
+
+def test_a_contrast_is_computed_again(place: Place) -> None:
+    _, views, searcher, _ = place
+    *_, kept = contrasted(searcher, Query(text="wolf in the forest"))
     assert replay(searcher, views, kept).agrees
     kept["contrast"]["ledger"]["details"][0]["value"] += 1
     assert not replay(searcher, views, kept).agrees
@@ -134,11 +138,9 @@ def test_a_contrast_is_computed_again(place: Place) -> None:
 def test_a_hit_is_not_gone_where_the_one_that_it_was_held_against_is(place: Place) -> None:
     database, views, searcher, _ = place
     query = Query(text="wolf in the forest")
-    upper, lower = searcher.search("t", replace(query, k=2)).hits
-    explanation = explain_hit(searcher, "t", query, upper.id, above=lower.id).hits[0].explanation
-    assert explanation is not None
+    upper, lower, kept = contrasted(searcher, query)
     delete(database, "t", [lower.document_id])
-    replayed = replay(searcher, views, json.loads(json.dumps(asdict(explanation))))
+    replayed = replay(searcher, views, kept)
     assert replayed.changed == (Changed.COLLECTION,)
     assert replayed.score_now == searcher.explain("t", query, upper.id).hits[0].score
     assert (replayed.agrees, replayed.difference) == (False, None)
