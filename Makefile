@@ -53,7 +53,7 @@ bench: setup ## measure steering and the seed example
 
 lock: setup ## resolve the dependencies anew (needs the network) and write requirements.lock
 	@$(PIP) install uv==0.13.8
-	@echo "$(TORCH)" | $(VENV)/bin/uv pip compile pyproject.toml - --quiet --upgrade --extra dev --extra tracing --universal --python-version 3.11 \
+	@echo "$(TORCH)" | $(VENV)/bin/uv pip compile pyproject.toml - --quiet --upgrade --extra dev --extra tracing --extra milvus --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --no-header --no-emit-package torch --no-emit-package openvino-telemetry --output-file build-lock.tmp > /dev/null
 	@$(PY) -c "import pathlib, re; \
 	head = '# All packages but torch and its CUDA libraries, pinned with hashes. Written by: make lock\n'; \

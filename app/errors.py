@@ -35,6 +35,7 @@ STATUS: dict[type[SalienceError], int] = {
     errors.InvalidSignature: 401,
     errors.RemoteError: 502,
     errors.RemoteUnavailable: 503,
+    errors.IndexUnavailable: 503,
     errors.SchemaTooNew: 503,
     errors.StorageBusy: 503,
     errors.StorageReadOnly: 503,

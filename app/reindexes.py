@@ -38,6 +38,7 @@ def begin(parts: Wiring, name: str, asked: ReindexRequest) -> Reindex:
         check_language(given["language"])
     with parts.database.read() as session:
         collection = get_collection(session, name)
+    parts.check_index(given.get("index", collection.settings.index))
     active, scoring = collection.active, given.get("sparse", collection.settings.sparse)
     if asked.sparse_model is not None and "sparse" not in given and scoring is SparseScoring.BM25:
         scoring = given["sparse"] = SparseScoring.LEARNED

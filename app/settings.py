@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -120,6 +121,31 @@ class TracingSettings(Group):
         return value
 
 
+class MilvusSettings(Group):
+    uri: str | None = None  # of the Milvus that holds collections with the index milvus; unset: there are none
+    token: SecretStr = SecretStr("")  # an API key of it, or user:password
+    database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")  # of that Milvus
+    timeout_seconds: float = Field(10.0, ge=0.1, le=600.0)  # within which it answers, or is taken to be away
+
+    @field_validator("uri")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if not value:
+            return None  # as a compose file has it that passes on what is not set
+        try:
+            parts = urlsplit(value)
+            whole = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port)
+        except ValueError:  # a port that is no number
+            whole = False
+        more = whole and (parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc)
+        if not whole or more or ":" in str(parts.hostname):
+            raise ValueError(
+                "must be http://HOST:PORT or https://HOST:PORT with a name or an IPv4 address; a token and a database "
+                "are settings of their own"
+            )
+        return value.rstrip("/")
+
+
 class VikingBinding(Group):
     """Which models serve a name of the VikingDB API."""
 
@@ -156,6 +182,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
     vikingdb: VikingSettings = VikingSettings()
+    milvus: MilvusSettings = MilvusSettings()
 
     @classmethod
     def settings_customise_sources(

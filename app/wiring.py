@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 from app.models import Models
 from app.settings import Settings
-from core.records import Collection, CollectionSettings
+from core.errors import InvalidSettings
+from core.records import Collection, CollectionSettings, IndexKind
 from store import Database, Views
 from store.catalog import create_collection
 from store.database import ReadSession
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from indexer.reindexing import Reindexing
     from indexer.worker import Worker
     from retriever.searcher import Searcher
+    from store.passageindex.milvus import Milvus
 
 
 class Wiring:
@@ -56,11 +58,11 @@ class Wiring:
     @cached_property
     def maintenance(self) -> Maintenance:
         """Keeps the data directory in order; in a thread, while somebody runs it."""
-        return Maintenance(self.database)
+        return Maintenance(self.database, index=self.passage_index)
 
     def maintain_once(self) -> None:
         """What is due now, unless another process sees to it: for commands that end."""
-        maintain_once(self.database)
+        maintain_once(self.database, index=self.passage_index)
 
     def register(self, kind: str, address: str | None = None) -> Registration:
         """Enter this process among those that have the data directory open. Raises DirectoryInUse."""
@@ -89,7 +91,17 @@ class Wiring:
 
     @cached_property
     def views(self) -> Views:
-        return Views(self.database)
+        return Views(self.database, self.passage_index)
+
+    @cached_property
+    def passage_index(self) -> Milvus | None:
+        """What holds collections with the index milvus; None where none is set up.
+
+        Raises InvalidSettings where its package is not installed.
+        """
+        from app.milvus import milvus
+
+        return milvus(self.settings.milvus)
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -183,6 +195,7 @@ class Wiring:
         from embedder.lexical import check_language
 
         check_language(settings.language)
+        self.check_index(settings.index)
         encoder = self.models.encoder(model)  # loaded before the transaction: others would wait for it
         sparse = None if sparse_model is None else self.models.sparse_encoder(sparse_model)
         with self.database.write() as session:
@@ -198,6 +211,15 @@ class Wiring:
                 sparse_fingerprint=None if sparse is None else sparse.fingerprint,
             )
 
+    def check_index(self, kind: IndexKind) -> None:
+        """Raises InvalidSettings where nothing is set up to hold a collection with this index."""
+        if kind is IndexKind.MILVUS and self.passage_index is None:
+            raise InvalidSettings(
+                "the index milvus needs a Milvus to hold the collection, and none is set up here: "
+                "set SALIENCE_MILVUS__URI, or choose another index",
+                param="index",
+            )
+
     def wait_for(self, collection: str, seq: int | None, timeout_seconds: float) -> None:
         """Wait until the change `seq` can be seen; None: do not. Raises SeqNotReached, CollectionNotFound."""
         if seq is not None:
@@ -205,13 +227,23 @@ class Wiring:
 
     def build(self) -> None:
         """Build every part now, so that what is wrong shows at the start."""
-        _ = (self.database, self.encoder, self.pipeline, self.worker, self.reindexing, self.searcher)
+        _ = (
+            self.database,
+            self.passage_index,
+            self.encoder,
+            self.pipeline,
+            self.worker,
+            self.reindexing,
+            self.searcher,
+        )
         _ = (self.viking, self.viking_quota, self.signatures, self.keyring, self.limiter)
         self.forthcoming.load()
 
     def close(self) -> None:
         if "models" in self.__dict__:
             self.models.close()
+        if "passage_index" in self.__dict__ and self.passage_index is not None:
+            self.passage_index.close()
         if "database" in self.__dict__:
             self.database.close()
 

@@ -20,6 +20,7 @@ import ast
 import json
 import os
 import platform
+import re
 import statistics
 import sysconfig
 import threading
@@ -153,9 +154,9 @@ def cut(encoder: LocalEncoder, texts: Iterator[str], count: int) -> Iterator[str
 
 def _steered(text: str) -> Prompt:
     """A control on the word in the middle."""
-    start = text.rfind(" ", 0, len(text) // 2) + 1
-    length = len(text[start:].split(" ", 1)[0])
-    return Prompt.of(text, controls=(TextControl(start=start, length=length, factor=2.0),))
+    words = list(re.finditer(r"\S+", text))
+    start, end = words[len(words) // 2].span()
+    return Prompt.of(text, controls=(TextControl(start=start, length=end - start, factor=2.0),))
 
 
 def _query(text: str) -> str:

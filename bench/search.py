@@ -30,7 +30,7 @@ from bench.ingest.texts import documents
 from core.errors import ModelMismatch
 from core.filters import parse_filter
 from core.protocols import Encoder
-from core.records import Collection, CollectionSettings, Document, Float32Array, Passage
+from core.records import Collection, CollectionSettings, Document, Float32Array, IndexKind, Passage
 from embedder.lexical import Analyzer
 from indexer.drafting import content_sha, passage_sha
 from retriever.beside import Beside
@@ -48,9 +48,9 @@ PASSAGES, QUERIES, ROUNDS = 100_000, 200, 3
 CHARACTERS = 500  # of a text
 SEED = 20260101
 _BATCH = 2_000
-_NAME = "made"
+NAME = "made"
 _SETTINGS = CollectionSettings(language="en")
-_CASES: Mapping[str, dict[str, Any]] = {
+CASES: Mapping[str, dict[str, Any]] = {
     "hybrid": {},
     "dense": {"legs": (Leg.DENSE,)},
     "sparse": {"legs": (Leg.SPARSE,)},
@@ -89,18 +89,18 @@ def run(directory: Path, passages: int, queries: int) -> dict[str, Any]:
     database = Database.open(directory)
     with database.read() as session:
         known = [collection.name for collection in catalog.list_collections(session)]
-    if _NAME not in known:
+    if NAME not in known:
         fill(database, passages)
         maintain_once(database)
-    searcher = Searcher(Views(database), _no_model, Analyzer())
-    asked = _queries(passages, queries)
+    searcher = Searcher(Views(database), no_model, Analyzer())
+    asked = queries_of(passages, queries)
     found: dict[str, Any] = {}
-    for name, case in _CASES.items():
+    for name, case in CASES.items():
         found[name] = measure(searcher, [replace(query, **case) for query in asked])
     phrases = [WordConditions(phrases=(phrase,)) for phrase in _PHRASES]
     found["frequent phrases"] = measure(searcher, [replace(asked[0], conditions=one) for one in phrases])
     with database.read() as session:
-        counts = catalog.counts(session, catalog.get_collection(session, _NAME).id)
+        counts = catalog.counts(session, catalog.get_collection(session, NAME).id)
     database.close()
     return {"passages": counts.passages, "queries": queries, "cases": found}
 
@@ -108,22 +108,22 @@ def run(directory: Path, passages: int, queries: int) -> dict[str, Any]:
 def measure(searcher: Searcher, queries: Sequence[Query]) -> dict[str, Any]:
     """Of searches one after the other; where these take long, of the first queries alone."""
     begun = time.perf_counter()
-    searcher.search(_NAME, queries[0])  # opens the segments
-    searcher.search(_NAME, queries[-1])
+    searcher.search(NAME, queries[0])  # opens the segments
+    searcher.search(NAME, queries[-1])
     if time.perf_counter() - begun > 0.2:
         queries = queries[:_SLOW_ROUNDS]
-    best = [min((_timed(searcher, query) for _ in range(ROUNDS)), key=lambda one: one["total"]) for query in queries]
+    best = [min((timed(searcher, query) for _ in range(ROUNDS)), key=lambda one: one["total"]) for query in queries]
     stages = dict.fromkeys(stage for one in best for stage in one)
-    by_stage = {stage: _quantiles([one.get(stage, 0.0) for one in best]) for stage in stages}
+    by_stage = {stage: quantiles([one.get(stage, 0.0) for one in best]) for stage in stages}
     return {"total": by_stage.pop("total"), "stages": by_stage}
 
 
-def fill(database: Database, passages: int) -> None:
+def fill(database: Database, passages: int, index: IndexKind = IndexKind.AUTO) -> None:
     """A collection of vectors under texts that are not theirs."""
-    made = vectors(passages)
+    made, settings = vectors(passages), replace(_SETTINGS, index=index)
     with database.write() as session:
         collection = catalog.create_collection(
-            session, _NAME, _SETTINGS, model=_NAME, fingerprint=_NAME, dimension=made.shape[1]
+            session, NAME, settings, model=NAME, fingerprint=NAME, dimension=made.shape[1]
         )
     analyzer, texts = Analyzer(), documents([], passages)
     for first in range(0, passages, _BATCH):
@@ -133,15 +133,15 @@ def fill(database: Database, passages: int) -> None:
             commit(session, _batch(collection, drafts, block, analyzer))
 
 
-def _timed(searcher: Searcher, query: Query) -> dict[str, float]:
+def timed(searcher: Searcher, query: Query) -> dict[str, float]:
     """Milliseconds by stage, `total` and `rest` among them."""
     begun = time.perf_counter()
-    result = searcher.search(_NAME, query)
+    result = searcher.search(NAME, query)
     total = (time.perf_counter() - begun) * 1000
     return {"total": total, **result.stages_ms, "rest": total - sum(result.stages_ms.values())}
 
 
-def _queries(passages: int, count: int) -> list[Query]:
+def queries_of(passages: int, count: int) -> list[Query]:
     """3 to 12 words out of a text, and a vector."""
     dice = random.Random(SEED)
     texts = [text.text for text in documents([], min(passages, 20_000)) if len(text.text.split()) > 20]
@@ -176,14 +176,14 @@ def _batch(collection: Collection, drafts: Sequence[Draft], vectors: Float32Arra
         draft.passages[0].sha: Embedding(vector=vector, terms=analyzer.term_frequencies(text, "en"))
         for draft, text, vector in zip(drafts, texts, vectors, strict=True)
     }
-    return Batch(collection=collection, fingerprint=_NAME, drafts=tuple(drafts), embeddings=embeddings)
+    return Batch(collection=collection, fingerprint=NAME, drafts=tuple(drafts), embeddings=embeddings)
 
 
-def _no_model(collection: Collection) -> Encoder:
+def no_model(collection: Collection) -> Encoder:
     raise ModelMismatch(f"no model is measured here, and {collection.name} has none")
 
 
-def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
+def quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": round(float(np.quantile(milliseconds, q / 100)), 3) for q in (50, 95)}
 
 

@@ -29,6 +29,14 @@ class Awaited:
         self._given_up = True
 
     @property
+    def remaining(self) -> float | None:
+        """Seconds until nobody waits any more, 0 or more; None: without an end."""
+        outer = None if self._within is None else self._within.remaining
+        own = None if self._until is None else max(0.0, self._until - time.monotonic())
+        ends = [seconds for seconds in (outer, own) if seconds is not None]
+        return min(ends, default=None)
+
+    @property
     def over(self) -> bool:
         """Whether nobody waits any more."""
         late = self._until is not None and time.monotonic() >= self._until

@@ -53,6 +53,7 @@ class IndexKind(StrEnum):
     AUTO = "auto"  # read all vectors while they are few, then scan short codes of them
     EXACT = "exact"  # always read all vectors: slower, and nothing is missed
     HNSW = "hnsw"  # walk a graph; filtered searches scan codes
+    MILVUS = "milvus"  # a Milvus elsewhere holds the passages, for both legs
 
 
 class FieldKind(StrEnum):
@@ -214,6 +215,7 @@ class Relevance:
 
     scores: Float64Array  # (documents,) higher is more relevant, 0 to 1
     token_counts: Int64Array  # (documents,) tokens that the model read of each pair, special tokens included
+    truncated: BoolArray  # (documents,) whether the model did not read all of the document and the query beside it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -79,7 +79,8 @@ class CrossEncoder:
                     logits = self._logits([encodings[i] for i in batch])
                 models_read(tokens)
                 scores[batch] = torch.sigmoid(logits.double()).cpu().numpy()
-        return Relevance(scores=scores, token_counts=np.array(counts, dtype=np.int64))
+        truncated = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
+        return Relevance(scores=scores, token_counts=np.array(counts, dtype=np.int64), truncated=truncated)
 
     def _encodings(self, query: str, documents: Sequence[str]) -> list[Encoding]:
         asked = self._beginning(query)

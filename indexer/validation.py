@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from core.records import Float32Array
+from core.records import Float32Array, Float64Array, Int64Array
 from core.reindexes import Reindex, ReindexState
-from store import dense
 from store.database import Database
 from store.jobs.lease import Clock
 from store.reindex.comparing import Differences, differences
@@ -22,6 +21,7 @@ from store.views import Views
 
 SAMPLE = 50  # passages whose nearest are looked for
 DEPTH = 10  # of them
+_BLOCK = 10_000  # passages whose vectors are read at once
 
 # Compares two collections, by their names, by judgements: {"queries": {id: text}, "qrels": {id: {document id: 0..}}}.
 # Answers {"old": {measure: value}, "new": {...}, "gain": of nDCG@10, ...}.
@@ -62,29 +62,31 @@ def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | 
 def recall(views: Views, name: str, sample: int = SAMPLE, depth: int = DEPTH) -> float | None:
     """The part of the truly nearest that the index finds, mean over a sample of passages; None without any.
 
-    Each in a state of its own: all vectors are read for it, and a state that is held for long holds up the log.
+    In one state, and all vectors are read once for it.
     """
     with views.open(name) as view:
-        parts = view.snapshot.parts
-        ids = np.concatenate([np.empty(0, np.int64), *(part.segment.ids[part.live] for part in parts)])
+        ids = view.every_passage()
+        if not len(ids):
+            return None
         chosen = np.sort(np.random.default_rng(7).choice(ids, min(sample, len(ids)), replace=False))
-        vectors = view.vectors(chosen)
-    shares = []
-    for vector in vectors:
-        with views.open(name) as view:
-            if view.snapshot.parts:  # else all was deleted meanwhile
-                shares.append(_share_found(view, vector, depth))
-    return float(np.mean(shares)) if shares else None
+        asked = view.vectors(chosen)
+        truly = _nearest_scores(view, ids, asked, min(depth, len(ids)))
+        # By score: of equally near passages any will do.
+        found = [
+            np.count_nonzero(view.nearest(vector, depth).scores >= best[0] - 1e-6)
+            for vector, best in zip(asked, truly, strict=True)
+        ]
+        return float(np.mean(np.minimum(1.0, np.array(found) / truly.shape[1])))
 
 
-def _share_found(view: View, vector: Float32Array, depth: int) -> float:
-    """Of the `depth` passages that are truly nearest."""
-    parts = view.snapshot.parts
-    everything = np.concatenate([dense.dot(part.segment.vectors, vector)[part.live] for part in parts])
-    truly = np.sort(everything)[::-1][:depth]
-    scores = view.nearest(vector, depth).scores
-    # By score: of equally near passages any will do.
-    return min(1.0, float(np.count_nonzero(scores >= truly[-1] - 1e-6)) / len(truly))
+def _nearest_scores(view: View, ids: Int64Array, asked: Float32Array, depth: int) -> Float64Array:
+    """(asked, depth) the scores of the passages that are truly nearest to each, rising."""
+    best = np.full((len(asked), depth), -np.inf)
+    for begin in range(0, len(ids), _BLOCK):
+        scores = asked.astype(np.float64) @ view.vectors(ids[begin : begin + _BLOCK]).astype(np.float64).T
+        every = np.concatenate([best, scores], axis=1)
+        best = np.partition(every, every.shape[1] - depth, axis=1)[:, -depth:]
+    return np.sort(best, axis=1)
 
 
 def _wanting(reindex: Reindex, report: Mapping[str, Any], found: Differences) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -11,7 +12,7 @@ from itertools import groupby
 from core.current import check_awaited
 from core.errors import SalienceError
 from core.protocols import DenseModels, Rerankers, SparseModels
-from core.records import Collection, Float64Array, Int64Array, Scoring
+from core.records import Collection, Float64Array, IndexKind, Int64Array, Scoring
 from embedder.lexical import Analyzer
 from retriever.candidates import POOL_DEPTH, gather, rank
 from retriever.contrast import contrasted
@@ -143,7 +144,7 @@ class Searcher:
         """
         for _ in range(_ROUNDS):
             searches = self._judged(name, collection, searches)
-            with self._floor.taken(), self._views.open(name) as view:
+            with self._turn(collection), self._views.open(name) as view:
                 if view.generation.id != collection.active.id:
                     return None
                 drafts = each(partial(self._found, view, only=only), searches)
@@ -157,11 +158,15 @@ class Searcher:
         """With what the rerankers say, where they are asked."""
         if not any(isinstance(search, _Search) and search.query.rerank for search in searches):
             return list(searches)
-        with self._floor.taken(), self._views.open(name) as view:
+        with self._turn(collection), self._views.open(name) as view:
             if view.generation.id != collection.active.id:
                 return list(searches)
             searches = each(partial(self._with_window, view), searches)
         return each(self._with_judgement, searches)
+
+    def _turn(self, collection: Collection) -> AbstractContextManager[None]:
+        """None is taken where a search mostly waits for an engine elsewhere."""
+        return nullcontext() if collection.settings.index is IndexKind.MILVUS else self._floor.taken()
 
     def _with_window(self, view: View, search: _Search) -> _Search:
         """With the passages that the reranker is to judge."""

@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from core.errors import CollectionExists, CollectionNotFound, Conflict
 from core.naming import HIDDEN, check_stored_name, hidden_name, is_hidden, is_stored_name, tenant_of
-from core.records import Collection, CollectionSettings, Generation, GenerationState, Scoring
+from core.records import Collection, CollectionSettings, Generation, GenerationState, IndexKind, Scoring
 from core.reindexes import ReindexState
 from store import schema
 from store.database import ReadSession, WriteSession
 from store.jobs import fail_jobs_of
 from store.jobs.lease import database_now
+from store.passageindex.record import insert_record
 from store.prepared import Prepared
 from store.settings import check_changeable, check_given, check_settings, check_sparse_model, parse_settings
 
@@ -84,13 +85,15 @@ def _create(
     collection_id = _insert(
         session, schema.collection, name=name, settings=json.dumps(asdict(settings)), created_at=created_at
     )
-    _insert(
+    generation_id = _insert(
         session,
         schema.generation,
         collection_id=collection_id,
         state=GenerationState.ACTIVE.value,
         **encoders,
     )
+    if settings.index is IndexKind.MILVUS:
+        insert_record(session, generation_id)
     for field, kind in settings.fields.items():
         _insert(session, schema.field, collection_id=collection_id, name=field, kind=kind.value)
     return find_collection(session, name)

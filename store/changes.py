@@ -32,10 +32,12 @@ def added_since(
     return found[:, 0], found[:, 1]
 
 
-def removed_since(session: ReadSession, generation_id: int, since: int) -> Int64Array:
-    """The ids of the passages that went after the change `since`."""
+def removed_since(session: ReadSession, generation_id: int, since: int, *, upto: int | None = None) -> Int64Array:
+    """The ids of the passages that went after the change `since`. `upto`: the last change that is looked at."""
     change = schema.change.c
     statement = sa.select(change.passage_id).where(
         change.generation_id == generation_id, change.seq > since, change.operation == "-"
     )
+    if upto is not None:
+        statement = statement.where(change.seq <= upto)
     return np.fromiter(session.execute(statement).scalars(), dtype=np.int64)

@@ -2,7 +2,7 @@
 
 Every value of the database has a second witness. The columns of a table that hold long values are covered by a checksum
 in the same row. All others stand in an index as well, and SQLite's integrity check compares every index entry with its
-row. A test holds that no column is left out.
+row; or they are counted anew, as `term_count` is. A test holds that no column is left out.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from store.controls import pack_controls
 from store.database import ReadSession, WriteSession, chunks
 from store.filters.metadata import FilterableValue, filterable_values, metadata_json
 from store.filters.rows import insert_values
+from store.passageindex.counts import count
 from store.reindex.following import note_writes
 from store.steps import reached
 from store.terms import pack_postings, pack_vector, register_terms
@@ -45,6 +47,10 @@ def commit(session: WriteSession, batch: Batch) -> Receipt:
     reached("commit.embeddings_written")
     _write_passages(session, plan, document_ids, generations)
     reached("commit.passages_written")
+    came = Counter(item.sha for write in plan.with_passages() for item in write.draft.passages)
+    came.subtract(gone)
+    for generation in generations:
+        count(session, generation, came)
     _remove_orphans(session, batch.collection.id, gone)
     note_writes(session, batch.collection.id, [*plan.written, *batch.deletions])
     reached("commit.orphans_removed")
@@ -183,8 +189,8 @@ def _stored_documents(session: ReadSession, collection_id: int, external_ids: It
     return {row.external_id: row for row in session.rows_where_in(statement, columns.external_id, wanted)}
 
 
-def _remove_passages(session: WriteSession, plan: _Plan, generations: list[int]) -> set[bytes]:
-    """Remove the passages of deleted and replaced documents, and those documents' fields; the shas of the passages."""
+def _remove_passages(session: WriteSession, plan: _Plan, generations: list[int]) -> Counter[bytes]:
+    """Remove the passages of deleted and replaced documents, and those documents' fields; the passages by their sha."""
     columns = schema.passage.c
     rows = list(
         session.rows_where_in(sa.select(columns.id, columns.sha), columns.document_id, [*plan.deleted, *plan.replaced])
@@ -196,7 +202,7 @@ def _remove_passages(session: WriteSession, plan: _Plan, generations: list[int])
         session.execute(sa.delete(schema.document_field).where(schema.document_field.c.document_id.in_(chunk)))
     for chunk in chunks(plan.deleted):
         session.execute(sa.delete(schema.document).where(schema.document.c.id.in_(chunk)))
-    return {row.sha for row in rows}
+    return Counter(row.sha for row in rows)
 
 
 def _write_documents(session: WriteSession, batch: Batch, plan: _Plan) -> dict[str, int]:
@@ -285,7 +291,7 @@ def _write_passages(
     log_changes(session, generations, "=", [row.id for row in touched])
 
 
-def _remove_orphans(session: WriteSession, collection_id: int, shas: set[bytes]) -> None:
+def _remove_orphans(session: WriteSession, collection_id: int, shas: Iterable[bytes]) -> None:
     """Remove the embeddings among `shas` that no passage of the collection refers to any more."""
     embedding, passage, document = schema.embedding, schema.passage, schema.document
     generations = sa.select(schema.generation.c.id).where(schema.generation.c.collection_id == collection_id)

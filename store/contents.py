@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -41,11 +42,7 @@ class Contents:
 def read_contents(session: ReadSession, generation_id: int, ids: Int64Array, *, learned: bool) -> Contents:
     """The terms of the passages `ids`, which are distinct, or the vocabulary tokens of their learned weights."""
     passage, embedding = schema.passage.c, schema.embedding.c
-    statement = (
-        sa.select(passage.id, (embedding.learned if learned else embedding.sparse).label("blob"))
-        .join_from(schema.passage, schema.embedding, embedding.sha == passage.sha)
-        .where(embedding.generation_id == generation_id)
-    )
+    statement = embedded(generation_id, passage.id, (embedding.learned if learned else embedding.sparse).label("blob"))
     wanted = ids.tolist()
     blobs = {row.id: row.blob or b"" for row in session.rows_where_in(statement, passage.id, wanted)}
     found = [np.frombuffer(blobs.get(id_, b""), dtype=POSTING) for id_ in wanted]
@@ -55,6 +52,17 @@ def read_contents(session: ReadSession, generation_id: int, ids: Int64Array, *, 
         terms=postings["term"],
         values=postings["value"],
     )
+
+
+def embedded(generation_id: int | sa.BindParameter[int], *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Passages with their embeddings of the generation; null, where one has none. For a condition on `passage.id`.
+
+    An outer join is read from the passages on. An inner one SQLite turns round for a hundred ids or more: it would read
+    all embeddings of the generation.
+    """
+    passage, embedding = schema.passage.c, schema.embedding.c
+    own = (embedding.sha == passage.sha) & (embedding.generation_id == generation_id)
+    return sa.select(*columns).select_from(schema.passage.outerjoin(schema.embedding, own))
 
 
 def term_texts(session: ReadSession, ids: Iterable[int]) -> dict[int, str]:

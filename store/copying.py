@@ -14,6 +14,7 @@ from pathlib import Path
 from core.errors import Conflict, StorageCorrupt
 from store.directory import DATABASE_NAME, KEPT_FOLDERS, SEGMENTS
 from store.faults import database_errors, file_errors
+from store.passageindex.naming import new_name
 from store.readonly import open_read_only
 from store.steps import reached
 from store.syncing import make_directories, sync, sync_tree
@@ -65,7 +66,8 @@ def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None 
 
     Page by page, damage included: `verify` finds in the copy what it finds in the source. (A copy that SQLite writes
     anew, by VACUUM INTO, has its indexes made from the tables, and damage would look sound.) Of a generation that lacks
-    a segment's file the copy has no segments at all: they are made anew from the database.
+    a segment's file the copy has no segments at all: they are made anew from the database. What an engine elsewhere
+    holds is the source's: the copy has none of it there, and brings it there anew under other names.
 
     Raises StorageError for what is wrong with the source, StorageFull, StorageReadOnly.
     """
@@ -83,9 +85,10 @@ def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None 
         reached("copy.pages_written")
         copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # all in one file, which can be read from anywhere
         copy.execute(f"PRAGMA user_version = {new_identity()}")  # the original's log does not belong to it
-        if lacking:
-            with copy:
+        with copy:
+            if lacking:
                 copy.executemany("DELETE FROM segment WHERE generation_id = ?", [(id_,) for id_ in lacking])
+            _part_from_engines(copy)
     reached("copy.database_written")
     with file_errors(target, "backup"):
         for name in KEPT_FOLDERS:
@@ -130,6 +133,20 @@ def _copy_segments(connection: sqlite3.Connection, source: Path, target: Path) -
                 _log.warning("segment file %s is not there: the copy does without", source / SEGMENTS / name)
                 lacking.add(generation)
     return lacking
+
+
+def _part_from_engines(copy: sqlite3.Connection) -> None:
+    """Of two directories that write under one name, each would remove and lack what the other needs.
+
+    Where the table is damaged it is left so, and found: written to, it would witness for what it holds.
+    """
+    if not copy.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'passage_index'").fetchone():
+        return  # an older schema
+    if copy.execute("PRAGMA integrity_check(passage_index)").fetchall() != [("ok",)]:
+        return
+    copy.execute("DELETE FROM passage_index WHERE generation_id IS NULL")  # the source removes those
+    for (id_,) in copy.execute("SELECT id FROM passage_index").fetchall():
+        copy.execute("UPDATE passage_index SET name = ?, seq = 0, removed_to = 0 WHERE id = ?", (new_name(), id_))
 
 
 @contextmanager

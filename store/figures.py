@@ -24,7 +24,8 @@ class CollectionFigures:
     passages: int
     segments: int
     tombstones: int  # passages in segments that are gone
-    unsealed: int  # passages that are in no segment yet
+    unsealed: int  # passages that are in no segment yet, nor elsewhere
+    elsewhere: int  # passages that the engine holds which the collection is brought to; those that are gone not counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +71,7 @@ def _waiting_documents(session: ReadSession) -> int:
 
 def _collections(session: ReadSession) -> list[CollectionFigures]:
     collection, generation, segment, change = schema.collection, schema.generation, schema.segment.c, schema.change.c
-    passage, document = schema.passage, schema.document
+    passage, document, index = schema.passage, schema.document, schema.passage_index
     own, sealed = generation.c.id, segment.state == SegmentState.ACTIVE.value
     of_segments = (
         sa.select(
@@ -97,7 +98,7 @@ def _collections(session: ReadSession) -> list[CollectionFigures]:
         .where(
             change.generation_id == own,
             change.operation == "+",
-            change.seq > sa.func.coalesce(of_segments.c.seq, 0),
+            change.seq > sa.func.coalesce(index.c.seq, of_segments.c.seq, 0),
         )
         .scalar_subquery()
     )
@@ -105,12 +106,17 @@ def _collections(session: ReadSession) -> list[CollectionFigures]:
         sa.select(
             collection.c.name,
             sa.func.coalesce(newest, 0),
-            passages,
+            sa.func.coalesce(index.c.passages, passages),  # counted by every commit there: rows need not be
             sa.func.coalesce(of_segments.c.files, 0),
             sa.func.coalesce(of_segments.c.rows, 0),
             unsealed,
+            index.c.id.is_not(None),
         )
-        .select_from(collection.join(generation).outerjoin(of_segments, of_segments.c.generation_id == own))
+        .select_from(
+            collection.join(generation)
+            .outerjoin(of_segments, of_segments.c.generation_id == own)
+            .outerjoin(index, index.c.generation_id == own)
+        )
         .where(generation.c.state == GenerationState.ACTIVE.value)
         .order_by(collection.c.name)
     )
@@ -120,8 +126,9 @@ def _collections(session: ReadSession) -> list[CollectionFigures]:
             seq=seq,
             passages=held,
             segments=files,
-            tombstones=rows - (held - tail),
+            tombstones=0 if indexed else rows - (held - tail),
             unsealed=tail,
+            elsewhere=held - tail if indexed else 0,
         )
-        for name, seq, held, files, rows, tail in map(tuple, session.execute(statement))
+        for name, seq, held, files, rows, tail, indexed in map(tuple, session.execute(statement))
     ]

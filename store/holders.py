@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,7 @@ from core.records import Int64Array
 from store import schema
 from store.controls import unpack_controls
 from store.filters.sql import Documents, distinct
-from store.segments.postings import Postings
-from store.snapshot import Part
+from store.passageindex.protocol import Weights
 from store.terms import term_ids
 from store.view import View
 
@@ -29,12 +28,12 @@ class DocumentText(NamedTuple):
 def documents_with_terms(view: View, terms: Iterable[str]) -> Documents:
     """Those with a passage that holds any of the terms."""
     known = term_ids(view.session, view.collection.id, list(terms))
-    return _holders(view, known.values(), lambda part: part.segment.postings)
+    return view.documents_holding(Weights.BM25, list(known.values()))
 
 
 def documents_with_tokens(view: View, tokens: Iterable[int]) -> Documents:
     """Those with a passage in which any of the vocabulary tokens has a learned weight."""
-    return _holders(view, tokens, lambda part: part.segment.learned)
+    return view.documents_holding(Weights.LEARNED, list(tokens))
 
 
 def terms_containing(view: View, text: str) -> list[str]:
@@ -54,22 +53,7 @@ def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
 
 def documents_of_passages(view: View, passages: Int64Array | None, excluded: Int64Array | None = None) -> Int64Array:
     """The sorted `document.id` of the documents that have one of the passages (None: of any), and none `excluded`."""
-    if passages is not None:
-        documents = distinct(view.documents_of(passages))
-    else:
-        found = [part.segment.documents[part.live] for part in view.snapshot.parts]
-        documents = distinct(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+    documents = view.every_document() if passages is None else distinct(view.documents_of(passages))
     if excluded is None:
         return documents
     return np.setdiff1d(documents, view.documents_of(excluded))
-
-
-def _holders(view: View, ids: Iterable[int], postings_of: Callable[[Part], Postings]) -> Documents:
-    found = [np.empty(0, dtype=np.int64)]
-    wanted = list(ids)
-    for part in view.snapshot.parts:
-        postings = postings_of(part)
-        for id_ in wanted:
-            rows = postings.rows[postings.span(id_)]
-            found.append(part.segment.documents[rows[part.live[rows]]])
-    return Documents(distinct(np.concatenate(found)))

@@ -22,12 +22,14 @@ import filelock
 
 from core.backoff import doubled
 from core.beside import beside
-from core.errors import StorageBusy, StorageError
+from core.errors import IndexUnavailable, StorageBusy, StorageError
 from store.database import CHECKPOINT_BYTES, LOG_LIMIT_BYTES, Database
 from store.directory import MAINTENANCE_LOCK
 from store.faults import file_errors
 from store.leftovers import remove_leftovers
 from store.lock import held
+from store.passageindex.following import Following
+from store.passageindex.protocol import PassageIndex
 from store.processes import processes
 from store.segments.upkeep import Seen, maintain
 from store.steps import reached
@@ -77,8 +79,11 @@ def maintained_by(directory: Path) -> str | None:
         return owner(directory) or "(unknown)"
 
 
-def maintain_once(database: Database, work: Work = maintain) -> bool:
-    """All that is due now, where nobody else sees to it. What fails is logged: it stays due. Whether this one did."""
+def maintain_once(database: Database, work: Work = maintain, *, index: PassageIndex | None = None) -> bool:
+    """All that is due now, where nobody else sees to it. What fails is logged: it stays due. Whether this one did.
+
+    `index`: what collections of the index kind milvus are brought to.
+    """
     try:
         with owning(database.directory):
             checkpoint = _Checkpoints(database, warn_seconds=math.inf).fold
@@ -87,9 +92,12 @@ def maintain_once(database: Database, work: Work = maintain) -> bool:
             with beside(folding, name="checkpoints"):
                 while work(database):
                     pass
+                following = Following(index) if index is not None else None
+                while following is not None and following.follow(database):
+                    pass
     except StorageBusy:
         return False
-    except StorageError as error:
+    except (StorageError, IndexUnavailable) as error:
         _log.warning("maintenance: %s", error.message)
     return True
 
@@ -107,15 +115,24 @@ class MaintenancePolicy:
 class Maintenance:
     """Maintains a data directory for as long as this process lives and is its owner. Thread-safe."""
 
-    def __init__(self, database: Database, work: Work | None = None, policy: MaintenancePolicy | None = None) -> None:
-        """`work`: beside checkpoints and cleaning up; None: the segments."""
+    def __init__(
+        self,
+        database: Database,
+        work: Work | None = None,
+        policy: MaintenancePolicy | None = None,
+        *,
+        index: PassageIndex | None = None,
+    ) -> None:
+        """`work`: beside checkpoints and cleaning up; None: the segments. `index`: as in `maintain_once`."""
         segments = work or partial(maintain, seen=Seen())
         self._database = database
         self._policy = policy or MaintenancePolicy()
         self._stopping = threading.Event()
         # In a thread of their own: a merge may take minutes, in which the log would grow until writers have to wait.
         self._checkpoints = _Chore("checkpoint", _Checkpoints(database, self._policy.warn_seconds).fold)
-        self._chores = (_Chore("segments", lambda: segments(database)), _Chore("leftovers", self._clean))
+        self._chores = [_Chore("segments", lambda: segments(database)), _Chore("leftovers", self._clean)]
+        if index is not None:
+            self._chores.append(_Chore("passage index", partial(Following(index).follow, database)))
         self._next_clean = 0.0
         self.owns = False
 
@@ -230,13 +247,14 @@ class _Chore:
             self._failures += 1
             pause = doubled(self._failures)
             self._next = time.monotonic() + pause
-            reason = error.message if isinstance(error, StorageError) else type(error).__name__
+            expected = isinstance(error, (StorageError, IndexUnavailable))
+            reason = str(error) if expected else type(error).__name__
             _log.warning(
                 "maintenance: %s failed, next try in %.0f s: %s",
                 self._name,
                 pause,
                 reason,
-                exc_info=not isinstance(error, StorageError),
+                exc_info=not expected,
             )
             return False
         self._failures = 0

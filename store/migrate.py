@@ -17,7 +17,7 @@ from store.processes import check_upgrade
 from store.steps import reached
 from store.wal import new_identity
 
-SCHEMA_VERSION = "0009"  # the newest revision in migrations/versions
+SCHEMA_VERSION = "0010"  # the newest revision in migrations/versions
 APPLICATION_ID = 0x53414C49  # marks the file as ours in its header: "SALI"
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from core.errors import HitNotFound
+from core.errors import HitNotFound, IndexUnavailable
 from core.records import BoolArray, Collection, Float32Array, Int64Array
 from store import bm25
 from store.changes import added_since, removed_since
@@ -22,6 +22,7 @@ from store.commit import current_seq
 from store.database import ReadSession
 from store.filters.sql import Documents
 from store.graph import Mask
+from store.passageindex.record import IndexRecord
 from store.scan import stacked
 from store.segments.files import OpenSegments
 from store.segments.merging import merged
@@ -30,6 +31,7 @@ from store.segments.segment import Segment, read_segment
 from store.stack import Stack
 
 FAN_OUT = 4  # segments of one tier that become one
+TAIL_ROWS = 100_000  # that are searched in memory where the rest is elsewhere
 _SMALLEST_TIER = 256  # rows
 
 
@@ -74,6 +76,7 @@ class Snapshot:
     passage_count: int
     average_length: float  # of the live passages, in terms; 0 when there are none
     stacks: tuple[Stack, ...] = ()  # of the parts' codes
+    elsewhere: IndexRecord | None = None  # of the engine that holds what is no part: the parts are the tail alone
     # What was read of this state for one search serves the next; a copy by `replace` begins anew.
     _df: dict[int, int] = field(default_factory=dict, init=False)
     known_terms: dict[str, int | None] = field(default_factory=dict, init=False)  # ids by text; None: there is none
@@ -88,8 +91,10 @@ class Snapshot:
         if self.parts:  # else all that was ever removed would be read for nothing
             removed = removed_since(session, self.collection.active.id, self.seq)
             parts = [_without(part, removed) for part in self.parts]
-        added = _read_tail(session, self.collection, since=self.seq)
-        if not added and all(new is old for new, old in zip(parts, self.parts, strict=True)):
+        read_to = self.seq if self.elsewhere is None else max(self.seq, self.elsewhere.seq)
+        added = _read_tail(session, self.collection, since=read_to)
+        same = not added and all(new is old for new, old in zip(parts, self.parts, strict=True))
+        if same and self.elsewhere is None:
             return replace(self, seq=seq)  # metadata was replaced: nothing that a search scores by
         return self._with(seq, [*parts, *added])
 
@@ -164,9 +169,12 @@ class Snapshot:
 
     def _over(self, seq: int, parts: Sequence[Part]) -> Snapshot:
         """With the figures of the live rows of `parts`."""
-        passages = sum(part.live_count for part in parts)
-        # Lengths are multiples of store.terms.FREQUENCY_STEP: their sum is exact in any order.
-        length = sum(float(part.segment.postings.lengths[part.live].sum()) for part in parts)
+        if self.elsewhere is not None:
+            passages, length = self.elsewhere.passages, self.elsewhere.length
+        else:
+            passages = sum(part.live_count for part in parts)
+            # Lengths are multiples of store.terms.FREQUENCY_STEP: their sum is exact in any order.
+            length = sum(float(part.segment.postings.lengths[part.live].sum()) for part in parts)
         average = length / passages if passages else 0.0
         k1, b = self.collection.settings.k1, self.collection.settings.b
         weighted = [
@@ -185,7 +193,38 @@ class Snapshot:
 
 def load(session: ReadSession, collection: Collection, files: OpenSegments | None = None) -> Snapshot:
     """The snapshot of the collection's active generation, read anew. Without `files`, all of it is read into memory."""
-    nothing = Snapshot(
+    nothing = _nothing(collection)
+    return nothing.advance(session) if files is None else nothing.resealed(session, files)
+
+
+def load_tail(
+    session: ReadSession, collection: Collection, record: IndexRecord, present: Snapshot | None = None
+) -> Snapshot:
+    """The snapshot of a generation that an engine elsewhere holds up to `record.seq`: what came since, in memory.
+
+    `present`: an older one, of which it takes over what it can. Raises IndexUnavailable where more than TAIL_ROWS wait
+    to be brought there.
+    """
+    came, _ = added_since(session, collection.active.id, record.seq, limit=TAIL_ROWS + 1)
+    if len(came) > TAIL_ROWS:
+        raise IndexUnavailable(
+            f"over {TAIL_ROWS} passages of the collection {collection.name!r} wait to be brought to Milvus; it is "
+            "searched again when there are fewer"
+        )
+    known = None if present is None else present.elsewhere
+    if present is None or known is None or known.name != record.name or known.seq > record.seq:
+        seq = current_seq(session, collection.active.id)
+        nothing = replace(_nothing(collection), tail_begin=record.seq, elsewhere=record)
+        return nothing._with(seq, _read_tail(session, collection, since=record.seq))
+    if known.seq < record.seq:
+        _, brought = added_since(session, collection.active.id, known.seq, upto=record.seq)
+        parts = [_without(part, brought) for part in present.parts]
+        present = replace(present, tail_begin=record.seq)._with(present.seq, parts)
+    return replace(present, elsewhere=record).advance(session)
+
+
+def _nothing(collection: Collection) -> Snapshot:
+    return Snapshot(
         collection=collection,
         seq=0,
         newest_segment=0,
@@ -194,7 +233,6 @@ def load(session: ReadSession, collection: Collection, files: OpenSegments | Non
         passage_count=0,
         average_length=0.0,
     )
-    return nothing.advance(session) if files is None else nothing.resealed(session, files)
 
 
 def tier(rows: int) -> int:

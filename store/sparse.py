@@ -10,7 +10,7 @@ to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -19,6 +19,7 @@ import numpy as np
 from core.records import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from store import bm25
 from store.kernel_loading import kernel_for
+from store.passageindex.protocol import Weights
 from store.pool import Pool, best
 from store.segments.postings import Postings
 from store.snapshot import Located, Part, Snapshot
@@ -41,6 +42,9 @@ def bm25_weights(part: Part) -> tuple[Postings, Float32Array]:
 def learned_weights(part: Part) -> tuple[Postings, Float32Array]:
     """Vocabulary tokens, and the weights that the sparse model gave them."""
     return part.segment.learned, np.empty(0, dtype=np.float32)
+
+
+WEIGHTED: Mapping[Weights, Weighted] = {Weights.BM25: bm25_weights, Weights.LEARNED: learned_weights}
 
 
 def matching(

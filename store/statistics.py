@@ -30,6 +30,7 @@ _KINDS = {
     "job": "jobs",
     "job_batch": "jobs",
     "job_notice": "jobs",
+    "term_count": "terms",
 }
 _OTHER = "catalogue"  # collections, generations, the schema itself
 
@@ -48,7 +49,8 @@ class CollectionStatistics:
     posting_bytes: int  # of terms
     learned_bytes: int  # of learned weights
     segments: SegmentStatistics
-    unsealed: int  # passages that are in no segment yet: processes read them from the database when they start
+    unsealed: int  # passages in no segment yet, nor elsewhere: processes read them from the database when they start
+    elsewhere: int = 0  # passages that the engine holds which the collection is brought to
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +96,7 @@ def collection_statistics(directory: Path, name: str) -> CollectionStatistics:
     """Of one collection; reads its rows, not what is in them. Raises CollectionNotFound, StorageError."""
     with open_read_only(directory) as connection:
         connection.execute("BEGIN")
-        found = list(_collections(connection, sealed=True, name=name))
+        found = _collections(connection, _tables(connection), name=name)
         connection.execute("ROLLBACK")
     if not found:
         raise CollectionNotFound(f"there is no collection {name!r:.140}", param="collection")
@@ -135,7 +137,7 @@ def statistics(directory: Path) -> Statistics:
         connection.execute("BEGIN")
         page_bytes, pages, free = _pages(connection)
         version = schema_version(connection)
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = _tables(connection)
         jobs = "SELECT state, COUNT(*) FROM job GROUP BY state ORDER BY state"
         found = Statistics(
             version=version,
@@ -143,7 +145,7 @@ def statistics(directory: Path) -> Statistics:
             wal_bytes=_size(directory / f"{DATABASE_NAME}-wal"),
             free_bytes=page_bytes * free,
             bytes_by_kind=_bytes_by_kind(connection),
-            collections=tuple(_collections(connection, sealed=schema.segment.name in tables)),
+            collections=tuple(_collections(connection, tables)),
             seq=connection.execute("SELECT COALESCE(MAX(seq), 0) FROM change").fetchone()[0],
             jobs=dict(connection.execute(jobs)) if schema.job.name in tables else {},
             waiting_documents=_waiting_documents(connection) if schema.job.name in tables else 0,
@@ -154,6 +156,10 @@ def statistics(directory: Path) -> Statistics:
         )
         connection.execute("ROLLBACK")
         return found
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _pages(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -217,8 +223,20 @@ def _segments(connection: sqlite3.Connection, collection_id: int) -> tuple[Segme
     return SegmentStatistics(files=files, rows=rows, tombstones=rows - live, bytes=size), live
 
 
+def _elsewhere(connection: sqlite3.Connection, collection_id: int) -> int | None:
+    """How many passages of the active generation an engine elsewhere holds that are there; None: none holds it."""
+    (found,) = connection.execute(
+        "SELECT (SELECT COUNT(*) FROM change JOIN passage ON passage.id = passage_id "
+        "WHERE change.generation_id = generation.id AND operation = '+' AND change.seq <= passage_index.seq) "
+        "FROM passage_index JOIN generation ON generation.id = passage_index.generation_id "
+        "WHERE collection_id = ? AND state = 'active'",
+        [collection_id],
+    ).fetchone() or (None,)
+    return None if found is None else int(found)
+
+
 def _collections(
-    connection: sqlite3.Connection, *, sealed: bool, name: str | None = None
+    connection: sqlite3.Connection, tables: set[str], *, name: str | None = None
 ) -> list[CollectionStatistics]:
     learned = "learned" in {row[1] for row in connection.execute("PRAGMA table_info(embedding)")}
     sizes = "COUNT(*), COALESCE(SUM(LENGTH(dense)), 0), COALESCE(SUM(LENGTH(sparse)), 0)"
@@ -238,7 +256,10 @@ def _collections(
                 "WHERE collection_id = ? AND state = 'active'",
             )
         )
-        segments, live = _segments(connection, id_) if sealed else (SegmentStatistics(), 0)
+        segments, live = SegmentStatistics(), 0
+        if schema.segment.name in tables:
+            segments, live = _segments(connection, id_)
+        elsewhere = _elsewhere(connection, id_) if schema.passage_index.name in tables else None
         rows.append(
             CollectionStatistics(
                 name=own_name,
@@ -251,7 +272,8 @@ def _collections(
                 posting_bytes=of_embeddings[2],
                 learned_bytes=of_embeddings[3],
                 segments=segments,
-                unsealed=passages - live,
+                unsealed=passages - (live if elsewhere is None else elsewhere),
+                elsewhere=elsewhere or 0,
             )
         )
     return rows

@@ -25,7 +25,8 @@ from store import bm25, dense, schema, sparse
 from store.contents import passages_of, read_contents, term_texts
 from store.database import ReadSession
 from store.documents import StoredPassage, fetch_passages
-from store.filters.sql import Documents, documents_where, read_ids
+from store.filters.sql import Documents, distinct, documents_where, read_ids
+from store.passageindex.protocol import Weights
 from store.pool import Pool, TermStatistics
 from store.snapshot import Located, Snapshot
 from store.terms import term_ids
@@ -137,6 +138,26 @@ class View:
         found = [part.segment.ids[part.live & documents.holds(part.segment.documents)] for part in self._snapshot.parts]
         return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
+    def documents_holding(self, weights: Weights, ids: Sequence[int]) -> Documents:
+        """Those with a passage that has a weight of any of the terms or tokens."""
+        found = [np.empty(0, dtype=np.int64)]
+        for part in self._snapshot.parts:
+            postings, _ = sparse.WEIGHTED[weights](part)
+            for id_ in ids:
+                rows = postings.rows[postings.span(id_)]
+                found.append(part.segment.documents[rows[part.live[rows]]])
+        return Documents(distinct(np.concatenate(found)))
+
+    def every_passage(self) -> Int64Array:
+        """Sorted ids of all passages."""
+        found = [part.segment.ids[part.live] for part in self._snapshot.parts]
+        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+
+    def every_document(self) -> Int64Array:
+        """Sorted `document.id` of all documents that have a passage."""
+        found = [part.segment.documents[part.live] for part in self._snapshot.parts]
+        return distinct(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+
     def nearest(self, vector: Float32Array, k: int, allowed: Int64Array | None = None) -> Pool:
         """The k passages with the largest dot product with `vector`, shape (dimension,), as `dense.nearest` finds them.
 
@@ -155,12 +176,12 @@ class View:
                 raise InvalidControl(f"factor {factor} of the term {term!r}: must be a finite number, 0 or more")
         statistics = self.term_statistics([term for term, factor in terms.items() if factor > 0])
         wanted = [(self._known(term), terms[term] * idf) for term, idf in statistics.idf.items() if idf > 0]
-        return sparse.matching(self._snapshot, sparse.bm25_weights, wanted, k, allowed)
+        return self._matching(Weights.BM25, wanted, k, allowed)
 
     def matching_learned(self, vector: SparseVector, k: int, allowed: Int64Array | None = None) -> Pool:
         """The k passages with the largest dot product of learned weights with `vector`, those above 0 alone."""
         wanted = [(int(id_), float(weight)) for id_, weight in zip(vector.ids, vector.weights, strict=True)]
-        return sparse.matching(self._snapshot, sparse.learned_weights, wanted, k, allowed)
+        return self._matching(Weights.LEARNED, wanted, k, allowed)
 
     def dense_scores(self, vector: Float32Array, ids: Int64Array, chosen: BoolArray | None = None) -> Float64Array:
         """(n,) dot products with the passages' vectors, summed in float64.
@@ -180,12 +201,14 @@ class View:
         """(n, terms) idf * weight of every term in every passage; 0 where it does not occur. No factors."""
         idf = self.term_statistics(terms).idf
         wanted = [(self._known(term), idf[term]) for term in terms]
-        return sparse.products(self._snapshot, sparse.bm25_weights, wanted, ids, self._locate(ids))
+        located = self._locate(ids)
+        return sparse.products(self._over(located), sparse.bm25_weights, wanted, ids, located)
 
     def learned_weights(self, token_ids: Int32Array, ids: Int64Array) -> Float64Array:
         """(n, tokens) the learned weight of every vocabulary token in every passage; 0 where it has none."""
         wanted = [(int(id_), 1.0) for id_ in token_ids]
-        return sparse.products(self._snapshot, sparse.learned_weights, wanted, ids, self._locate(ids))
+        located = self._locate(ids)
+        return sparse.products(self._over(located), sparse.learned_weights, wanted, ids, located)
 
     def term_statistics(self, terms: Sequence[str]) -> TermStatistics:
         """What BM25 knows of the terms; those that no passage holds have a df and an idf of 0."""
@@ -194,7 +217,7 @@ class View:
             self._look_up(asked)
             fresh = [term for term in dict.fromkeys(asked) if term not in self._df]
             # No term has the id 0, so that no passage holds it.
-            for term, count in zip(fresh, self._snapshot.dfs([self._known(term) for term in fresh]), strict=True):
+            for term, count in zip(fresh, self._dfs([self._known(term) for term in fresh]), strict=True):
                 self._df[term] = count
                 self._idf[term] = bm25.idf(self.passage_count, count) if count else 0.0
             self._statistics[asked] = TermStatistics(
@@ -257,11 +280,29 @@ class View:
             self._locate(ids)
         return fetch_passages(self._session, self.collection.id, ids)
 
+    def _matching(
+        self, weights: Weights, wanted: Sequence[tuple[int, float]], k: int, allowed: Int64Array | None
+    ) -> Pool:
+        """`wanted`: terms or tokens, and their factors."""
+        return sparse.matching(self._snapshot, sparse.WEIGHTED[weights], wanted, k, allowed)
+
     def _locate(self, ids: Int64Array) -> Located:
         """As `Snapshot.locate`; the candidates of a search are asked for several times, one after the other."""
         if self._located is None or self._located[0] is not ids:
-            self._located = ids, self._snapshot.locate(ids)
+            self._located = ids, self._holding(ids).locate(ids)
         return self._located[1]
+
+    def _holding(self, ids: Int64Array) -> Snapshot:
+        """The parts that hold the passages, among others, scored as the whole collection is."""
+        return self._snapshot
+
+    def _over(self, located: Located) -> Snapshot:
+        """Of the parts in which passages were located."""
+        return self._snapshot
+
+    def _dfs(self, term_ids: Sequence[int]) -> list[int]:
+        """(n,) how many passages hold each of the terms."""
+        return self._snapshot.dfs(term_ids)
 
     def _sees(self, document: int) -> bool:
         return self._seen is None or bool(self._seen.holds(np.array([document]))[0])

@@ -9,21 +9,26 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from core.records import Collection, GenerationState
+from core.records import Collection, GenerationState, IndexKind
 from store import schema
 from store.catalog import find_collection
 from store.database import Database, ReadSession
+from store.passageindex.protocol import PassageIndex
+from store.passageindex.record import IndexRecord, get_record
+from store.passageindex.view import IndexedView
 from store.segments.files import OpenSegments
 from store.segments.rows import current_state, current_states
-from store.snapshot import Snapshot, load
+from store.snapshot import Snapshot, load, load_tail
 from store.view import View
 
 
 class Views:
     """Opens views, and keeps the snapshots that they share: one for each collection that was searched. Thread-safe."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, index: PassageIndex | None = None) -> None:
+        """`index`: what holds collections of the index kind milvus; None: those cannot be searched."""
         self._database = database
+        self._index = index
         self._slots: dict[int, _Slot] = {}  # by generation
 
     def collection(self, name: str) -> Collection:
@@ -41,7 +46,8 @@ class Views:
             with self._database.read() as session:
                 snapshot = self._snapshot(session, name)
                 if snapshot:
-                    yield View(session, snapshot)
+                    elsewhere = snapshot.elsewhere is not None
+                    yield IndexedView(session, snapshot, self._index) if elsewhere else View(session, snapshot)
                     return
 
     def held(self) -> list[Held]:
@@ -66,6 +72,10 @@ class Views:
         slot = self._slots.get(collection.active.id) or self._slots.setdefault(
             collection.active.id, _Slot(OpenSegments(self._database.directory))
         )
+        if collection.settings.index is IndexKind.MILVUS:
+            if not slot.snapshot:
+                self._forget_retired(session)
+            return slot.followed(session, collection, get_record(session, collection.active.id), seq)
         present = slot.snapshot
         if not present or present.seq != seq:
             with slot.lock:
@@ -109,6 +119,16 @@ class _Slot:
     lock: threading.Lock = field(default_factory=threading.Lock)
     snapshot: Snapshot | None = None
     resealing: threading.Lock = field(default_factory=threading.Lock)  # one thread opens new segments, others go on
+
+    def followed(self, session: ReadSession, collection: Collection, record: IndexRecord, seq: int) -> Snapshot | None:
+        """That of the session's state, where an engine elsewhere holds the generation; None: it is an old state."""
+        present = self.snapshot
+        if not present or present.seq != seq or present.elsewhere != record:
+            with self.lock:
+                if self.snapshot and self.snapshot.seq > seq:
+                    return None
+                present = self.snapshot = load_tail(session, collection, record, self.snapshot)
+        return present if present.collection == collection else self.resettled(present, collection)
 
     def resettled(self, present: Snapshot, collection: Collection) -> Snapshot:
         """`present`, scored by the settings of `collection`."""

@@ -11,7 +11,7 @@ from embedder.local import LocalEncoder
 from tests.models import made_model
 from tests.tables import made_once
 
-pytest_plugins = ["tests.hanging"]
+pytest_plugins = ["tests.hanging", "tests.milvus"]
 settings.register_profile("untimed", deadline=None)  # the machine may be busy
 settings.load_profile("untimed")
 

@@ -20,7 +20,7 @@ from app.wiring import Wiring
 from core.errors import InvalidInput
 from core.prompts import Prompt, TokenIdsItem
 from core.protocols import Encoder
-from core.records import Float32Array, Representation
+from core.records import Float32Array, Relevance, Representation
 from embedder.kinds import ModelKind
 from embedder.projection import compressed
 
@@ -78,7 +78,10 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
     encoder = parts.models.encoder(asked.model)
     if asked.dimensions is not None:
         encoder = _of_size(parts, encoder, asked.dimensions)
-    made = encoder.encode(prompts, Representation(asked.representation or Representation.SYMMETRIC))
+    try:
+        made = encoder.encode(prompts, Representation(asked.representation or Representation.SYMMETRIC))
+    except InvalidInput as error:  # such as a token id that the vocabulary lacks; models know no field of this API
+        raise InvalidInput(f"input: {error.message}", param="input") from error
     vectors = _base64(made.vectors) if asked.encoding_format == "base64" else made.vectors.tolist()
     tokens = int(made.token_counts.sum())
     answer: dict[str, Any] = {
@@ -95,16 +98,25 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
 @router.post("/v1/rerank")
 @router.post("/rerank")
 def rerank(parts: Parts, request_id: RequestId, body: RawBody) -> JSONResponse:
-    """The documents by relevance, best first: as a cross-encoder judges (0 to 1), or an encoder's cosine (-1 to 1)."""
+    """The documents by relevance, best first: as a cross-encoder judges (0 to 1), or an encoder's cosine (-1 to 1).
+
+    Long texts are cut, as in /v1/embeddings; `truncated_documents` has the places of those that were not read to their
+    end, or not beside all of the query.
+    """
     asked = parsed(RerankRequest, body)
     documents = asked.documents
-    scores, tokens = _relevance(parts, asked.model or _default_reranker(parts), asked.query, documents)
+    model = _default_reranker(parts) if asked.model is None else asked.model
+    judged = _relevance(parts, model, asked.query, documents)
+    scores, tokens = judged.scores.tolist(), int(judged.token_counts.sum())
     order = sorted(range(len(documents)), key=lambda place: -scores[place])[: asked.top_n]  # stable: ties as they came
     results: list[dict[str, Any]] = [{"index": place, "relevance_score": scores[place]} for place in order]
     if asked.return_documents:
         results = [{**result, "document": {"text": documents[result["index"]]}} for result in results]
     usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
-    return JSONResponse({"id": request_id, "results": results, "usage": usage})
+    answer: dict[str, Any] = {"id": request_id, "results": results, "usage": usage}
+    if judged.truncated.any():
+        answer["truncated_documents"] = np.flatnonzero(judged.truncated).tolist()
+    return JSONResponse(answer)
 
 
 @router.get("/v1/models")
@@ -113,7 +125,7 @@ def list_models(parts: Parts) -> JSONResponse:
     return JSONResponse({"object": "list", "data": [_model(name) for name in _model_names(parts)]})
 
 
-@router.get("/v1/models/{name}")
+@router.get("/v1/models/{name:path}")  # the package escapes a slash in a name, but paths are matched unescaped
 def get_model(parts: Parts, name: str) -> JSONResponse:
     parts.models.resolve(name)
     return JSONResponse(_model(name))
@@ -142,16 +154,17 @@ def _base64(vectors: Float32Array) -> list[str]:
     return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
 
 
-def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> tuple[list[float], int]:
-    """The relevance of each document, and the tokens that were read."""
+def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> Relevance:
+    """The relevance of each document; a query that is embedded once counts as read with the first."""
     if parts.models.kind(model) is ModelKind.RERANKER:
-        judged = parts.models.reranker(model).rerank(query, documents)
-        return judged.scores.tolist(), int(judged.token_counts.sum())
+        return parts.models.reranker(model).rerank(query, documents)
     encoder = parts.models.encoder(model)
     asked = encoder.encode([Prompt.of(query)], Representation.QUERY)
     read = encoder.encode([Prompt.of(document) for document in documents], Representation.DOCUMENT)
-    cosines = np.vecdot(read.vectors, asked.vectors[0]).tolist()
-    return cosines, int(asked.token_counts.sum() + read.token_counts.sum())
+    counts = read.token_counts.copy()
+    counts[0] += asked.token_counts[0]
+    cosines = np.clip(np.vecdot(read.vectors, asked.vectors[0]).astype(np.float64), -1, 1)  # rounding may exceed it
+    return Relevance(scores=cosines, token_counts=counts, truncated=read.truncated | asked.truncated)
 
 
 def _default_reranker(parts: Wiring) -> str:

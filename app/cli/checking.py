@@ -62,7 +62,7 @@ def _noun(plural: str, count: int) -> str:
     """ "segment" of "segments", for one."""
     if count != 1:
         return plural
-    return plural.removesuffix("es") if plural.endswith("ches") else plural.removesuffix("s")
+    return plural.removesuffix("es") if plural.endswith(("ches", "xes")) else plural.removesuffix("s")
 
 
 def verification_body(directory: Path, done: Verification) -> dict[str, Any]:

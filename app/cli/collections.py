@@ -88,7 +88,11 @@ def create(
     sparse_model: SparseModel = None,
     sparse: Sparse = None,
     index: Annotated[
-        str, typer.Option(help="How the nearest vectors are found: auto, exact (all are read), hnsw (a graph).")
+        str,
+        typer.Option(
+            help="How the nearest vectors are found: auto, exact (all are read), hnsw (a graph); or milvus: a Milvus "
+            "elsewhere finds passages for both legs (SALIENCE_MILVUS__URI)."
+        ),
     ] = IndexKind.AUTO.value,
     data_dir: DataDir = None,
     model: Model = None,

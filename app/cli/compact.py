@@ -10,6 +10,7 @@ from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_existing
 from app.cli.terminal import note, out, print_json
+from core.records import IndexKind
 from store.catalog import get_collection, list_collections
 from store.segments.upkeep import compact as compact_collection
 from store.statistics import Room, room
@@ -48,10 +49,13 @@ def compact(
         alone = tidy(database)
         after = room(database.directory)
     names = [one.name for one in chosen]
+    elsewhere = [one.name for one in chosen if one.settings.index is IndexKind.MILVUS]
     if as_json:
         print_json({"before": _body(before, names), "after": _body(after, names)})
     else:
-        out.print(_table(before, after, names))
+        out.print(_table(before, after, [name for name in names if name not in elsewhere]))
+    if elsewhere:
+        note(f"held by Milvus, and in no segments here: {', '.join(elsewhere)}")
     if not alone:
         note(
             "another process maintains the directory: it folds the log in, and removes the old segments in two minutes"

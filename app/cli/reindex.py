@@ -72,7 +72,7 @@ def start(
     fields: Fields = None,
     sparse: Annotated[str | None, typer.Option(help="bm25, learned or both.", show_default="as before")] = None,
     sparse_model: SparseModel = None,
-    index: Annotated[str | None, typer.Option(help="auto, exact or hnsw.", show_default="as before")] = None,
+    index: Annotated[str | None, typer.Option(help="auto, exact, hnsw or milvus.", show_default="as before")] = None,
     share: Annotated[float, typer.Option(help="The part of the time that it may work, 0.05 to 1.")] = 0.5,
     auto_switch: Annotated[
         bool, typer.Option("--auto-switch/--no-auto-switch", help="Let the new generation answer as soon as it can.")

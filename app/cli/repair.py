@@ -42,6 +42,7 @@ def repair(
                 directory,
                 remake=_remake(parts),
                 recheck=recheck,
+                index=parts.passage_index,
                 dry_run=dry_run,
                 allow_network=parts.settings.allow_network_file_system,
                 on_progress=shown.verifying,

@@ -66,9 +66,12 @@ def _collections(found: Statistics) -> Table:
 
 
 def _segments(found: Statistics) -> Table:
-    table = _table("segments of", "files", "rows", "live", "tombstones", "MiB", "not sealed yet")
+    # The column is there where a collection has the index milvus.
+    indexed = any(one.elsewhere for one in found.collections)
+    headings = ("files", "rows", "live", "tombstones", "MiB", "not sealed yet", *(("in Milvus",) if indexed else ()))
+    table = _table("segments of", *headings)
     for one in found.collections:
-        table.add_row(one.name, *_segment_cells(one))
+        table.add_row(one.name, *_segment_cells(one), *((f"{one.elsewhere:,}",) if indexed else ()))
     return table
 
 

@@ -1,19 +1,21 @@
-"""The doctor's looks at what serving takes: the port, the model, the libraries of traces."""
+"""The doctor's looks at what serving takes: the port, the model, the libraries of traces, Milvus."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
+from app.milvus import milvus
 from app.models import Models
 from app.operation.doctor import Check, Diagnosis, Level
 from app.operation.process import bound
 from app.settings import Settings
-from core.errors import ModelError, ModelMismatch, SalienceError
+from core.errors import IndexUnavailable, ModelError, ModelMismatch, SalienceError
 from core.prompts import Prompt
-from core.records import Collection, Representation
+from core.records import Collection, IndexKind, Representation
 from store import Database
 from store.catalog import list_collections
 from store.directory import DATABASE_NAME
@@ -21,6 +23,7 @@ from store.migrate import SCHEMA_VERSION
 from store.processes import processes
 from store.readonly import open_read_only, schema_version
 
+_REASON_LENGTH = 200  # characters of what Milvus said
 _PROBE = "how do I play on my television"
 
 
@@ -50,6 +53,32 @@ def tracing(settings: Settings) -> Iterator[Diagnosis]:
         text="spans are sent" if there else "an endpoint is set, and the libraries are not installed",
         advice="" if there else "pip install 'salience[tracing]'",
     )
+
+
+def index(settings: Settings) -> Iterator[Diagnosis]:
+    """Whether Milvus answers, where one is named, and one is named, where collections need it."""
+    finding = partial(Diagnosis, name="index")
+    if settings.milvus.uri is None:
+        waiting = sum(one.settings.index is IndexKind.MILVUS for one in _collections(settings))
+        if waiting:
+            text = f"{waiting} collection(s) have the index milvus, and no Milvus is named: they cannot be searched"
+            yield finding(level=Level.FAIL, text=text, advice="set SALIENCE_MILVUS__URI")
+        return
+    if importlib.util.find_spec("pymilvus") is None:
+        text = "a Milvus is named, and the library for it is not installed"
+        yield finding(level=Level.FAIL, text=text, advice="pip install 'salience[milvus]'")
+        return
+    found = milvus(settings.milvus)
+    assert found is not None
+    try:
+        yield finding(level=Level.OK, text=f"{found.check()} answers")
+    except IndexUnavailable as error:
+        reason = " ".join(str(error.__cause__).split())[:_REASON_LENGTH]
+        text = f"Milvus does not answer at {settings.milvus.uri}: {reason}"
+        advice = "start it, or correct SALIENCE_MILVUS__URI, SALIENCE_MILVUS__TOKEN or SALIENCE_MILVUS__DATABASE"
+        yield finding(level=Level.FAIL, text=text, advice=advice)
+    finally:
+        found.close()
 
 
 def model(called: Callable[[str], str] = str) -> Check:

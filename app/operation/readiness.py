@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.wiring import Wiring
+from core.current import Awaited, awaited
 from core.errors import SalienceError
 from store.catalog import list_collections
 from store.maintenance import maintained_by
 
 FRESH_CHANGES = 10_000  # that a snapshot may be behind: the next search reads them in some hundred milliseconds
+INDEX_SECONDS = 1.0  # within which Milvus answers: who probes does not wait for long
 UNMAINTAINED_SECONDS = 10.0  # for which nobody may see to the data directory: another owner takes over by then
 
 
@@ -24,6 +26,7 @@ class Finding:
     name: str
     ok: bool
     text: str  # what was found; where it is not ok, what is wrong and what helps
+    needed: bool = True  # False: the process serves all else without it
 
 
 class Readiness:
@@ -59,6 +62,8 @@ class Readiness:
         yield database
         if database.ok:
             yield self._snapshots()
+        if self._parts.settings.milvus.uri is not None:
+            yield self._index()
         yield self._disk()
         yield self._alive("worker")
         yield self._alive("reindexing")
@@ -102,6 +107,15 @@ class Readiness:
             pass  # gone, or the database's fault: the next look at it says so
         finally:
             self._catching_up.release()
+
+    def _index(self) -> Finding:
+        try:
+            with awaited(Awaited(time.monotonic() + INDEX_SECONDS)):
+                text = "" if self._parts.passage_index is None else self._parts.passage_index.check()
+        except SalienceError:
+            away = "Milvus does not answer: collections with the index milvus cannot be searched"
+            return Finding(name="index", ok=False, text=away, needed=False)
+        return Finding(name="index", ok=True, text=text, needed=False)
 
     def _disk(self) -> Finding:
         floor = self._parts.settings.limits.free_bytes

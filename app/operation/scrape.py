@@ -24,7 +24,8 @@ _BY_COLLECTION = (
     ("passages", "Passages that are searched"),
     ("segments", "Sealed segments"),
     ("tombstones", "Passages in segments that are gone"),
-    ("unsealed", "Passages that are in no segment yet"),
+    ("unsealed", "Passages that are in no segment yet, nor brought to Milvus"),
+    ("elsewhere", "Passages that Milvus holds"),
     ("seq", "The newest change"),
 )
 

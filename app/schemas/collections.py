@@ -46,10 +46,11 @@ class SettingsBody(RequestModel):
         description="the sparse leg: BM25, weights of sparse_model in its place, or both legs; null: learned where "
         "a sparse_model is named, else bm25",
     )
-    index: Literal["auto", "exact", "hnsw"] = Field(
+    index: Literal["auto", "exact", "hnsw", "milvus"] = Field(
         "auto",
         description="how the nearest vectors are found: all are read while they are few, then short codes of them "
-        "(auto); always all (exact); by a graph (hnsw). Scores are exact with each",
+        "(auto); always all (exact); by a graph (hnsw); or both legs by a Milvus elsewhere that the server is told of "
+        "(milvus). Scores are exact with each",
     )
 
     synonyms: SynonymsBody = Field(

@@ -27,7 +27,7 @@ class ReindexSettings(RequestModel):
     title_weight: int = Field(2, description="how often BM25 counts a word of a title, 0 to 10")
     fields: dict[str, DeclaredKind] = Field(default_factory=dict, description="kinds of metadata fields, all of them")
     sparse: Literal["bm25", "learned", "both"] = Field("bm25", description="the sparse leg; as when one is created")
-    index: Literal["auto", "exact", "hnsw"] = Field("auto", description="how the nearest vectors are found")
+    index: Literal["auto", "exact", "hnsw", "milvus"] = Field("auto", description="how passages are found")
 
     def given(self) -> dict[str, Any]:
         """By the names of CollectionSettings."""

@@ -23,7 +23,8 @@ class CollectionStatsBody(ResponseModel):
     seq: int = Field(description="of the newest change")
     documents: int
     passages: int
-    unsealed: int = Field(description="passages that are in no segment yet")
+    unsealed: int = Field(description="passages that are in no segment yet, nor brought to Milvus")
+    elsewhere: int = Field(default=0, description="passages that Milvus holds, of a collection with the index milvus")
     embeddings: int = Field(description="passages with the same text share one")
     terms: int
     vector_bytes: int

@@ -40,6 +40,8 @@
     │   ├── RemoteUnavailable        down, slow, over its quota; try again (HTTP 503)
     │   ├── RemoteRefused            it did not take the request: key, model name, input
     │   └── RemoteMismatch           it answered with what cannot be: count, dimension, nan, another model
+    ├── IndexUnavailable             the engine that holds a collection's passages; try again (HTTP 503)
+    │   └── IndexMissing             it lacks the collection, which is brought there anew
     └── StorageError                 the data directory
         ├── SchemaTooNew             written by a newer Salience
         ├── DirectoryInUse           by a process that does not go together with this one
@@ -94,6 +96,8 @@ from core.errors.models import ModelError, RemoteError, RemoteMismatch, RemoteRe
 from core.errors.refusals import Abandoned, Forbidden, InvalidSignature, QueueFull, SeqNotReached
 from core.errors.storage import (
     DirectoryInUse,
+    IndexMissing,
+    IndexUnavailable,
     SchemaTooNew,
     StorageBusy,
     StorageCorrupt,
@@ -115,6 +119,8 @@ __all__ = [
     "EmbeddingsMissing",
     "Forbidden",
     "HitNotFound",
+    "IndexMissing",
+    "IndexUnavailable",
     "InvalidControl",
     "InvalidDocument",
     "InvalidFilter",

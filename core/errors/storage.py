@@ -1,4 +1,4 @@
-"""What is wrong with the data directory."""
+"""What is wrong with the data directory, or with the engine that holds passages beside it."""
 
 from __future__ import annotations
 
@@ -47,3 +47,17 @@ class StorageCorrupt(StorageError):
     """The data directory is damaged."""
 
     code = "storage_corrupt"
+
+
+class IndexUnavailable(SalienceError):
+    """The engine that holds this collection's passages does not answer."""
+
+    code = "index_unavailable"
+    retryable = True
+
+
+class IndexMissing(IndexUnavailable):
+    """The engine that holds this collection's passages has lost them; they are brought anew: try again in a minute."""
+
+    code = "index_missing"
+    retry_after = 30.0  # by then it has been noticed

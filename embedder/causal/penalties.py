@@ -22,6 +22,8 @@ from core.records import Float64Array, Int64Array
 from embedder.causal.pieces import TokenTexts
 from embedder.causal.request import Completion, Penalty
 
+_MAX_EXPONENT = 69.0
+
 
 class Penalties:
     """The penalties of one request."""
@@ -90,5 +92,6 @@ def _penalize(logits: Float64Array, ids: Int64Array, penalty: Penalty, times: Fl
     if not penalty.multiplicative:
         logits[ids] -= times * penalty.value
         return
-    strength = (1 + penalty.value) ** times
+    # Up to e ** 69, about 1e30: beyond, a logit would overflow, and infinities cancel to nan.
+    strength = np.exp(np.clip(times * np.log1p(penalty.value), -_MAX_EXPONENT, _MAX_EXPONENT))
     logits[ids] = np.where(logits[ids] > 0, logits[ids] / strength, logits[ids] * strength)

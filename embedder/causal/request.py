@@ -12,6 +12,7 @@ from core.prompts import ControlOptions, Prompt
 
 MAX_CANDIDATES = 100
 MAX_LOG_PROBS = 100
+MAX_STRENGTH = 1e9  # of a penalty or a bias, up or down: far above any logit, far below where float64 overflows
 
 
 class FinishReason(StrEnum):
@@ -74,8 +75,8 @@ class Completion:
         self._check_sampling()
         for name in ("presence_penalty", "frequency_penalty", "sequence_penalty"):
             penalty: Penalty = getattr(self, name)
-            holds = math.isfinite(penalty.value) and (penalty.value > -1 or not penalty.multiplicative)
-            _require(holds, name, penalty.value, "must be a number, and above -1 where it is multiplicative")
+            holds = abs(penalty.value) <= MAX_STRENGTH and (penalty.value > -1 or not penalty.multiplicative)
+            _require(holds, name, penalty.value, f"{_STRENGTHS}, and above -1 where it is multiplicative")
         for name in ("stop_sequences", "penalty_exceptions", "bias_inclusion", "bias_exclusion"):
             if "" in getattr(self, name):
                 raise InvalidInput(f"{_WIRE.get(name, name)} holds an empty text", param=_WIRE.get(name, name))
@@ -88,7 +89,7 @@ class Completion:
                         param="completion_bias_exclusion",
                     )
         for id, bias in self.logit_bias.items():
-            _require(math.isfinite(bias), "logit_bias", f"{bias} for token {id}", "must be a number")
+            _require(abs(bias) <= MAX_STRENGTH, "logit_bias", f"{bias} for token {id}", _STRENGTHS)
 
     @property
     def candidates(self) -> int:
@@ -141,6 +142,7 @@ class CompletionResult:
     generated_tokens: int  # of all completions that were generated
 
 
+_STRENGTHS = f"must be a number from {-MAX_STRENGTH:.0e} to {MAX_STRENGTH:.0e}"
 _WIRE = {"bias_inclusion": "completion_bias_inclusion", "bias_exclusion": "completion_bias_exclusion"}
 
 

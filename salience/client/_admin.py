@@ -157,8 +157,7 @@ def until_reindexed(
     found = yield from watched(
         get_reindex(collection), lambda seen: seen.settled, seconds=seconds, progress=progress, retries=retries
     )
-    wanted = ("switched", "done") if found.auto_switch else ("ready", "switched", "done")
-    if found.state not in wanted:
+    if found.state not in ("ready", "switched", "done"):
         reason = f": {found.reason}" if found.reason else ""
         message = f"the reindex of {collection} has not come to its end; it is {found.state}{reason}"
         raise ReindexUnfinished(message, id=found.id, state=found.state)

@@ -86,7 +86,7 @@ class Reindex:
     @property
     def settled(self) -> bool:
         """Whether nothing more happens by itself before it answers: it does, waits to be switched, or never will."""
-        return self.state not in ("building", "validating")
+        return self.state not in ("building", "validating", *(("ready",) if self.auto_switch else ()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,7 +51,8 @@ class CollectionStats:
     seq: int  # of the newest change
     documents: int
     passages: int
-    unsealed: int  # passages that are in no segment yet
+    unsealed: int  # passages that are in no segment yet, nor brought to Milvus
+    elsewhere: int = 0  # passages that Milvus holds
     embeddings: int  # passages with the same text share one
     terms: int
     vector_bytes: int

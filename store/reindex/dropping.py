@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sqlalchemy as sa
 
 from core.reindexes import Reindex
 from store import schema
 from store.commit import log_changes
 from store.database import Database, WriteSession
+from store.passageindex.counts import count
 from store.reindex.record import ENDED, changed
 from store.steps import reached
 
@@ -45,8 +48,12 @@ def _document_piece(session: WriteSession, collection_id: int | None) -> bool:
     if not ids:
         return False
     generations = list(session.execute(_generations(collection_id)).scalars())
-    passages = session.execute(sa.select(passage.id).where(passage.document_id.in_(ids)).order_by(passage.id))
-    log_changes(session, generations, "-", list(passages.scalars()))
+    gone = session.execute(
+        sa.select(passage.id, passage.sha).where(passage.document_id.in_(ids)).order_by(passage.id)
+    ).all()
+    log_changes(session, generations, "-", [row.id for row in gone])
+    for generation in generations:
+        count(session, generation, {sha: -number for sha, number in Counter(row.sha for row in gone).items()})
     session.execute(sa.delete(schema.document).where(document.id.in_(ids)))
     return True
 

@@ -20,11 +20,13 @@ from store.database import Database
 from store.faults import database_errors, file_errors
 from store.maintenance import owning
 from store.migrate import SCHEMA_VERSION
+from store.passageindex.protocol import PassageIndex
 from store.processes import processes
 from store.repair.documents import mend_fields, prepare
 from store.repair.embeddings import drop_embeddings, mend_embeddings
 from store.repair.file import open_to_mend, write_anew
 from store.repair.mending import Mending
+from store.repair.passageindex import mend_passage_indexes
 from store.repair.rows import mend_rows
 from store.repair.segments import mend_segments
 from store.steps import reached
@@ -57,25 +59,26 @@ def repair(
     *,
     remake: Remake,
     recheck: Recheck | None = None,
+    index: PassageIndex | None = None,
     dry_run: bool = False,
     allow_network: bool = False,
     on_progress: Progress | None = None,
 ) -> Repair:
     """Mend what can be mended. Nobody else may be at work: raises StorageBusy while a server or a worker is.
 
-    `remake`: embeds documents whose texts are sound, where their embeddings are not. `dry_run`: only say what would be
-    done; what follows from what is done comes on top. `allow_network`: as for Database.open. Killed in between, it goes
-    on where it was when it is called again.
+    `remake`: embeds documents whose texts are sound, where their embeddings are not. `index`: as for verify. `dry_run`:
+    only say what would be done; what follows from what is done comes on top. `allow_network`: as for Database.open.
+    Killed in between, it goes on where it was when it is called again.
 
     Raises StorageError where there is no database, or one of another schema; StorageFull, StorageReadOnly.
     """
     with _alone(directory):
         work = _Work(directory, remake, dry_run, allow_network)
         if not work.mend_log():
-            return work.result(verify(directory, recheck=recheck))
+            return work.result(verify(directory, recheck=recheck, index=index))
 
         def look() -> Verification:
-            return verify(directory, recheck=recheck, on_progress=on_progress)
+            return verify(directory, recheck=recheck, index=index, on_progress=on_progress)
 
         found = look()
         if found.version != SCHEMA_VERSION:
@@ -85,7 +88,7 @@ def repair(
                     "first, with: salience migrate"
                 )
             return work.result(found)  # only a backup helps
-        for step in (work.mend_rows, work.mend_documents, work.mend_segments):
+        for step in (work.mend_rows, work.mend_documents, work.mend_segments, work.mend_passage_indexes):
             if step(found.findings) and not dry_run:
                 found = look()
         return work.result(found)
@@ -186,6 +189,16 @@ class _Work:
             return False
         with closing(Database.open(self.directory, allow_network=self.allow_network)) as database:
             self.done += mend_segments(database, found, dry_run=self.dry_run)
+        return True
+
+    def mend_passage_indexes(self, findings: Sequence[Finding]) -> bool:
+        if not any(finding.check == "passage index" for finding in findings):
+            return False
+        with closing(Database.open(self.directory, allow_network=self.allow_network)) as database:
+            done, failed = mend_passage_indexes(database, findings, dry_run=self.dry_run)
+        reached("repair.passage_indexes_mended")
+        self.done += done
+        self.failed += failed
         return True
 
     def result(self, left: Verification) -> Repair:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from core.unicode import is_unicode
 from store.checksum import CHECKSUM, covered_columns, row_checksum
 from store.repair.mending import Mending
+from store.repair.passageindex import leave_to_be_dropped, part_from_engine
 from store.terms import POSTING
 from store.verify.file import check_catalog
 from store.verify.jobs import check_jobs
@@ -23,7 +24,7 @@ from store.verify.reading import Reading
 
 _CHECKED = {"collection": check_catalog, "generation": check_catalog, "job": check_jobs, "job_batch": check_jobs}
 # What they hold is made anew wherever it does not fit the documents, or the passages.
-_DERIVED = ("document_field", "field", "change", "embedding")
+_DERIVED = ("document_field", "field", "change", "embedding", "term_count")
 _NAMED = "SELECT collection.name, document.* FROM document JOIN collection ON collection.id = document.collection_id"
 
 
@@ -81,8 +82,25 @@ def settle(mending: Mending, table: sa.Table, disputes: Iterable[Dispute]) -> No
             statement = "DELETE FROM segment WHERE generation_id = (SELECT generation_id FROM segment WHERE id = ?)"
             mending.execute(statement, dispute.row)
             mending.done.append(f"segment {dispute.row}: dropped with those of its generation, to be made anew")
+        elif table.name == "passage_index":
+            _bring_anew(mending, dispute)
         elif table.name not in _DERIVED:
             _doubt(mending, table, dispute)
+
+
+def _bring_anew(mending: Mending, dispute: Dispute) -> None:
+    """What an engine elsewhere holds, under either name and up to either change. Counts are made anew anyway."""
+    if dispute.column in ("passages", "length"):
+        return
+    for (generation,) in mending.rows("SELECT generation_id FROM passage_index WHERE id = ?", dispute.row):
+        if generation is not None:
+            part_from_engine(mending, generation)
+        elif dispute.column == "name":
+            mending.execute("DELETE FROM passage_index WHERE id = ?", dispute.row)
+            leave_to_be_dropped(mending, dispute.held)
+    if dispute.column == "name":
+        leave_to_be_dropped(mending, dispute.indexed)
+    mending.done.append(f"passage_index {dispute.row}: begun anew, to be brought to Milvus again")
 
 
 def _refer(mending: Mending, table: sa.Table, dispute: Dispute, parent: sa.Column[Any]) -> None:

@@ -14,6 +14,7 @@ from store.directory import DATABASE_NAME
 from store.repair.disputes import compare_index, settle
 from store.repair.jobs import mend_jobs
 from store.repair.mending import Mending
+from store.repair.passageindex import part_from_engine
 from store.verify.changes import check_changes
 from store.verify.file import newest_given
 from store.verify.reading import Reading
@@ -122,6 +123,7 @@ def _write_log_anew(mending: Mending) -> None:
         )
         mending.execute("DELETE FROM change WHERE generation_id = ?", generation)
         mending.execute("DELETE FROM segment WHERE generation_id = ?", generation)
+        part_from_engine(mending, generation)
         mending.execute(
             "INSERT INTO change (generation_id, operation, passage_id) SELECT ?, '+', passage.id FROM passage "
             "JOIN document ON document.id = document_id JOIN collection ON collection.id = collection_id "

@@ -11,6 +11,7 @@ from store.schema.changes import change, segment
 from store.schema.collections import alias, collection, generation
 from store.schema.documents import document, document_field, embedding, field, passage, term
 from store.schema.jobs import job, job_batch, job_notice
+from store.schema.passageindex import passage_index, term_count
 from store.schema.reindexes import reindex, reindex_pending
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "job_notice",
     "metadata",
     "passage",
+    "passage_index",
     "reindex",
     "reindex_pending",
     "segment",
     "term",
+    "term_count",
 ]

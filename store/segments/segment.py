@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
 from core.records import BoolArray, Float32Array, Int64Array
 from store import schema
+from store.contents import embedded
 from store.database import ReadSession, chunks
+from store.prepared import Prepared
 from store.scan import Scan
 from store.segments.postings import Postings
 from store.terms import POSTING
@@ -74,7 +75,7 @@ def read_segment(session: ReadSession, generation_id: int, dimension: int, ids: 
     sparse, learned = _Blobs(), _Blobs()
     rows = 0
     for wanted in chunks(ids.tolist()):
-        chunk = session.execute(_embedded(generation_id).where(schema.passage.c.id.in_(wanted))).all()
+        chunk = [row for row in _EMBEDDED.rows(session, generation=generation_id, ids=wanted) if row[2] is not None]
         if not chunk:
             continue
         passage_ids, document_ids, dense_blobs, sparse_blobs, learned_blobs = zip(*chunk, strict=True)
@@ -87,6 +88,20 @@ def read_segment(session: ReadSession, generation_id: int, dimension: int, ids: 
     if not rows:
         return None
     return Segment.build(found[:rows], documents[:rows], vectors[:rows], sparse.postings(), learned.postings())
+
+
+_EMBEDDED = Prepared(
+    embedded(
+        sa.bindparam("generation"),
+        schema.passage.c.id,
+        schema.passage.c.document_id,
+        schema.embedding.c.dense,
+        schema.embedding.c.sparse,
+        schema.embedding.c.learned,
+    )
+    .where(schema.passage.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(schema.passage.c.id)
+)
 
 
 class _Blobs:
@@ -107,13 +122,3 @@ class _Blobs:
         self._content.clear()
         rows = np.repeat(np.arange(len(self._counts), dtype=np.int32), self._counts)
         return Postings.build(postings["term"], rows, postings["value"], row_count=len(self._counts))
-
-
-def _embedded(generation_id: int) -> sa.Select[Any]:
-    passage, embedding = schema.passage.c, schema.embedding.c
-    return (
-        sa.select(passage.id, passage.document_id, embedding.dense, embedding.sparse, embedding.learned)
-        .join_from(schema.passage, schema.embedding, embedding.sha == passage.sha)
-        .where(embedding.generation_id == generation_id)
-        .order_by(passage.id)
-    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from core.errors import StorageCorrupt
-from core.records import Collection, GenerationState
+from core.records import Collection, GenerationState, IndexKind
 from store import schema
 from store.changes import added_since, removed_since
 from store.commit import current_seq
@@ -57,8 +57,10 @@ def maintain(database: Database, seen: Seen | None = None, *, grace_seconds: flo
     """
     seen = Seen() if seen is None else seen
     with database.read() as session:
-        searched = (GenerationState.ACTIVE.value, GenerationState.BUILDING.value)
-        states = current_states(session, schema.generation.c.state.in_(searched))
+        columns, indexed = schema.generation.c, schema.passage_index.c.generation_id
+        searched = columns.state.in_((GenerationState.ACTIVE.value, GenerationState.BUILDING.value))
+        elsewhere = columns.id.in_(sa.select(indexed).where(indexed.is_not(None)))  # an engine holds those
+        states = current_states(session, searched & ~elsewhere)
     if seen.looked is None or time.monotonic() - seen.looked >= _LOOK_SECONDS:
         if any(rebuild(database, generation) for generation in states):
             return True
@@ -85,6 +87,8 @@ def compact(database: Database, collection: Collection) -> bool:
     The fence makes it safe beside an owner, but then either may undo the other's work. False when there was nothing to
     do, or others were quicker. Raises as `maintain`.
     """
+    if collection.settings.index is IndexKind.MILVUS:
+        return False
     generation, done = collection.active.id, False
     with database.read() as session:
         newest = current_seq(session, generation)

@@ -15,12 +15,14 @@ from pathlib import Path
 from core.errors import SchemaTooNew, StorageCorrupt
 from store.directory import DATABASE_NAME
 from store.migrate import APPLICATION_ID, SCHEMA_VERSION
+from store.passageindex.protocol import PassageIndex
 from store.readonly import open_read_only, schema_version
 from store.verify.changes import check_changes
 from store.verify.documents import check_documents
 from store.verify.embeddings import check_embeddings
 from store.verify.file import check_catalog, check_file
 from store.verify.jobs import check_jobs
+from store.verify.passageindex import check_passage_index
 from store.verify.reading import Finding, Progress, Reading, Recheck
 from store.verify.segments import check_segments
 
@@ -33,6 +35,7 @@ _CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
     "embeddings": check_embeddings,
     "change log": check_changes,
     "segments": check_segments,
+    "passage index": check_passage_index,
     "jobs": check_jobs,
 }
 _DAMAGE = (
@@ -63,11 +66,18 @@ class Verification:
         return not self.findings
 
 
-def verify(directory: Path, *, recheck: Recheck | None = None, on_progress: Progress | None = None) -> Verification:
+def verify(
+    directory: Path,
+    *,
+    recheck: Recheck | None = None,
+    index: PassageIndex | None = None,
+    on_progress: Progress | None = None,
+) -> Verification:
     """Check the database in `directory`. Damage is a finding, not an error.
 
-    `recheck`: computes documents' hashes anew. A file of an older schema has no checksums: there only its structure and
-    its references are checked, and `unchecked` says so.
+    `recheck`: computes documents' hashes anew. `index`: what collections of the index kind milvus are brought to; what
+    it holds is looked at. Where there is none, or it does not answer, `unchecked` says so. A file of an older schema
+    has no checksums: there only its structure and its references are checked, and `unchecked` says so.
 
     Raises StorageError where there is no database, or it cannot be opened for reading; SchemaTooNew.
     """
@@ -86,7 +96,12 @@ def verify(directory: Path, *, recheck: Recheck | None = None, on_progress: Prog
             return _nothing_else(Finding(check="file", where=DATABASE_NAME, problem=problem))
         current = version == SCHEMA_VERSION
         reading = Reading(
-            directory=directory, connection=connection, current=current, recheck=recheck, on_progress=on_progress
+            directory=directory,
+            connection=connection,
+            current=current,
+            recheck=recheck,
+            index=index,
+            on_progress=on_progress,
         )
         findings = _run(reading, "file", check_file, damaged=False)
         if version is None or not version.isdecimal():
@@ -104,7 +119,7 @@ def verify(directory: Path, *, recheck: Recheck | None = None, on_progress: Prog
         version=version,
         findings=tuple(findings),
         checked=reading.checked,
-        unchecked=_unchecked(version, recheck),
+        unchecked=(*_unchecked(version, recheck), *reading.unchecked),
         notes=tuple(reading.notes),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.records import CollectionSettings, Document, Passage
+from store.passageindex.protocol import PassageIndex
 
 Progress = Callable[[str, int, int | None], None]  # what is being checked, how many are, and of how many
 
@@ -30,6 +31,7 @@ class Finding:
     fields: bool = False  # of which only the values that filters compare are wrong
     embedding: int | None = None
     segment: str | None = None  # its name
+    elsewhere: bool = False  # what an engine elsewhere holds: the collection goes there anew
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,9 +42,11 @@ class Reading:
     connection: sqlite3.Connection
     current: bool  # whether the file has the schema that this program speaks
     recheck: Recheck | None = None
+    index: PassageIndex | None = None  # what collections of the index kind milvus are brought to
     on_progress: Progress | None = None
     checked: dict[str, int] = field(default_factory=dict)  # how many of what
     notes: list[str] = field(default_factory=list)  # what is no damage, and worth knowing
+    unchecked: list[str] = field(default_factory=list)  # what a check could not look at, and why
 
     def rows(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
         return self.connection.execute(statement, parameters)

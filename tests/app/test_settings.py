@@ -119,6 +119,8 @@ def test_every_variable_name_is_accepted(monkeypatch: pytest.MonkeyPatch) -> Non
         "LOG__LEVEL",
         "LOG__FORMAT",
         "METRICS__PUBLIC",
+        "MILVUS__DATABASE",
+        "MILVUS__URI",
         "SERVER__ALLOW_ANONYMOUS",
         "TRACING__ENDPOINT",
         "TRACING__SHARE",

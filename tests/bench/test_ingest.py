@@ -45,7 +45,7 @@ def test_passages_survive_the_kill(tmp_path: Path) -> None:
 
 def test_clients_are_measured_alone_and_beside_the_load(tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
-    text = "many words of no great meaning " * 10
+    text = "many words of no great meaning " * 4
     file.write_text("".join(json.dumps({"text": f"{n} {text}"}) + "\n" for n in range(1500)))
     report = searching.measure(documents([file], 1500), seconds=1.0, quick=True)
     for place in ("inside", "beside"):

@@ -58,13 +58,14 @@ class Part:
 def named_steps() -> set[str]:
     """Every step that the sources of the store announce.
 
-    But for repairs and reindexes: tests/store/repair and tests/indexer/reindexing/test_switching.py end those.
+    But for repairs, reindexes and what follows in an engine elsewhere: tests/store/repair,
+    tests/indexer/reindexing/test_switching.py and tests/crash/test_following.py end those.
     """
     found = set()
     for path in (ROOT / "store").rglob("*.py"):
         for prefix, name in re.findall(r'reached\((f?)"([^"]+)"\)', path.read_text("utf-8")):
             found |= {name.replace("{area}", area) for area in _AREAS} if prefix else {name}
-    return {name for name in found if not name.startswith(("repair.", "reindex."))}
+    return {name for name in found if not name.startswith(("repair.", "reindex.", "follow."))}
 
 
 def run_part(part: Part) -> Tally:

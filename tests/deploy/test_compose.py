@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import threading
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from salience.client import Client, Retries, errors
 from store.migrate import SCHEMA_VERSION
-from tests.deploy.composed import COMPOSE, DOCKERFILE, Service, environment_of
+from tests.deploy.composed import COMPOSE, DOCKERFILE, ROOT, Service, environment_of
 from tests.store.versions import version_of, write_version
 
 TOKEN = "a-token-of-the-compose-file"
@@ -176,3 +178,31 @@ def test_containers_are_kept_small() -> None:
     assert DOCKERFILE.count("\nFROM ") + DOCKERFILE.startswith("FROM") == 2
     assert "--require-hashes" in DOCKERFILE
     assert "readyz" in DOCKERFILE.partition("HEALTHCHECK")[2]
+
+
+def test_a_milvus_is_told_to_all_who_need_it() -> None:
+    """Nobody has to be told of one; whoever maintains the data directory brings it what is new: an API or a worker."""
+    told = {"SALIENCE_MILVUS__URI": "http://milvus:19530", "SALIENCE_MILVUS__TOKEN": "root:Milvus"}
+    for name in ("api", "worker"):
+        assert {environment_of(name, GIVEN)[key] for key in told} == {""}
+        environment = environment_of(name, GIVEN | told)
+        assert {key: environment[key] for key in told} == told
+        assert environment["SALIENCE_LOG__FORMAT"] == "json"
+    service = COMPOSE["services"]["milvus"]
+    assert service["profiles"] == ["milvus"]
+    assert re.fullmatch(r"milvusdb/milvus:v2\.[5-9]\d*\.\d+", service["image"])
+    assert "ports" not in service  # it asks nobody who they are
+    for volume in service["volumes"]:
+        source, target, *_ = volume.split(":")
+        if source.startswith("."):
+            assert yaml.safe_load((ROOT / source).read_text(encoding="utf-8"))["listen-client-urls"]
+            assert service["environment"]["ETCD_CONFIG_PATH"] == target
+        else:
+            assert source in COMPOSE["volumes"]
+            assert service["environment"]["ETCD_DATA_DIR"].startswith(target)
+
+
+def test_the_image_has_the_library_of_milvus() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert re.search(r"^pymilvus==3\.", lock, re.MULTILINE)
+    assert "--extra milvus" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -76,7 +76,9 @@ class Recording:
 
     def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.BULK) -> Relevance:
         self.read += documents
-        return Relevance(scores=np.full(len(documents), 0.5), token_counts=np.ones(len(documents), np.int64))
+        count = len(documents)
+        ones = np.ones(count, dtype=np.int64)
+        return Relevance(scores=np.full(count, 0.5), token_counts=ones, truncated=np.zeros(count, dtype=np.bool_))
 
 
 JUDGE = Recording()

@@ -8,14 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 
-from core.records import Collection, CollectionSettings, Document, FieldKind, SparseScoring, SparseVector
-from store import Batch, Database, Receipt, WriteSession, catalog, commit
+from core.records import (
+    Collection,
+    CollectionSettings,
+    Document,
+    FieldKind,
+    IndexKind,
+    SparseScoring,
+    SparseVector,
+)
+from store import Batch, Database, Receipt, WriteSession, catalog, commit, schema
+from store.commit import current_seq
 from store.jobs.intake import Intake, append, begin, finish
 from store.jobs.lease import claim, give_up, postpone
 from store.jobs.notices import JobNotice, NoticeKind
 from store.jobs.payload import QueuedDocument, pack
 from store.jobs.work import BatchOutcome, complete, next_batch
+from store.passageindex.naming import new_name
+from store.passageindex.record import get_record, moved
 from store.segments.sealing import seal
 from store.segments.upkeep import compact
 from tests.store.library import DIMENSION, FINGERPRINT, Item, create, draft_of, embeddings_of
@@ -25,7 +37,10 @@ NOW = 1_800_000_000.25
 
 
 def stock(directory: Path) -> None:
-    """Two collections, one with learned weights; documents put, replaced, updated, deleted; jobs in several states."""
+    """Three collections, one with learned weights and one that is held elsewhere; jobs in several states.
+
+    Documents were put, replaced, updated and deleted.
+    """
     database = Database.open(directory)
     books = create(database, settings=CollectionSettings(fields={"year": FieldKind.NUMBER, "at": FieldKind.GEO}))
     shelf = [
@@ -55,6 +70,10 @@ def stock(directory: Path) -> None:
         )
     store(database, songs, [Item(id=f"Lied {i}", text=f"ein Lied vom Meer {i}", language="de") for i in range(6)])
     seal(database, songs.active.id)
+    logs = create(database, "logs", CollectionSettings(index=IndexKind.MILVUS))
+    store(database, logs, [Item(id=f"log-{i}", text=f"wind from the north {i}\ncalm {i % 2}") for i in range(6)])
+    store(database, logs, [], delete=["log-2"])
+    _bring(database, logs)
     with database.write() as session:
         _jobs(session, books)
     database.close()
@@ -82,6 +101,16 @@ def store(database: Database, collection: Collection, items: Iterable[Item], *, 
         return commit(session, batch)
 
 
+def _bring(database: Database, collection: Collection) -> None:
+    """Say that an engine holds it, but for the last change; and that it holds something that nobody needs any more."""
+    with database.write() as session:
+        record = get_record(session, collection.active.id)
+        newest = current_seq(session, collection.active.id)
+        moved(session, record, seq=newest - 1, removed_to=newest - 2)
+        left = {"generation_id": None, "name": new_name(), "seq": 0, "removed_to": 0, "passages": 0, "length": 0.0}
+        session.execute(sa.insert(schema.passage_index), left)
+
+
 def contents(directory: Path) -> dict[str, list[object]]:
     """Every row of every table, and what is read from the indexes; not the counters of new ids.
 
@@ -100,6 +129,11 @@ def contents(directory: Path) -> dict[str, list[object]]:
         return found
     finally:
         connection.close()
+
+
+def copied(directory: Path) -> dict[str, list[object]]:
+    """`contents`, but for what is the directory's own: a copy has other names in engines elsewhere."""
+    return {name: rows for name, rows in contents(directory).items() if not name.startswith("passage_index")}
 
 
 def _jobs(session: WriteSession, collection: Collection) -> None:
@@ -140,7 +174,7 @@ def _jobs(session: WriteSession, collection: Collection) -> None:
 
 _TABLES = (
     "alembic_version", "collection", "generation", "document", "field", "document_field", "term", "passage",
-    "embedding", "change", "segment", "job", "job_batch", "job_notice",
+    "embedding", "change", "segment", "job", "job_batch", "job_notice", "passage_index", "term_count",
 )  # fmt: skip
 _INDEXES = {  # those that searches and commits go by, and what is read from them
     "sqlite_autoindex_document_1": ("document", "collection_id, external_id, id"),
@@ -151,4 +185,5 @@ _INDEXES = {  # those that searches and commits go by, and what is read from the
     "change_generation": ("change", "generation_id, seq, operation, passage_id"),
     "segment_generation": ("segment", "generation_id, state, id, seq, as_of, name, rows, bytes, sha256, retired_at"),
     "job_state": ("job", "state, id"),
+    "passage_index_copy": ("passage_index", "generation_id, name, seq, removed_to, passages, length, id"),
 }

@@ -22,7 +22,7 @@ from store.directory import SEGMENTS
 from store.segments.upkeep import compact, maintain, remove_retired
 from store.verify import verify
 from tests.store.library import Item
-from tests.store.stocked import contents, stock, store
+from tests.store.stocked import copied, stock, store
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ["projections", "remote-models", "segments"]
@@ -66,8 +66,8 @@ def test_a_backup_holds_all_that_belongs_to_the_collections(data: Path, tmp_path
     database = Database.open(data)  # with a log beside the file
     done = backup(data, tmp_path / "deep" / "backup")
     database.close()
-    assert (done.ok, done.checked["documents"]) == (True, 64)
-    assert contents(tmp_path / "deep" / "backup") == contents(data)
+    assert (done.ok, done.checked["documents"]) == (True, 69)
+    assert copied(tmp_path / "deep" / "backup") == copied(data)
     kept = ["projections/space-128.safetensors", "remote-models/0123.json", "salience.db"]
     kept += [f"segments/{name}" for name in active_files(data)]
     assert files(tmp_path / "deep" / "backup") == sorted(kept)
@@ -77,8 +77,8 @@ def test_a_backup_holds_all_that_belongs_to_the_collections(data: Path, tmp_path
 def test_what_was_restored_is_what_was_backed_up(data: Path, tmp_path: Path) -> None:
     backup(data, tmp_path / "backup")
     done = restore(tmp_path / "backup", tmp_path / "new" / "restored")
-    assert done.checked["documents"] == 64
-    assert contents(tmp_path / "new" / "restored") == contents(data)
+    assert done.checked["documents"] == 69
+    assert copied(tmp_path / "new" / "restored") == copied(data)
     database = Database.open(tmp_path / "new" / "restored")
     with Views(database).open("books") as view:
         assert view.matching({"replaced": 1.0}, 5).ids.size == 1
@@ -258,7 +258,7 @@ def test_what_was_killed_can_be_done_again(data: Path, tmp_path: Path, what: str
     subprocess.run([sys.executable, "-c", _KILLED, what, str(data), str(target)], check=False, cwd=ROOT, timeout=60)
     assert not (target / "salience.db").exists(), "nothing that could be taken for a whole one"
     assert {"backup": backup, "restore": restore}[what](data, target).ok
-    assert contents(target) == contents(data)
+    assert copied(target) == copied(data)
     assert what == "backup" or not (target / ".restoring").exists()
 
 
@@ -284,7 +284,7 @@ def test_a_restore_that_was_killed_while_its_parts_moved_in(data: Path, tmp_path
     assert not (target / "salience.db").exists(), "the database comes last"
     assert len([name for name in FOLDERS if (target / name).exists()]) == moves
     restore(data, target)
-    assert contents(target) == contents(data)
+    assert copied(target) == copied(data)
     assert sorted(path.name for path in target.iterdir() if path.is_dir()) == FOLDERS
 
 
@@ -302,7 +302,7 @@ def test_a_restore_never_writes_into_what_is_in_use(data: Path, tmp_path: Path, 
 def test_an_empty_directory_will_do(data: Path, tmp_path: Path) -> None:
     (tmp_path / "disk" / "lost+found").mkdir(parents=True)
     restore(data, tmp_path / "disk")
-    assert contents(tmp_path / "disk") == contents(data)
+    assert copied(tmp_path / "disk") == copied(data)
 
 
 def test_a_damaged_backup_is_not_restored(data: Path, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_nobody_opens_what_is_being_restored(data: Path, tmp_path: Path, monkeyp
 
     restore(data, target, on_copy=open_meanwhile)
     assert busy[:2] == ["open", "restore"]
-    assert contents(target) == contents(data)
+    assert copied(target) == copied(data)
 
 
 def test_a_restore_waits_for_whoever_is_opening(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

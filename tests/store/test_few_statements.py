@@ -12,11 +12,13 @@ import sqlalchemy as sa
 
 import store.view
 from core.filters import Filter, parse_filter
-from core.records import CollectionSettings
-from store import Database, Views
-from store.database import ReadSession
+from core.records import Collection, CollectionSettings
+from store import Database, Views, schema
+from store.contents import read_contents
+from store.database import ReadSession, _driver
 from store.documents import list_documents
 from store.filters.values import FieldReader
+from store.segments.segment import read_segment
 from tests.store.library import Item, create, put
 
 
@@ -110,3 +112,48 @@ def test_a_page_of_documents_is_read_as_such(database: Database, views: Views, w
             assert ("external_id>?" if within is None else "rowid=?") in plan, plan
             assert "SCAN" not in plan, plan
             assert "TEMP B-TREE" not in plan, plan
+
+
+def test_what_some_passages_hold_is_not_read_by_way_of_all(database: Database) -> None:
+    few, many = create(database, "few"), create(database, "many")
+    put(database, few, *(Item(id=f"d{i}", text=f"whale number{i}") for i in range(200)))
+    put(database, many, *(Item(id=f"d{i}", text=f"ship number{i}") for i in range(2_000)))
+    for read in (_segment, _contents):
+        assert read(database, many) < 1.5 * read(database, few)
+
+
+def _segment(database: Database, collection: Collection) -> int:
+    with database.read() as session:
+        ids = np.arange(*_ids(session, collection), dtype=np.int64)
+        with _steps(session) as steps:
+            segment = read_segment(session, collection.active.id, collection.active.dimension, ids)
+        assert segment is not None
+        assert len(segment.ids) == 150
+    return len(steps)
+
+
+def _contents(database: Database, collection: Collection) -> int:
+    with database.read() as session:
+        ids = np.arange(*_ids(session, collection), dtype=np.int64)
+        with _steps(session) as steps:
+            read_contents(session, collection.active.id, ids, learned=False)
+    return len(steps)
+
+
+def _ids(session: ReadSession, collection: Collection) -> tuple[int, int]:
+    """Of 150 of its passages."""
+    least = sa.select(sa.func.min(schema.passage.c.id)).join_from(schema.passage, schema.document)
+    first = int(session.execute(least.where(schema.document.c.collection_id == collection.id)).scalar_one())
+    return first, first + 150
+
+
+@contextmanager
+def _steps(session: ReadSession) -> Iterator[list[None]]:
+    """One entry for every hundred instructions that SQLite carries out meanwhile."""
+    found: list[None] = []
+    driver = _driver(session._connection)
+    driver.set_progress_handler(lambda: found.append(None), 100)
+    try:
+        yield found
+    finally:
+        driver.set_progress_handler(None, 100)

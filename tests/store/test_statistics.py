@@ -32,7 +32,7 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_counts_are_those_of_the_store(stocked: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(stocked, tmp_path / "data"))
     found = statistics(data)
-    assert [one.name for one in found.collections] == ["books", "songs"]
+    assert [one.name for one in found.collections] == ["books", "logs", "songs"]
     database = Database.open(data)
     with database.read() as session:
         for one in found.collections:
@@ -43,10 +43,10 @@ def test_counts_are_those_of_the_store(stocked: Path, tmp_path: Path) -> None:
             assert one.seq == current_seq(session, collection.active.id)
             assert one.vector_bytes == one.embeddings * library.DIMENSION * 4
     database.close()
-    books, songs = found.collections
+    books, logs, songs = found.collections
     assert (books.learned_bytes, songs.learned_bytes) == (0, songs.embeddings * 2 * 8)
     assert songs.posting_bytes == songs.embeddings * 5 * 8  # "ein Lied vom Meer 0"
-    assert found.seq == max(books.seq, songs.seq)
+    assert found.seq == max(one.seq for one in found.collections) == logs.seq
     assert found.jobs == {"failed": 1, "running": 1, "waiting": 1}
 
 

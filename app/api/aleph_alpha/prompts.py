@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, FailFast, Field, Tag
 
 from app.api.aleph_alpha.bodies import Part
+from app.schemas.base64data import decoded_base64
 from core.errors import InvalidControl, InvalidInput
 from core.prompts import (
+    MAX_FACTOR,
     Crop,
     ImageControl,
     ImageItem,
@@ -36,8 +36,9 @@ class TextControlBody(Part):
     token_overlap: Literal["partial", "complete"] = "partial"
 
     def to_control(self) -> TextControl:
-        if self.factor < 0:  # elsewhere it pushes away; this API knows no such thing
-            raise InvalidControl(f"control factor {self.factor}: must be 0 or more", param="controls")
+        if not 0 <= self.factor <= MAX_FACTOR:  # elsewhere one below 0 pushes away; this API knows no such thing
+            problem = f"control factor {self.factor}: must be a number from 0 to {MAX_FACTOR:g}"
+            raise InvalidControl(problem, param="controls")
         return TextControl(
             start=self.start, length=self.length, factor=self.factor, token_overlap=TokenOverlap(self.token_overlap)
         )
@@ -102,7 +103,7 @@ class ImageBody(Part):
 
     def to_item(self) -> ImageItem:
         controls = tuple(control.to_control() for control in self.controls)
-        return ImageItem(data=_decoded(self.data), crop=self._crop(), controls=controls)
+        return ImageItem(data=decoded_base64(self.data, "data"), crop=self._crop(), controls=controls)
 
     def _crop(self) -> Crop | None:
         if self.x is None and self.y is None and self.size is None:
@@ -143,10 +144,3 @@ def _item(body: ItemBody, place: str) -> PromptItem:
         return body.to_item()
     except InvalidInput as error:
         raise type(error)(f"{place}: {error.message}", param=error.param) from error
-
-
-def _decoded(data: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput(f"the image's data is not valid base64: {error}", param="data") from error

@@ -14,12 +14,13 @@ from app.api.aleph_alpha.prompts import MAX_TOKEN_IDS
 from app.api.bodies import parsed
 from app.api.dependencies import Parts
 
+MAX_CHARACTERS = 1_000_000  # of a text to tokenize: each takes some 300 bytes meanwhile
 router = APIRouter()
 
 
 class TokenizeRequest(Body):
     model: str
-    prompt: str
+    prompt: Annotated[str, Field(max_length=MAX_CHARACTERS)]
     tokens: bool = False
     token_ids: bool = False
 

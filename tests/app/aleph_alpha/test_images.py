@@ -42,7 +42,10 @@ def turned() -> bytes:
 
 
 def post(deployment: Deployment, data: bytes, **fields: Any) -> tuple[int, dict[str, Any]]:
-    item = {"type": "image", "data": base64.b64encode(data).decode(), **fields}
+    return send(deployment, {"type": "image", "data": base64.b64encode(data).decode(), **fields})
+
+
+def send(deployment: Deployment, item: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     body = {"model": "vision", "representation": "document", "prompt": [item]}
     headers = {"Authorization": f"Bearer {deployment.token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{deployment.address}/semantic_embed", json.dumps(body).encode(), headers)
@@ -63,7 +66,7 @@ def vector(deployment: Deployment, data: bytes, **fields: Any) -> Float64Array:
 @pytest.mark.parametrize(
     ("data", "fields", "said"),
     [
-        (b"", {}, "image"),
+        (b"", {}, "prompt[0]: data: must not be empty"),
         (b"no image at all", {}, "image"),
         (bomb(), {}, "60000"),
         (animated(), {}, "animated"),
@@ -90,6 +93,14 @@ def test_the_same_picture_in_other_files(deployment: Deployment) -> None:
     ):
         found = vector(deployment, encoded(noise(1).convert(mode), kind, **options))
         assert found @ plain > 0.98, (kind, mode)
+
+
+def test_base64_in_lines_is_taken(deployment: Deployment) -> None:
+    data = encoded(noise(1))
+    item = {"type": "image", "data": base64.encodebytes(data).decode()}
+    status, answer = send(deployment, item)
+    assert status == 200, answer
+    assert answer["embedding"] == pytest.approx(vector(deployment, data), abs=1e-6)
 
 
 def test_crops_and_controls(deployment: Deployment) -> None:

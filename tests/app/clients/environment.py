@@ -36,7 +36,7 @@ def client_python(name: str) -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f"{name}.lock"):
         if not (stamp.is_file() and stamp.read_text() == wanted):
-            venv.create(folder, with_pip=True, clear=True)
+            venv.create(folder, clear=True)  # the pip that is here installs into it: to set another up takes longer
             _install(python, requirements)
             stamp.write_text(wanted)
     return python
@@ -67,8 +67,9 @@ def run_client(
 
 def _install(python: Path, requirements: Path) -> None:
     done = subprocess.run(
-        [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps", "--quiet",
-         "--only-binary", ":all:", "--retries", "2", "--timeout", "20", "-r", requirements],
+        [sys.executable, "-m", "pip", "--python", python, "install", "--disable-pip-version-check", "--no-input",
+         "--no-deps", "--no-compile", "--quiet", "--only-binary", ":all:", "--retries", "2", "--timeout", "20",
+         "-r", requirements],
         capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
     )  # fmt: skip
     if done.returncode == 0:

@@ -88,7 +88,7 @@ def test_models(done: dict[str, Any]) -> None:
         ("missing_model", "NotFoundError", 404, "model_not_found", "model", "there is no model 'gpt'"),
         ("empty_text", "BadRequestError", 400, "invalid_input", "input", "input[1]: must be a text"),
         ("nothing", "BadRequestError", 400, "invalid_input", "input", "input: must be a text"),
-        ("no_such_id", "BadRequestError", 400, "invalid_input", "token_ids", "token id 1000000 is not in"),
+        ("no_such_id", "BadRequestError", 400, "invalid_input", "input", "input: token id 1000000 is not in"),
         ("wrong_key", "AuthenticationError", 401, "invalid_api_key", None, "valid bearer token"),
     ],
 )

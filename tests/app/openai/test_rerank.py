@@ -71,6 +71,12 @@ def test_an_encoder_compares(doors: TestClient, encoder: LocalEncoder) -> None:
     assert answer["usage"]["total_tokens"] == query.token_counts.sum() + documents.token_counts.sum()
 
 
+def test_no_cosine_is_above_1(doors: TestClient) -> None:
+    for words in range(1, 41):
+        results = rerank(doors, query="play " * words, documents=["play " * words] * 3).json()["results"]
+        assert all(0.999 < result["relevance_score"] <= 1 for result in results)
+
+
 def test_the_best_n_with_their_texts(doors: TestClient) -> None:
     documents = [*DOCUMENTS[:1], {"text": DOCUMENTS[1]}]
     results = rerank(doors, documents=documents, top_n=1, return_documents=True).json()["results"]
@@ -80,8 +86,18 @@ def test_the_best_n_with_their_texts(doors: TestClient) -> None:
 
 def test_equals_come_in_the_order_of_the_request(doors: TestClient) -> None:
     results = rerank(doors, documents=[DOCUMENTS[1]] * 5).json()["results"]
-    assert len({round(result["relevance_score"], 5) for result in results}) == 1
-    assert sorted(result["index"] for result in results) == [0, 1, 2, 3, 4]
+    assert len({result["relevance_score"] for result in results}) == 1
+    assert [result["index"] for result in results] == [0, 1, 2, 3, 4]
+
+
+def test_what_was_cut_is_said(doors: TestClient, make_client: Callable[..., TestClient], judge: Path) -> None:
+    long = "play " * 400
+    judging = make_client(models={"judge": {"folder": judge}})
+    for client in (doors, judging):
+        assert "truncated_documents" not in rerank(client, documents=["a car", "a house"], query="play").json()
+        assert rerank(client, documents=["a car", long, long]).json()["truncated_documents"] == [1, 2]
+        answer = rerank(client, documents=["a car", "a house"], query=long, top_n=1).json()
+        assert answer["truncated_documents"] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +125,9 @@ def test_what_is_no_request(doors: TestClient, fields: dict[str, Any], problem: 
     assert error["type"] == "invalid_request_error"
 
 
-def test_an_unknown_model(doors: TestClient) -> None:
-    response = rerank(doors, model="your-reranker-model")
+@pytest.mark.parametrize("name", ["your-reranker-model", ""])
+def test_an_unknown_model(doors: TestClient, name: str) -> None:
+    response = rerank(doors, model=name)
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "model_not_found"
 

@@ -102,6 +102,24 @@ def test_additive_penalties_by_their_formula(model: CausalModel, prompt: list[in
     assert of_prompt == pytest.approx(plain - (np.bincount(prompt, minlength=model.vocabulary) > 0))
 
 
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        Penalty(value=1e9),
+        Penalty(value=-1e9),
+        Penalty(value=1e9, multiplicative=True),
+        Penalty(value=-1 + 1e-12, multiplicative=True),
+    ],
+)
+def test_no_penalty_is_too_strong(model: CausalModel, penalty: Penalty) -> None:
+    generated = [0, *[7] * 100, model.vocabulary - 1, 0]
+    strongest = dict.fromkeys(("presence_penalty", "frequency_penalty", "sequence_penalty"), penalty)
+    logits = penalized(model, [], generated, **strongest)
+    assert np.isfinite(logits).all()
+    request = Completion(prompt=EMPTY, temperature=1.0)
+    assert 0 <= choose(logits, request, np.random.default_rng(7)) < model.vocabulary
+
+
 @settings(deadline=None, max_examples=50)
 @given(generated=IDS, value=st.floats(-0.5, 3))
 def test_the_multiplicative_presence_penalty_is_that_of_ctrl(

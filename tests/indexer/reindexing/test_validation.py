@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from core.errors import ReindexConflict, RemoteUnavailable
+from core.records import Float32Array, Int64Array
 from core.reindexes import ReindexState
 from indexer.reindexing import Reindexing
-from store import dense, schema
+from indexer.validation import recall
+from store import Pool, schema
 from store.catalog import find_collection, get_collection
 from store.reindex.pending import pending_count
 from store.reindex.record import get
@@ -67,29 +67,34 @@ def test_a_comparison_that_could_not_be_made_is_made_again(place: Place) -> None
     assert (place.now().reason, place.now().failures) == (None, 0)
 
 
-def test_no_state_is_held_while_all_vectors_are_read_again_and_again(
+def test_all_vectors_are_read_once_to_see_how_many_of_the_nearest_are_found(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scans: list[int] = []  # of each state that was opened
-    opened, read = place.views.open, dense.dot
+    read: list[int] = []
+    vectors = View.vectors
 
-    @contextmanager
-    def counted(name: str) -> Iterator[View]:
-        scans.append(0)
-        with opened(name) as view:
-            yield view
-
-    def noted(*given: Any) -> Any:
-        scans[-1] += 1
-        return read(*given)
+    def noted(view: View, ids: Int64Array) -> Float32Array:
+        read.extend(ids.tolist())
+        return vectors(view, ids)
 
     place.add(**{f"d{number}": f"text number {number} of them" for number in range(6)})
     place.begin(auto_switch=False)
-    monkeypatch.setattr(place.views, "open", counted)
-    monkeypatch.setattr("indexer.validation.dense.dot", noted)
+    monkeypatch.setattr(View, "vectors", noted)
     done = place.work(ReindexState.READY)
     assert json.loads(done.report or "")["recall"] == 1.0
-    assert len([one for one in scans if one]) == 6, "a state for each vector of the sample"
+    assert sorted(read) == sorted(2 * list(set(read))), "as what is asked with, and once more"
+
+
+def test_passages_that_the_index_does_not_find_count(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.add(**{f"d{number}": f"text number {number} of them" for number in range(30)})
+    nearest = View.nearest
+
+    def blind(view: View, vector: Float32Array, k: int, allowed: Int64Array | None = None) -> Pool:
+        found = nearest(view, vector, k + 2, allowed)
+        return Pool(ids=found.ids[2:], scores=found.scores[2:])
+
+    monkeypatch.setattr(View, "nearest", blind)
+    assert recall(place.views, "c") == pytest.approx(0.8, abs=0.05)
 
 
 def test_what_was_written_past_the_log_is_noticed(place: Place) -> None:

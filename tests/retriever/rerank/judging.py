@@ -38,7 +38,8 @@ class Opinionated:
         self.read.append(list(documents))
         self.meanwhile()
         scores = np.array([opinion(query, document) for document in documents])
-        return Relevance(scores=scores, token_counts=np.ones(len(documents), dtype=np.int64))
+        truncated = np.zeros(len(documents), dtype=np.bool_)
+        return Relevance(scores=scores, token_counts=np.ones(len(documents), dtype=np.int64), truncated=truncated)
 
 
 def opinion(query: str, document: str) -> float:

@@ -98,7 +98,9 @@ def test_replay_names_another_reranker(varied: Database, encoder: LocalEncoder) 
         fingerprint = "0" * 32
 
         def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Relevance:
-            return Relevance(scores=np.full(len(documents), 0.5), token_counts=np.ones(len(documents), dtype=np.int64))
+            count = len(documents)
+            ones = np.ones(count, dtype=np.int64)
+            return Relevance(scores=np.full(count, 0.5), token_counts=ones, truncated=np.zeros(count, dtype=np.bool_))
 
     other = Searcher(views, only(encoder), Analyzer(), rerankers={"judge": Other()}.__getitem__)
     replayed = replay(other, views, kept)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from salience.client import errors
+from salience.client.admin_results import Reindex, ReindexState
 from tests.salience.client.conftest import TOKEN, Face
 
 
@@ -85,3 +86,21 @@ def test_a_reindex_from_beginning_to_end(make_face: Callable[..., Face], address
     with pytest.raises(errors.RequestFailed):
         operator.switch_reindex("shop")
     operator.delete_collection("shop")
+
+
+@pytest.mark.parametrize(
+    ("state", "auto_switch", "settled"),
+    [
+        ("validating", True, False),
+        ("ready", True, False),  # for a moment: the switch follows by itself
+        ("ready", False, True),
+        ("switched", True, True),
+        ("failed", True, True),
+    ],
+)
+def test_a_reindex_that_goes_on_by_itself_is_waited_for(state: ReindexState, auto_switch: bool, settled: bool) -> None:
+    numbers = dict.fromkeys(("id", "documents", "done", "waiting", "passages", "tokens"), 1)
+    found = Reindex(
+        **numbers, collection="shop", state=state, share=1.0, auto_switch=auto_switch, grace_seconds=1.0, created_at=""
+    )
+    assert found.settled is settled

@@ -1,0 +1,169 @@
+"""What a search costs Salience itself where an engine elsewhere holds the passages: `python -m bench.passageindex
+[--json] [--passages N]`.
+
+The data and searches of bench.search. The engine is one in this process, a graph for the vectors and a matrix for the
+weights; what it takes is left out of every figure, as another engine takes another time. Of each query the best of
+three rounds counts; p50 and p95 over the queries, in milliseconds. `brought_s`: seconds in which all passages were
+handed over; `filled_s`: seconds in which they were committed, here and of a collection whose index lies here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from scipy import sparse  # type: ignore[import-untyped]
+
+from bench.search import CASES, NAME, QUERIES, ROUNDS, fill, no_model, quantiles, queries_of, timed
+from core.records import Float32Array, IndexKind, Int32Array, Int64Array
+from embedder.lexical import Analyzer
+from retriever.searcher import Searcher
+from store import Database, Views
+from store.kernel_loading import load_kernel
+from store.passageindex.following import Following
+from store.passageindex.protocol import Entries, Weights
+
+PASSAGES = 20_000
+_SEARCHES = ("hybrid", "dense", "sparse", "explained by scores", "filter, 10 %")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.passageindex", description="What a search costs beside it.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--passages", type=int, default=PASSAGES, metavar="N", help=f"default {PASSAGES}")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        report = run(Path(temporary), given.passages)
+    if given.json:
+        print(json.dumps(report, indent=2))
+        return
+    print(f"{report['passages']} passages; filled in {report['filled_s']} s, brought in {report['brought_s']:g} s")
+    for name, case in report["cases"].items():
+        stages = ", ".join(f"{stage} {found['p50']:g}" for stage, found in case["stages"].items())
+        print(f"{name:24} p50 {case['total']['p50']:8.2f}   p95 {case['total']['p95']:8.2f}   {stages}")
+
+
+def run(directory: Path, passages: int, queries: int = QUERIES) -> dict[str, Any]:
+    load_kernel()  # as a server does
+    filled = {}
+    for kind in (IndexKind.AUTO, IndexKind.MILVUS):
+        database = Database.open(directory / kind.value)
+        begun = time.perf_counter()
+        fill(database, passages, kind)
+        filled[kind.value] = round(time.perf_counter() - begun, 1)
+        if kind is IndexKind.AUTO:
+            database.close()
+    engine = InMemory()
+    begun = time.perf_counter()
+    following = Following(engine, quiet_seconds=0.0)
+    while following.follow(database):
+        pass
+    brought = time.perf_counter() - begun
+    engine.build()
+    searcher = Searcher(Views(database, engine), no_model, Analyzer())
+    asked, cases = queries_of(passages, queries), {}
+    searcher.search(NAME, asked[0])
+    for name in _SEARCHES:
+        best = [
+            min(
+                (_own(searcher, engine, replace(query, **CASES[name])) for _ in range(ROUNDS)),
+                key=lambda one: one["total"],
+            )
+            for query in asked
+        ]
+        by_stage = {stage: quantiles([one.get(stage, 0.0) for one in best]) for stage in best[0]}
+        cases[name] = {"total": by_stage.pop("total"), "stages": by_stage}
+    database.close()
+    return {"passages": passages, "filled_s": filled, "brought_s": round(brought, 1), "cases": cases}
+
+
+class InMemory:
+    """A PassageIndex that answers fast. `seconds`: what its answers have taken, by leg."""
+
+    def __init__(self) -> None:
+        self.seconds = {"dense": 0.0, "sparse": 0.0}
+        self._held: list[Entries] = []
+
+    def check(self) -> str:
+        return "in memory"
+
+    def create(self, name: str, dimension: int, *, learned: bool) -> None:
+        pass
+
+    def count(self, name: str) -> int:
+        return sum(len(one.ids) for one in self._held)
+
+    def drop(self, name: str) -> None:
+        self._held.clear()
+
+    def put(self, name: str, entries: Entries) -> None:
+        self._held.append(replace(entries, vectors=entries.vectors.copy()))
+
+    def remove(self, name: str, ids: Int64Array) -> None:
+        raise NotImplementedError("nothing goes here")
+
+    def build(self) -> None:
+        """Of all that was put."""
+        self._ids = np.concatenate([one.ids for one in self._held])
+        vectors = np.concatenate([one.vectors for one in self._held])
+        self._graph: Any = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+        self._graph.add(vectors)
+        self._graph.hnsw.efSearch = 1_200
+        blocks = [sparse.csr_matrix((one.bm25.weights, one.bm25.ids, one.bm25.offsets)) for one in self._held]
+        width = max(block.shape[1] for block in blocks)
+        for block in blocks:
+            block.resize(block.shape[0], width)
+        self._weights: Any = sparse.vstack(blocks).tocsc()
+
+    def nearest(self, name: str, vector: Float32Array, limit: int, among: Int64Array | None = None) -> Int64Array:
+        begun = time.perf_counter()
+        rows = self._graph.search(vector[None], limit)[1][0]
+        found: Int64Array = self._ids[rows[rows >= 0]]
+        self.seconds["dense"] += time.perf_counter() - begun
+        return found
+
+    def matching(
+        self,
+        name: str,
+        weights: Weights,
+        ids: Int32Array,
+        factors: Float32Array,
+        limit: int,
+        among: Int64Array | None = None,
+    ) -> Int64Array:
+        begun = time.perf_counter()
+        scores = self._weights[:, ids] @ factors
+        rows = np.argsort(-scores, kind="stable")[:limit]
+        found: Int64Array = self._ids[rows[scores[rows] > 0]]
+        self.seconds["sparse"] += time.perf_counter() - begun
+        return found
+
+    def holding(self, name: str, weights: Weights, ids: Int32Array) -> Int64Array:
+        raise NotImplementedError("nothing asks for it here")
+
+    def entries(self, name: str) -> Iterator[Entries]:
+        return iter(self._held)
+
+
+def _own(searcher: Searcher, engine: InMemory, query: Any) -> dict[str, float]:
+    """Milliseconds by stage, without the engine's."""
+    before = dict(engine.seconds)
+    found = timed(searcher, query)
+    for leg, seconds in engine.seconds.items():
+        spent = (seconds - before[leg]) * 1000
+        found["total"] -= spent
+        if leg in found:
+            found[leg] -= spent
+    return found
+
+
+if __name__ == "__main__":
+    main()

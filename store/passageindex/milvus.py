@@ -1,0 +1,285 @@
+"""Milvus as the engine that holds passages."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from core.current import check_awaited, current_answer
+from core.errors import IndexMissing, IndexUnavailable, InvalidSettings
+from core.records import Float32Array, Int32Array, Int64Array
+from store.passageindex import rows
+from store.passageindex.protocol import MOST, Entries, Weights
+from store.passageindex.silence import Silence
+
+_GRAPH = {"M": 32, "efConstruction": 200}  # neighbours of a passage, and how many are looked at to choose them
+_LEAST_EF = 64  # passages that a walk through the graph keeps in sight; Milvus wants as many as are asked for, at least
+_PAGE_BYTES, _PAGE_ROWS = 2**24, 500  # of vectors, and of passages that are read with them, at once
+_REMOVED_ROWS = 10_000  # named in one message
+_STRONG = {"consistency_level": "Strong"}  # what was written before the question is seen
+# Pages in the order of ids: what pymilvus' own iterator asks with. The iterator itself will not do, as it asks without
+# a time limit, and keeps what it read where all threads share it.
+_IN_ORDER = {"iterator": "True", "reduce_stop_for_best": "True"}
+_CHANNEL = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
+_COLLECTION_NOT_FOUND, _COLLECTION_NOT_LOADED = 100, 101
+_NEARLY = 0.9  # of the time limit, after which a failure is taken for silence
+_UNSUPPORTED = (6, 1100)  # "illegal argument" and "invalid parameter"
+_REASON_LENGTH = 300  # characters of what Milvus said that a log line shows
+_log = logging.getLogger(__name__)
+
+
+class Milvus:
+    """A `PassageIndex`: each index is a collection of Milvus. Connects at the first use, and anew after an outage.
+
+    What Milvus has to say about a failure is logged; messages of errors, which users read, do not repeat it.
+    """
+
+    def __init__(self, uri: str, *, token: str = "", database: str = "default", timeout_seconds: float = 10.0) -> None:
+        """`uri`: http or https, host and port. `token`: an API key or user:password. `timeout_seconds`: for an answer.
+
+        Raises InvalidSettings where pymilvus is not installed.
+        """
+        try:
+            self._library, self._grpc = import_module("pymilvus"), import_module("grpc")
+        except ModuleNotFoundError as error:
+            raise InvalidSettings(
+                f"collections with the index milvus need a package that is not installed, {error.name}: "
+                "pip install 'salience[milvus]'"
+            ) from error
+        self._options = {"uri": uri, "token": token, "db_name": database}
+        self._timeout_seconds = timeout_seconds
+        self._client: Any = None
+        self._connecting = threading.Lock()
+        self._silence = Silence(_SILENT)
+        self._closed = False
+        self._indexes_lists = True  # until it refuses
+
+    def close(self) -> None:
+        """Ends the connection. Who uses it still, or afterwards, gets IndexUnavailable."""
+        self._closed = True
+        with self._connecting:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def check(self) -> str:
+        with self._answered("check"):
+            self._call("has_collection", "salience")  # the version is told without the right token or database
+            return f"Milvus {self._call('get_server_version')}"
+
+    def create(self, name: str, dimension: int, *, learned: bool) -> None:
+        kinds = (Weights.BM25, Weights.LEARNED) if learned else (Weights.BM25,)
+        with self._answered("create"):
+            self._make(name, dimension, kinds)
+            has = self._call("list_indexes", name)
+            self._index(name, has, "dense", index_type="HNSW", metric_type="IP", params=_GRAPH)
+            for kind in kinds:
+                self._index(name, has, kind.value, index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+                self._index_list(name, has, rows.LISTED[kind])
+            self._call("load_collection", name)
+
+    def count(self, name: str) -> int:
+        with self._answered("count"):
+            return int(self._read("query", name, filter="", output_fields=["count(*)"], **_STRONG)[0]["count(*)"])
+
+    def drop(self, name: str) -> None:
+        with self._answered("drop"):
+            self._call("drop_collection", name)
+
+    def put(self, name: str, entries: Entries) -> None:
+        for block in rows.blocks(entries):
+            with self._answered("put"):
+                self._call("upsert", name, block)
+
+    def remove(self, name: str, ids: Int64Array) -> None:
+        for begin in range(0, len(ids), _REMOVED_ROWS):
+            with self._answered("remove"):
+                self._call("delete", name, ids=ids[begin : begin + _REMOVED_ROWS].tolist())
+
+    def nearest(self, name: str, vector: Float32Array, limit: int, among: Int64Array | None = None) -> Int64Array:
+        data = np.ascontiguousarray(vector, dtype=np.float32)
+        return self._search(name, "dense", data, limit, among, ef=max(limit, _LEAST_EF))[0]
+
+    def matching(
+        self,
+        name: str,
+        weights: Weights,
+        ids: Int32Array,
+        factors: Float32Array,
+        limit: int,
+        among: Int64Array | None = None,
+    ) -> Int64Array:
+        found, scores = self._search(name, weights.value, rows.vector(ids, factors), limit, among)
+        return found[scores > 0]  # whatever an engine fills up with, where fewer match
+
+    def holding(self, name: str, weights: Weights, ids: Int32Array) -> Int64Array:
+        condition = f"array_contains_any({rows.LISTED[weights]}, {[*ids.tolist(), rows.UNLISTED]})"
+        pages = self._pages(name, condition, ["id"], MOST)
+        return np.array([row["id"] for page in pages for row in page], dtype=np.int64)
+
+    def entries(self, name: str) -> Iterator[Entries]:
+        with self._answered("describe"):
+            fields = {field["name"]: field for field in self._call("describe_collection", name)["fields"]}
+        dimension, learned = int(fields["dense"]["params"]["dim"]), Weights.LEARNED.value in fields
+        wanted = ["id", "dense", Weights.BM25.value, *([Weights.LEARNED.value] if learned else [])]
+        for page in self._pages(name, "", wanted, max(1, min(_PAGE_ROWS, _PAGE_BYTES // (4 * dimension)))):
+            yield rows.entries_of(page, dimension, learned=learned)
+
+    def _make(self, name: str, dimension: int, kinds: tuple[Weights, ...]) -> None:
+        if self._call("has_collection", name):
+            return
+        types = self._library.DataType
+        layout = self._library.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        layout.add_field("id", types.INT64, is_primary=True)
+        layout.add_field("dense", types.FLOAT_VECTOR, dim=dimension)
+        for kind in kinds:
+            layout.add_field(kind.value, types.SPARSE_FLOAT_VECTOR)
+            most = rows.LISTED_MOST
+            layout.add_field(rows.LISTED[kind], types.ARRAY, element_type=types.INT64, max_capacity=most)
+        try:
+            self._call("create_collection", name, schema=layout, **_STRONG)
+        except self._library.MilvusException:
+            if not self._call("has_collection", name):
+                raise  # else somebody else was quicker
+
+    def _index(self, name: str, has: list[str], field: str, **params: Any) -> None:
+        if field in has:
+            return
+        wanted = self._library.MilvusClient.prepare_index_params()
+        wanted.add_index(field, index_name=field, **params)
+        try:
+            self._call("create_index", name, wanted)
+        except self._library.MilvusException:
+            if field not in self._call("list_indexes", name):
+                raise  # else somebody else was quicker
+
+    def _index_list(self, name: str, has: list[str], field: str) -> None:
+        if not self._indexes_lists:
+            return
+        try:
+            self._index(name, has, field, index_type="INVERTED")
+        except self._library.MilvusException as error:
+            if error.code not in _UNSUPPORTED:
+                raise
+            self._indexes_lists = False
+            _log.info("this Milvus has no index for lists, and will look through all of them: %s", _reason(error))
+
+    def _search(
+        self,
+        name: str,
+        field: str,
+        data: Float32Array | dict[int, float],
+        limit: int,
+        among: Int64Array | None,
+        **params: int,
+    ) -> tuple[Int64Array, Float32Array]:
+        """Ids and scores, best first."""
+        if among is not None and not len(among):
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+        with self._answered("search"):
+            hits = self._read(
+                "search",
+                name,
+                data=[data],
+                anns_field=field,
+                limit=limit,
+                filter="" if among is None else f"id in {among.tolist()}",
+                output_fields=["id"],  # else some versions send the vectors, too
+                search_params={"metric_type": "IP", "params": params},
+                **_STRONG,
+            )[0]
+        return np.array(hits.ids, dtype=np.int64), np.array(hits.distances, dtype=np.float32)
+
+    def _pages(self, name: str, condition: str, fields: list[str], size: int) -> Iterator[list[dict[str, Any]]]:
+        """All rows for which the condition holds, by id, in pages of `size` at most."""
+        last = -1
+        while True:
+            text = f"id > {last} and {condition}" if condition else f"id > {last}"
+            with self._answered("query"):
+                options = {"filter": text, "output_fields": fields, "limit": size, **_IN_ORDER, **_STRONG}
+                page = list(self._read("query", name, **options))
+            if not page:
+                return
+            yield page
+            last = int(page[-1]["id"])
+
+    def _read(self, method: str, name: str, **options: Any) -> Any:
+        """As `_call`; loads a collection that somebody released, or a restart left unloaded."""
+        try:
+            return self._call(method, name, **options)
+        except self._library.MilvusException as error:
+            if error.code != _COLLECTION_NOT_LOADED:
+                raise
+        self._call("load_collection", name)
+        return self._call(method, name, **options)
+
+    @contextmanager
+    def _answered(self, what: str) -> Iterator[None]:
+        """For a step of any method: errors of the connection and of Milvus become ours."""
+        try:
+            yield
+        except (self._library.MilvusException, self._grpc.RpcError) as error:
+            _log.warning("Milvus: %s failed: %s", what, _reason(error))
+            if getattr(error, "code", None) == _COLLECTION_NOT_FOUND:
+                raise IndexMissing from error
+            raise IndexUnavailable(_SILENT) from error
+
+    def _call(self, method: str, *args: Any, **options: Any) -> Any:
+        """What the client's method answers, in time. Raises errors of pymilvus and gRPC."""
+        check_awaited()
+        answer = current_answer()
+        remaining = None if answer is None else answer.remaining
+        seconds = self._timeout_seconds if remaining is None else min(self._timeout_seconds, remaining)
+        with self._silence.broken():
+            begun = time.monotonic()
+            try:
+                found = getattr(self._connected(seconds), method)(*args, timeout=seconds, **options)
+            except (self._library.MilvusException, self._grpc.RpcError, IndexUnavailable) as error:
+                if time.monotonic() - begun >= _NEARLY * self._timeout_seconds:
+                    self._silence.unheard(begun)
+                elif isinstance(error, self._library.MilvusException):
+                    self._silence.heard()
+                raise
+            self._silence.heard()
+            return found
+
+    def _connected(self, seconds: float) -> Any:
+        client = self._client
+        if client is not None:
+            return client
+        if not self._connecting.acquire(timeout=seconds):
+            raise IndexUnavailable(_SILENT)
+        try:
+            if self._closed:
+                raise IndexUnavailable(_SILENT)
+            if self._client is None:
+                client = self._library.MilvusClient(
+                    **self._options, timeout=seconds, dedicated=True, grpc_options=_CHANNEL
+                )
+                # Else pymilvus would connect anew after each failure: one caller after the other, each for as long as
+                # it takes. The channel does that by itself.
+                client._handler._on_rpc_error = self._give_up
+                self._client = client
+            return self._client
+        finally:
+            self._connecting.release()
+
+    def _give_up(self, error: Exception) -> bool:
+        """What pymilvus does after an error. False: it does not ask again."""
+        if isinstance(error, self._grpc.RpcError):
+            raise error
+        return False
+
+
+_SILENT = "the engine that holds this collection's passages does not answer: try again in a moment"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:_REASON_LENGTH]

@@ -1,0 +1,90 @@
+"""What the database says of a collection that an engine elsewhere holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.errors import StorageCorrupt
+from store import schema
+from store.database import ReadSession, WriteSession
+from store.passageindex.naming import new_name
+from store.prepared import Prepared
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexRecord:
+    """As the table has it: store/schema/passageindex.py says what the columns mean."""
+
+    id: int
+    generation_id: int | None
+    name: str
+    seq: int
+    removed_to: int
+    passages: int
+    length: float
+
+
+def insert_record(session: WriteSession, generation_id: int) -> None:
+    """Of a generation that is empty as yet."""
+    row = {"generation_id": generation_id, "name": new_name()}
+    session.execute(sa.insert(schema.passage_index), row | {"seq": 0, "removed_to": 0, "passages": 0, "length": 0.0})
+
+
+def find_record(session: ReadSession, generation_id: int) -> IndexRecord | None:
+    """None: no engine elsewhere holds the generation."""
+    rows = _OF_GENERATION.rows(session, generation=generation_id)
+    return IndexRecord(**dict(zip(_NAMES, rows[0], strict=True))) if rows else None
+
+
+def get_record(session: ReadSession, generation_id: int) -> IndexRecord:
+    """Raises StorageCorrupt where it is not there."""
+    found = find_record(session, generation_id)
+    if found is None:
+        raise StorageCorrupt(f"the index of generation {generation_id} has no row; salience repair makes it anew")
+    return found
+
+
+def list_records(session: ReadSession) -> list[IndexRecord]:
+    """Those without a generation, too."""
+    rows = session.execute(_RECORDS.order_by(schema.passage_index.c.id))
+    return [IndexRecord(**dict(zip(_NAMES, row, strict=True))) for row in map(tuple, rows)]
+
+
+def moved(session: WriteSession, record: IndexRecord, **progress: int) -> bool:
+    """Note `seq` or `removed_to`. False, and nothing, where the row is no longer as `record` has it, or is gone."""
+    columns = schema.passage_index.c
+    statement = sa.update(schema.passage_index).where(
+        columns.id == record.id,
+        columns.generation_id == record.generation_id,
+        columns.name == record.name,
+        columns.seq == record.seq,
+        columns.removed_to == record.removed_to,
+    )
+    return session.execute(statement.values(**progress)).rowcount > 0
+
+
+def begin_anew(session: WriteSession, record: IndexRecord) -> None:
+    """From now on nothing of the generation is elsewhere: it goes there again, under another name.
+
+    What has the old name stays known, to be removed.
+    """
+    columns = schema.passage_index.c
+    session.execute(
+        sa.update(schema.passage_index).where(columns.id == record.id).values(name=new_name(), seq=0, removed_to=0)
+    )
+    left = {"generation_id": None, "name": record.name, "seq": 0, "removed_to": 0, "passages": 0, "length": 0.0}
+    session.execute(sa.insert(schema.passage_index), left)
+
+
+def forget(session: WriteSession, record: IndexRecord) -> None:
+    """Of one without a generation, once nothing is elsewhere."""
+    columns = schema.passage_index.c
+    session.execute(sa.delete(schema.passage_index).where(columns.id == record.id, columns.generation_id.is_(None)))
+
+
+_NAMES = ("id", "generation_id", "name", "seq", "removed_to", "passages", "length")
+_RECORDS: sa.Select[Any] = sa.select(*(schema.passage_index.c[name] for name in _NAMES))
+_OF_GENERATION = Prepared(_RECORDS.where(schema.passage_index.c.generation_id == sa.bindparam("generation")))
