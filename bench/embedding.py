@@ -5,7 +5,7 @@ process. The contestants take turns, round by round; each figure is a median ove
 warms up. `ratios` (how many times as fast; `controls` and `concurrent_8` compare Salience with itself):
 
     passages, passages_int8          256 passages of 20 to 256 tokens, with precision "auto" and "int8"
-    single_query, single_query_int8  one short query at a time, median latency
+    single_query, single_query_int8  one short query after the other, median latency
     controls                         the passages with a control on each, against the passages without
     concurrent_8                     queries of eight threads through the queue, against one query at a time
 
@@ -25,7 +25,7 @@ import statistics
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -47,6 +47,7 @@ from embedder.local import LocalEncoder
 PASSAGES = 256
 QUERIES = 64
 CLIENTS = 8
+ASKED = 8  # times that the clients ask each query: batches of many sizes are to be warm, and few be smaller at the end
 ROUNDS = 5  # after one to warm up
 SHORTEST, LONGEST = 20, 256  # tokens of a passage, special tokens included
 SEED = 20260101
@@ -89,19 +90,16 @@ def run(texts: Iterator[str], *, passages: int = PASSAGES, rounds: int = ROUNDS)
         "auto": lambda: _embed(auto, plain),
         "int8": lambda: _embed(int8, plain),
         "controls": lambda: _embed(auto, steered),
-        "unbatched": lambda: _clients(auto, queries, one_at_a_time=True),
-        "concurrent": lambda: _clients(auto, queries, one_at_a_time=False),
+        "unbatched": lambda: _clients(auto, queries * ASKED, one_at_a_time=True),
+        "concurrent": lambda: _clients(auto, queries * ASKED, one_at_a_time=False),
     }
     seconds = _medians(bulk, rounds)
-    one: list[Contestants] = [
-        {
-            "sentence_transformers": partial(reference.encode, [query], normalize_embeddings=True),
-            "auto": partial(_ask, auto, query),
-            "int8": partial(_ask, int8, query),
-        }
-        for query in queries
-    ]
-    latency = _medians_over(one, rounds)
+    one: dict[str, Callable[[str], object]] = {
+        "sentence_transformers": lambda query: reference.encode([query], normalize_embeddings=True),
+        "auto": partial(_ask, auto),
+        "int8": partial(_ask, int8),
+    }
+    latency = _latencies(one, queries, rounds)
     tokens = int(auto.encode(plain, Representation.DOCUMENT).token_counts.sum())
     return {
         "ratios": {
@@ -117,7 +115,7 @@ def run(texts: Iterator[str], *, passages: int = PASSAGES, rounds: int = ROUNDS)
             name: tokens / seconds[name] for name in ("sentence_transformers", "auto", "int8", "controls")
         },
         "query_ms": {name: 1000 * value for name, value in latency.items()},
-        "queries_per_second": {name: len(queries) / seconds[name] for name in ("unbatched", "concurrent")},
+        "queries_per_second": {name: ASKED * len(queries) / seconds[name] for name in ("unbatched", "concurrent")},
         "unsupported": _unsupported(),
         "machine": _machine(auto),
         "texts": {"passages": len(chosen), "tokens": tokens, "queries": len(queries), "rounds": rounds},
@@ -188,20 +186,32 @@ def _clients(encoder: LocalEncoder, queries: Sequence[str], *, one_at_a_time: bo
 
 def _medians(contestants: Contestants, rounds: int) -> dict[str, float]:
     """Seconds by contestant."""
-    return _medians_over([contestants], rounds)
-
-
-def _medians_over(trials: Sequence[Contestants], rounds: int) -> dict[str, float]:
-    """Seconds by contestant, over all trials and rounds but the first."""
-    seconds: dict[str, list[float]] = {name: [] for name in trials[0]}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
-        for contestants in trials:
-            for name, run_once in contestants.items():
-                start = time.perf_counter()
-                run_once()
-                if turn:
-                    seconds[name].append(time.perf_counter() - start)
+        for name, run_once in contestants.items():
+            took = _seconds(run_once)
+            if turn:
+                seconds[name].append(took)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _latencies(
+    contestants: Mapping[str, Callable[[str], object]], queries: Sequence[str], rounds: int
+) -> dict[str, float]:
+    """Median seconds of one query by contestant; in each round each asks all of them, one behind the other."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds + 1):
+        for name, ask in contestants.items():
+            took = [_seconds(partial(ask, query)) for query in queries]
+            if turn:
+                seconds[name] += took
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _seconds(run_once: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run_once()
+    return time.perf_counter() - start
 
 
 def _cosines(

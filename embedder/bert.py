@@ -149,6 +149,8 @@ def _shape(config: Mapping[str, Any]) -> BertShape | None:
 
 def _shares(lengths: Int64Array, streams: int) -> list[list[int]]:
     """The texts in `streams` shares of about as many tokens, the longest dealt first; in one where they differ much."""
+    if streams == 1:
+        return [list(range(len(lengths)))]
     shares: list[list[int]] = [[] for _ in range(streams)]
     tokens = np.zeros(streams, dtype=np.int64)
     for i in np.argsort(-lengths, kind="stable"):
@@ -164,10 +166,12 @@ def _inputs(ids: Sequence[Int64Array], factors: Float32Array | None, multiplicat
     """What embedder.bertgraph asks for."""
     lengths = np.array([len(text) for text in ids])
     tokens, longest = int(lengths.sum()), _rounded_up(int(lengths.max()))
-    taken = np.arange(longest) < lengths[:, None]  # (texts, longest) the slots that hold a token
+    slot = np.arange(longest, dtype=np.int32)
+    taken = slot < lengths[:, None]  # (texts, longest) the slots that hold a token
     slots = np.zeros(taken.shape, dtype=np.int32)
     slots[taken] = np.arange(tokens, dtype=np.int32)
-    spare = (0, _rounded_up(tokens) - tokens)  # tokens that nobody sees, and whose vectors nobody reads
+    packed = np.zeros((3, _rounded_up(tokens)), dtype=np.int32)  # the last tokens may be spare: nobody sees them
+    packed[:, :tokens] = np.concatenate(ids), np.broadcast_to(slot, taken.shape)[taken], np.flatnonzero(taken)
     keys = np.full(taken.shape, -1.0 if multiplicative else SUPPRESSED, dtype=np.float32)
     if factors is None:
         keys[taken] = 0.0
@@ -177,10 +181,10 @@ def _inputs(ids: Sequence[Int64Array], factors: Float32Array | None, multiplicat
         with np.errstate(divide="ignore"):
             keys[taken] = np.maximum(np.log(factors), SUPPRESSED)
     return {
-        "ids": np.pad(np.concatenate(ids).astype(np.int32), spare),
-        "places": np.pad(np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]), spare),
+        "ids": packed[0],
+        "places": packed[1],
         "slots": slots,
-        "back": np.pad(np.flatnonzero(taken).astype(np.int32), spare),
+        "back": packed[2],
         "keys": keys[:, None, None, :],
     }
 

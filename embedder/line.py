@@ -31,7 +31,7 @@ class Line:
         """Waits for its turn; the next one begins when the block ends. `texts`, `tokens`: what the block computes."""
         own = Standing(line=self, priority=priority)
         with self._place.standing(own):
-            with self._place.changed:
+            with self._place.lock:
                 self._place.wait(own)
                 self._place.begin(own)
             begun = time.perf_counter()

@@ -77,7 +77,7 @@ class LocalEncoder:
         vectors = np.zeros((len(prompts), self.dimension), dtype=np.float32)
 
         def read(batch: Batch) -> None:
-            hidden, weights = pushed_away(batch.hidden, self._pool_weights(batch), batch.lengths)
+            hidden, weights = self._weighted(batch)
             pooled = pool(hidden, weights, batch.lengths, self._folder.pooling)
             vectors[batch.indices] = torch.nn.functional.normalize(self._head(pooled), dim=1).cpu().numpy()
 
@@ -97,7 +97,7 @@ class LocalEncoder:
         traces: dict[int, TokenTrace] = {}
 
         def read(batch: Batch) -> None:
-            hidden, weights = pushed_away(batch.hidden, self._pool_weights(batch), batch.lengths)
+            hidden, weights = self._weighted(batch)
             # The head is affine, so the mean of the tokens' images is the image of their mean.
             vectors, shares = self._head(hidden).cpu().numpy(), weights.cpu().numpy().astype(np.float64)
             end = 0
@@ -145,7 +145,8 @@ class LocalEncoder:
     def overhead(self, representation: Representation) -> int:
         return self._forward.overhead(representation)
 
-    def _pool_weights(self, batch: Batch) -> Tensor:
-        """(tokens,) how much each token of the batch counts in its prompt's pool; below 0: its opposite."""
+    def _weighted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The token vectors (tokens, width) and how much each counts in its prompt's pool, (tokens,) >= 0."""
         prefixes = () if self._folder.pool_prefix else [prompt.tokens.prefix for prompt in batch.prompts]
-        return pool_weights(self._folder.pooling, batch.lengths, batch.factors, batch.hidden.device, prefixes)
+        weights = pool_weights(self._folder.pooling, batch.lengths, batch.factors, batch.hidden.device, prefixes)
+        return (batch.hidden, weights) if batch.factors is None else pushed_away(batch.hidden, weights, batch.lengths)

@@ -31,6 +31,7 @@ class Standing:
     alone: bool = True  # nobody else of the line does the work for it
     answer: Awaited | None = None  # what it is needed for
     arrived_at: float = field(default_factory=time.monotonic)
+    told: threading.Condition = field(init=False)  # that it is over, or its turn; of the place where it stands
 
     @property
     def is_abandoned(self) -> bool:
@@ -43,14 +44,15 @@ class Standing:
 
 
 class Place:
-    """What the lines in front of several models share. `changed` guards it: hold it for what asks for it.
+    """What the lines in front of several models share. `lock` guards it: hold it for what asks for it.
 
     The most urgent priority is served first, and within it who came first, whichever model it is; only who has waited
-    for PATIENCE_SECONDS goes before the others, once.
+    for PATIENCE_SECONDS goes before the others, once. Nobody is woken but who is done and who is next: each thread
+    that wakes for nothing holds up those that compute.
     """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()  # told when somebody has ended, or left
+        self.lock = threading.Lock()
         self._present: list[Standing] = []  # in order of arrival; who is at work, too
         self._at_work: Standing | None = None
         self._urgent_at = float("-inf")  # by time.monotonic: when somebody last asked who waits for the answer
@@ -60,30 +62,31 @@ class Place:
     @contextmanager
     def staying(self, priority: Priority) -> Iterator[None]:
         """Within the block a caller of several batches is not overtaken between two of them by a less urgent one."""
-        with self.changed:
+        with self.lock:
             self._staying[priority] += 1
         try:
             yield
         finally:
-            with self.changed:
+            with self.lock:
                 self._staying[priority] -= 1
-                self.changed.notify_all()
+                self._tell_next()
 
     @contextmanager
     def standing(self, own: Standing) -> Iterator[None]:
         """In line for as long as the block lasts; a turn that it has by then ends with it."""
+        own.told = threading.Condition(self.lock)
         try:
-            with self.changed:
+            with self.lock:
                 self._present.append(own)
                 if own.priority is Priority.INTERACTIVE:
                     self._urgent_at = time.monotonic()
             yield
         finally:  # also when the caller is interrupted: nobody then waits for it, and the turn is free
-            with self.changed:
+            with self.lock:
                 self._present = [other for other in self._present if other is not own]
                 if self._at_work is own:
                     self._at_work = None
-                self.changed.notify_all()  # once for both: who was told of one alone would wake for nothing
+                self._tell_next()
 
     def room(self, budget: int, priority: Priority) -> int:
         """Tokens of a batch of this priority at most. While queries come, each waits for the batch that runs."""
@@ -96,14 +99,15 @@ class Place:
 
     def waiting(self, line: object) -> dict[Priority, int]:
         """How many stand in this line, of each priority; who is at work, too."""
-        with self.changed:
+        with self.lock:
             present = self.present(line)
             return {priority: sum(one.priority is priority for one in present) for priority in Priority}
 
     def wait(self, own: Standing) -> None:
         """Until it is over, or up to its caller to compute, for itself or for those of its line who are ahead of it."""
         while not (own.is_over or self._is_free_for(own)):
-            self.changed.wait(PATIENCE_SECONDS)  # no longer, as nobody tells that patience or an answer has ended
+            self._tell_next()  # who is next may have changed since somebody was told: patience ends by itself
+            own.told.wait(PATIENCE_SECONDS)  # no longer, as nobody tells that patience or an answer has ended
 
     def begin(self, own: Standing) -> bool:
         """It has the turn now. Whether it goes before more urgent ones."""
@@ -113,21 +117,32 @@ class Place:
         return overdue
 
     def end(self, own: Standing) -> None:
-        """Of its turn, if it has it."""
-        with self.changed:
+        """Of its turn, if it has it. Those of its line whose work it did are told."""
+        with self.lock:
             if self._at_work is own:
                 self._at_work = None
-                self.changed.notify_all()
+                self._tell_next()
+                for one in self._present:
+                    if one.is_over:
+                        one.told.notify()
 
     def _is_free_for(self, own: Standing) -> bool:
-        if self._at_work is not None:
+        if self._at_work is not None or (first := self._next()) is None:
             return False
+        # Who has waited for long enough has the turn itself: another would compute what is more urgent.
+        return first is own or (first.line is own.line and not own.alone and not self._overdue(first))
+
+    def _tell_next(self) -> None:
+        if self._at_work is None and (first := self._next()) is not None:
+            first.told.notify()
+
+    def _next(self) -> Standing | None:
+        """Who has the turn when nobody is at work."""
         waiting = [one for one in self._present if not one.is_over]
         if overdue := next((one for one in waiting if self._overdue(one)), None):
-            return overdue is own  # whoever else wakes first leaves it the turn: it has waited for long enough
+            return overdue
         stays = min((priority for priority, count in self._staying.items() if count), default=max(Priority))
-        first = min((one for one in waiting if one.priority <= stays), key=lambda one: one.priority, default=None)
-        return first is not None and (first is own or (first.line is own.line and not own.alone))
+        return min((one for one in waiting if one.priority <= stays), key=lambda one: one.priority, default=None)
 
     def _overdue(self, own: Standing) -> bool:
         """Whether neither it nor anybody as patient had a turn for too long."""

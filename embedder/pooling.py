@@ -55,14 +55,19 @@ def pool(hidden: Tensor, weights: Tensor, lengths: Sequence[int], pooling: Pooli
     weights of a text sum to 0.
     """
     # Text by text: index_add_ wakes every thread of torch even for a few rows, beside those that the network runs on.
-    totals = torch.stack([part.sum() for part in torch.split(weights, list(lengths))])
-    if bool((totals <= 0).any()):
+    shares, vectors = _by_text(weights, lengths), _by_text(hidden, lengths)
+    totals = [float(part.sum()) for part in shares]
+    if min(totals) <= 0:
         raise InvalidControl("the controls suppress every token of the text", param="controls")
     if pooling is Pooling.MAX:
-        seen = hidden.masked_fill((weights == 0)[:, None], -torch.inf)
-        return torch.stack([part.amax(dim=0) for part in torch.split(seen, list(lengths))])
-    weighted = torch.split(weights[:, None] * hidden, list(lengths))
-    return torch.stack([part.sum(dim=0) for part in weighted]) / totals[:, None]
+        pooled = [own[part != 0].amax(dim=0) for own, part in zip(vectors, shares, strict=True)]
+    else:
+        pooled = [part @ own / total for part, own, total in zip(shares, vectors, totals, strict=True)]
+    return torch.stack(pooled)
+
+
+def _by_text(tokens: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
+    return [tokens] if len(lengths) == 1 else torch.split(tokens, list(lengths))
 
 
 class DenseHead(torch.nn.Module):

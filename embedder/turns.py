@@ -83,7 +83,7 @@ class Turns:
     def _next_batch(self, request: _Request) -> list[_Request]:
         """Waits until the request is done (nothing is returned), or it is up to its caller to run this batch."""
         place = self._place
-        with place.changed:
+        with place.lock:
             place.wait(request)
             if request.is_done:
                 return []

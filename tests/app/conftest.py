@@ -69,6 +69,7 @@ def salience(
     )
     monkeypatch.setattr("app.logs.configure_logs", lambda settings: None)  # it would outlive the test
     monkeypatch.setenv("SALIENCE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("SALIENCE_PRECISION", str(encoder.precision))  # of models that a command loads itself
 
     def call(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()

@@ -23,7 +23,7 @@ def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Architecture, Path, LocalEncoder]:
     folder = save_architecture(tmp_path_factory.mktemp("model"), request.param)
-    return request.param, folder, load_encoder(str(folder), device="cpu")
+    return request.param, folder, load_encoder(str(folder), device="cpu", precision="fp32")
 
 
 def test_vectors_equal_those_of_sentence_transformers(model: tuple[Architecture, Path, LocalEncoder]) -> None:

@@ -178,8 +178,9 @@ def test_neighbours_order_and_parts_of_a_batch_do_not_matter(
             assert torch.allclose(found, alone, atol=1e-5)
             assert torch.allclose(found, reference, atol=1e-4)
         assert cosine_similarity(means(found), means(alone)).min() >= 0.9999
-    # A factor of 4 on the scores themselves multiplies the rounding of 8 bits too: hence no more than .98.
     least = {Precision.FP32: 0.999999, Precision.BF16: 0.9995, Precision.INT8: 0.98}[real.precision]
+    if log_additive is False and real.precision is not Precision.FP32:
+        least -= 0.01  # a factor of 4 on the scores themselves multiplies their rounding, too
     assert cosine_similarity(means(together), means(reference)).min() >= least
 
 

@@ -35,7 +35,9 @@ def test_vectors_equal_those_of_sentence_transformers(
     tmp_path: Path, kind: str, pooling: str, dense: str | None
 ) -> None:
     folder = save_tiny_model(tmp_path / "m", kind, pooling=pooling, dense=dense)
-    ours = load_encoder(str(folder), device="cpu").encode([Prompt.of(t) for t in TEXTS], Representation.DOCUMENT)
+    ours = load_encoder(str(folder), device="cpu", precision="fp32").encode(
+        [Prompt.of(t) for t in TEXTS], Representation.DOCUMENT
+    )
     theirs = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     assert np.abs(ours.vectors - theirs).max() < 1e-5
     assert ours.truncated.tolist() == [False, False, True, False]
@@ -44,7 +46,7 @@ def test_vectors_equal_those_of_sentence_transformers(
 
 def test_the_models_own_prompts_are_used_and_cost_tokens(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m", prompts={"query": "query : ", "passage": "passage : "})
-    encoder = load_encoder(str(folder), device="cpu")
+    encoder = load_encoder(str(folder), device="cpu", precision="fp32")
     oracle = SentenceTransformer(str(folder), device="cpu")
     query = encoder.encode([Prompt.of("red car")], Representation.QUERY)
     document = encoder.encode([Prompt.of("red car")], Representation.DOCUMENT)
@@ -56,7 +58,7 @@ def test_the_models_own_prompts_are_used_and_cost_tokens(tmp_path: Path) -> None
 
 def test_a_control_hits_its_word_behind_a_prompt(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m", prompts={"query": "query : "})
-    encoder = load_encoder(str(folder), device="cpu")
+    encoder = load_encoder(str(folder), device="cpu", precision="fp32")
     vectors = [
         encoder.encode([Prompt.of(text, controls=(TextControl(start=0, length=3, factor=0),))], Representation.QUERY)
         for text in ("red car", "the car", "red tv ")
@@ -67,14 +69,14 @@ def test_a_control_hits_its_word_behind_a_prompt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
 def test_the_probe_passes_where_the_interface_reaches(tmp_path: Path, kind: str) -> None:
-    support = load_encoder(str(save_tiny_model(tmp_path / "m", kind)), device="cpu").support
+    support = load_encoder(str(save_tiny_model(tmp_path / "m", kind)), device="cpu", precision="fp32").support
     assert support.attention
     assert support.pool
     assert not support.reason
 
 
 def test_a_model_whose_attention_cannot_be_steered_offers_the_pool(tmp_path: Path) -> None:
-    encoder = load_encoder(str(save_tiny_model(tmp_path / "m", "mpnet")), device="cpu")
+    encoder = load_encoder(str(save_tiny_model(tmp_path / "m", "mpnet")), device="cpu", precision="fp32")
     assert not encoder.support.attention
     assert encoder.support.pool
     prompt = [Prompt.of("red car", controls=(TextControl(start=0, length=3, factor=4),))]
@@ -85,7 +87,7 @@ def test_a_model_whose_attention_cannot_be_steered_offers_the_pool(tmp_path: Pat
 
 
 def test_a_pooling_of_one_token_takes_no_pool_control_and_no_trace(tmp_path: Path) -> None:
-    encoder = load_encoder(str(save_tiny_model(tmp_path / "m", pooling="cls_token")), device="cpu")
+    encoder = load_encoder(str(save_tiny_model(tmp_path / "m", pooling="cls_token")), device="cpu", precision="fp32")
     prompt = [Prompt.of("red car", controls=(TextControl(start=0, length=3, factor=0),))]
     with pytest.raises(InvalidControl, match="pooling is not a mean"):
         encoder.encode(prompt, Representation.QUERY, options=ControlOptions(target=ControlTarget.POOL))
@@ -95,12 +97,20 @@ def test_a_pooling_of_one_token_takes_no_pool_control_and_no_trace(tmp_path: Pat
 
 
 def test_the_fingerprint_tells_models_apart(tmp_path: Path) -> None:
-    one = load_encoder(str(save_tiny_model(tmp_path / "a")), device="cpu")
-    same = load_encoder(str(save_tiny_model(tmp_path / "b")), device="cpu")
-    other_pooling = load_encoder(str(save_tiny_model(tmp_path / "c", pooling="cls_token")), device="cpu")
-    other_prompt = load_encoder(str(save_tiny_model(tmp_path / "d", prompts={"query": "query : "})), device="cpu")
-    other_network = load_encoder(str(_changed(save_tiny_model(tmp_path / "e"), layer_norm_eps=0.1)), device="cpu")
-    moved = load_encoder(str(_changed(save_tiny_model(tmp_path / "f"), transformers_version="9")), device="cpu")
+    one = load_encoder(str(save_tiny_model(tmp_path / "a")), device="cpu", precision="fp32")
+    same = load_encoder(str(save_tiny_model(tmp_path / "b")), device="cpu", precision="fp32")
+    other_pooling = load_encoder(
+        str(save_tiny_model(tmp_path / "c", pooling="cls_token")), device="cpu", precision="fp32"
+    )
+    other_prompt = load_encoder(
+        str(save_tiny_model(tmp_path / "d", prompts={"query": "query : "})), device="cpu", precision="fp32"
+    )
+    other_network = load_encoder(
+        str(_changed(save_tiny_model(tmp_path / "e"), layer_norm_eps=0.1)), device="cpu", precision="fp32"
+    )
+    moved = load_encoder(
+        str(_changed(save_tiny_model(tmp_path / "f"), transformers_version="9")), device="cpu", precision="fp32"
+    )
     assert one.fingerprint == same.fingerprint == moved.fingerprint
     others = {other.fingerprint for other in (other_pooling, other_prompt, other_network)}
     assert len(others | {one.fingerprint}) == 4
@@ -109,7 +119,7 @@ def test_the_fingerprint_tells_models_apart(tmp_path: Path) -> None:
 def test_the_default_model_is_checked_by_its_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("embedder.loading.model_folder", lambda _: save_tiny_model(tmp_path / "m"))
     with pytest.raises(ModelError, match="expected 53aa5117"):
-        load_encoder(device="cpu")
+        load_encoder(device="cpu", precision="fp32")
 
 
 def _without(name: str) -> object:
@@ -176,7 +186,7 @@ def test_a_broken_folder_is_named(tmp_path: Path, damage: object, message: str) 
     folder = save_tiny_model(tmp_path / "m", dense="torch.nn.modules.linear.Identity")
     damage(folder)  # type: ignore[operator]
     with pytest.raises(ModelError, match=message):
-        load_encoder(str(folder), device="cpu")
+        load_encoder(str(folder), device="cpu", precision="fp32")
 
 
 def test_a_missing_folder_and_an_unknown_device_are_named(tmp_path: Path) -> None:
@@ -187,12 +197,12 @@ def test_a_missing_folder_and_an_unknown_device_are_named(tmp_path: Path) -> Non
 
 
 def test_behind_a_linear_dense_layer_the_trace_still_gives_the_embedding(tmp_path: Path) -> None:
-    encoder = load_encoder(str(save_tiny_model(tmp_path / "m", dense=IDENTITY)), device="cpu")
+    encoder = load_encoder(str(save_tiny_model(tmp_path / "m", dense=IDENTITY)), device="cpu", precision="fp32")
     prompts = [Prompt.of("red car"), Prompt.of("the wolf")]
     traces = encoder.trace(prompts, Representation.DOCUMENT)
     assert traces is not None
     found = encoder.encode(prompts, Representation.DOCUMENT).vectors
     for trace, vector in zip(traces, found, strict=True):
         assert np.allclose(parts(trace).sum(axis=0), vector, atol=1e-5)
-    curved = load_encoder(str(save_tiny_model(tmp_path / "n", dense=TANH)), device="cpu")
+    curved = load_encoder(str(save_tiny_model(tmp_path / "n", dense=TANH)), device="cpu", precision="fp32")
     assert curved.trace(prompts, Representation.DOCUMENT) is None

@@ -27,7 +27,7 @@ PROMPTS = [Prompt.of(text) for text in TEXTS]
 
 
 def load(folder: Path, **overrides: object) -> LocalEncoder:
-    return load_encoder(str(folder), device="cpu", overrides=Overrides(**overrides))  # type: ignore[arg-type]
+    return load_encoder(str(folder), device="cpu", precision="fp32", overrides=Overrides(**overrides))  # type: ignore[arg-type]
 
 
 def set_pooling(folder: Path, **config: object) -> Path:

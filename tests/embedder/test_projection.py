@@ -30,7 +30,7 @@ PROMPTS = [Prompt.of(text) for text in TEXTS]
 
 
 def tiny(folder: Path, **st_config: object) -> LocalEncoder:
-    return load_encoder(str(save_tiny_model(folder, **st_config)), device="cpu")  # type: ignore[arg-type]
+    return load_encoder(str(save_tiny_model(folder, **st_config)), device="cpu", precision="fp32")  # type: ignore[arg-type]
 
 
 def fit_tiny(encoder: LocalEncoder, folder: Path, size: int = 4) -> Path:
@@ -113,7 +113,11 @@ def test_a_model_is_loaded_with_fewer_dimensions(tmp_path: Path) -> None:
     whole = tiny(tmp_path / "m")
     fit_tiny(whole, tmp_path / "fitted")
     loaded = load_encoder(
-        str(tmp_path / "m"), device="cpu", overrides=Overrides(dimension=4), fitted=tmp_path / "fitted"
+        str(tmp_path / "m"),
+        device="cpu",
+        precision="fp32",
+        overrides=Overrides(dimension=4),
+        fitted=tmp_path / "fitted",
     )
     small = compressed(whole, 4, fitted=tmp_path / "fitted")
     assert loaded.dimension == 4
@@ -124,13 +128,13 @@ def test_a_model_is_loaded_with_fewer_dimensions(tmp_path: Path) -> None:
     assert traces is not None
     assert np.abs(parts(traces[0]).sum(axis=0) - found[0]).max() < 1e-5
     with pytest.raises(ModelError, match="dimension 99 cannot be had, the model's vectors have 16"):
-        load_encoder(str(tmp_path / "m"), device="cpu", overrides=Overrides(dimension=99))
+        load_encoder(str(tmp_path / "m"), device="cpu", precision="fp32", overrides=Overrides(dimension=99))
 
 
 def test_truncate_dim_of_the_folder_is_what_sentence_transformers_does(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m", truncate_dim=6)
     expected = SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
-    encoder = load_encoder(str(folder), device="cpu")
+    encoder = load_encoder(str(folder), device="cpu", precision="fp32")
     assert encoder.dimension == 6
     assert np.abs(encoder.encode(PROMPTS, Representation.DOCUMENT).vectors - expected).max() < 1e-5
 
@@ -159,7 +163,7 @@ def test_matryoshka_models_are_cut(tmp_path: Path, where: str) -> None:
     else:
         config = json.loads((folder / where).read_text()) if (folder / where).is_file() else {}
         write_json(folder / where, config | {"matryoshka_dimensions": [4, 8, 16]})
-    encoder = load_encoder(str(folder), device="cpu")
+    encoder = load_encoder(str(folder), device="cpu", precision="fp32")
     small = compressed(encoder, 8)
     expected = SentenceTransformer(str(folder), device="cpu", truncate_dim=8).encode(TEXTS, normalize_embeddings=True)
     assert np.abs(small.encode(PROMPTS, Representation.DOCUMENT).vectors - expected).max() < 1e-5

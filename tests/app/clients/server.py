@@ -20,12 +20,19 @@ STOP_SECONDS = 30
 
 @contextmanager
 def serving(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """The address of a server with these settings; its data, and what it logs (LOG), lie in `folder`."""
+    """The address of a server with these settings; its data, and what it logs (LOG), lie in `folder`.
+
+    It computes in fp32, as the fixture `encoder` does, whose vectors are the oracle.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
-    own = {"SALIENCE_DATA_DIR": str(folder / "data"), "SALIENCE_LOG__FORMAT": "json", **environment}
+    own = {"SALIENCE_DATA_DIR": str(folder / "data"), "SALIENCE_LOG__FORMAT": "json", "SALIENCE_PRECISION": "fp32"}
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            COMMAND, env={**inherited, **own}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+            COMMAND,
+            env={**inherited, **own, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
         )
     try:
         yield _address(process, folder / LOG)
