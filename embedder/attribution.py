@@ -17,36 +17,33 @@ import numpy as np
 from core.records import Float64Array, Int64Array, SparseTrace, TermPooling, TokenTrace
 
 
-def mean_vector(trace: TokenTrace) -> Float64Array:
-    """(dimension,) the weighted mean of the token vectors, not scaled."""
-    mean: Float64Array = trace.weights @ trace.vectors.astype(np.float64) / trace.weights.sum()
-    return mean
-
-
 def parts(trace: TokenTrace) -> Float64Array:
     """(tokens, dimension) each token's share of the unit embedding: they sum to it."""
-    shares = (trace.weights / trace.weights.sum())[:, None] * trace.vectors.astype(np.float64)
-    scaled: Float64Array = shares / np.linalg.norm(mean_vector(trace))
-    return scaled
+    shares: Float64Array = trace.weights[:, None] * trace.vectors.astype(np.float64)
+    shares /= np.linalg.norm(shares.sum(axis=0))
+    return shares
 
 
-def leave_one_out(passage: TokenTrace, query_vector: Float64Array, units: Sequence[Int64Array]) -> Float64Array:
-    """(units,) signed: how far the cosine to `query_vector` falls when a unit's tokens leave the pool.
-
-    s - cos(sum of the other tokens, q), for each unit given as token indices. `query_vector` has unit length. No
-    forward pass: the other tokens keep the vectors that they had in the unit's presence. A unit that holds every
-    weighted token scores s itself.
-    """
-    weighted = passage.weights[:, None] * passage.vectors.astype(np.float64)
-    total = weighted.sum(axis=0)
-    left = np.repeat(total[None], len(units) + 1, axis=0)  # the last row leaves nothing out
+def sums(values: Float64Array, units: Sequence[Int64Array]) -> Float64Array:
+    """(units, n) from (tokens, n), for units given as token indices; 0 for one of no token."""
+    found = np.zeros((len(units), values.shape[1]))
     filled = [row for row, unit in enumerate(units) if len(unit)]
     if filled:
         tokens = np.concatenate([units[row] for row in filled])
         starts = np.cumsum([0, *(len(units[row]) for row in filled[:-1])])
-        left[filled] -= np.add.reduceat(weighted[tokens], starts, axis=0)
-    cosines = _cosines(left, query_vector)
-    return np.asarray(cosines[-1] - cosines[:-1])
+        found[filled] = np.add.reduceat(values[tokens], starts, axis=0)
+    return found
+
+
+def leave_one_out(passage: Float64Array, query_vector: Float64Array, units: Sequence[Int64Array]) -> Float64Array:
+    """(units,) signed: how far the cosine to `query_vector` falls when a unit's tokens leave the pool.
+
+    s - cos(sum of the other tokens, q), for each unit given as token indices. `passage`: (tokens, dimension), its
+    `parts`. `query_vector` has unit length. No forward pass: the other tokens keep the vectors that they had in the
+    unit's presence. A unit that holds every weighted token scores s itself.
+    """
+    total = passage.sum(axis=0)
+    return np.asarray(total @ query_vector - _cosines(total - sums(passage, units), query_vector))
 
 
 def term_shares(trace: SparseTrace) -> Float64Array:

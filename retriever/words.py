@@ -16,7 +16,7 @@ import numpy as np
 from core.passages import Heard, heard
 from core.prompts import Prompt, TextControl
 from core.records import Float32Array, Float64Array, Int64Array, SparseTrace, TokenTrace
-from embedder.attribution import leave_one_out, parts, term_losses, term_shares
+from embedder.attribution import leave_one_out, parts, sums, term_losses, term_shares
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, Term
 from embedder.lexical.sentences import sentence_ends
@@ -103,16 +103,17 @@ def dense_words(
     vector = asked.sum(axis=0)
     by_passage, by_query = held @ vector, asked @ held.sum(axis=0)  # the sums of the matrix's columns and rows
     members = _tokens_of(passage.text, passage.units, trace)
-    cosine, shares = float(by_passage.sum()), _summed(by_passage[:, None], members)[:, 0]
+    cosine, shares = float(by_passage.sum()), sums(by_passage[:, None], members)[:, 0]
     query_shares = np.zeros(0)
     if isinstance(query, TokenTrace):
-        query_shares = _summed(by_query[:, None], _tokens_of(query_text, tuple(units(query_text)), query))[:, 0]
+        query_shares = sums(by_query[:, None], _tokens_of(query_text, tuple(units(query_text)), query))[:, 0]
+    effects = leave_one_out(held, vector, [*members, *_tokens_in(passage, trace)])
     return DenseWords(
         cosine=cosine,
         shares=shares,
         context=cosine - float(shares.sum()),
-        effects=leave_one_out(trace, vector, members),
-        sentence_effects=leave_one_out(trace, vector, _tokens_in(passage, trace)),
+        effects=effects[: len(members)],
+        sentence_effects=effects[len(members) :],
         query_shares=query_shares,
     )
 
@@ -125,10 +126,10 @@ def learned_words(
     `query`: None where the weights were not made of a text; then its words have no shares.
     """
     members = _tokens_of(passage.text, passage.units, trace)
-    shares = _summed(term_shares(trace), members)
+    shares = sums(term_shares(trace), members)
     query_shares = np.zeros((0, shares.shape[1]))
     if query is not None:
-        query_shares = _summed(term_shares(query), _tokens_of(query_text, tuple(units(query_text)), query))
+        query_shares = sums(term_shares(query), _tokens_of(query_text, tuple(units(query_text)), query))
     return LearnedWords(
         leg=leg,
         shares=shares,
@@ -210,25 +211,19 @@ def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, v
     shares[first:last] += value / max(last - first, 1)
 
 
-def _summed(shares: Float64Array, members: Sequence[Int64Array]) -> Float64Array:
-    """(words, terms) from (tokens, terms)."""
-    found = np.zeros((len(members), shares.shape[1]))
-    for row, tokens in enumerate(members):
-        found[row] = shares[tokens].sum(axis=0)
-    return found
-
-
 def _tokens_of(text: str, words: Sequence[Word], trace: TokenTrace | SparseTrace) -> list[Int64Array]:
     """For each word the indices of its tokens: those whose first character that is no space lies in it."""
-    starts = np.array([word.start for word in words], dtype=np.int64)
-    ends = np.array([word.end for word in words], dtype=np.int64)
-    members: list[list[int]] = [[] for _ in words]
-    for index, (start, end) in enumerate(trace.spans):
-        if trace.special[index] or start == end:
-            continue
-        while start < end - 1 and text[start].isspace():
-            start += 1
-        word = int(np.searchsorted(starts, start, side="right")) - 1
-        if word >= 0 and start < ends[word]:
-            members[word].append(index)
-    return [np.array(tokens, dtype=np.int64) for tokens in members]
+    spans = _spans(words)
+    starts = np.array([_behind_space(text, *span) for span in trace.spans.tolist()], dtype=np.int64)
+    found = np.searchsorted(spans[:, 0], starts, side="right") - 1  # (tokens,) the last word that begins so early
+    tokens = np.flatnonzero(~trace.special & (trace.spans[:, 0] < trace.spans[:, 1]) & (found >= 0))
+    tokens = tokens[starts[tokens] < spans[found[tokens], 1]]
+    tokens = tokens[np.argsort(found[tokens], kind="stable")]
+    edges = np.searchsorted(found[tokens], np.arange(len(words) + 1)).tolist()
+    return [tokens[start:end] for start, end in pairwise(edges)]
+
+
+def _behind_space(text: str, start: int, end: int) -> int:
+    while start < end - 1 and text[start].isspace():
+        start += 1
+    return start

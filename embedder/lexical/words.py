@@ -43,6 +43,9 @@ class Word(NamedTuple):
 
 def units(text: str) -> Iterator[Word]:
     """The words of `text`, each CJK character by itself: the smallest things that a user can point at."""
+    if text.isascii():  # by Python's own expression, which is far faster
+        yield from (Word(match[0], *match.span()) for match in _ASCII_WORD.finditer(text.lower()))
+        return
     for match in WORD_PATTERN.finditer(text):
         if match.lastgroup == "cjk":
             yield from _characters(match[0], match.start())

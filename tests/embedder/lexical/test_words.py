@@ -106,3 +106,14 @@ def test_a_long_run_is_cut_and_an_adversarial_text_takes_linear_time() -> None:
 )
 def test_forms_are_the_words_as_they_are_written(text: str) -> None:
     assert Counter(forms(text)) == Counter(match[0].lower() for match in WORD_PATTERN.finditer(text))
+
+
+@given(st.text(st.characters(max_codepoint=127)) | st.text(st.sampled_from("aZ09'_-. \t\n"), max_size=60))
+def test_words_of_plain_texts_are_those_of_the_general_pattern(text: str) -> None:
+    expected = [(match[0].lower(), *match.span()) for match in WORD_PATTERN.finditer(text)]
+    assert [tuple(unit) for unit in units(text)] == expected
+
+
+def test_long_words_of_plain_texts_are_cut_alike() -> None:
+    for text in ("a" * 1000, "a'" * 300 + "b", "x'Y" * 40 + " " + "Z" * 400):
+        assert [tuple(unit)[1:] for unit in units(text)] == [match.span() for match in WORD_PATTERN.finditer(text)]
