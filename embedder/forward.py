@@ -20,7 +20,7 @@ from embedder.batching import batch_tokens, token_budget_batches
 from embedder.place import place_of
 from embedder.promptfactors import Negative, prompt_factors
 from embedder.support import ControlSupport
-from embedder.tokens import TextTokenizer, TokenizedPrompt
+from embedder.tokens import TextTokenizer, TokenizedPrompt, named
 from embedder.turns import Turns
 
 DEFAULT_OPTIONS = ControlOptions()
@@ -89,18 +89,15 @@ class Forward:
     def prepare(
         self, prompts: Sequence[Prompt], representation: Representation, options: ControlOptions
     ) -> list[PreparedPrompt]:
-        """Raises InvalidInput for a prompt without tokens, InvalidControl for controls that cannot act as asked."""
+        """Raises InvalidInput for a prompt without tokens, InvalidControl for controls that cannot act as asked.
+
+        Of several prompts the error says which.
+        """
         tokenized = self.tokenizer.tokenize(prompts, self._prefixes[representation])
-        if any(len(tokens) == 0 for tokens in tokenized):
-            raise InvalidInput("the model's tokenizer finds no token in the text")
-        negative = Negative.REFUSED if options.target is ControlTarget.ATTENTION else self._negative
-        prepared = [
-            PreparedPrompt(
-                tokens=tokens,
-                factors=prompt_factors(prompt, tokens, options, self.tokenizer, self.backbone.word_vectors, negative),
-            )
-            for prompt, tokens in zip(prompts, tokenized, strict=True)
-        ]
+        prepared = []
+        for index, (prompt, tokens) in enumerate(zip(prompts, tokenized, strict=True)):
+            with named(index, len(prompts)):
+                prepared.append(self._prepared(prompt, tokens, options))
         if any(prompt.factors is not None for prompt in prepared):
             self.support.check(options.target, self._name)
         return prepared
@@ -156,6 +153,13 @@ class Forward:
     def overhead(self, representation: Representation) -> int:
         """Tokens that every prompt costs beside its own."""
         return self.tokenizer.special_tokens + self.tokenizer.prefix_tokens(self._prefixes[representation])
+
+    def _prepared(self, prompt: Prompt, tokens: TokenizedPrompt, options: ControlOptions) -> PreparedPrompt:
+        if len(tokens) == 0:
+            raise InvalidInput("the model's tokenizer finds no token in the text")
+        negative = Negative.REFUSED if options.target is ControlTarget.ATTENTION else self._negative
+        factors = prompt_factors(prompt, tokens, options, self.tokenizer, self.backbone.word_vectors, negative)
+        return PreparedPrompt(tokens=tokens, factors=factors)
 
     def _steering(
         self, members: Sequence[PreparedPrompt], options: ControlOptions

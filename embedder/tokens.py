@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,14 +54,16 @@ class TextTokenizer:
     def tokenize(self, prompts: Sequence[Prompt], prefix: str = "") -> list[TokenizedPrompt]:
         """The tokens of prefix and items for every prompt, special tokens around the whole, cut at `max_tokens`.
 
-        Raises InvalidInput for an image, and for a token id that the vocabulary lacks.
+        Raises InvalidInput for an image, and for a token id that the vocabulary lacks; of several prompts says which.
         """
         texts = [_only_text(prompt) for prompt in prompts]
         encodings = iter(self._cut.encode_batch([prefix + self._beginning(text) for text in texts if text is not None]))
-        return [
-            self._joined(prompt, prefix) if text is None else _tokenized(next(encodings), len(prefix))
-            for prompt, text in zip(prompts, texts, strict=True)
-        ]
+        tokenized = []
+        for index, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+            with named(index, len(prompts)):
+                whole = self._joined(prompt, prefix) if text is None else _tokenized(next(encodings), len(prefix))
+                tokenized.append(whole)
+        return tokenized
 
     def spans(self, text: str) -> Int64Array:
         """(tokens, 2) character spans of the text's tokens, without special tokens and without a cut."""
@@ -127,6 +130,17 @@ class TextTokenizer:
         room = self.max_tokens - len(self._after)
         whole = _concatenated(parts)
         return _concatenated([_first(whole, room), _special(self._after)], truncated=len(whole) > room)
+
+
+@contextmanager
+def named(index: int, count: int) -> Iterator[None]:
+    """What is wrong with one of `count` prompts names it, where there are several."""
+    try:
+        yield
+    except InvalidInput as error:
+        if count == 1:
+            raise
+        raise type(error)(f"prompt {index + 1} of {count}: {error.message}", param=error.param) from error
 
 
 def _only_text(prompt: Prompt) -> str | None:

@@ -95,6 +95,11 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("/batch_semantic_embed", {**BATCH, "prompts": [" "]}, "prompts[0] is empty"),
     ("/batch_semantic_embed", {**BATCH, "prompts": [text(), text("b", control(start=9))]}, "prompts[1][0]: control"),
     (
+        "/batch_semantic_embed",
+        {**BATCH, "prompts": ["a", [{"type": "token_ids", "data": [99999]}], "c"]},
+        "prompt 2 of 3: token id 99999 is not",
+    ),
+    (
         "/semantic_embed",
         {**SEMANTIC, "prompt": text("b", control(factor=-1))},
         "control factor -1.0: must be a number from 0 to 1000",
