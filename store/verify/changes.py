@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from store.reindex.record import ENDED
 from store.verify.reading import Finding, Reading
 
 _HISTORIES = """
@@ -27,6 +28,13 @@ _STORED = """
     SELECT passage.id FROM passage JOIN document ON document.id = document_id
     WHERE collection_id = (SELECT collection_id FROM generation WHERE id = :generation)
 """
+_OVER = ", ".join(f"'{state}'" for state in ENDED)
+_LASTING = f"""
+    SELECT generation.id, name FROM generation JOIN collection ON collection.id = collection_id
+    WHERE generation.state = 'active' AND NOT EXISTS (
+        SELECT 1 FROM reindexing WHERE hidden_id = collection.id AND reindexing.state IN ({_OVER})
+    )
+"""
 _OF_GENERATION = (
     (_IMPOSSIBLE, "comes, is replaced and goes in an order that cannot be"),
     (f"{_LIVE} EXCEPT {_STORED}", "is there by the log, and is not stored"),
@@ -35,10 +43,11 @@ _OF_GENERATION = (
 
 
 def check_changes(reading: Reading) -> Iterator[Finding]:
-    """Of the generations that are searched. One that is being built has not all passages yet."""
-    active = "SELECT generation.id, name FROM generation JOIN collection ON collection.id = collection_id"
+    """Of the generations that are searched, or may be again. One that is being built has not all passages yet; of one
+    that is being removed, the log goes in pieces.
+    """
     done, total = 0, reading.count("change")
-    for generation, name in list(reading.rows(f"{active} WHERE state = 'active'")):
+    for generation, name in list(reading.rows(_LASTING)):
         for statement, problem in _OF_GENERATION:
             for (passage,) in reading.connection.execute(statement, {"generation": generation}):
                 where = f"passage {passage} of {name!r}"
