@@ -42,8 +42,9 @@ def leave_one_out(passage: Float64Array, query_vector: Float64Array, units: Sequ
     `parts`. `query_vector` has unit length. No forward pass: the other tokens keep the vectors that they had in the
     unit's presence. A unit that holds every weighted token scores s itself.
     """
-    total = passage.sum(axis=0)
-    return np.asarray(total @ query_vector - _cosines(total - sums(passage, units), query_vector))
+    total, left = passage.sum(axis=0), sums(passage, units)
+    np.subtract(total, left, out=left)
+    return np.asarray(total @ query_vector - _cosines(left, query_vector))
 
 
 def term_shares(trace: SparseTrace) -> Float64Array:
@@ -80,6 +81,6 @@ def term_losses(trace: SparseTrace, units: Sequence[Int64Array]) -> Float64Array
 
 def _cosines(vectors: Float64Array, unit: Float64Array) -> Float64Array:
     """(rows,) of the rows with a vector of unit length; 0 where nothing is left of a row."""
-    lengths = np.linalg.norm(vectors, axis=1)
+    lengths = np.sqrt(np.vecdot(vectors, vectors))
     found: Float64Array = np.divide(vectors @ unit, lengths, out=np.zeros(len(vectors)), where=lengths > 1e-9)
     return found

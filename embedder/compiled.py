@@ -51,7 +51,7 @@ class CompiledGraph:
         """The graph's outputs for each of at most `streams` parts, which run at the same time."""
         with self._free:
             running = self._requests[: len(parts)]
-            if len(parts) == 1:  # in this thread: to wake another takes milliseconds where processors have gone to sleep
+            if len(parts) == 1:  # in this thread: to wake another takes milliseconds where processors went to sleep
                 running[0].infer(parts[0], share_inputs=True, share_outputs=True)
                 return [[np.array(tensor.data) for tensor in running[0].output_tensors]]
             try:

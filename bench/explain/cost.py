@@ -8,6 +8,7 @@ atman      thirty parts of a passage of 200 tokens, in one batch, against 31 pas
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ SEED = 20260101
 
 def measure_words(parts: Wiring, queries: Sequence[str], count: int) -> dict[str, Any]:
     """Over the collection "bench", medians in milliseconds, and their ratios to the batch."""
+    gc.collect()
+    gc.freeze()  # as a server does
     asked = random.Random(SEED).sample(list(queries), min(count, len(queries)))
     batches, first, again, tokens = [], [], [], []
     for text in asked:
