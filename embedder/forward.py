@@ -20,7 +20,7 @@ from embedder.batching import batch_tokens, token_budget_batches
 from embedder.place import place_of
 from embedder.promptfactors import Negative, prompt_factors
 from embedder.support import ControlSupport
-from embedder.tokens import TextTokenizer, TokenizedPrompt, named
+from embedder.tokens import TextTokenizer, TokenizedPrompt, indexed
 from embedder.turns import Turns
 
 DEFAULT_OPTIONS = ControlOptions()
@@ -91,12 +91,12 @@ class Forward:
     ) -> list[PreparedPrompt]:
         """Raises InvalidInput for a prompt without tokens, InvalidControl for controls that cannot act as asked.
 
-        Of several prompts the error says which.
+        The error has the prompt's `index`.
         """
         tokenized = self.tokenizer.tokenize(prompts, self._prefixes[representation])
         prepared = []
         for index, (prompt, tokens) in enumerate(zip(prompts, tokenized, strict=True)):
-            with named(index, len(prompts)):
+            with indexed(index):
                 prepared.append(self._prepared(prompt, tokens, options))
         if any(prompt.factors is not None for prompt in prepared):
             self.support.check(options.target, self._name)

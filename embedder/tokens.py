@@ -54,13 +54,13 @@ class TextTokenizer:
     def tokenize(self, prompts: Sequence[Prompt], prefix: str = "") -> list[TokenizedPrompt]:
         """The tokens of prefix and items for every prompt, special tokens around the whole, cut at `max_tokens`.
 
-        Raises InvalidInput for an image, and for a token id that the vocabulary lacks; of several prompts says which.
+        Raises InvalidInput for an image, and for a token id that the vocabulary lacks; it has the prompt's `index`.
         """
         texts = [_only_text(prompt) for prompt in prompts]
         encodings = iter(self._cut.encode_batch([prefix + self._beginning(text) for text in texts if text is not None]))
         tokenized = []
         for index, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-            with named(index, len(prompts)):
+            with indexed(index):
                 whole = self._joined(prompt, prefix) if text is None else _tokenized(next(encodings), len(prefix))
                 tokenized.append(whole)
         return tokenized
@@ -133,14 +133,13 @@ class TextTokenizer:
 
 
 @contextmanager
-def named(index: int, count: int) -> Iterator[None]:
-    """What is wrong with one of `count` prompts names it, where there are several."""
+def indexed(index: int) -> Iterator[None]:
+    """What is wrong with a prompt has its index."""
     try:
         yield
     except InvalidInput as error:
-        if count == 1:
-            raise
-        raise type(error)(f"prompt {index + 1} of {count}: {error.message}", param=error.param) from error
+        error.index = index
+        raise
 
 
 def _only_text(prompt: Prompt) -> str | None:

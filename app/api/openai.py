@@ -81,7 +81,8 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
     try:
         made = encoder.encode(prompts, Representation(asked.representation or Representation.SYMMETRIC))
     except InvalidInput as error:  # such as a token id that the vocabulary lacks; models know no field of this API
-        raise InvalidInput(f"input: {error.message}", param="input") from error
+        place = "input" if error.index is None or len(prompts) == 1 else f"input[{error.index}]"
+        raise InvalidInput(f"{place}: {error.message}", param="input") from error
     vectors = _base64(made.vectors) if asked.encoding_format == "base64" else made.vectors.tolist()
     tokens = int(made.token_counts.sum())
     answer: dict[str, Any] = {

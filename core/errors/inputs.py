@@ -9,6 +9,7 @@ class InvalidInput(SalienceError):
     """The input is not valid."""
 
     code = "invalid_input"
+    index: int | None = None  # of the prompt at fault, among those that a model was given together; None: unknown
 
 
 class InvalidQuery(InvalidInput):

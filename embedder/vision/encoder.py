@@ -23,7 +23,7 @@ from embedder.line import Line
 from embedder.place import place_of
 from embedder.promptfactors import prompt_factors
 from embedder.support import ControlSupport
-from embedder.tokens import TextTokenizer, TokenizedPrompt
+from embedder.tokens import TextTokenizer, TokenizedPrompt, indexed
 from embedder.vision.imagefile import View, check_image, read_picture
 from embedder.vision.patches import patch_factors
 from embedder.vision.processor import ImageSettings
@@ -127,16 +127,17 @@ class VisionEncoder:
     def _texts(
         self, prompts: Sequence[Prompt], representation: Representation, options: ControlOptions
     ) -> list[_TextPart]:
-        parts = [(owner, items) for owner, prompt in enumerate(prompts) if (items := _text_items(prompt))]
-        read = [Prompt(items=items) for _, items in parts]
+        """Text by text: a prompt that also has images is at another index among those that have a text."""
         found = []
-        for (owner, _), prompt, tokens in zip(
-            parts, read, self.tokenizer.tokenize(read, self._prefixes[representation]), strict=True
-        ):
-            if len(tokens) == 0:
-                raise InvalidInput("the model's tokenizer finds no token in the text")
-            factors = prompt_factors(prompt, tokens, options, self.tokenizer, self._towers.word_vectors)
-            found.append(_TextPart(owner=owner, tokens=tokens, factors=factors))
+        for owner, prompt in enumerate(prompts):
+            if items := _text_items(prompt):
+                read = Prompt(items=items)
+                with indexed(owner):
+                    [tokens] = self.tokenizer.tokenize([read], self._prefixes[representation])
+                    if len(tokens) == 0:
+                        raise InvalidInput("the model's tokenizer finds no token in the text")
+                    factors = prompt_factors(read, tokens, options, self.tokenizer, self._towers.word_vectors)
+                found.append(_TextPart(owner=owner, tokens=tokens, factors=factors))
         return found
 
     def _vectors(
@@ -219,14 +220,20 @@ def _text_items(prompt: Prompt) -> tuple[TextItem | TokenIdsItem, ...]:
 
 
 def _images(prompts: Sequence[Prompt]) -> list[_ImagePart]:
-    """Every image, with its header checked. Raises InvalidInput where they have too many pixels together."""
+    """Every image, with its header checked. Raises InvalidInput, also where they have too many pixels together."""
     parts = [
         _ImagePart(owner=owner, item=item)
         for owner, prompt in enumerate(prompts)
         for item in prompt.items
         if isinstance(item, ImageItem)
     ]
-    pixels = sum(check_image(data) for data in dict.fromkeys(part.item.data for part in parts))
+    owners: dict[bytes, int] = {}  # the first of each image
+    for part in parts:
+        owners.setdefault(part.item.data, part.owner)
+    pixels = 0
+    for data, owner in owners.items():
+        with indexed(owner):
+            pixels += check_image(data)
     if pixels > MAX_TOTAL_PIXELS:
         raise InvalidInput(
             f"the images have {pixels // 1_000_000} million pixels together: at most "

@@ -92,7 +92,12 @@ def _embedded(
 
         encoder = compressed(encoder, asked.compress_to_size, fitted=parts.models.fitted_projections)
     representation = Representation(asked.representation)
-    found = encoder.encode(list(prompts.values()), representation, options=asked.options(), priority=turn)
+    try:
+        found = encoder.encode(list(prompts.values()), representation, options=asked.options(), priority=turn)
+    except InvalidInput as error:  # models know no field of this API
+        if error.index is None:
+            raise
+        raise type(error)(f"{list(prompts)[error.index]}: {error.message}", param=error.param) from error
     return EmbeddingBatch(
         model_version=model_version(encoder),
         embeddings=found.vectors.tolist(),

@@ -97,7 +97,7 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     (
         "/batch_semantic_embed",
         {**BATCH, "prompts": ["a", [{"type": "token_ids", "data": [99999]}], "c"]},
-        "prompt 2 of 3: token id 99999 is not",
+        "prompts[1]: token id 99999 is not",
     ),
     (
         "/semantic_embed",

@@ -127,9 +127,13 @@ def test_bad_images_are_refused_before_any_is_embedded(encoder: VisionEncoder) -
     done: list[int] = []
     animated = encoded(noise(1), "GIF", save_all=True, append_images=[noise(2)])
     prompts = [*map(picture, IMAGES), Prompt(items=(ImageItem(data=animated),))]
-    with pytest.raises(InvalidInput, match="animated"):
+    with pytest.raises(InvalidInput, match="animated") as refused:
         encoder.encode(prompts, QUERY, progress=done.append)
-    assert done == []
+    assert (refused.value.index, done) == (len(IMAGES), [])
+    unknown = Prompt(items=(TokenIdsItem(ids=(99_999,)),))
+    with pytest.raises(InvalidInput, match="token id 99999") as refused:
+        encoder.encode([picture(IMAGES[0]), unknown], QUERY)
+    assert refused.value.index == 1
     with pytest.raises(InvalidInput, match="outside the image of 60 x 60"):
         encoder.encode([picture(IMAGES[0], crop=Crop(x=1, y=0, size=60))], QUERY)
 
