@@ -25,7 +25,7 @@ def parts(trace: TokenTrace) -> Float64Array:
 
 
 def sums(values: Float64Array, units: Sequence[Int64Array]) -> Float64Array:
-    """(units, n) from (tokens, n), for units given as token indices; 0 for one of no token."""
+    """(units, n) the sum of each unit's rows of `values` (tokens, n); 0 for a unit without tokens."""
     found = np.zeros((len(units), values.shape[1]))
     filled = [row for row, unit in enumerate(units) if len(unit)]
     if filled:

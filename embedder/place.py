@@ -31,7 +31,7 @@ class Standing:
     alone: bool = True  # nobody else of the line does the work for it
     answer: Awaited | None = None  # what it is needed for
     arrived_at: float = field(default_factory=time.monotonic)
-    told: threading.Condition = field(init=False)  # that it is over, or its turn; of the place where it stands
+    told: threading.Condition = field(init=False, repr=False)  # that it is over, or its turn; of where it stands
 
     @property
     def is_abandoned(self) -> bool:
@@ -84,9 +84,7 @@ class Place:
         finally:  # also when the caller is interrupted: nobody then waits for it, and the turn is free
             with self.lock:
                 self._present = [other for other in self._present if other is not own]
-                if self._at_work is own:
-                    self._at_work = None
-                self._tell_next()
+                self._end(own)
 
     def room(self, budget: int, priority: Priority) -> int:
         """Tokens of a batch of this priority at most. While queries come, each waits for the batch that runs."""
@@ -119,12 +117,15 @@ class Place:
     def end(self, own: Standing) -> None:
         """Of its turn, if it has it. Those of its line whose work it did are told."""
         with self.lock:
-            if self._at_work is own:
-                self._at_work = None
-                self._tell_next()
-                for one in self._present:
-                    if one.is_over:
-                        one.told.notify()
+            self._end(own)
+
+    def _end(self, own: Standing) -> None:
+        if self._at_work is own:
+            self._at_work = None
+            for one in self._present:
+                if one.is_over:
+                    one.told.notify()
+        self._tell_next()
 
     def _is_free_for(self, own: Standing) -> bool:
         if self._at_work is not None or (first := self._next()) is None:

@@ -56,8 +56,8 @@ def pool(hidden: Tensor, weights: Tensor, lengths: Sequence[int], pooling: Pooli
     """
     # Text by text: index_add_ wakes every thread of torch even for a few rows, beside those that the network runs on.
     shares, vectors = _by_text(weights, lengths), _by_text(hidden, lengths)
-    totals = [float(part.sum()) for part in shares]
-    if min(totals) <= 0:
+    totals: list[float] = torch.stack([part.sum() for part in shares]).tolist()
+    if not all(total > 0 for total in totals):
         raise InvalidControl("the controls suppress every token of the text", param="controls")
     if pooling is Pooling.MAX:
         pooled = [own[part != 0].amax(dim=0) for own, part in zip(vectors, shares, strict=True)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
@@ -34,6 +36,17 @@ def parsed(kind: type[Body], body: bytes) -> Body:
         place = _place(problem["loc"])
         message = f"{place}: {problem['msg']}" if place else f"the body: {problem['msg']}"
         raise InvalidInput(message, param=place or None) from None
+
+
+@contextmanager
+def placed(places: Sequence[str]) -> Iterator[None]:
+    """What a model finds wrong with one of several prompts is told with its place in the body, which no model knows."""
+    try:
+        yield
+    except InvalidInput as error:
+        if error.index is None:
+            raise
+        raise type(error)(f"{places[error.index]}: {error.message}", param=error.param) from error
 
 
 def _place(location: tuple[int | str, ...]) -> str:

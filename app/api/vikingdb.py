@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from app.access.caller import ANONYMOUS, SIGNED, Caller
-from app.api.bodies import PublicModel, RawBody, parsed
+from app.api.bodies import PublicModel, RawBody, parsed, placed
 from app.api.dependencies import Known, Parts, RequestId
 from app.schemas.base64data import decoded_base64
 from app.viking import VikingModel
@@ -87,9 +87,10 @@ def embedding(parts: Parts, caller: Known, request: Request, request_id: Request
     model = parts.viking.find(asked.model.model_name)
     params = asked.model.params or EmbeddingParams()
     dense, sparse = _wanted(params, model)
-    prompts = [item.to_prompt(f"data[{place}]") for place, item in enumerate(asked.data)]
+    places = [f"data[{index}]" for index in range(len(asked.data))]
+    prompts = [item.to_prompt(place) for item, place in zip(asked.data, places, strict=True)]
     tokens = parts.viking.tokens(model, prompts)
-    with parts.viking_quota.charged(account, model.name, tokens):
+    with parts.viking_quota.charged(account, model.name, tokens), placed(places):
         made = parts.viking.embed(model, prompts, dense=dense, sparse=sparse)
     data: dict[str, Any] = {}
     if made.dense is not None:

@@ -159,7 +159,7 @@ class VisionEncoder:
             yield [member.owner for member in members], found.cpu().numpy()
         seen = lru_cache(KEPT_IMAGES)(self._seen)
         for batch in token_budget_batches([self.image_tokens] * len(images), room):
-            read = [self._read(images[i].item, seen) for i in batch]
+            read = [self._read(images[i], seen) for i in batch]
             factors = _batch_factors([steering for _, steering in read], self.image_tokens, options)
             pixels = torch.from_numpy(np.stack([pixels for pixels, _ in read]))
             tokens = self.image_tokens * len(batch)
@@ -174,15 +174,17 @@ class VisionEncoder:
             picture = read_picture(data, crop)
             return self._images.pixels(picture), picture.view
 
-    def _read(self, item: ImageItem, seen: _Seen) -> tuple[Float32Array, Float64Array | None]:
+    def _read(self, image: _ImagePart, seen: _Seen) -> tuple[Float32Array, Float64Array | None]:
         """(3, size, size) pixels, and the factor of each patch (None: nothing is steered)."""
-        pixels, view = seen(item.data, item.crop)
-        factors = patch_factors(item.controls, view, self._images, self._towers.patch_size)
-        if (factors == 1).all():
-            return pixels, None
-        if not factors.any() and not self._towers.has_class_token:  # then nothing is left to attend to
-            raise InvalidControl("the controls suppress all that the model sees of the image", param="controls")
-        return pixels, factors
+        item = image.item
+        with indexed(image.owner):
+            pixels, view = seen(item.data, item.crop)
+            factors = patch_factors(item.controls, view, self._images, self._towers.patch_size)
+            if (factors == 1).all():
+                return pixels, None
+            if not factors.any() and not self._towers.has_class_token:  # then nothing is left to attend to
+                raise InvalidControl("the controls suppress all that the model sees of the image", param="controls")
+            return pixels, factors
 
     def _on_device(self, factors: BatchFactors | None) -> BatchFactors | None:
         if factors is None:

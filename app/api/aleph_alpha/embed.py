@@ -11,7 +11,7 @@ from pydantic import FailFast, Field
 from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
 from app.api.aleph_alpha.names import model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
-from app.api.bodies import parsed
+from app.api.bodies import parsed, placed
 from app.api.dependencies import Parts
 from app.api.serialized import serialized
 from app.wiring import Wiring
@@ -92,12 +92,8 @@ def _embedded(
 
         encoder = compressed(encoder, asked.compress_to_size, fitted=parts.models.fitted_projections)
     representation = Representation(asked.representation)
-    try:
+    with placed(list(prompts)):
         found = encoder.encode(list(prompts.values()), representation, options=asked.options(), priority=turn)
-    except InvalidInput as error:  # models know no field of this API
-        if error.index is None:
-            raise
-        raise type(error)(f"{list(prompts)[error.index]}: {error.message}", param=error.param) from error
     return EmbeddingBatch(
         model_version=model_version(encoder),
         embeddings=found.vectors.tolist(),

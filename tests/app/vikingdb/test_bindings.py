@@ -141,8 +141,8 @@ def test_what_is_no_image(bound: Callable[..., TestClient]) -> None:
     broken = encoded(noise(1))[:100]
     for data in (b"no image", broken):
         item = {"data_type": "image", "image": base64.b64encode(data).decode()}
-        body = {"model": {"model_name": "bge-visualized-m3"}, "data": [item]}
-        error_of(send(client, body), 400, 1000003)
+        body = {"model": {"model_name": "bge-visualized-m3"}, "data": [{"data_type": "text", "text": "a"}, item]}
+        assert "data[1]: " in error_of(send(client, body), 400, 1000003)
 
 
 def viking(folders: dict[str, Path], encoder: LocalEncoder, **given: Any) -> VikingModels:

@@ -1,0 +1,73 @@
+"""Who waits is woken when it matters to him, also where something goes wrong meanwhile."""
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+from torch import Tensor
+
+import embedder.place
+from core.protocols import Priority, RanBatch
+from embedder.line import Line
+from embedder.place import Place, Standing
+from embedder.turns import Turns
+from tests.embedder.turns.recording import Recording, text, until, waiting
+
+LONG = 30.0  # seconds that a loaded machine may take
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks by himself, nor is overdue."""
+    monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", 100 * LONG)
+
+
+def test_whose_work_is_done_hears_of_it_though_the_worker_fails_afterwards(recording: Recording) -> None:
+    turns, answers = Turns(recording, 100), [Future[Tensor]() for _ in range(4)]
+
+    def observed(batch: RanBatch) -> None:
+        raise ZeroDivisionError
+
+    def ask(number: int) -> None:
+        try:
+            answers[number].set_result(turns.hidden([text(5 + number)], None))
+        except ZeroDivisionError as error:
+            answers[number].set_exception(error)
+
+    turns.observe(observed)
+    with recording.held_up():
+        for number in range(4):
+            threading.Thread(target=ask, args=(number,), daemon=True).start()
+            until(lambda number=number: waiting(turns) == number + 1)  # type: ignore[misc]
+    assert [answer.exception(LONG) is None for answer in answers].count(True) == 2, "those that did no work"
+    assert [len(batch) for batch in recording.batches] == [1, 3]
+
+
+def test_who_finds_another_overdue_wakes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, served, late = Place(), list[Priority](), threading.Event()
+    line, other, is_free_for = Line(place), Line(place), place._is_free_for
+    looks = dict.fromkeys(Priority, 0)
+
+    def looked(own: Standing) -> bool:
+        looks[own.priority] += 1
+        if own.priority is Priority.INTERACTIVE and looks[own.priority] == 2:  # it is told that it is next
+            late.set()
+        return is_free_for(own)
+
+    def work(line: Line, priority: Priority) -> None:
+        with line.turn(priority, texts=1, tokens=1):
+            served.append(priority)
+
+    monkeypatch.setattr(place, "_is_free_for", looked)
+    monkeypatch.setattr(place, "_overdue", lambda own: late.is_set() and own.priority is Priority.BULK)
+    threads = [
+        threading.Thread(target=work, args=given, daemon=True)
+        for given in ((line, Priority.BULK), (other, Priority.INTERACTIVE))
+    ]
+    with line.turn(Priority.NICE, texts=1, tokens=1):
+        for thread in threads:
+            thread.start()
+        until(lambda: looks[Priority.BULK] == looks[Priority.INTERACTIVE] == 1)
+    for thread in threads:
+        thread.join(LONG)
+    assert served == [Priority.BULK, Priority.INTERACTIVE]
