@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,8 @@ class CompiledGraph:
             if len(parts) == 1:  # in this thread: to wake another takes milliseconds where processors went to sleep
                 running[0].infer(parts[0], share_inputs=True, share_outputs=True)
                 return [[np.array(tensor.data) for tensor in running[0].output_tensors]]
-            try:
+            with ExitStack() as started:  # all are waited for: one that is left running would refuse the next call
                 for request, inputs in zip(running, parts, strict=True):
                     request.start_async(inputs, share_inputs=True)
-            finally:  # a request that is left running would refuse the next call
-                for request in running:
-                    request.wait()
+                    started.callback(request.wait)
             return [[np.array(tensor.data) for tensor in request.output_tensors] for request in running]
