@@ -25,7 +25,7 @@ import statistics
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -51,7 +51,7 @@ ASKED = 8  # times that the clients ask each query: batches of many sizes are to
 ROUNDS = 5  # after one to warm up
 SHORTEST, LONGEST = 20, 256  # tokens of a passage, special tokens included
 SEED = 20260101
-Contestants = dict[str, Callable[[], object]]
+Contestants = dict[str, Sequence[Callable[[], object]]]
 
 
 def main() -> None:
@@ -86,20 +86,20 @@ def run(texts: Iterator[str], *, passages: int = PASSAGES, rounds: int = ROUNDS)
     queries = [_query(text) for text in chosen[:QUERIES]]
 
     bulk: Contestants = {
-        "sentence_transformers": lambda: reference.encode(chosen, normalize_embeddings=True),
-        "auto": lambda: _embed(auto, plain),
-        "int8": lambda: _embed(int8, plain),
-        "controls": lambda: _embed(auto, steered),
-        "unbatched": lambda: _clients(auto, queries * ASKED, one_at_a_time=True),
-        "concurrent": lambda: _clients(auto, queries * ASKED, one_at_a_time=False),
+        "sentence_transformers": [lambda: reference.encode(chosen, normalize_embeddings=True)],
+        "auto": [lambda: _embed(auto, plain)],
+        "int8": [lambda: _embed(int8, plain)],
+        "controls": [lambda: _embed(auto, steered)],
+        "unbatched": [lambda: _clients(auto, queries * ASKED, one_at_a_time=True)],
+        "concurrent": [lambda: _clients(auto, queries * ASKED, one_at_a_time=False)],
     }
     seconds = _medians(bulk, rounds)
-    one: dict[str, Callable[[str], object]] = {
-        "sentence_transformers": lambda query: reference.encode([query], normalize_embeddings=True),
-        "auto": partial(_ask, auto),
-        "int8": partial(_ask, int8),
+    one: Contestants = {
+        "sentence_transformers": [partial(reference.encode, [query], normalize_embeddings=True) for query in queries],
+        "auto": [partial(_ask, auto, query) for query in queries],
+        "int8": [partial(_ask, int8, query) for query in queries],
     }
-    latency = _latencies(one, queries, rounds)
+    latency = _medians(one, rounds)
     tokens = int(auto.encode(plain, Representation.DOCUMENT).token_counts.sum())
     return {
         "ratios": {
@@ -185,24 +185,11 @@ def _clients(encoder: LocalEncoder, queries: Sequence[str], *, one_at_a_time: bo
 
 
 def _medians(contestants: Contestants, rounds: int) -> dict[str, float]:
-    """Seconds by contestant."""
+    """Median seconds of a run by contestant; in each round each does all of its runs, one behind the other."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
-        for name, run_once in contestants.items():
-            took = _seconds(run_once)
-            if turn:
-                seconds[name].append(took)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def _latencies(
-    contestants: Mapping[str, Callable[[str], object]], queries: Sequence[str], rounds: int
-) -> dict[str, float]:
-    """Median seconds of one query by contestant; in each round each asks all of them, one behind the other."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        for name, ask in contestants.items():
-            took = [_seconds(partial(ask, query)) for query in queries]
+        for name, runs in contestants.items():
+            took = [_seconds(run_once) for run_once in runs]
             if turn:
                 seconds[name] += took
     return {name: statistics.median(values) for name, values in seconds.items()}

@@ -22,7 +22,7 @@ import faiss
 import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
-from bench.search import CASES, NAME, QUERIES, ROUNDS, fill, no_model, quantiles, queries_of, timed
+from bench.search import CASES, NAME, QUERIES, ROUNDS, fill, no_model, queries_of, show, summary, timed
 from core.records import Float32Array, IndexKind, Int32Array, Int64Array
 from embedder.lexical import Analyzer
 from retriever.searcher import Searcher
@@ -46,9 +46,7 @@ def main() -> None:
         print(json.dumps(report, indent=2))
         return
     print(f"{report['passages']} passages; filled in {report['filled_s']} s, brought in {report['brought_s']:g} s")
-    for name, case in report["cases"].items():
-        stages = ", ".join(f"{stage} {found['p50']:g}" for stage, found in case["stages"].items())
-        print(f"{name:24} p50 {case['total']['p50']:8.2f}   p95 {case['total']['p95']:8.2f}   {stages}")
+    show(report["cases"])
 
 
 def run(directory: Path, passages: int, queries: int = QUERIES) -> dict[str, Any]:
@@ -79,8 +77,7 @@ def run(directory: Path, passages: int, queries: int = QUERIES) -> dict[str, Any
             )
             for query in asked
         ]
-        by_stage = {stage: quantiles([one.get(stage, 0.0) for one in best]) for stage in best[0]}
-        cases[name] = {"total": by_stage.pop("total"), "stages": by_stage}
+        cases[name] = summary(best)
     database.close()
     return {"passages": passages, "filled_s": filled, "brought_s": round(brought, 1), "cases": cases}
 

@@ -78,9 +78,7 @@ def main() -> None:
     if given.json:
         print(json.dumps(report, indent=2))
         return
-    for name, case in report["cases"].items():
-        stages = ", ".join(f"{stage} {found['p50']:g}" for stage, found in case["stages"].items())
-        print(f"{name:24} p50 {case['total']['p50']:8.2f}   p95 {case['total']['p95']:8.2f}   {stages}")
+    show(report["cases"])
 
 
 def run(directory: Path, passages: int, queries: int) -> dict[str, Any]:
@@ -113,9 +111,21 @@ def measure(searcher: Searcher, queries: Sequence[Query]) -> dict[str, Any]:
     if time.perf_counter() - begun > 0.2:
         queries = queries[:_SLOW_ROUNDS]
     best = [min((timed(searcher, query) for _ in range(ROUNDS)), key=lambda one: one["total"]) for query in queries]
-    stages = dict.fromkeys(stage for one in best for stage in one)
-    by_stage = {stage: quantiles([one.get(stage, 0.0) for one in best]) for stage in stages}
+    return summary(best)
+
+
+def summary(times: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Of the milliseconds of each query by stage, as `timed` gives them."""
+    stages = dict.fromkeys(stage for one in times for stage in one)
+    by_stage = {stage: _quantiles([one.get(stage, 0.0) for one in times]) for stage in stages}
     return {"total": by_stage.pop("total"), "stages": by_stage}
+
+
+def show(cases: Mapping[str, Any]) -> None:
+    """A line for each case's `summary`."""
+    for name, case in cases.items():
+        stages = ", ".join(f"{stage} {found['p50']:g}" for stage, found in case["stages"].items())
+        print(f"{name:24} p50 {case['total']['p50']:8.2f}   p95 {case['total']['p95']:8.2f}   {stages}")
 
 
 def fill(database: Database, passages: int, index: IndexKind = IndexKind.AUTO) -> None:
@@ -183,7 +193,7 @@ def no_model(collection: Collection) -> Encoder:
     raise ModelMismatch(f"no model is measured here, and {collection.name} has none")
 
 
-def quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
+def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": round(float(np.quantile(milliseconds, q / 100)), 3) for q in (50, 95)}
 
 

@@ -46,7 +46,7 @@ def placed(places: Sequence[str]) -> Iterator[None]:
     except InvalidInput as error:
         if error.index is None:
             raise
-        raise type(error)(f"{places[error.index]}: {error.message}", param=error.param) from error
+        raise error.at(places[error.index]) from error
 
 
 def _place(location: tuple[int | str, ...]) -> str:

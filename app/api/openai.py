@@ -82,7 +82,7 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
         made = encoder.encode(prompts, Representation(asked.representation or Representation.SYMMETRIC))
     except InvalidInput as error:  # such as a token id that the vocabulary lacks; models know no field of this API
         place = "input" if error.index is None or len(prompts) == 1 else f"input[{error.index}]"
-        raise InvalidInput(f"{place}: {error.message}", param="input") from error
+        raise error.at(place, param="input") from error
     vectors = _base64(made.vectors) if asked.encoding_format == "base64" else made.vectors.tolist()
     tokens = int(made.token_counts.sum())
     answer: dict[str, Any] = {

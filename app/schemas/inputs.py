@@ -181,4 +181,4 @@ def _item(body: TextItemBody | TokenIdsItemBody | ImageItemBody, place: str) -> 
     try:
         return body.to_item()
     except InvalidInput as error:
-        raise type(error)(f"{place}: {error.message}", param=place) from error
+        raise error.at(place, param=place) from error

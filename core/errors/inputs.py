@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from core.errors.base import SalienceError
 
 
@@ -10,6 +12,10 @@ class InvalidInput(SalienceError):
 
     code = "invalid_input"
     index: int | None = None  # of the prompt at fault, among those that a model was given together; None: unknown
+
+    def at(self, place: str, param: str | None = None) -> Self:
+        """The same, told with its place in a request. `param`: in place of its own."""
+        return type(self)(f"{place}: {self.message}", param=self.param if param is None else param)
 
 
 class InvalidQuery(InvalidInput):

@@ -8,7 +8,7 @@ import pytest
 import embedder.place
 from core.protocols import Priority, RanBatch
 from embedder.line import Line
-from embedder.place import Place, Standing
+from embedder.place import Place
 from tests.waiting import until
 
 LONG = 30.0  # seconds that a loaded machine may take
@@ -58,31 +58,6 @@ def test_one_at_a_time_and_a_failure_ends_a_turn() -> None:
         raise ZeroDivisionError
     with line.turn(Priority.NICE, texts=1, tokens=1):
         assert sum(line.waiting().values()) == 1
-
-
-def test_nobody_wakes_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", 10 * LONG)  # nobody looks by himself, nor is overdue
-    place, callers, looked = Place(), 8, [0]
-    line, is_free_for = Line(place), place._is_free_for
-
-    def counted(own: Standing) -> bool:
-        looked[0] += 1
-        return is_free_for(own)
-
-    def work() -> None:
-        with line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
-            pass
-
-    monkeypatch.setattr(place, "_is_free_for", counted)
-    threads = [threading.Thread(target=work) for _ in range(callers)]
-    with line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
-        for thread in threads:
-            thread.start()
-        until(lambda: looked[0] == 1 + callers)  # each when it comes
-    for thread in threads:
-        thread.join(LONG)
-    assert not any(thread.is_alive() for thread in threads)
-    assert looked[0] == 1 + 2 * callers, "and once more when it is its turn"
 
 
 def test_two_models_of_a_place_take_turns_in_the_order_of_arrival() -> None:

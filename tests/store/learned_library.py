@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from core.records import Collection, CollectionSettings, SparseScoring, SparseVector
+from core.records import Collection, CollectionSettings, IndexKind, SparseScoring, SparseVector
 from store import Batch, Database, Embedding, Receipt, catalog, commit
 from tests.store.library import DIMENSION, FINGERPRINT, WORDS, Item, Place, draft_of, sha_of, terms_of, vector_of
 
@@ -15,13 +15,16 @@ IDS = {word: 7 * i for i, word in enumerate(WORDS)}  # 0 is an id like any other
 
 
 def create_learned(
-    database: Database, name: str = "learned", scoring: SparseScoring = SparseScoring.BOTH
+    database: Database,
+    name: str = "learned",
+    scoring: SparseScoring = SparseScoring.BOTH,
+    index: IndexKind = IndexKind.AUTO,
 ) -> Collection:
     with database.write() as session:
         return catalog.create_collection(
             session,
             name,
-            CollectionSettings(sparse=scoring),
+            CollectionSettings(sparse=scoring, index=index),
             model="test",
             fingerprint=FINGERPRINT,
             dimension=DIMENSION,

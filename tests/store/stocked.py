@@ -30,9 +30,9 @@ from store.passageindex.naming import new_name
 from store.passageindex.record import get_record, moved
 from store.segments.sealing import seal
 from store.segments.upkeep import compact
+from tests.store.learned_library import SPARSE_FINGERPRINT
 from tests.store.library import DIMENSION, FINGERPRINT, Item, create, draft_of, embeddings_of
 
-SPARSE_FINGERPRINT = "fingerprint-of-the-sparse-encoder"
 NOW = 1_800_000_000.25
 
 

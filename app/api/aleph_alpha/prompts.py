@@ -143,4 +143,4 @@ def _item(body: ItemBody, place: str) -> PromptItem:
     try:
         return body.to_item()
     except InvalidInput as error:
-        raise type(error)(f"{place}: {error.message}", param=error.param) from error
+        raise error.at(place) from error

@@ -22,6 +22,30 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedder.place, "PATIENCE_SECONDS", 100 * LONG)
 
 
+def test_nobody_wakes_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, callers, looked = Place(), 8, [0]
+    line, is_free_for = Line(place), place._is_free_for
+
+    def counted(own: Standing) -> bool:
+        looked[0] += 1
+        return is_free_for(own)
+
+    def work() -> None:
+        with line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+            pass
+
+    monkeypatch.setattr(place, "_is_free_for", counted)
+    threads = [threading.Thread(target=work) for _ in range(callers)]
+    with line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+        for thread in threads:
+            thread.start()
+        until(lambda: looked[0] == 1 + callers)  # each when it comes
+    for thread in threads:
+        thread.join(LONG)
+    assert not any(thread.is_alive() for thread in threads)
+    assert looked[0] == 1 + 2 * callers, "and once more when it is its turn"
+
+
 def test_whose_work_is_done_hears_of_it_though_the_worker_fails_afterwards(recording: Recording) -> None:
     turns, answers = Turns(recording, 100), [Future[Tensor]() for _ in range(4)]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.records import Collection, CollectionSettings, IndexKind, SparseScoring
+from core.records import CollectionSettings, IndexKind
 from store import Database, catalog
 from store.passageindex.protocol import PassageIndex
 from store.passageindex.record import IndexRecord, get_record
-from tests.store.library import DIMENSION, FINGERPRINT, Item, create
+from tests.store.learned_library import create_learned
+from tests.store.library import Item, create
 from tests.store.passageindex.bringing import bring
-from tests.store.stocked import SPARSE_FINGERPRINT, store
+from tests.store.stocked import store
 
 INDEXED = CollectionSettings(index=IndexKind.MILVUS)
 SHELF = [Item(id=f"d{i}", text=f"whale {i}\nship of the whale {i % 3}") for i in range(20)]
@@ -22,26 +23,12 @@ def stock_brought(directory: Path, index: PassageIndex) -> None:
     books = create(database, settings=INDEXED)
     store(database, books, SHELF)
     store(database, books, [Item(id="d1", text="replaced sea")], delete=["d2"])
-    songs = create_learned_indexed(database)
+    songs = create_learned(database, "songs", index=IndexKind.MILVUS)
     store(database, songs, [Item(id=f"s{i}", text=f"leg {i}\nsea {i}") for i in range(5)])
     bring(database, index)
     store(database, books, [Item(id="late", text="late whale")], delete=["d3"])
     store(database, create(database, "plain"), [Item(id="p", text="plain whale")])
     database.close()
-
-
-def create_learned_indexed(database: Database) -> Collection:
-    with database.write() as session:
-        return catalog.create_collection(
-            session,
-            "songs",
-            CollectionSettings(index=IndexKind.MILVUS, sparse=SparseScoring.BOTH),
-            model="test",
-            fingerprint=FINGERPRINT,
-            dimension=DIMENSION,
-            sparse_model="splade",
-            sparse_fingerprint=SPARSE_FINGERPRINT,
-        )
 
 
 def record_of(database: Database, name: str) -> IndexRecord:

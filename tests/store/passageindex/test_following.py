@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.errors import IndexUnavailable
-from core.records import Collection, CollectionSettings, IndexKind, SparseScoring
+from core.records import Collection, IndexKind
 from store import Database, Views, catalog
 from store.maintenance import Maintenance, MaintenancePolicy, maintain_once
 from store.passageindex import following as module
@@ -17,8 +17,8 @@ from store.passageindex.following import Following
 from store.passageindex.protocol import Entries
 from store.passageindex.record import IndexRecord, list_records
 from store.segments.rows import active_segments
-from tests.store.learned_library import put_learned, weights_of
-from tests.store.library import DIMENSION, FINGERPRINT, Item, create, put, terms_of, vector_of
+from tests.store.learned_library import create_learned, put_learned, weights_of
+from tests.store.library import DIMENSION, Item, create, put, terms_of, vector_of
 from tests.store.passageindex.bringing import bring
 from tests.store.passageindex.brought import INDEXED, record_of
 from tests.store.passageindex.plain import PlainIndex
@@ -64,17 +64,7 @@ def test_many_are_brought_at_once_and_few_when_it_is_quiet(
 
 
 def test_the_engine_gets_vectors_and_weights_as_they_are_stored(database: Database, index: PlainIndex) -> None:
-    with database.write() as session:
-        collection = catalog.create_collection(
-            session,
-            "learned",
-            CollectionSettings(index=IndexKind.MILVUS, sparse=SparseScoring.BOTH),
-            model="test",
-            fingerprint=FINGERPRINT,
-            dimension=DIMENSION,
-            sparse_model="splade",
-            sparse_fingerprint="fingerprint-of-the-sparse-encoder",
-        )
+    collection = create_learned(database, index=IndexKind.MILVUS)
     lines = ["whale ship whale", "sea", "", "captain leg sea"]
     put_learned(database, collection, Item(id="d", text="\n".join(lines)))
     bring(database, index)
