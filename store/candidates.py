@@ -10,11 +10,10 @@ import numpy as np
 
 from core.records import BoolArray, Float32Array, Int64Array
 from store.quantizer import quantizer
-from store.scan import Scan
 from store.snapshot import Part
 from store.stack import Stack
 
-_ROWS_READ = 4  # codes for each candidate, at least
+_ROWS_READ = 2  # codes for each candidate, at least
 _SPARSE = 0.9  # share of the rows that may be found, below which the others are masked, and no graph is walked
 
 
@@ -51,8 +50,29 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    rows: dict[int, Int64Array]  # by the part's number; parts that are left out have all rows scored
+    """Rows that may be among the best, those of one part behind those of another."""
+
+    spans: Mapping[int, slice]  # which are a part's, by its number; of parts that are left out, all rows count
+    rows: Int64Array  # (n,)
+    reach: Float32Array  # (n,) a score that each hardly exceeds; infinity where nothing is known of it
     missed: float  # a score that the rows which were judged and left out hardly reach
+
+    @classmethod
+    def none(cls) -> Candidates:
+        """No part can name any."""
+        return cls(spans={}, rows=np.empty(0, dtype=np.int64), reach=np.empty(0, dtype=np.float32), missed=-math.inf)
+
+    def likeliest(self, count: int) -> BoolArray:
+        """(n,) whether each is among the `count` that reach farthest; those that reach as far as the last are, too."""
+        if len(self.reach) <= count:
+            return np.ones(len(self.reach), dtype=np.bool_)
+        least = np.partition(self.reach, len(self.reach) - count)[len(self.reach) - count]
+        likely: BoolArray = self.reach >= least
+        return likely
+
+    def by_part(self, chosen: BoolArray) -> dict[int, Int64Array]:
+        """Those that are `chosen`, by the part's number."""
+        return {number: self.rows[span][chosen[span]] for number, span in self.spans.items()}
 
 
 def candidates(
@@ -64,56 +84,57 @@ def candidates(
     *,
     thorough: bool,
 ) -> Candidates:
-    """About `wanted` rows, beside the parts that can name none.
+    """About `wanted` rows of each stack, and half as many of each graph, whose scores are nearly right.
 
     `stacks`: of the codes of the parts. `thorough`: read all codes, and walk through no graph, as a filter that leaves
     little calls for.
     """
     direction = quantizer(len(vector)).rotate(vector[None])
-    found = {} if thorough else dict(_walked(selections, direction, wanted))
+    found = {} if thorough else dict(_walked(selections, direction, wanted // 2))
     for stack in stacks:
         found |= _read(selections, stack, direction, k, wanted, walked=found, thorough=thorough)
-    others = sum(selection.count for number, selection in enumerate(selections) if number not in found)
-    if not any(len(here.rows) < selections[number].count for number, here in found.items()):
-        return Candidates(rows={number: here.rows for number, here in found.items()}, missed=-math.inf)
     named = sum(len(here.rows) for here in found.values())
-    if not named or named + others < k:
+    others = sum(selection.count for number, selection in enumerate(selections) if number not in found)
+    whole = all(len(here.rows) == selections[number].count for number, here in found.items())
+    if not whole and (not named or named + others < k):
         if thorough:
-            return Candidates(rows={}, missed=-math.inf)
+            return Candidates.none()
         return candidates(selections, stacks, vector, k, wanted, thorough=True)
-    scores = np.concatenate([here.scores for here in found.values()])
-    longest = max(here.scan.length for here in found.values())
-    wanted += sum(len(here.scan.uneven) for here in found.values())  # those that codes cannot judge come on top
-    rows = {number: here.rows for number, here in found.items()}
-    if len(scores) > wanted:  # several sources have found as many each
-        least = float(np.partition(scores, len(scores) - wanted)[len(scores) - wanted])
-        rows = {number: here.rows[here.scores >= least] for number, here in found.items()}
-    else:
-        least = float(scores.min())
-    coded = any(here.coded for here in found.values())
-    missed = quantizer(len(vector)).reach(least, longest) if coded else least
-    return Candidates(rows=rows, missed=missed * math.sqrt(vector @ vector))
+    if not named:
+        return Candidates.none()
+    ends = np.cumsum([len(here.rows) for here in found.values()]).tolist()
+    length = math.sqrt(vector @ vector)
+    return Candidates(
+        spans={
+            number: slice(end - len(here.rows), end) for (number, here), end in zip(found.items(), ends, strict=True)
+        },
+        rows=np.concatenate([here.rows for here in found.values()]),
+        reach=np.concatenate([here.reach for here in found.values()]) * np.float32(length),
+        missed=-math.inf if whole else length * max(here.missed for here in found.values()),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """Rows of a part, and about their products with a query of length 1."""
+    """Rows of a part, for a query of length 1."""
 
     rows: Int64Array
-    scores: Float32Array  # of one of another length: infinity
-    scan: Scan
-    coded: bool  # codes said so, not a graph
+    reach: Float32Array  # as in Candidates
+    missed: float
 
     @classmethod
-    def judged(cls, selection: Selection, rows: Int64Array, scores: Float32Array, *, coded: bool) -> _Found:
-        """`rows` have about `scores`, as far as their directions go."""
+    def of(cls, selection: Selection, rows: Int64Array, reach: Float32Array, missed: float) -> _Found:
+        """Those of `rows` that may be found, and the uneven ones, of which nothing is known."""
         scan = selection.part.segment.scan
         assert scan is not None
-        rows, scores = scan.judged(rows, scores)
+        if len(scan.uneven):
+            kept = ~np.isin(rows, scan.uneven)
+            rows = np.concatenate([rows[kept], scan.uneven])
+            reach = np.concatenate([reach[kept], np.full(len(scan.uneven), np.inf, dtype=np.float32)])
         if selection.count < len(selection.part.live):
             kept = selection.chosen[rows]
-            rows, scores = rows[kept], scores[kept]
-        return cls(rows=rows, scores=scores, scan=scan, coded=coded)
+            rows, reach = rows[kept], reach[kept]
+        return cls(rows=rows, reach=reach, missed=missed)
 
 
 def _walked(selections: Sequence[Selection], direction: Float32Array, wanted: int) -> Iterator[tuple[int, _Found]]:
@@ -122,7 +143,8 @@ def _walked(selections: Sequence[Selection], direction: Float32Array, wanted: in
         scan = selection.part.segment.scan
         if scan is not None and scan.graph is not None and selection.count and not selection.sparse:
             rows, scores = scan.graph.search(direction, min(wanted, selection.count), selection.part.mask)
-            yield number, _Found.judged(selection, rows, scores, coded=False)
+            unknown = np.full(len(rows), np.inf, dtype=np.float32)
+            yield number, _Found.of(selection, rows, unknown, float(scores.min(initial=np.inf)) * scan.length)
 
 
 def _read(
@@ -156,7 +178,15 @@ def _read(
         masks = {place: member.chosen for place, member in members.items()}
     lists = _lists(stack, members, direction, k, wanted, thorough=thorough)
     results = stack.search(direction, min(wanted, rows if masks is None else count), lists, masks)
-    return {places[place]: _Found.judged(member, *results[place], coded=True) for place, member in members.items()}
+    least = min(scores.min(initial=np.float32(np.inf)) for _, scores in results)
+    reach, found = stack.scans[0].quantizer.reach, {}
+    for place, member in members.items():
+        named, scores = results[place]
+        scan = member.part.segment.scan
+        assert scan is not None
+        missed = float(reach(least, scan.length))
+        found[places[place]] = _Found.of(member, named, reach(scores, scan.length), missed)
+    return found
 
 
 def _lists(

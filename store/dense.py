@@ -15,35 +15,41 @@ import faiss
 import numpy as np
 
 from core.records import Float32Array, Float64Array, IndexKind, Int64Array
-from store.candidates import Selection, candidates
+from store.candidates import Candidates, Selection, candidates
 from store.pool import Pool, best
 from store.snapshot import Part
 from store.stack import Stack
 
 EXACT_PASSAGES = 10_000  # up to which all vectors are read
 EXACT_MATCHES = 5_000  # of a filter, up to which all vectors are read
-_DEPTH, _DEPTH_FILTERED = 2.25, 4  # candidates for each passage that is asked for
-_MORE, _MORE_FILTERED = 78, 400  # candidates beyond that: filters that go with the query leave it less to choose from
-_WORTHWHILE = 4  # passages for each candidate, below which all are scored
+_DEPTH = 4  # candidates for each passage that is asked for
+_MORE, _MORE_FILTERED = 160, 400  # candidates beyond that: filters that go with the query leave it less to choose from
+_WORTHWHILE = 2  # passages for each candidate, below which all are scored
+_LIKELIEST, _MORE_LIKELIEST = 1.25, 10  # candidates for each passage, and beyond, that are scored before all others
 _BLOCK = 2**16  # numbers that are copied and converted at once: they stay in the cache, and need few calls
 
 
-def dot(vectors: Float32Array, vector: Float32Array, rows: Int64Array | None = None) -> Float64Array:
-    """(n,) dot products of the rows, or of `rows`, with `vector`, in float64; a row's does not depend on the others."""
-    width = vectors.shape[1]
-    count = len(vectors) if rows is None else len(rows)
-    products, vector = np.empty(count, dtype=np.float64), vector.astype(np.float64)
+def products(pieces: Sequence[tuple[Float32Array, Int64Array]], vector: Float32Array) -> Float64Array:
+    """(n,) dot products with `vector` (width,), in float64, of the rows of all pieces: each is some vectors
+    (rows, width), and the numbers of those of them that are meant. A row's product does not depend on the others.
+    """
+    count, width = sum(len(rows) for _, rows in pieces), len(vector)
+    found, vector = np.empty(count, dtype=np.float64), vector.astype(np.float64)
     step = max(1, min(count, _BLOCK // max(1, width)))
     taken, wide = np.empty((step, width), dtype=np.float32), np.empty((step, width), dtype=np.float64)
-    for begin in range(0, count, step):
-        end = min(begin + step, count)
-        some, block = vectors[begin:end], wide[: end - begin]
-        if rows is not None:
+    done = filled = 0
+    for vectors, rows in pieces:
+        begin = 0
+        while begin < len(rows):
+            some = rows[begin : begin + step - filled]
             # Any way but "clip" has numpy gather into memory of its own first; no row is outside.
-            some = np.take(vectors, rows[begin:end], axis=0, out=taken[: end - begin], mode="clip")
-        block[:] = some
-        np.vecdot(block, vector, out=products[begin:end])
-    return products
+            np.take(vectors, some, axis=0, out=taken[filled : filled + len(some)], mode="clip")
+            begin, filled = begin + len(some), filled + len(some)
+            if filled == step or done + filled == count:
+                wide[:filled] = taken[:filled]
+                np.vecdot(wide[:filled], vector, out=found[done : done + filled])
+                done, filled = done + filled, 0
+    return found
 
 
 def nearest(
@@ -68,53 +74,77 @@ def nearest(
     # Where most rows are left out, by a filter or because the others are not to be seen, the best lists may hold few.
     filtered = allowed is not None or 2 * total < sum(len(part.live) for part in parts)
     few = total <= EXACT_MATCHES if filtered else total <= EXACT_PASSAGES
-    wanted = _DEPTH_FILTERED * k + _MORE_FILTERED if filtered else int(_DEPTH * k) + _MORE
+    wanted = _DEPTH * k + (_MORE_FILTERED if filtered else _MORE)
     while not (kind is IndexKind.EXACT or few or total < _WORTHWHILE * wanted):
         found = candidates(selections, stacks, vector, k, wanted, thorough=filtered)
-        pool = _scored(selections, vector, k, found.rows)
+        pool = _scored(selections, vector, k, found)
         if len(pool.ids) == k and found.missed <= pool.scores[-1]:
             return pool
         wanted *= 4
-    return _scored(selections, vector, k, {})
+    return _scored(selections, vector, k, Candidates.none())
 
 
-def _scored(selections: Sequence[Selection], vector: Float32Array, k: int, named: Mapping[int, Int64Array]) -> Pool:
-    """The k best of the rows that are `named`, by the part's number, and of all rows of the other parts.
+def _scored(selections: Sequence[Selection], vector: Float32Array, k: int, named: Candidates) -> Pool:
+    """The k best of what is `named`, and of all rows of the other parts.
 
-    Float32 leaves out those whose score is surely too low.
+    Those that reach farthest, and the other parts in float32, show what the k-th score is at least: what surely or most
+    likely stays below it is left out.
     """
-    searched = [(number, selection) for number, selection in enumerate(selections) if selection.count]
-    near = [_judged(selection, vector, named.get(number)) for number, selection in searched]
-    every = np.concatenate([np.empty(0, dtype=np.float32), *(found for _, found in near)])
+    likeliest = named.likeliest(int(_LIKELIEST * k) + _MORE_LIKELIEST)
+    scored = _Scored(selections, vector)
+    scored.add(named.by_part(likeliest))
+    others = {
+        number: _judged(selection, vector)
+        for number, selection in enumerate(selections)
+        if selection.count and number not in named.spans
+    }
+    known = np.concatenate([*scored.scores, *(scores for _, scores in others.values())])
     least = -np.inf
-    if len(every) > k:
+    if len(known) > k:
         longest = max(selection.part.segment.largest_norm for selection in selections)
         # Both the k-th score and a rival's may be off by dimension * 2^-24 * |vector| * |row|.
         margin = 2 * len(vector) * 2.0**-24 * math.sqrt(vector @ vector) * longest
-        least = np.partition(every, len(every) - k)[len(every) - k] - margin
-    ids, scores = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float64)]
-    for (_, selection), (rows, found) in zip(searched, near, strict=True):
-        kept = found >= least
-        rows, found = rows[kept], found[kept]
-        if len(rows):
-            ids.append(selection.part.segment.ids[rows])
-            exact = found.dtype == np.float64
-            scores.append(
-                found.astype(np.float64, copy=False) if exact else dot(selection.part.segment.vectors, vector, rows)
-            )
-    return best(np.concatenate(ids), np.concatenate(scores), k)
+        least = np.partition(known, len(known) - k)[len(known) - k] - margin
+    rivals = named.by_part(~likeliest & (named.reach >= least))
+    for number, (rows, scores) in others.items():
+        kept = scores >= least
+        if scores.dtype == np.float64:  # already exact
+            scored.note(number, rows[kept], scores[kept].astype(np.float64, copy=False))
+        else:
+            rivals[number] = rows[kept]
+    scored.add(rivals)
+    return best(np.concatenate(scored.ids), np.concatenate(scored.scores), k)
 
 
-def _judged(
-    selection: Selection, vector: Float32Array, named: Int64Array | None
-) -> tuple[Int64Array, Float32Array | Float64Array]:
-    """The rows of the part that are `named`, or all that may be found, and their scores in float32.
+class _Scored:
+    """Passages and their scores."""
+
+    def __init__(self, selections: Sequence[Selection], vector: Float32Array) -> None:
+        self._segments = [selection.part.segment for selection in selections]
+        self._vector = vector
+        self.ids: list[Int64Array] = [np.empty(0, dtype=np.int64)]
+        self.scores: list[Float64Array] = [np.empty(0, dtype=np.float64)]
+
+    def add(self, rows: Mapping[int, Int64Array]) -> None:
+        """Score some, by their part's number."""
+        pieces = [(number, some) for number, some in rows.items() if len(some)]
+        self.ids += [self._segments[number].ids[some] for number, some in pieces]
+        self.scores.append(products([(self._segments[number].vectors, some) for number, some in pieces], self._vector))
+
+    def note(self, number: int, rows: Int64Array, scores: Float64Array) -> None:
+        """Some of the part have these scores."""
+        self.ids.append(self._segments[number].ids[rows])
+        self.scores.append(scores)
+
+
+def _judged(selection: Selection, vector: Float32Array) -> tuple[Int64Array, Float32Array | Float64Array]:
+    """The rows of the part that may be found, and their scores in float32.
 
     Of a few, in float64: to fetch them takes longer than to convert them, and so they are fetched once.
     """
-    vectors, rows = selection.part.segment.vectors, selection.rows if named is None else named
+    vectors, rows = selection.part.segment.vectors, selection.rows
     if rows is not None and len(rows) <= len(vectors) // 4:
-        return rows, dot(vectors, vector, rows)
+        return rows, products([(vectors, rows)], vector)
     scores = np.vecdot(vectors, vector)
     rows = np.flatnonzero(selection.part.live) if rows is None else rows
     return rows, scores if len(rows) == len(scores) else scores[rows]

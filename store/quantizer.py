@@ -28,6 +28,7 @@ _POINTS = (
     (1.1667, 1.4554), (-0.0918, 1.8640), (-1.3451, 1.4806), (-1.8470, 0.2701),
 )  # fmt: skip
 _ERROR = 0.107  # mean squared error of the points, as a share of what they stand for
+_DEVIATIONS = 2.25  # of a score from what is likely, that are hardly exceeded
 _SEED = 20_260_101
 _ROUNDS = 4
 _BLOCK_ROWS = 4_096
@@ -54,15 +55,16 @@ class Quantizer:
         rotated: Float32Array = (vectors / lengths) @ self.rotation
         return rotated
 
-    def reach(self, score: float, length: float) -> float:
-        """The dot product with a query of length 1 that a vector of `length` hardly exceeds whose code gives `score`.
+    def reach(self, scores: Float32Array, length: float) -> Float32Array:
+        """The dot products with a query of length 1 that vectors of `length` hardly exceed whose codes give `scores`
+        for their directions.
 
         A point is the mean of what it stands for, so a code is short of its vector by the share _ERROR of its squared
         length, in a direction which the rotation makes random: the true product is score / (1 - _ERROR) with a standard
-        deviation of length * sqrt(_ERROR / (1 - _ERROR) / width). This is two of them above.
+        deviation of length * sqrt(_ERROR / (1 - _ERROR) / width). This is _DEVIATIONS of them above.
         """
         deviation = length * math.sqrt(_ERROR / (1 - _ERROR) / self.width)
-        return score / (1 - _ERROR) + 2 * deviation
+        return scores * np.float32(length / (1 - _ERROR)) + np.float32(_DEVIATIONS * deviation)
 
     def encode(self, vectors: Float32Array) -> UInt8Array:
         """(n, code_bytes) of the vectors' directions; their lengths are not in it."""

@@ -37,15 +37,6 @@ class Scan:
     fast: FastScan | None  # searched in a stack; None on a machine where it would be slow
     graph: Graph | None
 
-    def judged(self, rows: Int64Array, scores: Float32Array) -> tuple[Int64Array, Float32Array]:
-        """Rows that were found, and about their products with a query of length 1, of which `scores` are those of
-        their directions; and the uneven rows, which may be anything."""
-        if len(self.uneven):
-            kept = ~np.isin(rows, self.uneven)
-            rows = np.concatenate([rows[kept], self.uneven])
-            scores = np.concatenate([scores[kept], np.full(len(self.uneven), np.inf, dtype=np.float32)])
-        return rows, scores * np.float32(self.length)
-
 
 def stacked(scans: Iterable[Scan]) -> tuple[Stack, ...]:
     """Those that read codes, in stacks of about one length of vectors: mostly one."""

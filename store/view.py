@@ -189,12 +189,15 @@ class View:
         `chosen`: (n,) which of them to compute, the others are 0; None: all.
         """
         vector = self._checked(vector)
-        scores = np.zeros(len(ids), dtype=np.float64)
+        scores, places_of, pieces = np.zeros(len(ids), dtype=np.float64), [], []
         for part, places, rows in self._locate(ids):
             if chosen is not None:
                 kept = chosen[places]
                 places, rows = places[kept], rows[kept]
-            scores[places] = dense.dot(part.segment.vectors, vector, rows)
+            places_of.append(places)
+            pieces.append((part.segment.vectors, rows))
+        if pieces:
+            scores[np.concatenate(places_of)] = dense.products(pieces, vector)
         return scores
 
     def sparse_products(self, terms: Sequence[str], ids: Int64Array) -> Float64Array:

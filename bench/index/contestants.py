@@ -29,7 +29,7 @@ TAIL_ROWS = 1_000
 _BUILDERS = 4  # threads
 _BLOCK_ROWS = 50_000
 Search = Callable[[Float32Array, int], Int64Array]  # vector, k: the rows that were found
-DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)  # of a graph's search; the first that recalls enough counts
+DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # of a graph's search
 
 
 def removed_rows(rows: int) -> Int64Array:
