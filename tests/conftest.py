@@ -14,10 +14,17 @@ from tests.tables import made_once
 pytest_plugins = ["tests.hanging", "tests.milvus"]
 settings.register_profile("untimed", deadline=None)  # the machine may be busy
 settings.load_profile("untimed")
+THOROUGH_SECONDS = 3600  # that a long run may take, in place of the time limit of pyproject.toml
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="long runs of what has a short one, as `make test-crash`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--thorough"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(THOROUGH_SECONDS))
 
 
 @pytest.fixture(scope="session", autouse=True)
