@@ -18,9 +18,11 @@ import numpy as np
 
 from core.errors import InvalidControl
 from core.prompts import MAX_FACTOR, TextControl, TokenControl, TokenOverlap
-from core.records import Float64Array, Int64Array
+from core.records import BoolArray, Float64Array, Int64Array
 
 _ROUNDING = 1e-12  # a factor below it, of either sign, is 0
+_LAST_SPACE = 0x3000  # the white space character with the highest code point
+_VISIBLE = np.array([not chr(point).isspace() for point in range(_LAST_SPACE + 2)])  # the last one stands for the rest
 
 
 def index_factors(count: int, controls: Sequence[TokenControl]) -> Float64Array:
@@ -79,7 +81,7 @@ def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) 
         return factors
     end = int(spans.max(initial=0))  # a model may read little of a long text
     field = character_factors(text, (c for c in controls if c.token_overlap is TokenOverlap.PARTIAL), end)
-    visible = np.fromiter((not c.isspace() for c in text[:end]), dtype=np.float64, count=end)
+    visible = _visible(text[:end])
     count_before = np.concatenate(([0.0], np.cumsum(visible)))
     sum_before = np.concatenate(([0.0], np.cumsum(visible * (field - 1))))  # of f - 1, so that 1 stays exactly 1
     starts, ends = spans[:, 0], spans[:, 1]
@@ -90,6 +92,13 @@ def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) 
     _apply_complete(factors, controls, spans, counts)
     factors[np.abs(factors) < _ROUNDING] = 0.0
     return factors
+
+
+def _visible(text: str) -> BoolArray:
+    """(characters,) whether each is something other than white space, as str.isspace has it."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    visible: BoolArray = _VISIBLE[np.minimum(points, _LAST_SPACE + 1)]
+    return visible
 
 
 def _apply_complete(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 import time
 
 import numpy as np
@@ -92,6 +93,16 @@ def test_a_product_out_of_range_is_refused(factors: list[float]) -> None:
 def test_white_space_in_a_token_does_not_dilute_a_control() -> None:
     control = TextControl(start=1, length=2, factor=3)
     assert span_factors(" tv", [control], np.array([[0, 3]])) == [3.0]
+
+
+def test_every_kind_of_white_space_is_stripped_and_nothing_else() -> None:
+    """Each character in a token of its own beside a letter: the control covers it alone."""
+    characters = [chr(point) for point in range(sys.maxunicode + 1)]
+    text = "a".join(characters)
+    controls = [TextControl(start=0, length=len(text), factor=3.0)]
+    spans = np.array([[2 * i, 2 * i + 1] for i in range(len(characters))])
+    steered = span_factors(text, controls, spans) != 1
+    assert steered.tolist() == [not character.isspace() for character in characters]
 
 
 @pytest.mark.parametrize("factor", [-10.1, math.nan, math.inf, -math.inf, 1001.0])
