@@ -30,5 +30,8 @@ class TermStatistics:
 
 def best(ids: Int64Array, scores: Float64Array, k: int) -> Pool:
     """The k best of the candidates; which of several equals is cut depends on their ids alone."""
+    if 0 < k < len(scores):  # sorting all of them takes several times as long
+        kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+        ids, scores = ids[kept], scores[kept]
     order = np.lexsort((ids, -scores))[:k]
     return Pool(ids=ids[order], scores=scores[order])
