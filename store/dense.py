@@ -24,6 +24,7 @@ EXACT_PASSAGES = 10_000  # up to which all vectors are read
 EXACT_MATCHES = 5_000  # of a filter, up to which all vectors are read
 _DEPTH = 4  # candidates for each passage that is asked for
 _MORE, _MORE_FILTERED = 160, 400  # candidates beyond that: filters that go with the query leave it less to choose from
+_GROWTH = 1 / 6  # power by which they grow with the passages from 100,000 on: of more passages more all but tie
 _WORTHWHILE = 2  # passages for each candidate, below which all are scored
 _LIKELIEST, _MORE_LIKELIEST = 1.25, 10  # candidates for each passage, and beyond, that are scored before all others
 _BLOCK = 2**16  # numbers that are copied and converted at once: they stay in the cache, and need few calls
@@ -74,7 +75,7 @@ def nearest(
     # Where most rows are left out, by a filter or because the others are not to be seen, the best lists may hold few.
     filtered = allowed is not None or 2 * total < sum(len(part.live) for part in parts)
     few = total <= EXACT_MATCHES if filtered else total <= EXACT_PASSAGES
-    wanted = _DEPTH * k + (_MORE_FILTERED if filtered else _MORE)
+    wanted = int((_DEPTH * k + (_MORE_FILTERED if filtered else _MORE)) * max(1.0, total / 100_000) ** _GROWTH)
     while not (kind is IndexKind.EXACT or few or total < _WORTHWHILE * wanted):
         found = candidates(selections, stacks, vector, k, wanted, thorough=filtered)
         pool = _scored(selections, vector, k, found)
