@@ -35,7 +35,7 @@ from retriever.legs import Leg
 from retriever.query import Query
 from retriever.unit_effects import unit_effects
 from retriever.unit_request import UnitMethod, UnitRequest
-from retriever.words import DenseWords, dense_words, passage_words
+from retriever.words import DenseWords, dense_query, dense_words, passage_words
 
 BINS = (1, 5, 10, 20, 50)  # per cent of the words
 CURVE = range(0, 101, 10)
@@ -88,7 +88,7 @@ def _dense(encoder: LocalEncoder, query: str, passage: str) -> DenseWords:
     traces = encoder.trace([Prompt.of(passage)], Representation.DOCUMENT)
     assert asked is not None
     assert traces is not None
-    return dense_words(query, passage_words(passage, 0, "en"), asked[0], traces[0])
+    return dense_words(passage_words(passage, 0, "en"), dense_query(query, asked[0]), traces[0])
 
 
 def _by_units(
