@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+import numpy as np
+
 from core.prompts import Prompt, TextControl
 from core.protocols import Encoder
-from core.records import CollectionSettings, Representation
+from core.records import CollectionSettings, Int64Array, Representation
 
 MAX_TITLE_WEIGHT = 10
 TITLE_SHARE = 3  # a title gets at most the third part of the budget, so that text remains beside it
@@ -80,13 +81,12 @@ class Heard:
         """The controls, where `offset` characters stand before the text."""
         return tuple(replace(control, start=control.start + offset) for control in self.controls)
 
-    def origin(self, start: int, end: int) -> tuple[int, int]:
-        """The span of the whole text that a span of this one stands for; of one over a gap, the gap included."""
-        return self._origin(start), self._origin(end - 1) + 1
-
-    def _origin(self, position: int) -> int:
-        part = bisect_right(self.starts, position) - 1
-        return self.origins[part] + position - self.starts[part]
+    def origin(self, spans: Int64Array) -> Int64Array:
+        """(spans, 2) of the whole text that spans of this one stand for; of one over a gap, the gap included."""
+        starts, origins = np.array(self.starts, dtype=np.int64), np.array(self.origins, dtype=np.int64)
+        parts = starts.searchsorted(spans - np.array([0, 1]), side="right") - 1  # of the first and the last character
+        whole: Int64Array = spans + (origins - starts)[parts]
+        return whole
 
 
 def heard(text: str, controls: Sequence[TextControl]) -> Heard:

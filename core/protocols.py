@@ -135,6 +135,17 @@ class HybridEncoder(Encoder, SparseEncoder, Protocol):
 
 
 @runtime_checkable
+class TracingEncoder(Protocol):
+    """An encoder that tells in the same forward pass what it made and what of."""
+
+    def encode_traced(
+        self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = ...
+    ) -> tuple[Embeddings, list[TokenTrace] | None]:
+        """The very vectors of `Encoder.encode`, and what `Encoder.trace` tells."""
+        ...
+
+
+@runtime_checkable
 class GradientEncoder(Protocol):
     """An encoder whose network can be differentiated."""
 

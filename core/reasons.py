@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.prompts import TextControl
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from core.records import BoolArray, Explanation, Float64Array, Int64Array
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LegEffect:
+class LegEffect(NamedTuple):
     """What a part of a passage did to one leg, in the leg's own units: cosine, BM25, dot product of learned weights."""
 
     share: float | None  # its part of the raw score; None where the method tells effects alone

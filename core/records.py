@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -298,8 +298,7 @@ class Hit:
     controls: tuple[TextControl, ...] = ()  # of the document, on spans of the passage's text
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Explanation:
+class Explanation(NamedTuple):  # a line for every word of every hit: a dataclass takes three times as long to make
     """A score as a tree: `value` is the sum of the details' values wherever there are details."""
 
     value: float
@@ -308,8 +307,7 @@ class Explanation:
     details: tuple[Explanation, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WordEffect:
+class WordEffect(NamedTuple):
     """A word of a passage (or of its title) and what it did to the hit's score."""
 
     text: str
@@ -318,7 +316,7 @@ class WordEffect:
     in_title: bool
     share: float  # its part of the score: with the other words', the context's and the constants it sums to the score
     effect: float  # signed: how far the score falls when the word leaves (dense: the pool; sparse: its terms' products)
-    legs: Mapping[str, LegEffect] = field(default_factory=dict)  # by leg, what share and effect are made of
+    legs: Mapping[str, LegEffect]  # by leg, what share and effect are made of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from core.prompts import ControlOptions, Prompt
 from core.protocols import Priority, Progress
 from core.reasons import TokenAttributions
-from core.records import Embeddings, Float64Array, Int64Array, Representation, TokenTrace
+from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.auto import pushed_away
 from embedder.backbone import Backbone
 from embedder.forward import DEFAULT_OPTIONS, Batch, Forward, token_counts, truncated
@@ -77,9 +77,7 @@ class LocalEncoder:
         vectors = np.zeros((len(prompts), self.dimension), dtype=np.float32)
 
         def read(batch: Batch) -> None:
-            hidden, weights = self._weighted(batch)
-            pooled = pool(hidden, weights, batch.lengths, self._folder.pooling)
-            vectors[batch.indices] = torch.nn.functional.normalize(self._head(pooled), dim=1).cpu().numpy()
+            vectors[batch.indices] = self._pooled(batch, *self._weighted(batch))
 
         self._forward.run_batches(prepared, options, read, priority=priority, progress=progress)
         return Embeddings(vectors=vectors, token_counts=token_counts(prepared), truncated=truncated(prepared))
@@ -91,27 +89,35 @@ class LocalEncoder:
 
         None where the embedding is not such a mean: the pooling is not `mean`, or a layer behind it is not linear.
         """
-        if not self._folder.pooling.is_mean or not self._head.is_affine:
+        if not self._tells:
             return None
         prepared = self._forward.prepare(prompts, representation, options)
         traces: dict[int, TokenTrace] = {}
 
         def read(batch: Batch) -> None:
-            hidden, weights = self._weighted(batch)
-            # The head is affine, so the mean of the tokens' images is the image of their mean.
-            vectors, shares = self._head(hidden).cpu().numpy(), weights.cpu().numpy().astype(np.float64)
-            end = 0
-            for index, prompt in zip(batch.indices, batch.prompts, strict=True):
-                start, end = end, end + len(prompt.tokens)
-                traces[index] = TokenTrace(
-                    spans=prompt.tokens.spans,
-                    special=prompt.tokens.special | prompt.tokens.prefix,
-                    vectors=vectors[start:end],
-                    weights=shares[start:end],
-                )
+            traces.update(self._traces(batch, *self._weighted(batch)))
 
         self._forward.run_batches(prepared, options, read)
         return [traces[index] for index in range(len(prompts))]
+
+    def encode_traced(
+        self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
+    ) -> tuple[Embeddings, list[TokenTrace] | None]:
+        """Fulfils core.protocols.TracingEncoder."""
+        if not self._tells:
+            return self.encode(prompts, representation, options=options), None
+        prepared = self._forward.prepare(prompts, representation, options)
+        vectors = np.zeros((len(prompts), self.dimension), dtype=np.float32)
+        traces: dict[int, TokenTrace] = {}
+
+        def read(batch: Batch) -> None:
+            hidden, weights = self._weighted(batch)
+            vectors[batch.indices] = self._pooled(batch, hidden, weights)
+            traces.update(self._traces(batch, hidden, weights))
+
+        self._forward.run_batches(prepared, options, read)
+        made = Embeddings(vectors=vectors, token_counts=token_counts(prepared), truncated=truncated(prepared))
+        return made, [traces[index] for index in range(len(prompts))]
 
     def integrated_gradients(
         self, prompt: Prompt, representation: Representation, direction: Float64Array, *, steps: int = STEPS
@@ -144,6 +150,34 @@ class LocalEncoder:
 
     def overhead(self, representation: Representation) -> int:
         return self._forward.overhead(representation)
+
+    @property
+    def _tells(self) -> bool:
+        """Whether an embedding is a mean of token vectors: the pooling is `mean`, and the layers behind it linear."""
+        return self._folder.pooling.is_mean and self._head.is_affine
+
+    def _pooled(self, batch: Batch, hidden: Tensor, weights: Tensor) -> Float32Array:
+        """(prompts, dimension) of unit length."""
+        pooled = pool(hidden, weights, batch.lengths, self._folder.pooling)
+        vectors: Float32Array = torch.nn.functional.normalize(self._head(pooled), dim=1).cpu().numpy()
+        return vectors
+
+    def _traces(self, batch: Batch, hidden: Tensor, weights: Tensor) -> Iterator[tuple[int, TokenTrace]]:
+        """By the prompts' indices."""
+        # The head is affine, so the mean of the tokens' images is the image of their mean.
+        vectors, shares = self._head(hidden).cpu().numpy(), weights.cpu().numpy().astype(np.float64)
+        end = 0
+        for index, prompt in zip(batch.indices, batch.prompts, strict=True):
+            start, end = end, end + len(prompt.tokens)
+            yield (
+                index,
+                TokenTrace(
+                    spans=prompt.tokens.spans,
+                    special=prompt.tokens.special | prompt.tokens.prefix,
+                    vectors=vectors[start:end],
+                    weights=shares[start:end],
+                ),
+            )
 
     def _weighted(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The token vectors (tokens, width) and how much each counts in its prompt's pool, (tokens,) >= 0."""

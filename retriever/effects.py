@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.reasons import LegEffect, UnitEffect
-from core.records import Float64Array, QueryWordShare, WordEffect
+from core.records import Float64Array, Int64Array, QueryWordShare, WordEffect
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer
 from embedder.lexical.words import units
@@ -16,7 +16,7 @@ from retriever.ledger import HitParts, HitWords
 from retriever.legs import Leg, SparseTerms
 from retriever.query import Query
 from retriever.terms import QueryTerms
-from retriever.words import PassageWords, sparse_query_words, sparse_words, words_in
+from retriever.words import PassageWords, spans_of, sparse_query_words, sparse_words, words_in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,54 +63,48 @@ def word_effects(passage: PassageWords, legs: Mapping[Leg, LegWords]) -> tuple[W
     """The words of title and passage, in text order."""
     shares, effects = np.zeros(len(passage.units)), np.zeros(len(passage.units))
     columns = []
-    for leg, said in legs.items():
+    for said in legs.values():
         shares, effects = shares + said.slope * said.shares, effects + said.slope * said.effects
-        columns.append((leg.value, said.shares.tolist(), said.effects.tolist()))
-    found = []
-    for i, (unit, share, effect) in enumerate(zip(passage.units, shares.tolist(), effects.tolist(), strict=True)):
-        in_title, start, end = _place(passage, unit.start, unit.end)
-        found.append(
-            WordEffect(
-                text=passage.text[unit.start : unit.end],
-                start=start,
-                end=end,
-                in_title=in_title,
-                share=share,
-                effect=effect,
-                legs={leg: LegEffect(share=held[i], effect=lost[i]) for leg, held, lost in columns},
-            )
-        )
-    return tuple(found)
+        columns.append(_leg_effects(said.shares.tolist(), said.effects.tolist()))
+    names = [leg.value for leg in legs]
+    by_leg = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in passage.units]
+    return tuple(map(WordEffect, *_places(passage, passage.spans), shares.tolist(), effects.tolist(), by_leg))
 
 
 def sentence_effects(passage: PassageWords, legs: Mapping[Leg, LegWords]) -> tuple[UnitEffect, ...]:
     """The sentences of title and passage, in text order; a share is the sum of the words', an effect is its own."""
+    inside = [words_in(passage, *span) for span in passage.sentences]
+    effects = {
+        leg: _leg_effects([float(said.shares[own].sum()) for own in inside], said.sentence_effects.tolist())
+        for leg, said in legs.items()
+    }
+    return part_effects(passage, passage.sentences, effects, {leg: said.slope for leg, said in legs.items()})
+
+
+def part_effects(
+    passage: PassageWords,
+    spans: Sequence[tuple[int, int]],
+    effects: Mapping[Leg, Sequence[LegEffect]],
+    slopes: Mapping[Leg, float],
+) -> tuple[UnitEffect, ...]:
+    """Spans of the embedded text as parts of title or passage. `effects`: theirs, by leg."""
     found = []
-    for i, span in enumerate(passage.sentences):
-        inside = words_in(passage, *span)
-        by_leg = {
-            leg: LegEffect(share=float(said.shares[inside].sum()), effect=float(said.sentence_effects[i]))
-            for leg, said in legs.items()
-        }
-        found.append(unit_effect(passage, span, by_leg, {leg: said.slope for leg, said in legs.items()}))
+    places = _places(passage, np.array(spans, dtype=np.int64).reshape(-1, 2))
+    for i, (text, start, end, in_title) in enumerate(zip(*places, strict=True)):
+        by_leg = {leg: said[i] for leg, said in effects.items()}
+        shares = [slopes[leg] * said.share for leg, said in by_leg.items() if said.share is not None]
+        found.append(
+            UnitEffect(
+                text=text,
+                start=start,
+                end=end,
+                in_title=in_title,
+                share=sum(shares) if len(shares) == len(by_leg) else None,
+                effect=sum(slopes[leg] * said.effect for leg, said in by_leg.items()),
+                legs={leg.value: said for leg, said in by_leg.items()},
+            )
+        )
     return tuple(found)
-
-
-def unit_effect(
-    passage: PassageWords, span: tuple[int, int], by_leg: Mapping[Leg, LegEffect], slopes: Mapping[Leg, float]
-) -> UnitEffect:
-    """A span of the embedded text as a part of title or passage."""
-    in_title, start, end = _place(passage, *span)
-    shares = [slopes[leg] * said.share for leg, said in by_leg.items() if said.share is not None]
-    return UnitEffect(
-        text=passage.text[slice(*span)],
-        start=start,
-        end=end,
-        in_title=in_title,
-        share=sum(shares) if len(shares) == len(by_leg) else None,
-        effect=sum(slopes[leg] * said.effect for leg, said in by_leg.items()),
-        legs={leg.value: said for leg, said in by_leg.items()},
-    )
 
 
 def query_word_shares(
@@ -128,27 +122,35 @@ def query_word_shares(
         leg = words.learned.leg
         products = _slope(parts, leg) * sparse[leg].factors * parts.values[leg]
         shares[leg] = words.learned.query_shares @ products
-    spans = np.array([(word.start, word.end) for word in asked], dtype=np.int64).reshape(-1, 2)
-    factors = span_factors(query.text, query.controls, spans)
+    factors = span_factors(query.text, query.controls, spans_of(asked)).tolist()
+    dense, bm25, learned = (shares[leg].tolist() for leg in (Leg.DENSE, Leg.SPARSE, Leg.LEARNED))
     return tuple(
         QueryWordShare(
             text=query.text[word.start : word.end],
             start=word.start,
             end=word.end,
-            factor=float(factors[i]),
-            dense=float(shares[Leg.DENSE][i]),
-            sparse=float(shares[Leg.SPARSE][i]),
-            learned=float(shares[Leg.LEARNED][i]),
+            factor=factors[i],
+            dense=dense[i],
+            sparse=bm25[i],
+            learned=learned[i],
         )
         for i, word in enumerate(asked)
     )
 
 
-def _place(passage: PassageWords, start: int, end: int) -> tuple[bool, int, int]:
-    """Whether a span of the embedded text is in the title, and the span in the title or in the passage's text."""
-    if start < passage.offset:
-        return True, start, end
-    return False, *passage.said.origin(start - passage.offset, end - passage.offset)
+def _leg_effects(shares: Sequence[float], effects: Sequence[float]) -> list[LegEffect]:
+    nothing = LegEffect(0.0, 0.0)  # of most words in a sparse leg
+    return [LegEffect(*said) if any(said) else nothing for said in zip(shares, effects, strict=True)]
+
+
+def _places(passage: PassageWords, spans: Int64Array) -> tuple[list[str], list[int], list[int], list[bool]]:
+    """Of spans of the embedded text: what they say, start and end in the title or in the passage, and whether in the
+    title."""
+    in_title = spans[:, 0] < passage.offset
+    placed = spans.copy()
+    placed[~in_title] = passage.said.origin(spans[~in_title] - passage.offset)
+    texts = [passage.text[start:end] for start, end in spans.tolist()]
+    return texts, placed[:, 0].tolist(), placed[:, 1].tolist(), in_title.tolist()
 
 
 def _slope(parts: HitParts, leg: Leg) -> float:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from core.errors import InvalidQuery
 from core.prompts import ControlOptions, Prompt
-from core.protocols import DenseModels, SparseEncoder, SparseModels
-from core.records import Collection, Float32Array, Representation, SparseVector
+from core.protocols import DenseModels, SparseEncoder, SparseModels, TracingEncoder
+from core.records import Collection, Float32Array, Representation, SparseVector, TokenTrace
 from embedder.together import encode_together, sparse_model_of
 from retriever.examples import Examples, blended_tokens, blended_vector
 from retriever.inputs import without_images
@@ -25,6 +25,7 @@ class EncodedQuery:
     vector: Float32Array | None = None  # (dimension,)
     learned: SparseVector | None = None
     sparse_model: SparseEncoder | None = None  # of the learned weights; None: no leg scores by such
+    trace: TokenTrace | None = None  # what `vector` was made of, where words will be explained and the model tells
     as_text: bool = True  # whether the models would make `vector` and `learned` of the query's text again
     truncated: bool = False  # whether a model read only its beginning
     late: tuple[Leg, ...] = ()  # legs whose model did not answer in time
@@ -104,6 +105,7 @@ class QueryEncoder:
         return _Task(
             dense=dense,
             learned=None if readable is None else without_images(readable),
+            traced=query.explain.in_words,
             given=EncodedQuery(
                 vector=inputs.vector if Leg.DENSE in legs else None,
                 learned=inputs.sparse_vector if learned else None,
@@ -118,13 +120,17 @@ class QueryEncoder:
         dense_prompts = [task.dense for task in tasks if task.dense is not None]
         learned_prompts = [task.learned for task in tasks if task.learned is not None]
         model = tasks[0].given.sparse_model
-        dense = learned = None
+        dense = learned = traces = None
         if model is not None and dense_prompts and dense_prompts == learned_prompts:
             encoder = self._models(collection)
             dense, learned = encode_together(encoder, model, dense_prompts, as_query, options=options)
         else:
             if dense_prompts:
-                dense = self._models(collection).encode(dense_prompts, as_query, options=options)
+                encoder = self._models(collection)
+                if any(task.traced for task in tasks) and isinstance(encoder, TracingEncoder):
+                    dense, traces = encoder.encode_traced(dense_prompts, as_query, options=options)
+                else:
+                    dense = encoder.encode(dense_prompts, as_query, options=options)
             if learned_prompts and model is not None:
                 learned = model.encode_sparse(learned_prompts, as_query, options=options)
         return [
@@ -132,6 +138,7 @@ class QueryEncoder:
                 task.given,
                 vector=task.given.vector if dense is None else dense.vectors[place],
                 learned=task.given.learned if learned is None else learned.vectors[place],
+                trace=None if traces is None else traces[place],
                 truncated=any(bool(made.truncated[place]) for made in (dense, learned) if made is not None),
             )
             for place, task in enumerate(tasks)
@@ -154,7 +161,7 @@ def with_examples(view: View, encoded: EncodedQuery, legs: Sequence[Leg], exampl
         vector = blended_vector(view, vector, examples)
     if learned_leg(view.collection) in legs:
         learned = blended_tokens(view, learned, examples)
-    return replace(encoded, vector=vector, learned=learned, as_text=False)
+    return replace(encoded, vector=vector, learned=learned, trace=None, as_text=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,6 +170,7 @@ class _Task:
 
     dense: Prompt | None
     learned: Prompt | None
+    traced: bool  # whether the dense vector is to be explained
     given: EncodedQuery  # what need not be
 
     @property

@@ -23,7 +23,7 @@ from retriever.query import Explain, Query
 from retriever.record import hit_record, search_record
 from retriever.traces import Traces
 from retriever.unit_effects import unit_effects
-from retriever.words import LearnedWords, PassageWords, dense_words, learned_words, passage_words
+from retriever.words import LearnedWords, PassageWords, dense_query, dense_words, learned_words, passage_words
 from store.documents import StoredPassage
 
 SIGNIFICANT = 0.02  # of the score: where no word's effect reaches it, no single word made the match
@@ -36,6 +36,7 @@ class Asked:
     query: Query
     sparse: Mapping[Leg, SparseTerms]
     vector: Float32Array | None = None  # (dimension,) the dense leg's; None: it takes no part
+    trace: TokenTrace | None = None  # what that was made of, where the model told when it made it
     as_text: bool = True  # whether the models would make the vector and the learned weights of the query's text again
     reranker: str | None = None  # the fingerprint of what the hits were reranked by; None: they were not
 
@@ -86,6 +87,8 @@ class Explainer:
         """What the passages' cosines are with: the query token by token, or its vector where that tells no more."""
         if not asked.as_text:
             return asked.vector
+        if asked.trace is not None:
+            return asked.trace
         query = asked.query
         prompt = Prompt.of(query.text, controls=query.controls)
         made = self._traces.dense(encoder, [prompt], Representation.QUERY, options=query.options)
@@ -101,11 +104,10 @@ class Explainer:
         prompts = [words.prompt for words in texts]
         traces = None if towards is None else self._traces.dense(encoder, prompts, Representation.DOCUMENT)
         learned = self._learned(asked, texts, prompts)
+        query = None if towards is None else dense_query(asked.query.text, towards)
         found = []
         for i, words in enumerate(texts):
-            dense = None
-            if towards is not None and traces is not None:
-                dense = dense_words(asked.query.text, words, towards, traces[i])
+            dense = None if query is None or traces is None else dense_words(words, query, traces[i])
             found.append(HitWords(passage=words, dense=dense, learned=None if learned is None else learned[i]))
         return found
 

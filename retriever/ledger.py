@@ -164,7 +164,7 @@ def _cosine(part: LegPart, words: HitWords | None) -> Sequence[Explanation]:
     details: list[Explanation] = []
     if words is not None and words.dense is not None:
         dense = words.dense
-        details = _words(words.passage, [part.slope * share for share in dense.shares], "in the")
+        details = _words(words.passage, (part.slope * dense.shares).tolist(), "in the")
         context = part.slope * dense.context
         details.append(Explanation(value=context, kind="context", description="special tokens and punctuation"))
         residual = part.slope * (part.raw - dense.cosine)
@@ -185,8 +185,7 @@ def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords |
         details: list[Explanation] = []
         if words is not None and learned is not None:
             shares = product * learned.shares[:, i]
-            held = [float(share) for share in shares]
-            details = [line for line in _words(words.passage, held, "allocated to the") if line.value]
+            details = [line for line in _words(words.passage, shares.tolist(), "allocated to the") if line.value]
             rest = product * float(learned.context[i])
             if rest:
                 details.append(Explanation(value=rest, kind="context", description="special tokens and punctuation"))
@@ -198,10 +197,9 @@ def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords |
 
 
 def _words(passage: PassageWords, values: Sequence[float], place: str) -> list[Explanation]:
-    lines = []
-    for unit, factor, value in zip(passage.units, passage.factors.tolist(), values, strict=True):
-        where = "title" if unit.start < passage.offset else "passage"
-        where += "" if factor == 1 else f", where it counts {factor:g} times"
-        shown = passage.text[unit.start : unit.end]
-        lines.append(Explanation(value=value, kind="word", description=f"{shown!r} {place} {where}"))
+    text, offset, lines = passage.text, passage.offset, []
+    for (_, start, end), factor, value in zip(passage.units, passage.factors.tolist(), values, strict=True):
+        where = "title" if start < offset else "passage"
+        counts = "" if factor == 1 else f", where it counts {factor:g} times"
+        lines.append(Explanation(value, "word", f"{text[start:end]!r} {place} {where}{counts}"))
     return lines

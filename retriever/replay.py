@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
 from core.errors import DocumentNotFound, HitNotFound, InvalidInput, ModelMismatch, ModelNotFound
 from core.filters import Filter
-from core.records import Collection, Hit
+from core.records import Collection, Explanation, Hit
 from retriever.contrast import difference
 from retriever.query import Query
 from retriever.record import bm25_json, document_sha256, recorded_query
@@ -157,26 +157,26 @@ def _apart(saved: Mapping[str, Any], hit: Hit, others: Sequence[Hit] | None, sco
     """How far each saved number is from what it is now; infinite where the other side has none."""
     explanation = hit.explanation
     assert explanation is not None  # what was asked for
-    now = asdict(explanation)
     yield abs(score - hit.score)
-    yield from _lines_apart(saved["ledger"], now["ledger"])
+    yield from _lines_apart(saved["ledger"], explanation.ledger)
     for name, columns in _NUMBERS.items():
-        for then, other in zip_longest(saved.get(name) or (), now[name] if saved.get(name) else (), fillvalue=_NOTHING):
-            yield from (_number_apart(then.get(column), other.get(column)) for column in columns)
+        now = getattr(explanation, name) if saved.get(name) else ()
+        for then, one in zip_longest(saved.get(name) or (), now):
+            yield from (_number_apart((then or _NOTHING).get(column), getattr(one, column, None)) for column in columns)
     if others is None:
         yield math.inf
     for other in others or ():
-        yield from _lines_apart(saved["contrast"]["ledger"], asdict(difference(hit, other)))
+        yield from _lines_apart(saved["contrast"]["ledger"], difference(hit, other))
 
 
-def _lines_apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[float]:
+def _lines_apart(then: Mapping[str, Any], now: Explanation) -> Iterator[float]:
     """A line that was not split is compared as a whole."""
-    yield _number_apart(then.get("value"), now.get("value"))
-    mine, others = then.get("details") or (), now.get("details") or ()
-    if mine and len(mine) != len(others):
+    yield _number_apart(then.get("value"), now.value)
+    mine = then.get("details") or ()
+    if mine and len(mine) != len(now.details):
         yield math.inf
     else:
-        for one, other in zip(mine, others, strict=False):
+        for one, other in zip(mine, now.details, strict=False):
             yield from _lines_apart(one, other)
 
 

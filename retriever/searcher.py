@@ -289,6 +289,7 @@ class Searcher:
                 query=result.query,
                 sparse=draft.sparse,
                 vector=draft.encoded.vector if Leg.DENSE in result.legs else None,
+                trace=draft.encoded.trace,
                 as_text=draft.encoded.as_text,
                 reranker=None if draft.judged is None else draft.judged.fingerprint,
             )

@@ -19,7 +19,7 @@ from core.reasons import LegEffect, UnitEffect
 from core.records import Float64Array, Representation
 from embedder.explaining.request import ExplanationRequest, Granularity
 from embedder.explaining.units import SpanUnit, prompt_units
-from retriever.effects import LegWords, unit_effect
+from retriever.effects import LegWords, part_effects
 from retriever.learned import LearnedTerms
 from retriever.legs import Leg, SparseTerms
 from retriever.unit_request import UnitMethod, UnitRequest
@@ -58,15 +58,8 @@ def unit_effects(
         elif leg in legs:
             lost = 1 - request.control_factor if request.method is UnitMethod.ATMAN else 1.0
             effects[leg] = lost * np.array([legs[leg].effects[words_in(passage, *span)].sum() for span in spans])
-    return tuple(
-        unit_effect(
-            passage,
-            span,
-            {leg: LegEffect(share=None, effect=float(found[i])) for leg, found in effects.items()},
-            slopes,
-        )
-        for i, span in enumerate(spans)
-    )
+    told = {leg: [LegEffect(share=None, effect=effect) for effect in found.tolist()] for leg, found in effects.items()}
+    return part_effects(passage, spans, told, slopes)
 
 
 def _spans(granularity: Granularity | None, passage: PassageWords, encoder: Encoder) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ import numpy as np
 from core.passages import Heard, heard
 from core.prompts import Prompt, TextControl
 from core.records import Float32Array, Float64Array, Int64Array, SparseTrace, TokenTrace
-from embedder.attribution import leave_one_out, parts, sums, term_losses, term_shares
+from embedder.attribution import Units, leave_one_out, parts, sums, term_losses, term_shares
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, Term
 from embedder.lexical.sentences import sentence_ends
@@ -33,6 +33,7 @@ class PassageWords:
     offset: int  # where the passage's own text begins
     language: str
     units: tuple[Word, ...]
+    spans: Int64Array  # (words, 2) of the units
     sentences: tuple[tuple[int, int], ...]  # spans of `text`, in its order, without white space at their ends
     title_weight: int  # how often BM25 counts a word of the title
     said: Heard  # the passage's own part of `text`, and where it stands in the passage as it is stored
@@ -47,6 +48,14 @@ class PassageWords:
     def prompt(self) -> Prompt:
         """What the models read."""
         return Prompt.of(self.text, self.controls)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DenseQuery:
+    """What the cosines are with."""
+
+    vector: Float64Array  # (dimension,) of unit length
+    words: Float64Array  # (words of the query, dimension) their parts of the vector; none where it is of no text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,36 +87,37 @@ def passage_words(
 ) -> PassageWords:
     """`said`: the passage's own part of `text`, where its document has controls."""
     words = tuple(units(text))
+    spans = spans_of(words)
     said = heard(text[offset:], ()) if said is None else said
     return PassageWords(
         text=text,
         offset=offset,
         language=language,
         units=words,
+        spans=spans,
         sentences=_sentences(text, offset, language),
         title_weight=title_weight,
         said=said,
-        factors=span_factors(text, said.shifted(offset), _spans(words)),
+        factors=span_factors(text, said.shifted(offset), spans),
     )
 
 
-def dense_words(
-    query_text: str, passage: PassageWords, query: TokenTrace | Float32Array, trace: TokenTrace
-) -> DenseWords:
-    """Gather the token matrix (embedder.attribution) into the words of query and passage.
+def dense_query(text: str, query: TokenTrace | Float32Array) -> DenseQuery:
+    """`query`: a vector, (dimension,) of unit length, where no text was embedded; then no words have shares."""
+    if not isinstance(query, TokenTrace):
+        vector = query.astype(np.float64)
+        return DenseQuery(vector=vector, words=np.zeros((0, len(vector))))
+    held = parts(query)
+    return DenseQuery(vector=held.sum(axis=0), words=sums(held, _tokens_of(text, spans_of(tuple(units(text))), query)))
 
-    `query`: where it is a vector, (dimension,) of unit length, that no text was embedded to, its words have no shares.
-    """
-    held = parts(trace)
-    asked = parts(query) if isinstance(query, TokenTrace) else query[None].astype(np.float64)  # (query tokens, dim)
-    vector = asked.sum(axis=0)
-    by_passage, by_query = held @ vector, asked @ held.sum(axis=0)  # the sums of the matrix's columns and rows
-    members = _tokens_of(passage.text, passage.units, trace)
-    cosine, shares = float(by_passage.sum()), sums(by_passage[:, None], members)[:, 0]
-    query_shares = np.zeros(0)
-    if isinstance(query, TokenTrace):
-        query_shares = sums(by_query[:, None], _tokens_of(query_text, tuple(units(query_text)), query))[:, 0]
-    effects = leave_one_out(held, vector, [*members, *_tokens_in(passage, trace)])
+
+def dense_words(passage: PassageWords, query: DenseQuery, trace: TokenTrace) -> DenseWords:
+    """Gather the token matrix (embedder.attribution) into the words of query and passage."""
+    held, members = parts(trace), _tokens_of(passage.text, passage.spans, trace)
+    by_token = held @ query.vector  # the sums of the matrix's columns
+    cosine, shares = float(by_token.sum()), sums(by_token[:, None], members)[:, 0]
+    query_shares = query.words @ held.sum(axis=0)
+    effects = leave_one_out(held, query.vector, members + _tokens_in(passage, trace))
     return DenseWords(
         cosine=cosine,
         shares=shares,
@@ -125,11 +135,11 @@ def learned_words(
 
     `query`: None where the weights were not made of a text; then its words have no shares.
     """
-    members = _tokens_of(passage.text, passage.units, trace)
+    members = _tokens_of(passage.text, passage.spans, trace)
     shares = sums(term_shares(trace), members)
     query_shares = np.zeros((0, shares.shape[1]))
     if query is not None:
-        query_shares = sums(term_shares(query), _tokens_of(query_text, tuple(units(query_text)), query))
+        query_shares = sums(term_shares(query), _tokens_of(query_text, spans_of(tuple(units(query_text))), query))
     return LearnedWords(
         leg=leg,
         shares=shares,
@@ -142,8 +152,7 @@ def learned_words(
 
 def words_in(passage: PassageWords, start: int, end: int) -> slice:
     """The words of the passage's text that begin in a span."""
-    begins = [word.start for word in passage.units]
-    return slice(bisect.bisect_left(begins, start), bisect.bisect_left(begins, end))
+    return slice(*passage.spans[:, 0].searchsorted((start, end)).tolist())
 
 
 def sparse_words(
@@ -154,8 +163,9 @@ def sparse_words(
     if terms is None or not products.any():
         return shares
     worth = dict(zip(terms.terms, terms.factors * products, strict=True))
-    found = [term for term in analyzer.analyze(passage.text, passage.language) if worth.get(term.text)]
-    factors = span_factors(passage.text, passage.controls, _spans(found)).tolist()
+    terms_said = analyzer.analyze(passage.text, passage.language, passage.units)
+    found = [term for term in terms_said if worth.get(term.text)]
+    factors = span_factors(passage.text, passage.controls, spans_of(found)).tolist()
     counted = [
         passage.title_weight if term.start < passage.offset else factor
         for term, factor in zip(found, factors, strict=True)
@@ -190,17 +200,17 @@ def _sentences(text: str, offset: int, language: str) -> tuple[tuple[int, int], 
     return tuple(found)
 
 
-def _tokens_in(passage: PassageWords, trace: TokenTrace | SparseTrace) -> list[Int64Array]:
+def _tokens_in(passage: PassageWords, trace: TokenTrace | SparseTrace) -> Units:
     """For each sentence the indices of its tokens, marks included."""
     starts = trace.spans[:, 0]
     own = ~trace.special & (trace.spans[:, 1] > starts)
     ends = trace.spans[:, 1]
-    return [np.flatnonzero(own & (starts < end) & (ends > start)) for start, end in passage.sentences]
+    return Units.of([np.flatnonzero(own & (starts < end) & (ends > start)) for start, end in passage.sentences])
 
 
-def _spans(words: Sequence[Word | Term]) -> Int64Array:
+def spans_of(words: Sequence[Word | Term]) -> Int64Array:
     """(words, 2)"""
-    return np.array([(word.start, word.end) for word in words], dtype=np.int64).reshape(-1, 2)
+    return np.array([[word.start for word in words], [word.end for word in words]], dtype=np.int64).T
 
 
 def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, value: float) -> None:
@@ -211,16 +221,19 @@ def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, v
     shares[first:last] += value / max(last - first, 1)
 
 
-def _tokens_of(text: str, words: Sequence[Word], trace: TokenTrace | SparseTrace) -> list[Int64Array]:
-    """For each word the indices of its tokens: those whose first character that is no space lies in it."""
-    spans = _spans(words)
-    starts = np.array([_behind_space(text, *span) for span in trace.spans.tolist()], dtype=np.int64)
+def _tokens_of(text: str, spans: Int64Array, trace: TokenTrace | SparseTrace) -> Units:
+    """For each word the indices of its tokens: those whose first character that is no space lies in it.
+
+    `spans`: (words, 2).
+    """
+    starts = trace.spans[:, 0].copy()
+    for token in [i for i, start in enumerate(starts.tolist()) if text[start : start + 1].isspace()]:
+        starts[token] = _behind_space(text, *trace.spans[token].tolist())
     found = np.searchsorted(spans[:, 0], starts, side="right") - 1  # (tokens,) the last word that begins so early
     tokens = np.flatnonzero(~trace.special & (trace.spans[:, 0] < trace.spans[:, 1]) & (found >= 0))
     tokens = tokens[starts[tokens] < spans[found[tokens], 1]]
     tokens = tokens[np.argsort(found[tokens], kind="stable")]
-    edges = np.searchsorted(found[tokens], np.arange(len(words) + 1)).tolist()
-    return [tokens[start:end] for start, end in pairwise(edges)]
+    return Units(tokens, np.bincount(found[tokens], minlength=len(spans)))
 
 
 def _behind_space(text: str, start: int, end: int) -> int:

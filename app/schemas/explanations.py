@@ -98,7 +98,7 @@ class ExplanationBody(ResponseModel):
 
     @classmethod
     def of(cls, explanation: HitExplanation) -> Self:
-        return cls.model_validate(asdict(explanation))
+        return cls.model_validate(explanation, from_attributes=True)
 
 
 class ReplayRequest(RequestModel):

@@ -7,6 +7,8 @@ first k % of the words, r_k that of these words alone:
     comprehensiveness   mean of (s - s_k) / s over k = 1, 5, 10, 20, 50       higher is better
     sufficiency         mean of (s - r_k) / s over the same k                 lower is better
     deletion            area under s_k / s over k = 0, 10, ... 100            lower is better
+    without K           (s - s_k) / s for each k by itself: what comprehensiveness is the mean of. Figures taken over
+                        other k, or over texts of another length, are on another scale, and random's tells which
 
 Source of the first two: DeYoung et al., "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL 2020; of the
 third: Petsiuk, Das, Saenko, "RISE", BMVC 2018. Occlusion deletes each word by itself and asks the network again: one
@@ -35,7 +37,7 @@ from retriever.legs import Leg
 from retriever.query import Query
 from retriever.unit_effects import unit_effects
 from retriever.unit_request import UnitMethod, UnitRequest
-from retriever.words import DenseWords, dense_words, passage_words
+from retriever.words import DenseWords, dense_query, dense_words, passage_words
 
 BINS = (1, 5, 10, 20, 50)  # per cent of the words
 CURVE = range(0, 101, 10)
@@ -45,12 +47,12 @@ Method = Callable[[str, str, Sequence[Word], Float64Array], Sequence[float]]  # 
 
 
 def measure_faithfulness(parts: Wiring, queries: Sequence[str], count: int) -> dict[str, dict[str, float]]:
-    """Over the collection "bench", by method: the three figures, their means over `count` passages, and n."""
+    """Over the collection "bench", by method: the figures, their means over `count` passages, and n."""
     encoder = parts.encoder
     assert isinstance(encoder, LocalEncoder)
     asked = random.Random(SEED).sample(list(queries), min(count, len(queries)))
     methods = _methods(encoder)
-    rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in methods}
+    rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in methods}
     for query in asked:
         hits = parts.searcher.search("bench", Query(text=query, k=1, legs=(Leg.DENSE,))).hits
         if not hits:
@@ -62,7 +64,7 @@ def measure_faithfulness(parts: Wiring, queries: Sequence[str], count: int) -> d
         for name, method in methods.items():
             scores = np.asarray(method(query, passage, words, vector))
             rows[name].append(_figures(encoder, vector, passage, words, np.argsort(-scores, kind="stable").tolist()))
-    names = ("comprehensiveness", "sufficiency", "deletion")
+    names = ("comprehensiveness", "sufficiency", "deletion", *(f"without {share}" for share in BINS))
     return {
         name: {figure: float(np.mean([row[i] for row in found])) for i, figure in enumerate(names)} | {"n": len(found)}
         for name, found in rows.items()
@@ -88,7 +90,7 @@ def _dense(encoder: LocalEncoder, query: str, passage: str) -> DenseWords:
     traces = encoder.trace([Prompt.of(passage)], Representation.DOCUMENT)
     assert asked is not None
     assert traces is not None
-    return dense_words(query, passage_words(passage, 0, "en"), asked[0], traces[0])
+    return dense_words(passage_words(passage, 0, "en"), dense_query(query, asked[0]), traces[0])
 
 
 def _by_units(
@@ -128,8 +130,8 @@ class _GradientTimesInput:
 
 def _figures(
     encoder: LocalEncoder, vector: Float64Array, passage: str, words: Sequence[Word], order: Sequence[int]
-) -> tuple[float, float, float]:
-    """Comprehensiveness, sufficiency, deletion; `order`: the words, the most important first."""
+) -> tuple[float, ...]:
+    """Comprehensiveness, sufficiency, deletion, and the first by BINS; `order`: the words, the most important first."""
     ranked = [words[i] for i in order]
     cuts = [math.ceil(len(words) * share / 100) for share in BINS]
     steps = [round(len(words) * share / 100) for share in CURVE]
@@ -137,10 +139,12 @@ def _figures(
     texts += [*(_without(passage, ranked[cut:]) for cut in cuts), *(_without(passage, ranked[:cut]) for cut in steps)]
     whole, *found = _cosines(encoder, texts, vector)
     without, alone, curve = found[: len(BINS)], found[len(BINS) : 2 * len(BINS)], found[2 * len(BINS) :]
+    lost = [(whole - cosine) / whole for cosine in without]
     return (
-        float(np.mean([(whole - cosine) / whole for cosine in without])),
+        float(np.mean(lost)),
         float(np.mean([(whole - cosine) / whole for cosine in alone])),
         float(np.trapezoid([cosine / whole for cosine in curve], np.array(CURVE) / 100)),
+        *lost,
     )
 
 

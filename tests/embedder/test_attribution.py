@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.records import TokenTrace
-from embedder.attribution import leave_one_out, parts
+from embedder.attribution import Units, leave_one_out, parts, sums
 from tests.embedder.tokenmatrix import token_matrix
 
 
@@ -39,7 +39,7 @@ def test_the_token_matrix_sums_to_the_cosine(seed: int, query_tokens: int, passa
 def test_leave_one_out_equals_pooling_again_without_the_unit(seed: int, tokens: int) -> None:
     query, passage = trace(seed, 3), trace(seed + 1, tokens)
     vector = mean_vector(query) / np.linalg.norm(mean_vector(query))
-    effects = leave_one_out(parts(passage), vector, [np.array([i]) for i in range(tokens)])
+    effects = leave_one_out(parts(passage), vector, Units.of([np.array([i]) for i in range(tokens)]))
     whole = cosine(mean_vector(passage), vector)
     for i, effect in enumerate(effects):
         keep = np.arange(tokens) != i
@@ -47,8 +47,24 @@ def test_leave_one_out_equals_pooling_again_without_the_unit(seed: int, tokens: 
         assert effect == pytest.approx(whole - cosine(rest, vector), abs=1e-9)
 
 
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 10_000))
+def test_sums_are_those_of_each_unit_by_itself(counts: list[int], seed: int) -> None:
+    """Units of no token, of few and of many."""
+    random = np.random.default_rng(seed)
+    values = random.normal(size=(20, 3))
+    members = [random.choice(20, size=count, replace=False) for count in counts]
+    units = Units.of(members)
+    found = sums(values, units)
+    assert found.shape == (len(counts), 3)
+    for row, unit, again in zip(found, members, units, strict=True):
+        np.testing.assert_array_equal(again, unit)
+        np.testing.assert_allclose(row, values[unit].sum(axis=0), atol=1e-12)
+    both = units + Units.of([np.arange(20)])
+    np.testing.assert_allclose(sums(values, both)[-1], values.sum(axis=0), atol=1e-12)
+
+
 def test_a_unit_of_all_tokens_scores_the_cosine() -> None:
     query, passage = trace(1, 3), trace(2, 4)
     vector = mean_vector(query) / np.linalg.norm(mean_vector(query))
-    [effect] = leave_one_out(parts(passage), vector, [np.arange(4)])
+    [effect] = leave_one_out(parts(passage), vector, Units.of([np.arange(4)]))
     assert effect == pytest.approx(cosine(mean_vector(passage), vector))

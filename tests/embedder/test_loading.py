@@ -92,6 +92,7 @@ def test_a_pooling_of_one_token_takes_no_pool_control_and_no_trace(tmp_path: Pat
     with pytest.raises(InvalidControl, match="pooling is not a mean"):
         encoder.encode(prompt, Representation.QUERY, options=ControlOptions(target=ControlTarget.POOL))
     assert encoder.trace(prompt, Representation.QUERY) is None
+    assert encoder.encode_traced(prompt, Representation.QUERY)[1] is None
     steered = encoder.encode(prompt, Representation.QUERY).vectors
     assert not np.allclose(steered, encoder.encode([Prompt.of("red car")], Representation.QUERY).vectors, atol=1e-4)
 

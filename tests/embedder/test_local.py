@@ -205,3 +205,14 @@ def test_the_trace_gives_the_embedding(encoder: LocalEncoder, text: str, factor:
     cosine = float(vector(encoder, prompt) @ vector(encoder, Prompt.of(QUERY)))
     assert token_matrix(mine, plain).sum() == pytest.approx(cosine, abs=1e-5)
     assert (mine.spans <= len(text)).all()
+
+
+def test_vectors_and_traces_of_one_pass_are_those_of_two(encoder: LocalEncoder) -> None:
+    steered = Prompt.of(QUERY, controls=(TextControl(start=2, length=4, factor=3),))
+    prompts = [Prompt.of("the wolf"), steered, Prompt.of("a red dress of cotton")]
+    made, traces = encoder.encode_traced(prompts, Representation.QUERY)
+    assert traces is not None
+    assert made.vectors.tobytes() == encoder.encode(prompts, Representation.QUERY).vectors.tobytes()
+    for one, other in zip(traces, encoder.trace(prompts, Representation.QUERY) or [], strict=True):
+        assert (one.vectors.tobytes(), one.weights.tobytes()) == (other.vectors.tobytes(), other.weights.tobytes())
+        np.testing.assert_array_equal(one.spans, other.spans)

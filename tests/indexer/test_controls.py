@@ -149,14 +149,14 @@ def test_a_passage_has_its_part_of_the_controls(
     visible = np.array([not character.isspace() for character in part], dtype=bool)
     np.testing.assert_allclose(character_factors(part, own)[visible], everything[visible])
     said = heard(part, own)
-    shown = [said.origin(at, at + 1) for start, text in zip(said.starts, said.parts, strict=True)
-             for at in range(start, start + len(text))]  # fmt: skip
+    kept = [at for start, text in zip(said.starts, said.parts, strict=True) for at in range(start, start + len(text))]
+    shown = said.origin(np.array([(at, at + 1) for at in kept], dtype=np.int64).reshape(-1, 2)).tolist()
     assert "".join(part[slice(*span)] for span in shown) == "".join(said.parts)
     assert said.text == " ".join(said.parts)
     assert [at for at, _ in shown] == np.flatnonzero(character_factors(part, own)).tolist()
     factors = character_factors(said.text, said.controls)
     for start, text in zip(said.starts, said.parts, strict=True):
-        at = said.origin(start, start + 1)[0]
+        at = int(said.origin(np.array([[start, start + 1]]))[0, 0])
         seen = np.array([not character.isspace() for character in text], dtype=bool)
         np.testing.assert_allclose(
             factors[start : start + len(text)][seen], character_factors(part, own)[at : at + len(text)][seen]

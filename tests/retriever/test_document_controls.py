@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from app.schemas.explanations import ExplanationBody
 from core.errors import InvalidQuery
 from core.prompts import TextControl
 from core.protocols import Priority
@@ -104,6 +103,13 @@ def hits(place: Place, query: Query) -> dict[str, Hit]:
 def explained(place: Place, document: str, **options: Any) -> Hit:
     query = Query(text="wolf in the forest", explain=Explain.WORDS, k=10, **options)
     return hits(place, query)[document]
+
+
+def saved(place: Place, document: str, **options: Any) -> dict[str, Any]:
+    explanation = explained(place, document, **options).explanation
+    assert explanation is not None
+    as_json: dict[str, Any] = ExplanationBody.of(explanation).model_dump(mode="json")
+    return as_json
 
 
 def lines(tree: Explanation) -> Iterator[Explanation]:
@@ -202,13 +208,13 @@ def test_gradients_follow_no_factors_and_say_so(place: Place) -> None:
 @pytest.mark.parametrize("options", [{}, {"units": UNITS}, {"fusion": Fusion(method="rrf")}])
 def test_a_replay_agrees(place: Place, options: dict[str, Any]) -> None:
     for document in ("wolf", "sheep"):
-        kept = json.loads(json.dumps(asdict(explained(place, document, **options))["explanation"]))
+        kept = saved(place, document, **options)
         again = replay(place.searcher, place.views, kept)
         assert (again.agrees, again.difference, again.changed) == (True, 0, ())
 
 
 def test_other_controls_make_another_document_of_it(place: Place) -> None:
-    kept = json.loads(json.dumps(asdict(explained(place, "sheep"))["explanation"]))
+    kept = saved(place, "sheep")
     before = documents()
     try:
         place.pipeline.add("t", [Document(id="sheep", text=TEXTS["sheep"], title="Animals")])

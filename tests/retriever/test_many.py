@@ -46,6 +46,10 @@ class Counting:
         self.batches.append(len(prompts))
         return self._encoder.encode(prompts, *arguments, **options)
 
+    def encode_traced(self, prompts: Any, *arguments: Any, **options: Any) -> Any:
+        self.batches.append(len(prompts))
+        return self._encoder.encode_traced(prompts, *arguments, **options)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
 

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.schemas.explanations import ExplanationBody
 from core.errors import CollectionNotFound, InvalidInput
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, Prompt
@@ -70,7 +71,7 @@ def saved(searcher: Searcher, query: Query, document: str = "wolf") -> dict[str,
     [hit] = [hit for hit in found if hit.document_id == document]
     [explained] = searcher.explain("t", query, hit.id).hits
     assert explained.explanation is not None
-    as_json: dict[str, Any] = json.loads(json.dumps(asdict(explained.explanation)))
+    as_json: dict[str, Any] = ExplanationBody.of(explained.explanation).model_dump(mode="json")
     return as_json
 
 
@@ -124,7 +125,7 @@ def contrasted(searcher: Searcher, query: Query) -> tuple[Hit, Hit, dict[str, An
     upper, lower = searcher.search("t", replace(query, k=2)).hits
     explanation = explain_hit(searcher, "t", query, upper.id, above=lower.id).hits[0].explanation
     assert explanation is not None
-    return upper, lower, json.loads(json.dumps(asdict(explanation)))
+    return upper, lower, ExplanationBody.of(explanation).model_dump(mode="json")
 
 
 def test_a_contrast_is_computed_again(place: Place) -> None:

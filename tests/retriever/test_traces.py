@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl
 from core.records import Representation
+from embedder.densemodels import only
+from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.query import Explain, Query
 from retriever.recent import Recent
 from retriever.searcher import Searcher
 from retriever.traces import Traces
+from store import Database, Views
 
 
 @given(
@@ -89,3 +92,23 @@ def test_the_same_explanation_again_reads_nothing(
     monkeypatch.setattr(encoder, "trace", refused)
     assert searcher.search("things", query).hits == first
     assert searcher.search("things", replace(query, k=5, offset=3)).hits == first[3:8]
+
+
+def test_an_explained_search_reads_its_query_once_and_each_passage_once(
+    database: Database, encoder: LocalEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searcher = Searcher(Views(database), only(encoder), Analyzer())  # that remembers nothing
+    backbone, read = encoder._forward.backbone, []
+    hidden = backbone.hidden
+
+    def counted(ids: list[object], *rest: object) -> object:
+        read.append(len(ids))
+        return hidden(ids, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backbone, "hidden", counted)
+    plain = searcher.search("things", Query(text="a red dress", k=5))
+    assert read == [1]
+    explained = searcher.search("things", Query(text="a red dress", k=5, explain=Explain.WORDS))
+    assert read[:2] == [1, 1]
+    assert sum(read[2:]) == 5
+    assert [(hit.id, hit.score) for hit in explained.hits] == [(hit.id, hit.score) for hit in plain.hits]

@@ -139,7 +139,7 @@ def test_tokens_of_documents_queries_and_embeddings(house: House) -> None:
     replayed = house.ask(key, "POST", "/v1/replay", json=saved)
     assert replayed.json()["agrees"]
     again = left(explained.headers["RateLimit"]) - left(replayed.headers["RateLimit"])
-    assert again == 4 + 4 + written.json()["tokens"], "the query, and both token by token"
+    assert again == 4 + written.json()["tokens"], "the query and the passage, each once"
     job = house.ask(key, "POST", "/v1/collections/docs/documents?wait=false", json={"documents": [{"text": "x" * 80}]})
     assert left(replayed.headers["RateLimit"]) - left(job.headers["RateLimit"]) == 20, "of a job it is an estimate"
     little = house.key("search", limits={"tokens_per_minute": 1})
@@ -171,8 +171,8 @@ def test_whatever_models_read_for_a_search_is_counted(open_house: Callable[..., 
     three = int(reranker.rerank("music", texts[:3]).token_counts.sum())
     batch = [{"query": "music", "rerank": {"model": "judge", "depth": 3}, "timeout_ms": 60_000}, {"query": "radio"}]
     assert cost("search:batch", queries=batch) == 3 + three + 3
-    assert cost("search", query="radio", explain="words") == 3 + 3 + 6 * passage, "and the query, token by token"
-    assert cost("search", query="radio", explain="words") == 3 + 3 + 6 * passage, "remembered, and told to nobody"
+    assert cost("search", query="radio", explain="words") == 3 + 6 * passage, "the query but once"
+    assert cost("search", query="radio", explain="words") == 3 + 6 * passage, "remembered, and told to nobody"
     found = house.ask(key, "POST", "/v1/collections/docs/search", json={"query": "radio"}).json()["hits"][0]["id"]
     suppressed = cost("explain", query="radio", id=found, method="atman", granularity="word")
     assert suppressed > 10 * passage, "the passage once for each of its words"

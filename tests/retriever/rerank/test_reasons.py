@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.schemas.explanations import ExplanationBody
 from core.errors import HitNotFound, InvalidQuery
 from core.records import Hit, Relevance
 from embedder.densemodels import only
@@ -86,7 +85,7 @@ def test_replay_names_another_reranker(varied: Database, encoder: LocalEncoder) 
     query = Query(text=TEXT, k=3, rerank=Rerank(model="judge", depth=5, weight=0.6), explain=Explain.SCORES)
     explanation = searcher.search("varied", query).hits[0].explanation
     assert explanation is not None
-    kept = json.loads(json.dumps(asdict(explanation)))
+    kept = ExplanationBody.of(explanation).model_dump(mode="json")
     assert kept["provenance"]["rerank"] == {
         "model": "judge", "fingerprint": "f" * 32, "depth": 5, "weight": 0.6,
     }  # fmt: skip
