@@ -53,7 +53,9 @@ class CompiledGraph:
         with self._free:
             running = self._requests[: len(parts)]
             if len(parts) == 1:  # in this thread: to wake another takes milliseconds where processors went to sleep
-                running[0].infer(parts[0], share_inputs=True, share_outputs=True)
+                # Named arrays would be asked one by one what their tensors look like.
+                tensors = {name: ov.Tensor(values, shared_memory=True) for name, values in parts[0].items()}
+                running[0].infer(tensors, share_inputs=True, share_outputs=True)
                 return [[np.array(tensor.data) for tensor in running[0].output_tensors]]
             with ExitStack() as started:  # all are waited for: one that is left running would refuse the next call
                 for request, inputs in zip(running, parts, strict=True):

@@ -32,6 +32,9 @@ def pool_weights(
     a factor could multiply. `prefixes`: by text, (tokens,) whether a token belongs to the representation's prefix,
     where the prefix is to take no part in the pool; the special tokens before it go with it.
     """
+    if pooling in (Pooling.MEAN, Pooling.MAX) and not any(prefix.any() for prefix in prefixes):
+        weights = torch.ones(sum(lengths), device=device)  # as of most models
+        return weights if factors is None or pooling is Pooling.MAX else weights * factors
     starts = np.array([_behind_prefix(prefix) for prefix in prefixes] or [0] * len(lengths))
     places = np.concatenate([np.arange(length) for length in lengths])
     firsts, lasts = np.repeat(starts, lengths), np.repeat(np.array(lengths) - 1, lengths)

@@ -67,13 +67,14 @@ def gather(
         found = [pool.ids for pool in pools.values()]
         ids = distinct(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
         legs: dict[Leg, LegScores] = {}
+        places = {leg: ids.searchsorted(pool.ids) for leg, pool in pools.items()}
         if vector is not None and Leg.DENSE in pools:
-            raw = _dense_scores(view, vector, pools[Leg.DENSE], ids)
-            legs[Leg.DENSE] = LegScores(raw=raw, rank=_ranks(pools[Leg.DENSE], ids))
+            raw = _dense_scores(view, vector, pools[Leg.DENSE], ids, places[Leg.DENSE])
+            legs[Leg.DENSE] = LegScores(raw=raw, rank=_ranks(places[Leg.DENSE], len(ids)))
         for leg, terms in sparse.items():
             if leg not in pools:
                 continue
-            raw, ranks = terms.scores(view, ids), _ranks(pools[leg], ids)
+            raw, ranks = terms.scores(view, ids), _ranks(places[leg], len(ids))
             legs[leg] = LegScores(raw=raw, rank=ranks, known=terms.known(view))
         return Candidates(
             ids=ids,
@@ -98,9 +99,8 @@ def rank(candidates: Candidates, fusion: Fusion, choice: Choice | None = None) -
     return Fused(scores=alone.raw, legs={leg: FusedLeg(norm=alone.raw, weight=1.0, scale=1.0, constant=0.0)})
 
 
-def _dense_scores(view: View, vector: Float32Array, pool: Pool, ids: Int64Array) -> Float64Array:
-    """(ids,) of the sorted `ids`, the pool's among them: its scores are exact, only the others' are computed."""
-    places = ids.searchsorted(pool.ids)
+def _dense_scores(view: View, vector: Float32Array, pool: Pool, ids: Int64Array, places: Int64Array) -> Float64Array:
+    """(ids,) the pool's at `places`, where its scores are exact; only the others' are computed."""
     others = np.ones(len(ids), dtype=np.bool_)
     others[places] = False
     raw = view.dense_scores(vector, ids, others)
@@ -116,12 +116,12 @@ def _without(pool: Pool, excluded: Int64Array | None, depth: int) -> Pool:
     return Pool(ids=pool.ids[kept], scores=pool.scores[kept])
 
 
-def _ranks(pool: Pool, ids: Int64Array) -> Int64Array:
-    """(ids,) 1-based rank in the first POOL_DEPTH of the pool of each of the sorted `ids`, 0 where it is not there.
+def _ranks(places: Int64Array, count: int) -> Int64Array:
+    """(count,) 1-based rank in the first POOL_DEPTH of a pool at `places`, best first; 0 where none of it is.
 
     The fusion goes by these alone: a pool that had to be deepened for a long page changes no score.
     """
-    ranks = np.zeros(len(ids), dtype=np.int64)
-    first = pool.ids[:POOL_DEPTH]
-    ranks[ids.searchsorted(first)] = np.arange(1, len(first) + 1)
+    ranks = np.zeros(count, dtype=np.int64)
+    first = places[:POOL_DEPTH]
+    ranks[first] = np.arange(1, len(first) + 1)
     return ranks

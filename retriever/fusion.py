@@ -17,6 +17,7 @@ from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
 from retriever.adaptive import Choice, choose, one_passage_each
 from retriever.legs import Leg
+from store.pool import ranking
 
 MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
 AUTO = "auto"
@@ -186,11 +187,6 @@ def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:
     """
     norm = np.where(rank > 0, 1.0 / (k + rank), 0.0)
     return FusedLeg(norm=norm, weight=weight, scale=None, constant=None)
-
-
-def ranking(ids: Int64Array, scores: Float64Array) -> Int64Array:
-    """(candidates,) positions by falling score, equal scores by rising id."""
-    return np.lexsort((ids, -scores)).astype(np.int64)
 
 
 def collapse(ids: Int64Array, scores: Float64Array, document_ids: Int64Array) -> Int64Array:

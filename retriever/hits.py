@@ -10,7 +10,9 @@ from retriever.ledger import HitParts, LegPart
 from retriever.legs import Leg
 from retriever.ranking import Page
 from retriever.rerank import RERANK
+from retriever.result import Profile
 from store.documents import StoredPassage
+from store.view import View
 
 
 def hit_of(passage: StoredPassage, score: float, parts: HitParts) -> Hit:
@@ -46,6 +48,19 @@ def parts_of(page: Page, values: Mapping[Leg, Float64Array]) -> list[HitParts]:
         held = {leg: table[row] for leg, table in values.items()}
         found.append(HitParts(legs=legs, values=held, choice=ranked.choice, rerank=rerank))
     return found
+
+
+def profile_of(view: View, page: Page, allowed: Int64Array | None) -> Profile:
+    """`allowed`: the passages that a filter lets through; None: there is none."""
+    return Profile(
+        pools=page.candidates.pools,
+        depth=page.depth,
+        candidates=len(page.candidates.ids),
+        documents=page.documents,
+        passages=view.passage_count,
+        segments=view.segment_count,
+        matches=None if allowed is None else len(allowed),
+    )
 
 
 def _leg_parts(leg: Leg, scores: LegScores, fused: FusedLeg, shown: Int64Array) -> list[LegPart]:

@@ -12,13 +12,14 @@ from core.records import Float32Array, Int64Array
 from retriever.candidates import POOL_DEPTH, Candidates, gather, rank
 from retriever.cursor import Cursor
 from retriever.diversity import WINDOW, diverse
-from retriever.fusion import Fused, collapse, ranking
+from retriever.fusion import Fused, collapse
 from retriever.grouping import Group, Grouper
 from retriever.legs import Leg, SparseTerms
 from retriever.query import MAX_DEPTH, Query
 from retriever.rerank import Judged, RerankPart, reranked
 from retriever.selection import reaching
 from retriever.stopwatch import Stopwatch
+from store.pool import ranking
 from store.view import View
 
 

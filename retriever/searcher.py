@@ -22,15 +22,15 @@ from retriever.explain import Asked, Explainer
 from retriever.floor import Floor
 from retriever.fusion import collapse
 from retriever.grouping import Grouper, hit_groups
-from retriever.hits import hit_of, parts_of
+from retriever.hits import hit_of, parts_of, profile_of
 from retriever.intime import InTime
 from retriever.ledger import HitParts
 from retriever.legs import Leg, SparseTerms
 from retriever.many import at_once, each
 from retriever.query import Explain, Query
-from retriever.ranking import Page, grouped_page, ranked_page, single_page, window_ids
+from retriever.ranking import grouped_page, ranked_page, single_page, window_ids
 from retriever.rerank import RERANK, Judge, Judged
-from retriever.result import Profile, SearchResult
+from retriever.result import SearchResult
 from retriever.seeking import Seeker, settled, shown
 from retriever.stopwatch import Stopwatch
 from retriever.telling import Teller
@@ -120,11 +120,19 @@ class Searcher:
                     tried.append(candidates.documents[best])
         return tried
 
-    def _run(self, name: str, query: Query, only: int | None) -> SearchResult:
-        collection = self._views.collection(name)
-        drafts = self._drafts(name, collection, self._encoded(collection, [_started(collection, query)]), only)
+    def _run(self, name: str, query: Query, only: int | None, *, anew: bool = False) -> SearchResult:
+        """By what had the name when it was last searched, as nearly always it has it still, or `anew`."""
+        lately = None if anew else self._views.lately(name)
+        collection = lately or self._views.collection(name)
+        try:
+            encoded = self._encoded(collection, [_started(collection, query)])
+        except SalienceError:
+            if lately is None or lately == self._views.collection(name):
+                raise
+            return self._run(name, query, only, anew=True)
+        drafts = self._drafts(name, collection, encoded, only)
         if drafts is None:
-            return self._run(name, query, only)
+            return self._run(name, query, only, anew=True)
         [draft] = drafts
         if isinstance(draft, SalienceError):
             raise draft
@@ -261,7 +269,7 @@ class Searcher:
             next=last.packed(key) if hits and page.more and only is None and not late else None,
             changed=cursor is not None and cursor.seq != view.seq,
             left_out=late,
-            profile=_profile(view, page, allowed) if query.profile else None,
+            profile=profile_of(view, page, allowed) if query.profile else None,
             groups=None if page.groups is None else hit_groups(page.groups, ids),
         )
         if only is None:
@@ -336,15 +344,3 @@ def _started(collection: Collection, query: Query) -> _Search:
     watch, legs = Stopwatch(timeout_ms=query.timeout_ms), searchable_legs(collection, query)
     query.selection.check_legs(legs)
     return _Search(query=query, legs=legs, watch=watch)
-
-
-def _profile(view: View, page: Page, allowed: Int64Array | None) -> Profile:
-    return Profile(
-        pools=page.candidates.pools,
-        depth=page.depth,
-        candidates=len(page.candidates.ids),
-        documents=page.documents,
-        passages=view.passage_count,
-        segments=view.segment_count,
-        matches=None if allowed is None else len(allowed),
-    )

@@ -30,8 +30,21 @@ class TermStatistics:
 
 def best(ids: Int64Array, scores: Float64Array, k: int) -> Pool:
     """The k best of the candidates; which of several equals is cut depends on their ids alone."""
-    if 0 < k < len(scores):  # sorting all of them takes several times as long
+    if 0 < k < len(scores):
         kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
         ids, scores = ids[kept], scores[kept]
-    order = np.lexsort((ids, -scores))[:k]
+    order = ranking(ids, scores)[:k]
     return Pool(ids=ids[order], scores=scores[order])
+
+
+def ranking(ids: Int64Array, scores: Float64Array) -> Int64Array:
+    """(candidates,) positions by falling score, equal scores by rising id."""
+    falling = -scores
+    order = falling.argsort()  # by one key: less than half the time that two take
+    ranked = falling[order]
+    equal = ranked[1:] == ranked[:-1]
+    if equal.any():
+        tied = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
+        among = order[tied]
+        order[tied] = among[np.lexsort((ids[among], ranked[tied]))]
+    return order

@@ -21,6 +21,8 @@ from store.segments.rows import current_state, current_states
 from store.snapshot import Snapshot, load, load_tail
 from store.view import View
 
+_NAMES = 256  # of which is remembered what was opened under them
+
 
 class Views:
     """Opens views, and keeps the snapshots that they share: one for each collection that was searched. Thread-safe."""
@@ -30,11 +32,19 @@ class Views:
         self._database = database
         self._index = index
         self._slots: dict[int, _Slot] = {}  # by generation
+        self._lately: dict[str, Collection] = {}  # by the name that it was opened under
 
     def collection(self, name: str) -> Collection:
         """What is searched for now under this name, without opening a view. Raises CollectionNotFound."""
         with self._database.read() as session:
             return find_collection(session, name)
+
+    def lately(self, name: str) -> Collection | None:
+        """What the last view under this name was of, without a look at the database; None: there was none lately.
+
+        By now it may be another one, or none: the next view says so.
+        """
+        return self._lately.get(name)
 
     @contextmanager
     def open(self, name: str) -> Iterator[View]:
@@ -46,6 +56,10 @@ class Views:
             with self._database.read() as session:
                 snapshot = self._snapshot(session, name)
                 if snapshot:
+                    if self._lately.get(name) is not snapshot.collection:
+                        if len(self._lately) >= _NAMES:
+                            self._lately.clear()
+                        self._lately[name] = snapshot.collection
                     elsewhere = snapshot.elsewhere is not None
                     yield IndexedView(session, snapshot, self._index) if elsewhere else View(session, snapshot)
                     return

@@ -36,17 +36,23 @@ class SearchContext(NamedTuple):
     """What a search goes by beside its body."""
 
     parts: Wiring
+    collection: str  # as it is stored
     request_id: str
     caller: Caller
     arrived: float  # when the request's head was there, by time.monotonic
     observed: Observation
 
 
-async def get_search_context(request: Request) -> SearchContext:
+_Name = Annotated[str, Path(description="the collection's name", examples=["articles"])]
+
+
+async def get_search_context(request: Request, collection: _Name) -> SearchContext:
+    caller = await get_caller(request)
     return SearchContext(
         parts=await get_wiring(request),
+        collection=caller.collection(collection),
         request_id=await get_request_id(request),
-        caller=await get_caller(request),
+        caller=caller,
         arrived=cast(float, request.state.arrived),
         observed=(await get_panel(request)).observation,
     )
@@ -59,9 +65,7 @@ Search = Annotated[SearchContext, Depends(get_search_context)]
 Known = Annotated[Caller, Depends(get_caller)]  # who makes the request; the door has let it in
 
 
-async def _stored_name(
-    request: Request, collection: Annotated[str, Path(description="the collection's name", examples=["articles"])]
-) -> str:
+async def _stored_name(request: Request, collection: _Name) -> str:
     return (await get_caller(request)).collection(collection)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from app.api.dependencies import CollectionName, Search, SearchContext
+from app.api.dependencies import Search, SearchContext
 from app.api.links import HITS_FOUND
 from app.api.serialized import serialized
 from app.schemas.batch import AnswerBody, BatchRequest, BatchResponse
@@ -71,56 +71,44 @@ _EXPLAIN = {
 
 @router.post("/search", responses={200: HITS_FOUND}, operation_id="search")
 @serialized
-def search(
-    asked: Search,
-    collection: CollectionName,
-    body: Annotated[SearchRequest, Body(openapi_examples=_SEARCH)],
-) -> SearchResponse:
+def search(asked: Search, body: Annotated[SearchRequest, Body(openapi_examples=_SEARCH)]) -> SearchResponse:
     """The best passages, one for each document, steered and explained as asked."""
-    query = _ready(asked, collection, body, body.to_search(most=asked.parts.settings.limits.hits))
-    return _shown(asked, asked.observed.searched(asked.parts.searcher.search(collection, query)))
+    query = _ready(asked, body, body.to_search(most=asked.parts.settings.limits.hits))
+    return _shown(asked, asked.observed.searched(asked.parts.searcher.search(asked.collection, query)))
 
 
 @router.post("/search:batch", operation_id="search_batch")
 @serialized
-def search_batch(
-    asked: Search,
-    collection: CollectionName,
-    body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)],
-) -> BatchResponse:
+def search_batch(asked: Search, body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)]) -> BatchResponse:
     """Several searches in one state of the collection, encoded together. Each has its own answer or its own error."""
     most = asked.parts.settings.limits.hits
-    queries = each(lambda query: _ready(asked, collection, query, query.to_search(most=most)), body.bodies())
+    queries = each(lambda query: _ready(asked, query, query.to_search(most=most)), body.bodies())
     answers = [
         AnswerBody.failed(asked.caller.told(found), asked.request_id)
         if isinstance(found, SalienceError)
         else AnswerBody(status=200, result=_shown(asked, found), error=None)
-        for found in asked.observed.all_searched(asked.parts.searcher.search_many(collection, queries))
+        for found in asked.observed.all_searched(asked.parts.searcher.search_many(asked.collection, queries))
     ]
     return BatchResponse(answers=answers, request_id=asked.request_id)
 
 
 @router.post("/explain", operation_id="explain")
 @serialized
-def explain(
-    asked: Search,
-    collection: CollectionName,
-    body: Annotated[ExplainRequest, Body(openapi_examples=_EXPLAIN)],
-) -> SearchResponse:
+def explain(asked: Search, body: Annotated[ExplainRequest, Body(openapi_examples=_EXPLAIN)]) -> SearchResponse:
     """One candidate of a query, explained down to words; the numbers add up to its score.
 
     With `above`, the second hit of the answer is the one that it is held against.
     """
-    query = _ready(asked, collection, body, body.to_explain())
-    found = explain_hit(asked.parts.searcher, collection, query, body.id, above=body.above, advise=body.advise)
+    query = _ready(asked, body, body.to_explain())
+    found = explain_hit(asked.parts.searcher, asked.collection, query, body.id, above=body.above, advise=body.advise)
     return _shown(asked, asked.observed.searched(found))
 
 
-def _ready(asked: SearchContext, collection: str, body: QueryBody, query: Query) -> Query:
+def _ready(asked: SearchContext, body: QueryBody, query: Query) -> Query:
     """Over what the caller may see, once what the body wants to see is there."""
     rows = asked.caller.rows
     seen = query if rows is None else replace(query, within=rows)
-    return waited(asked.parts, collection, body, seen, begun=asked.arrived)
+    return waited(asked.parts, asked.collection, body, seen, begun=asked.arrived)
 
 
 def _shown(asked: SearchContext, found: SearchResult) -> SearchResponse:

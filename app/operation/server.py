@@ -18,6 +18,7 @@ from app.operation.readiness import Readiness
 STOP_SECONDS = 30  # in which what was begun is answered
 KEEP_ALIVE_SECONDS = 75  # longer than clients (5) and balancers (60) keep one: else a request may meet the closing
 BACKLOG = 2048
+GARBAGE = 20_000  # objects that came since the last look for rings of them; Python's 700 are those of one search
 
 
 class Server(uvicorn.Server):
@@ -44,6 +45,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        gc.set_threshold(GARBAGE)
         gc.freeze()  # some 300,000 objects that stay: to look through them stops all threads for a quarter of a second
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
-from retriever.fusion import Fusion, LegScores, collapse, fuse, min_max, ranking
+from retriever.fusion import Fusion, LegScores, collapse, fuse, min_max
 from retriever.legs import Leg
+from store.pool import ranking
 
 RAW = st.floats(-1, 1).map(lambda x: round(x, 4))
 CANDIDATES = st.lists(st.tuples(RAW, st.floats(0, 40).map(lambda x: round(x, 3))), max_size=12)

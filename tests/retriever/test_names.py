@@ -1,0 +1,114 @@
+"""What a name stands for may change between two searches, and the later one must not go by what was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import CollectionNotFound, InvalidQuery
+from core.records import CollectionSettings, Document
+from embedder.densemodels import only
+from embedder.lexical import Analyzer
+from embedder.local import LocalEncoder
+from indexer.pipeline import Pipeline
+from retriever.inputs import Inputs
+from retriever.query import Query
+from retriever.searcher import Searcher
+from store import Database, Views
+from store.aliases import delete_alias, set_alias
+from store.catalog import create_collection, delete_collection
+from tests.collections import create_for
+
+WOLF = Query(text="wolf")
+THREE = Query(inputs=Inputs(vector=np.array([1, 0, 0], dtype=np.float32)))
+
+
+@pytest.fixture
+def place(tmp_path: Path, encoder: LocalEncoder) -> Iterator[tuple[Database, Searcher]]:
+    """With the collection "old", of one document, which "name" stands for and was searched by."""
+    database = Database.open(tmp_path)
+    create_for(encoder, database, "old")
+    Pipeline(database, only(encoder), Analyzer()).add("old", [Document(id="w", text="A wolf in the wood.")])
+    with database.write() as session:
+        set_alias(session, "name", "old")
+    searcher = Searcher(Views(database), only(encoder), Analyzer())
+    assert [hit.document_id for hit in searcher.search("name", WOLF).hits] == ["w"]
+    yield database, searcher
+    database.close()
+
+
+def of_three_dimensions(database: Database, name: str) -> None:
+    with database.write() as session:
+        create_collection(session, name, CollectionSettings(), model="other", fingerprint="0" * 32, dimension=3)
+
+
+def test_a_name_that_was_moved_is_searched_where_it_is_now(place: tuple[Database, Searcher]) -> None:
+    """Also where what it stood for could not have answered."""
+    database, searcher = place
+    of_three_dimensions(database, "new")
+    with pytest.raises(InvalidQuery, match="384 dimensions"):
+        searcher.search("name", THREE)
+    with database.write() as session:
+        set_alias(session, "name", "new")
+    assert searcher.search("name", THREE).collection == "new"
+
+
+def test_a_name_that_was_moved_is_found_out_before_anything_is_answered(
+    place: tuple[Database, Searcher], encoder: LocalEncoder
+) -> None:
+    """Also where what it stood for could have answered."""
+    database, searcher = place
+    create_for(encoder, database, "new")
+    with database.write() as session:
+        set_alias(session, "name", "new")
+    found = searcher.search("name", WOLF)
+    assert (found.collection, found.hits) == ("new", ())
+
+
+def test_what_is_gone_is_not_found(place: tuple[Database, Searcher]) -> None:
+    database, searcher = place
+    assert searcher.search("old", WOLF).hits
+    with database.write() as session:
+        delete_alias(session, "name")
+        delete_collection(session, "old")
+    for name in ("name", "old"):
+        with pytest.raises(CollectionNotFound):
+            searcher.search(name, WOLF)
+        with pytest.raises(CollectionNotFound):
+            searcher.search(name, THREE)
+
+
+def test_a_search_reads_once(place: tuple[Database, Searcher], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, searcher = place
+    reads = []
+    read = Database.read
+
+    @contextmanager
+    def counted(self: Database) -> Iterator[object]:
+        reads.append(self)
+        with read(self) as session:
+            yield session
+
+    monkeypatch.setattr(Database, "read", counted)
+    searcher.search("name", WOLF)
+    assert len(reads) == 1
+
+
+def test_no_more_names_are_remembered_than_that(
+    place: tuple[Database, Searcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, _ = place
+    monkeypatch.setattr("store.views._NAMES", 2)
+    views = Views(database)
+    for name in ("name", "old", *(f"other{i}" for i in range(3))):
+        if name.startswith("other"):
+            with database.write() as session:
+                set_alias(session, name, "old")
+        with views.open(name):
+            pass
+        assert len(views._lately) <= 2
+        assert views.lately(name) == views.collection("old")
