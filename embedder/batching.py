@@ -8,6 +8,8 @@ import torch
 
 CPU_TOKENS_PER_THREAD = 256  # larger batches are hardly faster, and a query waits for the one that runs
 GPU_TOKENS = 16_384
+SIZES = 16  # of batches between a power of two and the next: OpenVINO makes kernels for each, and keeps thousands
+SHORT_TOKENS = 32  # queries and the like: they have as many slots of the attention, however short they are
 
 
 def batch_tokens(device: torch.device) -> int:
@@ -28,3 +30,19 @@ def token_budget_batches(token_counts: Sequence[int], budget: int | Callable[[],
         size = max((budget if isinstance(budget, int) else budget()) // longest, 1)
         yield order[start : start + size]
         start += size
+
+
+def attention_slots(longest: int) -> int:
+    """How many slots of the attention each text of a batch has whose longest one has so many tokens.
+
+    In bf16 the slots that are empty decide how those that are not are rounded. So texts that come from several callers
+    share a batch where each would have as many by itself: then a text's vector is the same to the last bit, whoever
+    asks beside it.
+    """
+    return max(SHORT_TOKENS, rounded_up(longest))
+
+
+def rounded_up(count: int) -> int:
+    """By a sixteenth at most, and not at all up to 31."""
+    step = max(1, (1 << count.bit_length() - 1) // SIZES)
+    return -(-count // step) * step

@@ -20,6 +20,7 @@ from torch import Tensor
 from core.errors import ModelError
 from core.records import Float32Array, Int64Array
 from embedder.backbone import KeyFactors, suppression_problem
+from embedder.batching import attention_slots, rounded_up
 from embedder.bertgraph import ACTIVATIONS, BertShape, bert_graph
 from embedder.compiled import CompiledGraph, Inputs, cpu_precision
 from embedder.modelfolder import json_object
@@ -30,7 +31,6 @@ STREAMS = (4, 3, 2)  # parts of a batch that run at once, each on as many thread
 SPLIT_TOKENS = 64  # tokens for each thread from which a batch is worth cutting
 IDLE_LIMIT = 1.15  # largest part against their mean: with less alike parts, cores would idle longer than cutting saves
 STREAMS_LIMIT = 512 * 2**20  # bytes of weights above which there is one compiled form only
-SIZES = 16  # of batches between a power of two and the next: OpenVINO makes kernels for each, and keeps thousands
 _PADDED_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # positions count from behind the padding index
 
 
@@ -72,8 +72,9 @@ class BertBackbone:
         shares = _shares(lengths, self._streams if lengths.sum() >= SPLIT_TOKENS * self._threads else 1)
         rows = [np.concatenate([np.arange(starts[i], starts[i] + lengths[i]) for i in share]) for share in shares]
         values = None if factors is None else factors.values.numpy()
+        slots = attention_slots(int(lengths.max()))
         parts = [
-            _inputs([ids[i] for i in share], None if values is None else values[row], multiplicative)
+            _inputs([ids[i] for i in share], slots, None if values is None else values[row], multiplicative)
             for share, row in zip(shares, rows, strict=True)
         ]
         found = self._graph(multiplicative, every_layer, len(shares)).run(parts)
@@ -162,15 +163,15 @@ def _shares(lengths: Int64Array, streams: int) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def _inputs(ids: Sequence[Int64Array], factors: Float32Array | None, multiplicative: bool) -> Inputs:
-    """What embedder.bertgraph asks for."""
+def _inputs(ids: Sequence[Int64Array], slots_each: int, factors: Float32Array | None, multiplicative: bool) -> Inputs:
+    """What embedder.bertgraph asks for; `slots_each`: of a text, in the attention."""
     lengths = np.array([len(text) for text in ids])
-    tokens, longest = int(lengths.sum()), _rounded_up(int(lengths.max()))
-    slot = np.arange(longest, dtype=np.int32)
-    taken = slot < lengths[:, None]  # (texts, longest) the slots that hold a token
+    tokens = int(lengths.sum())
+    slot = np.arange(slots_each, dtype=np.int32)
+    taken = slot < lengths[:, None]  # (texts, slots_each) the slots that hold a token
     slots = np.zeros(taken.shape, dtype=np.int32)
     slots[taken] = np.arange(tokens, dtype=np.int32)
-    packed = np.zeros((3, _rounded_up(tokens)), dtype=np.int32)  # the last tokens may be spare: nobody sees them
+    packed = np.zeros((3, rounded_up(tokens)), dtype=np.int32)  # the last tokens may be spare: nobody sees them
     packed[:, :tokens] = np.concatenate(ids), np.broadcast_to(slot, taken.shape)[taken], np.flatnonzero(taken)
     keys = np.full(taken.shape, -1.0 if multiplicative else SUPPRESSED, dtype=np.float32)
     if factors is None:
@@ -187,12 +188,6 @@ def _inputs(ids: Sequence[Int64Array], factors: Float32Array | None, multiplicat
         "back": packed[2],
         "keys": keys[:, None, None, :],
     }
-
-
-def _rounded_up(count: int) -> int:
-    """By a sixteenth at most, and not at all up to 31."""
-    step = max(1, (1 << count.bit_length() - 1) // SIZES)
-    return -(-count // step) * step
 
 
 def _gathered(parts: Sequence[Float32Array], rows: Sequence[Int64Array]) -> Float32Array:

@@ -23,6 +23,7 @@ from core.errors import Abandoned
 from core.protocols import BatchObserver, Priority, RanBatch
 from core.records import Int64Array
 from embedder.backbone import Backbone, KeyFactors
+from embedder.batching import attention_slots
 from embedder.place import Place, Standing
 
 
@@ -53,7 +54,8 @@ class Turns:
     def hidden(
         self, ids: Sequence[Int64Array], factors: KeyFactors | None, priority: Priority = Priority.INTERACTIVE
     ) -> Tensor:
-        """As Backbone.hidden, whose errors it raises. Other callers' texts change neither its result nor its errors.
+        """As Backbone.hidden, whose errors it raises. Other callers' texts change neither its result nor its errors;
+        see embedder.batching.attention_slots.
 
         The most urgent priority is served first, and within it who came first; only who has waited for PATIENCE_SECONDS
         has one batch before the others. A batch holds one priority only: so no query is computed together with passages
@@ -153,6 +155,11 @@ class _Request(Standing):
     error: Exception | None = field(default=None, init=False)
 
     @property
+    def longest(self) -> int:
+        """Tokens of its longest text."""
+        return max(map(len, self.ids))
+
+    @property
     def is_done(self) -> bool:
         return self.result is not None or self.layers is not None or self.error is not None
 
@@ -166,16 +173,19 @@ class _Request(Standing):
 
 
 def _batch(line: Sequence[_Request], budget: int) -> list[_Request]:
-    """The first requests of a line: those that fit together and are steered by the same formula, at least one.
-
-    One that shows its layers is alone.
+    """The first of a line, and those behind it that fit: with as many slots of the attention, and steered by the same
+    formula. One that shows its layers is alone.
     """
     first = line[0]
-    batch, texts, longest = [first], len(first.ids), max(map(len, first.ids))
+    batch, texts, longest, slots = [first], len(first.ids), first.longest, attention_slots(first.longest)
+    if first.shows_layers:
+        return batch
     for request in line[1:]:
-        texts, longest = texts + len(request.ids), max(longest, *map(len, request.ids))
-        differs = request.is_multiplicative != first.is_multiplicative
-        if texts * longest > budget or differs or request.shows_layers or first.shows_layers:
+        alike = attention_slots(request.longest) == slots and request.is_multiplicative == first.is_multiplicative
+        if not alike or request.shows_layers:
+            continue
+        texts, longest = texts + len(request.ids), max(longest, request.longest)
+        if texts * longest > budget:
             break
         batch.append(request)
     return batch

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PATIENCE_SECONDS = 0.025  # after which whoever has the floor shares it
+GATHERING_SECONDS = 0.1  # after which nobody waits for a further line
 
 
 class Floor:
@@ -46,7 +47,29 @@ class Floor:
                     self._newest = None
                 elif turn in self._line:  # interrupted while it waited
                     self._line.remove(turn)
+                    turn.tell()
                 self._admit()
+
+    def wait_for_line(self) -> None:
+        """Returns when nobody is in line: for what is prepared for a turn, as that comes no sooner.
+
+        Whoever asks a model only then asks it together with all who have waited here, for little more than one pays.
+        Where others come into line meanwhile, they are waited for as well, but for GATHERING_SECONDS at most.
+        """
+        until = time.monotonic() + GATHERING_SECONDS
+        passed = self._behind_line()
+        while passed is not None:
+            passed.acquire()
+            passed = self._behind_line() if time.monotonic() < until else None
+
+    def _behind_line(self) -> threading.Lock | None:
+        """Can be acquired when all who are in line now have begun; None: nobody is."""
+        with self._changing:
+            if not self._line:
+                return None
+            passed = _closed()
+            self._line[-1].behind.append(passed)
+            return passed
 
     def _admit(self) -> None:
         """The first in line, where the floor is free, or was taken long ago."""
@@ -55,11 +78,23 @@ class Floor:
             self._newest = self._line.popleft()
             self._free_from = now + PATIENCE_SECONDS
             self._newest.begun.release()
+            self._newest.tell()
 
 
 class _Turn:
-    __slots__ = ("begun",)
+    __slots__ = ("begun", "behind")
 
     def __init__(self) -> None:
-        self.begun = threading.Lock()
-        self.begun.acquire()
+        self.begun = _closed()
+        self.behind: list[threading.Lock] = []  # of those who wait until it is no more in line
+
+    def tell(self) -> None:
+        for passed in self.behind:
+            passed.release()
+
+
+def _closed() -> threading.Lock:
+    """A lock that the next one to acquire it waits at."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock

@@ -173,8 +173,11 @@ class Searcher:
         return each(self._with_judgement, searches)
 
     def _turn(self, collection: Collection) -> AbstractContextManager[None]:
-        """None is taken where a search mostly waits for an engine elsewhere."""
-        return nullcontext() if collection.settings.index is IndexKind.MILVUS else self._floor.taken()
+        return self._floor.taken() if self._takes_turns(collection) else nullcontext()
+
+    def _takes_turns(self, collection: Collection) -> bool:
+        """Not where a search mostly waits for an engine elsewhere."""
+        return collection.settings.index is not IndexKind.MILVUS
 
     def _with_window(self, view: View, search: _Search) -> _Search:
         """With the passages that the reranker is to judge."""
@@ -201,6 +204,8 @@ class Searcher:
 
     def _encoded(self, collection: Collection, searches: Sequence[_Search]) -> list[_Search]:
         """In one batch; without what the models make where they do not answer in time."""
+        if self._takes_turns(collection) and all(search.query.timeout_ms is None for search in searches):
+            self._floor.wait_for_line()
         left = [search.watch.seconds_left for search in searches]
         seconds = None if None in left else max(one for one in left if one is not None)
         asked = [(search.query, search.legs) for search in searches]

@@ -11,7 +11,7 @@ from transformers import ModernBertConfig, ModernBertModel, PreTrainedModel, Qwe
 
 from core.errors import ModelError
 from core.records import Int64Array
-from embedder import bert
+from embedder import batching, bert
 from embedder.backbone import Backbone, KeyFactors
 from embedder.bert import BertBackbone, load_bert
 from embedder.compiled import cpu_precision
@@ -196,7 +196,7 @@ def test_a_batch_is_cut_into_parts_of_like_size_or_not_at_all() -> None:
 
 def test_batches_are_of_few_sizes() -> None:
     """OpenVINO keeps kernels for each; a size that is never seen again costs memory for nothing."""
-    sizes = [bert._rounded_up(count) for count in range(1, 16_385)]
+    sizes = [batching.rounded_up(count) for count in range(1, 16_385)]
     assert sizes[:31] == list(range(1, 32))
     assert all(count <= size <= count * 17 / 16 for count, size in enumerate(sizes, start=1))
     assert len(set(sizes)) <= 32 + 16 * 9

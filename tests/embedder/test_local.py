@@ -13,7 +13,9 @@ from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl
 from core.records import Representation
 from embedder.attribution import parts
 from embedder.kinds import DEFAULT_MODEL, model_folder
+from embedder.loading import load_encoder
 from embedder.local import LocalEncoder
+from embedder.precision import Precision
 from tests.embedder.tokenmatrix import token_matrix
 
 QUERY = "I want to play on my TV."
@@ -42,6 +44,22 @@ def test_a_text_has_the_same_vector_alone_and_in_a_batch(encoder: LocalEncoder) 
         alone = encoder.encode([prompt], Representation.DOCUMENT)
         assert np.abs(alone.vectors[0] - batch.vectors[i]).max() < 1e-5
     assert np.linalg.norm(batch.vectors, axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_short_text_is_rounded_alike_in_any_company() -> None:
+    """What searches at the same time: one may not see from its vectors who asked beside it."""
+    encoder = load_encoder(device="cpu")
+    words = "tea harbour green a river of light and the old bridge where nobody plays any music on sundays".split()
+    texts = [" ".join((words + words)[i % 5 :][: 1 + 7 * i % 26]) for i in range(60)]
+    prompts = [Prompt.of(text) if i % 7 else steered(text, text[:3], 4) for i, text in enumerate(texts)]
+    alone = np.concatenate([encoder.encode([prompt], Representation.QUERY).vectors for prompt in prompts])
+    for size in (2, 3, 7, 12, 60):
+        for start in range(0, len(prompts), size):
+            some = slice(start, start + size)
+            together = encoder.encode(prompts[some], Representation.QUERY).vectors
+            if encoder.precision is Precision.BF16:  # there, one bit makes the fourth digit of a score another
+                assert together.tobytes() == alone[some].tobytes()
+            assert np.abs(together - alone[some]).max() < 1e-6
 
 
 def test_truncation_and_token_counts_are_reported(encoder: LocalEncoder) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from retriever import floor as module
+from retriever.encoding import EncodedQuery, QueryEncoder
 from retriever.floor import Floor
+from retriever.query import Query
+from retriever.searcher import Searcher
 from tests.waiting import until
 
 LONG = 30.0  # seconds that a loaded machine may take
@@ -116,4 +120,146 @@ def test_who_shared_it_does_not_free_it_for_a_third() -> None:
     second_may_end.set()
     assert third_speaks.wait(LONG)
     for thread in threads[1:]:
+        thread.join(LONG)
+
+
+@pytest.mark.usefixtures("patient")
+def test_who_prepares_a_turn_waits_for_the_line_and_not_for_the_floor() -> None:
+    floor, prepared, may_end = Floor(), list[str](), threading.Event()
+    floor.wait_for_line()  # there is none
+
+    def speak() -> None:
+        with floor.taken():
+            may_end.wait(LONG)
+
+    def prepare(name: str) -> None:
+        floor.wait_for_line()
+        prepared.append(name)
+
+    with floor.taken():
+        floor.wait_for_line()  # somebody has the floor, and nobody waits
+        speaking = threading.Thread(target=speak)
+        speaking.start()
+        until(lambda: len(floor._line) == 1)
+        preparing = [threading.Thread(target=prepare, args=(name,)) for name in ("a", "b")]
+        for thread in preparing:
+            thread.start()
+        until(lambda: len(floor._line[0].behind) == 2)
+        assert prepared == []
+    for thread in preparing:
+        thread.join(LONG)
+    assert sorted(prepared) == ["a", "b"], "they waited for the floor, too"
+    may_end.set()
+    speaking.join(LONG)
+
+
+@pytest.mark.usefixtures("patient")
+def test_nobody_waits_for_ever_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come: whoever does not prepare anything goes straight into line."""
+    monkeypatch.setattr(module, "GATHERING_SECONDS", 0.0)
+    floor, prepared = Floor(), threading.Event()
+    ends = [threading.Event() for _ in range(2)]
+
+    def speak(number: int) -> None:
+        with floor.taken():
+            ends[number].wait(LONG)
+
+    def prepare() -> None:
+        floor.wait_for_line()
+        prepared.set()
+
+    threads = [threading.Thread(target=speak, args=(number,)) for number in range(2)]
+    with floor.taken():
+        threads[0].start()
+        until(lambda: len(floor._line) == 1)
+        threads.append(threading.Thread(target=prepare))
+        threads[2].start()
+        until(lambda: len(floor._line[0].behind) == 1)
+        threads[1].start()
+        until(lambda: len(floor._line) == 2)
+    assert prepared.wait(LONG), "it waits for somebody who came behind it"
+    assert len(floor._line) == 1
+    for end in ends:
+        end.set()
+    for thread in threads:
+        thread.join(LONG)
+
+
+@pytest.mark.usefixtures("patient")
+def test_who_gives_up_its_place_in_line_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    floor, prepared, leaves = Floor(), threading.Event(), threading.Event()
+
+    class Interrupted(Exception):
+        pass
+
+    class Interrupting:
+        def acquire(self, timeout: float) -> bool:
+            assert leaves.wait(timeout)
+            raise Interrupted
+
+        def release(self) -> None:
+            raise AssertionError("it has begun")
+
+    def leave() -> None:
+        turn = module._Turn
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_Turn", lambda: _interrupted(turn(), Interrupting()))
+            with pytest.raises(Interrupted), floor.taken():
+                raise AssertionError("it has begun")
+
+    def prepare() -> None:
+        floor.wait_for_line()
+        prepared.set()
+
+    with floor.taken():
+        leaving = threading.Thread(target=leave)
+        leaving.start()
+        until(lambda: len(floor._line) == 1)
+        preparing = threading.Thread(target=prepare)
+        preparing.start()
+        until(lambda: len(floor._line[0].behind) == 1)
+        leaves.set()
+        assert prepared.wait(LONG)
+    for thread in (leaving, preparing):
+        thread.join(LONG)
+
+
+def _interrupted(turn: module._Turn, begun: Any) -> module._Turn:
+    turn.begun = begun
+    return turn
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize(("timeout_ms", "waits"), [(None, True), (600_000, False)])
+def test_a_model_is_asked_when_the_line_is_through(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch, timeout_ms: int | None, waits: bool
+) -> None:
+    """Who has a deadline does not wait: what cannot be done by then is left out."""
+    floor, asked, answered = searcher._floor, threading.Event(), threading.Event()
+    encode = QueryEncoder.encode
+
+    def noted(self: QueryEncoder, *given: Any) -> list[EncodedQuery]:
+        asked.set()
+        return encode(self, *given)
+
+    def search() -> None:
+        assert searcher.search("things", Query(text="wolf", timeout_ms=timeout_ms)).hits
+        answered.set()
+
+    def speak() -> None:
+        with floor.taken():
+            pass
+
+    monkeypatch.setattr(QueryEncoder, "encode", noted)
+    threads = [threading.Thread(target=speak), threading.Thread(target=search)]
+    with floor.taken():
+        threads[0].start()
+        until(lambda: len(floor._line) == 1)
+        threads[1].start()
+        if waits:
+            until(lambda: len(floor._line[0].behind) == 1)
+        assert asked.wait(LONG if not waits else 0.1) is not waits
+    assert answered.wait(LONG)
+    assert asked.is_set()
+    for thread in threads:
         thread.join(LONG)
