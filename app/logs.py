@@ -32,7 +32,11 @@ def configure_logs(settings: LogSettings) -> None:
         else [_TRACEBACKS, structlog.processors.JSONRenderer(ensure_ascii=True)]
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,  # first: what is not written is not made ready
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )

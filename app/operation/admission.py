@@ -62,8 +62,11 @@ class Admission:
                 if arriving.refused is not None:  # who it is, is not known: that is said at once, and takes no place
                     await self._app(scope, arriving.receive, send)
                     return
+                lane = self._lanes[lane_of(scope)]
+                lane.check_room()
+                arriving.watch()
                 left = None if until is None else until - time.monotonic()
-                async with self._lanes[lane_of(scope)].place(arriving.gone, left):
+                async with lane.place(arriving.gone, left):
                     with awaited(answer):
                         await self._app(scope, arriving.receive, send)
             finally:
@@ -75,12 +78,16 @@ class Admission:
 
 
 class _Arriving:
-    """A request's messages: the first of them read ahead, and its sender watched once all are there."""
+    """A request's messages: the first of them read ahead, and its sender watched once all are there.
+
+    To watch takes a task, and to end it a turn of the event loop: who is refused at once is not watched.
+    """
 
     def __init__(self, receive: Receive, answer: Awaited) -> None:
         self._receive = receive
         self._answer = answer
         self._ahead: deque[Message] = deque()
+        self._whole = False
         self._watch: asyncio.Task[None] | None = None
         self.gone = asyncio.Event()
         self.refused: HTTPException | None = None  # why the body is not to be read
@@ -102,7 +109,11 @@ class _Arriving:
             return
         except TimeoutError:
             raise RequestTimeout(f"the body did not come within {ARRIVAL_SECONDS:g} seconds; send it again") from None
-        if not more:
+        self._whole = not more
+
+    def watch(self) -> None:
+        """From now on, or once the whole body is there."""
+        if self._whole:
             self._watch = asyncio.ensure_future(self._watched())
 
     async def receive(self) -> Message:
@@ -136,8 +147,8 @@ class _Arriving:
 
 def lane_of(scope: Scope) -> str:
     """Writers may wait for long, and callers that ask to be served behind all others do: searches go beside them."""
-    asked = parse_qs(scope["query_string"].decode("latin-1")).get("nice", ["false"])[-1]
-    if asked.lower() in _YES:
+    query = scope["query_string"]
+    if query and parse_qs(query.decode("latin-1")).get("nice", ["false"])[-1].lower() in _YES:
         return "nice"
     writes = scope["method"] in ("POST", "PUT", "DELETE") and _DOCUMENTS.match(route_path(scope))
     return "write" if writes else "search"

@@ -82,10 +82,10 @@ class Guarded(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head is None and self.cycle.response_complete:
-            self._expect_head()
         self._unread_bytes += len(data)
         super().data_received(data)
+        if self._head is None and self.cycle.response_complete:  # most heads come whole, and need no timer
+            self._expect_head()
         if self._unread_bytes > HEAD_BYTES:
             self._refuse()
 

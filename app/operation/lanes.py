@@ -49,6 +49,12 @@ class Lane:
     def waiting(self) -> int:
         return len(self._line)
 
+    def check_room(self) -> None:
+        """Raises Overloaded where there is neither a place nor one to wait in."""
+        if (self.running >= self.at_once or self._line) and len(self._line) >= self._most_waiting:
+            self._refused(self.name, "full")
+            raise self._overloaded(f"{self.running} requests are served and {len(self._line)} wait")
+
     @asynccontextmanager
     async def place(self, gone: asyncio.Event, seconds: float | None) -> AsyncIterator[None]:
         """One of the places, for the length of the block.
@@ -77,9 +83,7 @@ class Lane:
         self.running -= 1
 
     async def _wait(self, gone: asyncio.Event, seconds: float | None) -> None:
-        if len(self._line) >= self._most_waiting:
-            self._refused(self.name, "full")
-            raise self._overloaded(f"{self.running} requests are served and {len(self._line)} wait")
+        self.check_room()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append(turn)
         leaving = asyncio.ensure_future(gone.wait())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import cache
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -48,6 +49,11 @@ class Metrics:
             "salience_requests_refused", "Requests that found no place: full, late, gone", ["lane", "reason"],
             registry=given,
         )  # fmt: skip
+        # The library looks a series up under a lock, which costs more than counting does. There is a bounded number.
+        self._requests_of = cache(self._requests.labels)
+        self._request_seconds_of = cache(self._request_seconds.labels)
+        self._errors_of = cache(self._errors.labels)
+        self._refused_of = cache(self._refused.labels)
         self._stages = Histogram(
             "salience_search_stage_seconds", "Stages of a search; a leg is the stage of its name",
             ["collection", "stage"], buckets=_STAGE_SECONDS, registry=given,
@@ -89,13 +95,13 @@ class Metrics:
     def answered(self, *, method: str, route: str | None, status: int, seconds: float, code: str | None) -> None:
         """A request's answer, `code` of an error."""
         path = route or OTHER
-        self._requests.labels(method if method in _METHODS else OTHER, path, str(status)).inc()
-        self._request_seconds.labels(path).observe(seconds)
+        self._requests_of(method if method in _METHODS else OTHER, path, str(status)).inc()
+        self._request_seconds_of(path).observe(seconds)
         if code is not None:
-            self._errors.labels(code).inc()
+            self._errors_of(code).inc()
 
     def refused(self, lane: str, reason: str) -> None:
-        self._refused.labels(lane, reason).inc()
+        self._refused_of(lane, reason).inc()
 
     def searched(self, result: SearchResult) -> None:
         name = self._label(result.collection)

@@ -36,3 +36,21 @@ def test_tracebacks_show_no_values(format: str) -> None:
     assert "the secret key" not in done.stderr
     if format == "json":
         assert json.loads(done.stderr)["exception"][0]["frames"][-1]["name"] == "embed"
+
+
+QUIET = """
+import structlog
+from app import logs
+from app.settings import LogSettings
+
+def made_ready():
+    raise AssertionError("this line is not written")
+
+logs.current_job = made_ready
+logs.configure_logs(LogSettings(level="warning"))
+structlog.get_logger("salience.http").info("request")
+"""
+
+
+def test_a_line_that_is_not_written_is_not_made_ready() -> None:
+    subprocess.run([sys.executable, "-c", QUIET], capture_output=True, check=True, timeout=60)

@@ -1,15 +1,17 @@
-"""What BodyLimit makes of bodies, without a server."""
+"""What BodyLimit makes of bodies, and which ids requests get, without a server."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 
 import pytest
 from fastapi import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app import middleware
-from app.middleware import BodyLimit
+from app.middleware import BodyLimit, RequestContext
 
 HALF: Message = {"type": "http.request", "body": b"{", "more_body": True}
 REST: Message = {"type": "http.request", "body": b"}", "more_body": False}
@@ -64,3 +66,22 @@ def test_only_the_bulk_endpoint_watches_its_bodies_itself(path: str) -> None:
         read([*[HALF] * 101, REST], 0, stall_seconds=1, path=path)
     assert error.value.status_code == 413
     assert len(read([*[HALF] * 101, REST], 0, stall_seconds=1, path="/v1/collections/c/documents:bulk")) == 102
+
+
+def test_every_request_has_an_id_of_its_own_and_the_kernel_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(count: int) -> bytes:
+        raise AssertionError("this gives the interpreter's lock away")
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        ids.append(scope["state"]["request_id"])
+
+    async def unused(*_: object) -> Message:
+        raise AssertionError
+
+    monkeypatch.setattr(os, "urandom", asked)
+    ids: list[str] = []
+    context = RequestContext(application, lambda **_: None)
+    for _ in range(100):
+        asyncio.run(context({"type": "http", "path": "/", "method": "GET", "headers": []}, unused, unused))
+    assert len(set(ids)) == 100
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)

@@ -125,6 +125,21 @@ def test_the_door_takes_for_nice_what_the_endpoint_does(said: str) -> None:
     assert admission.lane_of(scope) == ("nice" if nice else "search")
 
 
+def test_who_is_refused_at_once_is_not_watched() -> None:
+    async def test() -> None:
+        door = Door(waiting=0)
+        first = asyncio.create_task(door.ask("/v1/search", WHOLE))
+        await settled()
+        before = asyncio.all_tasks()
+        for _ in range(5):
+            assert await door.ask("/v1/search", WHOLE) == 503
+        assert asyncio.all_tasks() == before  # whoever was watched would be until the next turn of the loop
+        door.go.set()
+        assert await first == 200
+
+    run(test())
+
+
 def test_writers_and_nice_callers_have_places_of_their_own() -> None:
     async def test() -> None:
         door = Door(waiting=0)

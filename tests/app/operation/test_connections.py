@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config, Server
 
 from app.operation import connections as module
-from app.operation.connections import HEAD_BYTES, PIPELINED, Connections
+from app.operation.connections import HEAD_BYTES, PIPELINED, Connections, Guarded
 
 HEAD_SECONDS = 0.4
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -191,3 +191,21 @@ def test_requests_far_ahead_of_their_answers_end_the_connection() -> None:
             client.sendall(REQUEST * 5000)
         closed_after(client)
         assert len(connections) == 0
+
+
+def test_only_a_head_that_comes_in_parts_needs_a_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Guarded] = []
+    expect = Guarded._expect_head
+    monkeypatch.setattr(Guarded, "_expect_head", lambda self: (begun.append(self), expect(self)))
+    with serving() as (connect, _), connect() as client:
+        assert answered(client)
+        of_the_connection = len(begun)
+        assert [answered(client) for _ in range(5)] == [True] * 5
+        assert len(begun) == of_the_connection
+        client.sendall(REQUEST[:10])
+        time.sleep(HEAD_SECONDS / 4)
+        client.sendall(REQUEST[10:])
+        assert client.recv(1024).startswith(b"HTTP/1.1 200")
+        assert len(begun) == of_the_connection + 1
+        client.sendall(REQUEST[:10])
+        assert closed_after(client) < 4 * HEAD_SECONDS

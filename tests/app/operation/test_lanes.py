@@ -75,6 +75,24 @@ def test_first_come_first_served_and_no_more_than_there_is_room_for() -> None:
     run(test())
 
 
+def test_room_is_looked_for_without_taking_it() -> None:
+    async def test() -> None:
+        requests = Requests(at_once=1, waiting=1)
+        for number in range(2):
+            requests.lane.check_room()
+            requests.start(number)
+            await settled()
+        with pytest.raises(Overloaded, match="1 requests are served and 1 wait"):
+            requests.lane.check_room()
+        assert (requests.lane.running, requests.lane.waiting, requests.refusals) == (1, 1, {"full": 1})
+        requests.ends[0].set()
+        await settled()
+        requests.lane.check_room()
+        requests.ends[1].set()
+
+    run(test())
+
+
 def test_whoever_waits_too_long_or_leaves_gives_its_place_in_line_up() -> None:
     async def test() -> None:
         requests = Requests(at_once=1, waiting=5, seconds=0.1)
