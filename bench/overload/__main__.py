@@ -58,7 +58,8 @@ async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> dict
     await closed_loop(target, 8, 3.0)  # what is loaded by the first requests
     alone = await closed_loop(target, 1, 3.0)
     peaks = {clients: await closed_loop(target, clients, max(5.0, chosen.seconds / 10)) for clients in PEAK_CLIENTS}
-    peak = max(one.goodput for one in peaks.values())
+    best = max(peaks.values(), key=lambda one: one.goodput)
+    peak = best.goodput
     before = _memory(pid)
     watch = asyncio.ensure_future(_watched(target.port, pid))
     loaded = await open_loop(target, chosen.times * peak, chosen.seconds)
@@ -75,6 +76,7 @@ async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> dict
         "seconds": round(loaded.seconds, 1),
         "goodput_a_second": round(loaded.goodput, 1),
         "goodput_of_peak": round(goodput, 3),
+        "cores_of_the_clients": {"peak": round(best.own_cores, 3), "overload": round(loaded.own_cores, 3)},
         "statuses": dict(loaded.statuses),
         "503_without_retry_after": loaded.without_advice,
         "latency_of_good_ms": _percentiles(loaded.latencies),

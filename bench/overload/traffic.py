@@ -23,6 +23,12 @@ class Outcome:
     statuses: Counter[str] = field(default_factory=Counter)  # by status; "gave up", "broken"
     latencies: list[float] = field(default_factory=list)  # seconds, of answers of status 200
     without_advice: int = 0  # 503 without Retry-After
+    own_seconds: float = 0.0  # of processors, that the clients themselves took
+
+    @property
+    def own_cores(self) -> float:
+        """Processors that the clients kept busy."""
+        return self.own_seconds / self.seconds if self.seconds else 0.0
 
     @property
     def goodput(self) -> float:
@@ -46,7 +52,7 @@ class Target:
 
 async def closed_loop(target: Target, clients: int, seconds: float) -> Outcome:
     """Each client sends its next request when it has the answer to the one before."""
-    found, until = Outcome(), time.monotonic() + seconds
+    found, until, own = Outcome(), time.monotonic() + seconds, time.process_time()
 
     async def client() -> None:
         async with _connection(target) as connection:
@@ -55,7 +61,7 @@ async def closed_loop(target: Target, clients: int, seconds: float) -> Outcome:
 
     begun = time.monotonic()
     await asyncio.gather(*(client() for _ in range(clients)))
-    found.seconds = time.monotonic() - begun
+    found.seconds, found.own_seconds = time.monotonic() - begun, time.process_time() - own
     return found
 
 
@@ -69,7 +75,7 @@ async def open_loop(target: Target, rate: float, seconds: float) -> Outcome:
         await _once(target, connection, found)
         free.append(connection)
 
-    begun = time.monotonic()
+    begun, own = time.monotonic(), time.process_time()
     for number in itertools.count():
         due = begun + number / rate
         if due >= begun + seconds:
@@ -78,8 +84,9 @@ async def open_loop(target: Target, rate: float, seconds: float) -> Outcome:
         task = asyncio.create_task(send())
         running.add(task)
         task.add_done_callback(running.discard)
-    found.seconds = time.monotonic() - begun
     await asyncio.gather(*running)
+    # Until the last one is answered: those in line at the end count, and so does their time.
+    found.seconds, found.own_seconds = time.monotonic() - begun, time.process_time() - own
     for connection in free:
         connection.close()
     return found
