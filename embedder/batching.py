@@ -37,7 +37,7 @@ def attention_slots(longest: int) -> int:
 
     In bf16 the slots that are empty decide how those that are not are rounded. So texts that come from several callers
     share a batch where each would have as many by itself: then a text's vector is the same to the last bit, whoever
-    asks beside it.
+    asks beside it, in networks that keep to this number (embedder.bert).
     """
     return max(SHORT_TOKENS, rounded_up(longest))
 

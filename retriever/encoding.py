@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from core.errors import InvalidQuery
@@ -78,8 +78,15 @@ class QueryEncoder:
         self._models = models
         self._sparse_models = sparse_models
 
-    def encode(self, collection: Collection, asked: Sequence[tuple[Query, tuple[Leg, ...]]]) -> list[EncodedQuery]:
+    def encode(
+        self,
+        collection: Collection,
+        asked: Sequence[tuple[Query, tuple[Leg, ...]]],
+        gather: Callable[[], None] = lambda: None,
+    ) -> list[EncodedQuery]:
         """Queries, each with the legs that it is to be searched by; in order. What can go together is one batch.
+
+        `gather`: is called before a model is asked, if one is.
 
         Raises ModelMismatch where the collection was embedded by another model, ModelNotFound where its sparse model is
         not configured, and what the encoders raise.
@@ -90,6 +97,8 @@ class QueryEncoder:
         for place, ((query, _), task) in enumerate(zip(asked, tasks, strict=True)):
             if task.dense is not None or task.learned is not None:
                 groups.setdefault((query.options, task.shape), []).append(place)
+        if groups:
+            gather()
         for places in groups.values():
             made = self._made(collection, [tasks[place] for place in places], asked[places[0]][0].options)
             for place, one in zip(places, made, strict=True):

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 PATIENCE_SECONDS = 0.025  # after which whoever has the floor shares it
 GATHERING_SECONDS = 0.1  # after which nobody waits for a further line
+UNHURRIED_SECONDS = 1.0  # that whoever waits for the line has left at least
 
 
 class Floor:
@@ -51,10 +52,10 @@ class Floor:
                 self._admit()
 
     def wait_for_line(self) -> None:
-        """Returns when nobody is in line: for what is prepared for a turn, as that comes no sooner.
+        """Returns when those in line have begun: for what is prepared for a turn, as that comes no sooner.
 
         Whoever asks a model only then asks it together with all who have waited here, for little more than one pays.
-        Where others come into line meanwhile, they are waited for as well, but for GATHERING_SECONDS at most.
+        Where others have come into line meanwhile, they are waited for as well, but no more after GATHERING_SECONDS.
         """
         until = time.monotonic() + GATHERING_SECONDS
         passed = self._behind_line()

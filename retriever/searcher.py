@@ -19,7 +19,7 @@ from retriever.contrast import contrasted
 from retriever.cursor import Cursor, query_key, unpacked
 from retriever.encoding import EncodedQuery, QueryEncoder, searchable_legs, without_models
 from retriever.explain import Asked, Explainer
-from retriever.floor import Floor
+from retriever.floor import UNHURRIED_SECONDS, Floor
 from retriever.fusion import collapse
 from retriever.grouping import Grouper, hit_groups
 from retriever.hits import hit_of, parts_of, profile_of
@@ -82,8 +82,7 @@ class Searcher:
     ) -> list[SearchResult | SalienceError]:
         """What each of the queries finds, or its error, in order: all in one state, and encoded together.
 
-        An error among the queries stays in its place. The time of all of them begins now. Raises what concerns all:
-        CollectionNotFound, StorageError.
+        An error among them stays in its place. The time of all begins now. Raises CollectionNotFound, StorageError.
         """
         found = self._views.collection(collection)
         started = each(partial(_started, found), queries)
@@ -120,19 +119,19 @@ class Searcher:
                     tried.append(candidates.documents[best])
         return tried
 
-    def _run(self, name: str, query: Query, only: int | None, *, anew: bool = False) -> SearchResult:
-        """By what had the name when it was last searched, as nearly always it has it still, or `anew`."""
-        lately = None if anew else self._views.lately(name)
-        collection = lately or self._views.collection(name)
+    def _run(self, name: str, query: Query, only: int | None, again: Stopwatch | None = None) -> SearchResult:
+        """By what the name stood for lately, as nearly always it does still. `again`: of a search that begins anew."""
+        lately = None if again else self._views.lately(name)
+        collection, watch = lately or self._views.collection(name), again or Stopwatch(timeout_ms=query.timeout_ms)
         try:
-            encoded = self._encoded(collection, [_started(collection, query)])
+            encoded = self._encoded(collection, [_started(collection, query, watch)])
         except SalienceError:
             if lately is None or lately == self._views.collection(name):
                 raise
-            return self._run(name, query, only, anew=True)
+            return self._run(name, query, only, watch)
         drafts = self._drafts(name, collection, encoded, only)
         if drafts is None:
-            return self._run(name, query, only, anew=True)
+            return self._run(name, query, only, watch)
         [draft] = drafts
         if isinstance(draft, SalienceError):
             raise draft
@@ -204,17 +203,17 @@ class Searcher:
 
     def _encoded(self, collection: Collection, searches: Sequence[_Search]) -> list[_Search]:
         """In one batch; without what the models make where they do not answer in time."""
-        if self._takes_turns(collection) and all(search.query.timeout_ms is None for search in searches):
-            self._floor.wait_for_line()
         left = [search.watch.seconds_left for search in searches]
         seconds = None if None in left else max(one for one in left if one is not None)
-        asked = [(search.query, search.legs) for search in searches]
+        encode = partial(self._encoder.encode, collection, [(search.query, search.legs) for search in searches])
+        if self._takes_turns(collection) and (seconds is None or seconds > UNHURRIED_SECONDS):
+            encode = partial(encode, self._floor.wait_for_line)
         check_awaited()
         begun = time.perf_counter()
         try:
-            made = self._in_time.call(partial(self._encoder.encode, collection, asked), seconds)
+            made = self._in_time.call(encode, seconds)
         except TimeoutError:
-            made = [without_models(collection, query, legs) for query, legs in asked]
+            made = [without_models(collection, search.query, search.legs) for search in searches]
         ended = time.perf_counter()
         for search in searches:
             search.watch.add("encode", begun, ended)
@@ -344,8 +343,8 @@ class _Draft:
     missed: bool  # whether documents have come into the window that were not judged
 
 
-def _started(collection: Collection, query: Query) -> _Search:
+def _started(collection: Collection, query: Query, watch: Stopwatch | None = None) -> _Search:
     """Raises InvalidQuery as `searchable_legs` does."""
-    watch, legs = Stopwatch(timeout_ms=query.timeout_ms), searchable_legs(collection, query)
+    legs = searchable_legs(collection, query)
     query.selection.check_legs(legs)
-    return _Search(query=query, legs=legs, watch=watch)
+    return _Search(query=query, legs=legs, watch=watch or Stopwatch(timeout_ms=query.timeout_ms))

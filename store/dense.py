@@ -2,8 +2,9 @@
 
 Few passages are all scored. Of many, the sealed segments name candidates that are likely among the best, a few times as
 many as are asked for; and more, where a row that was left out might well belong to the best, by what is known of the
-error of a code. Float64 has the last word on every candidate: a score is the same number in whatever segment its
-passage lies and however it was found, and equal vectors tie exactly.
+error of a code. By the same measure candidates are left out that hardly belong to the best. Float64 has the last word
+on all others: a score is the same number in whatever segment its passage lies and however it was found, and equal
+vectors tie exactly.
 """
 
 from __future__ import annotations
@@ -78,20 +79,23 @@ def nearest(
     wanted = int((_DEPTH * k + (_MORE_FILTERED if filtered else _MORE)) * max(1.0, total / 100_000) ** _GROWTH)
     while not (kind is IndexKind.EXACT or few or total < _WORTHWHILE * wanted):
         found = candidates(selections, stacks, vector, k, wanted, thorough=filtered)
-        pool = _scored(selections, vector, k, found)
+        pool = _scored(selections, vector, k, found, all_named=filtered)
         if len(pool.ids) == k and found.missed <= pool.scores[-1]:
             return pool
         wanted *= 4
     return _scored(selections, vector, k, Candidates.none())
 
 
-def _scored(selections: Sequence[Selection], vector: Float32Array, k: int, named: Candidates) -> Pool:
+def _scored(
+    selections: Sequence[Selection], vector: Float32Array, k: int, named: Candidates, *, all_named: bool = False
+) -> Pool:
     """The k best of what is `named`, and of all rows of the other parts.
 
-    Those that reach farthest, and the other parts in float32, show what the k-th score is at least: what surely or most
-    likely stays below it is left out.
+    Those that reach farthest, and the other parts in float32, show what the k-th score is at least: what surely stays
+    below it, and, but for `all_named`, what most likely does, is left out.
     """
-    likeliest = named.likeliest(int(_LIKELIEST * k) + _MORE_LIKELIEST)
+    first = len(named.rows) if all_named else int(_LIKELIEST * k) + _MORE_LIKELIEST
+    likeliest = named.likeliest(first)
     scored = _Scored(selections, vector)
     scored.add(named.by_part(likeliest))
     others = {

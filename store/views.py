@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from core.errors import CollectionNotFound
 from core.records import Collection, GenerationState, IndexKind
 from store import schema
 from store.catalog import find_collection
@@ -54,7 +55,11 @@ class Views:
         """
         while True:
             with self._database.read() as session:
-                snapshot = self._snapshot(session, name)
+                try:
+                    snapshot = self._snapshot(session, name)
+                except CollectionNotFound:
+                    self._lately.pop(name, None)
+                    raise
                 if snapshot:
                     if self._lately.get(name) is not snapshot.collection:
                         if len(self._lately) >= _NAMES:

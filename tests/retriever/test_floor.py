@@ -11,6 +11,7 @@ import pytest
 from retriever import floor as module
 from retriever.encoding import EncodedQuery, QueryEncoder
 from retriever.floor import Floor
+from retriever.legs import Leg
 from retriever.query import Query
 from retriever.searcher import Searcher
 from tests.waiting import until
@@ -230,27 +231,35 @@ def _interrupted(turn: module._Turn, begun: Any) -> module._Turn:
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize(("timeout_ms", "waits"), [(None, True), (600_000, False)])
+@pytest.mark.parametrize(
+    ("query", "waits"),
+    [
+        (Query(text="wolf"), True),
+        (Query(text="wolf", timeout_ms=600_000), True),
+        (Query(text="wolf", timeout_ms=900), False),  # what cannot be done by then would be left out
+        (Query(text="wolf", legs=(Leg.SPARSE,)), False),  # asks no model
+    ],
+)
 def test_a_model_is_asked_when_the_line_is_through(
-    searcher: Searcher, monkeypatch: pytest.MonkeyPatch, timeout_ms: int | None, waits: bool
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch, query: Query, waits: bool
 ) -> None:
-    """Who has a deadline does not wait: what cannot be done by then is left out."""
     floor, asked, answered = searcher._floor, threading.Event(), threading.Event()
-    encode = QueryEncoder.encode
+    made = QueryEncoder._made
 
     def noted(self: QueryEncoder, *given: Any) -> list[EncodedQuery]:
         asked.set()
-        return encode(self, *given)
+        return made(self, *given)
 
     def search() -> None:
-        assert searcher.search("things", Query(text="wolf", timeout_ms=timeout_ms)).hits
+        found = searcher.search("things", query)
+        assert found.hits or not waits
         answered.set()
 
     def speak() -> None:
         with floor.taken():
             pass
 
-    monkeypatch.setattr(QueryEncoder, "encode", noted)
+    monkeypatch.setattr(QueryEncoder, "_made", noted)
     threads = [threading.Thread(target=speak), threading.Thread(target=search)]
     with floor.taken():
         threads[0].start()
@@ -258,8 +267,12 @@ def test_a_model_is_asked_when_the_line_is_through(
         threads[1].start()
         if waits:
             until(lambda: len(floor._line[0].behind) == 1)
-        assert asked.wait(LONG if not waits else 0.1) is not waits
+            assert not asked.wait(0.1)
+        elif query.legs is None:
+            assert asked.wait(LONG)
+        else:
+            until(lambda: len(floor._line) == 2)
     assert answered.wait(LONG)
-    assert asked.is_set()
+    assert asked.is_set() is (query.legs is None)
     for thread in threads:
         thread.join(LONG)

@@ -15,9 +15,11 @@ from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
+from retriever import searcher as module
 from retriever.inputs import Inputs
 from retriever.query import Query
 from retriever.searcher import Searcher
+from retriever.stopwatch import Stopwatch
 from store import Database, Views
 from store.aliases import delete_alias, set_alias
 from store.catalog import create_collection, delete_collection
@@ -58,15 +60,18 @@ def test_a_name_that_was_moved_is_searched_where_it_is_now(place: tuple[Database
 
 
 def test_a_name_that_was_moved_is_found_out_before_anything_is_answered(
-    place: tuple[Database, Searcher], encoder: LocalEncoder
+    place: tuple[Database, Searcher], encoder: LocalEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where what it stood for could have answered."""
+    """Also where what it stood for could have answered; and the time for the whole answer is one."""
     database, searcher = place
+    watches = list[Stopwatch]()
+    monkeypatch.setattr(module, "Stopwatch", lambda **given: watches.append(Stopwatch(**given)) or watches[-1])
     create_for(encoder, database, "new")
     with database.write() as session:
         set_alias(session, "name", "new")
     found = searcher.search("name", WOLF)
     assert (found.collection, found.hits) == ("new", ())
+    assert len(watches) == 1
 
 
 def test_what_is_gone_is_not_found(place: tuple[Database, Searcher]) -> None:
@@ -78,6 +83,7 @@ def test_what_is_gone_is_not_found(place: tuple[Database, Searcher]) -> None:
     for name in ("name", "old"):
         with pytest.raises(CollectionNotFound):
             searcher.search(name, WOLF)
+        assert searcher._views.lately(name) is None, "the next one would ask a model in vain"
         with pytest.raises(CollectionNotFound):
             searcher.search(name, THREE)
 
