@@ -15,7 +15,7 @@ import pytest
 
 from core.errors import IndexUnavailable
 from store.passageindex.milvus import Milvus
-from tests.waiting import until
+from tests.waiting import stop, until
 
 
 class MilvusServer:
@@ -50,7 +50,7 @@ class MilvusServer:
 
     def freeze(self) -> None:
         """It takes what it is asked, and answers when it is told to go on."""
-        self.process.send_signal(signal.SIGSTOP)
+        stop(self.process)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)

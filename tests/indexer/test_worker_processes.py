@@ -19,7 +19,7 @@ from store import Database, schema
 from store.jobs.crashes import WORKER_LOST
 from store.jobs.notices import NoticeKind, job_notices
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows
-from tests.waiting import until
+from tests.waiting import stop, until
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = 0.6
@@ -118,7 +118,7 @@ def test_a_worker_that_was_frozen_past_its_lease_commits_nothing(database: Datab
     enqueue(database, located(100))
     frozen = processes.start(batch=1.0)  # it is asleep when it is stopped, and holds no lock
     assert said(frozen).startswith("at work")
-    frozen.send_signal(signal.SIGSTOP)
+    stop(frozen)
     processes.start(batch=0.0)
     until(lambda: job(database).ended)
     before = job(database)
