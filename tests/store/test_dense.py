@@ -18,7 +18,6 @@ from store import dense, fastscan, scan, stack
 from store.candidates import Candidates, candidates
 from store.pool import Pool
 from store.scan import Scan, codes_of, open_scan, scan_arrays, stacked
-from store.segments.merging import Merge
 from store.segments.postings import Postings
 from store.segments.segment import Segment
 from store.snapshot import Part
@@ -133,9 +132,9 @@ def parts(request: pytest.FixtureRequest) -> list[Part]:
         ]
 
 
-def test_nearly_all_of_the_best_are_found_and_scored_exactly(
-    parts: list[Part], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> list[Candidates]:
+    """What the segments named, each time that they were asked."""
     named: list[Candidates] = []
 
     def noted(*given: Any, **how: Any) -> Candidates:
@@ -143,6 +142,10 @@ def test_nearly_all_of_the_best_are_found_and_scored_exactly(
         return named[-1]
 
     monkeypatch.setattr(dense, "candidates", noted)
+    return named
+
+
+def test_nearly_all_of_the_best_are_found_and_scored_exactly(parts: list[Part], named: list[Candidates]) -> None:
     for k in (1, 10, 200):
         found = []
         for query in vectors_of(20, 9):
@@ -156,37 +159,28 @@ def test_nearly_all_of_the_best_are_found_and_scored_exactly(
     assert np.median([len(found.rows) for found in named]) < 700
 
 
-def test_what_hardly_reaches_the_best_is_not_scored(parts: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_hardly_reaches_the_best_is_not_scored(
+    parts: list[Part], named: list[Candidates], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And what may reach them is, however many candidates there are."""
     if any(part.mask for part in parts):
         return  # a graph says of none how far it reaches
-    named: list[Candidates] = []
     scored: list[int] = []
     products = dense.products
-
-    def noted(*given: Any, **how: Any) -> Candidates:
-        named.append(candidates(*given, **how))
-        return named[-1]
 
     def counted(pieces: Any, vector: Float32Array) -> Float64Array:
         scored.append(sum(len(rows) for _, rows in pieces))
         return products(pieces, vector)
 
-    monkeypatch.setattr(dense, "candidates", noted)
     monkeypatch.setattr(dense, "products", counted)
     shares = []
     for query in vectors_of(20, 23):
-        named.clear()
         scored.clear()
         pool = nearest(parts, query, 100, None)
-        known = {
-            id_: product
-            for number, rows in named[-1].by_part(named[-1].reach >= pool.scores[-1]).items()
-            for segment in [parts[number].segment]
-            for id_, product in zip(segment.ids[rows].tolist(), products([(segment.vectors, rows)], query), strict=True)
-        }
-        left_out = {id_ for id_, product in known.items() if product > pool.scores[-1]} - set(pool.ids.tolist())
-        assert not left_out
+        for number, rows in named[-1].by_part(named[-1].reach >= pool.scores[-1]).items():
+            segment = parts[number].segment
+            better = products([(segment.vectors, rows)], query) > pool.scores[-1]
+            assert set(segment.ids[rows][better].tolist()) <= set(pool.ids.tolist())
         shares.append(sum(scored) / len(named[-1].rows))
     assert np.median(shares) < 0.8
 
@@ -313,23 +307,6 @@ def test_vectors_of_other_lengths() -> None:
     assert np.mean([recall(parts, q, 10, None, nearest(parts, q, 10, None)) for q in vectors_of(20, 6)]) >= 0.98
     doubled[::2] /= 2
     assert scan_of(doubled) is None  # half of them of another length: all are read
-
-
-def test_what_has_no_codes() -> None:
-    vectors = vectors_of(3000, 1)
-    assert scan_of(vectors[: scan.CODED_ROWS - 1]) is None
-    assert scan_of(vectors[: scan.CODED_ROWS]) is not None
-    assert scan_of(vectors, IndexKind.EXACT) is None
-
-
-def test_a_merge_copies_codes() -> None:
-    first, second = part_of(vectors_of(2000, 1), 5000), part_of(vectors_of(1000, 2), 0)
-    merge = Merge([(first.segment, first.live), (second.segment, second.live)])
-    copied = np.concatenate(list(merge.gather(lambda segment: codes_of(segment.vectors, segment.scan))))
-    anew = np.concatenate([codes_of(block, None) for block in merge.gather(lambda segment: segment.vectors)])
-    assert np.mean(copied != anew) < 1e-3  # a last bit may differ with the size of a block
-    assert first.segment.scan is not None
-    assert codes_of(first.segment.vectors, first.segment.scan) is first.segment.scan.codes
 
 
 def test_a_machine_without_simd(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.records import Float32Array
-from store import fastscan, stack
+from core.records import Float32Array, IndexKind
+from store import fastscan, scan, stack
 from store.fastscan import FastScan, list_count, make_lists
 from store.graph import Graph, Mask, make_graph
 from store.quantizer import Quantizer, UInt8Array, quantizer
+from store.scan import codes_of
+from store.segments.merging import Merge
 from store.stack import Stack
+from tests.store.test_dense import part_of, scan_of, vectors_of
 
 
 @pytest.fixture(autouse=True)
@@ -233,3 +236,20 @@ def test_a_scan_that_finds_wrong_rows_is_not_used(monkeypatch: pytest.MonkeyPatc
         assert stack.unusable() == "the scan over codes finds wrong rows here"
     finally:
         stack.unusable.cache_clear()
+
+
+def test_what_has_no_codes() -> None:
+    vectors = vectors_of(3000, 1)
+    assert scan_of(vectors[: scan.CODED_ROWS - 1]) is None
+    assert scan_of(vectors[: scan.CODED_ROWS]) is not None
+    assert scan_of(vectors, IndexKind.EXACT) is None
+
+
+def test_a_merge_copies_codes() -> None:
+    first, second = part_of(vectors_of(2000, 1), 5000), part_of(vectors_of(1000, 2), 0)
+    merge = Merge([(first.segment, first.live), (second.segment, second.live)])
+    copied = np.concatenate(list(merge.gather(lambda segment: codes_of(segment.vectors, segment.scan))))
+    anew = np.concatenate([codes_of(block, None) for block in merge.gather(lambda segment: segment.vectors)])
+    assert np.mean(copied != anew) < 1e-3  # a last bit may differ with the size of a block
+    assert first.segment.scan is not None
+    assert codes_of(first.segment.vectors, first.segment.scan) is first.segment.scan.codes
