@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from core.current import models_read
 from core.errors import InvalidQuery
 from core.prompts import ControlOptions, Prompt
-from core.protocols import DenseModels, SparseEncoder, SparseModels, TracingEncoder
-from core.records import Collection, Float32Array, Representation, SparseVector, TokenTrace
+from core.protocols import DenseModels, Encoder, SparseEncoder, SparseModels, TracingEncoder
+from core.records import (
+    Collection,
+    Embeddings,
+    Float32Array,
+    Representation,
+    SparseEmbeddings,
+    SparseVector,
+    TokenTrace,
+)
 from embedder.together import encode_together, sparse_model_of
 from retriever.examples import Examples, blended_tokens, blended_vector
 from retriever.inputs import without_images
 from retriever.learned import LearnedTerms
 from retriever.legs import Leg, learned_leg, legs_of
 from retriever.query import Query
+from retriever.recentqueries import Made, RecentQueries
 from store.view import View
 
 
@@ -72,11 +82,17 @@ def searchable_legs(collection: Collection, query: Query) -> tuple[Leg, ...]:
 
 
 class QueryEncoder:
-    """Thread-safe."""
+    """Asks the models, or remembers what they made of a query lately. Thread-safe."""
 
     def __init__(self, models: DenseModels, sparse_models: SparseModels | None) -> None:
         self._models = models
         self._sparse_models = sparse_models
+        self._recent = RecentQueries()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of what is remembered."""
+        return self._recent.kept_bytes
 
     def encode(
         self,
@@ -93,24 +109,33 @@ class QueryEncoder:
         """
         tasks = [self._task(collection, query, legs) for query, legs in asked]
         encoded = [task.given for task in tasks]
-        groups: dict[object, list[int]] = {}
+        groups: dict[object, dict[int, bytes]] = {}  # of what was not asked lately: keys by place
         for place, ((query, _), task) in enumerate(zip(asked, tasks, strict=True)):
-            if task.dense is not None or task.learned is not None:
-                groups.setdefault((query.options, task.shape), []).append(place)
+            if task.dense is None and task.learned is None:
+                continue
+            key = self._recent.key(collection.active, task.dense, task.learned, query.options, traced=task.traced)
+            known = self._recent.get(key)
+            if known is None:
+                groups.setdefault((query.options, task.shape), {})[place] = key
+            else:
+                models_read(known.tokens)  # as if: who pays must not learn from it what others asked for lately
+                encoded[place] = task.with_made(known)
         if groups:
             gather()
-        for places in groups.values():
-            made = self._made(collection, [tasks[place] for place in places], asked[places[0]][0].options)
-            for place, one in zip(places, made, strict=True):
-                encoded[place] = one
+        for keys in groups.values():
+            options = asked[next(iter(keys))][0].options
+            made = self._made(collection, [tasks[place] for place in keys], options)
+            for (place, key), one in zip(keys.items(), made, strict=True):
+                self._recent.put(key, one)
+                encoded[place] = tasks[place].with_made(one)
         return encoded
 
     def _task(self, collection: Collection, query: Query, legs: tuple[Leg, ...]) -> _Task:
         inputs, learned = query.inputs, learned_leg(collection) in legs
         dense = query.prompt if Leg.DENSE in legs and inputs.vector is None else None
         readable = None if query.prompt is None or not learned or inputs.sparse_vector is not None else query.prompt
-        if query.explain.in_words:
-            self._models(collection)  # which reads the passages: that it is missing is said before they are searched
+        if dense is not None or query.explain.in_words:
+            self._models(collection)  # that it is missing is said before anything is searched, or remembered
         return _Task(
             dense=dense,
             learned=None if readable is None else without_images(readable),
@@ -123,34 +148,36 @@ class QueryEncoder:
             ),
         )
 
-    def _made(self, collection: Collection, tasks: Sequence[_Task], options: ControlOptions) -> list[EncodedQuery]:
+    def _made(self, collection: Collection, tasks: Sequence[_Task], options: ControlOptions) -> list[Made]:
         """Of tasks of one shape."""
         as_query = Representation.QUERY
         dense_prompts = [task.dense for task in tasks if task.dense is not None]
         learned_prompts = [task.learned for task in tasks if task.learned is not None]
+        encoder: Encoder | None = self._models(collection) if dense_prompts else None
         model = tasks[0].given.sparse_model
-        dense = learned = traces = None
-        if model is not None and dense_prompts and dense_prompts == learned_prompts:
-            encoder = self._models(collection)
+        dense: Embeddings | None = None
+        learned: SparseEmbeddings | None = None
+        traces: Sequence[TokenTrace] | None = None
+        if encoder is not None and model is not None and dense_prompts == learned_prompts:
             dense, learned = encode_together(encoder, model, dense_prompts, as_query, options=options)
         else:
-            if dense_prompts:
-                encoder = self._models(collection)
-                if any(task.traced for task in tasks) and isinstance(encoder, TracingEncoder):
-                    dense, traces = encoder.encode_traced(dense_prompts, as_query, options=options)
-                else:
-                    dense = encoder.encode(dense_prompts, as_query, options=options)
+            if encoder is not None and any(task.traced for task in tasks) and isinstance(encoder, TracingEncoder):
+                dense, traces = encoder.encode_traced(dense_prompts, as_query, options=options)
+            elif encoder is not None:
+                dense = encoder.encode(dense_prompts, as_query, options=options)
             if learned_prompts and model is not None:
                 learned = model.encode_sparse(learned_prompts, as_query, options=options)
+        one_model: object = model
+        read = [made for made in (dense, None if encoder is one_model else learned) if made is not None]
         return [
-            replace(
-                task.given,
-                vector=task.given.vector if dense is None else dense.vectors[place],
-                learned=task.given.learned if learned is None else learned.vectors[place],
+            Made(
+                vector=None if dense is None else dense.vectors[place],
+                learned=None if learned is None else learned.vectors[place],
                 trace=None if traces is None else traces[place],
-                truncated=any(bool(made.truncated[place]) for made in (dense, learned) if made is not None),
+                truncated=any(bool(made.truncated[place]) for made in read),
+                tokens=sum(int(made.token_counts[place]) for made in read),
             )
-            for place, task in enumerate(tasks)
+            for place in range(len(tasks))
         ]
 
 
@@ -181,6 +208,15 @@ class _Task:
     learned: Prompt | None
     traced: bool  # whether the dense vector is to be explained
     given: EncodedQuery  # what need not be
+
+    def with_made(self, made: Made) -> EncodedQuery:
+        return replace(
+            self.given,
+            vector=self.given.vector if made.vector is None else made.vector,
+            learned=self.given.learned if made.learned is None else made.learned,
+            trace=made.trace,
+            truncated=made.truncated,
+        )
 
     @property
     def shape(self) -> tuple[bool, bool, bool]:

@@ -53,7 +53,7 @@ class Explainer:
         self._traces = Traces()
 
     @property
-    def trace_bytes(self) -> int:
+    def kept_bytes(self) -> int:
         """Memory of what is kept for the next question about the same texts."""
         return self._traces.bytes
 

@@ -111,6 +111,11 @@ class Judge:
         self._rerankers = rerankers
         self._known: Recent[bytes, tuple[float, int]] = Recent(_KEPT_BYTES, lambda _: _BYTES_EACH)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of what is remembered."""
+        return self._known.bytes
+
     def judged(self, model: str, query: str, passages: Sequence[StoredPassage], before: Judged | None = None) -> Judged:
         """`before`: what it said of passages for this query already; these are neither read nor counted once more.
 

@@ -42,7 +42,7 @@ _ROUNDS = 3  # of judging a window that others write to
 
 
 class Searcher:
-    """Answers queries. Thread-safe; remembers nothing of them but what rerankers judged lately."""
+    """Answers queries. Thread-safe; remembers nothing of them but what models made of them lately."""
 
     def __init__(
         self,
@@ -63,9 +63,10 @@ class Searcher:
         self._teller = Teller(analyzer)
 
     @property
-    def trace_bytes(self) -> int:
-        """Memory of what is kept for explanations."""
-        return self._explainer.trace_bytes
+    def kept_bytes(self) -> dict[str, int]:
+        """Memory of what models made lately, by what that is."""
+        queries, judgements, traces = self._encoder.kept_bytes, self._judge.kept_bytes, self._explainer.kept_bytes
+        return {"queries": queries, "judgements": judgements, "traces": traces}
 
     def search(self, collection: str, query: Query) -> SearchResult:
         """The hits `query.offset` to `query.offset + query.k` of the collection, one for each document.
@@ -245,12 +246,8 @@ class Searcher:
         scores = page.ranked.scores[page.shown].tolist()
         hits = [hit_of(passage, score, part) for passage, score, part in zip(passages, scores, parts, strict=True)]
         unjudged = page.missed or (query.rerank is not None and search.judged is None)
-        late = (
-            *encoded.late,
-            *page.candidates.late,
-            *(("hits",) if page.late else ()),
-            *((RERANK,) if unjudged else ()),
-        )
+        stages = (RERANK,) if unjudged else ()
+        late = (*encoded.late, *page.candidates.late, *(("hits",) if page.late else ()), *stages)
         last = Cursor(
             generation=view.generation.id,
             seq=view.seq,

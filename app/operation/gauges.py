@@ -30,7 +30,7 @@ class Gauges:
         for model, line in self._parts.models.waiting():
             for priority, count in line.items():
                 self._metrics.encoder(model, priority, count)
-        self._metrics.process(connections=self._connections(), trace_cache_bytes=self._parts.searcher.trace_bytes)
+        self._metrics.process(connections=self._connections(), cache_bytes=self._parts.searcher.kept_bytes)
 
     def taken_regularly(self) -> AbstractContextManager[None]:
         """For a process whose figures another one shows."""

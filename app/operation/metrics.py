@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 
@@ -82,7 +83,7 @@ class Metrics:
                 ("requests_waiting", "Requests that wait for a place", ["lane"]),
                 ("connections", "Connections that are open", []),
                 ("encoder_waiting", "Callers in line for a forward pass", ["model", "priority"]),
-                ("trace_cache_bytes", "Memory of traces that explanations are made from", []),
+                ("cache_bytes", "Memory of what models made lately", ["kind"]),
                 ("process_resident_bytes", "Memory that the processes hold", []),
                 ("process_open_files", "File descriptors that the processes hold", []),
             )
@@ -126,10 +127,11 @@ class Metrics:
     def encoder(self, model: str, priority: Priority, waiting: int) -> None:
         self._gauges["encoder_waiting"].labels(model, priority.name.lower()).set(waiting)
 
-    def process(self, *, connections: int, trace_cache_bytes: int) -> None:
-        """This process's own figures, as they are now."""
+    def process(self, *, connections: int, cache_bytes: Mapping[str, int]) -> None:
+        """This process's own figures, as they are now; the caches' by kind."""
         self._gauges["connections"].set(connections)
-        self._gauges["trace_cache_bytes"].set(trace_cache_bytes)
+        for kind, count in cache_bytes.items():
+            self._gauges["cache_bytes"].labels(kind).set(count)
         self._gauges["process_resident_bytes"].set(resident_bytes())
         self._gauges["process_open_files"].set(open_files())
 

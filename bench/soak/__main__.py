@@ -48,7 +48,7 @@ async def soaked(address: str, pid: int, seconds: float, pace: float = 1.0) -> d
     begun, samples = time.monotonic(), list[Sample]()
     while time.monotonic() - begun < seconds:
         await asyncio.sleep(min(SAMPLE_SECONDS, seconds / SAMPLES))
-        samples.append(_sample(pid, (time.monotonic() - begun) / 60, await load.traces()))
+        samples.append(_sample(pid, (time.monotonic() - begun) / 60, await load.caches()))
     for task in running:
         task.cancel()
     for ended in await asyncio.gather(*running, return_exceptions=True):
@@ -67,7 +67,7 @@ async def _answering(load: Load) -> None:
         await asyncio.sleep(0.2)
 
 
-def _sample(pid: int, minute: float, traces: float) -> Sample:
+def _sample(pid: int, minute: float, caches: float) -> Sample:
     lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
     fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
     own = int(fields["RssAnon"][0]) / 1024
@@ -75,7 +75,7 @@ def _sample(pid: int, minute: float, traces: float) -> Sample:
     return Sample(
         minute=round(minute, 3),
         own_mib=round(own, 1),
-        traces_mib=round(traces / 2**20, 1),
+        caches_mib=round(caches / 2**20, 1),
         files=files,
         threads=int(fields["Threads"][0]),
     )

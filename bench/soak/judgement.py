@@ -21,7 +21,7 @@ T_95 = 2.228  # Student's t, two-sided, at STRETCHES - 2 degrees of freedom
 class Sample:
     minute: float
     own_mib: float  # anonymous memory: mapped files are the system's to take back
-    traces_mib: float  # of it, kept traces of explanations
+    caches_mib: float  # of it, what models made lately
     files: int
     threads: int
 
@@ -49,7 +49,7 @@ def judged(samples: Sequence[Sample]) -> dict[str, Any]:
         "flat": all(each["verdict"] == "flat" for each in report.values()),
         "minutes": round(samples[-1].minute, 2),
         "warm_up_minutes": round(float(minutes[0]), 2),
-        "traces_mib": {"after_warm_up": steady[0].traces_mib, "last": steady[-1].traces_mib},
+        "caches_mib": {"after_warm_up": steady[0].caches_mib, "last": steady[-1].caches_mib},
         **report,
         "samples": [asdict(sample) for sample in samples[:: max(1, len(samples) // 40)]],
     }

@@ -41,10 +41,10 @@ class Load:
         except httpx.TransportError:
             return False
 
-    async def traces(self) -> float:
-        """Bytes of the traces that the server keeps, as /metrics has it."""
+    async def caches(self) -> float:
+        """Bytes of what the server keeps of its models' work, as /metrics has it."""
         lines = (await self._client.get("/metrics")).text.splitlines()
-        return float(next(line for line in lines if line.startswith("salience_trace_cache_bytes ")).split()[1])
+        return sum(float(line.split()[1]) for line in lines if line.startswith("salience_cache_bytes{"))
 
     async def fill(self) -> None:
         await self._ask("fill", "POST", "/v1/collections", json={"name": NAME})
@@ -59,7 +59,7 @@ class Load:
             for _ in range(EXPLAINED_AT_ONCE):
                 body = {"query": self._text(4), "k": EXPLAINED, "explain": "words"}
                 await self._ask("fill", "POST", _path("search"), json=body)
-            before, kept = kept, await self.traces()
+            before, kept = kept, await self.caches()
             if kept <= before * 1.001:
                 return
 

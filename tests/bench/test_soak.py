@@ -20,7 +20,7 @@ def samples(
         filled = own * min(1.0, 0.5 + 2 * minute / minutes)
         own_mib = filled + 2 * math.sin(number) + added_a_minute * minute + chance.gauss(0, noise)
         files = 40 + round(files_a_minute * minute) + number % 3
-        found.append(Sample(minute=minute, own_mib=own_mib, traces_mib=72, files=files, threads=30 + number % 2))
+        found.append(Sample(minute=minute, own_mib=own_mib, caches_mib=72, files=files, threads=30 + number % 2))
     return found
 
 
@@ -32,7 +32,7 @@ def test_what_fills_up_and_swings_is_flat() -> None:
     assert memory["first"] < 310 < 590 < memory["after_warm_up"]
     assert memory["allowed"] == pytest.approx(6.0, abs=0.1)
     assert (report["minutes"], report["warm_up_minutes"]) == (19.92, 10.0)
-    assert report["traces_mib"] == {"after_warm_up": 72, "last": 72}
+    assert report["caches_mib"] == {"after_warm_up": 72, "last": 72}
 
 
 @pytest.mark.parametrize(("memory", "files"), [(2.0, 0.0), (0.0, 0.5), (4.0, 4.0)])
@@ -63,7 +63,7 @@ def test_the_error_holds_what_was_added() -> None:
     for seed in range(200):
         chance = random.Random(seed)
         found = [
-            Sample(minute=n / 12, own_mib=600 + n / 120 + chance.gauss(0, 3), traces_mib=0, files=40, threads=30)
+            Sample(minute=n / 12, own_mib=600 + n / 120 + chance.gauss(0, 3), caches_mib=0, files=40, threads=30)
             for n in range(240)
         ]
         memory = judged(found)["own_mib"]

@@ -235,9 +235,9 @@ def _interrupted(turn: module._Turn, begun: Any) -> module._Turn:
     ("query", "waits"),
     [
         (Query(text="wolf"), True),
-        (Query(text="wolf", timeout_ms=600_000), True),
-        (Query(text="wolf", timeout_ms=900), False),  # what cannot be done by then would be left out
-        (Query(text="wolf", legs=(Leg.SPARSE,)), False),  # asks no model
+        (Query(text="a wolf", timeout_ms=600_000), True),
+        (Query(text="the wolf", timeout_ms=900), False),  # what cannot be done by then would be left out
+        (Query(text="this wolf", legs=(Leg.SPARSE,)), False),  # asks no model
     ],
 )
 def test_a_model_is_asked_when_the_line_is_through(

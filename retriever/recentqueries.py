@@ -1,0 +1,91 @@
+"""What models made of queries, kept for the next page, another filter, or whoever asks the same.
+
+Kept by generation: that a query is answered sooner than others tells nothing to who cannot search the collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from core.prompts import ControlOptions, ImageItem, Prompt
+from core.records import Float32Array, Generation, SparseVector, TokenTrace
+from retriever.recent import Recent
+
+MAX_BYTES = 16 * 2**20  # some 8,000 queries in 384 dimensions; one that was explained in words takes 20 times as much
+_BYTES_BESIDE = 512  # of a key and of the objects around the arrays
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What the models made of one query; None where they were not asked."""
+
+    vector: Float32Array | None  # (dimension,)
+    learned: SparseVector | None
+    trace: TokenTrace | None  # what `vector` was made of
+    truncated: bool  # whether a model read only its beginning
+    tokens: int  # that the models read, each of them
+
+
+class RecentQueries:
+    """Those that were used the longest time ago go first. Thread-safe."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._made: Recent[bytes, Made] = Recent(max_bytes, _bytes_of)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that they take."""
+        return self._made.bytes
+
+    def key(
+        self,
+        generation: Generation,
+        dense: Prompt | None,
+        learned: Prompt | None,
+        options: ControlOptions,
+        *,
+        traced: bool,
+    ) -> bytes:
+        """(32 bytes) Of all that the models go by. `dense`, `learned`: what each leg's model is to read."""
+        models = (generation.id, generation.fingerprint, generation.sparse_fingerprint)
+        parts = (models, _readable(dense), _readable(learned), options, traced)
+        return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).digest()
+
+    def get(self, key: bytes) -> Made | None:
+        return self._made.get([key])[0]
+
+    def put(self, key: bytes, made: Made) -> None:
+        self._made.put(key, _own(made))
+
+
+def _readable(prompt: Prompt | None) -> object:
+    """What it is told by, an image by the digest of its file: written out it would take longer than its encoding."""
+    if prompt is None or not any(isinstance(item, ImageItem) for item in prompt.items):
+        return prompt
+    return [
+        replace(item, data=hashlib.sha256(item.data).digest()) if isinstance(item, ImageItem) else item
+        for item in prompt.items
+    ]
+
+
+def _own(made: Made) -> Made:
+    """Without the rest of the batch, which the encoder's arrays are views of."""
+    vector, learned, trace = made.vector, made.learned, made.trace
+    return replace(
+        made,
+        vector=None if vector is None else vector.copy(),
+        learned=None if learned is None else replace(learned, ids=learned.ids.copy(), weights=learned.weights.copy()),
+        trace=None if trace is None else replace(trace, vectors=trace.vectors.copy()),
+    )
+
+
+def _bytes_of(made: Made) -> int:
+    arrays: list[np.ndarray] = [] if made.vector is None else [made.vector]  # of any type
+    if made.learned is not None:
+        arrays += [made.learned.ids, made.learned.weights]
+    if made.trace is not None:
+        arrays += [made.trace.spans, made.trace.special, made.trace.vectors, made.trace.weights]
+    return _BYTES_BESIDE + sum(array.nbytes for array in arrays)
