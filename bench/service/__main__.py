@@ -1,7 +1,9 @@
 """python -m bench.service: the same passages, model and queries, over HTTP, one server after the other.
 
-Each is as it comes: its own defaults, one process. `ahead_of_peers`: at least twice the throughput of the better peer,
-with 1 client and with 8, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB after the searches.
+Each is as it comes: its own defaults, one process. `clients_1`, `clients_8`: queries that no server was asked before,
+the judged ones with their words in other orders. `again_1`, `again_8`: the judged ones, again and again, as Salience
+remembers what its model made of a query. `ahead_of_peers`: at least twice the throughput of the better peer in new
+queries, with 1 client and with 8, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB.
 """
 
 from __future__ import annotations
@@ -62,11 +64,12 @@ def _measured(kind: type[Server], sample: Sample, peers: Path, seconds: float) -
             start = time.perf_counter()
             server.fill(sample.passages)
             found: dict[str, Any] = {"legs": server.legs, "fill_seconds": round(time.perf_counter() - start, 1)}
-            server.searched(sample.queries, clients=1, seconds=0)  # warm
+            found["ndcg@10"] = _ndcg(sample, server.searched(sample.queries, clients=1, seconds=0)["answers"])
             for clients in CLIENTS:
-                done = server.searched(sample.queries, clients=clients, seconds=seconds)
-                found["ndcg@10"] = _ndcg(sample, done.pop("answers"))
-                found[f"clients_{clients}"] = done
+                for round_, shuffled in (("clients", clients), ("again", None)):
+                    done = server.searched(sample.queries, clients=clients, seconds=seconds, shuffled=shuffled)
+                    del done["answers"]
+                    found[f"{round_}_{clients}"] = done
             found["memory"] = round(server.memory() / 2**20)
         return found
 
@@ -101,13 +104,13 @@ def _peers() -> Path:
 
 
 def _show(report: dict[str, Any]) -> None:
-    columns = ("server", "ranks by", "clients", "p50 ms", "p95 ms", "searches/s", "nDCG@10", "MiB", "filled in s")
+    columns = ("server", "ranks by", "round", "p50 ms", "p95 ms", "searches/s", "nDCG@10", "MiB", "filled in s")
     table = Table(*columns, title=f"{report['passages']} passages, {report['queries']} judged queries")
     for name in (name for name in SERVERS if name in report):
         one = report[name]
-        for clients in CLIENTS:
-            done = one[f"clients_{clients}"]
-            cells = (name, one["legs"], clients, done["p50"], done["p95"], done["throughput"], one["ndcg@10"])
+        for round_ in (f"{kind}_{clients}" for clients in CLIENTS for kind in ("clients", "again")):
+            done = one[round_]
+            cells = (name, one["legs"], round_, done["p50"], done["p95"], done["throughput"], one["ndcg@10"])
             table.add_row(*(str(cell) for cell in (*cells, one["memory"], one["fill_seconds"])))
     console = Console()
     console.print(table)

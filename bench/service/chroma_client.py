@@ -45,7 +45,7 @@ def main() -> None:
                 collection.add(ids=ids[at : at + BATCH], documents=texts[at : at + BATCH])
             answer = {"count": collection.count()}
         else:
-            answer = drive(lambda: search, asked["queries"], clients=asked["clients"], seconds=asked["seconds"])
+            answer = drive(lambda: search, **asked)
         print(json.dumps(answer), flush=True)
 
 

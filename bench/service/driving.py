@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import threading
 import time
@@ -11,30 +12,43 @@ from typing import Any
 Search = Callable[[str], Sequence[str]]  # a query's text to the ids of its hits, best first
 
 
-def drive(connect: Callable[[], Search], queries: Mapping[str, str], *, clients: int, seconds: float) -> dict[str, Any]:
+def drive(
+    connect: Callable[[], Search],
+    queries: Mapping[str, str],
+    *,
+    clients: int,
+    seconds: float,
+    shuffled: int | None = None,
+) -> dict[str, Any]:
     """All queries in turn, again and again for `seconds`, by so many clients; each waits for its answer.
 
-    At least once each. `connect` is called once for every client. Gives `p50` and `p95` in milliseconds, `throughput`
-    in searches a second, `searches`, and `answers`: the ids of the hits of each query. Raises what a search raises.
+    At least once each. `shuffled`: with the words of each in another order every time, by this number's dice: so that
+    no server has been asked the same before. `connect` is called once for every client.
+
+    Gives `p50` and `p95` in milliseconds, `throughput` in searches a second, `searches`, and `answers`: the ids of the
+    hits of each query. Raises what a search raises.
     """
     order, lock = list(queries), threading.Lock()
     taken, times, answers, failures = 0, [], dict[str, list[str]](), list[BaseException]()
     begin = time.perf_counter()
 
-    def next_query() -> str | None:
+    def next_query() -> tuple[str, str] | None:
         nonlocal taken
         with lock:
             if failures or (taken >= len(order) and time.perf_counter() - begin > seconds):
                 return None
+            turn, query = taken, order[taken % len(order)]
             taken += 1
-            return order[(taken - 1) % len(order)]
+        text = queries[query]
+        return query, text if shuffled is None else _shuffled(text, f"{shuffled} {turn}")
 
     def client() -> None:
         try:
             search = connect()
-            while (query := next_query()) is not None:
+            while (following := next_query()) is not None:
+                query, text = following
                 start = time.perf_counter()
-                found = search(queries[query])
+                found = search(text)
                 took = time.perf_counter() - start
                 with lock:
                     times.append(took)
@@ -59,3 +73,9 @@ def drive(connect: Callable[[], Search], queries: Mapping[str, str], *, clients:
         "searches": len(times),
         "answers": answers,
     }
+
+
+def _shuffled(text: str, seed: str) -> str:
+    words = text.split()
+    random.Random(seed).shuffle(words)
+    return " ".join(words)

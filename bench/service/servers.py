@@ -45,9 +45,11 @@ class Server(ABC):
     def connect(self) -> Search:
         """A client with a connection of its own."""
 
-    def searched(self, queries: Mapping[str, str], *, clients: int, seconds: float) -> dict[str, Any]:
+    def searched(
+        self, queries: Mapping[str, str], *, clients: int, seconds: float, shuffled: int | None = None
+    ) -> dict[str, Any]:
         """As `driving.drive`."""
-        return drive(self.connect, queries, clients=clients, seconds=seconds)
+        return drive(self.connect, queries, clients=clients, seconds=seconds, shuffled=shuffled)
 
     def memory(self) -> int:
         """Bytes that its processes hold now; what they share is counted once."""
@@ -151,8 +153,10 @@ class Chroma(Server):
     def connect(self) -> Search:
         raise NotImplementedError("its clients run in the peers' environment")
 
-    def searched(self, queries: Mapping[str, str], *, clients: int, seconds: float) -> dict[str, Any]:
-        return self._ask({"queries": queries, "clients": clients, "seconds": seconds})
+    def searched(
+        self, queries: Mapping[str, str], *, clients: int, seconds: float, shuffled: int | None = None
+    ) -> dict[str, Any]:
+        return self._ask({"queries": queries, "clients": clients, "seconds": seconds, "shuffled": shuffled})
 
     def _ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         assert self._client.stdin is not None
