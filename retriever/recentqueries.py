@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from core.prompts import ControlOptions, ImageItem, Prompt
 from core.records import Float32Array, Generation, SparseVector, TokenTrace
 from retriever.recent import Recent
+from retriever.traces import own_trace, total_bytes, trace_bytes
 
 MAX_BYTES = 16 * 2**20  # some 8,000 queries in 384 dimensions; one that was explained in words takes 20 times as much
 _BYTES_BESIDE = 512  # of a key and of the objects around the arrays
@@ -78,14 +77,11 @@ def _own(made: Made) -> Made:
         made,
         vector=None if vector is None else vector.copy(),
         learned=None if learned is None else replace(learned, ids=learned.ids.copy(), weights=learned.weights.copy()),
-        trace=None if trace is None else replace(trace, vectors=trace.vectors.copy()),
+        trace=None if trace is None else own_trace(trace),
     )
 
 
 def _bytes_of(made: Made) -> int:
-    arrays: list[np.ndarray] = [] if made.vector is None else [made.vector]  # of any type
-    if made.learned is not None:
-        arrays += [made.learned.ids, made.learned.weights]
-    if made.trace is not None:
-        arrays += [made.trace.spans, made.trace.special, made.trace.vectors, made.trace.weights]
-    return _BYTES_BESIDE + sum(array.nbytes for array in arrays)
+    dense = 0 if made.vector is None else total_bytes(made.vector)
+    learned = 0 if made.learned is None else total_bytes(made.learned.ids, made.learned.weights)
+    return _BYTES_BESIDE + dense + learned + (0 if made.trace is None else trace_bytes(made.trace))

@@ -29,7 +29,7 @@ class Traces:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         """`max_bytes`: for dense and for learned traces together."""
-        self._dense: Recent[bytes, TokenTrace] = Recent(max_bytes * 3 // 4, _dense_bytes)
+        self._dense: Recent[bytes, TokenTrace] = Recent(max_bytes * 3 // 4, trace_bytes)
         self._sparse: Recent[bytes, SparseTrace] = Recent(max_bytes // 4, _sparse_bytes)
 
     @property
@@ -50,7 +50,7 @@ class Traces:
 
         def make(places: Sequence[int]) -> list[TokenTrace] | None:
             made = encoder.trace([prompts[place] for place in places], representation, options=options)
-            return None if made is None else [_own(trace) for trace in made]
+            return None if made is None else [own_trace(trace) for trace in made]
 
         return _remembered(self._dense, keys, make)
 
@@ -75,6 +75,19 @@ class Traces:
         return _remembered(self._sparse, keys, make)
 
 
+def own_trace(trace: TokenTrace) -> TokenTrace:
+    """Without the rest of the batch, which the encoder's arrays are views of."""
+    return replace(trace, vectors=trace.vectors.copy())
+
+
+def trace_bytes(trace: TokenTrace) -> int:
+    return total_bytes(trace.spans, trace.special, trace.vectors, trace.weights)
+
+
+def total_bytes(*arrays: np.ndarray) -> int:  # of any type
+    return sum(array.nbytes for array in arrays)
+
+
 def _remembered(
     recent: Recent[bytes, _Trace], keys: Sequence[bytes], make: Callable[[Sequence[int]], list[_Trace] | None]
 ) -> list[_Trace] | None:
@@ -96,18 +109,5 @@ def _key(fingerprint: str, prompt: Prompt, representation: Representation, optio
     return hashlib.sha256(repr((fingerprint, prompt, representation, options)).encode(errors="surrogatepass")).digest()
 
 
-def _own(trace: TokenTrace) -> TokenTrace:
-    """Without the rest of the batch, which the encoder's arrays are views of."""
-    return replace(trace, vectors=trace.vectors.copy())
-
-
-def _dense_bytes(trace: TokenTrace) -> int:
-    return _nbytes(trace.spans, trace.special, trace.vectors, trace.weights)
-
-
 def _sparse_bytes(trace: SparseTrace) -> int:
-    return _nbytes(trace.spans, trace.special, trace.activations)
-
-
-def _nbytes(*arrays: np.ndarray) -> int:  # of any type
-    return sum(array.nbytes for array in arrays)
+    return total_bytes(trace.spans, trace.special, trace.activations)
