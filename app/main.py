@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.access.door import Door, Identify, check_rules
+from app.access.door import Callers, Door, Identify, check_rules
 from app.api import (
     aleph_alpha,
     aliases,
@@ -38,6 +38,7 @@ from app.middleware import BodyLimit, RequestContext
 from app.operation.admission import Admission
 from app.operation.panel import Panel
 from app.operation.tracing import Traced
+from app.refusals import Refusals
 from app.schemas.base import ErrorResponse
 from app.settings import LimitSettings
 from app.wiring import Wiring
@@ -87,17 +88,13 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
     )
     app.state.wiring = wiring
     app.state.panel = panel
-    limits = wiring.settings.limits
+    limit, by_path = wiring.settings.limits.body_bytes, _body_limits(wiring.settings.limits)
+    callers = Callers(lambda: wiring.keyring, lambda: wiring.signatures, signed=vikingdb.PATHS)
+    app.state.refusals = Refusals(panel, callers, lambda: wiring.limiter, limit=limit, by_path=by_path)
     # Innermost: whoever is refused for what it is, or for the size of its body, takes no place.
     app.add_middleware(Admission, lanes=panel.lanes, answer=errors.answered)
-    app.add_middleware(BodyLimit, limit=limits.body_bytes, by_path=_body_limits(limits))
-    app.add_middleware(
-        Identify,
-        keyring=lambda: wiring.keyring,
-        limiter=lambda: wiring.limiter,
-        signatures=lambda: wiring.signatures,
-        signed=vikingdb.PATHS,
-    )
+    app.add_middleware(BodyLimit, limit=limit, by_path=by_path)
+    app.add_middleware(Identify, callers=callers, limiter=lambda: wiring.limiter)
     app.add_middleware(RequestContext, answered=panel.metrics.answered)
     if panel.tracing is not None:
         app.add_middleware(Traced, tracing=panel.tracing)  # outermost: the last one added

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.caller import Caller
+from app.headers import header
 from app.operation.admission import HEALTH
 from app.operation.pace import SLOWEST_BYTES, Pace
 from app.routepath import route_path, route_template
@@ -26,7 +27,8 @@ SLOW_SECONDS = 60.0  # for which a body is waited for in all, and one more for e
 _BULK = re.compile(r"/v1/collections/[^/]+/documents:bulk")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _chance = Random()  # of ids, which are no secrets
-_log = structlog.get_logger("salience.http")
+HTTP_LOG = "salience.http"
+_log = structlog.get_logger(HTTP_LOG)
 
 
 class Answered(Protocol):
@@ -44,12 +46,11 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else _new_id()
+        request_id = request_id_of(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 500
-        path, started = route_path(scope), time.perf_counter()
+        started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -62,16 +63,25 @@ class RequestContext:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                route = route_template(scope)
+                route, code = route_template(scope), state.get("error_code")
                 seconds = time.perf_counter() - started
-                code = state.get("error_code")
                 if state.get("left"):
                     status = CLIENT_LEFT
                 self._answered(method=scope["method"], route=route, status=status, seconds=seconds, code=code)
-                if path not in HEALTH:
-                    noted = {} if code is None else {"code": code}
-                    took_ms = round(seconds * 1000, 1)
-                    _log.info("request", method=scope["method"], route=route, status=status, took_ms=took_ms, **noted)
+                if route_path(scope) not in HEALTH:
+                    log_request(method=scope["method"], route=route, status=status, seconds=seconds, code=code)
+
+
+def request_id_of(scope: Scope) -> str:
+    """The one that the caller sent, or a new one where it is none."""
+    given = header(scope, b"x-request-id")
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else _new_id()
+
+
+def log_request(*, method: str, route: str | None, status: int, seconds: float, code: str | None) -> None:
+    """A request's line; `code` of an error."""
+    noted = {} if code is None else {"code": code}
+    _log.info("request", method=method, route=route, status=status, took_ms=round(seconds * 1000, 1), **noted)
 
 
 def _new_id() -> str:
@@ -103,7 +113,7 @@ class BodyLimit:
         if scope["type"] != "http" or _BULK.fullmatch(path := route_path(scope)):
             await self._app(scope, receive, send)
             return
-        limit = min(self._by_path.get(path, self._limit), _own_limit(scope))
+        limit = body_limit(path, scope.get("state", {}).get("caller"), self._limit, self._by_path)
         too_large = HTTPException(413, f"the body is larger than {limit} bytes; {self._advice(path)}")
         announced = Headers(scope=scope).get("content-length", "")
         refused = announced.isdigit() and int(announced) > limit
@@ -141,8 +151,7 @@ class BodyLimit:
         return "send less at once" if path in self._by_path else "send less at once, or use documents:bulk"
 
 
-def _own_limit(scope: Scope) -> float:
-    """Bytes that the caller's key may send at once."""
-    caller = scope.get("state", {}).get("caller")
+def body_limit(path: str, caller: object, limit: int, by_path: Mapping[str, int]) -> float:
+    """Bytes that a body may have: those of its path or `limit`, and no more than the caller's key allows."""
     own = caller.rights.limits.body_bytes if isinstance(caller, Caller) else None
-    return math.inf if own is None else own
+    return min(by_path.get(path, limit), math.inf if own is None else own)

@@ -11,7 +11,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.openapi.models import HTTPBearer
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security.base import SecurityBase
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.caller import ANONYMOUS, SIGNED, Caller
@@ -21,6 +21,7 @@ from app.access.rules import RULES, Rule, rule_key
 from app.access.rules import Scope as Reach
 from app.access.signatures import SignatureAuth
 from app.errors import Unauthorized, status_of
+from app.headers import header
 from app.routepath import route_path
 from core.errors import Forbidden, InvalidSignature, SalienceError, StorageError, TooLarge
 
@@ -28,37 +29,67 @@ _BEARER = "A key (`salience key create`), or one of SALIENCE_AUTH__TOKENS; not n
 METRICS = "/metrics"
 
 
-class Identify:
-    """Finds out who makes a request, by its headers, as `state.caller`: a Caller, or why there is none.
+class Callers:
+    """Who makes a request, by its headers: a Caller, or why there is none.
 
-    Whoever is not known is asked for no body: it is refused when it is asked for. Those of `signed` paths are read
-    to check their signatures, unless the headers show that none can hold. Answers to keys with limits say what is left
-    of them. Where the keys cannot be read, nobody is let in, but to `METRICS` by those that were read last: that is
-    when somebody has to look. What is entered into `state.until_answered` meanwhile ends when the request does.
+    Those of `signed` paths are read to check their signatures, unless the headers show that none can hold. Where the
+    keys cannot be read, nobody is let in, but to `METRICS` by those that were read last: that is when somebody has to
+    look.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        keyring: Callable[[], KeyRing],
-        limiter: Callable[[], Limiter],
-        signatures: Callable[[], SignatureAuth],
-        signed: Sequence[str] = (),
+        self, keyring: Callable[[], KeyRing], signatures: Callable[[], SignatureAuth], signed: Sequence[str] = ()
     ) -> None:
-        self._app = app
         self._keyring = keyring
-        self._limiter = limiter
         self._signatures = signatures
         self._signed = frozenset(signed)
         self._reading: CapacityLimiter | None = None  # made where there is an event loop
+
+    async def of(self, scope: Scope) -> Caller | SalienceError:
+        keyring = self._keyring()
+        if not keyring.fresh:
+            self._reading = self._reading or CapacityLimiter(1)  # threads of the pool may all be busy
+            try:
+                await to_thread.run_sync(keyring.refresh, limiter=self._reading)
+            except StorageError as error:
+                if route_path(scope) != METRICS or not keyring.known:
+                    return self._signer(scope, error)
+        return self._signer(scope, _bearer(scope, keyring))
+
+    def at_once(self, scope: Scope) -> Caller | SalienceError | None:
+        """None: the keys must be read first."""
+        keyring = self._keyring()
+        return self._signer(scope, _bearer(scope, keyring)) if keyring.fresh else None
+
+    def _signer(self, scope: Scope, caller: Caller | SalienceError) -> Caller | SalienceError:
+        """Who is there, where a signature may say it; whether it holds is checked where the body is known."""
+        if route_path(scope) not in self._signed or (isinstance(caller, Caller) and caller is not ANONYMOUS):
+            return caller
+        signatures = self._signatures()
+        try:
+            signatures.check_headers(Request(scope))
+        except InvalidSignature as error:
+            return error
+        return SIGNED if signatures.needed else caller
+
+
+class Identify:
+    """Notes who makes a request as `state.caller`: a Caller, or why there is none.
+
+    Whoever is not known is asked for no body: it is refused when it is asked for. Answers to keys with limits say what
+    is left of them. What is entered into `state.until_answered` meanwhile ends when the request does.
+    """
+
+    def __init__(self, app: ASGIApp, callers: Callers, limiter: Callable[[], Limiter]) -> None:
+        self._app = app
+        self._callers = callers
+        self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        caller = await self._caller(scope)
-        if route_path(scope) in self._signed and (caller is ANONYMOUS or isinstance(caller, SalienceError)):
-            caller = self._signer(scope, caller)
+        caller = await self._callers.of(scope)
         scope.setdefault("state", {})["caller"] = caller
         problem = caller if isinstance(caller, SalienceError) else None
 
@@ -69,35 +100,11 @@ class Identify:
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start" and isinstance(caller, Caller):
-                headers = MutableHeaders(scope=message)
-                for name, value in self._limiter().headers(caller).items():
-                    headers[name] = value
+                MutableHeaders(scope=message).update(self._limiter().headers(caller))
             await send(message)
 
         with ExitStack() as scope["state"]["until_answered"]:
             await self._app(scope, receive if problem is None else refused, send_with_limits)
-
-    def _signer(self, scope: Scope, caller: Caller | SalienceError) -> Caller | SalienceError:
-        """Who is there, where a signature may say it; whether it holds is checked where the body is known."""
-        signatures = self._signatures()
-        try:
-            signatures.check_headers(Request(scope))
-        except InvalidSignature as error:
-            return error
-        return SIGNED if signatures.needed else caller
-
-    async def _caller(self, scope: Scope) -> Caller | SalienceError:
-        keyring = self._keyring()
-        if not keyring.fresh:
-            self._reading = self._reading or CapacityLimiter(1)  # threads of the pool may all be busy
-            try:
-                await to_thread.run_sync(keyring.refresh, limiter=self._reading)
-            except StorageError as error:
-                if route_path(scope) != METRICS or not keyring.known:
-                    return error
-        scheme, _, credential = Headers(scope=scope).get("authorization", "").partition(" ")
-        found = keyring.caller(credential.strip() if scheme.lower() == "bearer" else None)
-        return Unauthorized() if found is None else found
 
 
 class Door(SecurityBase):
@@ -163,6 +170,12 @@ def check_rights(caller: Caller, rule: Rule) -> None:
             "this key sees some of the documents only, and here it could learn of others or change them; use a key "
             "without a row filter"
         )
+
+
+def _bearer(scope: Scope, keyring: KeyRing) -> Caller | SalienceError:
+    scheme, _, credential = (header(scope, b"authorization") or "").partition(" ")
+    found = keyring.caller(credential.strip() if scheme.lower() == "bearer" else None)
+    return Unauthorized() if found is None else found
 
 
 def _check_length(request: Request, caller: Caller) -> None:

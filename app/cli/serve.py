@@ -90,6 +90,7 @@ def _serve(chosen: Settings, listener: socket.socket, *, worker: bool, ready: Ca
     with parts.register("serve", f"http://{_shown(listener)}"):  # before the model, which takes seconds
         parts.build()  # what is wrong with the model or the data shows here, in one line
         app = create_app(parts, worker=worker, connections=lambda: len(connections))
+        connections.at_once = app.state.refusals.answer
         server = Server(app, connections, app.state.panel.readiness, drain_seconds=server_settings.drain_seconds)
         ready()
         server.run(sockets=[listener])

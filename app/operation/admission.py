@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 from fastapi import HTTPException
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import RequestTimeout
+from app.headers import header
 from app.operation.lanes import Lane, Left
 from app.routepath import route_path
 from core.current import Awaited, awaited
@@ -53,7 +53,7 @@ class Admission:
         arrived = time.monotonic()
         scope.setdefault("state", {})["arrived"] = arrived
         try:
-            seconds = _seconds(Headers(scope=scope).get(TIMEOUT_HEADER))
+            seconds = seconds_given(scope)
             until = None if seconds is None else arrived + seconds
             answer = Awaited(until)
             arriving = _Arriving(receive, answer)
@@ -154,8 +154,9 @@ def lane_of(scope: Scope) -> str:
     return "write" if writes else "search"
 
 
-def _seconds(given: str | None) -> float | None:
-    """Raises InvalidInput for what is no number of milliseconds."""
+def seconds_given(scope: Scope) -> float | None:
+    """That a request gives itself. Raises InvalidInput for what is no number of milliseconds."""
+    given = header(scope, TIMEOUT_HEADER.encode())
     if given is None:
         return None
     if not (given.isascii() and given.isdigit() and len(given) < 10 and 1 <= int(given) <= MAX_TIMEOUT_MS):

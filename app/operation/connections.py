@@ -8,9 +8,11 @@ memory as long as they come.
 from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 READ_SECONDS = 60.0  # in which a client takes some of its answer
 HEAD_BYTES = 64 * 2**10  # of a request's head, or of what comes behind its body
@@ -21,12 +23,24 @@ _TOO_LARGE = (
 )
 
 
+class Answer(NamedTuple):
+    """To a request, ready to be sent."""
+
+    status: int
+    fields: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+AtOnce = Callable[[Scope, int], Answer | None]  # of a request, and the size of its body
+
+
 class Connections:
     """Those of one process. For one event loop."""
 
     def __init__(self, *, most: int, head_seconds: float) -> None:
         """`most`: over it the one goes that has been idle for longest, or the new one where none is."""
         self.head_seconds = head_seconds
+        self.at_once: AtOnce = lambda scope, body_bytes: None  # the answer, where it takes no application
         self._most = most
         self._open: set[Guarded] = set()
         self._idle: dict[Guarded, None] = {}  # without a request, the longest idle first
@@ -70,6 +84,8 @@ class Guarded(HttpToolsProtocol):
         self._unread_bytes = 0  # received since something came of them
         self._answering = False  # a request, or several
         self._excessive = False  # what the client sends: its connection ends
+        self._receiving = False
+        self._begun: tuple[RequestResponseCycle, ASGIApp] | None = None  # a request that came in what is being received
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # asyncio's own type is wider
         super().connection_made(transport)
@@ -83,11 +99,17 @@ class Guarded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread_bytes += len(data)
+        self._receiving = True
         super().data_received(data)
+        self._receiving = False
         if self._head is None and self.cycle.response_complete:  # most heads come whole, and need no timer
             self._expect_head()
         if self._unread_bytes > HEAD_BYTES:
             self._refuse()
+        if self._begun is not None:
+            (cycle, app), self._begun = self._begun, None
+            if not self._answered_at_once(cycle):
+                super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
         self._fields_bytes = 0
@@ -141,6 +163,33 @@ class Guarded(HttpToolsProtocol):
             self._reading.cancel()
             self._reading = None
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        if self._receiving:  # a task would not run before all of this is parsed, either
+            self._begun = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def _answered_at_once(self, cycle: RequestResponseCycle) -> bool:
+        """What `cycle.send` would write, in one piece and without a task, where the answer needs no application."""
+        whole = not cycle.more_body and not cycle.waiting_for_100_continue
+        if not whole or self.transport.is_closing() or self.flow.write_paused:
+            return False
+        answer = self._of.at_once(cycle.scope, len(cycle.body))  # type: ignore[arg-type]
+        if answer is None:
+            return False
+        fields = cycle.default_headers + answer.fields
+        if not cycle.keep_alive:
+            fields.append((b"connection", b"close"))
+        lines = b"".join([b"%s: %s\r\n" % field for field in fields])
+        body = b"" if cycle.scope["method"] == "HEAD" else answer.body
+        cycle.response_started = cycle.response_complete = True
+        cycle.on_response = _done  # as uvicorn does: or it and this hold each other
+        self.transport.write(b"%s%s\r\n%s" % (STATUS_LINE[answer.status], lines, body))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+        return True
+
     def _end(self, why: str) -> NoReturn:
         """Within what the parser calls: it takes nothing more, and uvicorn asks for a 400."""
         self._excessive = True
@@ -173,3 +222,7 @@ class Guarded(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._head = self._reading = None
+
+
+def _done() -> None:
+    """Nothing is left to do."""

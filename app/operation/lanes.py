@@ -43,6 +43,7 @@ class Lane:
         self._refused = refused
         self._line: deque[asyncio.Future[None]] = deque()
         self.running = 0
+        self._expected = 0  # in the next turn of the loop
         self._mean_seconds = 0.0  # that a request takes, lately
 
     @property
@@ -50,10 +51,36 @@ class Lane:
         return len(self._line)
 
     def check_room(self) -> None:
-        """Raises Overloaded where there is neither a place nor one to wait in."""
-        if (self.running >= self.at_once or self._line) and len(self._line) >= self._most_waiting:
-            self._refused(self.name, "full")
-            raise self._overloaded(f"{self.running} requests are served and {len(self._line)} wait")
+        """Raises Overloaded where there is neither a place nor one to wait in, and counts that."""
+        if self._left() <= 0:
+            self.count_refusal()
+            raise self.overloaded()
+
+    def expect(self) -> bool:
+        """Whether there is room for a request that comes in the event loop's next turn, for which it is kept till then.
+
+        Where the loop was held up it reads many requests in one turn: without this they would all see the same room.
+        """
+        if self._left() <= self._expected:
+            return False
+        if not self._expected:  # before the tasks of those that are expected, as it is asked first
+            asyncio.get_running_loop().call_soon(self._expect_none)
+        self._expected += 1
+        return True
+
+    def count_refusal(self) -> None:
+        """Of who finds the lane full."""
+        self._refused(self.name, "full")
+
+    def overloaded(self) -> Overloaded:
+        """What is told to who finds the lane full."""
+        return self._overloaded(f"{self.at_once} requests are served and {self._most_waiting} wait")
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which there may be room."""
+        ahead = self._mean_seconds * (len(self._line) + self.running) / self.at_once
+        return min(max(1.0, math.ceil(ahead)), _LONGEST_ADVICE_SECONDS)
 
     @asynccontextmanager
     async def place(self, gone: asyncio.Event, seconds: float | None) -> AsyncIterator[None]:
@@ -72,6 +99,12 @@ class Lane:
         finally:
             self._mean_seconds += _SMOOTHING * (loop.time() - begun - self._mean_seconds)
             self._pass_on()
+
+    def _left(self) -> int:
+        return self.at_once - self.running + self._most_waiting - len(self._line)
+
+    def _expect_none(self) -> None:
+        self._expected = 0
 
     def _pass_on(self) -> None:
         """The place goes to the next in line, or is free."""
@@ -106,6 +139,5 @@ class Lane:
             leaving.cancel()
 
     def _overloaded(self, why: str) -> Overloaded:
-        ahead = self._mean_seconds * (len(self._line) + self.running) / self.at_once
-        retry_after = min(max(1.0, math.ceil(ahead)), _LONGEST_ADVICE_SECONDS)
+        retry_after = self.retry_after
         return Overloaded(f"{why}: this server is busy; try again in {retry_after:.0f} s", retry_after=retry_after)

@@ -93,6 +93,26 @@ def test_room_is_looked_for_without_taking_it() -> None:
     run(test())
 
 
+def test_who_is_expected_in_the_same_turn_of_the_loop_is_counted_and_for_that_turn_only() -> None:
+    async def test() -> None:
+        requests = Requests(at_once=1, waiting=2)
+        assert [requests.lane.expect() for _ in range(5)] == [True, True, True, False, False]
+        requests.start(0, 1)  # and one that was expected did not come
+        await settled()
+        assert (requests.lane.running, requests.lane.waiting) == (1, 1)
+        assert [requests.lane.expect() for _ in range(2)] == [True, False]
+        requests.start(2)
+        await settled()
+        assert (requests.lane.waiting, requests.refusals) == (2, {})
+        assert not requests.lane.expect()
+        for event in requests.ends.values():
+            event.set()
+            await settled()
+        assert requests.served == [0, 1, 2]
+
+    run(test())
+
+
 def test_whoever_waits_too_long_or_leaves_gives_its_place_in_line_up() -> None:
     async def test() -> None:
         requests = Requests(at_once=1, waiting=5, seconds=0.1)

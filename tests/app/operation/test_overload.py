@@ -92,3 +92,9 @@ def test_what_was_refused_is_in_the_log_once_and_no_failure(crowd: Crowd) -> Non
     refused = [line for line in lines if line.get("code") == "overloaded"]
     assert len(refused) == sum(one.status == 503 for one in crowd.answers)
     assert {(line["event"], line["level"], line["status"]) for line in refused} == {("request", "info", 503)}
+    told = {
+        one.body["error"]["request_id"]
+        for one in crowd.answers
+        if one.status == 503 and "request_id" in one.body["error"]
+    }
+    assert told <= {line["request_id"] for line in refused}
