@@ -2,9 +2,10 @@
 
 Three things are seen. How *decisive* a leg is: how far its best document stands above the next few, of its whole
 range. A leg that does not understand a query ranks something first, too, but nothing stands out. How much of the query
-a leg *knows*: where the documents have few of its words, as with a question in another language, the one that has them
-stands out by accident. And how far the legs *agree*: what each says of the documents that the others put first. Where
-they agree there is little to decide, and the weights stay where they were set; the less they agree, the more the
+a leg that goes by words *knows*: where the documents have few of them, as with a question in another language, the one
+that has them stands out by accident; where they have all, and none stands out, that is because many have them, and no
+sign that the leg is at a loss. And how far the legs *agree*: what each says of the documents that the others put first.
+Where they agree there is little to decide, and the weights stay where they were set; the less they agree, the more the
 decisive leg gets:
 
     weight of a leg ~ prior * exp(SHARPNESS * (1 - agreement)^2 * decisiveness)
@@ -18,7 +19,7 @@ Performance by Query-Drift Estimation", ACM TOIS 30(2), 2012.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,9 @@ from retriever.legs import Leg
 FIELD = 10  # documents that a leg's best one is held against
 FIRST = 2  # documents of a leg that the other legs are asked about
 SHARPNESS = 15.0  # with no agreement, one leg decisive and the other flat: e^15 to 1, in practice a veto
-ENOUGH = 0.5  # of the query's words: a leg that knows less of them is less decisive than it looks
+ENOUGH = (
+    2 / 3
+)  # of the query's words: a leg that knows less is less decisive than it looks, one that knows more is more
 UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
 
 
@@ -37,7 +40,7 @@ UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
 class LegEvidence:
     """What was seen of a leg, and the weight that it got for it."""
 
-    decisiveness: float  # 0..1, less where the leg knows few of the query's words
+    decisiveness: float  # 0..1, less where the leg knows few of the query's words, more where it knows nearly all
     confirmation: float  # 0..1: what the other legs say of its first documents
     weight: float  # 0..1; those of all legs sum to 1
 
@@ -58,19 +61,19 @@ def choose(
     norms: Mapping[Leg, Float64Array],
     documents: Int64Array,
     prior: Mapping[Leg, float],
-    known: Mapping[Leg, float] | None = None,
+    known: Mapping[Leg, float | None] | None = None,
 ) -> Choice:
     """The weights of two legs or more.
 
     `norms`: (candidates,) scores brought to 0..1, 0 for what a leg did not find; `documents`: (candidates,) equal for
     passages of one document; `prior`: weights to start from, with a sum of 1. A leg that has no prior weight, or found
     nothing, has none in the end, and no part in what the others get. `known`: what share of the query's words a leg
-    can find at all, 0..1; all of them where it is not said.
+    can find at all, 0..1; None, or not said: the leg does not go by words.
     """
     asked = [leg for leg in norms if prior[leg] > 0 and norms[leg].any()] or [leg for leg in norms if prior[leg] > 0]
     scores = _by_document([norms[leg] for leg in asked], documents)  # (legs, documents)
-    understood = np.array([1.0 if known is None else min(1.0, known.get(leg, 1.0) / ENOUGH) for leg in asked])
-    decisive, confirmed = understood * _decisiveness(scores), _confirmation(scores)
+    decisive = _with_known(_decisiveness(scores), [(known or {}).get(leg) for leg in asked])
+    confirmed = _confirmation(scores)
     agreement = float(confirmed.mean())
     weights = _weights(np.array([prior[leg] for leg in asked]), decisive, agreement)
     nothing = LegEvidence(decisiveness=0.0, confirmation=0.0, weight=0.0)
@@ -113,6 +116,17 @@ def _decisiveness(scores: Float64Array) -> Float64Array:
     return np.asarray(
         top - np.partition(scores, count - FIELD - 1, axis=1)[:, count - FIELD - 1] if count > FIELD else top
     )
+
+
+def _with_known(decisiveness: Float64Array, known: Sequence[float | None]) -> Float64Array:
+    """(legs,) as they are to be taken. Of a leg that knows less than ENOUGH, less by the square of what it lacks; of
+    one that knows all words no less than of any other, and between the two as much less as words are missing.
+    """
+    shares = np.array([np.nan if share is None else share for share in known])
+    by_words = ~np.isnan(shares)
+    decisive = np.where(by_words, decisiveness * np.minimum(shares / ENOUGH, 1.0) ** 2, decisiveness)
+    sure = np.clip((shares - ENOUGH) / (1 - ENOUGH), 0.0, 1.0)
+    return np.where(by_words, np.maximum(decisive, sure * decisive.max()), decisive)
 
 
 def _confirmation(scores: Float64Array) -> Float64Array:

@@ -89,7 +89,7 @@ class LegScores:
 
     raw: Float64Array  # (candidates,) finite; of a sparse leg 0 where nothing matches
     rank: Int64Array  # (candidates,) from 1; 0: not in this leg's pool
-    known: float = 1.0  # 0..1, the share of the query's words that the leg can find at all
+    known: float | None = None  # 0..1, the share of the query's words that the leg can find at all; None: it has none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,9 +43,8 @@ class LearnedTerms:
     def silent(self) -> bool:
         return not len(self.vector.ids)
 
-    def known(self, view: View) -> float:
-        """1: the vocabulary is the model's, whatever the passages hold."""
-        return 1.0
+    def known(self, view: View) -> None:
+        """The vocabulary is the model's, whatever the passages hold."""
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
         return view.matching_learned(self.vector, depth, allowed)

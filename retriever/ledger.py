@@ -146,7 +146,7 @@ def _why(part: LegPart, choice: Choice | None) -> str:
     if choice is None:
         return ""
     seen = choice.legs[part.leg]
-    return f" (its best stands out by {seen.decisiveness:.2f}, the others confirm {seen.confirmation:.2f})"
+    return f" (decisive by {seen.decisiveness:.2f}, the others confirm {seen.confirmation:.2f})"
 
 
 def _describe(part: LegPart) -> str:

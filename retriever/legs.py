@@ -72,8 +72,8 @@ class SparseTerms(Protocol):
         """Whether nothing can match."""
         ...
 
-    def known(self, view: View) -> float:
-        """0..1, the share of the query's words that any passage of the collection has; 1 where the leg has no words."""
+    def known(self, view: View) -> float | None:
+        """0..1, the share of the query's words that any passage of the collection has; None: it goes by no words."""
         ...
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:

@@ -22,7 +22,9 @@ from retriever.result import Profile, SearchResult
 
 class LegChoiceBody(ResponseModel):
     weight: float
-    decisiveness: float = Field(description="0 to 1: how far its best document stands above the next ones")
+    decisiveness: float = Field(
+        description="0 to 1: how far its best document stands above the next ones, and what it knows of the words"
+    )
     confirmation: float = Field(description="0 to 1: what the other legs say of its first documents")
 
 

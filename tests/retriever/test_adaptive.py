@@ -69,14 +69,29 @@ def test_by_hand() -> None:
 def test_a_leg_that_knows_few_of_the_words_is_less_decisive_than_it_looks() -> None:
     """One word in ten of the question is in the documents, and one document has it."""
     norms = {Leg.DENSE: leg(0.4, 1.0, 0.9, *[0.6] * 9), Leg.SPARSE: leg(1.0, *[0.0] * 11)}
-    understood, foreign = (
-        choose(norms, own(12), DENSE_SPARSE, {Leg.DENSE: 1.0, Leg.SPARSE: known}) for known in (0.6, 0.1)
-    )
+    understood, foreign = (choose(norms, own(12), DENSE_SPARSE, {Leg.SPARSE: known}) for known in (0.7, 0.2))
     assert understood.legs[Leg.SPARSE].decisiveness == 1.0
-    assert foreign.legs[Leg.SPARSE].decisiveness == pytest.approx(0.2)
+    assert foreign.legs[Leg.SPARSE].decisiveness == pytest.approx(0.09)  # 0.2 of the 2/3 that are enough, squared
     assert foreign.legs[Leg.DENSE].decisiveness == understood.legs[Leg.DENSE].decisiveness
     assert understood.weights[Leg.SPARSE] > 0.9
     assert foreign.weights[Leg.DENSE] > 0.8
+
+
+def test_a_leg_that_knows_every_word_is_not_overruled_for_its_best_documents_being_many() -> None:
+    """Twelve products hold the only word of the query; the dense leg, to which it means nothing, prefers others."""
+    sparse = leg(*[1.0] * 12, *[0.0] * 12)
+    dense = leg(*[0.1] * 12, 1.0, *[0.5] * 11)
+    found = {
+        known: choose({Leg.DENSE: dense, Leg.SPARSE: sparse}, own(24), DENSE_SPARSE, {Leg.SPARSE: known})
+        for known in (1.0, 0.9, 0.5, None)
+    }
+    assert {round(choice.agreement, 6) for choice in found.values()} == {0.05}  # 0 and 0.1
+    assert found[None].weights == {Leg.DENSE: 1.0, Leg.SPARSE: 0.0}
+    assert found[1.0].weights == pytest.approx(DENSE_SPARSE)
+    decisive = {known: choice.legs[Leg.SPARSE].decisiveness for known, choice in found.items()}
+    assert decisive == pytest.approx({1.0: 0.5, 0.9: 0.35, 0.5: 0.0, None: 0.0})  # 0.7 of the way from 2/3 to 1
+    assert found[0.5].weights == found[None].weights
+    assert 0 < found[0.9].weights[Leg.SPARSE] < 0.5
 
 
 def test_legs_that_agree_keep_their_prior_weights() -> None:

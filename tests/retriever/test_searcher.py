@@ -124,7 +124,7 @@ def test_the_auto_fusion_says_what_it_chose_and_why(searcher: Searcher) -> None:
         assert explanation is not None
         assert f"agree to {found.choice.agreement:.2f}" in explanation.ledger.description
         for line, seen in zip(explanation.ledger.details, found.choice.legs.values(), strict=True):
-            assert f"stands out by {seen.decisiveness:.2f}" in line.description
+            assert f"decisive by {seen.decisiveness:.2f}" in line.description
     assert searcher.search("things", Query(text=QUERIES[0], legs=DENSE)).choice is None
 
 
