@@ -71,7 +71,7 @@ def test_a_leg_that_knows_few_of_the_words_is_less_decisive_than_it_looks() -> N
     norms = {Leg.DENSE: leg(0.4, 1.0, 0.9, *[0.6] * 9), Leg.SPARSE: leg(1.0, *[0.0] * 11)}
     understood, foreign = (choose(norms, own(12), DENSE_SPARSE, {Leg.SPARSE: known}) for known in (0.7, 0.2))
     assert understood.legs[Leg.SPARSE].decisiveness == 1.0
-    assert foreign.legs[Leg.SPARSE].decisiveness == pytest.approx(0.09)  # 0.2 of the 2/3 that are enough, squared
+    assert foreign.legs[Leg.SPARSE].decisiveness == pytest.approx(1 / 9)  # 0.2 of the 0.6 that are enough, squared
     assert foreign.legs[Leg.DENSE].decisiveness == understood.legs[Leg.DENSE].decisiveness
     assert understood.weights[Leg.SPARSE] > 0.9
     assert foreign.weights[Leg.DENSE] > 0.8
@@ -89,7 +89,7 @@ def test_a_leg_that_knows_every_word_is_not_overruled_for_its_best_documents_bei
     assert found[None].weights == {Leg.DENSE: 1.0, Leg.SPARSE: 0.0}
     assert found[1.0].weights == pytest.approx(DENSE_SPARSE)
     decisive = {known: choice.legs[Leg.SPARSE].decisiveness for known, choice in found.items()}
-    assert decisive == pytest.approx({1.0: 0.5, 0.9: 0.35, 0.5: 0.0, None: 0.0})  # 0.7 of the way from 2/3 to 1
+    assert decisive == pytest.approx({1.0: 0.5, 0.9: 0.375, 0.5: 0.0, None: 0.0})  # 0.75 of the way from 0.6 to 1
     assert found[0.5].weights == found[None].weights
     assert 0 < found[0.9].weights[Leg.SPARSE] < 0.5
 
