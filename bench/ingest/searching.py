@@ -13,13 +13,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.ingest.processes import started
+from bench.service.driving import new_queries
 from core.records import Document
 
 TARGET = 2.0  # times the p95 of the clients alone, at most
@@ -41,7 +42,7 @@ def _measure(directory: Path, documents: Sequence[Document], seconds: float, pla
     port = _free_port()
     serve = ["serve", "--port", str(port)] + (["--no-worker"] if place == "beside" else [])
     before = min(300, len(documents) // 10)
-    queries = [" ".join(document.text.split()[:6]) for document in documents[:before]]
+    queries = new_queries([" ".join(document.text.split()[:6]) for document in documents[:before]])
     with started(*serve, data_dir=directory):
         server = _Server(port)
         server.wait()
@@ -114,16 +115,16 @@ class _Server:
             time.sleep(0.1)
 
 
-def _clients(port: int, queries: Sequence[str], seconds: float) -> dict[str, float]:
+def _clients(port: int, queries: Iterator[str], seconds: float) -> dict[str, float]:
     """CLIENTS at once, each asking as soon as it is answered."""
     found: list[list[float]] = [[] for _ in range(CLIENTS)]
-    until = time.monotonic() + seconds
+    until, taking = time.monotonic() + seconds, threading.Lock()
 
     def ask(number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        turn = number
         while time.monotonic() < until:
-            body = json.dumps({"query": queries[turn % len(queries)]})
+            with taking:
+                body = json.dumps({"query": next(queries)})
             began = time.perf_counter()
             connection.request(
                 "POST", f"/v1/collections/{_NAME}/search", body=body, headers={"Content-Type": "application/json"}
@@ -133,7 +134,6 @@ def _clients(port: int, queries: Sequence[str], seconds: float) -> dict[str, flo
             found[number].append(time.perf_counter() - began)
             if response.status != 200:
                 raise RuntimeError(f"a search was answered with {response.status}")
-            turn += CLIENTS
         connection.close()
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(CLIENTS)]

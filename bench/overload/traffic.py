@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from bench.service.driving import new_queries
+
 PATIENCE_SECONDS = 5.0  # of a client, after which it leaves
 
 
@@ -41,7 +43,7 @@ class Target:
 
     def __init__(self, port: int, collection: str, queries: Sequence[str]) -> None:
         self.port = port
-        self._requests = itertools.cycle([_search(collection, query) for query in queries])
+        self._requests = (_search(collection, query) for query in new_queries(queries))
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 Search = Callable[[str], Sequence[str]]  # a query's text to the ids of its hits, best first
@@ -73,6 +74,14 @@ def drive(
         "searches": len(times),
         "answers": answers,
     }
+
+
+def new_queries(queries: Sequence[str]) -> Iterator[str]:
+    """These in turn without end, with their words in another order each time: the same work for a server, which would
+    have less of it where it remembers what it was asked.
+    """
+    for number, query in enumerate(itertools.cycle(queries)):
+        yield _shuffled(query, str(number))
 
 
 def _shuffled(text: str, seed: str) -> str:
