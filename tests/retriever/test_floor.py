@@ -234,10 +234,11 @@ def _interrupted(turn: module._Turn, begun: Any) -> module._Turn:
 @pytest.mark.parametrize(
     ("query", "waits"),
     [
-        (Query(text="wolf"), True),
-        (Query(text="a wolf", timeout_ms=600_000), True),
-        (Query(text="the wolf", timeout_ms=900), False),  # what cannot be done by then would be left out
-        (Query(text="this wolf", legs=(Leg.SPARSE,)), False),  # asks no model
+        # Queries that no other test asks: what a model made of one is remembered.
+        (Query(text="a wolf that waits in line"), True),
+        (Query(text="a wolf with plenty of time", timeout_ms=600_000), True),
+        (Query(text="a wolf in a hurry", timeout_ms=900), False),  # what cannot be done by then would be left out
+        (Query(text="a wolf by name alone", legs=(Leg.SPARSE,)), False),  # asks no model
     ],
 )
 def test_a_model_is_asked_when_the_line_is_through(
