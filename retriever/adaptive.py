@@ -30,7 +30,9 @@ from retriever.legs import Leg
 FIELD = 10  # documents that a leg's best one is held against
 FIRST = 2  # documents of a leg that the other legs are asked about
 SHARPNESS = 15.0  # with no agreement, one leg decisive and the other flat: e^15 to 1, in practice a veto
-ENOUGH = 0.6  # of the query's words: a leg that knows less is less decisive than it looks, one that has more is more so
+ENOUGH = (
+    0.6  # of the query's words: a leg that knows less is less decisive than it looks, who knows all is not overruled
+)
 UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
 
 
@@ -38,7 +40,7 @@ UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
 class LegEvidence:
     """What was seen of a leg, and the weight that it got for it."""
 
-    decisiveness: float  # 0..1, less where the leg knows few of the query's words, more where it knows nearly all
+    decisiveness: float  # 0..1, less where the leg knows few of the words; where it knows all, at least the others'
     confirmation: float  # 0..1: what the other legs say of its first documents
     weight: float  # 0..1; those of all legs sum to 1
 
@@ -117,8 +119,8 @@ def _decisiveness(scores: Float64Array) -> Float64Array:
 
 
 def _with_known(decisiveness: Float64Array, known: Sequence[float | None]) -> Float64Array:
-    """(legs,) as they are to be taken. Of a leg that knows less than ENOUGH, less by the square of what it lacks; of
-    one that knows all words no less than of any other, and between the two as much less as words are missing.
+    """(legs,) as they are to be taken: of a leg that knows less than ENOUGH of the words times (known / ENOUGH)^2; of
+    one that knows all of them no less than of any other leg, and between the two that share of the other's.
     """
     shares = np.array([np.nan if share is None else share for share in known])
     by_words = ~np.isnan(shares)

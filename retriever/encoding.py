@@ -24,6 +24,7 @@ from retriever.inputs import without_images
 from retriever.learned import LearnedTerms
 from retriever.legs import Leg, learned_leg, legs_of
 from retriever.query import Query
+from retriever.recent import audience
 from retriever.recentqueries import Made, RecentQueries
 from store.view import View
 
@@ -113,7 +114,8 @@ class QueryEncoder:
         for place, ((query, _), task) in enumerate(zip(asked, tasks, strict=True)):
             if task.dense is None and task.learned is None:
                 continue
-            key = self._recent.key(collection.active, task.dense, task.learned, query.options, traced=task.traced)
+            sharing = audience(collection.active, query.within)
+            key = self._recent.key(sharing, task.dense, task.learned, query.options, traced=task.traced)
             known = self._recent.get(key)
             if known is None:
                 groups.setdefault((query.options, task.shape), {})[place] = key
@@ -173,11 +175,11 @@ class QueryEncoder:
             Made(
                 vector=None if dense is None else dense.vectors[place],
                 learned=None if learned is None else learned.vectors[place],
-                trace=None if traces is None else traces[place],
+                trace=traces[place] if traces is not None and task.traced else None,
                 truncated=any(bool(made.truncated[place]) for made in read),
                 tokens=sum(int(made.token_counts[place]) for made in read),
             )
-            for place in range(len(tasks))
+            for place, task in enumerate(tasks)
         ]
 
 

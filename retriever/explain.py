@@ -20,6 +20,7 @@ from retriever.learned import LearnedTerms
 from retriever.ledger import HitParts, HitWords, ledger
 from retriever.legs import Leg, SparseTerms
 from retriever.query import Explain, Query
+from retriever.recent import Audience
 from retriever.record import hit_record, search_record
 from retriever.traces import Traces
 from retriever.unit_effects import unit_effects
@@ -34,6 +35,7 @@ class Asked:
     """What the hits were searched by, as the explanation needs it."""
 
     query: Query
+    audience: Audience  # for whom traces are remembered
     sparse: Mapping[Leg, SparseTerms]
     vector: Float32Array | None = None  # (dimension,) the dense leg's; None: it takes no part
     trace: TokenTrace | None = None  # what that was made of, where the model told when it made it
@@ -91,7 +93,7 @@ class Explainer:
             return asked.trace
         query = asked.query
         prompt = Prompt.of(query.text, controls=query.controls)
-        made = self._traces.dense(encoder, [prompt], Representation.QUERY, options=query.options)
+        made = self._traces.dense(encoder, [prompt], Representation.QUERY, asked.audience, options=query.options)
         return asked.vector if made is None else made[0]
 
     def _words(
@@ -102,7 +104,9 @@ class Explainer:
         encoder: Encoder,
     ) -> list[HitWords]:
         prompts = [words.prompt for words in texts]
-        traces = None if towards is None else self._traces.dense(encoder, prompts, Representation.DOCUMENT)
+        traces = None
+        if towards is not None:
+            traces = self._traces.dense(encoder, prompts, Representation.DOCUMENT, asked.audience)
         learned = self._learned(asked, texts, prompts)
         query = None if towards is None else dense_query(asked.query.text, towards)
         found = []
@@ -119,13 +123,14 @@ class Explainer:
             if not isinstance(terms, LearnedTerms):
                 continue
             query, encoder, ids = asked.query, terms.encoder, terms.vector.ids
-            traces = self._traces.sparse(encoder, prompts, Representation.DOCUMENT, ids)
+            traces = self._traces.sparse(encoder, prompts, Representation.DOCUMENT, ids, asked.audience)
             if traces is None:
                 return None
             made = None
             if asked.as_text:
                 prompt = Prompt.of(query.text, controls=query.controls)
-                made = self._traces.sparse(encoder, [prompt], Representation.QUERY, ids, options=query.options)
+                representation, options = Representation.QUERY, query.options
+                made = self._traces.sparse(encoder, [prompt], representation, ids, asked.audience, options=options)
             return [
                 learned_words(leg, query.text, words, None if made is None else made[0], trace)
                 for words, trace in zip(texts, traces, strict=True)

@@ -44,7 +44,7 @@ class LearnedTerms:
         return not len(self.vector.ids)
 
     def known(self, view: View) -> None:
-        """The vocabulary is the model's, whatever the passages hold."""
+        """None: the vocabulary is the model's, whatever the passages hold."""
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
         return view.matching_learned(self.vector, depth, allowed)

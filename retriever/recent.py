@@ -1,4 +1,4 @@
-"""What was computed lately, kept up to a number of bytes."""
+"""What was computed lately, kept up to a number of bytes, and for whom."""
 
 from __future__ import annotations
 
@@ -7,8 +7,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from core.filters import Filter
+from core.records import Generation
+
+Audience = tuple[int, Filter | None]  # see `audience`
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
+
+
+def audience(generation: Generation, within: Filter | None) -> Audience:
+    """Who shares what is remembered: those who search this generation, and may see the same documents of it.
+
+    What is remembered is there sooner. That tells that somebody asked for it, which nobody else may learn: see
+    docs/decisions/0025-as-if-there-were-no-others.md.
+    """
+    return generation.id, within
 
 
 class Recent(Generic[_Key, _Value]):

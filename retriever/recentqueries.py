@@ -1,6 +1,6 @@
 """What models made of queries, kept for the next page, another filter, or whoever asks the same.
 
-Kept by generation: that a query is answered sooner than others tells nothing to who cannot search the collection.
+A generation has one model of each kind as long as it lives, so an audience stands for the models, too.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from core.prompts import ControlOptions, ImageItem, Prompt
-from core.records import Float32Array, Generation, SparseVector, TokenTrace
-from retriever.recent import Recent
+from core.records import Float32Array, SparseVector, TokenTrace
+from retriever.recent import Audience, Recent
 from retriever.traces import own_trace, total_bytes, trace_bytes
 
-MAX_BYTES = 16 * 2**20  # some 8,000 queries in 384 dimensions; one that was explained in words takes 20 times as much
+MAX_BYTES = (
+    16 * 2**20
+)  # some 8,000 queries in 384 dimensions; one that was explained in words takes 7 times as much or more
 _BYTES_BESIDE = 512  # of a key and of the objects around the arrays
 
 
@@ -41,7 +43,7 @@ class RecentQueries:
 
     def key(
         self,
-        generation: Generation,
+        audience: Audience,
         dense: Prompt | None,
         learned: Prompt | None,
         options: ControlOptions,
@@ -49,8 +51,7 @@ class RecentQueries:
         traced: bool,
     ) -> bytes:
         """(32 bytes) Of all that the models go by. `dense`, `learned`: what each leg's model is to read."""
-        models = (generation.id, generation.fingerprint, generation.sparse_fingerprint)
-        parts = (models, _readable(dense), _readable(learned), options, traced)
+        parts = (audience, _readable(dense), _readable(learned), options, traced)
         return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).digest()
 
     def get(self, key: bytes) -> Made | None:

@@ -26,7 +26,7 @@ from core.passages import heard, passage_prompt
 from core.protocols import Reranker, Rerankers
 from core.records import Float64Array
 from retriever.fusion import MIN_SPREAD
-from retriever.recent import Recent
+from retriever.recent import Audience, Recent
 from store.documents import StoredPassage
 
 RERANK = "rerank"  # its name among the scores of a hit, and among what is left out
@@ -116,8 +116,16 @@ class Judge:
         """Memory of what is remembered."""
         return self._known.bytes
 
-    def judged(self, model: str, query: str, passages: Sequence[StoredPassage], before: Judged | None = None) -> Judged:
-        """`before`: what it said of passages for this query already; these are neither read nor counted once more.
+    def judged(
+        self,
+        model: str,
+        query: str,
+        passages: Sequence[StoredPassage],
+        audience: Audience,
+        before: Judged | None = None,
+    ) -> Judged:
+        """`audience`: for whom it is remembered. `before`: what it said of passages for this query already; these are
+        neither read nor counted once more.
 
         Raises ModelNotFound, ModelError, InvalidInput where the model is no reranker.
         """
@@ -127,12 +135,12 @@ class Judge:
         by_id = dict(before.relevance) if before is not None and before.fingerprint == reranker.fingerprint else {}
         new = [passage for passage in passages if passage.id not in by_id]
         texts = [passage_prompt(passage.title.strip(), heard(passage.text, passage.controls).text) for passage in new]
-        said = self._said(reranker, query, texts)
+        said = self._said(reranker, query, texts, audience)
         by_id |= {passage.id: relevance for passage, relevance in zip(new, said, strict=True)}
         return Judged(fingerprint=reranker.fingerprint, relevance=by_id)
 
-    def _said(self, reranker: Reranker, query: str, texts: Sequence[str]) -> list[float]:
-        keys = [_key(reranker.fingerprint, query, text) for text in texts]
+    def _said(self, reranker: Reranker, query: str, texts: Sequence[str], audience: Audience) -> list[float]:
+        keys = [_key(repr(audience), reranker.fingerprint, query, text) for text in texts]
         known = {key: was for key, was in zip(keys, self._known.get(keys), strict=True) if was is not None}
         # As if they were read: who pays must not learn from it what others asked for lately.
         models_read(sum(tokens for _, tokens in known.values()))

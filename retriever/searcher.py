@@ -29,6 +29,7 @@ from retriever.legs import Leg, SparseTerms
 from retriever.many import at_once, each
 from retriever.query import Explain, Query
 from retriever.ranking import grouped_page, ranked_page, single_page, window_ids
+from retriever.recent import audience
 from retriever.rerank import RERANK, Judge, Judged
 from retriever.result import SearchResult
 from retriever.seeking import Seeker, settled, shown
@@ -170,7 +171,7 @@ class Searcher:
             if view.generation.id != collection.active.id:
                 return list(searches)
             searches = each(partial(self._with_window, view), searches)
-        return each(self._with_judgement, searches)
+        return each(partial(self._with_judgement, collection), searches)
 
     def _turn(self, collection: Collection) -> AbstractContextManager[None]:
         return self._floor.taken() if self._takes_turns(collection) else nullcontext()
@@ -190,13 +191,14 @@ class Searcher:
         with watch.stage("fetch"):
             return replace(search, window=view.fetch(ids))
 
-    def _with_judgement(self, search: _Search) -> _Search:
+    def _with_judgement(self, collection: Collection, search: _Search) -> _Search:
         """Without, where the model does not answer in time."""
-        rerank, watch = search.query.rerank, search.watch
+        rerank, watch, sharing = search.query.rerank, search.watch, audience(collection.active, search.query.within)
         if rerank is None:
             return search
         with watch.stage(RERANK):
-            asked = partial(self._judge.judged, rerank.model, search.query.text, search.window, search.judged)
+            text, window = search.query.text, search.window
+            asked = partial(self._judge.judged, rerank.model, text, window, sharing, search.judged)
             try:
                 return replace(search, judged=self._in_time.call(asked, watch.seconds_left))
             except TimeoutError:
@@ -296,6 +298,7 @@ class Searcher:
         with watch.stage("explain"):
             asked = Asked(
                 query=result.query,
+                audience=audience(draft.collection.active, result.query.within),
                 sparse=draft.sparse,
                 vector=draft.encoded.vector if Leg.DENSE in result.legs else None,
                 trace=draft.encoded.trace,

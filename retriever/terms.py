@@ -37,11 +37,11 @@ class QueryTerms:
     def formula(self) -> str:
         return "factor {factor:g} * BM25 {value:.6f}"
 
-    def known(self, view: View) -> float:
+    def known(self, view: View) -> float | None:
         df = view.term_statistics([term for word in self.words for term in word.terms]).df
         typed = list(zip(self.words, self.word_factors, strict=True))[: self.typed]
         asked = [word for word, factor in typed if word.terms and factor]
-        return sum(any(df[term] for term in word.terms) for word in asked) / len(asked) if asked else 1.0
+        return sum(any(df[term] for term in word.terms) for word in asked) / len(asked) if asked else None
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
         factors = self.factors * self._scales(view)

@@ -1,7 +1,8 @@
 """What the models' vectors are made of, token by token, kept for the next question about the same texts.
 
 A trace depends on the model, the text with its controls, and what it is embedded as: on nothing else, so a key of these
-never goes stale. The same search again costs no forward pass, nor do the same passages under another query.
+never goes stale. The same search again costs no forward pass, nor do the same passages under another query. An audience
+has its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from core.current import models_read
 from core.prompts import ControlOptions, Prompt
 from core.protocols import Encoder, SparseEncoder
 from core.records import Int32Array, Representation, SparseTrace, TokenTrace
-from retriever.recent import Recent
+from retriever.recent import Audience, Recent
 
 MAX_BYTES = 96 * 2**20  # of the kept traces; a passage of 256 tokens in 384 dimensions takes 0.4 MiB
 _Trace = TypeVar("_Trace", TokenTrace, SparseTrace)
@@ -42,11 +43,12 @@ class Traces:
         encoder: Encoder,
         prompts: Sequence[Prompt],
         representation: Representation,
+        audience: Audience,
         *,
         options: ControlOptions = _PLAIN,
     ) -> list[TokenTrace] | None:
         """As `encoder.trace`; what is not known yet is read in one call."""
-        keys = [_key(encoder.fingerprint, prompt, representation, options) for prompt in prompts]
+        keys = [_key(audience, encoder.fingerprint, prompt, representation, options) for prompt in prompts]
 
         def make(places: Sequence[int]) -> list[TokenTrace] | None:
             made = encoder.trace([prompts[place] for place in places], representation, options=options)
@@ -60,12 +62,13 @@ class Traces:
         prompts: Sequence[Prompt],
         representation: Representation,
         terms: Int32Array,
+        audience: Audience,
         *,
         options: ControlOptions = _PLAIN,
     ) -> list[SparseTrace] | None:
         """As `encoder.trace_sparse`, of the same terms in every prompt."""
         known = f"{encoder.fingerprint} {hashlib.sha256(terms.tobytes()).hexdigest()}"
-        keys = [_key(known, prompt, representation, options) for prompt in prompts]
+        keys = [_key(audience, known, prompt, representation, options) for prompt in prompts]
 
         def make(places: Sequence[int]) -> list[SparseTrace] | None:
             asked = [prompts[place] for place in places]
@@ -77,7 +80,7 @@ class Traces:
 
 def own_trace(trace: TokenTrace) -> TokenTrace:
     """Without the rest of the batch, which the encoder's arrays are views of."""
-    return replace(trace, vectors=trace.vectors.copy())
+    return replace(trace, vectors=trace.vectors.copy(), weights=trace.weights.copy())
 
 
 def trace_bytes(trace: TokenTrace) -> int:
@@ -105,8 +108,8 @@ def _remembered(
     return [trace for trace in found if trace is not None]
 
 
-def _key(fingerprint: str, prompt: Prompt, representation: Representation, options: ControlOptions) -> bytes:
-    return hashlib.sha256(repr((fingerprint, prompt, representation, options)).encode(errors="surrogatepass")).digest()
+def _key(*parts: object) -> bytes:
+    return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).digest()
 
 
 def _sparse_bytes(trace: SparseTrace) -> int:

@@ -100,8 +100,10 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._unread_bytes += len(data)
         self._receiving = True
-        super().data_received(data)
-        self._receiving = False
+        try:
+            super().data_received(data)
+        finally:
+            self._receiving = False
         if self._head is None and self.cycle.response_complete:  # most heads come whole, and need no timer
             self._expect_head()
         if self._unread_bytes > HEAD_BYTES:
@@ -174,7 +176,11 @@ class Guarded(HttpToolsProtocol):
         whole = not cycle.more_body and not cycle.waiting_for_100_continue
         if not whole or self.transport.is_closing() or self.flow.write_paused:
             return False
-        answer = self._of.at_once(cycle.scope, len(cycle.body))  # type: ignore[arg-type]
+        try:
+            answer = self._of.at_once(cycle.scope, len(cycle.body))  # type: ignore[arg-type]
+        except Exception:
+            self.logger.exception("No answer could be made in the connection; the application answers")
+            return False
         if answer is None:
             return False
         fields = cycle.default_headers + answer.fields

@@ -23,7 +23,8 @@ from retriever.result import Profile, SearchResult
 class LegChoiceBody(ResponseModel):
     weight: float
     decisiveness: float = Field(
-        description="0 to 1: how far its best document stands above the next ones, and what it knows of the words"
+        description="0 to 1: how far its best document stands above the next ones; of a leg that goes by words less "
+        "where it knows few of the query's, and where it knows all no less than another leg's"
     )
     confirmation: float = Field(description="0 to 1: what the other legs say of its first documents")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import threading
@@ -243,12 +244,42 @@ def test_what_is_no_request_behind_a_refused_one_ends_the_connection_as_ever(bus
 
 def test_a_connection_that_was_refused_is_idle_again(busy: Busy) -> None:
     with socket.create_connection(busy.address, timeout=10) as client:
+        before = len(busy.at_once)
         for _ in range(3):
             client.sendall(request(key=busy.keys["plain"]))
             assert _received(client, 1)
+        assert len(busy.at_once) == before + 3, "the application was not asked"
         [one] = busy.connections._idle
         assert not one._answering
         assert one.timeout_keep_alive_task is not None
+
+
+def test_requests_of_one_turn_of_the_loop_count_each_other(busy: Busy) -> None:
+    """A loop that was held up reads them before any of their tasks has taken its place."""
+    lane, key = busy.panel.lanes["search"], busy.keys["plain"].encode()
+    headers = [(b"authorization", b"Bearer " + key)]
+    scope = {"type": "http", "method": "POST", "path": SEARCH, "query_string": b"", "headers": headers}
+
+    async def turns() -> list[list[bool]]:
+        found = []
+        for _ in range(2):
+            found.append([busy.connections.at_once(scope, 0) is None for _ in range(3)])
+            await asyncio.sleep(0)
+        return found
+
+    lane.running -= 1
+    try:
+        assert asyncio.run(turns()) == [[True, False, False], [True, False, False]]
+    finally:
+        lane.running += 1
+
+
+def test_where_a_refusal_fails_the_application_answers(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(scope: Scope, body_bytes: int) -> Answer | None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(busy.connections, "at_once", fails)
+    assert busy.say(request(key=busy.keys["plain"])).startswith(b"HTTP/1.1 503 ")
 
 
 @pytest.mark.parametrize("fast", [False, True])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.current import counted as tokens_counted
 from core.errors import InvalidQuery, ModelMismatch, ModelNotFound
 from core.filters import parse_filter
 from core.prompts import Prompt, TextControl
@@ -265,10 +266,13 @@ def test_a_hybrid_model_reads_the_query_once(tmp_path: Path, monkeypatch: pytest
         "words", [Document(id=str(i), text=text) for i, text in enumerate(texts)]
     )
     assert passes == [len(texts)]
-    result = Searcher(Views(database), only(model), Analyzer(), models).search(
-        "words", Query(text="red car", explain=Explain.WORDS)
-    )
+    searcher, prices = Searcher(Views(database), only(model), Analyzer(), models), list[int]()
+    for _ in range(2):
+        with tokens_counted(prices.append):
+            searcher.search("words", Query(text="red car"))
+    assert prices == [4, 4], "two words and two special tokens, read once and remembered"
     assert passes == [len(texts), 1]
+    result = searcher.search("words", Query(text="red car", explain=Explain.WORDS))
     assert set(result.hits[0].scores) == {"dense", "sparse"}
     weights = [hit.scores["sparse"].raw for hit in result.hits]
     asked = model.encode_sparse([Prompt.of("red car")], Representation.QUERY).vectors[0]

@@ -15,7 +15,7 @@ from core.errors import ModelMismatch
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, ImageItem, Prompt, TextControl
 from core.protocols import Encoder
-from core.records import Collection, SparseVector
+from core.records import Collection, SparseVector, TokenTrace
 from embedder.densemodels import checked, only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
@@ -93,6 +93,12 @@ def test_whatever_the_vector_depends_on_asks_anew(house: House, database: Databa
     assert house.read() == []
     house.searcher.search("empty", WOLF)
     assert house.read() == [1], "a collection never shows what another one was asked"
+    for kind in ("fashion", "product"):
+        mine = replace(WOLF, within=parse_filter({"kind": kind}))
+        house.searcher.search("things", mine)
+        assert house.read() == [1], "nor one row filter what another one was"
+        house.searcher.search("things", mine)
+        assert house.read() == []
 
 
 def test_of_several_queries_only_the_new_ones_are_read(house: House) -> None:
@@ -114,6 +120,15 @@ def test_a_query_explained_in_words_brings_what_its_vector_is_made_of(house: Hou
     assert house.read() == [1]
     assert same(house.searcher.search("things", words), first)
     assert house.read() == []
+    house.searcher.search("things", WOLF)
+    assert house.read() == [1], "what is not to be explained is kept without its trace"
+
+
+def test_beside_a_query_that_is_explained_a_plain_one_is_kept_without_its_trace(house: House) -> None:
+    long = replace(WOLF, text="wolf " * 60)
+    house.searcher.search_many("things", [replace(WOLF, explain=Explain.WORDS), long])
+    assert house.read() == [2]
+    assert house.searcher.kept_bytes["queries"] < 62 * 384 * 4
 
 
 def test_who_pays_does_not_learn_what_was_asked_before(house: House) -> None:
@@ -149,16 +164,23 @@ def test_what_is_kept_owns_its_memory_and_stays_below_its_bound(house: House) ->
     assert kept.learned is not None
     assert all(array.base is None for array in (kept.vector, kept.learned.ids, kept.learned.weights))
     assert recent.kept_bytes > 384 * 4 * 10
+    spans, special = np.zeros((3, 2), dtype=np.int64), np.zeros(3, dtype=np.bool_)
+    trace = TokenTrace(spans=spans, special=special, vectors=batch[:3], weights=np.ones(9)[:3])
+    recent.put(b"trace", replace(made, trace=trace))
+    kept = recent.get(b"trace")
+    assert kept is not None
+    assert kept.trace is not None
+    assert kept.trace.vectors.base is kept.trace.weights.base is None
     house.searcher.search("things", replace(WOLF, explain=Explain.WORDS))
     assert 8 * 384 * 4 < house.searcher.kept_bytes["queries"] < MAX_BYTES
 
 
-def test_images_are_told_apart_by_their_bytes(database: Database) -> None:
-    recent, generation = RecentQueries(), Views(database).collection("things").active
+def test_images_are_told_apart_by_their_bytes() -> None:
+    recent = RecentQueries()
     prompts = [Prompt(items=(ImageItem(data=data),)) for data in (b"one" * 10_000, b"two" * 10_000)]
     prompts += [Prompt(items=(*prompts[0].items, *Prompt.of("wolf").items)), Prompt.of("wolf")]
-    keys = {recent.key(generation, prompt, None, ControlOptions(), traced=False) for prompt in prompts}
+    keys = {recent.key((1, None), prompt, None, ControlOptions(), traced=False) for prompt in prompts}
     assert len(keys) == 4
     assert {len(key) for key in keys} == {32}
-    again = recent.key(generation, replace(prompts[0]), None, ControlOptions(), traced=False)
+    again = recent.key((1, None), replace(prompts[0]), None, ControlOptions(), traced=False)
     assert again in keys

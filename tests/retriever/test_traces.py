@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl
 from core.records import Representation
 from embedder.densemodels import only
@@ -17,6 +18,8 @@ from retriever.recent import Recent
 from retriever.searcher import Searcher
 from retriever.traces import Traces
 from store import Database, Views
+
+ALL = (1, None)  # the audience: who sees all documents of generation 1
 
 
 @given(
@@ -52,8 +55,8 @@ def test_only_what_is_new_is_read(encoder: LocalEncoder, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(encoder, "trace", counted)
     traces, prompts = Traces(), [Prompt.of("a wolf"), Prompt.of("some rain"), Prompt.of("sun")]
-    first = traces.dense(encoder, prompts[:2], Representation.DOCUMENT)
-    again = traces.dense(encoder, [prompts[2], prompts[0]], Representation.DOCUMENT)
+    first = traces.dense(encoder, prompts[:2], Representation.DOCUMENT, ALL)
+    again = traces.dense(encoder, [prompts[2], prompts[0]], Representation.DOCUMENT, ALL)
     assert first is not None
     assert again is not None
     assert again[1] is first[0]
@@ -65,19 +68,22 @@ def test_only_what_is_new_is_read(encoder: LocalEncoder, monkeypatch: pytest.Mon
         (steered, Representation.QUERY, ControlTarget.POOL),
     ):
         options = ControlOptions(target=target)
-        found = traces.dense(encoder, [prompt], representation, options=options)
+        found = traces.dense(encoder, [prompt], representation, ALL, options=options)
         expected = trace([prompt], representation, options=options)
         assert found is not None
         assert expected is not None
         assert np.allclose(found[0].vectors, expected[0].vectors, atol=1e-5)
         assert found[0].weights == pytest.approx(expected[0].weights)
     assert read == [2, 1, 1, 1, 1]
+    for audience in ((2, None), (1, parse_filter({"kind": "red"}))):
+        traces.dense(encoder, [prompts[0]], Representation.DOCUMENT, audience)
+    assert read == [2, 1, 1, 1, 1, 1, 1], "nobody else learns what they asked for"
 
 
 def test_without_room_every_question_is_answered_all_the_same(encoder: LocalEncoder) -> None:
     traces = Traces(max_bytes=0)
     for _ in range(2):
-        assert traces.dense(encoder, [Prompt.of("wolf")], Representation.QUERY) is not None
+        assert traces.dense(encoder, [Prompt.of("wolf")], Representation.QUERY, ALL) is not None
 
 
 def test_the_same_explanation_again_reads_nothing(

@@ -97,4 +97,5 @@ def test_what_was_refused_is_in_the_log_once_and_no_failure(crowd: Crowd) -> Non
         for one in crowd.answers
         if one.status == 503 and "request_id" in one.body["error"]
     }
+    assert told
     assert told <= {line["request_id"] for line in refused}

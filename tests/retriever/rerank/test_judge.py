@@ -26,6 +26,8 @@ from store.documents import StoredPassage
 from tests.embedder.classifiers import save_classifier
 from tests.retriever.rerank.judging import TEXT, Opinionated, same, searching, slowly
 
+ALL = (1, None)  # the audience: who sees all documents of generation 1
+
 
 def test_the_same_pair_is_read_once(searcher: Searcher, judge: Opinionated) -> None:
     query = Query(text=TEXT, k=5, rerank=Rerank(model="judge", depth=20))
@@ -110,11 +112,11 @@ def test_what_another_state_of_a_model_said_is_asked_again() -> None:
         )
         for number in range(3)
     ]
-    first = ask.judged("judge", "a query", passages[:2])
-    assert ask.judged("judge", "a query", passages, first).relevance.keys() == {0, 1, 2}
+    first = ask.judged("judge", "a query", passages[:2], ALL)
+    assert ask.judged("judge", "a query", passages, ALL, first).relevance.keys() == {0, 1, 2}
     assert judge.read == [["text 0", "text 1"], ["text 2"]]
     judge.fingerprint = "e" * 32
-    assert ask.judged("judge", "a query", passages, first).fingerprint == "e" * 32
+    assert ask.judged("judge", "a query", passages, ALL, first).fingerprint == "e" * 32
     assert judge.read[2] == ["text 0", "text 1", "text 2"]
 
 
@@ -183,11 +185,14 @@ def test_each_pair_is_tokenized_once_and_counted_as_it_is_read(tmp_path: Path, m
         for n, text in enumerate(texts)
     ]  # fmt: skip
     with counted(read.append):
-        first = judge.judged("judge", TEXT, passages)
+        first = judge.judged("judge", TEXT, passages, ALL)
     assert sorted(tokenized) == sorted(texts)
     assert len(read) > 1, "a quota learns of each forward pass"
     assert sum(read) == sum(len(original.encode(TEXT, text).ids) for text in texts)
     again = list[int]()
     with counted(again.append):
-        assert judge.judged("judge", TEXT, passages) == first
+        assert judge.judged("judge", TEXT, passages, ALL) == first
     assert (len(tokenized), sum(again)) == (len(texts), sum(read)), "remembered, and counted all the same"
+    with counted(again.append):
+        assert judge.judged("judge", TEXT, passages, (2, None)) == first
+    assert len(tokenized) == 2 * len(texts), "another audience learns nothing of it"
