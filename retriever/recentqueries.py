@@ -16,6 +16,7 @@ from retriever.traces import own_trace, total_bytes, trace_bytes
 MAX_BYTES = (
     16 * 2**20
 )  # some 8,000 queries in 384 dimensions; one that was explained in words takes 7 times as much or more
+_LARGEST_SHARE = 1 / 16  # of the room: one long text with its trace must not push out thousands of queries
 _BYTES_BESIDE = 512  # of a key and of the objects around the arrays
 
 
@@ -35,6 +36,7 @@ class RecentQueries:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._made: Recent[bytes, Made] = Recent(max_bytes, _bytes_of)
+        self._largest = max_bytes * _LARGEST_SHARE
 
     @property
     def kept_bytes(self) -> int:
@@ -58,7 +60,8 @@ class RecentQueries:
         return self._made.get([key])[0]
 
     def put(self, key: bytes, made: Made) -> None:
-        self._made.put(key, _own(made))
+        if _bytes_of(made) <= self._largest:
+            self._made.put(key, _own(made))
 
 
 def _readable(prompt: Prompt | None) -> object:

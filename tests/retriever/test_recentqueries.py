@@ -151,12 +151,12 @@ def test_a_model_that_is_another_by_now_is_refused_all_the_same(house: House) ->
 def test_what_is_kept_owns_its_memory_and_stays_below_its_bound(house: House) -> None:
     batch = np.ones((1000, 384), dtype=np.float32)
     ids, weights = np.arange(1000, dtype=np.int32), np.ones(1000, dtype=np.float32)
-    recent = RecentQueries(max_bytes=40_000)
+    recent = RecentQueries(max_bytes=160_000)
     for number in range(100):
         learned = SparseVector(ids=ids[:20], weights=weights[:20])
         made = Made(vector=batch[number], learned=learned, trace=None, truncated=False, tokens=5)
         recent.put(str(number).encode(), made)
-        assert recent.kept_bytes <= 40_000
+        assert recent.kept_bytes <= 160_000
     assert recent.get(b"0") is None
     kept = recent.get(b"99")
     assert kept is not None
@@ -171,6 +171,8 @@ def test_what_is_kept_owns_its_memory_and_stays_below_its_bound(house: House) ->
     assert kept is not None
     assert kept.trace is not None
     assert kept.trace.vectors.base is kept.trace.weights.base is None
+    recent.put(b"long", replace(made, trace=replace(trace, vectors=batch[:10])))
+    assert recent.get(b"long") is None, "more than a sixteenth of the room"
     house.searcher.search("things", replace(WOLF, explain=Explain.WORDS))
     assert 8 * 384 * 4 < house.searcher.kept_bytes["queries"] < MAX_BYTES
 
