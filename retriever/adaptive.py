@@ -30,9 +30,7 @@ from retriever.legs import Leg
 FIELD = 10  # documents that a leg's best one is held against
 FIRST = 2  # documents of a leg that the other legs are asked about
 SHARPNESS = 15.0  # with no agreement, one leg decisive and the other flat: e^15 to 1, in practice a veto
-ENOUGH = (
-    0.6  # of the query's words: a leg that knows less is less decisive than it looks, who knows all is not overruled
-)
+ENOUGH = 0.6  # of the query's words: a leg that knows less of them is less decisive than it looks
 UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
 
 

@@ -13,9 +13,7 @@ from core.records import Float32Array, SparseVector, TokenTrace
 from retriever.recent import Audience, Recent
 from retriever.traces import own_trace, total_bytes, trace_bytes
 
-MAX_BYTES = (
-    16 * 2**20
-)  # some 8,000 queries in 384 dimensions; one that was explained in words takes 7 times as much or more
+MAX_BYTES = 16 * 2**20  # some 8,000 queries in 384 dimensions; one that was explained in words takes 7 times as much
 _LARGEST_SHARE = 1 / 16  # of the room: one long text with its trace must not push out thousands of queries
 _BYTES_BESIDE = 512  # of a key and of the objects around the arrays
 
