@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 from fastapi import HTTPException  # FastAPI lets its own ones through from a body that is being read
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.caller import Caller
@@ -115,7 +115,7 @@ class BodyLimit:
             return
         limit = body_limit(path, scope.get("state", {}).get("caller"), self._limit, self._by_path)
         too_large = HTTPException(413, f"the body is larger than {limit} bytes; {self._advice(path)}")
-        announced = Headers(scope=scope).get("content-length", "")
+        announced = header(scope, b"content-length") or ""
         refused = announced.isdigit() and int(announced) > limit
         pace, ended = Pace(idle_seconds=self._stall_seconds, slow_seconds=SLOW_SECONDS), False
 

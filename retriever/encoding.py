@@ -126,7 +126,7 @@ class QueryEncoder:
             gather()
         for keys in groups.values():
             options = asked[next(iter(keys))][0].options
-            made = self._made(collection, [tasks[place] for place in keys], options)
+            made = _made([tasks[place] for place in keys], options)
             for (place, key), one in zip(keys.items(), made, strict=True):
                 self._recent.put(key, one)
                 encoded[place] = tasks[place].with_made(one)
@@ -136,9 +136,10 @@ class QueryEncoder:
         inputs, learned = query.inputs, learned_leg(collection) in legs
         dense = query.prompt if Leg.DENSE in legs and inputs.vector is None else None
         readable = None if query.prompt is None or not learned or inputs.sparse_vector is not None else query.prompt
-        if dense is not None or query.explain.in_words:
-            self._models(collection)  # that it is missing is said before anything is searched, or remembered
+        # That a model is missing is said before anything is searched or remembered; words are explained by it, too.
+        encoder = self._models(collection) if dense is not None or query.explain.in_words else None
         return _Task(
+            encoder=encoder,
             dense=dense,
             learned=None if readable is None else without_images(readable),
             traced=query.explain.in_words,
@@ -149,38 +150,6 @@ class QueryEncoder:
                 as_text=inputs.prompt is None and inputs.vector is None and inputs.sparse_vector is None,
             ),
         )
-
-    def _made(self, collection: Collection, tasks: Sequence[_Task], options: ControlOptions) -> list[Made]:
-        """Of tasks of one shape."""
-        as_query = Representation.QUERY
-        dense_prompts = [task.dense for task in tasks if task.dense is not None]
-        learned_prompts = [task.learned for task in tasks if task.learned is not None]
-        encoder: Encoder | None = self._models(collection) if dense_prompts else None
-        model = tasks[0].given.sparse_model
-        dense: Embeddings | None = None
-        learned: SparseEmbeddings | None = None
-        traces: Sequence[TokenTrace] | None = None
-        if encoder is not None and model is not None and dense_prompts == learned_prompts:
-            dense, learned = encode_together(encoder, model, dense_prompts, as_query, options=options)
-        else:
-            if encoder is not None and any(task.traced for task in tasks) and isinstance(encoder, TracingEncoder):
-                dense, traces = encoder.encode_traced(dense_prompts, as_query, options=options)
-            elif encoder is not None:
-                dense = encoder.encode(dense_prompts, as_query, options=options)
-            if learned_prompts and model is not None:
-                learned = model.encode_sparse(learned_prompts, as_query, options=options)
-        one_model: object = model
-        read = [made for made in (dense, None if encoder is one_model else learned) if made is not None]
-        return [
-            Made(
-                vector=None if dense is None else dense.vectors[place],
-                learned=None if learned is None else learned.vectors[place],
-                trace=traces[place] if traces is not None and task.traced else None,
-                truncated=any(bool(made.truncated[place]) for made in read),
-                tokens=sum(int(made.token_counts[place]) for made in read),
-            )
-            for place, task in enumerate(tasks)
-        ]
 
 
 def without_models(collection: Collection, query: Query, legs: Sequence[Leg]) -> EncodedQuery:
@@ -206,6 +175,7 @@ def with_examples(view: View, encoded: EncodedQuery, legs: Sequence[Leg], exampl
 class _Task:
     """What of a query has to be encoded."""
 
+    encoder: Encoder | None  # of the collection's vectors, where it is needed
     dense: Prompt | None
     learned: Prompt | None
     traced: bool  # whether the dense vector is to be explained
@@ -224,3 +194,35 @@ class _Task:
     def shape(self) -> tuple[bool, bool, bool]:
         """Tasks of one shape are encoded by the same calls."""
         return self.dense is not None, self.learned is not None, self.dense == self.learned
+
+
+def _made(tasks: Sequence[_Task], options: ControlOptions) -> list[Made]:
+    """Of tasks of one shape."""
+    as_query = Representation.QUERY
+    dense_prompts = [task.dense for task in tasks if task.dense is not None]
+    learned_prompts = [task.learned for task in tasks if task.learned is not None]
+    encoder, model = tasks[0].encoder if dense_prompts else None, tasks[0].given.sparse_model
+    dense: Embeddings | None = None
+    learned: SparseEmbeddings | None = None
+    traces: Sequence[TokenTrace] | None = None
+    if encoder is not None and model is not None and dense_prompts == learned_prompts:
+        dense, learned = encode_together(encoder, model, dense_prompts, as_query, options=options)
+    else:
+        if encoder is not None and any(task.traced for task in tasks) and isinstance(encoder, TracingEncoder):
+            dense, traces = encoder.encode_traced(dense_prompts, as_query, options=options)
+        elif encoder is not None:
+            dense = encoder.encode(dense_prompts, as_query, options=options)
+        if learned_prompts and model is not None:
+            learned = model.encode_sparse(learned_prompts, as_query, options=options)
+    one_model: object = model
+    read = [made for made in (dense, None if encoder is one_model else learned) if made is not None]
+    return [
+        Made(
+            vector=None if dense is None else dense.vectors[place],
+            learned=None if learned is None else learned.vectors[place],
+            trace=traces[place] if traces is not None and task.traced else None,
+            truncated=any(bool(made.truncated[place]) for made in read),
+            tokens=sum(int(made.token_counts[place]) for made in read),
+        )
+        for place, task in enumerate(tasks)
+    ]

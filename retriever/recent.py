@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -22,6 +23,11 @@ def audience(generation: Generation, within: Filter | None) -> Audience:
     docs/decisions/0025-as-if-there-were-no-others.md.
     """
     return generation.id, within
+
+
+def digest(*parts: object) -> bytes:
+    """(32 bytes) A key of what the parts say when they are written out, which keeps none of it."""
+    return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).digest()
 
 
 class Recent(Generic[_Key, _Value]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from core.prompts import ControlOptions, ImageItem, Prompt
 from core.records import Float32Array, SparseVector, TokenTrace
-from retriever.recent import Audience, Recent
+from retriever.recent import Audience, Recent, digest
 from retriever.traces import own_trace, total_bytes, trace_bytes
 
 MAX_BYTES = 16 * 2**20  # some 8,000 queries in 384 dimensions; one that was explained in words takes 7 times as much
@@ -51,8 +51,7 @@ class RecentQueries:
         traced: bool,
     ) -> bytes:
         """(32 bytes) Of all that the models go by. `dense`, `learned`: what each leg's model is to read."""
-        parts = (audience, _readable(dense), _readable(learned), options, traced)
-        return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).digest()
+        return digest(audience, _readable(dense), _readable(learned), options, traced)
 
     def get(self, key: bytes) -> Made | None:
         return self._made.get([key])[0]

@@ -18,7 +18,7 @@ from core.current import models_read
 from core.prompts import ControlOptions, Prompt
 from core.protocols import Encoder, SparseEncoder
 from core.records import Int32Array, Representation, SparseTrace, TokenTrace
-from retriever.recent import Audience, Recent
+from retriever.recent import Audience, Recent, digest
 
 MAX_BYTES = 96 * 2**20  # of the kept traces; a passage of 256 tokens in 384 dimensions takes 0.4 MiB
 _Trace = TypeVar("_Trace", TokenTrace, SparseTrace)
@@ -48,7 +48,7 @@ class Traces:
         options: ControlOptions = _PLAIN,
     ) -> list[TokenTrace] | None:
         """As `encoder.trace`; what is not known yet is read in one call."""
-        keys = [_key(audience, encoder.fingerprint, prompt, representation, options) for prompt in prompts]
+        keys = [digest(audience, encoder.fingerprint, prompt, representation, options) for prompt in prompts]
 
         def make(places: Sequence[int]) -> list[TokenTrace] | None:
             made = encoder.trace([prompts[place] for place in places], representation, options=options)
@@ -68,7 +68,7 @@ class Traces:
     ) -> list[SparseTrace] | None:
         """As `encoder.trace_sparse`, of the same terms in every prompt."""
         known = f"{encoder.fingerprint} {hashlib.sha256(terms.tobytes()).hexdigest()}"
-        keys = [_key(audience, known, prompt, representation, options) for prompt in prompts]
+        keys = [digest(audience, known, prompt, representation, options) for prompt in prompts]
 
         def make(places: Sequence[int]) -> list[SparseTrace] | None:
             asked = [prompts[place] for place in places]
@@ -106,10 +106,6 @@ def _remembered(
             found[place] = trace
             recent.put(keys[place], trace)
     return [trace for trace in found if trace is not None]
-
-
-def _key(*parts: object) -> bytes:
-    return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).digest()
 
 
 def _sparse_bytes(trace: SparseTrace) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from retriever import encoding
 from retriever import floor as module
-from retriever.encoding import EncodedQuery, QueryEncoder
 from retriever.floor import Floor
 from retriever.legs import Leg
 from retriever.query import Query
+from retriever.recentqueries import Made
 from retriever.searcher import Searcher
 from tests.waiting import until
 
@@ -245,11 +246,11 @@ def test_a_model_is_asked_when_the_line_is_through(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch, query: Query, waits: bool
 ) -> None:
     floor, asked, answered = searcher._floor, threading.Event(), threading.Event()
-    made = QueryEncoder._made
+    made = encoding._made
 
-    def noted(self: QueryEncoder, *given: Any) -> list[EncodedQuery]:
+    def noted(*given: Any) -> list[Made]:
         asked.set()
-        return made(self, *given)
+        return made(*given)
 
     def search() -> None:
         found = searcher.search("things", query)
@@ -260,7 +261,7 @@ def test_a_model_is_asked_when_the_line_is_through(
         with floor.taken():
             pass
 
-    monkeypatch.setattr(QueryEncoder, "_made", noted)
+    monkeypatch.setattr(encoding, "_made", noted)
     threads = [threading.Thread(target=speak), threading.Thread(target=search)]
     with floor.taken():
         threads[0].start()
