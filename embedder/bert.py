@@ -28,7 +28,7 @@ from embedder.precision import Precision
 from embedder.steered import SUPPRESSED
 
 STREAMS = (4, 3, 2)  # parts of a batch that run at once, each on as many threads as the others
-SPLIT_TOKENS = 64  # tokens for each thread from which a batch is worth cutting
+SPLIT_TOKENS = 192  # tokens for each thread from which a batch is worth cutting: queries that come together are not
 IDLE_LIMIT = 1.15  # largest part against their mean: with less alike parts, cores would idle longer than cutting saves
 STREAMS_LIMIT = 512 * 2**20  # bytes of weights above which there is one compiled form only
 _PADDED_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # positions count from behind the padding index
