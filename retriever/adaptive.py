@@ -1,20 +1,26 @@
 """Adaptive fusion: how much each leg has to say about one query, from what can be seen of it without judgements.
 
-Three things are seen. How *decisive* a leg is: how far its best document stands above the next few, of its whole
+Four things are seen. How *decisive* a leg is: how far its best document stands above the next few, of its whole
 range. A leg that does not understand a query ranks something first, too, but nothing stands out. How much of the query
 a leg that goes by words *knows*: where the documents have few of them, as with a question in another language, the one
 that has them stands out by accident; where they have all, and none stands out, that is because many have them, and no
-sign that the leg is at a loss. And how far the legs *agree*: what each says of the documents that the others put first.
+sign that the leg is at a loss. How *long* the query is: a model finds a meaning where words stand together, and one or
+two by themselves are mostly a name or a kind of thing that is looked for. And how far the legs *agree*: what each says
+of the documents that the others put first.
 Where they agree there is little to decide, and the weights stay where they were set; the less they agree, the more the
 decisive leg gets:
 
     weight of a leg ~ prior * exp(SHARPNESS * (1 - agreement)^2 * decisiveness)
 
+where the prior is what was set, but for short queries: see `_of_length`.
+
 All figures are ratios of scores of one leg: no leg's scale matters. The constants are the same for every collection,
 language and model; docs/decisions/0016 says how they were chosen, and how little hangs on each.
 
 That scores which stand out tell of a good ranking: Shtok, Kurland, Carmel, Raiber, Markovits, "Predicting Query
-Performance by Query-Drift Estimation", ACM TOIS 30(2), 2012.
+Performance by Query-Drift Estimation", ACM TOIS 30(2), 2012. That models of meaning fall behind BM25 where a query is
+little more than a name: Sciavolino, Zhong, Lee, Chen, "Simple Entity-Centric Questions Challenge Dense Retrievers",
+EMNLP 2021.
 """
 
 from __future__ import annotations
@@ -25,12 +31,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.records import Float64Array, Int64Array
-from retriever.legs import Leg
+from retriever.legs import Leg, Wording
 
 FIELD = 10  # documents that a leg's best one is held against
 FIRST = 2  # documents of a leg that the other legs are asked about
 SHARPNESS = 15.0  # with no agreement, one leg decisive and the other flat: e^15 to 1, in practice a veto
 ENOUGH = 0.6  # of the query's words: a leg that knows less of them is less decisive than it looks
+LONG = 4  # words of a query from which on its length does not count
 UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
 
 
@@ -38,6 +45,7 @@ UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
 class LegEvidence:
     """What was seen of a leg, and the weight that it got for it."""
 
+    prior: float  # 0..1, what it started from: the weight that was set, or another where the query is short
     decisiveness: float  # 0..1, less where the leg knows few of the words; where it knows all, at least the others'
     confirmation: float  # 0..1: what the other legs say of its first documents
     weight: float  # 0..1; those of all legs sum to 1
@@ -59,36 +67,52 @@ def choose(
     norms: Mapping[Leg, Float64Array],
     documents: Int64Array,
     prior: Mapping[Leg, float],
-    known: Mapping[Leg, float | None] | None = None,
+    wordings: Mapping[Leg, Wording | None] | None = None,
 ) -> Choice:
     """The weights of two legs or more.
 
     `norms`: (candidates,) scores brought to 0..1, 0 for what a leg did not find; `documents`: (candidates,) equal for
     passages of one document; `prior`: weights to start from, with a sum of 1. A leg that has no prior weight, or found
-    nothing, has none in the end, and no part in what the others get. `known`: what share of the query's words a leg
-    can find at all, 0..1; None, or not said: the leg does not go by words.
+    nothing, has none in the end, and no part in what the others get. `wordings`: the query's words, for each leg that
+    goes by such.
     """
     asked = [leg for leg in norms if prior[leg] > 0 and norms[leg].any()] or [leg for leg in norms if prior[leg] > 0]
     scores = _by_document([norms[leg] for leg in asked], documents)  # (legs, documents)
-    decisive = _with_known(_decisiveness(scores), [(known or {}).get(leg) for leg in asked])
+    words = [(wordings or {}).get(leg) for leg in asked]
+    begun = _of_length(np.array([prior[leg] for leg in asked]), words)
+    decisive = _with_known(_decisiveness(scores), words)
     confirmed = _confirmation(scores)
     agreement = float(confirmed.mean())
-    weights = _weights(np.array([prior[leg] for leg in asked]), decisive, agreement)
-    nothing = LegEvidence(decisiveness=0.0, confirmation=0.0, weight=0.0)
+    weights = _weights(begun, decisive, agreement)
+    nothing = LegEvidence(prior=0.0, decisiveness=0.0, confirmation=0.0, weight=0.0)
     found = {
-        leg: LegEvidence(decisiveness=float(d), confirmation=float(c), weight=float(w))
-        for leg, d, c, w in zip(asked, decisive, confirmed, weights, strict=True)
+        leg: LegEvidence(prior=float(p), decisiveness=float(d), confirmation=float(c), weight=float(w))
+        for leg, p, d, c, w in zip(asked, begun, decisive, confirmed, weights, strict=True)
     }
     return Choice(agreement=agreement, legs={leg: found.get(leg, nothing) for leg in norms})
 
 
 def _weights(prior: Float64Array, decisiveness: Float64Array, agreement: float) -> Float64Array:
     """(legs,) with a sum of 1. What falls below UNHEARD of its prior is 0; all lose that much, so nothing jumps."""
-    prior = prior / prior.sum()
     trust = SHARPNESS * (1 - agreement) ** 2 * decisiveness
     weights = prior * np.exp(trust - trust.max())
     weights = np.maximum(weights / weights.sum() - UNHEARD * prior, 0.0)
     return np.asarray(weights / weights.sum())
+
+
+def _of_length(prior: Float64Array, wordings: Sequence[Wording | None]) -> Float64Array:
+    """(legs,) with a sum of 1. In a query of n < LONG words a leg that does not go by words has (n + 1) / (LONG + 1) of
+    its prior, and those that do have the rest; in proportion less of that where they know not all of the words.
+    """
+    prior = prior / prior.sum()
+    by_words = np.array([wording is not None for wording in wordings])
+    present = [wording for wording in wordings if wording is not None]
+    if not present or by_words.all():
+        return np.asarray(prior)
+    missing = max(0.0, 1 - (present[0].words + 1) / (LONG + 1)) * present[0].known
+    moved = np.where(by_words, 0.0, prior * missing)
+    shares = np.where(by_words, prior, 0.0)
+    return np.asarray(prior - moved + moved.sum() * shares / shares.sum())
 
 
 def one_passage_each(documents: Int64Array) -> bool:
@@ -116,11 +140,11 @@ def _decisiveness(scores: Float64Array) -> Float64Array:
     )
 
 
-def _with_known(decisiveness: Float64Array, known: Sequence[float | None]) -> Float64Array:
+def _with_known(decisiveness: Float64Array, wordings: Sequence[Wording | None]) -> Float64Array:
     """(legs,) as they are to be taken: of a leg that knows less than ENOUGH of the words times (known / ENOUGH)^2; of
     one that knows all of them no less than of any other leg, and between the two that share of the other's.
     """
-    shares = np.array([np.nan if share is None else share for share in known])
+    shares = np.array([np.nan if wording is None else wording.known for wording in wordings])
     by_words = ~np.isnan(shares)
     decisive = np.where(by_words, decisiveness * np.minimum(shares / ENOUGH, 1.0) ** 2, decisiveness)
     sure = np.clip((shares - ENOUGH) / (1 - ENOUGH), 0.0, 1.0)

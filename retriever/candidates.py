@@ -75,7 +75,7 @@ def gather(
             if leg not in pools:
                 continue
             raw, ranks = terms.scores(view, ids), _ranks(places[leg], len(ids))
-            legs[leg] = LegScores(raw=raw, rank=ranks, known=terms.known(view))
+            legs[leg] = LegScores(raw=raw, rank=ranks, wording=terms.wording(view))
         return Candidates(
             ids=ids,
             documents=view.documents_of(ids),

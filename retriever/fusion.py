@@ -16,7 +16,7 @@ import numpy as np
 from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
 from retriever.adaptive import Choice, choose, one_passage_each
-from retriever.legs import Leg
+from retriever.legs import Leg, Wording
 from store.pool import ranking
 
 MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
@@ -89,7 +89,7 @@ class LegScores:
 
     raw: Float64Array  # (candidates,) finite; of a sparse leg 0 where nothing matches
     rank: Int64Array  # (candidates,) from 1; 0: not in this leg's pool
-    known: float | None = None  # 0..1, the share of the query's words that the leg can find at all; None: it has none
+    wording: Wording | None = None  # of the query, where the leg goes by words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,8 +137,8 @@ def fuse(
         count = len(next(iter(legs.values())).raw)
         convex = {leg: _convex(leg, scores, 1.0) for leg, scores in legs.items()}
         norms = {leg: part.norm for leg, part in convex.items()}
-        known = {leg: scores.known for leg, scores in legs.items()}
-        choice = choose(norms, np.arange(count) if documents is None else documents, weights, known)
+        wordings = {leg: scores.wording for leg, scores in legs.items()}
+        choice = choose(norms, np.arange(count) if documents is None else documents, weights, wordings)
     weights = weights if choice is None else choice.weights
     if fusion.method == RECIPROCAL_RANK:
         parts = {leg: reciprocal_rank(scores.rank, fusion.k, weights[leg]) for leg, scores in legs.items()}

@@ -43,7 +43,7 @@ class LearnedTerms:
     def silent(self) -> bool:
         return not len(self.vector.ids)
 
-    def known(self, view: View) -> None:
+    def wording(self, view: View) -> None:
         """None: the vocabulary is the model's, whatever the passages hold."""
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:

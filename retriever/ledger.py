@@ -146,7 +146,8 @@ def _why(part: LegPart, choice: Choice | None) -> str:
     if choice is None:
         return ""
     seen = choice.legs[part.leg]
-    return f" (decisive by {seen.decisiveness:.2f}, the others confirm {seen.confirmation:.2f})"
+    evidence = f"decisive by {seen.decisiveness:.2f}, the others confirm {seen.confirmation:.2f}"
+    return f" (starts from {seen.prior:.2f}, {evidence})"
 
 
 def _describe(part: LegPart) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -44,6 +45,14 @@ def learned_leg(collection: Collection) -> Leg | None:
     return {SparseScoring.LEARNED: Leg.SPARSE, SparseScoring.BOTH: Leg.LEARNED}.get(scoring)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wording:
+    """The words of a query, as a leg that goes by words has them."""
+
+    words: int  # 1 or more: how many were typed, stop words too, but none that is suppressed
+    known: float  # 0..1, the share of those that are no stop words that any passage of the collection has
+
+
 class SparseTerms(Protocol):
     """What a sparse leg looks for: a passage's score is the sum of factor * value over the terms."""
 
@@ -72,8 +81,8 @@ class SparseTerms(Protocol):
         """Whether nothing can match."""
         ...
 
-    def known(self, view: View) -> float | None:
-        """0..1, the share of the query's words that any passage of the collection has; None: it goes by no words."""
+    def wording(self, view: View) -> Wording | None:
+        """Of the query, where the leg goes by words; None: it does not, or there are none."""
         ...
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:

@@ -11,6 +11,7 @@ from core.prompts import TextControl
 from core.records import Float64Array, Int64Array
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, QueryWord
+from retriever.legs import Wording
 from store import Pool, TermStatistics, View
 from store.bm25 import idf
 
@@ -37,11 +38,15 @@ class QueryTerms:
     def formula(self) -> str:
         return "factor {factor:g} * BM25 {value:.6f}"
 
-    def known(self, view: View) -> float | None:
+    def wording(self, view: View) -> Wording | None:
         df = view.term_statistics([term for word in self.words for term in word.terms]).df
         typed = list(zip(self.words, self.word_factors, strict=True))[: self.typed]
-        asked = [word for word, factor in typed if word.terms and factor]
-        return sum(any(df[term] for term in word.terms) for word in asked) / len(asked) if asked else None
+        words = [word for word, factor in typed if factor]
+        asked = [word for word in words if word.terms]
+        if not asked:
+            return None
+        known = sum(any(df[term] for term in word.terms) for word in asked)
+        return Wording(words=len(words), known=known / len(asked))
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
         factors = self.factors * self._scales(view)

@@ -22,6 +22,10 @@ from retriever.result import Profile, SearchResult
 
 class LegChoiceBody(ResponseModel):
     weight: float
+    prior: float = Field(
+        description="the weight that it started from: by alpha, and in a query of fewer than four words less of it for "
+        "a leg that does not go by words"
+    )
     decisiveness: float = Field(
         description="0 to 1: how far its best document stands above the next ones; of a leg that goes by words less "
         "where it knows few of the query's, and where it knows all no less than another leg's"
@@ -41,7 +45,10 @@ class ChoiceBody(ResponseModel):
             agreement=choice.agreement,
             legs={
                 leg.value: LegChoiceBody(
-                    weight=seen.weight, decisiveness=seen.decisiveness, confirmation=seen.confirmation
+                    weight=seen.weight,
+                    prior=seen.prior,
+                    decisiveness=seen.decisiveness,
+                    confirmation=seen.confirmation,
                 )
                 for leg, seen in choice.legs.items()
             },

@@ -182,6 +182,7 @@ class Suggestions:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegChoice:
     weight: float
+    prior: float  # what it started from
     decisiveness: float
     confirmation: float
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.records import Float64Array, Int64Array
 from retriever.adaptive import FIELD, FIRST, SHARPNESS, UNHEARD, Choice, choose
 from retriever.fusion import Fusion, LegScores, fuse
-from retriever.legs import Leg
+from retriever.legs import Leg, Wording
 
 NORM = st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 0.8, 0.9, 1.0])
 DENSE_SPARSE = {Leg.DENSE: 0.5, Leg.SPARSE: 0.5}
@@ -25,6 +25,11 @@ def leg(*norms: float) -> Float64Array:
 def own(count: int) -> Int64Array:
     """Each candidate is a document of its own."""
     return np.arange(count, dtype=np.int64)
+
+
+def spoken(known: float | None, words: int = 10) -> dict[Leg, Wording | None]:
+    """A query of so many words, of which the sparse leg knows that share; None: nothing is said of its words."""
+    return {Leg.SPARSE: None if known is None else Wording(words=words, known=known)}
 
 
 def slow(norms: list[list[float]], documents: list[int], prior: list[float]) -> list[float]:
@@ -69,7 +74,7 @@ def test_by_hand() -> None:
 def test_a_leg_that_knows_few_of_the_words_is_less_decisive_than_it_looks() -> None:
     """One word in ten of the question is in the documents, and one document has it."""
     norms = {Leg.DENSE: leg(0.4, 1.0, 0.9, *[0.6] * 9), Leg.SPARSE: leg(1.0, *[0.0] * 11)}
-    understood, foreign = (choose(norms, own(12), DENSE_SPARSE, {Leg.SPARSE: known}) for known in (0.7, 0.2))
+    understood, foreign = (choose(norms, own(12), DENSE_SPARSE, spoken(known)) for known in (0.7, 0.2))
     assert understood.legs[Leg.SPARSE].decisiveness == 1.0
     assert foreign.legs[Leg.SPARSE].decisiveness == pytest.approx(1 / 9)  # 0.2 of the 0.6 that are enough, squared
     assert foreign.legs[Leg.DENSE].decisiveness == understood.legs[Leg.DENSE].decisiveness
@@ -82,7 +87,7 @@ def test_a_leg_that_knows_every_word_is_not_overruled_for_its_best_documents_bei
     sparse = leg(*[1.0] * 12, *[0.0] * 12)
     dense = leg(*[0.1] * 12, 1.0, *[0.5] * 11)
     found = {
-        known: choose({Leg.DENSE: dense, Leg.SPARSE: sparse}, own(24), DENSE_SPARSE, {Leg.SPARSE: known})
+        known: choose({Leg.DENSE: dense, Leg.SPARSE: sparse}, own(24), DENSE_SPARSE, spoken(known))
         for known in (1.0, 0.9, 0.5, None)
     }
     assert {round(choice.agreement, 6) for choice in found.values()} == {0.05}  # 0 and 0.1
@@ -92,6 +97,32 @@ def test_a_leg_that_knows_every_word_is_not_overruled_for_its_best_documents_bei
     assert decisive == pytest.approx({1.0: 0.5, 0.9: 0.375, 0.5: 0.0, None: 0.0})  # 0.75 of the way from 0.6 to 1
     assert found[0.5].weights == found[None].weights
     assert 0 < found[0.9].weights[Leg.SPARSE] < 0.5
+
+
+def test_a_leg_that_goes_by_words_has_more_of_a_short_query() -> None:
+    agreed = {Leg.DENSE: leg(1.0, 1.0, 0.2), Leg.SPARSE: leg(1.0, 1.0, 0.2)}
+
+    def dense(words: int, known: float = 1.0, alpha: float = 0.5) -> float:
+        prior = {Leg.DENSE: alpha, Leg.SPARSE: 1 - alpha}
+        found = choose(agreed, own(3), prior, spoken(known, words))
+        started = {name: seen.prior for name, seen in found.legs.items()}
+        assert found.weights == pytest.approx(started)  # as the legs agree
+        return found.weights[Leg.DENSE]
+
+    assert [dense(words) for words in (1, 2, 3, 4, 50)] == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.5])
+    assert dense(1, alpha=0.75) == pytest.approx(0.3)
+    assert dense(1, alpha=1.0) == 1.0
+    assert dense(1, known=0.0) == pytest.approx(0.5)  # as of a word in another language: the words tell nothing
+    assert dense(2, known=0.5) == pytest.approx(0.4)
+
+
+def test_the_words_of_a_short_query_are_heard_in_proportion_by_several_legs() -> None:
+    """Learned weights beside BM25 go by no words of the query: the model finds others that mean the same."""
+    alike = {name: leg(1.0, 0.5) for name in (Leg.DENSE, Leg.SPARSE, Leg.LEARNED)}
+    prior = {Leg.DENSE: 0.5, Leg.SPARSE: 0.25, Leg.LEARNED: 0.25}
+    found = choose(alike, own(2), prior, spoken(1.0, words=1))
+    assert found.weights == pytest.approx({Leg.DENSE: 0.2, Leg.SPARSE: 0.7, Leg.LEARNED: 0.1})
+    assert choose(alike, own(2), prior).weights == pytest.approx(prior)
 
 
 def test_legs_that_agree_keep_their_prior_weights() -> None:

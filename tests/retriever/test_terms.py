@@ -7,6 +7,7 @@ import pytest
 
 from core.prompts import TextControl
 from embedder.lexical import Analyzer
+from retriever.legs import Wording
 from retriever.terms import query_terms, synonym_scales
 from store import Database, TermStatistics, Views
 from store.bm25 import idf
@@ -49,20 +50,20 @@ def test_in_one_language_nothing_is_scaled() -> None:
 
 
 def test_words_that_no_passage_has_are_not_known(tmp_path: Path) -> None:
-    """A word counts once, whatever its terms; a stop word and one that is suppressed do not count."""
+    """A word counts once, whatever its terms, and a suppressed one not at all; a stop word is one of the words."""
     database = Database.open(tmp_path / "data")
     collection = create(database)
     put(database, collection, Item(id="a", text="whale sea"), Item(id="b", text="ship"))
     with Views(database).open("books") as view:
 
-        def known(text: str, *controls: TextControl) -> float | None:
-            return query_terms(text, controls, view.languages, Analyzer()).known(view)
+        def wording(text: str, *controls: TextControl) -> Wording | None:
+            return query_terms(text, controls, view.languages, Analyzer()).wording(view)
 
-        assert known("whale ship") == 1.0
-        assert known("the whale and a bicycle") == 0.5
-        assert known("Fahrrad bicycle") == 0.0
-        assert known("whale bicycle", TextControl(start=6, length=7, factor=0)) == 1.0
-        assert known("the and") is None
+        assert wording("whale ship") == Wording(words=2, known=1.0)
+        assert wording("the whale and a bicycle") == Wording(words=5, known=0.5)
+        assert wording("Fahrrad bicycle") == Wording(words=2, known=0.0)
+        assert wording("whale bicycle", TextControl(start=6, length=7, factor=0)) == Wording(words=1, known=1.0)
+        assert wording("the and") is None
     database.close()
 
 
