@@ -126,7 +126,7 @@ def test_ids_that_are_none_are_counted_and_not_told_line_by_line(goods: Salience
     file = tmp_path / "rows.csv"
     file.write_text("id,text\n" + "".join(f"red,Row {n} of red things.\n" for n in range(500)))
     code, out, err = goods("add", str(file), "-c", "rows")
-    assert (code, out) == (0, "rows: 1 created\n")
+    assert (code, out.startswith("rows: 1 created")) == (0, True)
     assert err.count("the id 'red' came before") == 10
     assert "499 documents in all have an id that came before; the last one of each id counts" in err
     assert "--id-field" in err

@@ -57,7 +57,8 @@ def test_the_factors_of_sliders_are_read_as_they_were_set(tmp_path: Path) -> Non
     chance = random.Random(7)
     texts = ["".join(chance.choices(PIECES, k=chance.randint(1, 9))) for _ in range(1500)]
     set_words = """(() => {
-      const found = [...new Intl.Segmenter(undefined, { granularity: "word" }).segment(given)].filter((one) => one.isWordLike);
+      const segments = [...new Intl.Segmenter(undefined, { granularity: "word" }).segment(given)];
+      const found = segments.filter((one) => one.isWordLike);
       const words = found.map(({ segment, index }, place) =>
         ({ start: index, end: index + segment.length, factor: [4, 1, 0, -1, 0.1][(place + given.length) % 5] }));
       return [words, module.written(given, words)];
