@@ -57,8 +57,8 @@ def suggestions(
         passages = sum(df[term] for term in word.terms)
         if len(found) == MAX_WORDS:
             break
-        if word.text in seen or not word.terms or passages > RARE or not edits_allowed(word.text):
-            continue
+        if word.text in seen or word.stopped or passages > RARE or not edits_allowed(word.text):
+            continue  # what one of the languages stops is no mistake, though texts in it are indexed without
         seen.add(word.text)
         meant = _meant(view, word, passages, analyzer, vocabularies)
         if meant:

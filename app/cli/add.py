@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 _SHOWN_AT_ONCE = 10_000  # failures
+_SHOWN_DUPLICATES = 10  # in a file whose ids are no ids, there are as many as lines
 
 
 def add(
@@ -126,12 +127,19 @@ def _received(parts: Wiring, collection: Stored, sources: list[Items], mapping: 
     items = _TitlesAlone(located_documents(chain.from_iterable(sources), mapping), lambda: bar.advance(task))
     before = _newest_job(parts)
     receiver = parts.worker.name
-    job = receive(parts.database, collection, items, receiver=receiver, resume=True, on_notice=_report)
+    told = _Notices()
+    job = receive(parts.database, collection, items, receiver=receiver, resume=True, on_notice=told)
     bar.remove_task(task)
+    if told.duplicates > _SHOWN_DUPLICATES:
+        note(
+            f"{told.duplicates:,} documents in all have an id that came before; the last one of each id counts; if the "
+            "ids are in another field, name it with --id-field"
+        )
     if items.count and mapping.text is None:
         fields = ", ".join(map(repr, items.others)) or "none"
+        records = "1 record has" if items.count == 1 else f"{items.count:,} records have"
         note(
-            f"{items.count:,} records have a title and no text, so only the title is searched; if the text is in "
+            f"{records} a title and no text, so only the title is searched; if the text is in "
             f"another field, name it with --text-field (the first such record's other fields: {fields})"
         )
     if job.id <= before:
@@ -205,6 +213,20 @@ class _TitlesAlone:
                 self.count += 1
                 self.others = self.others if self.count > 1 else list(item.metadata)[:8]
             yield origin, item
+
+
+class _Notices:
+    """Reports what comes, of ids that come again the first few only, and counts these."""
+
+    def __init__(self) -> None:
+        self.duplicates = 0
+
+    def __call__(self, notice: Notice) -> None:
+        if isinstance(notice, Duplicate):
+            self.duplicates += 1
+            if self.duplicates > _SHOWN_DUPLICATES:
+                return
+        _report(notice)
 
 
 def _report(notice: Notice) -> None:

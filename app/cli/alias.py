@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from app.access.auditing import audited
 from app.cli.options import DataDir, Json, open_existing
-from app.cli.terminal import note, out, print_json
+from app.cli.terminal import note, out, print_json, table
 from app.schemas.reindexes import AliasBody
 from store.aliases import delete_alias, list_aliases, set_alias
 from store.audit import LOCAL
@@ -33,12 +32,10 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
     if not bodies:
         note("there are no aliases; make one with: salience alias set NAME COLLECTION")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("alias", "collection"):
-        table.add_column(heading)
+    rows = table("alias", "collection")
     for body in bodies:
-        table.add_row(body.alias, body.collection)
-    out.print(table)
+        rows.add_row(body.alias, body.collection)
+    out.print(rows)
 
 
 @app.command("set")

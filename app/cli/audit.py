@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_existing
-from app.cli.terminal import note, out, plain, print_json
+from app.cli.terminal import note, out, plain, print_json, table
 from app.schemas.keys import ActionBody
 from store.audit import list_actions
 
@@ -34,9 +33,7 @@ def audit(
     if not bodies:
         note("nothing was done yet")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("when", "who", "action", "target", "outcome"):
-        table.add_column(heading)
+    rows = table("when", "who", "action", "target", "outcome")
     for body in bodies:
-        table.add_row(body.at, body.who, body.action, plain(body.target), body.outcome)
-    out.print(table)
+        rows.add_row(body.at, body.who, body.action, plain(body.target), body.outcome)
+    out.print(rows)

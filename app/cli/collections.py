@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from app.access.auditing import audited
 from app.cli.options import (
@@ -22,7 +21,7 @@ from app.cli.options import (
     parse_fields,
     sparse_scoring,
 )
-from app.cli.terminal import note, out, print_json
+from app.cli.terminal import note, out, print_json, table
 from app.schemas.collections import CollectionBody
 from core.errors import InvalidInput, InvalidSettings, UnreadableFile
 from core.naming import check_name
@@ -51,12 +50,10 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
     if not bodies:
         note(f"there are no collections in {folder}; add documents with: salience add PATH")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("collection", "documents", "passages", "model", "language"):
-        table.add_column(heading, justify="right" if heading in ("documents", "passages") else "left")
+    rows = table("collection", "documents", "passages", "model", "language", numbers=("documents", "passages"))
     for body in bodies:
-        table.add_row(body.name, f"{body.documents:,}", f"{body.passages:,}", body.model, body.settings.language)
-    out.print(table)
+        rows.add_row(body.name, f"{body.documents:,}", f"{body.passages:,}", body.model, body.settings.language)
+    out.print(rows)
 
 
 @app.command()

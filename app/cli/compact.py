@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_existing
-from app.cli.terminal import note, out, print_json
+from app.cli.terminal import note, out, print_json, table
 from core.records import IndexKind
 from store.catalog import get_collection, list_collections
 from store.segments.upkeep import compact as compact_collection
@@ -73,18 +73,16 @@ def _body(found: Room, names: list[str]) -> dict[str, object]:
 
 
 def _table(before: Room, after: Room, names: list[str]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "before", "after"):
-        table.add_column(heading, justify="right" if heading else "left")
+    rows = table("", "before", "after", numbers=("before", "after"))
     for what, attribute in (
         ("segments", "segment_bytes"),
         ("the file", "file_bytes"),
         ("  of it free", "free_bytes"),
         ("write-ahead log", "wal_bytes"),
     ):
-        table.add_row(f"{what}, MiB", *(f"{getattr(found, attribute) / 2**20:,.2f}" for found in (before, after)))
+        rows.add_row(f"{what}, MiB", *(f"{getattr(found, attribute) / 2**20:,.2f}" for found in (before, after)))
     for name in names:
         held = [found.segments.get(name) for found in (before, after)]
         for what in ("files", "rows", "tombstones"):
-            table.add_row(f"{name}: {what}", *("-" if one is None else f"{getattr(one, what):,}" for one in held))
-    return table
+            rows.add_row(f"{name}: {what}", *("-" if one is None else f"{getattr(one, what):,}" for one in held))
+    return rows

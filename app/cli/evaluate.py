@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from app.cli.options import (
     Device,
@@ -22,7 +21,7 @@ from app.cli.options import (
     rerank_option,
     sparse_scoring,
 )
-from app.cli.terminal import note, out, print_json, progress_bar
+from app.cli.terminal import note, out, print_json, progress_bar, table
 from app.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -89,13 +88,11 @@ def evaluate_command(
     if as_json:
         print_json(result)
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column(dataset.name)
-    for name in next(iter(result["runs"].values())):
-        table.add_column(name, justify="right")
+    measures = list(next(iter(result["runs"].values())))
+    rows = table(dataset.name, *measures, numbers=measures)
     for name, figures in result["runs"].items():
-        table.add_row(name, *(f"{figure:.4f}" for figure in figures.values()))
-    out.print(table)
+        rows.add_row(name, *(f"{figure:.4f}" for figure in figures.values()))
+    out.print(rows)
     for found in result["comparisons"]:
         sure = "significant" if found["significant"] else "not significant"
         out.print(

@@ -6,10 +6,9 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_existing
-from app.cli.terminal import note, out, plain, print_json
+from app.cli.terminal import note, out, plain, print_json, table
 from app.schemas.jobs import JobBody, JobDetail, error_lines
 from core.errors import InvalidInput
 from core.records import JobState
@@ -47,16 +46,13 @@ def list_all(
     if not bodies:
         note("there are no such jobs")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("job", "collection", "state", "done", "of", "failed", "time left", "began"):
-        table.add_column(
-            heading, justify="right" if heading in ("job", "done", "of", "failed", "time left") else "left"
-        )
+    counted = ("done", "of", "failed", "time left")
+    rows = table("job", "collection", "state", *counted, "began", numbers=("job", *counted))
     for body in bodies:
         done, left = body.total - body.pending - body.failed, _duration(body.seconds_left)
         numbers = (f"{done:,}", f"{body.total:,}", f"{body.failed:,}")
-        table.add_row(str(body.id), body.collection, body.state, *numbers, left, body.created_at[:19])
-    out.print(table)
+        rows.add_row(str(body.id), body.collection, body.state, *numbers, left, body.created_at[:19])
+    out.print(rows)
 
 
 @app.command()

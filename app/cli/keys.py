@@ -7,11 +7,10 @@ from dataclasses import fields
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from app.access import keys
 from app.cli.options import DataDir, Filter, Json, open_existing, open_parts, parse_filter_option
-from app.cli.terminal import note, out, plain, print_json
+from app.cli.terminal import note, out, plain, print_json, table
 from app.schemas.keys import KeyBody, NewKeyBody, seconds_of
 from core.access import ApiKey, Limits, Rights, Role
 from core.errors import InvalidSettings
@@ -88,16 +87,14 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
     if not bodies:
         note("there are no keys")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("id", "prefix", "name", "role", "tenant", "collections", "state", "last used"):
-        table.add_column(heading)
+    rows = table("id", "prefix", "name", "role", "tenant", "collections", "state", "last used")
     for body in bodies:
         seen = ", ".join(body.collections) + (" (some documents)" if body.filter is not None else "")
-        table.add_row(
+        rows.add_row(
             str(body.id), body.prefix, plain(body.name), body.role, body.tenant or "", seen or "all", _state(body),
             body.last_used_at or "never",
         )  # fmt: skip
-    out.print(table)
+    out.print(rows)
 
 
 @app.command()

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_parts
-from app.cli.terminal import BAD, GOOD, note, out, plain, print_json, progress_bar
+from app.cli.terminal import BAD, GOOD, note, out, plain, print_json, progress_bar, table
 from app.wiring import Wiring
 from core.errors import ModelNotFound
 
@@ -30,14 +29,12 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("model", "kind", "dimension", "tokens", "from", "aliases"):
-        table.add_column(heading, justify="right" if heading in ("dimension", "tokens") else "left", overflow="fold")
+    listed = table("model", "kind", "dimension", "tokens", "from", "aliases", numbers=("dimension", "tokens"))
     for facts in rows:
         shown = [facts["kind"], facts["dimension"], facts["max_tokens"], facts["from"]]
         cells = [facts["name"], *("-" if cell is None else str(cell) for cell in shown), ", ".join(facts["aliases"])]
-        table.add_row(*(plain(cell) for cell in cells), style=BAD if facts["problem"] else None)
-    out.print(table)
+        listed.add_row(*(plain(cell) for cell in cells), style=BAD if facts["problem"] else None)
+    out.print(listed)
     for facts in rows:
         if facts["problem"]:
             note(f"{facts['name']} cannot be used: {facts['problem']}")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from rich.table import Table
 
 from app.cli.options import DataDir, Json, open_existing
-from app.cli.terminal import note, out, plain, print_json
+from app.cli.terminal import note, out, plain, print_json, table
 from store.statistics import CollectionStatistics, Statistics, statistics
 
 
@@ -43,36 +43,37 @@ _PARTS = {"vector": "vectors", "posting": "postings of terms", "learned": "learn
 
 
 def _sizes(found: Statistics) -> Table:
-    table = _table("kind", "MiB")
+    rows = table("kind", "MiB", numbers=("MiB",))
     for kind, size in (found.bytes_by_kind or {}).items():
-        table.add_row(kind, _mebibytes(size))
+        rows.add_row(kind, _mebibytes(size))
         if kind == "embeddings":
             for part in ("vector", "posting", "learned"):
                 content = sum(int(getattr(one, f"{part}_bytes")) for one in found.collections)
-                table.add_row(f"  {_PARTS[part]}", _mebibytes(content))
-    table.add_row("free pages", _mebibytes(found.free_bytes))
-    table.add_row("the file", _mebibytes(found.file_bytes), style="bold")
-    table.add_row("write-ahead log", _mebibytes(found.wal_bytes))
-    table.add_row("segments", _mebibytes(found.segment_files.bytes))
-    return table
+                rows.add_row(f"  {_PARTS[part]}", _mebibytes(content))
+    rows.add_row("free pages", _mebibytes(found.free_bytes))
+    rows.add_row("the file", _mebibytes(found.file_bytes), style="bold")
+    rows.add_row("write-ahead log", _mebibytes(found.wal_bytes))
+    rows.add_row("segments", _mebibytes(found.segment_files.bytes))
+    return rows
 
 
 def _collections(found: Statistics) -> Table:
-    table = _table("collection", "documents", "passages", "embeddings", "terms", "last seq")
+    counted = ("documents", "passages", "embeddings", "terms", "last seq")
+    rows = table("collection", *counted, numbers=counted)
     for one in found.collections:
         counts = (one.documents, one.passages, one.embeddings, one.terms, one.seq)
-        table.add_row(one.name, *(f"{count:,}" for count in counts))
-    return table
+        rows.add_row(one.name, *(f"{count:,}" for count in counts))
+    return rows
 
 
 def _segments(found: Statistics) -> Table:
     # The column is there where a collection has the index milvus.
     indexed = any(one.elsewhere for one in found.collections)
     headings = ("files", "rows", "live", "tombstones", "MiB", "not sealed yet", *(("in Milvus",) if indexed else ()))
-    table = _table("segments of", *headings)
+    rows = table("segments of", *headings, numbers=headings)
     for one in found.collections:
-        table.add_row(one.name, *_segment_cells(one), *((f"{one.elsewhere:,}",) if indexed else ()))
-    return table
+        rows.add_row(one.name, *_segment_cells(one), *((f"{one.elsewhere:,}",) if indexed else ()))
+    return rows
 
 
 def _segment_cells(one: CollectionStatistics) -> list[str]:
@@ -97,14 +98,6 @@ def _work(found: Statistics) -> list[str]:
     lines += [f"open in  {process}" for process in found.processes]
     lines.append(f"maintained by  {found.maintained_by or 'nobody now'}")
     return lines
-
-
-def _table(first: str, *numbers: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(first)
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    return table
 
 
 def _mebibytes(size: int) -> str:

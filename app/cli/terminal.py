@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Container
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = None if sys.stdout.isatty() else 100_000  # of a line: what goes on to another program is never cut
@@ -41,6 +43,17 @@ def plain(text: str) -> str:
     """`text` without what a terminal would obey or could not show: control characters and lone surrogates."""
     shown = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
     return shown.encode("utf-8", "replace").decode()
+
+
+def table(*headings: str, numbers: Container[str] = ()) -> Table:
+    """An empty table; the columns under `numbers` are flushed right.
+
+    In a narrow terminal cells are folded: half a name cannot be copied, and half a number is another one.
+    """
+    made = Table(box=None, pad_edge=False)
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+    return made
 
 
 def progress_bar() -> Progress:

@@ -3,6 +3,7 @@
 import { byId, el } from "./dom.js";
 
 const KEY = "salience-key"; // an API key, or a token of the settings
+const KEY_PATTERN = "[ -~]+"; // ASCII, as tokens are: of other characters many are no part of a header, and no request is sent
 
 /** An answer that is an error: `status` 0 if there was no answer, `code`, `param` and message as the API says them. */
 export class ApiError extends Error {
@@ -75,7 +76,8 @@ function offerToForget(kept) {
 }
 
 function openDialog(refused) {
-  const input = el("input", { type: "password", name: "key", autocomplete: "off", required: true });
+  const input = el("input", { type: "password", name: "key", autocomplete: "off", required: true,
+    pattern: KEY_PATTERN, title: "A key has ASCII characters only." });
   const dialog = el("dialog", { "aria-labelledby": "key-title" },
     el("form", { method: "dialog" },
       el("h2", { id: "key-title" }, "Your key"),

@@ -2,14 +2,12 @@
 
 import { el } from "./dom.js";
 
-const PLAIN_NAME = /^[\p{L}\p{N}_.\-$@]+$/u;
-
-/** An element for each field of `facets`, null where none were asked for. `onChoice(condition)` is told of a click. */
+/** An element for each field of `facets`, null where none were asked for. `onChoice(field, value)` is told of a click. */
 export function counts(facets, onChoice) {
   return Object.entries(facets?.fields ?? {}).map(([field, { values, distinct, without }]) => {
     const value = ({ value, documents }) =>
       el("li", {},
-        el("button", { type: "button", class: "link", click: () => onChoice(equals(field, value)) }, String(value)),
+        el("button", { type: "button", class: "link", click: () => onChoice(field, value) }, String(value)),
         el("span", { class: "number quiet" }, ` ${documents.toLocaleString("en")}`));
     const others = distinct - values.length;
     const rest = [others && `${others} more values`, without && `${without.toLocaleString("en")} without`].filter(Boolean);
@@ -17,10 +15,4 @@ export function counts(facets, onChoice) {
       el("h3", {}, field),
       el("ul", {}, ...values.map(value), rest.length ? el("li", { class: "quiet" }, rest.join(", ")) : ""));
   });
-}
-
-/** As the filters' language writes it. */
-function equals(field, value) {
-  const name = PLAIN_NAME.test(field) ? field : `\`${field.replace(/[\\`]/g, "\\$&")}\``;
-  return `${name} = ${JSON.stringify(value)}`;
 }

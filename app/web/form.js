@@ -8,6 +8,9 @@ const LONGEST_IN_URL = 4000; // characters of a query: servers take no address o
 export const SETTINGS = {
   filter: "", legs: "", fusion: "", alpha: "0.5", target: "", k: "", diversity: "", group: "", facets: "",
 };
+const PLAIN_NAME = /^\p{L}[\p{L}\p{N}_]*(?:[.-][\p{L}_][\p{L}\p{N}_]*)*$/u; // of a field; any other is between backticks
+const KEYWORDS = ["and", "or", "not", "in", "all", "true", "false", "null", "exists", "missing", "prefix", "within", "box", "every"];
+const JOINS = ["and", "or", "not"]; // fields of these names have a backslash in JSON
 const OF_A_PAGE = ["k", "diversity", "group_by", "facets"]; // which hits are shown, and what beside them
 
 /** What the form says besides the query; what is as usual stays away. Throws ApiError for a filter that is no JSON. */
@@ -33,10 +36,21 @@ export function settings() {
 export const ranking = (body) =>
   Object.fromEntries(Object.entries(body).filter(([name]) => !OF_A_PAGE.includes(name)));
 
-/** Put one more condition, a line of the filters' language, behind those of the form. */
-export function narrow(condition) {
-  const said = byId("filter").value.trim();
-  byId("filter").value = !said ? condition : /\bor\b/i.test(said) ? `(${said}) and ${condition}` : `${said} and ${condition}`;
+/** Put one more condition behind those of the form, in the way in which they are written: `field` has `value`. */
+export function narrow(field, value) {
+  byId("filter").value = narrowed(byId("filter").value.trim(), field, value);
+}
+
+/** The filter `said` and that `field` has `value`. */
+export function narrowed(said, field, value) {
+  if (said.startsWith("{")) {
+    const name = JOINS.includes(field) || field.startsWith("\\") ? `\\${field}` : field;
+    return `{"and": [${said}, {${JSON.stringify(name)}: ${JSON.stringify(value)}}]}`;
+  }
+  const plain = PLAIN_NAME.test(field) && !KEYWORDS.includes(field.toLowerCase());
+  const name = plain ? field : `\`${field.replace(/[\\`]/g, "\\$&")}\``;
+  const condition = `${name} = ${JSON.stringify(value)}`;
+  return !said ? condition : /\bor\b/i.test(said) ? `(${said}) and ${condition}` : `${said} and ${condition}`;
 }
 
 /** What begins with a brace is JSON, all else a line of the filters' language. */

@@ -5,6 +5,7 @@ import { explanation } from "./ledger.js";
 import { questions } from "./questions.js";
 import { coloured, passage } from "./passage.js";
 
+const LONGEST_VALUE = 300; // characters of metadata that are shown at first
 const LEG_NAMES = { dense: "meaning", sparse: "words", learned: "learned" };
 
 /** The hits as a list that remembers, by document, which explanations are open and where each hit stood. */
@@ -54,7 +55,7 @@ export class HitList {
     const was = before?.get(hit.document_id);
     const titleWords = found && hit.title ? found.words.filter((word) => word.in_title) : [];
     const insignificant = found?.words.length && !found.significant;
-    return el("li", { "data-id": hit.document_id },
+    return el("li", { "data-id": hit.document_id, tabindex: -1 },
       el("div", { class: "place" }, el("span", { class: "rank" }, String(rank)), before ? moved(rank, was?.rank) : ""),
       el("article", {},
         el("h2", { class: hit.title ? "title" : "id" }, coloured(title, titleWords, found, scale.effect)),
@@ -90,8 +91,17 @@ function metadata(fields) {
   const entries = Object.entries(fields);
   if (!entries.length) return "";
   const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-  const pair = ([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, shown(value)));
+  const pair = ([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, ...folded(shown(value))));
   return el("dl", { class: "metadata" }, ...entries.map(pair));
+}
+
+/** The beginning of a long value, and a button that puts the whole in its place. */
+function folded(text) {
+  if (text.length <= LONGEST_VALUE) return [text];
+  const whole = (event) => event.target.parentNode.replaceChildren(text);
+  const name = `whole value, ${text.length.toLocaleString("en")} characters`;
+  const start = [...text].slice(0, LONGEST_VALUE).join("");
+  return [start, " \u2026 ", el("button", { type: "button", class: "link", click: whole }, name)];
 }
 
 function moved(rank, was) {

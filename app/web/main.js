@@ -8,6 +8,7 @@ import { HitList } from "./hits.js";
 import { Steering, hasMarks } from "./query.js";
 
 const PAUSE_MS = 200; // after the last change of a factor or setting
+const SLOW_MS = 700; // until a search is said to be under way: the hits of most are there before
 const BEFORE_HITS = 100; // of the unsteered search: how far back a hit is looked for
 const EXAMPLES = { "python-docs": "read a compressed file line by line", products: "I want to play on my TV." };
 
@@ -43,7 +44,8 @@ async function start() {
     const { collections } = await call("GET", "/v1/collections");
     if (!collections.length) return showEmpty();
     const counted = ({ name, documents }) => `${name} (${documents.toLocaleString("en")})`;
-    byId("collection").append(...collections.map((found) => el("option", { value: found.name }, counted(found))));
+    byId("collection").append(...collections.map((found) =>
+      el("option", { value: found.name, "data-empty": !found.documents }, counted(found))));
     byId("search").hidden = false;
     fromUrl();
     byId("query").focus();
@@ -65,6 +67,7 @@ async function run() {
   const query = byId("query").value;
   if (!query.trim()) return showIntro();
   document.body.dataset.busy = "";
+  const slow = setTimeout(() => (byId("status").textContent = "Searching \u2026"), SLOW_MS);
   try {
     const path = `/v1/collections/${encodeURIComponent(byId("collection").value)}/search`;
     const body = { query, ...settings() };
@@ -84,6 +87,8 @@ async function run() {
   } catch (error) {
     if (error.name === "AbortError") return; // a newer search is under way
     showError(error);
+  } finally {
+    clearTimeout(slow);
   }
   delete document.body.dataset.busy;
 }
@@ -115,6 +120,8 @@ async function more() {
     Object.assign(page, { hits: [...page.hits, ...result.hits], next: result.next });
     showHits();
     byId("status").textContent = `${page.hits.length} hits`;
+    const first = page.hits.length - result.hits.length;
+    byId("hits").querySelectorAll("[data-id]")[first]?.focus({ preventScroll: true }); // the keyboard goes on there
   } catch (error) {
     if (error.name !== "AbortError") showError(error);
   }
@@ -151,8 +158,8 @@ function show(result) {
   const { before } = page;
   byId("intro").replaceChildren();
   showHits();
-  byId("counts").replaceChildren(...counts(result.facets, (condition) => {
-    narrow(condition);
+  byId("counts").replaceChildren(...counts(result.facets, (field, value) => {
+    narrow(field, value);
     run();
   }));
   const count = result.hits.length === 1 ? "1 hit" : `${result.hits.length} hits`;
@@ -164,6 +171,9 @@ function show(result) {
     notices.push("The query is longer than the model reads: the dense leg ignored its end.");
   if (result.sparse_silent)
     notices.push("The sparse leg is silent: stop words only, or every word is suppressed.");
+  const { value: collection, dataset } = byId("collection").selectedOptions[0];
+  if (!result.hits.length && dataset.empty !== undefined)
+    notices.push(["This collection holds no documents yet. To add some: ", el("code", {}, `salience add path/to/documents -c ${collection}`)]);
   if (result.suggestions) {
     const { query } = result.suggestions;
     const ask = el("button", { type: "button", class: "link", click: () => searchFor(query) }, query);

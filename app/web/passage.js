@@ -56,11 +56,14 @@ export function coloured(text, words, found, strongest) {
     }, points.slice(word.start, word.end).join(""));
     mark.style.setProperty("--strength", Math.abs(word.effect) / strongest);
     marks.push(mark);
-    parts.push(points.slice(done, word.start).join(""), mark);
+    parts.push(plain(points.slice(done, word.start)), mark);
     done = word.end;
   }
-  return [...parts, points.slice(done).join("")];
+  return [...parts, plain(points.slice(done))];
 }
+
+/** One empty line is enough: pages of a PDF come with dozens. */
+const plain = (points) => points.join("").replace(/\n\s*\n/g, "\n\n");
 
 function walk(event, marks) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

@@ -37,6 +37,7 @@ class QueryWord:
     start: int
     end: int
     terms: tuple[str, ...]
+    stopped: bool = False  # whether any of the languages stops it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,9 +115,11 @@ class Analyzer:
                     for pair in character_pairs(match[0], match.start())
                 )
             else:
-                terms = dict.fromkeys(term for rule in rules if (term := rule.term(match[0])))
+                made = [rule.term(match[0]) for rule in rules]
+                terms = tuple(dict.fromkeys(term for term in made if term))
                 start, end = match.span()
-                found.append(QueryWord(text=normalize(match[0]), start=start, end=end, terms=tuple(terms)))
+                word = QueryWord(text=normalize(match[0]), start=start, end=end, terms=terms, stopped=not all(made))
+                found.append(word)
         return AnalyzedQuery(words=tuple(found))
 
 

@@ -122,6 +122,16 @@ def test_errors_go_to_standard_error_and_the_rest_goes_on(goods: Salience, tmp_p
     assert (code, report["unchanged"], report["tokens"]) == (1, 9, 0)
 
 
+def test_ids_that_are_none_are_counted_and_not_told_line_by_line(goods: Salience, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("id,text\n" + "".join(f"red,Row {n} of red things.\n" for n in range(500)))
+    code, out, err = goods("add", str(file), "-c", "rows")
+    assert (code, out.startswith("rows: 1 created")) == (0, True)
+    assert err.count("the id 'red' came before") == 10
+    assert "499 documents in all have an id that came before; the last one of each id counts" in err
+    assert "--id-field" in err
+
+
 def test_titles_without_text_are_pointed_out(goods: Salience, tmp_path: Path) -> None:
     file = tmp_path / "lamps.csv"
     file.write_text("name,details,price\nLamp,Warm light for a desk.,19\nTorch,A bright light.,9\n")

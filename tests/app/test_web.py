@@ -15,6 +15,8 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from starlette.testclient import TestClient
 
+from core.access import new_secret
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDER = CHECKOUT / "app" / "web"
 SOURCES = {path.name: path.read_text() for path in FOLDER.iterdir() if path.suffix in (".html", ".css", ".js", ".svg")}
@@ -131,6 +133,38 @@ def test_a_page_has_no_inline_code_and_labels_what_it_asks(name: str) -> None:
     assert all(tag.find_parent("label") for tag in page.find_all(["input", "select", "textarea"]))
     assert page.html is not None
     assert page.html["lang"] == "en"
+
+
+@pytest.mark.parametrize("name", PAGES.values())
+def test_a_label_is_of_its_field_and_not_of_what_stands_before_it(name: str) -> None:
+    """An <output> can have a label, too: the first one inside gets it, unless `for` says otherwise."""
+    labelable = ["button", "input", "meter", "output", "progress", "select", "textarea"]
+    for label in BeautifulSoup(SOURCES[name], "html.parser").find_all("label"):
+        inside = label.find_all(labelable)
+        named = [tag for tag in inside if tag.get("id") == label.get("for", inside[0].get("id"))]
+        assert [tag.name for tag in named] in (["input"], ["select"], ["textarea"]), label
+
+
+def test_what_others_wrote_goes_in_its_own_direction() -> None:
+    rule = re.search(r"([^{}]*)\{ unicode-bidi: plaintext; \}", SOURCES["style.css"])
+    assert rule is not None
+    texts = {part.strip() for part in rule[1].split(",")}
+    assert texts >= {"#hits h2", ".passage p", ".metadata dd", ".sentences span", ".counted button", ".word .text"}
+    query = BeautifulSoup(SOURCES["index.html"], "html.parser").find(id="query")
+    assert isinstance(query, Tag)
+    assert query["dir"] == "auto"
+
+
+def test_only_a_key_that_a_header_can_carry_is_taken() -> None:
+    """With any other one fetch() throws, and the page would say that no server answers, until the tab is closed."""
+    found = re.search(r'KEY_PATTERN = (".*?");', SOURCES["api.js"])
+    assert found is not None
+    assert "pattern: KEY_PATTERN" in SOURCES["api.js"]
+    pattern = re.compile(json.loads(found[1]))
+    for right in (new_secret().token, f" {TOKEN} ", "".join(map(chr, range(32, 127)))):
+        assert pattern.fullmatch(right)
+    for wrong in ("sal_4ea2\u2026", "\u043a\u043b\u044e\u0447", "a\nb", ""):
+        assert not pattern.fullmatch(wrong)
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name.endswith(".js")])

@@ -173,3 +173,13 @@ def test_all_of_it_together_with_a_threshold(searcher: Searcher) -> None:
         (hit.id, hit.score) for hit in searcher.search("small", beside).hits
     ]
     assert CollectionSettings().sparse is SparseScoring.BM25
+
+
+def test_a_stop_word_of_one_language_is_no_mistake_in_another(
+    searcher: Searcher, database: Database, encoder: LocalEncoder
+) -> None:
+    """English texts are indexed without "and"; to the rules of German it is a word that no passage holds."""
+    tired = Document(id="day", text="At the end of the day everybody was tired, and they went home by the last bus.")
+    Pipeline(database, only(encoder), Analyzer()).add("small", [tired])
+    assert suggested(searcher, "film and television") == {}
+    assert suggested(searcher, "film ond television") == {"ond": ["end", "fond"]}
