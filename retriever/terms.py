@@ -42,11 +42,10 @@ class QueryTerms:
         df = view.term_statistics([term for word in self.words for term in word.terms]).df
         typed = list(zip(self.words, self.word_factors, strict=True))[: self.typed]
         words = [word for word, factor in typed if factor]
-        asked = [word for word in words if word.terms]
-        if not asked:
-            return None
-        known = sum(any(df[term] for term in word.terms) for word in asked)
-        return Wording(words=len(words), known=known / len(asked))
+        known = [any(df[term] for term in word.terms) for word in words]
+        # A stop word of one language that is in no text of the others is not missing: it was left out.
+        asked = [found for word, found in zip(words, known, strict=True) if found or (word.terms and not word.stopped)]
+        return Wording(words=len(words), known=sum(asked) / len(asked)) if asked else None
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
         factors = self.factors * self._scales(view)

@@ -64,6 +64,11 @@ def test_words_that_no_passage_has_are_not_known(tmp_path: Path) -> None:
         assert wording("Fahrrad bicycle") == Wording(words=2, known=0.0)
         assert wording("whale bicycle", TextControl(start=6, length=7, factor=0)) == Wording(words=1, known=1.0)
         assert wording("the and") is None
+        put(database, collection, Item(id="c", text="wal see", language="de"))
+    with Views(database).open("books") as view:
+        assert view.languages == ("de", "en")
+        assert wording("the whale and a bicycle") == Wording(words=5, known=0.5)  # German texts have no "the" to stop
+        assert wording("die See") == Wording(words=2, known=1.0)
     database.close()
 
 
