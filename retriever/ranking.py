@@ -240,7 +240,7 @@ def _position(candidates: Candidates, hit_id: int) -> Int64Array:
     if not len(found):
         raise HitNotFound(
             f"passage {hit_id} is not among the {len(candidates.ids)} candidates of this query: its document was "
-            "replaced or deleted, the filter leaves it out, or no leg found it",
+            "replaced or deleted, the filter or min_scores leave it out, or no leg found it",
             param="id",
         )
     return found
