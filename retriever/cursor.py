@@ -51,9 +51,7 @@ class Cursor:
         body = _LAYOUT.pack(_VERSION, self.generation, self.seq, self.place, self.score, self.hit, key[:8])
         return base64.urlsafe_b64encode(body + _tag(key, body)).decode()
 
-    def start(
-        self, seq: int, ids: Int64Array, scores: Float64Array, *, window: int = 0, by_score: bool = True
-    ) -> int:
+    def start(self, seq: int, ids: Int64Array, scores: Float64Array, *, window: int = 0, by_score: bool = True) -> int:
         """The place of the next hit in the ranking of (hits,) `ids` and `scores` over the state `seq`.
 
         `window`: how many of the first have scores on a scale of their own, being reranked. `by_score`: whether scores

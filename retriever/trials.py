@@ -164,7 +164,7 @@ def _multiplied(controls: tuple[TextControl, ...], word: Word, factor: float) ->
 
 def _written(query: Query) -> str | None:
     """The query with boosts, where these can say all of it."""
-    if query.options != ControlOptions():
+    if query.options != ControlOptions() or query.inputs.prompt is not None:  # token ids and images are no text
         return None
     try:
         return render(query.text, query.controls)

@@ -193,7 +193,7 @@ def test_a_prior_of_one_leg_is_that_leg(rows: list[tuple[float, float]]) -> None
 
 
 def test_of_equal_documents_the_first_passages_count_and_not_the_numbers() -> None:
-    """A document that was replaced keeps its number, one that was added again has another: the passages are the same."""
+    """A document that is replaced keeps its number, one that is added again has another: the passages are the same."""
     both = {Leg.DENSE: leg(0.9, 0.5, 0.1, 0.0, 0.4), Leg.SPARSE: leg(1.0, 1.0, 1.0, 1.0, 1.0)}
     found = [choose(both, np.array(numbers), DENSE_SPARSE) for numbers in ([0, 1, 2, 3, 0], [9, 1, 7, 3, 9])]
     assert found[0] == found[1]
