@@ -121,14 +121,19 @@ def one_passage_each(documents: Int64Array) -> bool:
 
 
 def _by_document(norms: list[Float64Array], documents: Int64Array) -> Float64Array:
-    """(legs, documents) the norm of each document's best passage."""
+    """(legs, documents) the norm of each document's best passage, in the order of their first passages.
+
+    Not in that of their numbers, which tell what was replaced and what deleted and added again: of equal documents, the
+    first ones are looked at.
+    """
     if not len(documents):
         return np.zeros((len(norms), 0))
     if one_passage_each(documents):
         return np.array(norms)
     order = np.argsort(documents, kind="stable")
     begins = np.flatnonzero(np.diff(documents[order], prepend=documents[order[0]] - 1))
-    return np.array([np.maximum.reduceat(norm[order], begins) for norm in norms])
+    best = np.array([np.maximum.reduceat(norm[order], begins) for norm in norms])
+    return np.asarray(best[:, np.argsort(order[begins])])
 
 
 def _decisiveness(scores: Float64Array) -> Float64Array:

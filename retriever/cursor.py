@@ -2,8 +2,9 @@
 
 A cursor belongs to one query over one generation of a collection. While nothing is committed, pages through it are
 those of one long list. When something was, the next page goes on behind the last hit that was shown: by the hit itself
-where it is still ranked, else by its score and id, as Elasticsearch's search_after does. Hits that moved across that
-border meanwhile may come twice or not at all, and the result says that the collection has changed.
+where it is still ranked, else by its score and id, as Elasticsearch's search_after does, or by the place that it had
+where diversity orders the hits. Hits that moved across that border meanwhile may come twice or not at all, and the
+result says that the collection has changed.
 
 What a cursor holds is no secret. Its last bytes are a keyed digest of all the others, the query's own digest being the
 key: a cursor that was altered, or belongs to another query, is noticed.
@@ -50,16 +51,19 @@ class Cursor:
         body = _LAYOUT.pack(_VERSION, self.generation, self.seq, self.place, self.score, self.hit, key[:8])
         return base64.urlsafe_b64encode(body + _tag(key, body)).decode()
 
-    def start(self, seq: int, ids: Int64Array, scores: Float64Array, *, window: int = 0) -> int:
+    def start(self, seq: int, ids: Int64Array, scores: Float64Array, *, window: int = 0, by_score: bool = True) -> int:
         """The place of the next hit in the ranking of (hits,) `ids` and `scores` over the state `seq`.
 
-        `window`: how many of the first have scores on a scale of their own, being reranked.
+        `window`: how many of the first have scores on a scale of their own, being reranked. `by_score`: whether scores
+        fall from hit to hit; where they do not, only the place tells where the last hit would stand.
         """
         if seq == self.seq:
             return self.place
         found = np.flatnonzero(ids == self.hit)
         if len(found):
             return int(found[0]) + 1
+        if not by_score:
+            return min(self.place - 1, len(ids))  # what stood behind it has moved up
         first, last = (0, min(window, len(ids))) if self.place <= window else (window, len(ids))
         scores, ids = scores[first:last], ids[first:last]
         behind = np.flatnonzero((scores < self.score) | ((scores == self.score) & (ids > self.hit)))

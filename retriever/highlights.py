@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from core.passages import heard
 from core.prompts import TextControl
 from core.records import Highlight
-from embedder.factors import span_factors
 from embedder.lexical import Analyzer, Term
 from embedder.lexical.sentences import sentence_ends
 from retriever.terms import QueryTerms
@@ -43,11 +43,12 @@ def highlight(passage: StoredPassage, worth: Mapping[str, float], analyzer: Anal
 def _marked(
     text: str, language: str, worth: Mapping[str, float], analyzer: Analyzer, controls: Sequence[TextControl]
 ) -> list[Term]:
-    """Without those that the document's controls leave out: the index has none of them."""
-    found = [term for term in analyzer.analyze(text, language) if term.text in worth]
+    """As the index has them: of what the document's controls leave of the text, at their places in all of it."""
+    said = heard(text, controls)
+    found = [term for term in analyzer.analyze(said.text, language) if term.text in worth]
     spans = np.array([(term.start, term.end) for term in found], dtype=np.int64).reshape(-1, 2)
-    factors = span_factors(text, controls, spans)
-    return [term for term, factor in zip(found, factors, strict=True) if factor > 0]
+    places = said.origin(spans).tolist()
+    return [Term(term.text, start, end) for term, (start, end) in zip(found, places, strict=True)]
 
 
 def _spans(terms: Sequence[Term]) -> tuple[tuple[int, int], ...]:

@@ -65,9 +65,10 @@ def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None,
             start = query.offset
             if cursor is not None:
                 ids, scores = found.candidates.ids[order], found.ranked.scores[order]
-                start = cursor.start(view.seq, ids, scores, window=len(found.judged))
+                start = cursor.start(view.seq, ids, scores, window=len(found.judged), by_score=not diversity)
         end = min(start + query.k, MAX_DEPTH)
-        wanted = max(end, WINDOW if diversity else 0, _window_size(query))
+        seen = 0 if cursor is None else cursor.place  # less deep pools may not have the last of them
+        wanted = max(end, seen, WINDOW if diversity else 0, _window_size(query))
         enough, complete = len(order) >= wanted, found.candidates.complete
         if enough or complete or watch.late:
             return found.page(
@@ -239,7 +240,7 @@ def _position(candidates: Candidates, hit_id: int) -> Int64Array:
     if not len(found):
         raise HitNotFound(
             f"passage {hit_id} is not among the {len(candidates.ids)} candidates of this query: its document was "
-            "replaced or deleted, the filter leaves it out, or no leg found it",
+            "replaced or deleted, the filter or min_scores leave it out, or no leg found it",
             param="id",
         )
     return found

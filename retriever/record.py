@@ -17,6 +17,7 @@ from retriever.inputs import Inputs, dense_input, sparse_input
 from retriever.legs import Leg, learned_leg
 from retriever.query import Explain, Query
 from retriever.rerank import Rerank
+from retriever.selection import Selection
 from retriever.unit_request import UnitMethod, UnitRequest
 from retriever.wordconditions import WordConditions
 
@@ -44,6 +45,7 @@ def search_record(
         "sparse_model": collection.active.sparse_model if learned else None,
         "sparse_fingerprint": collection.active.sparse_fingerprint if learned else None,
         "rerank": None if query.rerank is None or reranker is None else _rerank_json(query.rerank, reranker),
+        "min_scores": {leg.value: score for leg, score in query.selection.min_scores.items()},
         "bm25": bm25_json(collection),
         "collection": collection.name,
         "generation": collection.active.id,
@@ -100,12 +102,19 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
             units=None if record.get("units") is None else _units(record["units"]),
             inputs=Inputs() if inputs is None else _inputs(inputs),
             conditions=WordConditions(**{name: tuple(words) for name, words in record["conditions"].items()}),
+            selection=Selection(min_scores=_thresholds(record)),
             k=1,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInput(
             f"the record of the explanation is not one that Salience wrote ({error!r:.200})", param="provenance"
         ) from error
+
+
+def _thresholds(record: Mapping[str, Any]) -> dict[Leg, float]:
+    """They say which documents a reranker judges; else no score depends on them, and the hit is explained anyway."""
+    said = record.get("min_scores") or {}  # older records have none
+    return {Leg(leg): float(score) for leg, score in said.items()} if record.get("rerank") else {}
 
 
 def _truth(value: Any) -> bool:

@@ -29,7 +29,7 @@ SHOWN = 3  # pieces of advice
 _NARROWER = (0.75, 0.5, 0.25)  # of the way from the next smaller factor, on the scale of logarithms
 _BARE: dict[str, Any] = {  # a plain ranking by score
     "explain": Explain.NONE, "units": None, "offset": 0, "cursor": None, "timeout_ms": None, "profile": False,
-    "selection": Selection(), "beside": Beside(),
+    "beside": Beside(),
 }  # fmt: skip
 
 SearchMany = Callable[[Sequence[Query]], Sequence[SearchResult | SalienceError]]  # in one state, encoded together
@@ -60,7 +60,8 @@ class Trials:
     def __init__(self, search: SearchMany, query: Query, *, depth: int = DEPTH) -> None:
         """`search`: as Searcher.search_many of the collection. `depth`: documents; those behind rank nowhere."""
         self._search = search
-        self._query = replace(query, k=depth, **_BARE)
+        selection = Selection(min_scores=query.selection.min_scores)  # diversity and groups have orders of their own
+        self._query = replace(query, k=depth, selection=selection, **_BARE)
         self._ranks: dict[Change | None, dict[str, int]] = {}
 
     @property
@@ -163,7 +164,7 @@ def _multiplied(controls: tuple[TextControl, ...], word: Word, factor: float) ->
 
 def _written(query: Query) -> str | None:
     """The query with boosts, where these can say all of it."""
-    if query.options != ControlOptions():
+    if query.options != ControlOptions() or query.inputs.prompt is not None:  # token ids and images are no text
         return None
     try:
         return render(query.text, query.controls)

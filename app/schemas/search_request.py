@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from app.schemas.base import RequestModel
 from app.schemas.inputs import ControlBody, InputsBody
-from app.schemas.selection import ConditionsBody, LegName, SelectionBody
+from app.schemas.selection import ConditionsBody, LegName, SelectionBody, ThresholdsBody
 from core.errors import InvalidControl, InvalidQuery
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, TextControl
@@ -222,7 +222,7 @@ class SearchRequest(SelectionBody, QueryBody):
         )
 
 
-class ExplainRequest(QueryBody):
+class ExplainRequest(ThresholdsBody, QueryBody):
     id: int = Field(description="the hit's id")
     method: Literal["leave_one_out", "atman", "integrated_gradients"] = Field(
         "leave_one_out",
@@ -240,7 +240,7 @@ class ExplainRequest(QueryBody):
 
     def to_explain(self) -> Query:
         """Raises as `to_query` does."""
-        query = self.to_query(explain=Explain.WORDS)
+        query = self.to_query(explain=Explain.WORDS, selection=Selection(min_scores=self.thresholds))
         if self.method == "leave_one_out":
             if self.granularity is not None:
                 raise InvalidQuery(

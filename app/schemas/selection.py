@@ -57,14 +57,23 @@ class ConditionsBody(RequestModel):
         )
 
 
-class SelectionBody(RequestModel):
-    """Which of the ranked documents are shown, and what is said beside them."""
+class ThresholdsBody(RequestModel):
+    """What a hit must reach; it also decides which documents a reranker judges."""
 
     min_scores: dict[LegName, float] = Field(
         default_factory=dict,
         description="raw scores that a hit reaches in each leg named: a cosine, a BM25 score",
         examples=[{"dense": 0.3}],
     )
+
+    @property
+    def thresholds(self) -> dict[Leg, float]:
+        return {Leg(leg): score for leg, score in self.min_scores.items()}
+
+
+class SelectionBody(ThresholdsBody):
+    """Which of the ranked documents are shown, and what is said beside them."""
+
     diversity: float = Field(0.0, description="0 to 1: how much a hit loses by being like those above it (MMR)")
     group_by: str | None = Field(
         None, description="a metadata field: hits come in groups that share its value, and k and offset count groups"
@@ -84,7 +93,7 @@ class SelectionBody(RequestModel):
         if self.group_by is None and "hits_per_group" in self.model_fields_set:
             raise InvalidQuery("hits_per_group needs group_by", param="hits_per_group")
         return Selection(
-            min_scores={Leg(leg): score for leg, score in self.min_scores.items()},
+            min_scores=self.thresholds,
             diversity=self.diversity,
             group_by=None if self.group_by is None else GroupBy(field=self.group_by, hits=self.hits_per_group),
         )

@@ -33,6 +33,7 @@ class QueryOptions(TypedDict, total=False):
     must: Sequence[str]
     must_not: Sequence[str]
     phrases: Sequence[str]
+    min_scores: Mapping[str, float]  # raw scores that a hit reaches, by leg
     rerank: str | Json | None  # a cross-encoder judges the first documents anew
     min_seq: int | None  # see at least this change: the seq of a write
     timeout_ms: int | None  # for the whole answer
@@ -44,7 +45,6 @@ class SearchOptions(QueryOptions, total=False):
     k: int  # hits
     offset: int
     cursor: str | None  # `next` of the page before
-    min_scores: Mapping[str, float]
     diversity: float
     group_by: str | None
     hits_per_group: int

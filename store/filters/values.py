@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 
+from core.dates import date_text
 from core.errors import InvalidFilter, InvalidQuery
 from core.records import FieldKind, Int64Array
 from store import schema
@@ -20,7 +20,6 @@ from store.filters.sql import distinct, read_ids
 from store.view import View
 
 FEW = 2_000  # documents whose values are read one document after the other; of more, one value after the other
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT = 2**53  # below it a double tells any two integers apart
 _value = schema.document_field.c
 
@@ -38,8 +37,7 @@ class FieldValue(NamedTuple):
             case FieldKind.BOOLEAN:
                 return bool(self.value)
             case FieldKind.DATE:
-                time = _EPOCH + timedelta(microseconds=int(self.value))
-                return time.isoformat().replace("+00:00", "Z")
+                return date_text(float(self.value))
             case FieldKind.NUMBER:
                 number = float(self.value)
                 return int(number) if number.is_integer() and abs(number) < _EXACT else number

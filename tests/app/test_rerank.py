@@ -73,6 +73,19 @@ def test_explain_batch_and_replay_know_it(client: TestClient) -> None:
     assert (replayed["agrees"], replayed["changed"]) == (True, [])
 
 
+def test_explain_takes_the_thresholds_that_decide_what_is_judged(client: TestClient) -> None:
+    rerank = {"model": "judge", "depth": 3, "weight": 0.5}
+    lowest = min(hit["scores"]["dense"]["raw"] for hit in post(client, rerank=rerank).json()["hits"])
+    asked = {"rerank": rerank, "min_scores": {"dense": lowest + 1e-3}}
+    hits = post(client, **asked, explain="words").json()["hits"]
+    assert len(hits) == 3
+    for hit in hits:
+        [explained] = post(client, "explain", id=hit["id"], **asked).json()["hits"]
+        assert explained == hit
+        replayed = client.post("/v1/replay", json={"explanation": hit["explanation"]}).json()
+        assert (replayed["agrees"], replayed["changed"]) == (True, [])
+
+
 @pytest.mark.parametrize(
     ("rerank", "status", "param", "said"),
     [

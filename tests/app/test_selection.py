@@ -58,6 +58,17 @@ def test_groups_facets_and_highlights(client: TestClient) -> None:
     assert ask(client, query="tv")["groups"] is None
 
 
+def test_the_last_moment_of_all_years_is_a_value_like_any_other(client: TestClient) -> None:
+    """As many programs write "never"."""
+    client.post("/v1/collections", json={"name": "offers", "settings": {"fields": {"until": "date"}}})
+    never = "9999-12-31T23:59:59.999999Z"
+    client.put("/v1/collections/offers/documents/tv", json={"text": "a TV", "metadata": {"until": never}})
+    body = {"query": "tv", "group_by": "until", "facets": ["until"]}
+    found = client.post("/v1/collections/offers/search", json=body).json()
+    assert [group["value"] for group in found["groups"]] == [never]
+    assert found["facets"]["fields"]["until"]["values"] == [{"value": never, "documents": 1}]
+
+
 @pytest.mark.parametrize("number", [2**53 - 1, 2**63 - 1, -(2**63), 1e300, 5e-324, -0.0, 2.5])
 def test_a_facet_of_a_number_finds_its_documents_again(client: TestClient, number: float) -> None:
     written = client.put("/v1/collections/goods/documents/new", json={"text": "A tv.", "metadata": {"size": number}})

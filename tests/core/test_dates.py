@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.dates import Period, parse_date
+from core.dates import Period, date_text, parse_date
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -60,6 +60,26 @@ def test_one_instant_in_several_forms(value: str | float, same: str) -> None:
 
 def test_the_last_of_the_years() -> None:
     assert parse_date("9999").end == parse_date("9999-12").end == parse_date("9999-12-31").end == 253402300800e6
+
+
+@given(moment=MOMENTS)
+def test_an_instant_is_written_in_utc_and_read_again(moment: datetime) -> None:
+    text = date_text(parse_date(moment.isoformat()).start)
+    assert text.endswith("Z")
+    assert datetime.fromisoformat(text) == moment
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),  # a float64 has no such number
+        ("9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.999999Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_what_utc_has_no_year_for_is_written_as_the_nearest_that_it_has(value: str, text: str) -> None:
+    assert date_text(parse_date(value).start) == text
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def spoken(known: float | None, words: int = 10) -> dict[Leg, Wording | None]:
 
 def slow(norms: list[list[float]], documents: list[int], prior: list[float]) -> list[float]:
     """The formula of the module's docstring, a loop a step; all legs have prior weight and found something."""
-    names = sorted(set(documents))
+    names = list(dict.fromkeys(documents))
     best = [[max(n for n, d in zip(norm, documents, strict=True) if d == name) for name in names] for norm in norms]
     decisive, confirmed = [], []
     for i, scores in enumerate(best):
@@ -221,6 +221,13 @@ def test_a_prior_of_one_leg_is_that_leg(rows: list[tuple[float, float]]) -> None
     legs = scored(rows)
     assert chosen(legs, alpha=1.0).weights == {Leg.DENSE: 1.0, Leg.SPARSE: 0.0}
     assert chosen(legs, alpha=0.0).weights[Leg.SPARSE] == 1.0
+
+
+def test_of_equal_documents_the_first_passages_count_and_not_the_numbers() -> None:
+    """A document that is replaced keeps its number, one that is added again has another: the passages are the same."""
+    both = {Leg.DENSE: leg(0.9, 0.5, 0.1, 0.0, 0.4), Leg.SPARSE: leg(1.0, 1.0, 1.0, 1.0, 1.0)}
+    found = [choose(both, np.array(numbers), DENSE_SPARSE) for numbers in ([0, 1, 2, 3, 0], [9, 1, 7, 3, 9])]
+    assert found[0] == found[1]
 
 
 def test_passages_of_one_document_do_not_make_each_other_less_decisive() -> None:

@@ -18,13 +18,14 @@ from core.records import CollectionSettings, Document, Hit
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
-from indexer.pipeline import Pipeline
+from indexer.pipeline import Pipeline, delete
 from retriever.cursor import Cursor, query_key, unpacked
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs
 from retriever.legs import Leg
 from retriever.query import Explain, Query
 from retriever.searcher import Searcher
+from retriever.selection import Selection
 from store import Database, Views
 from store.aliases import set_alias
 from store.catalog import change_settings, delete_collection
@@ -127,6 +128,38 @@ def changing(tmp_path: Path, encoder: LocalEncoder) -> Iterator[tuple[Database, 
 
 def create(database: Database, encoder: LocalEncoder) -> None:
     create_for(encoder, database, "moving")
+
+
+@pytest.mark.parametrize("size", [5, 10, 20, 30])
+def test_a_hit_that_only_deeper_pools_find_is_gone_on_behind_all_the_same(
+    changing: tuple[Database, Pipeline], encoder: LocalEncoder, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("ranking", "candidates"):
+        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    database, pipeline = changing
+    searcher = Searcher(Views(database), only(encoder), Analyzer())
+    first = searcher.search("moving", replace(QUERY, k=size))
+    assert not pipeline.add("moving", [Document(id="tax", text="The tax office sends a letter.")]).failed
+    second = searcher.search("moving", replace(QUERY, k=3, cursor=first.next))
+    now = searcher.search("moving", replace(QUERY, k=100)).hits
+    [place] = [place for place, hit in enumerate(now) if hit.id == first.hits[-1].id]
+    assert second.hits == now[place + 1 : place + 4]
+
+
+@pytest.mark.parametrize("diversity", [0.3, 0.9])
+def test_where_diversity_orders_the_hits_a_page_goes_on_by_the_place_of_a_hit_that_is_gone(
+    changing: tuple[Database, Pipeline], encoder: LocalEncoder, diversity: float
+) -> None:
+    """By its score it would stand anywhere: the next page would be the first one again, or the last."""
+    database, _ = changing
+    searcher = Searcher(Views(database), only(encoder), Analyzer())
+    query = replace(QUERY, legs=(Leg.DENSE,), selection=Selection(diversity=diversity))
+    first = searcher.search("moving", replace(query, k=10))
+    delete(database, "moving", [first.hits[-1].document_id])
+    second = searcher.search("moving", replace(query, k=100, cursor=first.next))
+    now = searcher.search("moving", replace(query, k=100)).hits
+    assert second.changed
+    assert second.hits == now[9:]
 
 
 def test_while_the_collection_changes_a_page_goes_on_behind_the_last_hit_and_says_so(

@@ -13,7 +13,7 @@ from app.schemas.explanations import ExplanationBody
 from core.errors import InvalidQuery
 from core.prompts import TextControl
 from core.protocols import Priority
-from core.records import CollectionSettings, Document, Explanation, Hit, Relevance, SparseScoring
+from core.records import CollectionSettings, Document, Explanation, Hit, Passage, Relevance, SparseScoring
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer
@@ -22,6 +22,7 @@ from embedder.sparse import load_sparse
 from indexer.pipeline import Pipeline
 from retriever.beside import Beside
 from retriever.fusion import Fusion
+from retriever.highlights import highlight
 from retriever.legs import Leg
 from retriever.query import Explain, Query
 from retriever.replay import Changed, replay
@@ -30,6 +31,7 @@ from retriever.searcher import Searcher
 from retriever.unit_request import UnitMethod, UnitRequest
 from retriever.wordconditions import WordConditions
 from store import Database, Views
+from store.documents import StoredPassage
 from tests.collections import create_for
 
 TEXTS = {
@@ -178,6 +180,24 @@ def test_what_is_left_out_is_not_marked(place: Place) -> None:
     assert hit.highlight is not None
     start = TEXTS["wolf"].index("wolf hunts")
     assert hit.highlight.passage == ((start, start + 4),)
+
+
+def test_words_that_are_left_out_in_part_are_marked_as_the_index_has_them() -> None:
+    """What is left of a word is another word; Chinese has no borders that one could keep to."""
+    for text, left_out, term, marked in (
+        ("Wolfsburg is a town.", (4, 5), "wolf", "Wolf"),
+        ("Wolfsburg is a town.", (4, 5), "wolfsburg", None),
+        ("机器学习方法", (1, 1), "学习", "学习"),
+        ("机器学习方法", (1, 1), "器学", None),
+        ("机器学习方法", (1, 1), "机", "机"),
+    ):
+        control = TextControl(start=left_out[0], length=left_out[1], factor=0)
+        passage = StoredPassage(
+            id=1, document_id="d", title="", metadata={}, language="en", text=text, controls=(control,),
+            passage=Passage(start=0, end=len(text), fresh=0),
+        )  # fmt: skip
+        found = highlight(passage, {term: 1.0}, Analyzer())
+        assert [text[start:end] for start, end in found.passage] == ([] if marked is None else [marked])
 
 
 def test_a_reranker_does_not_read_it(place: Place) -> None:

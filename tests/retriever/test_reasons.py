@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import HitNotFound, InvalidControl, InvalidQuery
 from core.passages import passage_prompt
-from core.prompts import Prompt, TextControl
+from core.prompts import Prompt, TextControl, TextItem, TokenIdsItem
 from core.records import Explanation, Hit, HitExplanation, Representation
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
@@ -20,6 +20,7 @@ from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
 from retriever.contrast import contrasted, difference
 from retriever.fusion import Fusion
+from retriever.inputs import Inputs, text_of
 from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.reasons import explain_hit
@@ -224,6 +225,19 @@ def test_advice_raises_the_hit_when_it_is_followed(searcher: Searcher) -> None:
             assert steering.rank_after < place + 1 == steering.rank_before
             raised += 1
     assert raised
+
+
+def test_what_raises_a_hit_of_a_prompt_is_not_written_as_a_text(searcher: Searcher) -> None:
+    """A text has no token ids: to search with it would be another search, with other ranks."""
+    prompt = Prompt(items=(TextItem(text="red dress for a summer wedding"), TokenIdsItem(ids=(2003, 3000))))
+    text, controls = text_of(prompt)
+    query = Query(text=text, controls=controls, inputs=Inputs(prompt=prompt), legs=(Leg.SPARSE,))
+    for hit in searcher.search("things", replace(query, k=30)).hits[1:]:
+        advice = explained(explain_hit(searcher, "things", query, hit.id, advise=True).hits[0]).advice
+        if advice:
+            assert [steering.query for steering in advice] == [None] * len(advice)
+            return
+    raise AssertionError("nothing raises any of the hits")
 
 
 def test_the_best_hit_needs_no_advice(searcher: Searcher) -> None:

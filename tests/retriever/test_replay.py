@@ -279,5 +279,6 @@ def test_every_part_of_a_query_is_recorded_or_changes_no_score(place: Place) -> 
     _, _, searcher, _ = place
     for query in QUERIES:
         back = recorded_query(saved(searcher, query)["provenance"])
+        assert back.selection == query.selection  # thresholds, where a reranker goes by them: the rest is of the page
         for name in recorded - {"explain", "fusion", "legs"}:
             assert getattr(back, name) == getattr(query, name)

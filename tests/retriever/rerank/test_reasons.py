@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from core.records import Hit, Relevance
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
+from retriever.legs import Leg
 from retriever.query import Explain, Query
 from retriever.reasons import explain_hit
 from retriever.replay import Changed, replay
 from retriever.rerank import Rerank
 from retriever.searcher import Searcher
+from retriever.selection import Selection
 from store import Database, Views
 from tests.retriever.rerank.judging import FUSIONS, LEGS, TEXT, Opinionated, branches
 
@@ -59,6 +62,28 @@ def test_a_hit_is_explained_with_the_score_that_it_was_shown_with(lasting: Searc
         adds_up(explained)
     with pytest.raises(HitNotFound):
         lasting.explain("varied", query, 10**9)
+
+
+def test_thresholds_decide_what_is_judged_in_every_explanation(lasting: Searcher, varied: Database) -> None:
+    """The score of a hit depends on which others come into the window."""
+    rerank, views = Rerank(model="judge", depth=6, weight=0.5), Views(varied)
+    plain = Query(text=TEXT, k=6, rerank=rerank, explain=Explain.CONTRAST)
+    worst = sorted(hit.scores["dense"].raw for hit in lasting.search("varied", plain).hits)[2]
+    query = replace(plain, selection=Selection(min_scores={Leg.DENSE: worst}))
+    hits = lasting.search("varied", query).hits
+    assert {hit.id: hit.score for hit in hits} != {hit.id: hit.score for hit in lasting.search("varied", plain).hits}
+    for hit in hits:
+        [explained] = lasting.explain("varied", query, hit.id).hits
+        assert (explained.score, explained.scores) == (hit.score, hit.scores)
+        assert hit.explanation is not None
+        kept = ExplanationBody.of(hit.explanation).model_dump(mode="json")
+        replayed = replay(lasting, views, kept)
+        assert (replayed.agrees, replayed.changed) == (True, ())
+        contrast = hit.explanation.contrast
+        if contrast is not None and contrast.swap is not None:
+            steered = replace(query, controls=contrast.swap.controls, explain=Explain.NONE, k=50)
+            ranked = [other.id for other in lasting.search("varied", steered).hits]
+            assert ranked.index(contrast.other) + 1 == contrast.swap.rank_after
 
 
 def test_contrast_of_hits_on_either_side_of_the_window(lasting: Searcher) -> None:
