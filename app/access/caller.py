@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -104,8 +103,8 @@ class Caller:
             message = _HINT.split(message)[0]
         if isinstance(error, QueueFull) and self.among is not None:
             message = QueueFull().message  # how many wait is other people's business
-        if isinstance(error, StorageError) and self.rights.tenant is not None and os.sep in message:
-            message = type(error)().message  # where the data lies is the operator's
+        if isinstance(error, StorageError) and self.rights.tenant is not None:
+            message = type(error)().message  # where the data lies, and which processes there are, is the operator's
         message = self._without_tenant(message)
         if message != error.message:
             error.args = (message, *error.args[1:])
