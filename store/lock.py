@@ -34,18 +34,19 @@ def held(directory: Path, name: str, *, timeout: float, poll: float = 0.05) -> I
 
 
 def is_held(directory: Path, name: str) -> bool:
-    """Whether somebody holds the lock now. Any number may look at once, as none of them takes it."""
-    try:
-        file = os.open(directory / name, os.O_RDONLY)
-    except FileNotFoundError:
+    """Whether somebody holds the lock now. Any number may look at once, as none takes it. Raises StorageError."""
+    with file_errors(directory):
+        try:
+            file = os.open(directory / name, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
         return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def sign(directory: Path, name: str) -> None:
