@@ -50,7 +50,7 @@ class Callers:
         try:
             if not keyring.fresh:
                 await self._read(keyring.refresh)
-            elif _is_unknown(_bearer(scope, keyring), keyring):
+            elif _is_unknown(scope, _bearer(scope, keyring), keyring):
                 await self._read(keyring.look_again)
         except StorageError as error:
             if route_path(scope) != METRICS or not keyring.known:
@@ -60,7 +60,7 @@ class Callers:
     def at_once(self, scope: Scope) -> Caller | SalienceError | None:
         """None: the keys must be read first."""
         keyring = self._keyring()
-        if not keyring.fresh or _is_unknown(caller := _bearer(scope, keyring), keyring):
+        if not keyring.fresh or _is_unknown(scope, caller := _bearer(scope, keyring), keyring):
             return None
         return self._signer(scope, caller)
 
@@ -185,9 +185,10 @@ def _bearer(scope: Scope, keyring: KeyRing) -> Caller | SalienceError:
     return Unauthorized() if found is None else found
 
 
-def _is_unknown(caller: Caller | SalienceError, keyring: KeyRing) -> bool:
-    """Whether it may be somebody whose key has just been made elsewhere."""
-    return isinstance(caller, SalienceError) and not keyring.newest
+def _is_unknown(scope: Scope, caller: Caller | SalienceError, keyring: KeyRing) -> bool:
+    """Whether it may be somebody whose key has just been made elsewhere. Not who has none: probes come all the time."""
+    given = header(scope, b"authorization")
+    return isinstance(caller, SalienceError) and given is not None and not keyring.newest
 
 
 def _check_length(request: Request, caller: Caller) -> None:

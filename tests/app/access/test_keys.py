@@ -237,6 +237,10 @@ def test_a_key_is_good_at_once_in_processes_that_did_not_make_it(
         made = here.key()
         time.sleep(NEWEST_SECONDS)
         assert there.ask(made, "GET", "/v1/collections").status_code == 200
+    time.sleep(NEWEST_SECONDS)
+    monkeypatch.setattr(there.parts.keyring, "look_again", lambda: pytest.fail("for somebody without a key"))
+    assert there.ask(None, "GET", "/livez").status_code == 200
+    assert there.ask(None, "GET", "/v1/collections").status_code == 401
 
 
 def test_whoever_is_not_known_has_the_keys_read_only_so_often(
