@@ -26,7 +26,7 @@ class Caller:
     """Made by the KeyRing; a request's is `app.api.dependencies.Known`."""
 
     who: str  # "key PREFIX", "token", "anonymous" or "signature": for the audit log
-    account: str  # whose limits count; two keys share one while one takes the other's place
+    account: str  # whose limits count: keys that took each other's place share one
     rights: Rights
     prefix: str | None = None  # of the key; None: it is no key
 

@@ -164,12 +164,13 @@ def _nobodys_key() -> ApiKey:
 
 
 def _accounts(keys: Sequence[ApiKey]) -> dict[int, str]:
-    """By a key's id that of the key which took its place in the end."""
-    heirs = {key.id: key.replaced_by for key in keys}
+    """By a key's id that of the first in the line of those that took each other's place: what was counted stays.
+
+    `keys`: the oldest first.
+    """
     found: dict[int, str] = {}
     for key in keys:
-        last = key.id
-        while (heir := heirs.get(last)) is not None:  # ids grow from key to heir: there is no circle
-            last = heir
-        found[key.id] = str(last)
+        account = found.setdefault(key.id, str(key.id))
+        if key.replaced_by is not None:
+            found[key.replaced_by] = account
     return found
