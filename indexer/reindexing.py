@@ -11,10 +11,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from core.backoff import doubled
-from core.current import Awaited, awaited
+from core.current import awaited
 from core.errors import (
     Abandoned,
     CollectionNotFound,
@@ -30,12 +30,11 @@ from core.errors import (
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
 from indexer.bringing import Bringing
+from indexer.givingway import asked, at_work
 from indexer.pipeline import Pipeline
 from indexer.validation import Judge, validate
 from store.database import Database
-from store.directory import REINDEX_LOCK
 from store.jobs.lease import Clock, database_now
-from store.lock import held
 from store.reindex.dropping import drop_piece
 from store.reindex.record import ENDED, FILLING, FOLLOWING, changed, get, hidden_collection, unfinished
 from store.reindex.switching import NotCaughtUp
@@ -43,7 +42,6 @@ from store.steps import reached
 from store.views import Views
 
 POLL_SECONDS = 0.25
-LOCK_SECONDS = 60.0  # for which somebody who asked for a switch waits for the portion at hand
 _LONGEST_PAUSE_SECONDS = 60.0  # after failures in a row
 _UNEXPECTED = "an unexpected failure"
 _log = logging.getLogger(__name__)
@@ -69,9 +67,6 @@ class Reindexing:
         self._bringing = Bringing(database, pipeline, clock)
         self._stopping = threading.Event()
         self._wake = threading.Event()
-        self._asked_lock = threading.Lock()
-        self._asked = 0  # who wait for a switch
-        self._turn = Awaited()  # what is being done: given up where somebody waits for a switch
         self._elsewhere: dict[int, float] = {}  # those whose model is not here, and when that was seen
 
     def run(self) -> None:
@@ -130,13 +125,11 @@ class Reindexing:
             if not unfinished(session):
                 return False
         try:
-            with self._locked(0), awaited(turn := Awaited()):
-                self._turn = turn
-                if self._asked:
-                    return False
+            with at_work(self._database.directory) as turn, awaited(turn):
                 with self._database.read() as session:
                     waiting, now = unfinished(session), self._clock(session)
-                return any(self._step(reindex) for reindex in waiting if not self._rests(reindex, now))
+                due = (reindex for reindex in waiting if not self._rests(reindex, now))
+                return any(not turn.over and self._step(reindex) for reindex in due)
         except StorageBusy:
             return False
 
@@ -163,7 +156,7 @@ class Reindexing:
     def _asked_to(self, reindex: Reindex, state: ReindexState, into: ReindexState) -> Reindex:
         with self._database.read() as session:
             check_state(get(session, reindex.id), state)
-        with self._asking(), self._locked(LOCK_SECONDS):
+        with asked(self._database.directory):
             for _ in range(3):  # a writer may be quicker than what brings its documents over
                 try:
                     return self._switched(reindex, state, into, Priority.INTERACTIVE)
@@ -285,31 +278,6 @@ class Reindexing:
                         changed(session, reindex, (reindex.state,), reason=reason)
         except Exception as error:  # noqa: BLE001 - what is wrong is in the log by now
             _log.warning("reindexing: it could not be written down either: %s", error)
-
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Within the block nothing is begun here, and the portion at hand stands back: it is brought over later."""
-        with self._asked_lock:
-            self._asked += 1
-        self._turn.give_up()
-        try:
-            yield
-        finally:
-            with self._asked_lock:
-                self._asked -= 1
-
-    @contextmanager
-    def _locked(self, seconds: float) -> Iterator[None]:
-        """Raises StorageBusy where another thread or process is at a portion for longer."""
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(held(self._database.directory, REINDEX_LOCK, timeout=seconds, poll=0.01))
-            except StorageBusy:
-                raise StorageBusy(
-                    f"another process has been at a portion of a reindex for {seconds:.0f} s; nothing was switched. "
-                    "Try again, and if it stands still, end it: salience stats lists the processes"
-                ) from None
-            yield
 
 
 def _unexpected(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core.current import check_awaited
 from core.records import Float32Array, Float64Array, Int64Array
 from core.reindexes import Reindex, ReindexState
 from store.database import Database
@@ -31,7 +32,7 @@ Judge = Callable[[str, str, Mapping[str, Any]], Mapping[str, Any]]
 def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | None, *, clock: Clock) -> None:
     """Compare both generations. The new one is ready then, or found wanting; the reason says what and how to go on.
 
-    Raises ReindexConflict where it was ended meanwhile, and what searching raises.
+    Raises ReindexConflict where it was ended meanwhile, Abandoned where it is given up, and what searching raises.
     """
     with database.write() as session:
         reindex = changed(session, reindex, FILLING, state=ReindexState.VALIDATING.value)
@@ -72,10 +73,10 @@ def recall(views: Views, name: str, sample: int = SAMPLE, depth: int = DEPTH) ->
         asked = view.vectors(chosen)
         truly = _nearest_scores(view, ids, asked, min(depth, len(ids)))
         # By score: of equally near passages any will do.
-        found = [
-            np.count_nonzero(view.nearest(vector, depth).scores >= best[0] - 1e-6)
-            for vector, best in zip(asked, truly, strict=True)
-        ]
+        found = []
+        for vector, best in zip(asked, truly, strict=True):
+            check_awaited()
+            found.append(np.count_nonzero(view.nearest(vector, depth).scores >= best[0] - 1e-6))
         return float(np.mean(np.minimum(1.0, np.array(found) / truly.shape[1])))
 
 
@@ -83,6 +84,7 @@ def _nearest_scores(view: View, ids: Int64Array, asked: Float32Array, depth: int
     """(asked, depth) the scores of the passages that are truly nearest to each, rising."""
     best = np.full((len(asked), depth), -np.inf)
     for begin in range(0, len(ids), _BLOCK):
+        check_awaited()
         scores = asked.astype(np.float64) @ view.vectors(ids[begin : begin + _BLOCK]).astype(np.float64).T
         every = np.concatenate([best, scores], axis=1)
         best = np.partition(every, every.shape[1] - depth, axis=1)[:, -depth:]

@@ -14,6 +14,7 @@ WRITE_QUEUE = "write.lock"  # held by the one writer that is to write next
 SEGMENTS = "segments"  # made from the database, and made anew from it where they are missing
 PROCESSES = "processes"  # a file for each long-lived process
 REINDEX_LOCK = "reindex.lock"  # held by whoever brings documents to another generation
+REINDEX_QUEUE = "reindex-asked.lock"  # held by whoever asks for a switch or a rollback: the others stand back
 PROCESSES_LOCK = "processes.lock"  # held while one is entered or looked for
 BACKUPS = "backups"  # made before the schema was changed
 KEPT_FOLDERS = ("projections", "remote-models")  # beside the database: what belongs to it, and a backup holds
@@ -23,6 +24,7 @@ _LOCKS = (
     MAINTENANCE_LOCK,
     WRITE_QUEUE,
     REINDEX_LOCK,
+    REINDEX_QUEUE,
     PROCESSES_LOCK,
 )  # the first: of earlier versions
 _HARMLESS = ("lost+found", PROCESSES, f"{DATABASE_NAME}-shm", *_LOCKS, *KEPT_FOLDERS)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +25,7 @@ from store.database import CHECKPOINT_BYTES, LOG_LIMIT_BYTES, Database
 from store.directory import MAINTENANCE_LOCK
 from store.faults import file_errors
 from store.leftovers import remove_leftovers
-from store.lock import held
+from store.lock import is_held, sign, signed_by
 from store.passageindex.following import Following
 from store.passageindex.protocol import PassageIndex
 from store.processes import processes
@@ -43,8 +41,7 @@ Work = Callable[[Database], bool]  # does the next thing that is due; whether th
 @contextmanager
 def owning(directory: Path) -> Iterator[None]:
     """Be the one that maintains `directory`. Raises StorageBusy at once where another process or thread is."""
-    path = directory / MAINTENANCE_LOCK
-    lock = filelock.FileLock(path, timeout=0)
+    lock = filelock.FileLock(directory / MAINTENANCE_LOCK, timeout=0)
     with file_errors(directory):
         try:
             lock.acquire()
@@ -53,7 +50,7 @@ def owning(directory: Path) -> Iterator[None]:
                 f"data directory {directory}: maintained by process {owner(directory) or '(unknown)'} now"
             ) from None
     try:
-        _sign(path)
+        sign(directory, MAINTENANCE_LOCK)
         reached("maintenance.owned")
         yield
     finally:
@@ -62,21 +59,14 @@ def owning(directory: Path) -> Iterator[None]:
 
 def owner(directory: Path) -> str | None:
     """Who maintains the directory, or did last: "4711 on host"."""
-    try:
-        return (directory / MAINTENANCE_LOCK).read_text("utf-8", "replace") or None
-    except FileNotFoundError:
-        return None
+    return signed_by(directory, MAINTENANCE_LOCK)
 
 
 def maintained_by(directory: Path) -> str | None:
     """Who maintains the directory now, as `owner` says it; None: nobody."""
-    if not (directory / MAINTENANCE_LOCK).exists():
+    if not is_held(directory, MAINTENANCE_LOCK):
         return None
-    try:
-        with held(directory, MAINTENANCE_LOCK, timeout=0):
-            return None
-    except StorageBusy:
-        return owner(directory) or "(unknown)"
+    return owner(directory) or "(unknown)"
 
 
 def maintain_once(database: Database, work: Work = maintain, *, index: PassageIndex | None = None) -> bool:
@@ -180,14 +170,6 @@ class Maintenance:
                 remove_leftovers(self._database.directory)
             self._next_clean = time.monotonic() + self._policy.clean_seconds
         return False
-
-
-def _sign(path: Path) -> None:
-    """For whoever asks. On a full disk it is left out: there the checkpoint that follows may make room."""
-    try:
-        path.write_text(f"{os.getpid()} on {socket.gethostname()}", "utf-8")
-    except OSError as error:
-        _log.info("%s does not say who holds it: %s", path, error.strerror)
 
 
 class _Checkpoints:

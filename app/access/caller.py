@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -27,7 +26,7 @@ class Caller:
     """Made by the KeyRing; a request's is `app.api.dependencies.Known`."""
 
     who: str  # "key PREFIX", "token", "anonymous" or "signature": for the audit log
-    account: str  # whose limits count; two keys share one while one takes the other's place
+    account: str  # whose limits count: keys that took each other's place share one
     rights: Rights
     prefix: str | None = None  # of the key; None: it is no key
 
@@ -104,8 +103,8 @@ class Caller:
             message = _HINT.split(message)[0]
         if isinstance(error, QueueFull) and self.among is not None:
             message = QueueFull().message  # how many wait is other people's business
-        if isinstance(error, StorageError) and self.rights.tenant is not None and os.sep in message:
-            message = type(error)().message  # where the data lies is the operator's
+        if isinstance(error, StorageError) and self.rights.tenant is not None:
+            message = type(error)().message  # where the data lies, and which processes there are, is the operator's
         message = self._without_tenant(message)
         if message != error.message:
             error.args = (message, *error.args[1:])

@@ -47,19 +47,26 @@ class Callers:
 
     async def of(self, scope: Scope) -> Caller | SalienceError:
         keyring = self._keyring()
-        if not keyring.fresh:
-            self._reading = self._reading or CapacityLimiter(1)  # threads of the pool may all be busy
-            try:
-                await to_thread.run_sync(keyring.refresh, limiter=self._reading)
-            except StorageError as error:
-                if route_path(scope) != METRICS or not keyring.known:
-                    return self._signer(scope, error)
+        try:
+            if not keyring.fresh:
+                await self._read(keyring.refresh)
+            elif _is_unknown(scope, _bearer(scope, keyring), keyring):
+                await self._read(keyring.look_again)
+        except StorageError as error:
+            if route_path(scope) != METRICS or not keyring.known:
+                return self._signer(scope, error)
         return self._signer(scope, _bearer(scope, keyring))
 
     def at_once(self, scope: Scope) -> Caller | SalienceError | None:
         """None: the keys must be read first."""
         keyring = self._keyring()
-        return self._signer(scope, _bearer(scope, keyring)) if keyring.fresh else None
+        if not keyring.fresh or _is_unknown(scope, caller := _bearer(scope, keyring), keyring):
+            return None
+        return self._signer(scope, caller)
+
+    async def _read(self, read: Callable[[], None]) -> None:
+        self._reading = self._reading or CapacityLimiter(1)  # threads of the pool may all be busy
+        await to_thread.run_sync(read, limiter=self._reading)
 
     def _signer(self, scope: Scope, caller: Caller | SalienceError) -> Caller | SalienceError:
         """Who is there, where a signature may say it; whether it holds is checked where the body is known."""
@@ -176,6 +183,12 @@ def _bearer(scope: Scope, keyring: KeyRing) -> Caller | SalienceError:
     scheme, _, credential = (header(scope, b"authorization") or "").partition(" ")
     found = keyring.caller(credential.strip() if scheme.lower() == "bearer" else None)
     return Unauthorized() if found is None else found
+
+
+def _is_unknown(scope: Scope, caller: Caller | SalienceError, keyring: KeyRing) -> bool:
+    """Whether it may be somebody whose key has just been made elsewhere. Not who has none: probes come all the time."""
+    given = header(scope, b"authorization")
+    return isinstance(caller, SalienceError) and given is not None and not keyring.newest
 
 
 def _check_length(request: Request, caller: Caller) -> None:

@@ -1,6 +1,7 @@
 """The keys, as a process knows them: read again every half second at most, by whoever comes in then.
 
-So a key that is revoked stops within a second in every process, and most requests cost no look at the database.
+So a key that is revoked stops within a second in every process, and most requests cost no look at the database. Whoever
+is not known may have a key that another process has just made: for them they are read a hundred times a second at most.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from store.database import Database
 from store.keys import keys_revision, list_keys, note_use
 
 REFRESH_SECONDS = 0.5
+NEWEST_SECONDS = 0.01  # for which whoever is not known has no key that another process has made meanwhile
 NOTED_SECONDS = 60.0  # between two notes of when keys were used
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,11 @@ class KeyRing:
         return self._read_at is not None and self._clock() - self._read_at < REFRESH_SECONDS
 
     @property
+    def newest(self) -> bool:
+        """Whether the keys are new enough to say of somebody that there is no such key."""
+        return self._read_at is not None and self._clock() - self._read_at < NEWEST_SECONDS
+
+    @property
     def known(self) -> bool:
         """Whether the keys were ever read."""
         return self._read_at is not None
@@ -71,8 +78,15 @@ class KeyRing:
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Read what has changed. `at_once`: also where the keys are fresh. Raises StorageError."""
+        self._read_unless(lambda: self.fresh and not at_once)
+
+    def look_again(self) -> None:
+        """Before somebody is refused. Raises StorageError."""
+        self._read_unless(lambda: self.newest)
+
+    def _read_unless(self, enough: Callable[[], bool]) -> None:
         with self._lock:
-            if self.fresh and not at_once:
+            if enough():
                 return
             began = self._clock()
             with self._database.read() as session:
@@ -150,12 +164,13 @@ def _nobodys_key() -> ApiKey:
 
 
 def _accounts(keys: Sequence[ApiKey]) -> dict[int, str]:
-    """By a key's id that of the key which took its place in the end."""
-    heirs = {key.id: key.replaced_by for key in keys}
+    """By a key's id that of the first in the line of those that took each other's place: what was counted stays.
+
+    `keys`: the oldest first.
+    """
     found: dict[int, str] = {}
     for key in keys:
-        last = key.id
-        while (heir := heirs.get(last)) is not None:  # ids grow from key to heir: there is no circle
-            last = heir
-        found[key.id] = str(last)
+        account = found.setdefault(key.id, str(key.id))
+        if key.replaced_by is not None:
+            found[key.replaced_by] = account
     return found

@@ -23,6 +23,7 @@ from store.processes import processes
 from store.reindex.record import ENDED
 
 _FILES = "--queries and --qrels"
+_REMOVED = {state.value for state in ENDED if state is not ReindexState.FAILED}  # what a failed one made is kept
 _OVER = {state.value for state in (*ENDED, ReindexState.SWITCHED)}
 
 
@@ -242,7 +243,7 @@ def _print(body: ReindexBody, as_json: bool) -> None:
         until = f"kept as {body.other_generation} for {body.grace_seconds:,.0f} s after the switch"
         back = f"to let it answer again: salience reindex rollback {body.collection}"
         out.print(plain(f"the generation before is {until}; {back}"))
-    elif body.other_generation is not None:
+    elif body.other_generation is not None and body.state not in _REMOVED:
         out.print(plain(f"to try the other generation: salience search QUERY -c '{body.other_generation}'"))
     if body.state == "ready":
         out.print(plain(f"to let it answer: salience reindex switch {body.collection}"))

@@ -2,13 +2,14 @@
 
 Labels are of bounded number: routes by their template, codes and stages of the program, and the names of so many
 collections as the settings say; those beyond are counted together. Nothing that a user wrote is a label otherwise.
+Collections that are gone make room for others. Not where several processes serve: what they share keeps every series.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 
@@ -105,14 +106,31 @@ class Metrics:
         self._refused_of(lane, reason).inc()
 
     def searched(self, result: SearchResult) -> None:
-        name = self._label(result.collection)
-        for stage, milliseconds in result.stages_ms.items():
-            self._stages.labels(name, stage).observe(milliseconds / 1000)
-        self._searches.labels(name, "partial" if result.timed_out else "complete").inc()
-        self._hits.labels(name).inc(len(result.hits))
+        with self._lock:  # else a series might be made anew that was just forgotten
+            name = self._label(result.collection)
+            for stage, milliseconds in result.stages_ms.items():
+                self._stages.labels(name, stage).observe(milliseconds / 1000)
+            self._searches.labels(name, "partial" if result.timed_out else "complete").inc()
+            self._hits.labels(name).inc(len(result.hits))
 
     def slow(self, collection: str) -> None:
-        self._slow.labels(self._label(collection)).inc()
+        with self._lock:
+            self._slow.labels(self._label(collection)).inc()
+
+    def searched_collections(self) -> set[str]:
+        """Those that have labels of their own; of a hidden generation that of all that the collection ever had."""
+        with self._lock:
+            return set(self._names)
+
+    def forget(self, collections: Iterable[str]) -> None:
+        """Some of `searched_collections`, which are gone: no figures of theirs are shown any more."""
+        if self.shared:
+            return
+        with self._lock:
+            for name in collections:
+                self._names.discard(name)
+                for metric in (self._stages, self._searches, self._hits, self._slow):
+                    metric.remove_by_labels({"collection": name})
 
     def ran(self, model: str, batch: RanBatch) -> None:
         labels = (model, batch.priority.name.lower())
@@ -149,13 +167,13 @@ class Metrics:
         return registry
 
     def _label(self, collection: str) -> str:
+        """For the holder of the lock."""
         # Every reindex has a hidden generation of its own: they are counted together.
         base = base_name(collection)
         name = collection if base == collection else f"{base}{HIDDEN}"
-        with self._lock:
-            if name not in self._names and len(self._names) < self._most_names:
-                self._names.add(name)
-            return name if name in self._names else OTHER
+        if name not in self._names and len(self._names) < self._most_names:
+            self._names.add(name)
+        return name if name in self._names else OTHER
 
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

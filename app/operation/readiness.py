@@ -113,7 +113,10 @@ class Readiness:
             with awaited(Awaited(time.monotonic() + INDEX_SECONDS)):
                 text = "" if self._parts.passage_index is None else self._parts.passage_index.check()
         except SalienceError:
-            away = "Milvus does not answer: collections with the index milvus cannot be searched"
+            away = (
+                "Milvus does not answer: collections with the index milvus cannot be searched; "
+                "salience doctor says where it was looked for"
+            )
             return Finding(name="index", ok=False, text=away, needed=False)
         return Finding(name="index", ok=True, text=text, needed=False)
 

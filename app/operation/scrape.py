@@ -14,6 +14,7 @@ from app.operation.gauges import Gauges
 from app.operation.metrics import OTHER, Metrics
 from app.wiring import Wiring
 from core.errors import StorageError
+from core.naming import HIDDEN
 from store.figures import CollectionFigures, Figures, figures
 from store.views import Held
 
@@ -37,7 +38,7 @@ class Scrape:
         self._metrics = metrics
         self._gauges = gauges
         self._registry = CollectorRegistry()
-        self._registry.register(_Data(parts))
+        self._registry.register(_Data(parts, metrics))
         self._lock = threading.Lock()
 
     def text(self) -> bytes:
@@ -50,8 +51,9 @@ class Scrape:
 class _Data(Collector):
     """Of the data directory: the same whichever process is asked, but for how far its snapshots are behind."""
 
-    def __init__(self, parts: Wiring) -> None:
+    def __init__(self, parts: Wiring, metrics: Metrics) -> None:
         self._parts = parts
+        self._metrics = metrics
         self._most = parts.settings.metrics.collections
         self._figures: Figures | None = None
         self._held: list[Held] = []
@@ -103,10 +105,13 @@ class _Data(Collector):
         begun = time.monotonic()
         if begun < self._again_at and self._figures is not None:
             return True
+        searched = self._metrics.searched_collections()  # before the figures: one that comes after them is not gone
         try:
             self._figures, self._held = figures(self._parts.database), self._parts.views.held()
         except StorageError:
             return False
+        there = {one.name for one in self._figures.collections}
+        self._metrics.forget(name for name in searched if name.removesuffix(HIDDEN) not in there)
         took = time.monotonic() - begun
         self._again_at = time.monotonic() + max(KEPT_SECONDS, took * _SHARE)
         return True

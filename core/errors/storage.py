@@ -57,7 +57,7 @@ class IndexUnavailable(SalienceError):
 
 
 class IndexMissing(IndexUnavailable):
-    """The engine that holds this collection's passages has lost them; they are brought anew: try again in a minute."""
+    """The engine that the settings name has none of this collection's passages: it lost them, or is another one."""
 
     code = "index_missing"
     retry_after = 30.0  # by then it has been noticed

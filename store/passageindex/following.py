@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import sqlalchemy as sa
 
-from core.errors import IndexMissing
+from core.errors import CollectionNotFound, IndexMissing
 from core.records import Float32Array
 from store import bm25, schema
 from store.changes import added_since, removed_since
@@ -24,6 +24,7 @@ from store.database import Database
 from store.passageindex.protocol import Entries, PassageIndex, SparseRows
 from store.passageindex.record import IndexRecord, begin_anew, find_record, forget, list_records, moved
 from store.segments.postings import Postings
+from store.segments.rows import current_states
 from store.segments.segment import Segment, read_segment
 from store.segments.upkeep import QUIET_ROWS, QUIET_SECONDS, SEAL_ROWS, Seen
 from store.settings import parse_settings
@@ -54,6 +55,7 @@ class Following:
         self._seen = Seen()
         self._went: dict[str, tuple[int, float]] = {}  # by the index's name: a change, and when it was seen
         self._looked: dict[str, float] = {}  # by the index's name
+        self._settled: dict[str, tuple[int, int]] = {}  # likewise: brought to, newest change, when too little waited
         self._last = 0  # id of the record that had the last turn
 
     def follow(self, database: Database) -> bool:
@@ -61,38 +63,40 @@ class Following:
 
         The records take turns: one that always has something to do, or always fails, does not hold up the others.
         """
-        with database.read() as session:
+        with database.read() as session:  # two statements for all: most have nothing to do
             records = list_records(session)
+            indexed = schema.generation.c.id.in_(sa.select(schema.passage_index.c.generation_id))
+            newest = {generation: seq for generation, (seq, _) in current_states(session, indexed).items()}
         names = {record.name for record in records}
-        for known in (self._went, self._looked):
+        for known in (self._went, self._looked, self._settled):
             for name in known.keys() - names:
                 del known[name]
         for record in sorted(records, key=lambda record: (record.id <= self._last, record.id)):
             self._last = record.id
-            if self._next(database, record):
+            if self._next(database, record, newest):
                 return True
         return False
 
-    def _next(self, database: Database, record: IndexRecord) -> bool:
+    def _next(self, database: Database, record: IndexRecord, newest: Mapping[int, int]) -> bool:
         if record.generation_id is None:
             self._index.drop(record.name)
             reached("follow.dropped")
             with database.write() as session:
                 forget(session, record)
             return True
-        state = _state(database, record)
-        if state is None:
-            return False  # it is gone; the next look finds the row without it
+        seq = newest[record.generation_id]
         try:
-            self._look(database, record, state)
-            return self._bring(database, record, state) or self._remove(database, record, state)
-        except IndexMissing:
-            _log.warning("the passage index %s is gone from its engine: it is made anew from the database", record.name)
+            self._look(database, record)
+            return self._bring(database, record, seq) or self._remove(database, record, seq)
+        except CollectionNotFound:
+            return False  # it is gone; the next look finds the row without it
+        except IndexMissing as error:
+            _log.warning("the passage index %s is made anew from the database: %s", record.name, error.message)
             with database.write() as session:
                 begin_anew(session, record)
             return True
 
-    def _look(self, database: Database, record: IndexRecord, state: _State) -> None:
+    def _look(self, database: Database, record: IndexRecord) -> None:
         """Raises IndexMissing where nothing is there any more of what was brought.
 
         What is to be there is not made here: whoever was killed before it was filled would leave an empty one behind.
@@ -102,22 +106,26 @@ class Following:
         if looked is not None and now - looked < LOOK_SECONDS:
             return
         if record.seq == 0:
+            state = _state(database, record)
             self._index.create(record.name, state.dimension, learned=state.learned)
         elif self._index.count(record.name) == 0 and _any_brought(database, record):
             raise IndexMissing
         self._looked[record.name] = now
 
-    def _bring(self, database: Database, record: IndexRecord, state: _State) -> bool:
+    def _bring(self, database: Database, record: IndexRecord, seq: int) -> bool:
         assert record.generation_id is not None
-        quiet = self._seen.quiet_seconds(record.generation_id, state.seq) >= self._quiet_seconds
-        if state.seq <= record.seq:
+        quiet = self._seen.quiet_seconds(record.generation_id, seq) >= self._quiet_seconds
+        wanted, settled = QUIET_ROWS if quiet else SEAL_ROWS, (record.seq, seq)
+        if seq <= record.seq or self._settled.get(record.name) == settled:
             return False
+        state = _state(database, record)
         with database.read() as session:
             fresh = find_record(session, record.generation_id)  # its figures are to be those of what is read
             if fresh is None:
                 return False
-            waiting = added_since(session, record.generation_id, record.seq, limit=QUIET_ROWS if quiet else SEAL_ROWS)
-            if len(waiting[0]) < (QUIET_ROWS if quiet else SEAL_ROWS):
+            if len(added_since(session, record.generation_id, record.seq, limit=wanted)[0]) < wanted:
+                if quiet:
+                    self._settled[record.name] = settled
                 return False
             as_of = current_seq(session, record.generation_id)
             seqs, ids = added_since(session, record.generation_id, record.seq, limit=state.piece_rows)
@@ -132,12 +140,12 @@ class Following:
         reached("follow.noted")
         return done
 
-    def _remove(self, database: Database, record: IndexRecord, state: _State) -> bool:
+    def _remove(self, database: Database, record: IndexRecord, newest: int) -> bool:
         assert record.generation_id is not None
         seq, since = self._went.get(record.name, (0, 0.0))
         if seq <= record.removed_to:
-            if state.seq > record.removed_to:
-                self._went[record.name] = (state.seq, self._clock())
+            if newest > record.removed_to:
+                self._went[record.name] = (newest, self._clock())
             return False
         if self._clock() - since < self._grace_seconds:
             return False
@@ -152,7 +160,6 @@ class Following:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _State:
-    seq: int  # of the newest change
     dimension: int
     learned: bool
     k1: float
@@ -163,8 +170,8 @@ class _State:
         return max(1, min(_PIECE_ROWS, _PIECE_BYTES // (4 * self.dimension)))
 
 
-def _state(database: Database, record: IndexRecord) -> _State | None:
-    """None when the generation is gone."""
+def _state(database: Database, record: IndexRecord) -> _State:
+    """Raises CollectionNotFound when the generation is gone."""
     assert record.generation_id is not None
     generation = schema.generation.c
     statement = (
@@ -175,10 +182,9 @@ def _state(database: Database, record: IndexRecord) -> _State | None:
     with database.read() as session:
         row = session.execute(statement).first()
         if row is None:
-            return None
+            raise CollectionNotFound
         settings = parse_settings(row.settings)
         return _State(
-            seq=current_seq(session, record.generation_id),
             dimension=row.dimension,
             learned=row.sparse_model is not None,
             k1=settings.k1,

@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 class Milvus:
     """A `PassageIndex`: each index is a collection of Milvus. Connects at the first use, and anew after an outage.
 
-    What Milvus has to say about a failure is logged; messages of errors, which users read, do not repeat it.
+    What Milvus has to say about a failure is logged; messages of errors, which users read, do not repeat it, nor
+    the address: they name the settings.
     """
 
     def __init__(self, uri: str, *, token: str = "", database: str = "default", timeout_seconds: float = 10.0) -> None:
@@ -57,6 +58,7 @@ class Milvus:
         self._timeout_seconds = timeout_seconds
         self._client: Any = None
         self._connecting = threading.Lock()
+        self._place = f"Milvus at {uri}, database {database!r}"
         self._silence = Silence(_SILENT)
         self._closed = False
         self._indexes_lists = True  # until it refuses
@@ -226,9 +228,9 @@ class Milvus:
         try:
             yield
         except (self._library.MilvusException, self._grpc.RpcError) as error:
-            _log.warning("Milvus: %s failed: %s", what, _reason(error))
+            _log.warning("%s: %s failed: %s", self._place, what, _reason(error))
             if getattr(error, "code", None) == _COLLECTION_NOT_FOUND:
-                raise IndexMissing from error
+                raise IndexMissing(_MISSING) from error
             raise IndexUnavailable(_SILENT) from error
 
     def _call(self, method: str, *args: Any, **options: Any) -> Any:
@@ -278,7 +280,14 @@ class Milvus:
         return False
 
 
-_SILENT = "the engine that holds this collection's passages does not answer: try again in a moment"
+_SILENT = (
+    "the Milvus that SALIENCE_MILVUS__URI names, which holds this collection's passages, does not answer: "
+    "try again in a moment"
+)
+_MISSING = (
+    "the Milvus that SALIENCE_MILVUS__URI and SALIENCE_MILVUS__DATABASE name has nothing of this collection. Where "
+    "that is another Milvus, correct them; else it was lost there, and is brought anew: try again in a minute"
+)
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from core.current import check_awaited
 from core.reindexes import Reindex
 from store import schema
 from store.database import Database
@@ -25,13 +26,14 @@ class Differences:
 def differences(database: Database, reindex: Reindex) -> Differences:
     """What is wrong, MOST of each kind at most. What waits to be brought there is left out.
 
-    Reads every text of both, in short transactions.
+    Reads every text of both, in short transactions. Raises Abandoned where nobody waits for it any more.
     """
     other: list[str] = []
     bare: list[str] = []
     for wanted, held in ((reindex.serving_id, reindex.hidden_id), (reindex.hidden_id, reindex.serving_id)):
         after = ""
         while len(other) < MOST:
+            check_awaited()
             with database.read() as session:
                 last = session.execute(_bounds(wanted), {"after": after}).scalar()
                 if last is None:

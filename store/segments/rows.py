@@ -35,12 +35,17 @@ class SegmentRow:
 
 def active_segments(session: ReadSession, generation_id: int) -> list[SegmentRow]:
     """The segments that hold all passages up to the highest `seq` of theirs, the oldest row first."""
+    return _active(session, schema.segment.c.generation_id == generation_id)
+
+
+def every_active_segment(session: ReadSession) -> list[SegmentRow]:
+    """As `active_segments`, of all generations."""
+    return _active(session, sa.true())
+
+
+def _active(session: ReadSession, which: sa.ColumnElement[bool]) -> list[SegmentRow]:
     columns = schema.segment.c
-    statement = (
-        sa.select(schema.segment)
-        .where(columns.generation_id == generation_id, columns.state == SegmentState.ACTIVE.value)
-        .order_by(columns.id)
-    )
+    statement = sa.select(schema.segment).where(which, columns.state == SegmentState.ACTIVE.value).order_by(columns.id)
     return [
         SegmentRow(
             id=row.id,

@@ -18,8 +18,15 @@ from store.changes import added_since, removed_since
 from store.commit import current_seq
 from store.database import Database
 from store.faults import file_errors
-from store.segments.files import mark_damaged, open_ids, remove_files
-from store.segments.rows import SegmentRow, SegmentState, active_segments, current_states, sealed_seq
+from store.segments.files import is_damaged, mark_damaged, open_ids, remove_files
+from store.segments.rows import (
+    SegmentRow,
+    SegmentState,
+    active_segments,
+    current_states,
+    every_active_segment,
+    sealed_seq,
+)
 from store.segments.sealing import merge, rebuild, seal
 from store.segments.segment import find
 from store.snapshot import FAN_OUT, tier
@@ -62,7 +69,7 @@ def maintain(database: Database, seen: Seen | None = None, *, grace_seconds: flo
         elsewhere = columns.id.in_(sa.select(indexed).where(indexed.is_not(None)))  # an engine holds those
         states = current_states(session, searched & ~elsewhere)
     if seen.looked is None or time.monotonic() - seen.looked >= _LOOK_SECONDS:
-        if any(rebuild(database, generation) for generation in states):
+        if any(rebuild(database, generation) for generation in _damaged(database) & states.keys()):
             return True
         if remove_retired(database, grace_seconds=grace_seconds):
             return True
@@ -128,6 +135,13 @@ def remove_retired(database: Database, *, grace_seconds: float = GRACE_SECONDS) 
     named = {row.name for row in rows if row.id not in old}
     with file_errors(database.directory):
         return remove_files(database.directory, unless=named, older_than=grace_seconds) > 0 or bool(old)
+
+
+def _damaged(database: Database) -> set[int]:
+    """The generations with segments to be made anew. One statement for all, as most have none."""
+    with database.read() as session:
+        rows = every_active_segment(session)
+    return {row.generation_id for row in rows if is_damaged(database.directory, row)}
 
 
 def _sealed_to(database: Database, generation_id: int) -> int:

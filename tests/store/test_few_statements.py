@@ -19,6 +19,7 @@ from store.database import ReadSession, _driver
 from store.documents import list_documents
 from store.filters.values import FieldReader
 from store.segments.segment import read_segment
+from store.segments.upkeep import Seen, maintain
 from tests.store.library import Item, create, put
 
 
@@ -157,3 +158,17 @@ def _steps(session: ReadSession) -> Iterator[list[None]]:
         yield found
     finally:
         driver.set_progress_handler(None, 100)
+
+
+def test_upkeep_looks_at_many_idle_collections_at_once(database: Database) -> None:
+    """Each second anew, and there may be thousands."""
+    for number in range(8):
+        put(database, create(database, f"c{number}"), Item(id="a", text="whale"))
+    seen = Seen()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("store.segments.upkeep.QUIET_SECONDS", 0.0)
+        assert not maintain(database, seen)
+        seen.looked = None
+        with statements(database) as found:
+            assert not maintain(database, seen)
+    assert len(found) <= 4, found

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.access import keys
-from app.access.keyring import KeyRing
+from app.access.keyring import NEWEST_SECONDS, KeyRing
 from app.api import bulk
 from core.access import Rights, Role, digest_of
 from indexer.fields import located_documents
@@ -225,6 +225,42 @@ def test_what_administrators_do_is_noted(house: House) -> None:
     rest = house.ask(house.operator, "GET", f"{ADMIN}/audit", params={"limit": 1000, "before": page["next"]}).json()
     assert [*page["actions"], *rest["actions"]] == answer.json()["actions"]
     assert rest["next"] is None
+
+
+def test_a_key_is_good_at_once_in_processes_that_did_not_make_it(
+    open_house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = open_house(), open_house()
+    monkeypatch.setattr("app.access.keyring.REFRESH_SECONDS", 3600.0)
+    there.parts.keyring.refresh(at_once=True)
+    for _ in range(3):
+        made = here.key()
+        time.sleep(NEWEST_SECONDS)
+        assert there.ask(made, "GET", "/v1/collections").status_code == 200
+    time.sleep(NEWEST_SECONDS)
+    monkeypatch.setattr(there.parts.keyring, "look_again", lambda: pytest.fail("for somebody without a key"))
+    assert there.ask(None, "GET", "/livez").status_code == 200
+    assert there.ask(None, "GET", "/v1/collections").status_code == 401
+
+
+def test_whoever_is_not_known_has_the_keys_read_only_so_often(
+    keyring: tuple[KeyRing, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, _ = keyring
+    reads = [0]
+
+    def read(session: object) -> int:
+        reads[0] += 1
+        return ring._revision
+
+    monkeypatch.setattr("app.access.keyring.keys_revision", read)
+    monkeypatch.setattr("app.access.keyring.NEWEST_SECONDS", 60.0)
+    for _ in range(20):
+        ring.look_again()
+    assert reads == [0], "they have just been read"
+    monkeypatch.setattr("app.access.keyring.NEWEST_SECONDS", 0.0)
+    ring.look_again()
+    assert reads == [1]
 
 
 @pytest.fixture

@@ -284,3 +284,15 @@ def test_concurrent_searches_over_http(house: House) -> None:
             thread.join(60)
     search()
     assert statuses == [429, 429, 429, 200]
+
+
+def test_a_rotation_begins_no_new_minute(house: House) -> None:
+    made = house.made(limits={"requests_per_minute": 4})
+    for _ in range(2):
+        assert house.ask(made["key"], "GET", "/v1/collections").status_code == 200
+    tokens = [made["key"]]
+    for _ in range(2):
+        path = f"/v1/admin/keys/{made['id']}/rotate"
+        made = house.ask(house.operator, "POST", path, json={"overlap_seconds": 60}).json()
+        tokens.append(made["key"])
+    assert [house.ask(token, "GET", "/v1/collections").status_code for token in tokens] == [200, 200, 429]

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
+from app.access.caller import Caller
+from core.access import Rights, Role
+from core.errors import StorageBusy
 from store import schema
 from tests.app.access.conftest import House, error_of
 
@@ -169,3 +172,14 @@ def test_where_the_data_lies_is_told_to_no_tenant(house: House, tenants: dict[st
     assert folder not in told["message"]
     assert "upgrade the program" in told["message"]
     assert folder in known["message"]
+
+
+def test_which_processes_there_are_is_told_to_no_tenant() -> None:
+    said = {}
+    for tenant in (None, "acme"):
+        caller = Caller(who="key", account="1", rights=Rights(name="k", role=Role.ADMIN, tenant=tenant))
+        said[tenant] = caller.told(StorageBusy("process 4711 on host-7 does not give way")).message
+    assert said == {
+        None: "process 4711 on host-7 does not give way",
+        "acme": "The database is locked by another process.",
+    }

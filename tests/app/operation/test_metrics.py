@@ -140,6 +140,25 @@ def test_collections_beyond_the_limit_are_counted_together(make_client: Callable
     assert value(found, "salience_searches_total", collection=OTHER, outcome="complete") == 3
 
 
+def test_collections_that_are_gone_make_room_for_others(
+    make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.operation.scrape.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("app.operation.scrape._SHARE", 0)
+    client = make_client(metrics={"collections": 2})
+    for number in range(5):
+        client.post("/v1/collections", json={"name": f"c{number}"})
+        client.post(f"/v1/collections/c{number}/search", json={"query": "x"})
+        found = scraped(client)
+        assert value(found, "salience_searches_total", collection=f"c{number}", outcome="complete") == 1
+        client.delete(f"/v1/collections/c{number}")
+        scraped(client)  # what goes is told once more
+        assert not [labels for _, labels in scraped(client) if ("collection", f"c{number}") in labels]
+    client.post("/v1/collections", json={"name": "c0"})
+    client.post("/v1/collections/c0/search", json={"query": "x"})
+    assert value(scraped(client), "salience_searches_total", collection="c0", outcome="complete") == 1
+
+
 def test_metrics_are_the_operators_unless_they_are_public(make_client: Callable[..., TestClient]) -> None:
     token = "a-token-of-the-tests"
     closed = make_client(auth={"tokens": token})

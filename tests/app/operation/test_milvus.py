@@ -130,7 +130,8 @@ def test_readiness_follows_milvus(make_client: Callable[..., TestClient], mortal
     assert answer.status_code == 200, "other collections are served"
     assert answer.json()["status"] == "ready"
     assert answer.json()["problems"] == [
-        "index: Milvus does not answer: collections with the index milvus cannot be searched"
+        "index: Milvus does not answer: collections with the index milvus cannot be searched; "
+        "salience doctor says where it was looked for"
     ]
     mortal_milvus.kill()
     assert finding()["ok"] is False

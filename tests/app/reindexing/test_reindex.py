@@ -125,8 +125,11 @@ def test_the_command_line(
     assert "-c 'goods!" in out
     assert "salience reindex rollback goods" in salience("reindex", "switch", "goods")[1]
     assert "done" in salience("reindex", "cleanup", "goods")[1]
+    assert salience("reindex", "goods", "--index", "hnsw")[0] == 0
+    code, out, _ = salience("reindex", "cancel", "goods")
+    assert (code, "goods: cancelled" in out, "to try" in out) == (0, True, False)
     code, _, err = salience("reindex", "cancel", "goods")
-    assert (code, "the reindex of 'goods' is done" in err) == (1, True)
+    assert (code, "the reindex of 'goods' is cancelled" in err) == (1, True)
     assert salience("alias", "set", "shop", "goods")[1] == "shop is goods from now on\n"
     assert json.loads(salience("alias", "list", "--json")[1]) == [{"alias": "shop", "collection": "goods"}]
     assert salience("search", "games", "-c", "shop")[0] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import sqlalchemy as sa
 
@@ -16,7 +18,7 @@ from core.errors import (
 )
 from core.records import Document, FieldKind
 from core.reindexes import ReindexState
-from indexer import reindexing
+from indexer import givingway
 from store import schema
 from store.catalog import delete_collection
 from store.directory import REINDEX_LOCK
@@ -143,10 +145,10 @@ def test_a_process_that_stands_still_is_named_to_whoever_waits_for_it(
 ) -> None:
     place.begin()
     place.work()
-    monkeypatch.setattr(reindexing, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(givingway, "LOCK_SECONDS", 0.1)
     with (
         held(place.database.directory, REINDEX_LOCK, timeout=5),
-        pytest.raises(StorageBusy, match=r"another process has been at a portion of a reindex.*nothing was switched"),
+        pytest.raises(StorageBusy, match=rf"process {os.getpid()} on .* does not give way; nothing was switched"),
     ):
         place.reindexing.rollback(place.now())
     assert place.reindexing.rollback(place.now()).state is ReindexState.ROLLED_BACK

@@ -171,10 +171,11 @@ def test_weights_go_by_the_length_of_the_passages_that_are_brought(
     monkeypatch.setattr("store.passageindex.following.QUIET_ROWS", 1)
 
     def seen_late(found: Database, record: IndexRecord) -> object:
-        if not record.passages and not record_of(database, collection.name).passages:
-            put(database, collection, Item(id="a", text="whale ship sea\nwhale"))
+        if record_of(database, collection.name).passages == 1:
+            put(database, collection, Item(id="b", text="whale"))
         return state(found, record)
 
+    put(database, collection, Item(id="a", text="whale ship sea"))
     state = module._state
     monkeypatch.setattr(module, "_state", seen_late)
     while Following(index, quiet_seconds=0.0).follow(database):
@@ -183,6 +184,30 @@ def test_weights_go_by_the_length_of_the_passages_that_are_brought(
     lengths = {len(one.bm25): weight for one in found for weight in one.bm25.values()}
     expected = {length: 1 / (1 + 1.2 * (1 - 0.75 + 0.75 * length / 2)) for length in (3, 1)}
     assert lengths == pytest.approx(expected, rel=1e-6)
+
+
+def test_collections_with_nothing_to_do_take_no_reads_of_their_own(
+    database: Database, index: PlainIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be thousands, and they are looked at four times a second."""
+    many = [create(database, f"c{number}", INDEXED) for number in range(8)]
+    for collection in many[:4]:  # some wait for more to come
+        put(database, collection, Item(id="a", text="whale"))
+    following, reads = Following(index, quiet_seconds=0.0), [0]
+    assert not following.follow(database)
+    assert not following.follow(database)
+    read = database.read
+
+    def counted() -> object:
+        reads[0] += 1
+        return read()
+
+    monkeypatch.setattr(database, "read", counted)
+    assert not following.follow(database)
+    assert reads[0] == 1
+    put(database, many[5], *(Item(id=f"d{number}", text=f"whale {number}") for number in range(300)))
+    assert following.follow(database), "what comes is brought all the same"
+    assert len(index.held(record_of(database, many[5].name).name)) == 300
 
 
 def test_what_a_deleted_collection_had_is_dropped(

@@ -71,7 +71,10 @@ def test_one_that_is_not_there(
     with pytest.raises(IndexMissing) as caught:
         ask(index, name)
     assert name not in caught.value.message
+    for setting in ("SALIENCE_MILVUS__URI", "SALIENCE_MILVUS__DATABASE"):
+        assert setting in caught.value.message, "it may be another Milvus"
     assert name in caplog.text
+    assert "Milvus at http://127.0.0.1:" in caplog.text, "where it was looked for"
 
 
 def test_a_passage_with_more_terms_than_are_listed(index: Milvus, name: str) -> None:
@@ -130,6 +133,7 @@ def test_an_outage_in_use(mortal_milvus: MilvusServer, caplog: pytest.LogCapture
         assert time.monotonic() - begun < 6.0, "told at once, without another try"
         assert not isinstance(caught.value, IndexMissing)
         assert str(mortal_milvus.port) not in caught.value.message
+        assert "SALIENCE_MILVUS__URI" in caught.value.message
     assert str(mortal_milvus.port) in caplog.text
     mortal_milvus.start()
     until(lambda: answers(index), 60.0)

@@ -1,0 +1,75 @@
+"""Who works on reindexes, one thread of one process at a time, gives way to whoever asks for a switch or a rollback.
+
+Without a line in front of the lock, a process that brings over one portion after the other would nearly always have it
+again before anybody else looks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from core.current import Awaited, check_awaited, current_answer
+from core.errors import StorageBusy
+from store.directory import REINDEX_LOCK, REINDEX_QUEUE
+from store.lock import held, is_held, sign, signed_by
+
+LOCK_SECONDS = 20.0  # for which whoever asks waits: the others give way at their next look, or call to a model
+_LOOK_SECONDS = 0.05  # between looks whether somebody asks
+
+
+@contextmanager
+def at_work(directory: Path) -> Iterator[Awaited]:
+    """For a portion. What is given is over when somebody asks. Raises StorageBusy where others are at work, or ask."""
+    if is_held(directory, REINDEX_QUEUE):
+        raise StorageBusy
+    with _signed(directory, REINDEX_LOCK, 0.0):
+        yield _Portion(directory)
+
+
+@contextmanager
+def asked(directory: Path) -> Iterator[None]:
+    """Within the block nobody is at a portion, here or in another process; the one at hand is brought over later.
+
+    Raises StorageBusy that names who does not give way, Abandoned where nobody waits for the answer any more.
+    """
+    answer = current_answer()
+    remaining = None if answer is None else answer.remaining
+    until = time.monotonic() + (LOCK_SECONDS if remaining is None else min(LOCK_SECONDS, remaining))
+    with ExitStack() as stack:
+        for name in (REINDEX_QUEUE, REINDEX_LOCK):
+            try:
+                stack.enter_context(_signed(directory, name, max(0.0, until - time.monotonic())))
+            except StorageBusy:
+                raise StorageBusy(
+                    f"process {signed_by(directory, name) or '(unknown)'} is at a reindex and does not give way; "
+                    "nothing was switched. Try again; if it stands still, let it go on (kill -CONT), or end it: what "
+                    "it has brought over is kept"
+                ) from None
+        check_awaited()
+        yield
+
+
+@contextmanager
+def _signed(directory: Path, name: str, seconds: float) -> Iterator[None]:
+    with held(directory, name, timeout=seconds, poll=0.01):
+        sign(directory, name)
+        yield
+
+
+class _Portion(Awaited):
+    """Over when somebody asks."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+        self._look_at = 0.0  # by time.monotonic
+
+    @property
+    def over(self) -> bool:
+        if not self._given_up and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            self._given_up = is_held(self._directory, REINDEX_QUEUE)
+        return self._given_up
