@@ -18,6 +18,7 @@ class AlephAlphaWire:
     """Fulfils wire.Wire. Where a factor acts (attention, pool) is the remote's choice."""
 
     max_body_bytes = 32 << 20
+    counts_overhead = False
 
     def __init__(self, config: RemoteConfig) -> None:
         self._config = config

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from core.errors import InvalidSettings
-from core.prompts import ControlOptions, Prompt
+from core.prompts import ControlOptions, ImageItem, Prompt
 from core.protocols import Priority, Progress
 from core.records import (
     Embeddings,
@@ -33,7 +33,8 @@ class RemoteEncoder:
     """Dense vectors from a remote. Fulfils core.protocols.Encoder; thread-safe.
 
     Nothing is asked of the remote before a vector, `dimension` or `fingerprint` is wanted; each of these may raise
-    RemoteUnavailable, RemoteRefused or RemoteMismatch. What exceeds `max_tokens` is cut off before it is sent.
+    RemoteUnavailable, RemoteRefused or RemoteMismatch. What exceeds `max_tokens` is cut off before it is sent. A prompt
+    that the remote finds at fault is InvalidInput.
     """
 
     def __init__(
@@ -105,7 +106,8 @@ class RemoteEncoder:
         for prompt in prompts:
             self._wire.check(prompt, wish.options)
             cut, tokens, truncated = fitted(prompt, self.max_tokens - overhead, self._counter)
-            items.append(SizedPrompt(prompt=cut, tokens=tokens + overhead, truncated=truncated))
+            beside = 0 if all(isinstance(item, ImageItem) for item in cut.items) else overhead
+            items.append(SizedPrompt(prompt=cut, tokens=tokens + overhead, overhead=beside, truncated=truncated))
         return items
 
     def _embeddings(self, items: Sequence[SizedPrompt], parts: Sequence[Part]) -> Embeddings:

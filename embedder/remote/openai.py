@@ -21,6 +21,7 @@ class OpenAIWire:
     """Fulfils wire.Wire. Asks for base64, a quarter of the size of decimal numbers, and takes either."""
 
     max_body_bytes = 32 << 20
+    counts_overhead = True
 
     def __init__(self, config: RemoteConfig) -> None:
         self._config = config

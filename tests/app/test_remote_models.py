@@ -118,6 +118,41 @@ def test_a_collection_embedded_elsewhere(remotes: dict[str, Any], tmp_path: Path
         assert hits[0]["document_id"] == "1"
 
 
+@pytest.mark.parametrize("name", ["aleph", "open", "viking"])
+def test_the_shortest_prompts_pass(make_client: Callable[..., TestClient], remotes: dict[str, Any], name: str) -> None:
+    """Whatever share of the remote's tokens falls to each: none of them is empty."""
+    client = make_client(models=remotes)
+    alone = {"model": name, "prompt": "wolf", "representation": "query"}
+    found = client.post("/semantic_embed", json=alone).json()
+    assert found["num_tokens_prompt_total"] == 1
+    several = {"model": name, "prompts": ["a", "the", "incomprehensibilities " * 9], "representation": "query"}
+    assert len(client.post("/batch_semantic_embed", json=several).json()["embeddings"]) == 3
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        " ",
+        [{"type": "token_ids", "data": [99_999_999]}],
+        [{"type": "image", "data": "aGVsbG8="}],
+        [{"type": "text", "data": "a car", "controls": [{"start": 0, "length": 1, "factor": 900}] * 2}],
+    ],
+    ids=["blank", "unknown id", "image", "controls"],
+)
+def test_what_is_wrong_with_a_prompt_is_told_as_if_the_model_were_here(
+    make_client: Callable[..., TestClient], remotes: dict[str, Any], prompt: Any
+) -> None:
+    """Not by a status that clients try again."""
+    client = make_client(models=remotes)
+    statuses = {
+        model: client.post(
+            "/semantic_embed", json={"model": model, "prompt": prompt, "representation": "query"}
+        ).status_code
+        for model in ("luminous-base", "aleph")
+    }
+    assert statuses == {"luminous-base": 400, "aleph": 400}
+
+
 def test_a_remote_that_is_down_is_a_503_in_the_doors_shape(
     make_client: Callable[..., TestClient], tmp_path: Path
 ) -> None:
