@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core.current import models_read
-from core.errors import InvalidInput, RemoteError, RemoteRefused
+from core.errors import InvalidInput, RemoteError, RemoteRefused, RemoteUnavailable
 from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
 from core.records import Float32Array, Representation
@@ -80,13 +80,18 @@ class Exchange:
         overhead = counter.special_tokens
         self._probe = SizedPrompt(prompt=PROBE, tokens=probe_tokens, overhead=overhead, truncated=False)
 
-    def identity(self) -> Identity:
-        """Who the remote is: asked once, by the first that needs it."""
+    def identity(self, call: Call | None = None) -> Identity:
+        """Who the remote is: asked once, by the first that needs it. The others wait, each for as long as its `call`."""
         if self._known is None:
-            with self._asking:
+            call = self._call() if call is None else call
+            if not self._asking.acquire(timeout=max(0.0, call.ends_at - self._transport.clock())):
+                raise RemoteUnavailable(f"model {self._name}: {self._config.host} has not yet said which model it has")
+            try:
                 if self._known is None:
-                    answer = self._ask([self._probe], Wish(representation=Representation.SYMMETRIC), self._call())
+                    answer = self._ask([self._probe], Wish(representation=Representation.SYMMETRIC), call)
                     self._known = Identity(self._config, self._name, answer, clock=self._transport.clock)
+            finally:
+                self._asking.release()
         return self._known
 
     def ask(self, items: Sequence[SizedPrompt], wish: Wish, progress: Progress | None) -> list[Part]:
@@ -118,7 +123,7 @@ class Exchange:
             return self._batch(items, wish, Call(ends_at=self._transport.deadline(), stop=call.stop))
 
     def _batch(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
-        identity = self.identity()
+        identity = self.identity(call)
         # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
         probed = wish.priority is not Priority.INTERACTIVE or identity.due
         sent = [*items, self._probe] if probed else items

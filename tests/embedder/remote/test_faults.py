@@ -145,6 +145,26 @@ def test_a_slow_answer_is_given_up_in_time(remote: Remote, make: Make) -> None:
     assert real_time.monotonic() - began < 1.5
 
 
+def test_all_who_wait_for_the_first_answer_are_done_in_time(remote: Remote, make: Make) -> None:
+    """A remote that has hung since the start: nobody's time begins when that of the one before has ended."""
+    remote.delay = lambda request: 1.5
+    encoder = make(real=True, deadline_seconds=0.4)
+    began, took = real_time.monotonic(), []
+
+    def ask() -> None:
+        with pytest.raises(RemoteUnavailable):
+            encode(encoder)
+        took.append(real_time.monotonic() - began)
+
+    callers = [threading.Thread(target=ask) for _ in range(5)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert len(took) == 5
+    assert max(took) < 1.2  # one after the other, 2.0
+
+
 def test_an_answer_that_drips_is_given_up_at_the_deadline(remote: Remote, make: Make) -> None:
     """No timeout between two bytes ever fires: only the deadline ends it."""
     encoder = make(real=True, timeout_seconds=5, deadline_seconds=0.3)
