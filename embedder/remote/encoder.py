@@ -82,7 +82,7 @@ class RemoteEncoder:
         """
         wish = Wish(representation=representation, options=options, priority=priority)
         items = self._fitted(prompts, wish)
-        return self._embeddings(items, self._exchange.ask(items, wish, progress))
+        return self._embeddings(self._exchange.ask(items, wish, progress))
 
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
@@ -110,12 +110,12 @@ class RemoteEncoder:
             items.append(SizedPrompt(prompt=cut, tokens=tokens + overhead, overhead=beside, truncated=truncated))
         return items
 
-    def _embeddings(self, items: Sequence[SizedPrompt], parts: Sequence[Part]) -> Embeddings:
+    def _embeddings(self, parts: Sequence[Part]) -> Embeddings:
         empty = np.empty((0, self.dimension), dtype=np.float32)
         return Embeddings(
             vectors=np.concatenate([empty, *(part.vectors for part in parts)]),
             token_counts=_token_counts(parts),
-            truncated=np.array([item.truncated for item in items], dtype=np.bool_),
+            truncated=np.array([cut for part in parts for cut in part.truncated], dtype=np.bool_),
         )
 
 
@@ -156,7 +156,7 @@ class RemoteHybridEncoder(RemoteEncoder):
         wish = Wish(representation=representation, options=options, priority=priority, sparse=True)
         items = self._fitted(prompts, wish)
         parts = self._exchange.ask(items, wish, progress)
-        dense = self._embeddings(items, parts)
+        dense = self._embeddings(parts)
         vectors = tuple(self._sparse_vector(weights) for part in parts for weights in part.sparse)
         return dense, SparseEmbeddings(vectors=vectors, token_counts=dense.token_counts, truncated=dense.truncated)
 

@@ -55,6 +55,7 @@ class Part:
     vectors: Float32Array  # (prompts, dimension), unit length
     sparse: Sequence[Mapping[str, float]]  # weights by token; empty where not asked for
     tokens: Sequence[int]
+    truncated: Sequence[bool]  # before they were sent, or by the remote, where it says so
 
 
 class Exchange:
@@ -134,7 +135,12 @@ class Exchange:
             left_out = 0 if self._wire.counts_overhead else sum(item.overhead for item in sent)
             counts = spread(answer.tokens + left_out, counts)
         size = len(items)
-        return Part(vectors=answer.vectors[:size], sparse=answer.sparse[:size], tokens=counts[:size])
+        return Part(
+            vectors=answer.vectors[:size],
+            sparse=answer.sparse[:size],
+            tokens=counts[:size],
+            truncated=[item.truncated or index in answer.truncated for index, item in enumerate(items)],
+        )
 
     def _asked(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
         """As `_ask`, of a remote that took the probe: so address, key and model are right. Raises InvalidInput too."""

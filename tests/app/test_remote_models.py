@@ -19,6 +19,7 @@ from app.settings import load_settings
 from app.wiring import Wiring
 from core.errors import InvalidControl, InvalidSettings
 from core.prompts import Prompt, TextControl
+from core.protocols import Priority
 from core.records import Representation
 from embedder.kinds import ModelKind
 from embedder.local import LocalEncoder
@@ -151,6 +152,19 @@ def test_what_is_wrong_with_a_prompt_is_told_as_if_the_model_were_here(
         for model in ("luminous-base", "aleph")
     }
     assert statuses == {"luminous-base": 400, "aleph": 400}
+
+
+@pytest.mark.parametrize("name", ["aleph", "open"])
+def test_what_was_cut_there_is_told_here(models: Models, encoder: LocalEncoder, name: str) -> None:
+    """The settings say that the remote's model reads 512 tokens, and it reads fewer."""
+    remote, long = models.encoder(name), Prompt.of("a b c " * 100)
+    assert encoder.max_tokens < 300 < remote.max_tokens
+    for prompts in ([long], [Prompt.of("a"), long, Prompt.of("b")]):
+        found = remote.encode(prompts, Representation.DOCUMENT)
+        assert found.truncated.tolist() == [prompt is long for prompt in prompts]
+    many = [long if place % 50 == 3 else Prompt.of(f"text {place}") for place in range(130)]
+    found = remote.encode(many, Representation.DOCUMENT, priority=Priority.BULK)
+    assert found.truncated.nonzero()[0].tolist() == [3, 53, 103]
 
 
 def test_a_remote_that_is_down_is_a_503_in_the_doors_shape(
