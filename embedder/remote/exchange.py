@@ -82,7 +82,7 @@ class Exchange:
         self._probe = SizedPrompt(prompt=PROBE, tokens=probe_tokens, overhead=overhead, truncated=False)
 
     def identity(self, call: Call | None = None) -> Identity:
-        """Who the remote is: asked once, by the first that needs it. The others wait, each for as long as its `call`."""
+        """Who the remote is: asked once, by the first that needs it; the others wait, as long as their `call`."""
         if self._known is None:
             call = self._call() if call is None else call
             if not self._asking.acquire(timeout=max(0.0, call.ends_at - self._transport.clock())):
