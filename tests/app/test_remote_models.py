@@ -167,6 +167,17 @@ def test_what_was_cut_there_is_told_here(models: Models, encoder: LocalEncoder, 
     assert found.truncated.nonzero()[0].tolist() == [3, 53, 103]
 
 
+def test_compressed_vectors_of_a_remote_are_listed(
+    make_client: Callable[..., TestClient], remotes: dict[str, Any]
+) -> None:
+    client = make_client(models={"small": {**remotes["aleph"], "dimension": 128}, "aleph": remotes["aleph"]})
+    listed = {model["name"]: model["embedding_types"] for model in client.get("/models_available").json()}
+    for name, status in (("small", 200), ("aleph", 400)):
+        asked = {"model": name, "prompt": "wolf", "representation": "query", "compress_to_size": 128}
+        assert client.post("/semantic_embed", json=asked).status_code == status
+        assert ("asymmetric_query_128" in listed[name]) is (status == 200)
+
+
 def test_a_remote_that_is_down_is_a_503_in_the_doors_shape(
     make_client: Callable[..., TestClient], tmp_path: Path
 ) -> None:
