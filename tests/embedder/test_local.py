@@ -91,7 +91,8 @@ def test_factor_one_changes_nothing(encoder: LocalEncoder, target: ControlTarget
 
 def test_the_multiplicative_form_with_factors_of_one_is_plain_attention(encoder: LocalEncoder) -> None:
     options = ControlOptions(log_additive=False, target=ControlTarget.ATTENTION)
-    texts = [steered("A much longer text about a red car and a house, " * 3, "red", 3), steered(QUERY, "play", 1 + 1e-9)]
+    long = "A much longer text about a red car and a house, " * 3
+    texts = [steered(long, "red", 3), steered(QUERY, "play", 1 + 1e-9)]
     batch = encoder.encode(texts, Representation.QUERY, options=options)
     assert np.abs(batch.vectors[1] - vector(encoder, Prompt.of(QUERY))).max() < 1e-6
 

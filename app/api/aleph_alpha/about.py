@@ -66,7 +66,7 @@ def _entries(parts: Wiring, name: str) -> list[dict[str, object]]:
 
 
 def _embedding_types(parts: Wiring, name: str) -> list[str]:
-    """With `_128` where `compress_to_size` works. A remote model is not asked: the settings say what it is asked for."""
+    """With `_128` where `compress_to_size` works. A remote model is not asked: its settings tell."""
     settings = parts.models.describe(name).settings
     compressible = settings.dimension == COMPRESSED_SIZE
     if settings.api is None:
