@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,12 +132,11 @@ class Forward:
     ) -> None:
         """Calls `read` for every batch of prompts, longest first, in inference mode."""
         with self._turns.staying(priority), torch.inference_mode():
-            counts = [len(prompt.tokens) for prompt in prepared]
-            for indices in token_budget_batches(counts, lambda: self._turns.room(priority)):
+            for indices in self._batches(prepared, options, priority):
                 members = [prepared[i] for i in indices]
                 keys, factors = self._steering(members, options)
                 hidden = self._turns.hidden([member.tokens.ids for member in members], keys, priority)
-                models_read(sum(counts[i] for i in indices))
+                models_read(int(token_counts(members).sum()))
                 read(Batch(indices=indices, prompts=members, hidden=hidden, factors=factors))
                 if progress is not None:
                     progress(len(indices))
@@ -160,6 +159,18 @@ class Forward:
         negative = Negative.REFUSED if options.target is ControlTarget.ATTENTION else self._negative
         factors = prompt_factors(prompt, tokens, options, self.tokenizer, self.backbone.word_vectors, negative)
         return PreparedPrompt(tokens=tokens, factors=factors)
+
+    def _batches(
+        self, prepared: Sequence[PreparedPrompt], options: ControlOptions, priority: Priority
+    ) -> Iterator[list[int]]:
+        """Indices of the prompts. Where factors multiply, those without any are apart: the formula rounds otherwise."""
+        groups = [list(range(len(prepared)))]
+        if not options.log_additive:
+            groups = [[i for i in groups[0] if (prepared[i].factors is None) is plain] for plain in (True, False)]
+        for group in groups:
+            counts = [len(prepared[i].tokens) for i in group]
+            for places in token_budget_batches(counts, lambda: self._turns.room(priority)):
+                yield [group[place] for place in places]
 
     def _steering(
         self, members: Sequence[PreparedPrompt], options: ControlOptions

@@ -44,6 +44,7 @@ IMPLEMENTATION = "salience"
 _ENCODERS = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel, "longt5": LongT5EncoderModel}
 # Networks whose positions count from behind the padding index.
 _PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text")
+_MPNET_PADDING = 1  # whatever its config.json says: transformers has it so
 
 
 class GenericBackbone:
@@ -128,7 +129,7 @@ def position_limit(config: PreTrainedConfig) -> int | None:
     text = config.get_text_config()
     positions: int | None = getattr(text, "max_position_embeddings", None)
     if positions is not None and text.model_type in _PADDED_POSITIONS:
-        positions -= int(text.pad_token_id) + 1
+        positions -= (_MPNET_PADDING if text.model_type == "mpnet" else int(text.pad_token_id)) + 1
     return positions
 
 

@@ -16,6 +16,7 @@ from core.prompts import ImageItem, Prompt, TextItem, TokenIdsItem
 from core.records import BoolArray, Int64Array
 from embedder.beginning import beginning
 
+_BEGINNINGS = ("a", "如")  # of texts: one that joins a space before it in every vocabulary, one that does in few
 NO_ITEM = -1  # the item of special tokens and of the representation's prefix
 
 
@@ -104,8 +105,12 @@ class TextTokenizer:
         return plain.to_str()
 
     def prefix_tokens(self, prefix: str) -> int:
-        """How many tokens a prefix costs."""
-        return len(self.ids(prefix)) if prefix else 0
+        """How many tokens a prefix costs beside those that a text has alone; at most, where that depends on the text.
+
+        Its last space is none where the text's first token has one before it anyway, as in SentencePiece: in a text
+        that begins with white space it can be.
+        """
+        return max(len(self.ids(prefix + text)) - len(self.ids(text)) for text in _BEGINNINGS) if prefix else 0
 
     def _beginning(self, text: str) -> str:
         """As much of a text as makes more tokens than are read."""
@@ -121,8 +126,7 @@ class TextTokenizer:
                     parts.append(_tokenized(encoding, len(ahead), index))
                 case TokenIdsItem():
                     if ahead:
-                        encoding = self._whole.encode(ahead, add_special_tokens=False)
-                        parts.append(_tokenized(encoding, len(ahead)))
+                        parts.append(self._before_ids(ahead))
                     self.tokens(item.ids)  # refuses what is unknown
                     parts.append(_plain(item.ids, index))
                 case ImageItem():
@@ -130,6 +134,13 @@ class TextTokenizer:
         room = self.max_tokens - len(self._after)
         whole = _concatenated(parts)
         return _concatenated([_first(whole, room), _special(self._after)], truncated=len(whole) > room)
+
+    def _before_ids(self, prefix: str) -> TokenizedPrompt:
+        """The prefix's tokens before those of a text that was tokenized alone."""
+        tokens = _tokenized(self._whole.encode(prefix, add_special_tokens=False), len(prefix))
+        together, alone = self.ids(prefix + _BEGINNINGS[0]), self.ids(_BEGINNINGS[0])
+        same = together[-len(alone) :] == alone  # else the text's first token is another one behind the prefix
+        return _first(tokens, len(together) - len(alone)) if same else tokens
 
 
 @contextmanager

@@ -38,7 +38,7 @@
     ├── ModelError                   a model folder that cannot be used
     ├── RemoteError                  an embedding service elsewhere (HTTP 502)
     │   ├── RemoteUnavailable        down, slow, over its quota; try again (HTTP 503)
-    │   ├── RemoteRefused            it did not take the request: key, model name, input
+    │   ├── RemoteRefused            it did not take the request: key, model name
     │   └── RemoteMismatch           it answered with what cannot be: count, dimension, nan, another model
     ├── IndexUnavailable             the engine that holds a collection's passages; try again (HTTP 503)
     │   └── IndexMissing             it lacks the collection, which is brought there anew

@@ -35,6 +35,11 @@ class RemoteRefused(RemoteError):
 
     code = "remote_refused"
 
+    def __init__(self, message: str | None = None, *, param: str | None = None, status: int | None = None) -> None:
+        """`status`: of the HTTP answer; None: it was none, or the answer said otherwise."""
+        super().__init__(message, param=param)
+        self.status = status
+
 
 class RemoteMismatch(RemoteError):
     """The remote embedding service answered with something that does not fit the request."""

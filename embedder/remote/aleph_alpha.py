@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -13,11 +14,15 @@ from embedder.remote.answers import Answer, member, members, token_total, unit_v
 from embedder.remote.config import RemoteConfig
 from embedder.remote.wire import WireRequest, json_request
 
+_CUT = "so cut: "  # behind it, Salience's message names the prompts of which it did not read all
+_PLACE = re.compile(r"prompts\[(\d+)\]", re.ASCII)
+
 
 class AlephAlphaWire:
     """Fulfils wire.Wire. Where a factor acts (attention, pool) is the remote's choice."""
 
     max_body_bytes = 32 << 20
+    counts_overhead = False
 
     def __init__(self, config: RemoteConfig) -> None:
         self._config = config
@@ -71,7 +76,15 @@ class AlephAlphaWire:
             sparse=(),
             tokens=token_total(answer, "num_tokens_prompt_total"),
             version=str(member(answer, "model_version")),
+            truncated=_truncated(answer),
         )
+
+
+def _truncated(answer: object) -> frozenset[int]:
+    """What Salience says in `message`, as `prompt` or `prompts[0], prompts[3]`."""
+    message = answer.get("message") if isinstance(answer, Mapping) else None
+    cut = message.partition(_CUT)[2] if isinstance(message, str) else ""
+    return frozenset({0} if cut == "prompt" else map(int, _PLACE.findall(cut)))
 
 
 def _item_json(item: PromptItem) -> dict[str, object]:

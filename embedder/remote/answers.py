@@ -20,6 +20,7 @@ class Answer:
     sparse: tuple[Mapping[str, float], ...]  # weights above 0 by token; empty where they were not asked for
     tokens: int | None  # that the remote read of all prompts; None: it does not say
     version: str  # of the model, as the remote names it; empty: it does not
+    truncated: frozenset[int] = frozenset()  # prompts of which the remote says that it did not read all
 
 
 def member(value: object, name: str) -> object:

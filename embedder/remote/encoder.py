@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from core.errors import InvalidSettings
-from core.prompts import ControlOptions, Prompt
+from core.prompts import ControlOptions, ImageItem, Prompt
 from core.protocols import Priority, Progress
 from core.records import (
     Embeddings,
@@ -33,7 +33,8 @@ class RemoteEncoder:
     """Dense vectors from a remote. Fulfils core.protocols.Encoder; thread-safe.
 
     Nothing is asked of the remote before a vector, `dimension` or `fingerprint` is wanted; each of these may raise
-    RemoteUnavailable, RemoteRefused or RemoteMismatch. What exceeds `max_tokens` is cut off before it is sent.
+    RemoteUnavailable, RemoteRefused or RemoteMismatch. What exceeds `max_tokens` is cut off before it is sent. A prompt
+    that the remote finds at fault is InvalidInput.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class RemoteEncoder:
         """
         wish = Wish(representation=representation, options=options, priority=priority)
         items = self._fitted(prompts, wish)
-        return self._embeddings(items, self._exchange.ask(items, wish, progress))
+        return self._embeddings(self._exchange.ask(items, wish, progress))
 
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
@@ -105,15 +106,16 @@ class RemoteEncoder:
         for prompt in prompts:
             self._wire.check(prompt, wish.options)
             cut, tokens, truncated = fitted(prompt, self.max_tokens - overhead, self._counter)
-            items.append(SizedPrompt(prompt=cut, tokens=tokens + overhead, truncated=truncated))
+            beside = 0 if all(isinstance(item, ImageItem) for item in cut.items) else overhead
+            items.append(SizedPrompt(prompt=cut, tokens=tokens + overhead, overhead=beside, truncated=truncated))
         return items
 
-    def _embeddings(self, items: Sequence[SizedPrompt], parts: Sequence[Part]) -> Embeddings:
+    def _embeddings(self, parts: Sequence[Part]) -> Embeddings:
         empty = np.empty((0, self.dimension), dtype=np.float32)
         return Embeddings(
             vectors=np.concatenate([empty, *(part.vectors for part in parts)]),
             token_counts=_token_counts(parts),
-            truncated=np.array([item.truncated for item in items], dtype=np.bool_),
+            truncated=np.array([cut for part in parts for cut in part.truncated], dtype=np.bool_),
         )
 
 
@@ -154,7 +156,7 @@ class RemoteHybridEncoder(RemoteEncoder):
         wish = Wish(representation=representation, options=options, priority=priority, sparse=True)
         items = self._fitted(prompts, wish)
         parts = self._exchange.ask(items, wish, progress)
-        dense = self._embeddings(items, parts)
+        dense = self._embeddings(parts)
         vectors = tuple(self._sparse_vector(weights) for part in parts for weights in part.sparse)
         return dense, SparseEmbeddings(vectors=vectors, token_counts=dense.token_counts, truncated=dense.truncated)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core.current import models_read
-from core.errors import RemoteError
+from core.errors import InvalidInput, RemoteError, RemoteRefused, RemoteUnavailable
 from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
 from core.records import Float32Array, Representation
@@ -25,6 +25,7 @@ from embedder.remote.wire import Wire
 _MARGIN_BYTES = 4096  # of a request, for what stands around its prompts
 _ITEM_BYTES = 200  # what JSON writes around an item, generously
 _ID_BYTES = 12  # a token id, a comma, a blank
+_INPUT_STATUSES = (400, 422)  # by which services say that a text, an image or a control is at fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,7 @@ class SizedPrompt:
 
     prompt: Prompt
     tokens: int  # that the model reads of it, as far as that is known here
+    overhead: int  # of them, those beside its own
     truncated: bool
 
 
@@ -53,6 +55,7 @@ class Part:
     vectors: Float32Array  # (prompts, dimension), unit length
     sparse: Sequence[Mapping[str, float]]  # weights by token; empty where not asked for
     tokens: Sequence[int]
+    truncated: Sequence[bool]  # before they were sent, or by the remote, where it says so
 
 
 class Exchange:
@@ -75,15 +78,21 @@ class Exchange:
         self._asking = threading.Lock()
         self._ingest_turns = threading.BoundedSemaphore(config.concurrency)
         probe_tokens = len(counter.spans(PROBE_TEXT)) + counter.special_tokens
-        self._probe = SizedPrompt(prompt=PROBE, tokens=probe_tokens, truncated=False)
+        overhead = counter.special_tokens
+        self._probe = SizedPrompt(prompt=PROBE, tokens=probe_tokens, overhead=overhead, truncated=False)
 
-    def identity(self) -> Identity:
-        """Who the remote is: asked once, by the first that needs it."""
+    def identity(self, call: Call | None = None) -> Identity:
+        """Who the remote is: asked once, by the first that needs it; the others wait, as long as their `call`."""
         if self._known is None:
-            with self._asking:
+            call = self._call() if call is None else call
+            if not self._asking.acquire(timeout=max(0.0, call.ends_at - self._transport.clock())):
+                raise RemoteUnavailable(f"model {self._name}: {self._config.host} has not yet said which model it has")
+            try:
                 if self._known is None:
-                    answer = self._ask([self._probe], Wish(representation=Representation.SYMMETRIC), self._call())
+                    answer = self._ask([self._probe], Wish(representation=Representation.SYMMETRIC), call)
                     self._known = Identity(self._config, self._name, answer, clock=self._transport.clock)
+            finally:
+                self._asking.release()
         return self._known
 
     def ask(self, items: Sequence[SizedPrompt], wish: Wish, progress: Progress | None) -> list[Part]:
@@ -115,17 +124,32 @@ class Exchange:
             return self._batch(items, wish, Call(ends_at=self._transport.deadline(), stop=call.stop))
 
     def _batch(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
-        identity = self.identity()
+        identity = self.identity(call)
         # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
         probed = wish.priority is not Priority.INTERACTIVE or identity.due
         sent = [*items, self._probe] if probed else items
-        answer = self._ask(sent, wish, call)
+        answer = self._asked(sent, wish, call)
         identity.check(answer, wish.representation, answer.vectors[-1] if probed else None)
         counts = [item.tokens for item in sent]
         if self._config.tokenizer is None and answer.tokens is not None:
-            counts = spread(answer.tokens, counts)
+            left_out = 0 if self._wire.counts_overhead else sum(item.overhead for item in sent)
+            counts = spread(answer.tokens + left_out, counts)
         size = len(items)
-        return Part(vectors=answer.vectors[:size], sparse=answer.sparse[:size], tokens=counts[:size])
+        return Part(
+            vectors=answer.vectors[:size],
+            sparse=answer.sparse[:size],
+            tokens=counts[:size],
+            truncated=[item.truncated or index in answer.truncated for index, item in enumerate(items)],
+        )
+
+    def _asked(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
+        """As `_ask`, of a remote that took the probe: so address, key and model are right. Raises InvalidInput too."""
+        try:
+            return self._ask(items, wish, call)
+        except RemoteRefused as error:
+            if error.status in _INPUT_STATUSES:
+                raise InvalidInput(error.message) from error
+            raise
 
     def _ask(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
         request = self._wire.request(

@@ -21,6 +21,7 @@ class OpenAIWire:
     """Fulfils wire.Wire. Asks for base64, a quarter of the size of decimal numbers, and takes either."""
 
     max_body_bytes = 32 << 20
+    counts_overhead = True
 
     def __init__(self, config: RemoteConfig) -> None:
         self._config = config
@@ -65,7 +66,14 @@ class OpenAIWire:
             sparse=(),
             tokens=token_total(usage, "prompt_tokens"),
             version=version if isinstance(version, str) else "",
+            truncated=_truncated(answer),
         )
+
+
+def _truncated(answer: object) -> frozenset[int]:
+    """Salience's own field: other services refuse what is too long."""
+    cut = answer.get("truncated_inputs") if isinstance(answer, Mapping) else None
+    return frozenset(place for place in cut if isinstance(place, int)) if isinstance(cut, list) else frozenset()
 
 
 def _place(entry: object) -> int:

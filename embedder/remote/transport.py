@@ -171,7 +171,7 @@ class Transport:
         said = error_text(body, secrets=self._config.secrets, texts=request.texts)
         message = f"{self._place} answered {status}: {said}" if said else f"{self._place} answered {status}"
         if status not in RETRIED_STATUSES:
-            raise RemoteRefused(f"{message}{_advice(status)}")
+            raise RemoteRefused(f"{message}{_advice(status)}", status=status)
         raise RemoteUnavailable(message, retry_after=retry_after(headers, self._world.now()))
 
     def _given_up(self, failure: RemoteUnavailable, tries: int) -> RemoteUnavailable:

@@ -26,6 +26,7 @@ class VikingDBWire:
     """Fulfils wire.Wire. A prompt is texts, or one image, or both."""
 
     max_body_bytes = 4 << 20
+    counts_overhead = True
 
     def __init__(self, config: RemoteConfig) -> None:
         self._config = config

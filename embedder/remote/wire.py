@@ -27,6 +27,7 @@ class Wire(Protocol):
     """One API. Without state: used by several threads at once."""
 
     max_body_bytes: int
+    counts_overhead: bool  # whether the tokens that it tells include special ones and prefixes
 
     def check(self, prompt: Prompt, options: ControlOptions) -> None:
         """Raises InvalidInput or InvalidControl for what the API cannot take, before anything is sent."""

@@ -19,6 +19,7 @@ from app.settings import load_settings
 from app.wiring import Wiring
 from core.errors import InvalidControl, InvalidSettings
 from core.prompts import Prompt, TextControl
+from core.protocols import Priority
 from core.records import Representation
 from embedder.kinds import ModelKind
 from embedder.local import LocalEncoder
@@ -116,6 +117,65 @@ def test_a_collection_embedded_elsewhere(remotes: dict[str, Any], tmp_path: Path
         assert (report["created"], report["failed"]) == (3, 0)
         hits = client.post("/v1/collections/goods/search", json={"query": "television games"}).json()["hits"]
         assert hits[0]["document_id"] == "1"
+
+
+@pytest.mark.parametrize("name", ["aleph", "open", "viking"])
+def test_the_shortest_prompts_pass(make_client: Callable[..., TestClient], remotes: dict[str, Any], name: str) -> None:
+    """Whatever share of the remote's tokens falls to each: none of them is empty."""
+    client = make_client(models=remotes)
+    alone = {"model": name, "prompt": "wolf", "representation": "query"}
+    found = client.post("/semantic_embed", json=alone).json()
+    assert found["num_tokens_prompt_total"] == 1
+    several = {"model": name, "prompts": ["a", "the", "incomprehensibilities " * 9], "representation": "query"}
+    assert len(client.post("/batch_semantic_embed", json=several).json()["embeddings"]) == 3
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        " ",
+        [{"type": "token_ids", "data": [99_999_999]}],
+        [{"type": "image", "data": "aGVsbG8="}],
+        [{"type": "text", "data": "a car", "controls": [{"start": 0, "length": 1, "factor": 900}] * 2}],
+    ],
+    ids=["blank", "unknown id", "image", "controls"],
+)
+def test_what_is_wrong_with_a_prompt_is_told_as_if_the_model_were_here(
+    make_client: Callable[..., TestClient], remotes: dict[str, Any], prompt: Any
+) -> None:
+    """Not by a status that clients try again."""
+    client = make_client(models=remotes)
+    statuses = {
+        model: client.post(
+            "/semantic_embed", json={"model": model, "prompt": prompt, "representation": "query"}
+        ).status_code
+        for model in ("luminous-base", "aleph")
+    }
+    assert statuses == {"luminous-base": 400, "aleph": 400}
+
+
+@pytest.mark.parametrize("name", ["aleph", "open"])
+def test_what_was_cut_there_is_told_here(models: Models, encoder: LocalEncoder, name: str) -> None:
+    """The settings say that the remote's model reads 512 tokens, and it reads fewer."""
+    remote, long = models.encoder(name), Prompt.of("a b c " * 100)
+    assert encoder.max_tokens < 300 < remote.max_tokens
+    for prompts in ([long], [Prompt.of("a"), long, Prompt.of("b")]):
+        found = remote.encode(prompts, Representation.DOCUMENT)
+        assert found.truncated.tolist() == [prompt is long for prompt in prompts]
+    many = [long if place % 50 == 3 else Prompt.of(f"text {place}") for place in range(130)]
+    found = remote.encode(many, Representation.DOCUMENT, priority=Priority.BULK)
+    assert found.truncated.nonzero()[0].tolist() == [3, 53, 103]
+
+
+def test_compressed_vectors_of_a_remote_are_listed(
+    make_client: Callable[..., TestClient], remotes: dict[str, Any]
+) -> None:
+    client = make_client(models={"small": {**remotes["aleph"], "dimension": 128}, "aleph": remotes["aleph"]})
+    listed = {model["name"]: model["embedding_types"] for model in client.get("/models_available").json()}
+    for name, status in (("small", 200), ("aleph", 400)):
+        asked = {"model": name, "prompt": "wolf", "representation": "query", "compress_to_size": 128}
+        assert client.post("/semantic_embed", json=asked).status_code == status
+        assert ("asymmetric_query_128" in listed[name]) is (status == 200)
 
 
 def test_a_remote_that_is_down_is_a_503_in_the_doors_shape(

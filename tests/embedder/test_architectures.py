@@ -45,6 +45,12 @@ def test_a_text_has_the_same_vector_alone(model: tuple[Architecture, Path, Local
     assert np.abs(batch - alone).max() < 1e-5
 
 
+def test_a_text_is_cut_to_the_positions_that_there_are(model: tuple[Architecture, Path, LocalEncoder]) -> None:
+    long = model[2].encode([Prompt.of("the wolf " * 300)], Representation.DOCUMENT)
+    assert np.isfinite(long.vectors).all()
+    assert long.token_counts[0] <= model[2].max_tokens
+
+
 def test_controls_act_or_are_refused(model: tuple[Architecture, Path, LocalEncoder]) -> None:
     which, _, encoder = model
     options = ControlOptions(target=ControlTarget.ATTENTION)

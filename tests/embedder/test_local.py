@@ -90,11 +90,21 @@ def test_factor_one_changes_nothing(encoder: LocalEncoder, target: ControlTarget
 
 
 def test_the_multiplicative_form_with_factors_of_one_is_plain_attention(encoder: LocalEncoder) -> None:
-    """In a batch with a steered text, a plain text goes through the multiplicative code with every factor 1."""
     options = ControlOptions(log_additive=False, target=ControlTarget.ATTENTION)
-    texts = [steered("A much longer text about a red car and a house, " * 3, "red", 3), Prompt.of(QUERY)]
+    long = "A much longer text about a red car and a house, " * 3
+    texts = [steered(long, "red", 3), steered(QUERY, "play", 1 + 1e-9)]
     batch = encoder.encode(texts, Representation.QUERY, options=options)
     assert np.abs(batch.vectors[1] - vector(encoder, Prompt.of(QUERY))).max() < 1e-6
+
+
+def test_a_plain_text_is_not_computed_by_the_multiplicative_form_of_its_neighbours(encoder: LocalEncoder) -> None:
+    """In bf16 that form rounds otherwise, which a network of large weights makes much of."""
+    options = ControlOptions(log_additive=False)
+    texts = [steered("I like to play", "play", 3), Prompt.of(QUERY), steered("a red car", "red", 0), Prompt.of("wolf")]
+    together = encoder.encode(texts, Representation.QUERY, options=options).vectors
+    for prompt, row in zip(texts, together, strict=True):
+        alone = encoder.encode([prompt], Representation.QUERY, options=options).vectors[0]
+        assert np.array_equal(alone, row)
 
 
 @pytest.mark.parametrize("target", [ControlTarget.AUTO, ControlTarget.BOTH])

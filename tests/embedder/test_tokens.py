@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ImageItem, Prompt, TextControl, TextItem, TokenControl, TokenIdsItem
@@ -114,3 +114,42 @@ def test_words_that_were_added_to_the_vocabulary_are_known_to_both(encoder: Loca
     ids = both.ids("a zzyzxq <<here>>")
     assert both.tokens(ids) == ["a", "zzyzxq", "<<here>>"]
     assert both.tokenize([Prompt.of("a zzyzxq <<here>>")])[0].ids.tolist() == ids
+
+
+def _spaced(kind: str) -> TextTokenizer:
+    """A tokenizer as SentencePiece makes them ("▁the"), or a byte-level one ("Ġthe"), special tokens around."""
+    words = ["query", ":", "the", "wolf", "a", "f"]
+    if kind == "sentencepiece":
+        pieces = ["<s>", "</s>", "<unk>", "▁", "如", *words, *(f"▁{word}" for word in words)]
+        tokenizer = Tokenizer(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=2))
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        ends = ("<s>", "</s>")
+    else:
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        names = ["<s>", "</s>", *alphabet, "Ġt", "th", "Ġa"]
+        vocabulary = {name: i for i, name in enumerate(names)}
+        tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", "t"), ("t", "h"), ("Ġ", "a")]))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        ends = ("<s>", "</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{ends[0]} $A {ends[1]}", special_tokens=[(end, tokenizer.token_to_id(end)) for end in ends]
+    )
+    return TextTokenizer(tokenizer.to_str(), max_tokens=40)
+
+
+@pytest.mark.parametrize("text", ["the", "the wolf", "wolf: the", "如 wolf", "the  wolf ", "a"])
+def test_token_ids_stand_behind_a_prefix_as_their_text_does(text: str) -> None:
+    """The prefix's last space is the text's first one, and not a token of its own before it."""
+    tokenizer = _spaced("sentencepiece")
+    ids = TokenIdsItem(ids=tuple(tokenizer.ids(text)))
+    as_text, as_ids = tokenizer.tokenize([Prompt.of(text), Prompt(items=(ids,))], "query: ")
+    assert as_ids.ids.tolist() == as_text.ids.tolist()
+    assert len(as_text) == tokenizer.special_tokens + tokenizer.prefix_tokens("query: ") + len(ids.ids)
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "byte-level"])
+@given(text=st.text("thewolf: 如\n", min_size=1, max_size=12).filter(lambda text: not text[0].isspace()))
+def test_a_prefix_costs_no_more_than_is_said(kind: str, text: str) -> None:
+    tokenizer = _spaced(kind)
+    [whole] = tokenizer.tokenize([Prompt.of(text)], "query: ")
+    assert len(whole) <= tokenizer.special_tokens + tokenizer.prefix_tokens("query: ") + len(tokenizer.ids(text))

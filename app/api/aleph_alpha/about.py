@@ -66,9 +66,10 @@ def _entries(parts: Wiring, name: str) -> list[dict[str, object]]:
 
 
 def _embedding_types(parts: Wiring, name: str) -> list[str]:
-    """With `_128` where `compress_to_size` works. A remote model is not asked."""
-    compressible = False
-    if parts.models.describe(name).settings.api is None:
+    """With `_128` where `compress_to_size` works. A remote model is not asked: its settings tell."""
+    settings = parts.models.describe(name).settings
+    compressible = settings.dimension == COMPRESSED_SIZE
+    if settings.api is None:
         from embedder.projection import sizes  # torch takes seconds to import
 
         compressible = COMPRESSED_SIZE in sizes(parts.models.encoder(name), fitted=parts.models.fitted_projections)

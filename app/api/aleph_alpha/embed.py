@@ -16,7 +16,7 @@ from app.api.dependencies import Parts
 from app.api.serialized import serialized
 from app.wiring import Wiring
 from core.errors import InvalidInput
-from core.prompts import ImageItem, Prompt
+from core.prompts import ImageItem, Prompt, PromptItem, TextItem, TokenIdsItem
 from core.protocols import Encoder, Priority
 from core.records import Embeddings, Representation
 
@@ -105,15 +105,28 @@ def _embedded(
 def _own_tokens(
     encoder: Encoder, prompts: Mapping[str, Prompt], representation: Representation, found: Embeddings
 ) -> int:
-    """Tokens of all prompts. Raises InvalidInput for a prompt that has none."""
+    """Tokens of all prompts. Raises InvalidInput for a prompt that has none.
+
+    Those of a remote may be a share of a total: a prompt with little of it has a token all the same.
+    """
     overhead = encoder.overhead(representation)  # of a prompt that is not images only
     total = 0
     for (place, prompt), count in zip(prompts.items(), found.token_counts.tolist(), strict=True):
         own = count if all(isinstance(item, ImageItem) for item in prompt.items) else count - overhead
-        if own <= 0:
+        if own <= 0 and not any(_has_tokens(encoder, item) for item in prompt.items):
             raise InvalidInput(f"{place} is empty: the model's tokenizer finds no token in it", param=place)
-        total += own
+        total += max(own, 1)
     return total
+
+
+def _has_tokens(encoder: Encoder, item: PromptItem) -> bool:
+    match item:
+        case TextItem():
+            return len(encoder.token_spans(item.text)) > 0
+        case TokenIdsItem():
+            return bool(item.ids)
+        case ImageItem():
+            return True
 
 
 def _cut_message(encoder: Encoder, prompts: Mapping[str, Prompt], found: Embeddings) -> str | None:

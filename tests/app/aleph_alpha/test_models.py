@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from starlette.testclient import TestClient
 
 from tests.embedder.causal.tiny import save_tiny_causal
 from tests.embedder.classifiers import save_classifier
 from tests.embedder.tiny import save_tiny_model
+from tests.models import made_model
 
 
 def listed(client: TestClient) -> dict[str, dict[str, Any]]:
@@ -75,3 +77,16 @@ def test_a_model_that_is_loaded_already_is_still_asked_for_its_kind(
     assert client.post("/rerank", json={"query": "a", "documents": ["b"], "model": "writer"}).status_code == 400
     explained = client.post("/explain", json={"model": "judge", "prompt": "a", "target": "b"})
     assert "it makes no dense vectors" in explained.json()["error"]
+
+
+def test_a_prompt_of_one_token_behind_a_prefix(make_client: Callable[..., TestClient]) -> None:
+    """The prefix of multilingual E5 ends with a space, which is the first of the text's own token."""
+    client = make_client(models={"e5": {"folder": str(made_model("multilingual-e5-small"))}})
+    for text, count in (("the", 1), ("the wolf", 3)):
+        ids = client.post("/tokenize", json={"model": "e5", "prompt": text, "token_ids": True}).json()["token_ids"]
+        assert len(ids) == count
+        asked = {"model": "e5", "representation": "document"}
+        as_text = client.post("/semantic_embed", json={**asked, "prompt": text}).json()
+        as_ids = client.post("/semantic_embed", json={**asked, "prompt": [{"type": "token_ids", "data": ids}]}).json()
+        assert as_text["num_tokens_prompt_total"] == as_ids["num_tokens_prompt_total"] == count
+        assert np.allclose(as_text["embedding"], as_ids["embedding"], atol=1e-5)

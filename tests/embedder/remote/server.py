@@ -70,6 +70,7 @@ class Remote:
     noise: float = 0.0  # added to every number of a vector
     faults: deque[Fault] = field(default_factory=deque)  # one for each of the next requests but first probes
     change: Callable[[Any], Any] = lambda answer: answer  # of every answer but to a probe alone
+    refuses_probes: bool = False
     delay: Callable[[Received], float] = lambda request: 0.0  # seconds before an answer
     received: list[Received] = field(default_factory=list)
     in_flight: int = 0
@@ -132,6 +133,8 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(remote.delay(request))
             answer = remote.answer(request)
             answer = answer if request.is_probe else remote.change(answer)
+            if request.is_probe and remote.refuses_probes:
+                fault = status(400, {"error": "there is no such model"})
             (fault or send_json)(self, json.dumps(answer).encode())
         except (BrokenPipeError, ConnectionResetError):  # the client went away, as some tests want
             self.close_connection = True

@@ -142,6 +142,15 @@ def test_the_remotes_total_of_tokens_is_spread(remote: Remote, make: Make) -> No
     assert counts[0] > counts[1] > 0
 
 
+def test_the_remotes_total_is_told_with_the_special_tokens_that_it_leaves_out(remote: Remote, make: Make) -> None:
+    """Aleph Alpha's API counts a text's own tokens, the other two what the model reads."""
+    aleph, other = make(api="aleph_alpha"), make(api="openai")
+    given = [Prompt.of("one two three four"), Prompt.of("one")]
+    assert aleph.encode(given[1:], Representation.QUERY).token_counts.tolist() == [1 + 2]
+    assert aleph.encode(given, Representation.QUERY).token_counts.sum() == 5 + 2 * 2
+    assert other.encode(given, Representation.QUERY).token_counts.sum() == 5
+
+
 @given(total=st.integers(0, 10_000), estimates=st.lists(st.integers(0, 500), min_size=1, max_size=30))
 def test_shares_sum_to_the_total_and_are_fair(total: int, estimates: list[int]) -> None:
     shares = spread(total, estimates)

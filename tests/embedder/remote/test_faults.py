@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import RemoteMismatch, RemoteRefused, RemoteUnavailable
+from core.errors import InvalidInput, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from core.prompts import Prompt
 from core.protocols import Priority
 from core.records import Representation
@@ -109,13 +109,30 @@ def test_what_one_request_was_asked_to_wait_all_wait(remote: Remote, make: Make)
     assert all(request.at - remote.asked[0].at > 0.95 for request in remote.asked[1:])
 
 
-@pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 409, 413, 422, 301, 307])
+@pytest.mark.parametrize("code", [401, 402, 403, 404, 409, 413, 301, 307])
 def test_no_other_answer_is_tried_again(remote: Remote, make: Make, time: FakeTime, code: int) -> None:
     remote.faults.append(status(code, {"error": "no such thing"}, Location="http://127.0.0.1:1/"))
     with pytest.raises(RemoteRefused, match=f"answered {code}: no such thing"):
         encode(make())
     assert len(remote.asked) == 1
     assert time.slept == []
+
+
+@pytest.mark.parametrize("code", [400, 422])
+def test_what_the_remote_finds_at_fault_is_the_callers(remote: Remote, make: Make, time: FakeTime, code: int) -> None:
+    """The remote took the probe, so it is not the address, the key or the model's name that it minds."""
+    remote.faults.append(status(code, {"error": "prompt is empty"}))
+    with pytest.raises(InvalidInput, match=f"answered {code}: prompt is empty"):
+        encode(make())
+    assert len(remote.asked) == 1
+    assert time.slept == []
+
+
+def test_a_probe_that_is_refused_is_no_callers_fault(remote: Remote, make: Make) -> None:
+    remote.refuses_probes = True
+    with pytest.raises(RemoteRefused, match="answered 400: there is no such model") as caught:
+        encode(make())
+    assert caught.value.status == 400
 
 
 def test_a_slow_answer_is_given_up_in_time(remote: Remote, make: Make) -> None:
@@ -126,6 +143,26 @@ def test_a_slow_answer_is_given_up_in_time(remote: Remote, make: Make) -> None:
     with pytest.raises(RemoteUnavailable, match="did not answer in time: ReadTimeout"):
         encode(encoder)
     assert real_time.monotonic() - began < 1.5
+
+
+def test_all_who_wait_for_the_first_answer_are_done_in_time(remote: Remote, make: Make) -> None:
+    """A remote that has hung since the start: nobody's time begins when that of the one before has ended."""
+    remote.delay = lambda request: 1.5
+    encoder = make(real=True, deadline_seconds=0.4)
+    began, took = real_time.monotonic(), []
+
+    def ask() -> None:
+        with pytest.raises(RemoteUnavailable):
+            encode(encoder)
+        took.append(real_time.monotonic() - began)
+
+    callers = [threading.Thread(target=ask) for _ in range(5)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert len(took) == 5
+    assert max(took) < 1.2  # one after the other, 2.0
 
 
 def test_an_answer_that_drips_is_given_up_at_the_deadline(remote: Remote, make: Make) -> None:
@@ -202,7 +239,7 @@ def test_an_answer_that_cannot_be_is_refused(
 def test_a_key_and_a_text_never_come_back_in_an_error(remote: Remote, make: Make) -> None:
     echo = {"error": {"message": f"Bad key {TOKEN} for {TEXT!r}\n\x1b[31m" + "x" * 999}}
     remote.faults.append(status(400, echo))
-    with pytest.raises(RemoteRefused) as caught:
+    with pytest.raises(InvalidInput) as caught:
         encode(make())
     message = caught.value.message
     assert "answered 400: Bad key [...] for '[...]' [31mxxx" in message
@@ -255,7 +292,7 @@ def test_the_first_failure_ends_the_other_batches(remote: Remote, make: Make) ->
     _ = encoder.dimension
     remote.faults.extend([later(0.2, status(503, Retry_After="20")), later(0.6, status(400))])
     began = real_time.monotonic()
-    with pytest.raises(RemoteRefused, match="answered 400"):
+    with pytest.raises(InvalidInput, match="answered 400"):
         encoder.encode([Prompt.of(f"text {i}") for i in range(40)], Representation.DOCUMENT, priority=Priority.BULK)
     assert real_time.monotonic() - began < 5
     assert len(remote.asked) < 40
