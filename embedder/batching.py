@@ -8,7 +8,7 @@ import torch
 
 CPU_TOKENS_PER_THREAD = 256  # larger batches are hardly faster, and a query waits for the one that runs
 GPU_TOKENS = 16_384
-SIZES = 16  # of batches between a power of two and the next: OpenVINO makes kernels for each, and keeps thousands
+SIZES = 16  # of batches between a power of two and the next: OpenVINO makes kernels for each, and keeps many
 SHORT_TOKENS = 32  # queries and the like: they have as many slots of the attention, however short they are
 
 

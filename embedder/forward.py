@@ -111,7 +111,7 @@ class Forward:
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> None:
-        """Calls `read(index, vectors)` for every prompt, longest first, in inference mode."""
+        """Calls `read(index, vectors)` for every prompt, batch by batch, in inference mode."""
 
         def read_each(batch: Batch) -> None:
             vectors = torch.split(batch.hidden, batch.lengths)
@@ -130,7 +130,7 @@ class Forward:
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> None:
-        """Calls `read` for every batch of prompts, longest first, in inference mode."""
+        """Calls `read` for every batch of prompts, in inference mode: the longest first, of those that go together."""
         with self._turns.staying(priority), torch.inference_mode():
             for indices in self._batches(prepared, options, priority):
                 members = [prepared[i] for i in indices]

@@ -106,10 +106,10 @@ def _of_length(prior: Float64Array, wordings: Sequence[Wording | None]) -> Float
     """
     prior = prior / prior.sum()
     by_words = np.array([wording is not None for wording in wordings])
-    present = [wording for wording in wordings if wording is not None]
-    if not present or by_words.all():
+    present = next((wording for wording in wordings if wording is not None), None)
+    if present is None or present.words is None or by_words.all():
         return np.asarray(prior)
-    missing = max(0.0, 1 - (present[0].words + 1) / (LONG + 1)) * present[0].known
+    missing = max(0.0, 1 - (present.words + 1) / (LONG + 1)) * present.known
     moved = np.where(by_words, 0.0, prior * missing)
     shares = np.where(by_words, prior, 0.0)
     return np.asarray(prior - moved + moved.sum() * shares / shares.sum())

@@ -38,6 +38,12 @@ class Inputs:
             raise InvalidQuery(f"like and unlike name {again!r:.140} twice; name each example once", param="like")
 
     @property
+    def text_alone(self) -> bool:
+        """Whether the query's text says all that is asked for."""
+        in_text = self.prompt is None or all(isinstance(item, TextItem) for item in self.prompt.items)
+        return in_text and self.vector is None and not self.like and not self.unlike
+
+    @property
     def searchable(self) -> bool:
         """Whether there is something to look for without a text."""
         return any(given is not None for given in (self.prompt, self.vector, self.sparse_vector)) or bool(self.like)

@@ -49,7 +49,9 @@ def learned_leg(collection: Collection) -> Leg | None:
 class Wording:
     """The words of a query, as a leg that goes by words has them."""
 
-    words: int  # 1 or more: how many were typed, stop words too, but none that is suppressed
+    # 1 or more: how many were typed, stop words too, but none that is suppressed. None: they do not tell how much is
+    # asked for, as there is more than words, or they were written without spaces between them
+    words: int | None
     known: float  # 0..1, the share of those that are no stop words that any passage of the collection has
 
 

@@ -59,13 +59,14 @@ def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None,
     score: the first hits are the same however many are asked for, and pages make up one long list.
     """
     diversity = query.selection.diversity
-    for found in _rankings(view, query, sought, watch):
+    for depth, found in enumerate(_rankings(view, query, sought, watch)):
         with watch.stage("rank"):
             order = _diversified(view, diversity, found)
             start = query.offset
             if cursor is not None:
                 ids, scores = found.candidates.ids[order], found.ranked.scores[order]
-                start = cursor.start(view.seq, ids, scores, window=len(found.judged), by_score=not diversity)
+                falling = not diversity and depth == 0  # what deeper pools found may have the higher scores
+                start = cursor.start(view.seq, ids, scores, window=len(found.judged), by_score=falling)
         end = min(start + query.k, MAX_DEPTH)
         seen = 0 if cursor is None else cursor.place  # less deep pools may not have the last of them
         wanted = max(end, seen, WINDOW if diversity else 0, _window_size(query))

@@ -50,7 +50,8 @@ class Seeker:
         if Leg.SPARSE in legs and place is not Leg.SPARSE:
             terms = query_terms(query.text, query.controls, view.languages, self._analyzer)
             terms = self._synonyms.expanded(view, terms)
-            found[Leg.SPARSE] = terms if examples is None else blended_terms(view, terms, examples)
+            terms = terms if examples is None else blended_terms(view, terms, examples)
+            found[Leg.SPARSE] = replace(terms, whole=query.inputs.text_alone)
         if place in legs and (learned := encoded.learned_terms) is not None:
             found[place] = learned
         return found

@@ -11,6 +11,7 @@ from core.prompts import TextControl
 from core.records import Float64Array, Int64Array
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, QueryWord
+from embedder.lexical.words import has_spaces
 from retriever.legs import Wording
 from store import Pool, TermStatistics, View
 from store.bm25 import idf
@@ -28,6 +29,7 @@ class QueryTerms:
     factors: Float64Array  # (terms,) >= 0
     typed: int | None = None  # how many of the words were typed, the first ones; the rest are synonyms. None: all
     origins: Mapping[str, str] = field(default_factory=dict)  # what a term is a synonym of, where it was not typed
+    whole: bool = True  # whether the words are all that is asked for: no vector, image or example is given beside them
 
     @property
     def silent(self) -> bool:
@@ -45,7 +47,8 @@ class QueryTerms:
         known = [any(df[term] for term in word.terms) for word in words]
         # A stop word of one language that is in no text of the others is not missing: it was left out.
         asked = [found for word, found in zip(words, known, strict=True) if found or (word.terms and not word.stopped)]
-        return Wording(words=len(words), known=sum(asked) / len(asked)) if asked else None
+        counted = self.whole and all(has_spaces(word.text) for word in words)
+        return Wording(words=len(words) if counted else None, known=sum(asked) / len(asked)) if asked else None
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
         factors = self.factors * self._scales(view)

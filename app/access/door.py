@@ -187,8 +187,8 @@ def _bearer(scope: Scope, keyring: KeyRing) -> Caller | SalienceError:
 
 def _is_unknown(scope: Scope, caller: Caller | SalienceError, keyring: KeyRing) -> bool:
     """Whether it may be somebody whose key has just been made elsewhere. Not who has none: probes come all the time."""
-    given = header(scope, b"authorization")
-    return isinstance(caller, SalienceError) and given is not None and not keyring.newest
+    scheme = (header(scope, b"authorization") or "").partition(" ")[0]
+    return isinstance(caller, SalienceError) and scheme.lower() == "bearer" and not keyring.newest
 
 
 def _check_length(request: Request, caller: Caller) -> None:

@@ -97,10 +97,11 @@ function metadata(fields) {
 
 /** The beginning of a long value, and a button that puts the whole in its place. */
 function folded(text) {
-  if (text.length <= LONGEST_VALUE) return [text];
+  const points = [...text];
+  if (points.length <= LONGEST_VALUE) return [text];
   const whole = (event) => event.target.parentNode.replaceChildren(text);
-  const name = `whole value, ${text.length.toLocaleString("en")} characters`;
-  const start = [...text].slice(0, LONGEST_VALUE).join("");
+  const name = `whole value, ${points.length.toLocaleString("en")} characters`;
+  const start = points.slice(0, LONGEST_VALUE).join("");
   return [start, " \u2026 ", el("button", { type: "button", class: "link", click: whole }, name)];
 }
 

@@ -172,7 +172,7 @@ function show(result) {
   if (result.sparse_silent)
     notices.push("The sparse leg is silent: stop words only, or every word is suppressed.");
   const { value: collection, dataset } = byId("collection").selectedOptions[0];
-  if (!result.hits.length && dataset.empty !== undefined)
+  if (!result.hits.length && dataset.empty !== undefined && !byId("filter").value.trim())
     notices.push(["This collection holds no documents yet. To add some: ", el("code", {}, `salience add path/to/documents -c ${collection}`)]);
   if (result.suggestions) {
     const { query } = result.suggestions;

@@ -29,6 +29,7 @@ WORD_PATTERN = regex.compile(
 )
 _ASCII_WORD = re.compile(rf"[a-z0-9]{{1,{MAX_RUN + 1}}}+(?:'[a-z0-9]{{1,{MAX_RUN}}}+){{0,15}}+")  # the same, of these
 _PLAIN_RUN = regex.compile(r"[\u3041-\u3096\u30A1-\u30FA\u30FC\u4E00-\u9FFF\uAC00-\uD7A3]+")
+_UNSPACED = regex.compile(rf"[{_CJK}\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}]")
 _CHARACTER = regex.compile(r"\X")
 _INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Me}]")
 
@@ -51,6 +52,11 @@ def units(text: str) -> Iterator[Word]:
             yield from _characters(match[0], match.start())
         else:
             yield Word(normalize(match[0]), match.start(), match.end())
+
+
+def has_spaces(word: str) -> bool:
+    """Whether it is of a script that puts spaces between all words."""
+    return word.isascii() or _UNSPACED.search(word) is None
 
 
 def forms(text: str) -> list[str]:

@@ -49,13 +49,14 @@ def test_a_learned_leg_over_http(client: TestClient) -> None:
 def test_three_legs_over_http(client: TestClient) -> None:
     created(client, "both", "both")
     search = "/v1/collections/both/search"
-    found = client.post(search, json={"query": "gaming console", "fusion": {"alpha": 0.4, "learned": 0.25}}).json()
+    query = {"query": "gaming console for the TV", "fusion": {"alpha": 0.4, "learned": 0.25}}
+    found = client.post(search, json=query).json()
     assert found["legs"] == ["dense", "sparse", "learned"]
     weights = {leg: score["weight"] for leg, score in found["hits"][0]["scores"].items()}
     assert weights == pytest.approx({"dense": 0.4, "sparse": 0.45, "learned": 0.15})
     assert found["fusion"]["learned"] == 0.25
     explained = client.post(
-        "/v1/collections/both/explain", json={"query": "gaming console", "id": found["hits"][0]["id"]}
+        "/v1/collections/both/explain", json={"query": "gaming console for the TV", "id": found["hits"][0]["id"]}
     ).json()["hits"][0]["explanation"]
     assert any(word["learned"] > 0 for word in explained["query_words"])
 

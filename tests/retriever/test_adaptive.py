@@ -27,7 +27,7 @@ def own(count: int) -> Int64Array:
     return np.arange(count, dtype=np.int64)
 
 
-def spoken(known: float | None, words: int = 10) -> dict[Leg, Wording | None]:
+def spoken(known: float | None, words: int | None = 10) -> dict[Leg, Wording | None]:
     """A query of so many words, of which the sparse leg knows that share; None: nothing is said of its words."""
     return {Leg.SPARSE: None if known is None else Wording(words=words, known=known)}
 
@@ -102,7 +102,7 @@ def test_a_leg_that_knows_every_word_is_not_overruled_for_its_best_documents_bei
 def test_a_leg_that_goes_by_words_has_more_of_a_short_query() -> None:
     agreed = {Leg.DENSE: leg(1.0, 1.0, 0.2), Leg.SPARSE: leg(1.0, 1.0, 0.2)}
 
-    def dense(words: int, known: float = 1.0, alpha: float = 0.5) -> float:
+    def dense(words: int | None, known: float = 1.0, alpha: float = 0.5) -> float:
         prior = {Leg.DENSE: alpha, Leg.SPARSE: 1 - alpha}
         found = choose(agreed, own(3), prior, spoken(known, words))
         started = {name: seen.prior for name, seen in found.legs.items()}
@@ -114,6 +114,7 @@ def test_a_leg_that_goes_by_words_has_more_of_a_short_query() -> None:
     assert dense(1, alpha=1.0) == 1.0
     assert dense(1, known=0.0) == pytest.approx(0.5)  # as of a word in another language: the words tell nothing
     assert dense(2, known=0.5) == pytest.approx(0.4)
+    assert dense(None) == pytest.approx(0.5)  # they do not tell how much is asked for
 
 
 def test_the_words_of_a_short_query_are_heard_in_proportion_by_several_legs() -> None:

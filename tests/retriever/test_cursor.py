@@ -146,6 +146,23 @@ def test_a_hit_that_only_deeper_pools_find_is_gone_on_behind_all_the_same(
     assert second.hits == now[place + 1 : place + 4]
 
 
+@pytest.mark.parametrize("size", [5, 10, 20, 30])
+def test_behind_a_hit_of_deeper_pools_that_is_gone_the_pages_do_not_begin_again(
+    changing: tuple[Database, Pipeline], encoder: LocalEncoder, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What deeper pools found ranks behind all before, whatever its score: that tells no place."""
+    for module in ("ranking", "candidates"):
+        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    database, _ = changing
+    searcher = Searcher(Views(database), only(encoder), Analyzer())
+    first = searcher.search("moving", replace(QUERY, k=size))
+    delete(database, "moving", [first.hits[-1].document_id])
+    second = searcher.search("moving", replace(QUERY, k=100, cursor=first.next))
+    assert second.hits
+    again = {hit.id for hit in second.hits} & {hit.id for hit in first.hits}
+    assert len(again) <= 1  # without the hit that is gone another one may be among the first
+
+
 @pytest.mark.parametrize("diversity", [0.3, 0.9])
 def test_where_diversity_orders_the_hits_a_page_goes_on_by_the_place_of_a_hit_that_is_gone(
     changing: tuple[Database, Pipeline], encoder: LocalEncoder, diversity: float

@@ -128,15 +128,6 @@ def test_the_auto_fusion_says_what_it_chose_and_why(searcher: Searcher) -> None:
     assert searcher.search("things", Query(text=QUERIES[0], legs=DENSE)).choice is None
 
 
-def test_the_dense_leg_starts_from_less_in_a_short_query(searcher: Searcher) -> None:
-    priors = {}
-    for text in ("console", "the console", "130 fps console for television"):
-        choice = searcher.search("things", Query(text=text)).choice
-        assert choice is not None
-        priors[text] = round(choice.legs[Leg.DENSE].prior, 9)
-    assert list(priors.values()) == [0.2, 0.3, 0.5]
-
-
 def test_a_word_that_no_model_knows_is_left_to_the_sparse_leg(searcher: Searcher) -> None:
     """Its one match stands alone in the sparse leg, and nothing stands out in the dense one."""
     found = searcher.search("things", Query(text="130 fps"))

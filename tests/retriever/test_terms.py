@@ -64,6 +64,12 @@ def test_words_that_no_passage_has_are_not_known(tmp_path: Path) -> None:
         assert wording("Fahrrad bicycle") == Wording(words=2, known=0.0)
         assert wording("whale bicycle", TextControl(start=6, length=7, factor=0)) == Wording(words=1, known=1.0)
         assert wording("the and") is None
+        assert wording("whale \u96fb\u8996") == Wording(
+            words=None, known=0.5
+        )  # one Chinese word, or two, or half of one
+        assert wording("\u0e27\u0e32\u0e2c") == Wording(
+            words=None, known=0.0
+        )  # a Thai sentence would look like one word, too
         put(database, collection, Item(id="c", text="wal see", language="de"))
     with Views(database).open("books") as view:
         assert view.languages == ("de", "en")
