@@ -6,11 +6,11 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from core.current import models_read
+from core.current import current_answer, models_read
 from core.errors import InvalidInput, RemoteError, RemoteRefused, RemoteUnavailable
 from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
@@ -19,7 +19,7 @@ from embedder.remote.answers import Answer
 from embedder.remote.config import RemoteConfig
 from embedder.remote.identity import PROBE, PROBE_TEXT, Identity
 from embedder.remote.tokens import TokenCounter, batches
-from embedder.remote.transport import Call, Transport
+from embedder.remote.transport import LOOK_SECONDS, Call, Transport
 from embedder.remote.wire import Wire
 
 _MARGIN_BYTES = 4096  # of a request, for what stands around its prompts
@@ -59,7 +59,10 @@ class Part:
 
 
 class Exchange:
-    """The prompts' way to one remote. Thread-safe. Every method may raise RemoteError."""
+    """The prompts' way to one remote. Thread-safe.
+
+    Every method may raise RemoteError, and Abandoned: nothing is sent for an answer that nobody waits for any more.
+    """
 
     def __init__(
         self,
@@ -120,10 +123,15 @@ class Exchange:
         """One batch. Ingest waits for its turn, and its time runs from then; a query's time runs from its call."""
         if wish.priority is Priority.INTERACTIVE:
             return self._batch(items, wish, call)
-        with self._ingest_turns:
-            return self._batch(items, wish, Call(ends_at=self._transport.deadline(), stop=call.stop))
+        while not self._ingest_turns.acquire(timeout=LOOK_SECONDS):
+            call.check()
+        try:
+            return self._batch(items, wish, replace(call, ends_at=self._transport.deadline()))
+        finally:
+            self._ingest_turns.release()
 
     def _batch(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+        call.check()
         identity = self.identity(call)
         # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
         probed = wish.priority is not Priority.INTERACTIVE or identity.due
@@ -181,7 +189,7 @@ class Exchange:
         )
 
     def _call(self) -> Call:
-        return Call(ends_at=self._transport.deadline(), stop=threading.Event())
+        return Call(ends_at=self._transport.deadline(), stop=threading.Event(), answer=current_answer())
 
 
 def spread(total: int, estimates: Sequence[int]) -> list[int]:
