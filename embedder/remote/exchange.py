@@ -25,7 +25,7 @@ from embedder.remote.wire import Wire
 _MARGIN_BYTES = 4096  # of a request, for what stands around its prompts
 _ITEM_BYTES = 200  # what JSON writes around an item, generously
 _ID_BYTES = 12  # a token id, a comma, a blank
-_INPUT_STATUSES = (400, 422)  # by which services say that a text, an image or a control is at fault
+_INPUT_STATUSES = (400, 422)  # by which services say that a text, an image, a control or any other field is at fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +136,7 @@ class Exchange:
         # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
         probed = wish.priority is not Priority.INTERACTIVE or identity.due
         sent = [*items, self._probe] if probed else items
-        answer = self._asked(sent, wish, call)
+        answer = self._asked(items, sent, wish, call)
         identity.check(answer, wish.representation, answer.vectors[-1] if probed else None)
         counts = [item.tokens for item in sent]
         if self._config.tokenizer is None and answer.tokens is not None:
@@ -150,14 +150,37 @@ class Exchange:
             truncated=[item.truncated or index in answer.truncated for index, item in enumerate(items)],
         )
 
-    def _asked(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
-        """As `_ask`, of a remote that took the probe: so address, key and model are right. Raises InvalidInput too."""
+    def _asked(self, items: Sequence[SizedPrompt], sent: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
+        """As `_ask` of `sent`: `items`, and perhaps the probe. Raises InvalidInput where one of the items is at fault.
+
+        That is one that is refused without other items, by a remote that takes the probe with the same wish.
+        """
         try:
-            return self._ask(items, wish, call)
+            return self._ask(sent, wish, call)
         except RemoteRefused as error:
-            if error.status in _INPUT_STATUSES:
-                raise InvalidInput(error.message) from error
-            raise
+            if error.status not in _INPUT_STATUSES:
+                raise
+            self._ask([self._probe], replace(wish, options=ControlOptions()), call)
+            fault = self._fault(items, error, wish, call)
+            if fault is None:
+                raise
+            raise InvalidInput(fault.message) from fault
+
+    def _fault(
+        self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call
+    ) -> RemoteRefused | None:
+        """The refusal of a single one of the refused items, sought half by half; None: the remote takes the halves."""
+        if len(items) == 1:
+            return refusal
+        middle = len(items) // 2
+        for half in (items[:middle], items[middle:]):
+            try:
+                self._ask(half, wish, call)
+            except RemoteRefused as error:
+                if error.status not in _INPUT_STATUSES:
+                    raise
+                return self._fault(half, error, wish, call)
+        return None
 
     def _ask(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
         request = self._wire.request(
