@@ -6,18 +6,20 @@ again before anybody else looks.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from core.current import Awaited, check_awaited, current_answer
-from core.errors import StorageBusy
+from core.errors import StorageBusy, StorageError
 from store.directory import REINDEX_LOCK, REINDEX_QUEUE
 from store.lock import held, is_held, sign, signed_by
 
 LOCK_SECONDS = 20.0  # for which whoever asks waits: the others give way at their next look, or call to a model
 _LOOK_SECONDS = 0.05  # between looks whether somebody asks
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def _signed(directory: Path, name: str, seconds: float) -> Iterator[None]:
 
 
 class _Portion(Awaited):
-    """Over when somebody asks."""
+    """Over when somebody asks. What looking may fail with is logged: those in line at a model look for each other."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
@@ -71,5 +73,8 @@ class _Portion(Awaited):
     def over(self) -> bool:
         if not self._given_up and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_SECONDS
-            self._given_up = is_held(self._directory, REINDEX_QUEUE)
+            try:
+                self._given_up = is_held(self._directory, REINDEX_QUEUE)
+            except StorageError as error:
+                _log.warning("whether anybody asks for a switch is unknown, the reindex goes on: %s", error.message)
         return self._given_up

@@ -34,7 +34,10 @@ def held(directory: Path, name: str, *, timeout: float, poll: float = 0.05) -> I
 
 
 def is_held(directory: Path, name: str) -> bool:
-    """Whether somebody holds the lock now. Any number may look at once, as none takes it. Raises StorageError."""
+    """Whether somebody holds the lock now. Any number may look at once. Raises StorageError.
+
+    A look shares the lock for an instant: whoever tries to take it just then has to try again.
+    """
     with file_errors(directory):
         try:
             file = os.open(directory / name, os.O_RDONLY)

@@ -32,6 +32,7 @@ from store.processes import processes
 from store.segments.upkeep import Seen, maintain
 from store.steps import reached
 
+LOOK_SECONDS = 0.02  # after which nobody who looked at the lock is still in the way
 STOP_SECONDS = 10.0  # for the step at hand; what it left unfinished is found and removed later
 _log = logging.getLogger(__name__)
 
@@ -40,8 +41,11 @@ Work = Callable[[Database], bool]  # does the next thing that is due; whether th
 
 @contextmanager
 def owning(directory: Path) -> Iterator[None]:
-    """Be the one that maintains `directory`. Raises StorageBusy at once where another process or thread is."""
-    lock = filelock.FileLock(directory / MAINTENANCE_LOCK, timeout=0)
+    """Be the one that maintains `directory`. Raises StorageBusy where another process or thread is.
+
+    It tries again after LOOK_SECONDS: `maintained_by` may have looked just then.
+    """
+    lock = filelock.FileLock(directory / MAINTENANCE_LOCK, timeout=LOOK_SECONDS, poll_interval=LOOK_SECONDS)
     with file_errors(directory):
         try:
             lock.acquire()

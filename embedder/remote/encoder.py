@@ -33,8 +33,8 @@ class RemoteEncoder:
     """Dense vectors from a remote. Fulfils core.protocols.Encoder; thread-safe.
 
     Nothing is asked of the remote before a vector, `dimension` or `fingerprint` is wanted; each of these may raise
-    RemoteUnavailable, RemoteRefused or RemoteMismatch. What exceeds `max_tokens` is cut off before it is sent. A prompt
-    that the remote finds at fault is InvalidInput.
+    RemoteUnavailable, RemoteRefused or RemoteMismatch, and Abandoned where nobody waits for the answer any more. What
+    exceeds `max_tokens` is cut off before it is sent. A prompt that the remote finds at fault is InvalidInput.
     """
 
     def __init__(

@@ -6,11 +6,11 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from core.current import models_read
+from core.current import current_answer, models_read
 from core.errors import InvalidInput, RemoteError, RemoteRefused, RemoteUnavailable
 from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
@@ -19,13 +19,13 @@ from embedder.remote.answers import Answer
 from embedder.remote.config import RemoteConfig
 from embedder.remote.identity import PROBE, PROBE_TEXT, Identity
 from embedder.remote.tokens import TokenCounter, batches
-from embedder.remote.transport import Call, Transport
+from embedder.remote.transport import LOOK_SECONDS, Call, Transport
 from embedder.remote.wire import Wire
 
 _MARGIN_BYTES = 4096  # of a request, for what stands around its prompts
 _ITEM_BYTES = 200  # what JSON writes around an item, generously
 _ID_BYTES = 12  # a token id, a comma, a blank
-_INPUT_STATUSES = (400, 422)  # by which services say that a text, an image or a control is at fault
+_INPUT_STATUSES = (400, 422)  # by which services say that a text, an image, a control or any other field is at fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,10 @@ class Part:
 
 
 class Exchange:
-    """The prompts' way to one remote. Thread-safe. Every method may raise RemoteError."""
+    """The prompts' way to one remote. Thread-safe.
+
+    Every method may raise RemoteError, and Abandoned: nothing is sent for an answer that nobody waits for any more.
+    """
 
     def __init__(
         self,
@@ -120,15 +123,20 @@ class Exchange:
         """One batch. Ingest waits for its turn, and its time runs from then; a query's time runs from its call."""
         if wish.priority is Priority.INTERACTIVE:
             return self._batch(items, wish, call)
-        with self._ingest_turns:
-            return self._batch(items, wish, Call(ends_at=self._transport.deadline(), stop=call.stop))
+        while not self._ingest_turns.acquire(timeout=LOOK_SECONDS):
+            call.check()
+        try:
+            return self._batch(items, wish, replace(call, ends_at=self._transport.deadline()))
+        finally:
+            self._ingest_turns.release()
 
     def _batch(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+        call.check()
         identity = self.identity(call)
         # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
         probed = wish.priority is not Priority.INTERACTIVE or identity.due
         sent = [*items, self._probe] if probed else items
-        answer = self._asked(sent, wish, call)
+        answer = self._asked(items, sent, wish, call)
         identity.check(answer, wish.representation, answer.vectors[-1] if probed else None)
         counts = [item.tokens for item in sent]
         if self._config.tokenizer is None and answer.tokens is not None:
@@ -142,14 +150,37 @@ class Exchange:
             truncated=[item.truncated or index in answer.truncated for index, item in enumerate(items)],
         )
 
-    def _asked(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
-        """As `_ask`, of a remote that took the probe: so address, key and model are right. Raises InvalidInput too."""
+    def _asked(self, items: Sequence[SizedPrompt], sent: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
+        """As `_ask` of `sent`: `items`, and perhaps the probe. Raises InvalidInput where one of the items is at fault.
+
+        That is one that is refused without other items, by a remote that takes the probe with the same wish.
+        """
         try:
-            return self._ask(items, wish, call)
+            return self._ask(sent, wish, call)
         except RemoteRefused as error:
-            if error.status in _INPUT_STATUSES:
-                raise InvalidInput(error.message) from error
-            raise
+            if error.status not in _INPUT_STATUSES:
+                raise
+            self._ask([self._probe], replace(wish, options=ControlOptions()), call)
+            fault = self._fault(items, error, wish, call)
+            if fault is None:
+                raise
+            raise InvalidInput(fault.message) from fault
+
+    def _fault(
+        self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call
+    ) -> RemoteRefused | None:
+        """The refusal of a single one of the refused items, sought half by half; None: the remote takes the halves."""
+        if len(items) == 1:
+            return refusal
+        middle = len(items) // 2
+        for half in (items[:middle], items[middle:]):
+            try:
+                self._ask(half, wish, call)
+            except RemoteRefused as error:
+                if error.status not in _INPUT_STATUSES:
+                    raise
+                return self._fault(half, error, wish, call)
+        return None
 
     def _ask(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
         request = self._wire.request(
@@ -181,7 +212,7 @@ class Exchange:
         )
 
     def _call(self) -> Call:
-        return Call(ends_at=self._transport.deadline(), stop=threading.Event())
+        return Call(ends_at=self._transport.deadline(), stop=threading.Event(), answer=current_answer())
 
 
 def spread(total: int, estimates: Sequence[int]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import ssl
 import threading
 import time
@@ -13,8 +14,8 @@ from random import Random
 
 import httpx
 
-from core.current import current_trace
-from core.errors import InvalidSettings, RemoteMismatch, RemoteRefused, RemoteUnavailable
+from core.current import Awaited, current_trace
+from core.errors import Abandoned, InvalidSettings, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from embedder.remote.breaker import CircuitBreaker
 from embedder.remote.config import RemoteConfig
 from embedder.remote.quota import Quota
@@ -23,6 +24,7 @@ from embedder.remote.retry import RETRIED_STATUSES, UNHEALTHY_STATUSES, backoff,
 from embedder.remote.wire import Wire, WireRequest
 
 MAX_ANSWER_BYTES = 256 << 20
+LOOK_SECONDS = 0.1  # of a wait, between looks whether anybody needs the answer
 
 
 def _wait(seconds: float, stop: threading.Event) -> None:
@@ -44,7 +46,13 @@ class Call:
     """How long a caller waits."""
 
     ends_at: float  # on the transport's clock
-    stop: threading.Event  # set: nobody waits any more
+    stop: threading.Event  # set: another part of it failed
+    answer: Awaited | None = None  # what it is needed for; here, as pools of threads inherit no context
+
+    def check(self) -> None:
+        """Raises Abandoned where nobody waits for the answer any more."""
+        if self.answer is not None and self.answer.over:
+            raise Abandoned
 
 
 class Transport:
@@ -80,7 +88,7 @@ class Transport:
         """The JSON that answers a request of about so many tokens.
 
         Connection errors, timeouts, 408, 429 and 5xx are tried again while there is time. Raises RemoteUnavailable
-        where that does not help, RemoteRefused for any other answer but 200.
+        where that does not help, RemoteRefused for any other answer but 200, Abandoned between two tries.
         """
         tries = 0
         while True:
@@ -113,8 +121,12 @@ class Transport:
         self._sleep(wait, call)
 
     def _sleep(self, seconds: float, call: Call) -> None:
-        if seconds > 0:
-            self._world.sleep(seconds, call.stop)
+        step = math.inf if call.answer is None else LOOK_SECONDS
+        while seconds > 0 and not call.stop.is_set():
+            call.check()
+            self._world.sleep(min(seconds, step), call.stop)
+            seconds -= step
+        call.check()
         if call.stop.is_set():
             raise RemoteUnavailable(f"{self._place} is not asked any more: another part of the same request failed")
 

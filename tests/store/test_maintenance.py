@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ import store.maintenance
 from core.errors import StorageBusy, StorageFull
 from core.records import Collection
 from store import Database, Views
+from store.directory import MAINTENANCE_LOCK
 from store.maintenance import Maintenance, maintain_once, owner, owning
 from tests.store.children import Child, running
 from tests.store.library import Item, put
@@ -53,6 +55,24 @@ def _owning(database: Database) -> ExitStack:
     stack = ExitStack()
     stack.enter_context(owning(database.directory))
     return stack
+
+
+def test_who_looks_at_the_lock_is_not_taken_for_its_owner(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = database.directory / MAINTENANCE_LOCK
+    path.touch()
+    look = os.open(path, os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH)  # as store.lock.is_held does, for an instant
+    waits: list[float] = []
+
+    def over(seconds: float) -> None:
+        waits.append(seconds)
+        fcntl.flock(look, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(time, "sleep", over)
+    with owning(database.directory):
+        pass
+    os.close(look)
+    assert len(waits) == 1
 
 
 def test_one_thing_that_fails_keeps_no_other_from_being_done(

@@ -71,6 +71,7 @@ class Remote:
     faults: deque[Fault] = field(default_factory=deque)  # one for each of the next requests but first probes
     change: Callable[[Any], Any] = lambda answer: answer  # of every answer but to a probe alone
     refuses_probes: bool = False
+    refuses: Callable[[Received], bool] = lambda request: False
     delay: Callable[[Received], float] = lambda request: 0.0  # seconds before an answer
     received: list[Received] = field(default_factory=list)
     in_flight: int = 0
@@ -135,6 +136,8 @@ class Handler(BaseHTTPRequestHandler):
             answer = answer if request.is_probe else remote.change(answer)
             if request.is_probe and remote.refuses_probes:
                 fault = status(400, {"error": "there is no such model"})
+            if remote.refuses(request):
+                fault = status(422, {"error": "this will not do"})
             (fault or send_json)(self, json.dumps(answer).encode())
         except (BrokenPipeError, ConnectionResetError):  # the client went away, as some tests want
             self.close_connection = True

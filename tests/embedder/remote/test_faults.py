@@ -16,7 +16,7 @@ from core.errors import InvalidInput, RemoteMismatch, RemoteRefused, RemoteUnava
 from core.prompts import Prompt
 from core.protocols import Priority
 from core.records import Representation
-from embedder.remote.encoder import RemoteEncoder
+from embedder.remote.encoder import RemoteEncoder, RemoteHybridEncoder
 from tests.embedder.remote.conftest import TOKEN, Make
 from tests.embedder.remote.server import (
     Fault,
@@ -133,6 +133,35 @@ def test_a_probe_that_is_refused_is_no_callers_fault(remote: Remote, make: Make)
     with pytest.raises(RemoteRefused, match="answered 400: there is no such model") as caught:
         encode(make())
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("priority", [Priority.INTERACTIVE, Priority.BULK])
+def test_one_prompt_of_a_batch_that_is_refused_alone_is_the_callers(
+    remote: Remote, make: Make, priority: Priority
+) -> None:
+    remote.refuses = lambda request: "bad" in request.texts
+    given = [Prompt.of(text) for text in ("a", "b", "c", "bad", "d")]
+    with pytest.raises(InvalidInput, match="answered 422: this will not do"):
+        make().encode(given, Representation.DOCUMENT, priority=priority)
+    assert remote.asked[-1].texts == ["bad"]
+
+
+def test_a_batch_of_which_each_part_is_taken_is_refused_by_no_callers_fault(remote: Remote, make: Make) -> None:
+    remote.refuses = lambda request: len(request.texts) > 4
+    with pytest.raises(RemoteRefused, match="answered 422"):
+        make().encode([Prompt.of(f"text {i}") for i in range(6)], Representation.DOCUMENT)
+    assert [len(request.texts) for request in remote.asked] == [6, 3, 3]
+
+
+def test_a_wish_that_is_refused_for_the_probe_too_is_no_callers_fault(remote: Remote, make: Make) -> None:
+    """The remote took the first probe, which asks for no sparse vectors."""
+    encoder = make(api="vikingdb", sparse=True)
+    assert isinstance(encoder, RemoteHybridEncoder)
+    _ = encoder.dimension
+    remote.refuses = lambda request: request.body["model"]["params"]["return_sparse"]
+    with pytest.raises(RemoteRefused, match="answered 422"):
+        encoder.encode_hybrid([Prompt.of(TEXT)], Representation.QUERY)
+    encode(encoder)
 
 
 def test_a_slow_answer_is_given_up_in_time(remote: Remote, make: Make) -> None:
@@ -290,9 +319,9 @@ def test_the_first_failure_ends_the_other_batches(remote: Remote, make: Make) ->
     """One batch is refused at once; those behind it are not sent, and the one that waits to retry stops waiting."""
     encoder = make(real=True, batch_items=2, concurrency=2, deadline_seconds=30)
     _ = encoder.dimension
-    remote.faults.extend([later(0.2, status(503, Retry_After="20")), later(0.6, status(400))])
+    remote.faults.extend([later(0.2, status(503, Retry_After="20")), later(0.6, status(403))])
     began = real_time.monotonic()
-    with pytest.raises(InvalidInput, match="answered 400"):
+    with pytest.raises(RemoteRefused, match="answered 403"):
         encoder.encode([Prompt.of(f"text {i}") for i in range(40)], Representation.DOCUMENT, priority=Priority.BULK)
     assert real_time.monotonic() - began < 5
     assert len(remote.asked) < 40

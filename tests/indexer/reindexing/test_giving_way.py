@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from core.current import Awaited, awaited, check_awaited
-from core.errors import Abandoned, StorageBusy
+from core.errors import Abandoned, StorageBusy, StorageReadOnly
+from indexer import givingway
 from indexer.givingway import asked, at_work
 from store.directory import REINDEX_QUEUE
-from store.lock import is_held
+from store.lock import held, is_held
 from tests.store.children import running
 from tests.waiting import stop, until
 
@@ -104,6 +106,23 @@ def test_nothing_is_switched_for_whoever_has_left(tmp_path: Path) -> None:
     gone.give_up()
     with awaited(gone), pytest.raises(Abandoned), asked(tmp_path):
         pass
+
+
+def test_a_look_that_fails_is_logged_and_fails_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others in line at the same model look, too: the error would be theirs."""
+
+    def fail(directory: Path, name: str) -> bool:
+        raise StorageReadOnly("no permission")
+
+    with at_work(tmp_path) as portion, caplog.at_level(logging.WARNING):
+        with monkeypatch.context() as patched:
+            patched.setattr(givingway, "is_held", fail)
+            assert not portion.over
+        assert "no permission" in caplog.text
+        with held(tmp_path, REINDEX_QUEUE, timeout=5):
+            until(lambda: portion.over)  # it looks again
 
 
 def test_who_looks_is_not_taken_for_somebody_who_asks(tmp_path: Path) -> None:
