@@ -182,9 +182,9 @@ class Suggestions:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegChoice:
     weight: float
+    prior: float  # what it started from
     decisiveness: float
     confirmation: float
-    prior: float | None = None  # what it started from; None: an older server does not say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
