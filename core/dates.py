@@ -10,7 +10,6 @@ from typing import NamedTuple
 FORMS = "2024, 2024-05, 2024-05-01, 2024-05-01T10:00:00, with Z or +02:00 behind the time; without a zone it is UTC"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_BEGIN, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _DAY = 86_400_000_000  # microseconds
 _FIRST, _END = -62_135_596_800_000, 253_402_300_800_000  # milliseconds: of the year 1, and of the year 10000
 _ISO = re.compile(
@@ -56,8 +55,7 @@ def date_text(instant: float) -> str:
     A zone may put an instant up to a day beyond the years 1 to 9999, and a float64 the last microseconds of 9999: it is
     written as the first or the last one that has a name.
     """
-    least, most = ((end - _EPOCH) // _MICROSECOND for end in (_BEGIN, _LAST))
-    time = _EPOCH + max(least, min(int(instant), most)) * _MICROSECOND
+    time = _EPOCH + max(1000 * _FIRST, min(int(instant), 1000 * _END - 1)) * _MICROSECOND
     return time.isoformat().replace("+00:00", "Z")
 
 

@@ -51,6 +51,7 @@ class TextTokenizer:
         self.special_after = len(self._after)  # special tokens behind every text
         self.max_tokens = max_tokens
         self.special_tokens = self._whole.num_special_tokens_to_add(False)
+        self._prefix_tokens: dict[str, int] = {}
 
     def tokenize(self, prompts: Sequence[Prompt], prefix: str = "") -> list[TokenizedPrompt]:
         """The tokens of prefix and items for every prompt, special tokens around the whole, cut at `max_tokens`.
@@ -110,7 +111,10 @@ class TextTokenizer:
         Its last space is none where the text's first token has one before it anyway, as in SentencePiece: in a text
         that begins with white space it can be.
         """
-        return max(len(self.ids(prefix + text)) - len(self.ids(text)) for text in _BEGINNINGS) if prefix else 0
+        if prefix and prefix not in self._prefix_tokens:  # asked for every passage with a title
+            costs = (len(self.ids(prefix + text)) - len(self.ids(text)) for text in _BEGINNINGS)
+            self._prefix_tokens[prefix] = max(costs)
+        return self._prefix_tokens[prefix] if prefix else 0
 
     def _beginning(self, text: str) -> str:
         """As much of a text as makes more tokens than are read."""

@@ -14,7 +14,6 @@ an explanation, in trials of changed emphasis the same pairs come again: what wa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ from core.passages import heard, passage_prompt
 from core.protocols import Reranker, Rerankers
 from core.records import Float64Array
 from retriever.fusion import MIN_SPREAD
-from retriever.recent import Audience, Recent
+from retriever.recent import Audience, Recent, digest
 from store.documents import StoredPassage
 
 RERANK = "rerank"  # its name among the scores of a hit, and among what is left out
@@ -140,7 +139,7 @@ class Judge:
         return Judged(fingerprint=reranker.fingerprint, relevance=by_id)
 
     def _said(self, reranker: Reranker, query: str, texts: Sequence[str], audience: Audience) -> list[float]:
-        keys = [_key(repr(audience), reranker.fingerprint, query, text) for text in texts]
+        keys = [digest(audience, reranker.fingerprint, query, text) for text in texts]
         known = {key: was for key, was in zip(keys, self._known.get(keys), strict=True) if was is not None}
         # As if they were read: who pays must not learn from it what others asked for lately.
         models_read(sum(tokens for _, tokens in known.values()))
@@ -152,12 +151,3 @@ class Judge:
                 self._known.put(key, judged)
             known |= made
         return [known[key][0] for key in keys]
-
-
-def _key(*parts: str) -> bytes:
-    """(16 bytes) Of texts, told apart by their lengths."""
-    said = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode(errors="surrogatepass")
-        said.update(len(data).to_bytes(8) + data)
-    return said.digest()

@@ -46,7 +46,7 @@ class QueryTerms:
         words = [word for word, factor in typed if factor]
         known = [any(df[term] for term in word.terms) for word in words]
         # A stop word of one language that is in no text of the others is not missing: it was left out.
-        asked = [found for word, found in zip(words, known, strict=True) if found or (word.terms and not word.stopped)]
+        asked = [found for word, found in zip(words, known, strict=True) if found or not word.stopped]
         counted = self.whole and all(has_spaces(word.text) for word in words)
         return Wording(words=len(words) if counted else None, known=sum(asked) / len(asked)) if asked else None
 

@@ -47,11 +47,14 @@ class Callers:
 
     async def of(self, scope: Scope) -> Caller | SalienceError:
         keyring = self._keyring()
+        caller = _bearer(scope, keyring) if keyring.fresh else None
         try:
-            if not keyring.fresh:
+            if caller is None:
                 await self._read(keyring.refresh)
-            elif _is_unknown(scope, _bearer(scope, keyring), keyring):
+            elif _is_unknown(scope, caller, keyring):
                 await self._read(keyring.look_again)
+            else:
+                return self._signer(scope, caller)
         except StorageError as error:
             if route_path(scope) != METRICS or not keyring.known:
                 return self._signer(scope, error)

@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from core.current import current_answer, models_read
+from core.current import check_awaited, models_read
 from core.errors import InvalidInput, RemoteError, RemoteRefused, RemoteUnavailable
 from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
@@ -108,7 +109,10 @@ class Exchange:
             _tell(progress, len(items))
             return [part]
         with ThreadPoolExecutor(max_workers=self._config.concurrency) as pool:
-            futures = {pool.submit(self._turn, items[r.start : r.stop], wish, call): len(r) for r in ranges}
+            # A thread of a pool has no context of its own: neither a trace, nor an answer that may be given up.
+            futures = {
+                pool.submit(copy_context().run, self._turn, items[r.start : r.stop], wish, call): len(r) for r in ranges
+            }
             try:
                 for future in as_completed(futures):
                     models_read(sum(future.result().tokens))
@@ -124,14 +128,14 @@ class Exchange:
         if wish.priority is Priority.INTERACTIVE:
             return self._batch(items, wish, call)
         while not self._ingest_turns.acquire(timeout=LOOK_SECONDS):
-            call.check()
+            check_awaited()
         try:
             return self._batch(items, wish, replace(call, ends_at=self._transport.deadline()))
         finally:
             self._ingest_turns.release()
 
     def _batch(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
-        call.check()
+        check_awaited()
         identity = self.identity(call)
         # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
         probed = wish.priority is not Priority.INTERACTIVE or identity.due
@@ -212,7 +216,7 @@ class Exchange:
         )
 
     def _call(self) -> Call:
-        return Call(ends_at=self._transport.deadline(), stop=threading.Event(), answer=current_answer())
+        return Call(ends_at=self._transport.deadline(), stop=threading.Event())
 
 
 def spread(total: int, estimates: Sequence[int]) -> list[int]:

@@ -14,8 +14,8 @@ from random import Random
 
 import httpx
 
-from core.current import Awaited, current_trace
-from core.errors import Abandoned, InvalidSettings, RemoteMismatch, RemoteRefused, RemoteUnavailable
+from core.current import check_awaited, current_answer, current_trace
+from core.errors import InvalidSettings, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from embedder.remote.breaker import CircuitBreaker
 from embedder.remote.config import RemoteConfig
 from embedder.remote.quota import Quota
@@ -47,12 +47,6 @@ class Call:
 
     ends_at: float  # on the transport's clock
     stop: threading.Event  # set: another part of it failed
-    answer: Awaited | None = None  # what it is needed for; here, as pools of threads inherit no context
-
-    def check(self) -> None:
-        """Raises Abandoned where nobody waits for the answer any more."""
-        if self.answer is not None and self.answer.over:
-            raise Abandoned
 
 
 class Transport:
@@ -121,12 +115,12 @@ class Transport:
         self._sleep(wait, call)
 
     def _sleep(self, seconds: float, call: Call) -> None:
-        step = math.inf if call.answer is None else LOOK_SECONDS
+        step = math.inf if current_answer() is None else LOOK_SECONDS
         while seconds > 0 and not call.stop.is_set():
-            call.check()
+            check_awaited()
             self._world.sleep(min(seconds, step), call.stop)
             seconds -= step
-        call.check()
+        check_awaited()
         if call.stop.is_set():
             raise RemoteUnavailable(f"{self._place} is not asked any more: another part of the same request failed")
 

@@ -55,6 +55,11 @@ def paged(searcher: Searcher, collection: str, query: Query, sizes: list[int]) -
     raise AssertionError("the pages do not end")
 
 
+def with_pools_of(depth: int, patch: pytest.MonkeyPatch) -> None:
+    for module in ("ranking", "candidates"):
+        patch.setattr(f"retriever.{module}.POOL_DEPTH", depth)
+
+
 @pytest.mark.parametrize("depth", [1000, 2, 7])
 @given(query=st.sampled_from(QUERIES), sizes=st.lists(st.integers(3, 60), min_size=1, max_size=4))
 @settings(max_examples=8, deadline=None)
@@ -63,8 +68,7 @@ def test_pages_by_cursor_or_offset_make_up_one_big_k(
 ) -> None:
     """Also where pools have to be deepened on the way: with a depth of 2 for every other page."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("ranking", "candidates"):
-            patch.setattr(f"retriever.{module}.POOL_DEPTH", depth)
+        with_pools_of(depth, patch)
         whole = searcher.search("things", replace(query, k=200))
         assert whole.next is None
         assert paged(searcher, "things", query, sizes) == list(whole.hits)
@@ -134,8 +138,7 @@ def create(database: Database, encoder: LocalEncoder) -> None:
 def test_a_hit_that_only_deeper_pools_find_is_gone_on_behind_all_the_same(
     changing: tuple[Database, Pipeline], encoder: LocalEncoder, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("ranking", "candidates"):
-        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    with_pools_of(2, monkeypatch)
     database, pipeline = changing
     searcher = Searcher(Views(database), only(encoder), Analyzer())
     first = searcher.search("moving", replace(QUERY, k=size))
@@ -151,8 +154,7 @@ def test_behind_a_hit_of_deeper_pools_that_is_gone_the_pages_do_not_begin_again(
     changing: tuple[Database, Pipeline], encoder: LocalEncoder, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What deeper pools found ranks behind all before, whatever its score: that tells no place."""
-    for module in ("ranking", "candidates"):
-        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    with_pools_of(2, monkeypatch)
     database, _ = changing
     searcher = Searcher(Views(database), only(encoder), Analyzer())
     first = searcher.search("moving", replace(QUERY, k=size))
