@@ -7,8 +7,8 @@ first k % of the words, r_k that of these words alone:
     comprehensiveness   mean of (s - s_k) / s over k = 1, 5, 10, 20, 50       higher is better
     sufficiency         mean of (s - r_k) / s over the same k                 lower is better
     deletion            area under s_k / s over k = 0, 10, ... 100            lower is better
-    without K           (s - s_k) / s for each k by itself: what comprehensiveness is the mean of. Figures taken over
-                        other k, or over texts of another length, are on another scale, and random's tells which
+    without K           (s - s_k) / s for single k: what comprehensiveness is the mean of, and some between. Figures
+                        taken over other k, or over texts of another length, are on another scale: random's tells which
 
 Source of the first two: DeYoung et al., "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL 2020; of the
 third: Petsiuk, Das, Saenko, "RISE", BMVC 2018. Occlusion deletes each word by itself and asks the network again: one
@@ -40,6 +40,7 @@ from retriever.unit_request import UnitMethod, UnitRequest
 from retriever.words import DenseWords, dense_query, dense_words, passage_words
 
 BINS = (1, 5, 10, 20, 50)  # per cent of the words
+SHOWN = (1, 5, 10, 20, 30, 40, 50)  # the same, and some between
 CURVE = range(0, 101, 10)
 SEED = 20260101
 
@@ -64,7 +65,7 @@ def measure_faithfulness(parts: Wiring, queries: Sequence[str], count: int) -> d
         for name, method in methods.items():
             scores = np.asarray(method(query, passage, words, vector))
             rows[name].append(_figures(encoder, vector, passage, words, np.argsort(-scores, kind="stable").tolist()))
-    names = ("comprehensiveness", "sufficiency", "deletion", *(f"without {share}" for share in BINS))
+    names = ("comprehensiveness", "sufficiency", "deletion", *(f"without {share}" for share in SHOWN))
     return {
         name: {figure: float(np.mean([row[i] for row in found])) for i, figure in enumerate(names)} | {"n": len(found)}
         for name, found in rows.items()
@@ -131,20 +132,22 @@ class _GradientTimesInput:
 def _figures(
     encoder: LocalEncoder, vector: Float64Array, passage: str, words: Sequence[Word], order: Sequence[int]
 ) -> tuple[float, ...]:
-    """Comprehensiveness, sufficiency, deletion, and the first by BINS; `order`: the words, the most important first."""
+    """Comprehensiveness, sufficiency, deletion, and what is lost without SHOWN; `order`: the words, the most important
+    first."""
     ranked = [words[i] for i in order]
-    cuts = [math.ceil(len(words) * share / 100) for share in BINS]
+    cuts = {share: math.ceil(len(words) * share / 100) for share in SHOWN}
     steps = [round(len(words) * share / 100) for share in CURVE]
-    texts = [passage, *(_without(passage, ranked[:cut]) for cut in cuts)]
-    texts += [*(_without(passage, ranked[cut:]) for cut in cuts), *(_without(passage, ranked[:cut]) for cut in steps)]
+    texts = [passage, *(_without(passage, ranked[:cut]) for cut in cuts.values())]
+    texts += [_without(passage, ranked[cuts[share] :]) for share in BINS]
+    texts += [_without(passage, ranked[:cut]) for cut in steps]
     whole, *found = _cosines(encoder, texts, vector)
-    without, alone, curve = found[: len(BINS)], found[len(BINS) : 2 * len(BINS)], found[2 * len(BINS) :]
-    lost = [(whole - cosine) / whole for cosine in without]
+    lost = {share: (whole - found.pop(0)) / whole for share in SHOWN}
+    alone, curve = found[: len(BINS)], found[len(BINS) :]
     return (
-        float(np.mean(lost)),
+        float(np.mean([lost[share] for share in BINS])),
         float(np.mean([(whole - cosine) / whole for cosine in alone])),
         float(np.trapezoid([cosine / whole for cosine in curve], np.array(CURVE) / 100)),
-        *lost,
+        *lost.values(),
     )
 
 

@@ -1,9 +1,13 @@
 """python -m bench.service: the same passages, model and queries, over HTTP, one server after the other.
 
-Each is as it comes: its own defaults, one process. `clients_1`, `clients_8`: queries that no server was asked before,
-the judged ones with their words in other orders. `again_1`, `again_8`: the judged ones, again and again, as Salience
-remembers what its model made of a query. `ahead_of_peers`: at least twice the throughput of the better peer in new
-queries, with 1 client and with 8, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB.
+Each is as it comes, by its own defaults. `clients_1`, `clients_8`: queries that no server was asked before, the judged
+ones with their words in other orders. `again_1`, `again_8`: the judged ones, again and again, as Salience remembers
+what its model made of a query. First all of that in one process, then what is new in `--processes`, each with its
+share of the cores: Salience's `--workers`, uvicorn's for txtai (which can only be searched then), and as many clients
+for chromadb, as it is they who embed.
+
+`ahead_of_peers`: at least twice the throughput of the better peer in new queries, with 1 client and with 8, each in as
+many processes as suit it best, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,7 @@ from embedder.kinds import DEFAULT_MODEL, model_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = (1, 8)
+NEW, AGAIN = "clients", "again"  # rounds
 GOAL = 2.0  # times the better peer's throughput
 SERVERS: dict[str, type[Server]] = {"salience": Salience, "txtai": Txtai, "chromadb": Chroma}
 
@@ -38,6 +44,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2,000 passages: shows that it runs, not how fast")
     parser.add_argument("--passages", type=int, default=None, metavar="N", help="default 20000")
     parser.add_argument("--seconds", type=float, default=None, help="of searching, each time; default 20")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="beside one; default 2")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the test collections")
     parser.add_argument("--only", choices=SERVERS, action="append", help="default: all three")
     given = parser.parse_args()
@@ -47,7 +54,7 @@ def main() -> None:
     report: dict[str, Any] = {"passages": len(sample.passages), "queries": len(sample.queries)}
     for name in given.only or SERVERS:
         print(f"{name}: filling and searching, some minutes ...", file=sys.stderr)
-        report[name] = _measured(SERVERS[name], sample, peers, seconds)
+        report[name] = _measured(SERVERS[name], sample, peers, seconds, given.processes)
         print(f"{name}: {json.dumps(report[name])}", file=sys.stderr)
     if set(SERVERS) <= set(report):
         report = {"ahead_of_peers": _ahead(report), **report}
@@ -57,21 +64,30 @@ def main() -> None:
         _show(report)
 
 
-def _measured(kind: type[Server], sample: Sample, peers: Path, seconds: float) -> dict[str, Any]:
+def _measured(kind: type[Server], sample: Sample, peers: Path, seconds: float, processes: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         server = kind(Path(folder), model_folder(Path(DEFAULT_MODEL)), peers)
-        with server.running():
+        with server.running(1):
             start = time.perf_counter()
             server.fill(sample.passages)
             found: dict[str, Any] = {"legs": server.legs, "fill_seconds": round(time.perf_counter() - start, 1)}
             found["ndcg@10"] = _ndcg(sample, server.searched(sample.queries, clients=1, seconds=0)["answers"])
-            for clients in CLIENTS:
-                for round_, shuffled in (("clients", clients), ("again", None)):
-                    done = server.searched(sample.queries, clients=clients, seconds=seconds, shuffled=shuffled)
-                    del done["answers"]
-                    found[f"{round_}_{clients}"] = done
-            found["memory"] = round(server.memory() / 2**20)
+            found["processes_1"] = _rounds(server, sample, seconds, (NEW, AGAIN))
+        if processes > 1:
+            with server.running(processes):
+                found[f"processes_{processes}"] = _rounds(server, sample, seconds, (NEW,))
         return found
+
+
+def _rounds(server: Server, sample: Sample, seconds: float, rounds: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for clients in CLIENTS:
+        for round_ in rounds:
+            shuffled = clients if round_ == NEW else None
+            done = server.searched(sample.queries, clients=clients, seconds=seconds, shuffled=shuffled)
+            del done["answers"]
+            found[f"{round_}_{clients}"] = done
+    return {**found, "memory": round(server.memory() / 2**20)}
 
 
 def _ndcg(sample: Sample, answers: dict[str, list[str]]) -> float:
@@ -83,10 +99,16 @@ def _ndcg(sample: Sample, answers: dict[str, list[str]]) -> float:
 def _ahead(report: dict[str, Any]) -> bool:
     ours, peers = report["salience"], [report[name] for name in SERVERS if name != "salience"]
     return all(ours["ndcg@10"] >= peer["ndcg@10"] for peer in peers) and all(
-        ours[f"clients_{count}"]["throughput"] >= GOAL * peer[f"clients_{count}"]["throughput"]
-        for peer in peers
-        for count in CLIENTS
+        _best(ours, f"{NEW}_{count}") >= GOAL * _best(peer, f"{NEW}_{count}") for peer in peers for count in CLIENTS
     )
+
+
+def _best(server: dict[str, Any], round_: str) -> float:
+    return max(float(done[round_]["throughput"]) for _, done in _by_processes(server))
+
+
+def _by_processes(server: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(name.removeprefix("processes_"), done) for name, done in server.items() if name.startswith("processes_")]
 
 
 def _peers() -> Path:
@@ -104,16 +126,19 @@ def _peers() -> Path:
 
 
 def _show(report: dict[str, Any]) -> None:
-    columns = ("server", "ranks by", "round", "p50 ms", "p95 ms", "searches/s", "nDCG@10", "MiB", "filled in s")
+    columns = ("server", "processes", "round", "p50 ms", "p95 ms", "searches/s", "MiB")
     table = Table(*columns, title=f"{report['passages']} passages, {report['queries']} judged queries")
-    for name in (name for name in SERVERS if name in report):
-        one = report[name]
-        for round_ in (f"{kind}_{clients}" for clients in CLIENTS for kind in ("clients", "again")):
-            done = one[round_]
-            cells = (name, one["legs"], round_, done["p50"], done["p95"], done["throughput"], one["ndcg@10"])
-            table.add_row(*(str(cell) for cell in (*cells, one["memory"], one["fill_seconds"])))
+    servers = {name: report[name] for name in SERVERS if name in report}
+    for name, server in servers.items():
+        for processes, found in _by_processes(server):
+            for round_, done in found.items():
+                if round_ != "memory":
+                    cells = (done["p50"], done["p95"], done["throughput"], found["memory"])
+                    table.add_row(name, processes, round_, *map(str, cells))
     console = Console()
     console.print(table)
+    for name, server in servers.items():
+        console.print(f"{name}: {server['legs']}, nDCG@10 {server['ndcg@10']}, filled in {server['fill_seconds']} s")
     if "ahead_of_peers" in report:
         console.print(f"ahead of the peers ({GOAL:g} x the throughput, no lower nDCG): {report['ahead_of_peers']}")
 

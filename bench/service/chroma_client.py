@@ -1,4 +1,4 @@
-"""Runs in the peers' environment: fills a collection of a Chroma server, and searches it.
+"""Runs in the peers' environment: fills a collection of a Chroma server, or searches it.
 
 Chroma's users embed in their own process: its server knows vectors alone. It ranks by them alone, too: a search by
 several legs is refused by the server that one can run oneself ("not implemented for local executor").
@@ -30,7 +30,7 @@ class Function(chromadb.EmbeddingFunction):
 def main() -> None:
     folder, port = sys.argv[1], int(sys.argv[2])
     client = chromadb.HttpClient(host="127.0.0.1", port=port)
-    collection = client.create_collection(
+    collection = client.get_or_create_collection(
         "passages", embedding_function=Function(folder), configuration={"hnsw": {"space": "cosine"}}
     )
 

@@ -26,8 +26,8 @@ def drive(
     At least once each. `shuffled`: with the words of each in another order every time, by this number's dice: so that
     no server has been asked the same before. `connect` is called once for every client.
 
-    Gives `p50` and `p95` in milliseconds, `throughput` in searches a second, `searches`, and `answers`: the ids of the
-    hits of each query. Raises what a search raises.
+    Gives `times`, the seconds of each search, `wall`, those of all, and `answers`: the ids of the hits of each query.
+    Raises what a search raises.
     """
     order, lock = list(queries), threading.Lock()
     taken, times, answers, failures = 0, [], dict[str, list[str]](), list[BaseException]()
@@ -65,14 +65,21 @@ def drive(
         thread.join()
     if failures:
         raise failures[0]
-    wall = time.perf_counter() - begin
+    return {"times": times, "wall": time.perf_counter() - begin, "answers": answers}
+
+
+def summary(driven: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of what drove a server side by side: `p50` and `p95` in milliseconds, `throughput` in searches a second,
+    `searches`, and the `answers`.
+    """
+    times = [seconds for one in driven for seconds in one["times"]]
     cuts = statistics.quantiles(times, n=20)
     return {
         "p50": round(1000 * cuts[9], 2),
         "p95": round(1000 * cuts[18], 2),
-        "throughput": round(len(times) / wall, 1),
+        "throughput": round(len(times) / max(one["wall"] for one in driven), 1),
         "searches": len(times),
-        "answers": answers,
+        "answers": {query: hits for one in driven for query, hits in one["answers"].items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""The three servers: each is started in an empty folder, filled, searched, and asked for its memory."""
+"""The three servers: each is started in a folder of its own, filled, searched, and asked for its memory."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from bench.ingest.processes import started
-from bench.service.driving import Search, drive
+from bench.service.driving import Search, drive, summary
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 120.0
 
 
 class Server(ABC):
-    """Runs while its `with` block does."""
+    """Its folder is empty at first, and keeps what it was filled with from one start to the next."""
 
     legs: str  # what it ranks by
 
@@ -34,8 +34,8 @@ class Server(ABC):
         self._processes: list[subprocess.Popen[str]] = []
 
     @abstractmethod
-    def running(self) -> Any:
-        """A context manager: it answers within the block."""
+    def running(self, processes: int) -> AbstractContextManager[None]:
+        """It answers within the block; `processes`: that hold a model each. With one alone it can be filled."""
 
     @abstractmethod
     def fill(self, passages: Mapping[str, str]) -> None:
@@ -48,8 +48,8 @@ class Server(ABC):
     def searched(
         self, queries: Mapping[str, str], *, clients: int, seconds: float, shuffled: int | None = None
     ) -> dict[str, Any]:
-        """As `driving.drive`."""
-        return drive(self.connect, queries, clients=clients, seconds=seconds, shuffled=shuffled)
+        """`driving.summary` of a `driving.drive`."""
+        return summary([drive(self.connect, queries, clients=clients, seconds=seconds, shuffled=shuffled)])
 
     def memory(self) -> int:
         """Bytes that its processes hold now; what they share is counted once."""
@@ -76,8 +76,9 @@ class Salience(Server):
     legs = "dense and sparse"
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        with started("serve", "--port", str(self.port), data_dir=self.folder / "data") as process:
+    def running(self, processes: int) -> Iterator[None]:
+        arguments = ("serve", "--port", str(self.port), "--workers", str(processes))
+        with started(*arguments, data_dir=self.folder / "data") as process:
             self._processes = [process]
             self.wait_for("/readyz")
             yield
@@ -108,12 +109,15 @@ class Txtai(Server):
     legs = "dense and sparse"
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        settings = {"writable": True, "embeddings": {"path": str(self.model), "hybrid": True, "content": True}}
+    def running(self, processes: int) -> Iterator[None]:
+        embeddings = {"path": str(self.model), "hybrid": True, "content": True}
+        index = str(self.folder / "index")
         config = self.folder / "config.yml"
-        config.write_text(json.dumps(settings))  # JSON is YAML
+        # JSON is YAML
+        config.write_text(json.dumps({"writable": processes == 1, "path": index, "embeddings": embeddings}))
         command = [self.peers, "-m", "uvicorn", "txtai.api:app", "--port", str(self.port), "--log-level", "warning"]
-        with _process(command, self.folder, {"CONFIG": str(config)}) as process:
+        command += ["--workers", str(processes)]
+        with _process(command, self.folder, {"CONFIG": str(config), **_share(processes)}) as process:
             self._processes = [process]
             self.wait_for("/count")
             yield
@@ -137,18 +141,21 @@ class Chroma(Server):
     legs = "dense"  # see chroma_client.py
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, processes: int) -> Iterator[None]:
         command = [self.peers.parent / "chroma", "run", "--path", str(self.folder / "data"), "--port", str(self.port)]
         with ExitStack() as stack:
             server = stack.enter_context(_process(command, self.folder))
             self.wait_for("/api/v2/heartbeat")
             client = [self.peers, str(HERE / "chroma_client.py"), str(self.model), str(self.port)]
-            self._client = stack.enter_context(_process(client, self.folder, pipes=True))
-            self._processes = [server, self._client]  # the model is with the client
+            self._clients = [  # the model is with them
+                stack.enter_context(_process(client, self.folder, _share(processes), pipes=True))
+                for _ in range(processes)
+            ]
+            self._processes = [server, *self._clients]
             yield
 
     def fill(self, passages: Mapping[str, str]) -> None:
-        self._ask({"passages": passages})
+        self._ask([{"passages": passages}])
 
     def connect(self) -> Search:
         raise NotImplementedError("its clients run in the peers' environment")
@@ -156,14 +163,28 @@ class Chroma(Server):
     def searched(
         self, queries: Mapping[str, str], *, clients: int, seconds: float, shuffled: int | None = None
     ) -> dict[str, Any]:
-        return self._ask({"queries": queries, "clients": clients, "seconds": seconds, "shuffled": shuffled})
+        shares = [len(range(place, clients, len(self._clients))) for place in range(len(self._clients))]
+        asked = {"queries": queries, "seconds": seconds, "shuffled": shuffled}
+        return summary(self._ask([{**asked, "clients": share} for share in shares if share]))
 
-    def _ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._client.stdin is not None
-        assert self._client.stdout is not None
-        print(json.dumps(asked), file=self._client.stdin, flush=True)
-        answer: dict[str, Any] = json.loads(self._client.stdout.readline())
-        return answer
+    def _ask(self, asked: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Each of the first clients one thing, at once."""
+        clients = self._clients[: len(asked)]
+        for client, one in zip(clients, asked, strict=True):
+            assert client.stdin is not None
+            print(json.dumps(one), file=client.stdin, flush=True)
+        return [_line(client) for client in clients]
+
+
+def _line(client: subprocess.Popen[str]) -> dict[str, Any]:
+    assert client.stdout is not None
+    answer: dict[str, Any] = json.loads(client.stdout.readline())
+    return answer
+
+
+def _share(processes: int) -> dict[str, str]:
+    """The environment of a process that has its share of the cores; what it is by itself, where there is one alone."""
+    return {} if processes == 1 else {"OMP_NUM_THREADS": str(max(len(os.sched_getaffinity(0)) // processes, 1))}
 
 
 def _answer(
