@@ -31,6 +31,7 @@ from store.aliases import set_alias
 from store.catalog import change_settings, delete_collection
 from tests.collections import create_for
 from tests.retriever.conftest import documents
+from tests.retriever.pools import with_pools_of
 
 QUERY = Query(text="red dress for a summer wedding")
 QUERIES = [
@@ -53,11 +54,6 @@ def paged(searcher: Searcher, collection: str, query: Query, sizes: list[int]) -
             return found
         query = replace(query, cursor=result.next)
     raise AssertionError("the pages do not end")
-
-
-def with_pools_of(depth: int, patch: pytest.MonkeyPatch) -> None:
-    for module in ("ranking", "candidates"):
-        patch.setattr(f"retriever.{module}.POOL_DEPTH", depth)
 
 
 @pytest.mark.parametrize("depth", [1000, 2, 7])

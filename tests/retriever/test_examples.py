@@ -19,6 +19,7 @@ from retriever.legs import Leg
 from retriever.query import Query
 from retriever.searcher import Searcher
 from store import Database, StoredPassage, Views
+from tests.retriever.pools import with_pools_of
 
 DENSE, SPARSE = (Leg.DENSE,), (Leg.SPARSE,)
 LIKE, UNLIKE = ("console", "fashion-long"), ("television",)
@@ -129,8 +130,7 @@ def test_the_order_of_examples_does_not_matter_and_no_page_is_short(
     hits = searcher.search("things", query).hits
     other = searcher.search("things", replace(query, inputs=Inputs(like=LIKE[::-1], unlike=UNLIKE))).hits
     assert [hit.id for hit in hits] == [hit.id for hit in other]
-    for module in ("ranking", "candidates"):
-        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    with_pools_of(2, monkeypatch)
     assert len(searcher.search("things", replace(query, k=len(stored) - 3)).hits) == len(stored) - 3
 
 

@@ -22,6 +22,7 @@ from retriever.legs import Leg
 from retriever.query import Explain, Query
 from retriever.searcher import Searcher
 from store import Database, Views
+from tests.retriever.pools import with_pools_of
 
 DENSE, SPARSE = (Leg.DENSE,), (Leg.SPARSE,)
 QUERY = Query(text="red dress for a summer wedding", k=20)
@@ -116,8 +117,7 @@ def test_no_leg_is_begun_once_the_time_is_over(
 def test_pools_are_not_deepened_once_the_time_is_over(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
     from store.view import View
 
-    for module in ("ranking", "candidates"):
-        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    with_pools_of(2, monkeypatch)
     matching = View.matching
 
     def lingering(self: View, *arguments: Any) -> Any:

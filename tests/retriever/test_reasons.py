@@ -32,6 +32,7 @@ from store import Database, Views, dense
 from store.segments.sealing import seal
 from tests.collections import create_for
 from tests.retriever.conftest import documents
+from tests.retriever.pools import with_pools_of
 
 TEXTS = ["All about fashion and movies on television", "I want to play^7 on my TV.", "red dress for a summer wedding"]
 FUSIONS = [Fusion(), Fusion(method="convex"), Fusion(method="rrf")]
@@ -305,8 +306,7 @@ def test_the_parts_sum_where_candidates_come_from_codes(
     """Codes name candidates, scores are of the vectors themselves: no residual beyond float32's."""
     for name, value in (("EXACT_PASSAGES", 0), ("_WORTHWHILE", 0), ("_MORE", 8)):
         monkeypatch.setattr(dense, name, value)
-    for module in ("ranking", "candidates"):
-        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 20)
+    with_pools_of(20, monkeypatch)
     scans: list[object] = []
     named = dense.candidates
     monkeypatch.setattr(dense, "candidates", lambda *a, **o: scans.append(a) or named(*a, **o))

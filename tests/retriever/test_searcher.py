@@ -22,6 +22,7 @@ from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
 from store import Database, StoredPassage, Views
+from tests.retriever.pools import with_pools_of
 
 DENSE, SPARSE = (Leg.DENSE,), (Leg.SPARSE,)
 QUERIES = [
@@ -264,8 +265,7 @@ def test_one_hit_can_be_explained_by_id(searcher: Searcher) -> None:
 def test_every_hit_of_a_page_can_be_explained_however_deep_its_pools_went(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("ranking", "candidates"):
-        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 2)
+    with_pools_of(2, monkeypatch)
     query = Query(text="red dress for a summer wedding", k=20, offset=90)
     page = searcher.search("things", query).hits
     assert len(page) > 10

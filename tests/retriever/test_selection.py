@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import retriever.candidates
-import retriever.ranking
 from core.errors import InvalidQuery
 from core.filters import parse_filter
 from core.prompts import Prompt
@@ -27,6 +25,7 @@ from retriever.searcher import Searcher
 from retriever.selection import GroupBy, Selection
 from retriever.terms import query_terms
 from store import Database, Views
+from tests.retriever.pools import with_pools_of
 
 QUERIES = ["friends play a game at night", "die Spieler am Bildschirm", "机器学习", "a quick screen"]
 
@@ -39,8 +38,7 @@ def searcher(varied: Database, encoder: LocalEncoder) -> Searcher:
 @pytest.fixture
 def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pools that have to be deepened."""
-    monkeypatch.setattr(retriever.ranking, "POOL_DEPTH", 8)
-    monkeypatch.setattr(retriever.candidates, "POOL_DEPTH", 8)
+    with_pools_of(8, monkeypatch)
 
 
 def everything(searcher: Searcher, query: Query) -> list[Any]:

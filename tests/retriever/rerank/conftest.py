@@ -13,6 +13,7 @@ from indexer.pipeline import Pipeline
 from retriever.searcher import Searcher
 from store import Database
 from tests.collections import create_for
+from tests.retriever.pools import with_pools_of
 from tests.retriever.rerank.judging import Opinionated, searching
 
 
@@ -34,8 +35,7 @@ def lasting(varied: Database, encoder: LocalEncoder) -> Searcher:
 @pytest.fixture
 def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pools that have to be deepened."""
-    for module in ("ranking", "candidates"):
-        monkeypatch.setattr(f"retriever.{module}.POOL_DEPTH", 8)
+    with_pools_of(8, monkeypatch)
 
 
 @pytest.fixture
