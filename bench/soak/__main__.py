@@ -43,7 +43,7 @@ async def soaked(address: str, pid: int, seconds: float, pace: float = 1.0) -> d
     load = Load(address, pace=pace)
     await _answering(load)
     await load.fill()
-    await load.fill_traces()
+    await load.fill_caches()
     running = [asyncio.ensure_future(client) for client in load.clients()]
     begun, samples = time.monotonic(), list[Sample]()
     while time.monotonic() - begun < seconds:

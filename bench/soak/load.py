@@ -15,7 +15,8 @@ import httpx
 
 DOCUMENTS = 1000  # ids that are written again and again
 EXPLAINED = 50  # hits of a search that fills the traces
-EXPLAINED_AT_ONCE = 4  # such searches between two looks at them
+TRACED_AT_ONCE = 200  # hits of the searches between two looks at what is kept
+ROUNDS = 20  # of such searches at most
 NAME = "soak"
 _WORDS = (
     "amber boat candle desert engine forest garden harbour island jacket kitchen lantern market needle orchard paper "
@@ -52,16 +53,18 @@ class Load:
             documents = [self._document(number) for number in range(first, first + 100)]
             await self._ask("fill", "POST", _path("documents"), json={"documents": documents})
 
-    async def fill_traces(self) -> None:
-        """Explain until the server keeps as many traces as it ever does: clients alone would take half an hour."""
-        kept = -1.0
-        for _ in range(DOCUMENTS // EXPLAINED):
-            for _ in range(EXPLAINED_AT_ONCE):
-                body = {"query": self._text(4), "k": EXPLAINED, "explain": "words"}
-                await self._ask("fill", "POST", _path("search"), json=body)
-            before, kept = kept, await self.caches()
-            if kept <= before * 1.001:
-                return
+    async def fill_caches(self) -> None:
+        """Explain until the server keeps as much of its models' work as it ever does: clients alone would take minutes
+        for the queries, and half an hour for the traces of passages."""
+        for hits in (EXPLAINED, 1):  # what fills the traces first, then the queries alone
+            kept = -1.0
+            for _ in range(ROUNDS):
+                for _ in range(TRACED_AT_ONCE // hits):
+                    body = {"query": self._text(8), "k": hits, "explain": "words"}
+                    await self._ask("fill", "POST", _path("search"), json=body)
+                before, kept = kept, await self.caches()
+                if kept <= before * 1.001:
+                    break
 
     def clients(self) -> list[Awaitable[None]]:
         paced: list[tuple[float, Callable[[], Awaitable[None]]]] = [

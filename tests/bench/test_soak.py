@@ -1,13 +1,16 @@
-"""The soak's judgement: what grows on and on is not flat, what fills and swings is, what is short is neither."""
+"""The soak: its caches are full before it begins, what grows on and on is not flat, what fills and swings is."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
+from typing import Any
 
 import pytest
 
 from bench.soak.judgement import STRETCHES, Sample, judged
+from bench.soak.load import Load
 
 
 def samples(
@@ -74,3 +77,27 @@ def test_the_error_holds_what_was_added() -> None:
 def test_too_short_a_run_is_refused() -> None:
     with pytest.raises(ValueError, match=f"{2 * STRETCHES} are needed"):
         judged(samples(600, 0.0, minutes=1))
+
+
+class Caches(Load):
+    """Of a server that keeps so much of what it explained: 1 for each hit, and 1 for each query."""
+
+    def __init__(self, *, traces: int, queries: int) -> None:
+        super().__init__("http://nowhere")
+        self.most = {"traces": traces, "queries": queries}
+        self.kept = dict.fromkeys(self.most, 0)
+
+    async def caches(self) -> float:
+        return float(sum(self.kept.values()))
+
+    async def _ask(self, client: str, method: str, path: str, *expected: int, **given: Any) -> dict[str, Any]:
+        for name, count in (("traces", given["json"]["k"]), ("queries", 1)):
+            self.kept[name] = min(self.most[name], self.kept[name] + count)
+        return {}
+
+
+@pytest.mark.parametrize(("traces", "queries"), [(900, 1000), (3000, 10)])
+def test_all_caches_are_full_before_the_clients_begin(traces: int, queries: int) -> None:
+    server = Caches(traces=traces, queries=queries)
+    asyncio.run(server.fill_caches())
+    assert server.kept == server.most
