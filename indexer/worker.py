@@ -39,6 +39,7 @@ from store.jobs.lease import (
 from store.jobs.sweep import sweep
 
 SWEEP_SECONDS = 5.0
+LATE_SWEEP_SECONDS = 60.0  # that it is put off at most for a job that nobody waits behind
 LOOK_AGAIN_SECONDS = 60.0  # for a model that was not there
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Worker:
         pauses = 0
         while not self._stopping.is_set():
             try:
-                busy = self.turn() or self._sweep()
+                busy = self._step()
                 pauses = 0
             except Exception as error:  # noqa: BLE001 - not even the failure could be written down; the queue remains
                 pauses += 1
@@ -96,7 +97,7 @@ class Worker:
 
     def drain(self) -> None:
         """As `run`, until no job can be worked on now."""
-        while not self._stopping.is_set() and (self.turn() or self._sweep()):
+        while not self._stopping.is_set() and self._step():
             pass
 
     def stop(self) -> None:
@@ -135,6 +136,11 @@ class Worker:
         with working_on(lease.job_id):
             self._work(lease, alone=job_id is not None, on_progress=on_progress)
         return True
+
+    def _step(self) -> bool:
+        """A turn, if there is a job, and some of what jobs left behind; whether there may be more of either."""
+        worked = self.turn()
+        return self._sweep() or worked
 
     def _work(self, lease: Lease, *, alone: bool, on_progress: JobProgress | None) -> None:
         """Until others wait, or to its end. `alone`: this worker serves no other job."""
@@ -189,7 +195,7 @@ class Worker:
             if alone or time.monotonic() < over:
                 return True
             over = time.monotonic() + self._policy.turn_seconds
-            return not self._others_wait(lease)
+            return over < self._next_sweep + LATE_SWEEP_SECONDS and not self._others_wait(lease)
 
         return goes_on
 
