@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.backoff import doubled
-from core.current import working_on
+from core.current import Awaited, current_answer, working_on
 from core.errors import CollectionNotFound, LeaseLost, SalienceError, StorageError
 from core.records import Job, JobState
 from indexer.heartbeat import Heartbeat
@@ -112,7 +112,8 @@ class Worker:
     def finish(self, job_id: int, *, on_progress: JobProgress | None = None, return_waiting: bool = False) -> Job:
         """Work on this job until it ends, or watch the worker that does; the job as it is then.
 
-        Returns before the end after `stop`, and with `return_waiting` when the job waits for better times.
+        Returns before the end after `stop`, when nobody waits for the answer any more, which leaves the job to other
+        workers, and with `return_waiting` when the job waits for better times.
         Raises JobNotFound, StorageError.
         """
         while True:
@@ -120,7 +121,7 @@ class Worker:
                 job = get_job(session, job_id)
             if on_progress is not None:
                 on_progress(job, 0)
-            if job.ended or self._stopping.is_set() or (return_waiting and job.state is JobState.WAITING):
+            if job.ended or self._ends(current_answer()) or (return_waiting and job.state is JobState.WAITING):
                 return job
             if not self.turn(job_id, on_progress=on_progress):
                 time.sleep(min(0.05, self._policy.poll_seconds))
@@ -165,7 +166,7 @@ class Worker:
             if job.ended:
                 _log.info("job %s: done, %s documents failed", job.id, job.failed)
             else:
-                self._release(lease, idle=self._stopping.is_set())
+                self._release(lease, idle=self._ends(current_answer()))
 
     def _claim(self, job_id: int | None) -> Lease | None:
         fingerprints = self._served()
@@ -187,10 +188,11 @@ class Worker:
     def _goes_on(self, lease: Lease, heartbeat: Heartbeat, alone: bool) -> Callable[[], bool]:
         """Tells whether the turn goes on with another batch. `alone`: this worker serves no other job."""
         over = time.monotonic() + self._policy.turn_seconds
+        answer = current_answer()
 
         def goes_on() -> bool:
             nonlocal over
-            if self._stopping.is_set() or heartbeat.lost:
+            if self._ends(answer) or heartbeat.lost:
                 return False
             if alone or time.monotonic() < over:
                 return True
@@ -198,6 +200,10 @@ class Worker:
             return over < self._next_sweep + LATE_SWEEP_SECONDS and not self._others_wait(lease)
 
         return goes_on
+
+    def _ends(self, answer: Awaited | None) -> bool:
+        """Whether this worker leaves what it is at. `answer`: what it works for; None: the job alone."""
+        return self._stopping.is_set() or (answer is not None and answer.over)
 
     def _others_wait(self, lease: Lease) -> bool:
         fingerprints = self._served()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from core.current import Awaited, awaited
 from core.errors import RemoteUnavailable, StorageBusy
 from core.records import Document, JobState
 from indexer import turn as turn_module
@@ -256,6 +257,20 @@ def test_what_jobs_leave_behind_goes_while_there_is_always_work(
     with running(worker_of(database, encoder)):
         until(lambda: left() == 0)
         assert not job(database, large.id).ended
+
+
+def test_a_job_that_nobody_waits_for_any_more_is_left_to_others(database: Database, encoder: FakeEncoder) -> None:
+    answer = Awaited()
+    encoder.before = lambda texts: answer.give_up()
+    enqueue(database, located(300))
+    with awaited(answer):
+        left = worker_of(database, encoder).finish(1)
+    assert (left.state, left.worker, left.created) == (JobState.QUEUED, None, 128)
+    with database.write() as session:
+        taken = claim(session, "o", seconds=9.0, fingerprints=[encoder.fingerprint], now=database_now(session))
+    assert taken is not None
+    with awaited(answer):
+        assert worker_of(database, encoder).finish(1).worker == "o"
 
 
 def test_stop_finishes_the_batch_and_gives_the_lease_back(database: Database, encoder: FakeEncoder) -> None:
