@@ -142,7 +142,7 @@ class _Receiving:
         return earlier
 
     def _resumable(self, session: WriteSession, content: bytes) -> Job | None:
-        """The job of this content that goes on; None where what it stored may be another by now: all comes once more."""
+        """The job of this content that goes on; None where what it stored may be another by now: all comes again."""
         earlier = unfinished_job(session, self._collection.id, content)
         if earlier is None or not 0 < earlier.seq < current_seq(session, self._collection.active.id):
             return earlier
