@@ -12,8 +12,9 @@ from indexer.duplicates import Duplicates
 from indexer.heartbeat import Heartbeat
 from indexer.pipeline import BATCH_CHARACTERS, BATCH_DOCUMENTS, Notice
 from indexer.records import Duplicate, Origin, RecordError, Skipped
+from store.commit import current_seq
 from store.database import Database, WriteSession
-from store.jobs import queued_documents
+from store.jobs import cancel_job, queued_documents
 from store.jobs.intake import Intake, append, begin, drop, finish, job_with_key, unfinished_job
 from store.jobs.lease import Clock, Lease, database_now
 from store.jobs.notices import JobNotice, NoticeKind
@@ -42,7 +43,8 @@ def receive(
 
     When `items` raise, nothing stays. `receiver` names this process. `digest` tells the hash of what was sent, once
     the items are used up; without it, it is that of the documents. With `key`, a job that the collection has under
-    it is answered if it is of the same digest. With `resume`, a job of this digest that has something left to do is.
+    it is answered if it is of the same digest. With `resume`, a job of this digest that has something left to do is,
+    unless others wrote to the collection since its last commit.
     `on_notice` is called for each error, omission and duplicate as it is met.
 
     Raises JobConflict where the key belongs to another content, or to a request that is still being received;
@@ -132,12 +134,21 @@ class _Receiving:
         earlier = None
         with self._database.write() as session:
             if resume:
-                earlier = unfinished_job(session, self._collection.id, content)
+                earlier = self._resumable(session, content)
             if earlier is None:
                 lease = self._stored(session)
                 return finish(session, lease, digest=content, now=self._clock(session))
         self.drop()
         return earlier
+
+    def _resumable(self, session: WriteSession, content: bytes) -> Job | None:
+        """The job of this content that goes on; None where what it stored may be another by now: all comes again."""
+        earlier = unfinished_job(session, self._collection.id, content)
+        if earlier is None or not 0 < earlier.seq < current_seq(session, self._collection.active.id):
+            return earlier
+        if earlier.worker is None:  # nobody would go on with it: the new one has all of its documents
+            cancel_job(session, earlier.id, now=self._clock(session))
+        return None
 
     def drop(self) -> None:
         """Nothing of it stays."""

@@ -95,20 +95,21 @@ class Turn:
             refused = [problem for problem in problems if problem is not None]
             sound = [document for document, problem in zip(documents, problems, strict=True) if problem is None]
             yield _Step(batch=batch, ingest=ingest, prepared=ingest.prepare(sound, refused))
+            if batch.crashes:  # beside it nothing else may be at work: that would be blamed on it
+                return
             after = batch.number
 
     def _embedded(self, steps: Iterator[_Step]) -> Iterator[_Step]:
         before: _Step | None = None
         for step in steps:
-            # Over a batch that workers vanish over, nothing else may be at work: it would be blamed in its place.
-            if before is not None and (before.batch.crashes or not self._goes_on()):
+            if before is not None and not self._goes_on():
                 return
             step.embedded = step.ingest.embed(step.prepared, self._progress)
             with self._reporting:
                 self._passages += len(step.embedded.embeddings)
             yield step
             before = step
-        self._all_embedded = True
+        self._all_embedded = before is None or not before.batch.crashes
 
     def _store(self, step: _Step, began: float) -> Job:
         """`began`: when the batch before it was stored. The job as it is then."""

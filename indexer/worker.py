@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.backoff import doubled
-from core.current import working_on
+from core.current import Awaited, current_answer, working_on
 from core.errors import CollectionNotFound, LeaseLost, SalienceError, StorageError
 from core.records import Job, JobState
 from indexer.heartbeat import Heartbeat
@@ -39,6 +39,7 @@ from store.jobs.lease import (
 from store.jobs.sweep import sweep
 
 SWEEP_SECONDS = 5.0
+LATE_SWEEP_SECONDS = 60.0  # that it is put off at most for a job that nobody waits behind
 LOOK_AGAIN_SECONDS = 60.0  # for a model that was not there
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Worker:
         pauses = 0
         while not self._stopping.is_set():
             try:
-                busy = self.turn() or self._sweep()
+                busy = self._step()
                 pauses = 0
             except Exception as error:  # noqa: BLE001 - not even the failure could be written down; the queue remains
                 pauses += 1
@@ -96,7 +97,7 @@ class Worker:
 
     def drain(self) -> None:
         """As `run`, until no job can be worked on now."""
-        while not self._stopping.is_set() and (self.turn() or self._sweep()):
+        while not self._stopping.is_set() and self._step():
             pass
 
     def stop(self) -> None:
@@ -111,7 +112,8 @@ class Worker:
     def finish(self, job_id: int, *, on_progress: JobProgress | None = None, return_waiting: bool = False) -> Job:
         """Work on this job until it ends, or watch the worker that does; the job as it is then.
 
-        Returns before the end after `stop`, and with `return_waiting` when the job waits for better times.
+        Returns before the end after `stop`, when nobody waits for the answer any more, which leaves the job to other
+        workers, and with `return_waiting` when the job waits for better times.
         Raises JobNotFound, StorageError.
         """
         while True:
@@ -119,7 +121,7 @@ class Worker:
                 job = get_job(session, job_id)
             if on_progress is not None:
                 on_progress(job, 0)
-            if job.ended or self._stopping.is_set() or (return_waiting and job.state is JobState.WAITING):
+            if job.ended or self._ends(current_answer()) or (return_waiting and job.state is JobState.WAITING):
                 return job
             if not self.turn(job_id, on_progress=on_progress):
                 time.sleep(min(0.05, self._policy.poll_seconds))
@@ -135,6 +137,11 @@ class Worker:
         with working_on(lease.job_id):
             self._work(lease, alone=job_id is not None, on_progress=on_progress)
         return True
+
+    def _step(self) -> bool:
+        """A turn, if there is a job, and some of what jobs left behind; whether there may be more of either."""
+        worked = self.turn()
+        return self._sweep() or worked
 
     def _work(self, lease: Lease, *, alone: bool, on_progress: JobProgress | None) -> None:
         """Until others wait, or to its end. `alone`: this worker serves no other job."""
@@ -159,7 +166,7 @@ class Worker:
             if job.ended:
                 _log.info("job %s: done, %s documents failed", job.id, job.failed)
             else:
-                self._release(lease, idle=self._stopping.is_set())
+                self._release(lease, idle=self._ends(current_answer()))
 
     def _claim(self, job_id: int | None) -> Lease | None:
         fingerprints = self._served()
@@ -181,17 +188,22 @@ class Worker:
     def _goes_on(self, lease: Lease, heartbeat: Heartbeat, alone: bool) -> Callable[[], bool]:
         """Tells whether the turn goes on with another batch. `alone`: this worker serves no other job."""
         over = time.monotonic() + self._policy.turn_seconds
+        answer = current_answer()
 
         def goes_on() -> bool:
             nonlocal over
-            if self._stopping.is_set() or heartbeat.lost:
+            if self._ends(answer) or heartbeat.lost:
                 return False
             if alone or time.monotonic() < over:
                 return True
             over = time.monotonic() + self._policy.turn_seconds
-            return not self._others_wait(lease)
+            return over < self._next_sweep + LATE_SWEEP_SECONDS and not self._others_wait(lease)
 
         return goes_on
+
+    def _ends(self, answer: Awaited | None) -> bool:
+        """Whether this worker leaves what it is at. `answer`: what it works for; None: the job alone."""
+        return self._stopping.is_set() or (answer is not None and answer.over)
 
     def _others_wait(self, lease: Lease) -> bool:
         fingerprints = self._served()

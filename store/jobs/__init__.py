@@ -11,7 +11,7 @@ from core.errors import JobConflict, JobNotFound
 from core.records import Job, JobState
 from core.unicode import is_unicode
 from store import schema
-from store.among import Patterns, held_among
+from store.among import Patterns, held_among, name_among
 from store.database import ReadSession, WriteSession
 
 RUNNABLE = tuple(state.value for state in (JobState.QUEUED, JobState.RUNNING, JobState.WAITING))
@@ -43,14 +43,18 @@ def list_jobs(
 ) -> list[Job]:
     """The newest jobs first, `limit` of them at most; `before`: only those with a lower id.
 
-    `among`: only those of collections with such names, or aliases.
+    `collection`: only those of the collection of this name or alias; `among`: only those of collections with such
+    names, or aliases.
     """
     job = schema.job.c
     conditions: list[sa.ColumnElement[bool]] = [job.state != JobState.RECEIVING.value]
     if collection is not None:
         if not is_unicode(collection):
             return []
-        conditions.append(job.collection == collection)
+        alias = schema.alias.c
+        seen = sa.true() if among is None else name_among(alias.name, among)
+        aliased = sa.select(alias.collection_id).where(alias.name == collection, seen)
+        conditions.append((job.collection == collection) | job.collection_id.in_(aliased))
     if among is not None:
         conditions.append(held_among(job.collection_id, job.collection, among))
     if state is not None:

@@ -90,5 +90,8 @@ def complete(session: WriteSession, lease: Lease, batch: JobBatch, outcome: Batc
 
 
 def conclude(session: WriteSession, lease: Lease, *, now: float) -> Job:
-    """Nothing is left: the job is done. Raises LeaseLost."""
+    """The job is done, unless documents are there that came back to be tried again; as it is then. Raises LeaseLost."""
+    columns = schema.job_batch.c
+    if session.execute(sa.select(columns.id).where(columns.job_id == lease.job_id).limit(1)).first() is not None:
+        return job_of(fenced(session, lease))
     return job_of(fenced(session, lease, state=JobState.DONE.value, worker=None, ended_at=now))

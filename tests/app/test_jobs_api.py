@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from app.wiring import Wiring
 from core.errors import RemoteUnavailable
 from tests.app.bulk import BULK, articles, idle, lines
-from tests.indexer.fakes import FakeEncoder
+from tests.indexer.fakes import FakeEncoder, slow
 
 
 class Server(Protocol):
@@ -138,6 +138,18 @@ def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
 def test_without_a_worker_a_request_that_waits_works_itself(tmp_path: Path) -> None:
     with idle(tmp_path, FakeEncoder()) as client:
         assert client.post(f"{BULK}?wait=true", content=articles(300)).json()["created"] == 300
+
+
+def test_who_waits_no_longer_has_the_job_which_goes_on(tmp_path: Path) -> None:
+    encoder = FakeEncoder(slow(1.5))
+    with idle(tmp_path, encoder) as client:
+        answer = client.post(f"{BULK}?wait=true", content=articles(300), headers={"Salience-Timeout-Ms": "1000"})
+        job = answer.json()
+        assert (answer.status_code, job["state"], job["worker"]) == (202, "queued", None)
+        assert job["pending"] >= 300 - 128
+        encoder.before = slow(0.0)
+        wiring: Wiring = client.app.state.wiring  # type: ignore[attr-defined]
+        assert wiring.worker.finish(job["id"]).created == 300
 
 
 def test_a_remote_model_that_is_down(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from core.errors import CollectionNotFound, JobConflict, LeaseLost, QueueFull
 from core.records import Collection, Document, JobState
 from indexer import intake
 from indexer.intake import Located, check_room, receive
+from indexer.pipeline import delete
 from indexer.records import Duplicate, Origin, RecordError, Skipped
+from indexer.worker import JobPolicy, Worker
 from store import Database, schema
 from store.catalog import delete_collection
 from store.jobs import cancel_job, list_jobs
@@ -20,7 +22,7 @@ from store.jobs.lease import database_now
 from store.jobs.notices import NoticeKind, job_notices
 from store.jobs.payload import unpack
 from store.jobs.sweep import sweep
-from tests.indexer.fakes import create, enqueue, job, located, rows
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows
 
 
 @pytest.fixture
@@ -113,6 +115,26 @@ def test_the_same_documents_go_on_where_an_earlier_job_stopped(
     with database.write() as session:
         cancel_job(session, first.id, now=0.0)
     assert enqueue(database, located(300), resume=True).id != first.id
+
+
+def test_what_others_wrote_since_is_not_taken_for_what_the_job_stored(database: Database) -> None:
+    """Documents of its first half are gone by now; to go on behind them would leave them out without a word."""
+    create(database)
+    encoder = FakeEncoder()
+    first = enqueue(database, located(300), resume=True)
+    policy = JobPolicy(turn_seconds=0.0)
+    worker = Worker(database, pipeline_of(database, encoder), policy)
+    other = enqueue(database, located(1, "other-"))
+    assert worker.turn(other.id)
+    encoder.before = lambda texts: worker.stop()  # with its next batch
+    worker.finish(first.id)
+    assert 0 < job(database, first.id).created < 300
+    assert enqueue(database, located(300), resume=True).id == first.id
+    delete(database, "c", ["d0", "d1"])
+    again = enqueue(database, located(300), resume=True)
+    assert (again.id > other.id, job(database, first.id).state) == (True, JobState.CANCELLED)
+    done = Worker(database, pipeline_of(database, FakeEncoder()), policy).finish(again.id)
+    assert (done.state, len(ids(database))) == (JobState.DONE, 301)
 
 
 def test_the_collection_goes_meanwhile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,12 +13,15 @@ import sqlalchemy as sa
 from core.records import Document, Job, JobState
 from indexer import turn as turn_module
 from indexer.ahead import ahead
+from indexer.ingest import Ingest, Prepared
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
 from store import Database, schema
+from store.jobs import get_job
 from store.jobs.lease import claim, database_now
+from store.jobs.retry import retry_job
 from store.jobs.work import complete
-from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, slow
 from tests.waiting import until
 
 POLICY = JobPolicy(lease_seconds=2.0, turn_seconds=60.0, poll_seconds=0.01)
@@ -149,3 +153,48 @@ def test_an_interrupted_turn_leaves_the_embedding_at_the_next_sign(
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("embed", "prepare"))]
     monkeypatch.setattr(turn_module, "complete", complete)
     assert worker_of(database, FakeEncoder()).finish(1).created == 600
+
+
+def test_what_is_tried_again_during_the_last_batch_is_done_before_the_job_is(database: Database) -> None:
+    """The turn had found nothing behind that batch when the document came back."""
+    encoder, tried = FakeEncoder(), threading.Event()
+
+    def embed(texts: list[str]) -> None:
+        if "poison" in texts and not tried.is_set():
+            raise ValueError("poison")
+        if "last" in texts:
+            with database.read() as session:
+                assert get_job(session, 1).failed == 1
+            time.sleep(0.1)  # for the look behind this batch
+            tried.set()
+            retry_job(database, 1)
+
+    encoder.before = embed
+    lines = [Document(id="bad", text="poison"), *(Document(id=f"d{n}", text="text") for n in range(127))]
+    lines += [Document(id=f"e{n}", text="text") for n in range(128)]
+    lines.append(Document(id="e", text="last"))
+    enqueue(database, ((None, document) for document in lines))
+    done = worker_of(database, encoder).finish(1)
+    assert (done.state, done.pending, done.failed, done.created) == (JobState.DONE, 0, 0, 257)
+    assert "bad" in ids(database)
+
+
+def test_beside_a_batch_that_workers_vanished_over_nothing_is_split(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue(database, located(300))
+    with database.write() as session:
+        claim(session, "dead", seconds=0.0, fingerprints=[FakeEncoder.fingerprint], now=database_now(session))
+    stored: list[int] = []  # documents, when a batch is split
+
+    def prepare(self: Ingest, *given: Any) -> Prepared:
+        stored.append(len(ids(database)))
+        return split(self, *given)
+
+    split = Ingest.prepare
+    monkeypatch.setattr(Ingest, "prepare", prepare)
+    encoder = FakeEncoder(before=slow(0.1))
+    assert worker_of(database, encoder).turn()
+    assert stored == [0]
+    done = worker_of(database, encoder).finish(1)
+    assert (done.state, done.created, stored[:2]) == (JobState.DONE, 300, [0, 128])

@@ -7,6 +7,7 @@ import pytest
 from core.errors import JobConflict, JobNotFound, LeaseLost
 from core.records import Collection, JobState
 from store import Database, catalog
+from store.aliases import set_alias
 from store.among import holdings
 from store.jobs import cancel_job, get_job, list_jobs, queued_documents
 from store.jobs import retry as job_retry
@@ -202,6 +203,8 @@ def test_the_list_has_pages_and_conditions(database: Database, collection: Colle
     for _ in range(3):
         queue(database, collection, 1)
     queue(database, library.create(database, "films"))
+    with database.write() as session:
+        set_alias(session, "cinema", "films")
     with database.read() as session:
 
         def ids(**conditions: object) -> list[int]:
@@ -209,7 +212,9 @@ def test_the_list_has_pages_and_conditions(database: Database, collection: Colle
 
         assert ids() == [4, 3, 2, 1]
         assert ids(limit=2, before=4) == [3, 2]
-        assert ids(collection="films") == [4]
+        assert ids(collection="films") == ids(collection="cinema") == [4]
+        assert ids(collection="cinema", among=["cin*"]) == [4]
+        assert ids(collection="cinema", among=["films"]) == []  # nobody is told of an alias of others
         assert ids(collection="\ud800") == []
         assert ids(state=JobState.QUEUED, before=2**70) == [3, 2, 1]
         assert queued_documents(session) == 3
