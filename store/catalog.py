@@ -194,15 +194,9 @@ def change_settings(session: WriteSession, name: str, changes: Mapping[str, Any]
 
 def counts(session: ReadSession, collection_id: int) -> Counts:
     """How many documents and passages a collection holds."""
-    documents = sa.select(sa.func.count()).where(schema.document.c.collection_id == collection_id)
-    passages = (
-        sa.select(sa.func.count())
-        .select_from(schema.passage.join(schema.document))
-        .where(schema.document.c.collection_id == collection_id)
-    )
-    return Counts(
-        documents=int(session.execute(documents).scalar_one()), passages=int(session.execute(passages).scalar_one())
-    )
+    ((documents,),) = _DOCUMENTS.rows(session, id=collection_id)
+    ((passages,),) = _PASSAGES.rows(session, id=collection_id)
+    return Counts(documents=documents, passages=passages)
 
 
 def characters(session: ReadSession, collection_id: int) -> int:
@@ -236,6 +230,12 @@ _ALIASED = Prepared(
         schema.collection.c.id
         == sa.select(schema.alias.c.collection_id).where(schema.alias.c.name == sa.bindparam("name")).scalar_subquery()
     )
+)
+_OF_COLLECTION = schema.document.c.collection_id == sa.bindparam("id")
+# Prepared, as a list of collections asks for those of each.
+_DOCUMENTS = Prepared(sa.select(sa.func.count()).where(_OF_COLLECTION))
+_PASSAGES = Prepared(
+    sa.select(sa.func.count()).select_from(schema.passage.join(schema.document)).where(_OF_COLLECTION)
 )
 
 
