@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from core.errors import CollectionNotFound
 from core.records import Collection, GenerationState, IndexKind
 from store import schema
