@@ -69,7 +69,13 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
         app.state.uploads = CapacityLimiter(UPLOADS_AT_ONCE)
         app.state.health = CapacityLimiter(HEALTH_AT_ONCE)
         current_default_thread_limiter().total_tokens = panel.threads + _SPARE_THREADS
-        with wiring.maintenance.running(), panel.running(), wiring.keyring.noting(), wiring.forthcoming.watched():
+        with (
+            wiring.maintenance.running(),
+            panel.running(),
+            wiring.keyring.noting(),
+            wiring.forthcoming.watched(),
+            wiring.letting_go(),
+        ):
             stop = _start_worker(wiring, panel) if worker else wiring.worker.stop
             yield
             panel.readiness.stop()

@@ -6,14 +6,16 @@ Parts are built when they are first asked for: a command that needs no model nev
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property, partial
 from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from app.models import Models
+from app.regularly import regularly
 from app.settings import Settings
-from core.errors import InvalidSettings
+from core.errors import InvalidSettings, StorageError
 from core.records import Collection, CollectionSettings, IndexKind
 from store import Database, Views
 from store.catalog import create_collection
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from indexer.worker import Worker
     from retriever.searcher import Searcher
     from store.passageindex.milvus import Milvus
+
+LET_GO_SECONDS = 10.0  # between looks whether collections are gone that this process has in memory
 
 
 class Wiring:
@@ -92,6 +96,15 @@ class Wiring:
     @cached_property
     def views(self) -> Views:
         return Views(self.database, self.passage_index)
+
+    def letting_go(self, *, outdated: bool = False) -> AbstractContextManager[None]:
+        """While the block runs, what is gone is let go of now and then: see Views.let_go."""
+
+        def let_go() -> None:
+            with suppress(StorageError):  # the next look does it; /readyz and whoever searches say what is wrong
+                self.views.let_go(outdated=outdated)
+
+        return regularly(let_go, seconds=LET_GO_SECONDS, name="letting-go")
 
     @cached_property
     def passage_index(self) -> Milvus | None:

@@ -29,6 +29,10 @@ _ROUNDS = 50  # of catching up, after which writers are quicker
 _PAUSE_FOR_FAILURES = 10.0  # where nothing is left but documents that cannot be embedded
 
 
+class Unsuitable(Conflict):
+    """Documents that the new settings or the model refuse. It says what they hold: for the status, not for a log."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Made:
     """A portion that is ready to be written."""
@@ -152,7 +156,7 @@ class Bringing:
     def _refuse_failures(self, made: _Made) -> None:
         """A switch would lose them."""
         if made.failed:
-            raise Conflict(_said(made.failed), param="collection")
+            raise Unsuitable(_said(made.failed), param="collection")
 
     def _strike_out(
         self, session: WriteSession, reindex: Reindex, made: _Made, ingested: Ingested, seconds: float

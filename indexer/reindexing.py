@@ -29,7 +29,7 @@ from core.errors import (
 )
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
-from indexer.bringing import Bringing
+from indexer.bringing import Bringing, Unsuitable
 from indexer.givingway import asked, at_work
 from indexer.pipeline import Pipeline
 from indexer.validation import Judge, validate
@@ -192,6 +192,8 @@ class Reindexing:
             self._elsewhere[reindex.id] = time.monotonic()
             self._postpone(reindex, error.message, 0.0)
             return False
+        except Unsuitable as error:
+            self._postpone(reindex, error.message, self._backoff(reindex), logged="its status says for which document")
         except SalienceError as error:
             self._postpone(reindex, error.message, max(self._backoff(reindex), error.retry_after or 0.0))
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
@@ -247,8 +249,9 @@ class Reindexing:
     def _backoff(self, reindex: Reindex) -> float:
         return doubled(reindex.failures + 1, longest=_LONGEST_PAUSE_SECONDS)
 
-    def _postpone(self, reindex: Reindex, reason: str, pause: float) -> None:
-        _log.info("the reindex of %s waits %.0f s: %s", reindex.collection, pause, reason)
+    def _postpone(self, reindex: Reindex, reason: str, pause: float, *, logged: str | None = None) -> None:
+        """`logged`: in place of the reason, where that is for no log."""
+        _log.info("the reindex of %s waits %.0f s: %s", reindex.collection, pause, logged or reason)
         states = ENDED if reindex.state in ENDED else FOLLOWING  # what was ended meanwhile waits for nothing
         try:
             with self._database.write() as session:

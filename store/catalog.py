@@ -139,6 +139,12 @@ def list_collections(session: ReadSession) -> list[Collection]:
     return [_collection(tuple(row)) for row in rows]
 
 
+def stored_names(session: ReadSession) -> list[str]:
+    """Of every collection, in order; without hidden generations."""
+    names = sa.select(schema.collection.c.name).where(_visible()).order_by(schema.collection.c.name)
+    return list(session.execute(names).scalars())
+
+
 def delete_collection(session: WriteSession, name: str) -> None:
     """Delete a collection and all that belongs to it, a hidden generation as well; its jobs and its reindex end.
 
@@ -194,15 +200,9 @@ def change_settings(session: WriteSession, name: str, changes: Mapping[str, Any]
 
 def counts(session: ReadSession, collection_id: int) -> Counts:
     """How many documents and passages a collection holds."""
-    documents = sa.select(sa.func.count()).where(schema.document.c.collection_id == collection_id)
-    passages = (
-        sa.select(sa.func.count())
-        .select_from(schema.passage.join(schema.document))
-        .where(schema.document.c.collection_id == collection_id)
-    )
-    return Counts(
-        documents=int(session.execute(documents).scalar_one()), passages=int(session.execute(passages).scalar_one())
-    )
+    ((documents,),) = _DOCUMENTS.rows(session, id=collection_id)
+    ((passages,),) = _PASSAGES.rows(session, id=collection_id)
+    return Counts(documents=documents, passages=passages)
 
 
 def characters(session: ReadSession, collection_id: int) -> int:
@@ -237,6 +237,10 @@ _ALIASED = Prepared(
         == sa.select(schema.alias.c.collection_id).where(schema.alias.c.name == sa.bindparam("name")).scalar_subquery()
     )
 )
+_OF_COLLECTION = schema.document.c.collection_id == sa.bindparam("id")
+# Prepared, as a list of collections asks for those of each.
+_DOCUMENTS = Prepared(sa.select(sa.func.count()).where(_OF_COLLECTION))
+_PASSAGES = Prepared(sa.select(sa.func.count()).select_from(schema.passage.join(schema.document)).where(_OF_COLLECTION))
 
 
 @lru_cache(maxsize=256)  # every search asks
@@ -262,9 +266,9 @@ def _collection(row: tuple[Any, ...]) -> Collection:
 
 
 def _no_such_collection(session: ReadSession, name: str) -> str:
-    listed = sa.select(schema.collection.c.name).where(_visible()).order_by(schema.collection.c.name)
-    everything = session.execute(listed).scalars()
-    names = [found for found in everything if tenant_of(found) == tenant_of(name)]  # nobody is told of other tenants
+    names = [
+        found for found in stored_names(session) if tenant_of(found) == tenant_of(name)
+    ]  # nobody is told of other tenants
     message = f"there is no collection {name!r:.140}"
     if not names:
         return f"{message}; there are none yet"

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from core.errors import CollectionNotFound
 from core.records import Collection, GenerationState, IndexKind
 from store import schema
@@ -69,6 +67,15 @@ class Views:
                     yield IndexedView(session, snapshot, self._index) if elsewhere else View(session, snapshot)
                     return
 
+    def let_go(self, *, outdated: bool = False) -> None:
+        """Of snapshots whose generations are gone, or no longer searched: their memory, and the room of their files.
+
+        Views that are open keep theirs. `outdated`: also of those over segments that others took the place of, where
+        no search comes to renew them. Raises StorageError.
+        """
+        with self._database.read() as session:
+            self._let_go(session, outdated=outdated)
+
     def held(self) -> list[Held]:
         """The snapshots that are in memory, and how far the database has gone beyond each. Raises StorageError."""
         held = {generation: slot.snapshot for generation, slot in list(self._slots.items())}
@@ -93,13 +100,13 @@ class Views:
         )
         if collection.settings.index is IndexKind.MILVUS:
             if not slot.snapshot:
-                self._forget_retired(session)
+                self._let_go(session)
             return slot.followed(session, collection, get_record(session, collection.active.id), seq)
         present = slot.snapshot
         if not present or present.seq != seq:
             with slot.lock:
                 if not slot.snapshot:
-                    self._forget_retired(session)
+                    self._let_go(session)
                     slot.snapshot = load(session, collection, slot.files)
                 elif slot.snapshot.seq < seq:
                     slot.snapshot = slot.snapshot.advance(session)
@@ -110,15 +117,14 @@ class Views:
             present = slot.resettled(present, collection)
         return slot.resealed(session, present) if present.newest_segment < newest_segment else present
 
-    def _forget_retired(self, session: ReadSession) -> None:
-        """Let go of the snapshots of generations that are gone or no longer searched."""
-        active = set(
-            session.execute(
-                sa.select(schema.generation.c.id).where(schema.generation.c.state == GenerationState.ACTIVE.value)
-            ).scalars()
-        )
-        for generation in [generation for generation in list(self._slots) if generation not in active]:
-            self._slots.pop(generation, None)
+    def _let_go(self, session: ReadSession, *, outdated: bool = False) -> None:
+        active = schema.generation.c.state == GenerationState.ACTIVE.value
+        states = current_states(session, active & schema.generation.c.id.in_(list(self._slots)))
+        for generation, slot in list(self._slots.items()):
+            newest = states.get(generation)
+            behind = newest is not None and slot.snapshot is not None and slot.snapshot.newest_segment < newest[1]
+            if newest is None or (outdated and behind):
+                self._slots.pop(generation, None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -47,7 +47,7 @@ def worker(
                 reindexing.drain()
                 parts.maintain_once()
             else:
-                with reindexing.running(), parts.forthcoming.watched():
+                with reindexing.running(), parts.forthcoming.watched(), parts.letting_go(outdated=True):
                     serving.run()
 
 

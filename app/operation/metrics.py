@@ -2,7 +2,8 @@
 
 Labels are of bounded number: routes by their template, codes and stages of the program, and the names of so many
 collections as the settings say; those beyond are counted together. Nothing that a user wrote is a label otherwise.
-Collections that are gone make room for others. Not where several processes serve: what they share keeps every series.
+Collections that are gone make room for others. Where several processes serve, the files that they share keep every
+series: those that are gone are left out where they are shown, and no more come than a process may make in its time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cache
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.operation.process import METRICS_VARIABLE, open_files, resident_bytes
@@ -22,6 +24,7 @@ from core.protocols import Priority, RanBatch
 from retriever.result import SearchResult
 
 OTHER = "other"
+_SHARED = 20  # times the collections that have labels: those that ever may, in a process that shares its files
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _REQUEST_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -36,7 +39,11 @@ class Metrics:
         """`collections`: how many have labels of their own."""
         self.registry = CollectorRegistry()
         self._names: set[str] = set()
+        self._kept: set[str] = (
+            set()
+        )  # names that have series: those of `_names`, and of others in files that are shared
         self._most_names = collections
+        self._most_kept = collections * _SHARED
         self._lock = threading.Lock()
         given = self.registry
         self._requests = Counter(
@@ -123,12 +130,13 @@ class Metrics:
             return set(self._names)
 
     def forget(self, collections: Iterable[str]) -> None:
-        """Some of `searched_collections`, which are gone: no figures of theirs are shown any more."""
-        if self.shared:
-            return
+        """Some of `searched_collections`, which are gone: they make room for others."""
         with self._lock:
             for name in collections:
                 self._names.discard(name)
+                if self.shared:
+                    continue
+                self._kept.discard(name)
                 for metric in (self._stages, self._searches, self._hits, self._slow):
                     metric.remove_by_labels({"collection": name})
 
@@ -158,21 +166,21 @@ class Metrics:
         """Whether other processes serve beside this one, any of which may be asked."""
         return METRICS_VARIABLE in os.environ
 
-    def together(self) -> CollectorRegistry:
-        """The registry to be scraped: where several processes serve, that of all of them."""
+    def together(self) -> list[Metric]:
+        """What is to be shown: where several processes serve, that of all of them."""
         if not self.shared:
-            return self.registry
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
-        return registry
+            return list(self.registry.collect())
+        # The library has no types here.
+        return list(MultiProcessCollector(None).collect())  # type: ignore[no-untyped-call]
 
     def _label(self, collection: str) -> str:
         """For the holder of the lock."""
         # Every reindex has a hidden generation of its own: they are counted together.
         base = base_name(collection)
         name = collection if base == collection else f"{base}{HIDDEN}"
-        if name not in self._names and len(self._names) < self._most_names:
+        if len(self._names) < self._most_names and (name in self._kept or len(self._kept) < self._most_kept):
             self._names.add(name)
+            self._kept.add(name)
         return name if name in self._names else OTHER
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.operation.gauges import Gauges
@@ -15,6 +15,7 @@ from app.operation.metrics import OTHER, Metrics
 from app.wiring import Wiring
 from core.errors import StorageError
 from core.naming import HIDDEN
+from store.catalog import stored_names
 from store.figures import CollectionFigures, Figures, figures
 from store.views import Held
 
@@ -35,25 +36,50 @@ class Scrape:
     """Thread-safe; one at a time."""
 
     def __init__(self, parts: Wiring, metrics: Metrics, gauges: Gauges) -> None:
-        self._metrics = metrics
         self._gauges = gauges
         self._registry = CollectorRegistry()
-        self._registry.register(_Data(parts, metrics))
+        self._registry.register(_Processes(parts, metrics))
+        self._registry.register(_Data(parts))
         self._lock = threading.Lock()
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
         with self._lock:
             self._gauges.take()
-            return generate_latest(self._metrics.together()) + generate_latest(self._registry)
+            return generate_latest(self._registry)
+
+
+class _Processes(Collector):
+    """Of the processes that serve, without the series of collections that are gone."""
+
+    def __init__(self, parts: Wiring, metrics: Metrics) -> None:
+        self._parts = parts
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # as below
+
+    def collect(self) -> Iterable[Metric]:
+        # Both before the names are read: what comes after them is not gone.
+        searched, families = self._metrics.searched_collections(), self._metrics.together()
+        try:
+            with self._parts.database.read() as session:
+                there = {OTHER, *stored_names(session)}
+        except StorageError:
+            return families
+        self._metrics.forget(name for name in searched if name.removesuffix(HIDDEN) not in there)
+        for family in families:
+            family.samples = [
+                one for one in family.samples if one.labels.get("collection", OTHER).removesuffix(HIDDEN) in there
+            ]
+        return families
 
 
 class _Data(Collector):
     """Of the data directory: the same whichever process is asked, but for how far its snapshots are behind."""
 
-    def __init__(self, parts: Wiring, metrics: Metrics) -> None:
+    def __init__(self, parts: Wiring) -> None:
         self._parts = parts
-        self._metrics = metrics
         self._most = parts.settings.metrics.collections
         self._figures: Figures | None = None
         self._held: list[Held] = []
@@ -105,13 +131,10 @@ class _Data(Collector):
         begun = time.monotonic()
         if begun < self._again_at and self._figures is not None:
             return True
-        searched = self._metrics.searched_collections()  # before the figures: one that comes after them is not gone
         try:
             self._figures, self._held = figures(self._parts.database), self._parts.views.held()
         except StorageError:
             return False
-        there = {one.name for one in self._figures.collections}
-        self._metrics.forget(name for name in searched if name.removesuffix(HIDDEN) not in there)
         took = time.monotonic() - begun
         self._again_at = time.monotonic() + max(KEPT_SECONDS, took * _SHARE)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -212,6 +213,38 @@ def test_a_view_keeps_its_files_when_they_are_removed(database: Database, collec
         assert not files_of(database) & old
         assert answers(view) == before
     check(views, database, collection)
+
+
+def mapped(database: Database) -> set[str]:
+    """Names of the segments' files that this process holds on to, there or not."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {
+        match[1] for line in lines if (match := re.search(rf"{database.directory}/{SEGMENTS}/(\w+\.segment)", line))
+    }
+
+
+def test_the_files_of_what_is_gone_are_let_go_of(database: Database, collection: Collection) -> None:
+    views = segmented(database, collection)
+    old = files_of(database)
+    assert mapped(database) == old
+    views.let_go(outdated=True)
+    assert mapped(database) == old, "all of them are searched"
+
+    assert upkeep.compact(database, collection)
+    views.let_go()
+    assert mapped(database) == old, "a search is to renew it"
+    views.let_go(outdated=True)
+    assert mapped(database) == set()
+
+    check(views, database, collection)
+    with views.open("books") as view:
+        before = answers(view)
+        with database.write() as session:
+            catalog.delete_collection(session, "books")
+        views.let_go()
+        assert answers(view) == before
+    del view
+    assert mapped(database) == set()
 
 
 def test_retired_files_stay_for_the_grace(

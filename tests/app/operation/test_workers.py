@@ -36,17 +36,18 @@ def post(address: str, path: str, body: dict[str, Any]) -> Any:
         return json.load(response)
 
 
-def searches(address: str) -> float:
+def searches(address: str) -> dict[str, float]:
+    """By collection."""
     with urllib.request.urlopen(f"{address}/metrics", timeout=60) as response:
         text = response.read().decode()
     families = text_string_to_metric_families(text)
     samples = [sample for family in families for sample in family.samples if sample.name == "salience_searches_total"]
-    return sum(sample.value for sample in samples)
+    return {sample.labels["collection"]: sample.value for sample in samples}
 
 
 def test_two_workers_serve_one_dies_and_both_stop(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    process = start("serve", "--port", "0", "--workers", "2", data_dir=data)
+    process = start("serve", "--port", "0", "--workers", "2", data_dir=data, SALIENCE_METRICS__COLLECTIONS="1")
     try:
         address = listening(process)
         workers = {one.pid for one in processes(data)}
@@ -56,14 +57,28 @@ def test_two_workers_serve_one_dies_and_both_stop(tmp_path: Path) -> None:
         post(address, "/v1/collections/goods/documents", {"documents": [{"id": "a", "text": "A radio."}]})
         for _ in range(20):
             assert post(address, SEARCH, {"query": "radio"})["hits"][0]["document_id"] == "a"
-        assert searches(address) == 20  # whichever of them is asked
+        assert searches(address) == {"goods": 20}  # whichever of them is asked
 
         victim = min(workers)
         os.kill(victim, signal.SIGKILL)
         for _ in range(20):  # the other one answers meanwhile
             assert post(address, SEARCH, {"query": "radio"})["hits"]
         until(lambda: len(new := {one.pid for one in processes(data)}) == 2 and victim not in new, 60)
-        assert searches(address) == 40
+        assert searches(address) == {"goods": 40}
+
+        delete = urllib.request.Request(f"{address}/v1/collections/goods", method="DELETE")
+        urllib.request.urlopen(delete, timeout=60).close()
+        assert searches(address) == {}
+        post(address, "/v1/collections", {"name": "books"})
+
+        def named() -> bool:
+            """Once one that was asked for its figures, and has made room, answers a search."""
+            post(address, "/v1/collections/books/search", {"query": "radio"})
+            found = searches(address)
+            assert found.keys() <= {"books", "other"}
+            return "books" in found
+
+        until(named, 60)
 
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate(timeout=60)

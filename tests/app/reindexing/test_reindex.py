@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from app.wiring import Wiring
 from tests.app.conftest import DOCUMENTS
-from tests.app.reindexing.doors import REINDEX, search, until_gone, until_state
+from tests.app.reindexing.doors import REINDEX, MakeClient, search, until_gone, until_state
+from tests.waiting import until
 
 Salience = Callable[..., tuple[int, str, str]]
 
@@ -49,6 +50,25 @@ def test_to_another_model_and_back(client: TestClient) -> None:
         ("reindex.rollback", "done"),
         ("reindex.start", "done"),
     ]
+
+
+def test_a_server_lets_go_of_what_is_gone(
+    make_client: MakeClient, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.wiring.LET_GO_SECONDS", 0.01)
+    client = make_client(models=tiny)
+    client.post("/v1/collections", json={"name": "goods"})
+    client.post("/v1/collections/goods/documents", json={"documents": DOCUMENTS})
+    parts: Wiring = client.app.state.wiring  # type: ignore[attr-defined]
+    held = parts.views._slots
+    before = search(client)["generation"]
+    client.post(REINDEX, json={"model": "tiny"})
+    until_state(client, "switched")
+    assert held.keys() == {before, search(client)["generation"]}
+    client.post(f"{REINDEX}/cleanup")
+    until(lambda: held.keys() == {search(client)["generation"]})
+    client.delete("/v1/collections/goods")
+    until(lambda: not held)
 
 
 def test_the_explanation_of_a_generation_that_is_gone(client: TestClient) -> None:

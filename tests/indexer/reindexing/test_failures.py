@@ -76,6 +76,22 @@ def test_settings_that_documents_do_not_suit(place: Place) -> None:
     assert "price" in (place.now().reason or "")
 
 
+def test_what_a_document_holds_is_told_by_the_status_and_not_by_the_log(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.add(a="text")
+    place.begin(settings={"fields": {"price": FieldKind.NUMBER}})
+    place.work(ReindexState.READY)
+    place.pipeline.add("c", [Document(id="secret", text="x", metadata={"price": "many"})])
+    with caplog.at_level("INFO"):
+        assert place.reindexing.turn(), "it was to be switched"
+    assert place.now().state is ReindexState.READY
+    assert "'secret' cannot be brought over" in (place.now().reason or "")
+    assert "many" in (place.now().reason or "")
+    assert "the reindex of c waits" in caplog.text
+    assert not any(word in caplog.text for word in ("many", "secret"))
+
+
 def test_the_thread_goes_on_whatever_goes_wrong(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
