@@ -28,7 +28,8 @@ A code that has no class of its own is raised as the class of its status; `code`
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copyreg
+from typing import Any, ClassVar
 
 
 class SalienceError(Exception):
@@ -37,6 +38,10 @@ class SalienceError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies, and what one process tells another: most of them cannot be made of their message alone."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
 
 class ConnectionFailed(SalienceError):
