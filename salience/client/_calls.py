@@ -86,7 +86,7 @@ def reading(kind: type[T], *within: str) -> Callable[[Answer], T]:
 
 
 def nothing(answer: Answer) -> None:
-    """For answers without content. Raises UnexpectedAnswer for one that is not of Salience, such as a page to log in."""
+    """For answers without content. Raises UnexpectedAnswer for one of somebody else's, such as a page to log in."""
     if answer.status != 204:
         raise UnexpectedAnswer(f"the answer has status {answer.status} in place of 204; is this Salience?")
 

@@ -28,7 +28,6 @@ A code that has no class of its own is raised as the class of its status; `code`
 
 from __future__ import annotations
 
-import copyreg
 from typing import Any, ClassVar
 
 
@@ -41,7 +40,7 @@ class SalienceError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies, and what one process tells another: most of them cannot be made of their message alone."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+        return _remade, (type(self), self.args), self.__dict__
 
 
 class ConnectionFailed(SalienceError):
@@ -234,6 +233,10 @@ def failure(
     """The error of a code; where none has it, that of the status."""
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (ServerFailed if status >= 500 else RequestFailed)
     return kind(message, status=status, code=code, param=param, request_id=request_id, retry_after=retry_after)
+
+
+def _remade(kind: type[SalienceError], arguments: tuple[Any, ...]) -> SalienceError:
+    return kind.__new__(kind, *arguments)
 
 
 def _tree(kind: type[RequestFailed]) -> list[type[RequestFailed]]:

@@ -94,6 +94,8 @@ def test_all_hits_by_cursors_are_those_of_one_search(client: Face) -> None:
     assert [(hit.id, hit.score) for hit in paged] == [(hit.id, hit.score) for hit in whole.hits]
     begun_later = client.search_all("goods", "a lamp for the desk", k=4, offset=5)
     assert [hit.id for hit in begun_later] == [hit.id for hit in whole.hits][5:]
+    with pytest.raises(ValueError, match="groups have none"):  # the first page alone would look like all
+        client.search_all("goods", "a lamp for the desk", group_by="price")
 
 
 def test_documents(client: Face) -> None:
