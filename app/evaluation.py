@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from core.records import Collection, CollectionSettings, Document, SparseScoring
 from indexer.fields import FieldMapping, documents
 from indexer.pipeline import AddProgress
 from indexer.readers import Format, read
+from indexer.readers.encoding import decode
 from indexer.records import RecordError, Skipped
 from indexer.report import AddReport
 from retriever.fusion import AUTO, CONVEX, RECIPROCAL_RANK, Fusion
@@ -243,11 +245,13 @@ def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
 def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
     judgements: dict[str, dict[str, int]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = io.StringIO(decode(path.read_bytes()), newline=None)  # an id may hold what splitlines breaks at
+    except OSError as error:
         raise UnreadableFile(f"{path}: {error}") from None
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{path}: {error.message}") from None
     for number, line in enumerate(lines, start=1):
-        fields = line.split("\t")
+        fields = line.rstrip("\n").split("\t")
         if not line.strip() or (number == 1 and _is_header(fields)):
             continue
         try:
@@ -263,7 +267,14 @@ def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
 
 
 def _is_header(fields: Sequence[str]) -> bool:
-    return len(fields) == 3 and not fields[-1].strip().lstrip("-").isdecimal()
+    """Three names; 1.0 is a number, though none that a judgement has."""
+    if len(fields) != 3:
+        return False
+    try:
+        float(fields[-1])
+    except ValueError:
+        return True
+    return False
 
 
 def _file(folder: Path, name: str) -> Path:

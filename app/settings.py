@@ -8,7 +8,6 @@ variable of this prefix, or an unknown key of the file, is refused, and all prob
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +17,12 @@ from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -194,10 +194,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         named = os.environ.get(CONFIG_VARIABLE)
+        environment = _Environment(settings_cls)
         if named is None:
-            return (init_settings, env_settings)
+            return (init_settings, environment)
         with Path(named).open("rb"):  # a file that is missing would be passed over in silence
-            return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=named))
+            return (init_settings, environment, TomlConfigSettingsSource(settings_cls, toml_file=named))
+
+
+class _Environment(EnvSettingsSource):
+    """Where a variable must hold JSON and does not, the checks of its value say so, beside whatever else is wrong."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 def load_settings(**given: Any) -> Settings:
@@ -209,18 +220,22 @@ def load_settings(**given: Any) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        named = {name.upper() for name in os.environ}  # what is unknown of these is said above, with a suggestion
+        unknown = {problem.partition(":")[0].upper() for problem in problems}  # said above, with a suggestion
         for problem in error.errors():
             variable = _variable(problem["loc"])
-            if problem["type"] != "extra_forbidden":
+            if variable in unknown:
+                continue
+            if problem["type"] == "dict_type":
+                problems.append(f"{variable}: must be a JSON object such as '{{\"name\": ...}}', in the file a table")
+            elif problem["type"] != "extra_forbidden":
                 problems.append(f"{variable}: {problem['msg'].removeprefix('Value error, ')}")
-            elif variable not in named:
+            else:
                 place = ".".join(str(part) for part in problem["loc"])
                 problems.append(f"{place}: {_no_such_setting(place, [_dotted(name) for name in variable_names()])}")
-    except SettingsError:
-        problems += _undecoded(os.environ)
     except (OSError, tomllib.TOMLDecodeError) as error:
         problems.append(f"{CONFIG_VARIABLE}: {error}")
+    except UnicodeDecodeError as error:
+        problems.append(f"{CONFIG_VARIABLE}: TOML is UTF-8, and this file is not: {error}")
     if problems:
         raise InvalidSettings("\n".join(problems))
     return settings
@@ -251,17 +266,6 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
         given = name.upper()
         if given.startswith(PREFIX) and not any(fnmatchcase(given, pattern) for pattern in known):
             yield f"{name}: {_no_such_setting(given, known)}"
-
-
-def _undecoded(environment: Mapping[str, str]) -> Iterator[str]:
-    """The variables that must hold JSON, and do not."""
-    mappings = {name.partition(f"{DELIMITER}*")[0] for name in variable_names() if "*" in name}
-    for name in sorted(environment):
-        if name.upper() in mappings:
-            try:
-                json.loads(environment[name])
-            except ValueError as error:
-                yield f"{name}: must be a JSON object such as '{{\"name\": ...}}' ({error})"
 
 
 def _no_such_setting(given: str, known: Sequence[str]) -> str:

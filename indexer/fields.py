@@ -91,7 +91,7 @@ def to_document(
     if not text.strip() and not title.strip():
         raise InvalidDocument(
             f"no text: neither {_sought('text', mapping.text)} nor {_sought('title', mapping.title)} "
-            f"holds any; the fields are {_listed(fields)}",
+            f"holds any; the fields are {_listed(fields)}{'' if mapping.text else _likely(fields, names['id'])}",
             param="text",
         )
     _check_length("text", text, MAX_TEXT_CHARACTERS)
@@ -245,6 +245,16 @@ def _known_id(record: Record, mapping: FieldMapping) -> str | None:
 
 def _sought(role: str, chosen: str | None) -> str:
     return repr(chosen) if chosen else " or ".join(map(repr, _USUAL[role]))
+
+
+def _likely(fields: Mapping[str, Any], id_field: str | None) -> str:
+    """A hint at the field that holds the most text, where one holds any."""
+    texts = {name: value for name, value in fields.items() if isinstance(value, str) and value.strip()}
+    texts.pop(id_field or "", None)
+    if not texts:
+        return ""
+    longest = max(texts, key=lambda name: len(texts[name]))
+    return f"; if {longest!r:.{_SHOWN}} holds the text, say so: --text-field, by HTTP text_field"
 
 
 def _listed(fields: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from app.cli.doctor import diagnoses
 from app.cli.options import DataDir, Device, Model, settings
 from app.cli.terminal import out, plain
 from app.operation.bundle import Names, write_bundle
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would be shown the token
 
 
 def debug_bundle(
@@ -43,7 +46,9 @@ def _ask(address: str, token: str | None, seconds: float) -> str:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(address, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as response:
+        with _DIRECT.open(request, timeout=seconds) as response:
             return str(response.read().decode("utf-8", "replace"))
     except urllib.error.URLError as error:  # what stands in an answer's own words is not passed on
         raise OSError(str(error.reason)) from None
+    except HTTPException as error:  # another program has the port now
+        raise OSError(f"no answer of HTTP ({type(error).__name__})") from None

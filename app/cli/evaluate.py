@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from app.cli.options import (
 )
 from app.cli.terminal import note, out, print_json, progress_bar, table
 from app.wiring import Wiring
+from core.errors import UnreadableFile
 
 if TYPE_CHECKING:
     from app.evaluation import Dataset, Evaluation
@@ -73,6 +74,8 @@ def evaluate_command(
     from app.evaluation import read_dataset, write_run
     from retriever.rerank import Rerank as Reranking
 
+    if run_file is not None and not run_file.parent.is_dir():
+        raise UnreadableFile(f"cannot write {run_file}: there is no folder {run_file.parent}", param="run_file")
     dataset = read_dataset(folder)
     scoring = sparse_scoring(sparse, sparse_model)
     asked = rerank_option(rerank, rerank_depth, rerank_weight)
@@ -81,17 +84,20 @@ def evaluate_command(
     if measured.report.failed_count:
         first = measured.report.failed[0]
         note(f"{measured.report.failed_count} documents could not be used, the first: {first}")
-    if run_file is not None:
+    if as_json:
+        print_json(measured.to_json())
+    else:
+        _print(dataset.name, measured.to_json())
+    if run_file is not None:  # last: whatever keeps the files from being written, what was measured is shown
         for name, run in measured.runs.items():
             write_run(run_file if name == "hybrid" else run_file.with_name(f"{run_file.name}.{name}"), name, run)
-    result = measured.to_json()
-    if as_json:
-        print_json(result)
-        return
+
+
+def _print(name: str, result: dict[str, Any]) -> None:
     measures = list(next(iter(result["runs"].values())))
-    rows = table(dataset.name, *measures, numbers=measures)
-    for name, figures in result["runs"].items():
-        rows.add_row(name, *(f"{figure:.4f}" for figure in figures.values()))
+    rows = table(name, *measures, numbers=measures)
+    for run, figures in result["runs"].items():
+        rows.add_row(run, *(f"{figure:.4f}" for figure in figures.values()))
     out.print(rows)
     for found in result["comparisons"]:
         sure = "significant" if found["significant"] else "not significant"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from core.errors import InvalidQuery
 
+_HIT = re.compile(r"#[0-9]{1,18}")
+
 
 def example_ids(given: list[str] | None) -> list[str | int]:
     """ "#42" is the hit 42, as searches show it; all else is the id of a document."""
-    return [int(item[1:]) if item.startswith("#") and item[1:].isascii() and item[1:].isdigit() else item
-            for item in given or []]  # fmt: skip
+    return [int(item[1:]) if _HIT.fullmatch(item) else item for item in given or []]
 
 
 def hit_number(given: str | None, name: str) -> int | None:

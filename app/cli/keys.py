@@ -139,6 +139,8 @@ def _limits(given: list[str]) -> Limits:
         name, _, number = item.partition("=")
         if name not in known or not number.isdecimal():
             raise InvalidSettings(f"limit {item!r:.140}: write it as NAME=NUMBER, a name of {_LIMITS}", param="limit")
+        if name in limits:
+            raise InvalidSettings(f"limit {name} is given twice", param="limit")
         limits[name] = int(number)
     return Limits(**limits)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -15,6 +17,7 @@ from app.cli.terminal import complain, note
 from core.errors import SalienceError, StorageFull
 
 INTERRUPTED = 128 + signal.SIGINT
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk that the output goes to
 _LIBRARIES = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait make a busy machine four times slower
     "TOKENIZERS_PARALLELISM": "false",  # one thread is quick enough, and forks stay quiet
@@ -51,6 +54,7 @@ def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed or nobody reads on, 2 wrong usage, 130 interrupted."""
     for name, value in _LIBRARIES.items():
         os.environ.setdefault(name, value)  # before the first of them is imported
+    _open_streams()
     try:
         try:
             app(arguments)
@@ -66,6 +70,25 @@ def run(arguments: list[str] | None = None) -> None:
             note("Interrupted. What was committed before is safe; run the command again to go on.")
         raise
     except BrokenPipeError:
-        # Python flushes standard output once more at exit; there is nobody left to write to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        complain(f"cannot write: {error.strerror}")
+        _let_go_of_output()
+        sys.exit(1)
+
+
+def _open_streams() -> None:
+    """Standard streams that were closed before the command began lead nowhere: no file may take their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # to the end of the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what a legacy encoding has no character for
+
+
+def _let_go_of_output() -> None:
+    """Python flushes standard output once more at exit; there is nobody left to write to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

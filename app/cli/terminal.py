@@ -15,8 +15,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-_PIPE_WIDTH = None if sys.stdout.isatty() else 100_000  # of a line: what goes on to another program is never cut
-out = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty(), width=_PIPE_WIDTH)
+_TERMINAL = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed before the command began
+_PIPE_WIDTH = None if _TERMINAL else 100_000  # of a line: what goes on to another program is never cut
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=not _TERMINAL, width=_PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 GOOD = "bold green"
@@ -25,8 +26,9 @@ QUIET = "dim"
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on standard output; characters outside ASCII as they are."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """One line of JSON on standard output; characters outside ASCII as they are, where its encoding has them all."""
+    all_characters = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    sys.stdout.write(json.dumps(value, ensure_ascii=not all_characters, allow_nan=False) + "\n")
 
 
 def note(message: str) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from salience.client._calls import Answer, Call, failed
-from salience.client.errors import ConnectionFailed, RequestFailed, TimedOut
+from salience.client.errors import ConnectionFailed, RequestFailed, TimedOut, UnexpectedAnswer
 
 T = TypeVar("T")
 
@@ -62,8 +62,13 @@ def attempts(call: Call[T], retries: Retries) -> Steps[T]:
             error: RequestFailed | ConnectionFailed = outcome.error
             worth = not outcome.sent or (call.repeatable and not isinstance(error, TimedOut))  # it may still be at work
             asked = 0.0
-        elif outcome.status < 400:
+        elif outcome.status < 300:
             return call.read(outcome)
+        elif outcome.status < 400:
+            raise UnexpectedAnswer(
+                f"{call.method} {call.path}: nothing was done; the answer (status {outcome.status}) leads to "
+                f"{outcome.headers.get('location', 'another address')!r:.200}: give the client the address of Salience"
+            )
         else:
             error = refusal = failed(outcome)
             worth = _refused_for_now(refusal, call)

@@ -86,7 +86,16 @@ def reading(kind: type[T], *within: str) -> Callable[[Answer], T]:
 
 
 def nothing(answer: Answer) -> None:
-    """For answers without content."""
+    """For answers without content. Raises UnexpectedAnswer for one of somebody else's, such as a page to log in."""
+    if answer.status != 204:
+        raise UnexpectedAnswer(f"the answer has status {answer.status} in place of 204; is this Salience?")
+
+
+def header_value(value: str, what: str) -> str:
+    """Raises ValueError, without the value, for what no header carries: a key's line break out of its file."""
+    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
+        raise ValueError(f"{what} must be printable ASCII, without white space around it, and not empty")
+    return value
 
 
 def failed(answer: Answer) -> RequestFailed:

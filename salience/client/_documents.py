@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from salience.client._bulk import BulkBody
-from salience.client._calls import Answer, Call, path_of, reading
+from salience.client._calls import Answer, Call, header_value, nothing, path_of, reading
 from salience.client._search import Filter
 from salience.client.results import Deletion, Document, DocumentControl, DocumentPage, Job, WriteReport
 
@@ -123,7 +123,7 @@ def bulk(
         params={"id_field": id_field, "text_field": text_field, "title_field": title_field},
         stream=documents,
         headers={
-            "Idempotency-Key": key or uuid.uuid4().hex,
+            "Idempotency-Key": uuid.uuid4().hex if key is None else header_value(key, "the idempotency key"),
             "Content-Type": "application/x-ndjson",
             "Content-Encoding": "gzip",
         },
@@ -132,4 +132,5 @@ def bulk(
 
 
 def _seq(answer: Answer) -> int:
+    nothing(answer)
     return int(answer.headers.get("salience-seq", 0))

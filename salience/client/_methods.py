@@ -105,8 +105,10 @@ class Listed(Generic[P, T_co]):
 def search_all(collection: str, query: str | None = None, **options: Unpack[SearchOptions]) -> Listing[Hit]:
     """All hits of a search, the first 1,000 at most, by cursors; `k` is the size of a page.
 
-    Raises CursorExpired where the collection is indexed anew meanwhile.
+    Raises CursorExpired where the collection is indexed anew meanwhile, and ValueError for groups: they have no cursor.
     """
+    if options.get("group_by") is not None:
+        raise ValueError("search_all goes on by cursors, and groups have none: use search and offset")
     paged: SearchOptions = {"k": PAGE, **options}
 
     def page(after: str | None) -> Call[Any]:

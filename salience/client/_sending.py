@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from salience.client._attempts import NoAnswer
-from salience.client._calls import Answer, Call
+from salience.client._calls import Answer, Call, header_value
 from salience.client._json import encoded
 from salience.client.errors import ConnectionFailed, TimedOut, UnexpectedAnswer
 
@@ -16,13 +16,16 @@ LONGEST_CONNECT = 10.0  # seconds
 
 
 def settings(address: str, key: str | None, timeout: float) -> dict[str, Any]:
-    """What an httpx client is built with. Raises ValueError for an address that is none."""
-    url = httpx.URL(address)
+    """What an httpx client is built with. Raises ValueError for an address that is none, or a key."""
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{address!r:.200} is no address: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{address!r:.200} is no address; one is such as http://localhost:8080")
     headers = {"User-Agent": "salience-client", "Accept": "application/json"}
     if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
+        headers["Authorization"] = f"Bearer {header_value(key, 'the API key')}"
     return {
         "base_url": url,
         "headers": headers,

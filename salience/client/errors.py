@@ -28,7 +28,7 @@ A code that has no class of its own is raised as the class of its status; `code`
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SalienceError(Exception):
@@ -37,6 +37,10 @@ class SalienceError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies, and what one process tells another: most of them cannot be made of their message alone."""
+        return _remade, (type(self), self.args), self.__dict__
 
 
 class ConnectionFailed(SalienceError):
@@ -229,6 +233,10 @@ def failure(
     """The error of a code; where none has it, that of the status."""
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (ServerFailed if status >= 500 else RequestFailed)
     return kind(message, status=status, code=code, param=param, request_id=request_id, retry_after=retry_after)
+
+
+def _remade(kind: type[SalienceError], arguments: tuple[Any, ...]) -> SalienceError:
+    return kind.__new__(kind, *arguments)
 
 
 def _tree(kind: type[RequestFailed]) -> list[type[RequestFailed]]:

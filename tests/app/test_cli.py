@@ -176,6 +176,8 @@ def test_collections(goods: Salience) -> None:
         (["search", "x", "-c", "goods", "--emphasis", "y=2"], "its words are 'x'"),
         (["search", "x", "-c", "goods", "--filter", "{"], "--filter is not JSON"),
         (["search", "x", "-c", "goods", "--filter", '{"colour": 1}'], "colour"),
+        (["search", "x", "-c", "goods", "--like", f"#{'9' * 5000}"], "there is no document"),
+        (["key", "create", "x", "--role", "admin", "--limit", "passages=1", "--limit", "passages=2"], "given twice"),
         (["explain", "x", "999999", "-c", "goods"], "passage 999999"),
         (["explain", "x", "c1", "-c", "goods"], "the number that search shows behind #"),
         (["explain", "x", "1", "--above", "c1", "-c", "goods"], "above 'c1'"),

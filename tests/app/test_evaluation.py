@@ -95,6 +95,8 @@ def test_measures_equal_the_textbook() -> None:
         ("qrels.tsv", "query-id\tcorpus-id\tscore\n", "holds no judgements"),
         ("qrels.tsv", "a\t3\t1\na 3 1\n", "qrels.tsv, line 2: must be"),
         ("qrels.tsv", "a 3 1\n", "qrels.tsv, line 1: must be"),
+        ("qrels.tsv", "a\t3\t1.0\na\t2\t0\n", "qrels.tsv, line 1: must be"),  # no header, to be passed over
+        ("qrels.tsv", "a\t3\t\0\n", "qrels.tsv: binary file"),
         ("qrels.tsv", "z\t3\t1\n", "query 'z' is not in queries.jsonl"),
         ("queries.jsonl", '{"_id": "a", "text": ', "queries.jsonl, line 1"),
         ("queries.jsonl", '{"_id": "a", "text": ""}', "queries.jsonl, line 1"),
@@ -108,3 +110,26 @@ def test_malformed_folders(dataset: Path, file: str, content: str | None, said: 
     with pytest.raises(UnreadableFile) as raised:
         read_dataset(dataset)
     assert said in raised.value.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("header", ["", "query-id\tcorpus-id\tscore\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_judgements_as_spreadsheets_write_them(dataset: Path, encoding: str, header: str, end: str) -> None:
+    odd = "3\u2028\x85\x0b"  # an id may hold these
+    rows = f"{header}a\t3\t2\nb\t{odd}\t1\n".replace("\n", end)
+    (dataset / "qrels.tsv").write_bytes(rows.encode(encoding))
+    assert read_dataset(dataset).judgements == {"a": {"3": 2}, "b": {odd: 1}}
+
+
+def test_a_run_file_that_cannot_be_written_costs_no_measurement(
+    dataset: Path, salience: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, out, err = salience("eval", str(dataset), "--run-file", str(tmp_path / "none" / "run.trec"))
+    assert (code, out) == (1, "")
+    assert "there is no folder" in err
+    (tmp_path / "taken").mkdir()
+    code, out, err = salience("eval", str(dataset), "--json", "--run-file", str(tmp_path / "taken"))
+    assert code == 1
+    assert "cannot write" in err
+    assert json.loads(out)["runs"]

@@ -23,7 +23,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory that a process of its own filled from standard input."""
     directory = tmp_path_factory.mktemp("process") / "data"
     process = start("add", "-", "-c", "goods", data_dir=directory, stdin=subprocess.PIPE)
-    lines = b'{"id": "c1", "text": "A console that plays games."}\n{"id": "r1", "text": "A radio."}\n'
+    lines = (
+        b'{"id": "c1", "text": "A console that plays games."}\n{"id": "r1", "text": "A radio: caf\\u00e9 \\u65e5."}\n'
+    )
     out, err = process.communicate(lines, timeout=120)
     assert (process.returncode, out) == (0, b"goods: 2 created\n"), err.decode()
     assert b"\x1b" not in err
@@ -63,6 +65,40 @@ def test_a_reader_that_leaves_is_no_error(data_dir: Path, unbuffered: str) -> No
     os.close(writing)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("list",), ("list", "--json"), ("show", "goods")], ids=["a table", "JSON", "by the line"]
+)
+def test_output_that_cannot_be_written_is_said_in_one_line(data_dir: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "collections", *arguments],
+            env={**os.environ, "SALIENCE_DATA_DIR": str(data_dir)}, stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, b"error: cannot write: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("closed", "command", "code"),
+    [(">&-", "collections list --json", 0), ("2>&-", "collections list", 0), ("<&-", "add - -c goods", 1)],
+)
+def test_standard_streams_may_be_closed(data_dir: Path, closed: str, command: str, code: int) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {command} {closed}', "sh", *COMMAND],
+        env={**os.environ, "SALIENCE_DATA_DIR": str(data_dir)}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, b"Traceback" in done.stderr) == (code, False)
+    assert (b"the file is empty" in done.stderr) == (code == 1)
+
+
+def test_an_encoding_that_lacks_characters(data_dir: Path) -> None:
+    for options, shown in (((), "caf\\xe9 \\u65e5"), (("--json",), "caf\\u00e9 \\u65e5")):
+        process = start("search", "radio", "-c", "goods", *options, data_dir=data_dir, PYTHONIOENCODING="ascii")
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, shown in out.decode("ascii")) == (0, True), err.decode()
+        if options:
+            assert "caf\u00e9 \u65e5" in json.loads(out)["hits"][0]["passage"]["text"]
 
 
 def test_serve_answers_and_stops(data_dir: Path) -> None:

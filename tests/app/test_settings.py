@@ -23,12 +23,16 @@ def test_every_problem_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SALIENCE_SERVER__PROT", "9000")
     monkeypatch.setenv("SALIENCE_LOG__LEVEL", "loud")
     monkeypatch.setenv("SALIENCE_LIMITS__HITS", "0")
+    monkeypatch.setenv("SALIENCE_MODELS", "[")
+    monkeypatch.setenv("SALIENCE_ALIASES", "3")
+    monkeypatch.setenv("SALIENCE_METRICS", "public")
     with pytest.raises(InvalidSettings) as raised:
         load_settings()
     lines = raised.value.message.splitlines()
-    assert len(lines) == 3
-    assert "did you mean SALIENCE_SERVER__PORT?" in lines[0]
-    assert {line.partition(":")[0] for line in lines[1:]} == {"SALIENCE_LOG__LEVEL", "SALIENCE_LIMITS__HITS"}
+    named = [line.partition(":")[0].removeprefix("SALIENCE_") for line in lines]
+    assert sorted(named) == ["ALIASES", "LIMITS__HITS", "LOG__LEVEL", "METRICS", "MODELS", "SERVER__PROT"]
+    assert any("did you mean SALIENCE_SERVER__PORT?" in line for line in lines)
+    assert sum("must be a JSON object" in line for line in lines) == 2
 
 
 def test_tokens_are_secret_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +104,14 @@ def test_a_variable_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch, n
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SALIENCE_CONFIG", str(tmp_path / "nowhere.toml"))
     with pytest.raises(InvalidSettings, match=r"SALIENCE_CONFIG: .*nowhere.toml"):
+        load_settings()
+
+
+def test_a_file_in_another_encoding_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "salience.toml"
+    file.write_bytes("model = 'mod\u00e8le'".encode("latin-1"))
+    monkeypatch.setenv("SALIENCE_CONFIG", str(file))
+    with pytest.raises(InvalidSettings, match="SALIENCE_CONFIG: TOML is UTF-8"):
         load_settings()
 
 

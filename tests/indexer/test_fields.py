@@ -174,3 +174,19 @@ def test_duplicates_across_the_settled_and_the_recent() -> None:
     assert not any(known.seen(id) for id in ids)
     assert all(known.seen(id) for id in (ids[0], ids[_RECENT], ids[-1]))
     assert not known.seen("another")
+
+
+@pytest.mark.parametrize(
+    ("fields", "mapping", "hint"),
+    [
+        ({"id": "a lamp's number", "kind": "lamp", "blurb": "Warm light."}, {}, "if 'blurb' holds the text"),
+        ({"sku": "a lamp's number", "blurb": "Warm."}, {"id": "sku"}, "if 'blurb' holds the text"),
+        ({"id": "a", "price": 5, "blurb": " ", "tags": ["lamp"]}, {}, None),
+        ({"id": "a", "blurb": "Warm light.", "details": ""}, {"text": "details"}, None),
+    ],
+)
+def test_where_the_text_may_be_is_said(fields: dict[str, Any], mapping: dict[str, str], hint: str | None) -> None:
+    with pytest.raises(InvalidDocument, match="no text") as raised:
+        to_document(fields, FieldMapping(**mapping))
+    assert ("--text-field" in raised.value.message) == (hint is not None)
+    assert (hint or "") in raised.value.message

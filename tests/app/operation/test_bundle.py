@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +72,35 @@ def test_metrics_of_a_server_are_there_under_the_bundles_names(stocked: Path, tm
     assert contents(target)["metrics.txt"] == 'searches{collection="c2"} 3\nsearches{collection="other"} 4\nup 1\n'
 
 
+def test_a_server_is_asked_directly_whatever_proxy_the_environment_names(
+    salience: Salience, stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy would be shown the token. Here nothing listens at the server's address, and a program does at the proxy's
+    that does not speak HTTP: as one may that has got the port of a server that died."""
+    came: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=_answering, args=(other, came), daemon=True).start()
+        address = f"http://127.0.0.1:{other.getsockname()[1]}"
+        monkeypatch.setenv("SALIENCE_AUTH__TOKENS", "a-token-of-the-tests")
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, address)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for asked, reason in (("http://127.0.0.1:1", "refused"), (address, "BadStatusLine")):
+            target = tmp_path / f"{reason}.tar.gz"
+            with _registered(stocked, asked):
+                assert salience("debug-bundle", str(target), "--no-model-probe")[0] == 0
+            assert reason in contents(target)["metrics.txt"]
+            assert bool(came) == (asked == address)
+
+
+def _answering(listener: socket.socket, came: list[bytes]) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        came.append(connection.recv(4096))
+        connection.sendall(b"220 mail ready\r\n")
+
+
 def test_what_cannot_be_had_is_a_reason_and_the_rest_is_there(stocked: Path, tmp_path: Path) -> None:
     def ask(address: str, token: str | None, seconds: float) -> str:
         raise OSError("it does not answer")
@@ -94,7 +125,7 @@ def test_a_file_that_is_there_is_kept(salience: Salience, tmp_path: Path) -> Non
     assert (code, "cannot be written" in err) == (1, True)
 
 
-def _registered(directory: Path):  # type: ignore[no-untyped-def]  # a context manager of the store's
+def _registered(directory: Path, address: str = "http://127.0.0.1:1"):  # type: ignore[no-untyped-def]  # a context manager of the store's
     database = Database.open(directory)
     database.close()
-    return register(directory, kind="serve", version="0.1.0", schema="0008", address="http://127.0.0.1:1")
+    return register(directory, kind="serve", version="0.1.0", schema="0008", address=address)

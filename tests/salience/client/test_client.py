@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import datetime
 import json
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -93,6 +94,8 @@ def test_all_hits_by_cursors_are_those_of_one_search(client: Face) -> None:
     assert [(hit.id, hit.score) for hit in paged] == [(hit.id, hit.score) for hit in whole.hits]
     begun_later = client.search_all("goods", "a lamp for the desk", k=4, offset=5)
     assert [hit.id for hit in begun_later] == [hit.id for hit in whole.hits][5:]
+    with pytest.raises(ValueError, match="groups have none"):  # the first page alone would look like all
+        client.search_all("goods", "a lamp for the desk", group_by="price")
 
 
 def test_documents(client: Face) -> None:
@@ -197,11 +200,31 @@ def test_the_key_is_sent(make_face: Callable[..., Face], address: str) -> None:
 
 
 def test_an_address_that_is_none_is_refused_at_once(make_face: Callable[..., Face]) -> None:
-    for bad in ("localhost:8080", "", "ftp://localhost", "http://"):
-        with pytest.raises((ValueError, httpx.InvalidURL)):
+    for bad in ("localhost:8080", "", "ftp://localhost", "http://", "http://localhost:port", "http://[::1"):
+        with pytest.raises(ValueError, match="is no address"):
             make_face(bad)
     with pytest.raises(ValueError, match="may not be empty"):
         make_face("http://localhost:1").get_document("goods", "")
+
+
+def test_a_key_that_no_header_carries_is_refused_at_once_and_not_shown(
+    make_face: Callable[..., Face], address: str
+) -> None:
+    for bad in ("sal_prefix_secret\n", " sal_prefix_secret", "sal_prefix_s\u00e9cret", "sal_prefix\r\nsecret", ""):
+        with pytest.raises(ValueError, match="the API key must be") as refused:
+            make_face(address, key=bad)
+        assert "cret" not in str(refused.value)
+        with pytest.raises(ValueError, match="the idempotency key must be"):
+            make_face(address, key=TOKEN).add_bulk("goods", DOCUMENTS, key=bad)
+
+
+def test_errors_can_be_copied_and_sent_between_processes(client: Face) -> None:
+    with pytest.raises(errors.InvalidQuery) as refused:
+        client.search("goods", "tv", k=0)
+    unfinished = errors.JobUnfinished("job 1 did not come to its end", id=1, state="failed")
+    for error in (refused.value, unfinished, errors.TimedOut("GET /: slow")):
+        for same in (copy.copy(error), *(pickle.loads(pickle.dumps(error, version)) for version in range(6))):
+            assert (type(same), str(same), same.args, vars(same)) == (type(error), str(error), error.args, vars(error))
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

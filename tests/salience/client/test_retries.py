@@ -141,6 +141,24 @@ def test_what_has_no_chance_is_not_tried_again(over: Callable[..., Face], waits:
     assert waits == []
 
 
+def test_an_answer_from_elsewhere_is_never_taken_for_done(over: Callable[..., Face], waits: list[float]) -> None:
+    calls: list[Callable[[Face], Any]] = [
+        lambda client: client.delete_document("c", "d"),
+        lambda client: client.delete_collection("c"),
+        lambda client: client.delete_alias("a"),
+        lambda client: client.job_errors(1),
+        lambda client: client.search("c", "q"),
+    ]
+    for call in calls:
+        moved = Network(httpx.Response(301, headers={"Location": "https://elsewhere/v1"}))
+        with pytest.raises(errors.UnexpectedAnswer, match="https://elsewhere/v1"):
+            call(over(moved))
+        login = Network(httpx.Response(200, content=b"<html>who are you?</html>"))
+        with pytest.raises(errors.UnexpectedAnswer):
+            call(over(login))
+        assert (len(moved.requests), len(login.requests)) == (1, 1)
+
+
 def test_a_proxy_that_does_not_say_when_is_asked_again_where_that_is_safe(
     over: Callable[..., Face], waits: list[float]
 ) -> None:
