@@ -39,9 +39,7 @@ class Metrics:
         """`collections`: how many have labels of their own."""
         self.registry = CollectorRegistry()
         self._names: set[str] = set()
-        self._kept: set[str] = (
-            set()
-        )  # names that have series: those of `_names`, and of others in files that are shared
+        self._kept: set[str] = set()  # names with series: these, and in shared files those that are gone
         self._most_names = collections
         self._most_kept = collections * _SHARED
         self._lock = threading.Lock()
