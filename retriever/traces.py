@@ -1,8 +1,9 @@
 """What the models' vectors are made of, token by token, kept for the next question about the same texts.
 
 A trace depends on the model, the text with its controls, and what it is embedded as: on nothing else, so a key of these
-never goes stale. The same search again costs no forward pass, nor do the same passages under another query. An audience
-has its own.
+never goes stale. That is why each text is read alone: beside others a model rounds it otherwise, in bf16 by up to a
+hundredth, and what was explained would not be the same when it is computed again. The same search again costs no
+forward pass, nor do the same passages under another query. An audience has its own.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ class Traces:
         *,
         options: ControlOptions = _PLAIN,
     ) -> list[TokenTrace] | None:
-        """As `encoder.trace`; what is not known yet is read in one call."""
+        """As `encoder.trace`, each prompt by itself."""
         keys = [digest(audience, encoder.fingerprint, prompt, representation, options) for prompt in prompts]
 
-        def make(places: Sequence[int]) -> list[TokenTrace] | None:
-            made = encoder.trace([prompts[place] for place in places], representation, options=options)
-            return None if made is None else [own_trace(trace) for trace in made]
+        def make(prompt: Prompt) -> TokenTrace | None:
+            made = encoder.trace([prompt], representation, options=options)
+            return None if made is None else own_trace(made[0])
 
-        return _remembered(self._dense, keys, make)
+        return _remembered(self._dense, keys, prompts, make)
 
     def sparse(
         self,
@@ -70,12 +71,11 @@ class Traces:
         known = f"{encoder.fingerprint} {hashlib.sha256(terms.tobytes()).hexdigest()}"
         keys = [digest(audience, known, prompt, representation, options) for prompt in prompts]
 
-        def make(places: Sequence[int]) -> list[SparseTrace] | None:
-            asked = [prompts[place] for place in places]
-            made = encoder.trace_sparse(asked, representation, [terms] * len(asked), options=options)
-            return None if made is None else [replace(one, activations=one.activations.copy()) for one in made]
+        def make(prompt: Prompt) -> SparseTrace | None:
+            made = encoder.trace_sparse([prompt], representation, [terms], options=options)
+            return None if made is None else replace(made[0], activations=made[0].activations.copy())
 
-        return _remembered(self._sparse, keys, make)
+        return _remembered(self._sparse, keys, prompts, make)
 
 
 def own_trace(trace: TokenTrace) -> TokenTrace:
@@ -92,20 +92,23 @@ def total_bytes(*arrays: np.ndarray) -> int:  # of any type
 
 
 def _remembered(
-    recent: Recent[bytes, _Trace], keys: Sequence[bytes], make: Callable[[Sequence[int]], list[_Trace] | None]
+    recent: Recent[bytes, _Trace],
+    keys: Sequence[bytes],
+    prompts: Sequence[Prompt],
+    make: Callable[[Prompt], _Trace | None],
 ) -> list[_Trace] | None:
     found = recent.get(keys)
     # As if it were read: who pays must not learn from it what others asked for lately.
     models_read(sum(len(trace.spans) for trace in found if trace is not None))
-    missing = [place for place, trace in enumerate(found) if trace is None]
-    if missing:
-        made = make(missing)
-        if made is None:
+    traces: list[_Trace] = []
+    for key, prompt, known in zip(keys, prompts, found, strict=True):
+        trace = make(prompt) if known is None else known
+        if trace is None:
             return None
-        for place, trace in zip(missing, made, strict=True):
-            found[place] = trace
-            recent.put(keys[place], trace)
-    return [trace for trace in found if trace is not None]
+        if known is None:
+            recent.put(key, trace)
+        traces.append(trace)
+    return traces
 
 
 def _sparse_bytes(trace: SparseTrace) -> int:

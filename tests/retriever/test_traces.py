@@ -60,7 +60,7 @@ def test_only_what_is_new_is_read(encoder: LocalEncoder, monkeypatch: pytest.Mon
     assert first is not None
     assert again is not None
     assert again[1] is first[0]
-    assert read == [2, 1]
+    assert read == [1, 1, 1]
     steered = Prompt.of("a wolf", (TextControl(start=2, length=4, factor=3),))
     for prompt, representation, target in (
         (steered, Representation.DOCUMENT, ControlTarget.AUTO),
@@ -74,10 +74,31 @@ def test_only_what_is_new_is_read(encoder: LocalEncoder, monkeypatch: pytest.Mon
         assert expected is not None
         assert np.allclose(found[0].vectors, expected[0].vectors, atol=1e-5)
         assert found[0].weights == pytest.approx(expected[0].weights)
-    assert read == [2, 1, 1, 1, 1]
+    assert read == [1, 1, 1, 1, 1, 1]
     for audience in ((2, None), (1, parse_filter({"kind": "red"}))):
         traces.dense(encoder, [prompts[0]], Representation.DOCUMENT, audience)
-    assert read == [2, 1, 1, 1, 1, 1, 1], "nobody else learns what they asked for"
+    assert read == [1] * 8, "nobody else learns what they asked for"
+
+
+def test_a_text_has_one_trace_whatever_it_is_asked_beside(
+    encoder: LocalEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in bf16, where the longest text of a batch decides how all of them are rounded."""
+    trace = encoder.trace
+
+    def rounded(prompts: list[Prompt], *args: object, **options: object) -> object:
+        made = trace(prompts, *args, **options)  # type: ignore[arg-type]
+        assert made is not None
+        longest = max(len(one.spans) for one in made)
+        return [replace(one, vectors=one.vectors * (1 + longest / 1000)) for one in made]
+
+    monkeypatch.setattr(encoder, "trace", rounded)
+    prompts = [Prompt.of("wolf"), Prompt.of("a wolf in the summer rain")]
+    together = Traces().dense(encoder, prompts, Representation.DOCUMENT, ALL)
+    alone = Traces().dense(encoder, prompts[:1], Representation.DOCUMENT, ALL)
+    assert together is not None
+    assert alone is not None
+    assert np.array_equal(together[0].vectors, alone[0].vectors)
 
 
 def test_without_room_every_question_is_answered_all_the_same(encoder: LocalEncoder) -> None:
