@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 
 import torch
 
 CPU_TOKENS_PER_THREAD = 256  # larger batches are hardly faster, and a query waits for the one that runs
 GPU_TOKENS = 16_384
 SIZES = 16  # of batches between a power of two and the next: OpenVINO makes kernels for each, and keeps many
-SHORT_TOKENS = 32  # queries and the like: they have as many slots of the attention, however short they are
+SLOTS = 32  # of the attention, of which each text has a multiple: queries and the like have as many as one another
 
 
 def batch_tokens(device: torch.device) -> int:
@@ -20,26 +21,29 @@ def batch_tokens(device: torch.device) -> int:
 def token_budget_batches(token_counts: Sequence[int], budget: int | Callable[[], int]) -> Iterator[list[int]]:
     """Indices of `token_counts` in batches, longest texts first.
 
-    A batch holds at most `budget` tokens, padding included (its size times its longest text), and at least one text.
-    Ties keep the given order, so the batches depend on nothing but the counts, and a `budget` that is asked for each.
+    A batch holds at most `budget` tokens, padding included (its size times its longest text), and at least one text;
+    all of them have as many slots of the attention. Ties keep the given order, so the batches depend on nothing but the
+    counts, and a `budget` that is asked for each.
     """
     order = sorted(range(len(token_counts)), key=lambda i: -token_counts[i])
+    slots = [attention_slots(max(token_counts[i], 1)) for i in order]
     start = 0
     while start < len(order):
         longest = max(token_counts[order[start]], 1)
         size = max((budget if isinstance(budget, int) else budget()) // longest, 1)
-        yield order[start : start + size]
-        start += size
+        alike = len(list(takewhile(slots[start].__eq__, slots[start : start + size])))
+        yield order[start : start + alike]
+        start += alike
 
 
-def attention_slots(longest: int) -> int:
-    """How many slots of the attention each text of a batch has whose longest one has so many tokens.
+def attention_slots(tokens: int) -> int:
+    """How many slots of the attention a text of so many tokens has, at least 1.
 
-    In bf16 the slots that are empty decide how those that are not are rounded. So texts that come from several callers
-    share a batch where each would have as many by itself: then a text's vector is the same to the last bit, whoever
-    asks beside it, in networks that keep to this number (embedder.bert).
+    In bf16 the slots that are empty decide how those that are not are rounded. So texts share a batch only where each
+    would have as many by itself, whether one caller asks for them or several: then a text's vector is the same to the
+    last bit, alone or beside any others, in networks that keep to this number (embedder.bert).
     """
-    return max(SHORT_TOKENS, rounded_up(longest))
+    return max(-(-tokens // SLOTS) * SLOTS, rounded_up(tokens))
 
 
 def rounded_up(count: int) -> int:

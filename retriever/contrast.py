@@ -13,29 +13,32 @@ from core.records import Explanation, Hit, HitExplanation, LegScore
 from retriever.query import MAX_DEPTH, Query
 from retriever.rerank import RERANK
 from retriever.stopwatch import Stopwatch
-from retriever.trials import MARGIN, Change, SearchMany, Trials, changes, opposed_words, words_to_try
+from retriever.trials import DEPTH, MARGIN, Change, SearchMany, Trials, changes, opposed_words, words_to_try
 
 _ROUNDING = 1e-12
 _NOT_JUDGED = LegScore(raw=0.0, rank=None, norm=0.0, weight=0.0)  # by the reranker, being behind its window
 
 
-def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit], watch: Stopwatch) -> list[Hit]:
+def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit], start: int, watch: Stopwatch) -> list[Hit]:
     """The hits of a search, explained in words, each with its contrast to the one below; the last one has none.
 
-    What swaps two of them is looked for once for all: every change of the query is tried on the whole page, until there
-    is no time left.
+    `start`: place of the first one in the ranking, from 0. What swaps two of them is looked for once for all: every
+    change of the query is tried on the whole page, until there is no time left.
     """
     pairs = list(pairwise(hits))
-    trials = Trials(search, query, depth=min(query.offset + len(hits) + MARGIN, MAX_DEPTH))
+    by_score = not query.selection.diversity and query.selection.group_by is None
+    depth = max(start + len(hits) + MARGIN, 0 if by_score else DEPTH)  # those of other orders stand further behind
+    trials = Trials(search, query, depth=min(depth, MAX_DEPTH))
     swaps = _swaps(trials, query, pairs, watch)
     contrasts = [_contrast(upper, lower, swap, trials.count) for (upper, lower), swap in zip(pairs, swaps, strict=True)]
     return [_with(hit, contrast) for hit, contrast in zip(hits, [*contrasts, None], strict=True)]
 
 
-def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit) -> Contrast:
+def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit, watch: Stopwatch) -> Contrast:
     """Why `upper` is above `lower`, both explained in words by `query`.
 
-    The change that swaps them is narrowed down. Raises InvalidQuery where `lower` is the better one.
+    The change that swaps them is narrowed down, until there is no time left. Raises InvalidQuery where `lower` is the
+    better one.
     """
     if _standing(lower) > _standing(upper):
         raise InvalidQuery(
@@ -44,7 +47,9 @@ def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit) -> C
             param="above",
         )
     trials = Trials(search, query)
-    [swap] = _swaps(trials, query, [(upper, lower)], Stopwatch(), narrow=True)
+    # Another passage of its document may put the lower one above already: then nothing is left to swap.
+    done = watch.late or _swapped(trials, None, upper, lower)
+    [swap] = [None] if done else _swaps(trials, query, [(upper, lower)], watch, narrow=True)
     return _contrast(upper, lower, swap, trials.count)
 
 
@@ -115,15 +120,22 @@ def _swaps(
         trials.run(size)
         for i in open_pairs:
             found[i] = next((change for change in size if _swapped(trials, change, *pairs[i])), None)
+    if narrow:
+        found = [
+            None if change is None else _narrowed(trials, change, *pair, watch)
+            for change, pair in zip(found, pairs, strict=True)
+        ]
     return [
-        None if change is None else trials.steering(_narrowed(trials, change, *pair) if narrow else change, pair[1])
-        for change, pair in zip(found, pairs, strict=True)
+        None if change is None else trials.steering(change, lower)
+        for change, (_, lower) in zip(found, pairs, strict=True)
     ]
 
 
-def _narrowed(trials: Trials, change: Change, upper: Hit, lower: Hit) -> Change:
+def _narrowed(trials: Trials, change: Change, upper: Hit, lower: Hit, watch: Stopwatch) -> Change:
     """A smaller factor for the same words that swaps them, too."""
     for smaller in change.smaller():
+        if watch.late:
+            break
         trials.run([smaller])
         if not _swapped(trials, smaller, upper, lower):
             break
@@ -131,7 +143,7 @@ def _narrowed(trials: Trials, change: Change, upper: Hit, lower: Hit) -> Change:
     return change
 
 
-def _swapped(trials: Trials, change: Change, upper: Hit, lower: Hit) -> bool:
+def _swapped(trials: Trials, change: Change | None, upper: Hit, lower: Hit) -> bool:
     above, below = trials.rank(change, lower), trials.rank(change, upper)
     return above is not None and (below is None or above < below)
 

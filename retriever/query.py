@@ -29,6 +29,8 @@ MAX_K = 1000  # hits of one page
 MAX_DEPTH = 1000  # last hit that can be asked for, offset + k: behind the fused pools ranks mean little
 MAX_CONTROLS = 1000
 MAX_TIMEOUT_MS = 600_000
+MAX_TRIED_WORDS = 2000  # of a query that is searched with under one change of emphasis after another
+MAX_EXPLAINED = 250_000  # hits explained in words times words of the query: each has its shares of each
 
 
 class Explain(StrEnum):
@@ -99,6 +101,8 @@ class Query:
             )
         check_fields(self.fields)
         self._check_selection()
+        if self.explain.in_words:
+            self._check_explained()
         if self.controls:
             Prompt.of(self.text, controls=self.controls)  # a control outside the text is refused here
         if self.text and _suppresses_all(self.text, self.controls):
@@ -118,6 +122,28 @@ class Query:
                 "facets count all documents that match, and which of them reach min_scores is not known without "
                 "scoring all of them: leave one of the two out",
                 param="facets",
+            )
+
+    def _check_explained(self) -> None:
+        if self.explain is Explain.CONTRAST:
+            self.check_tried()
+        group_by = self.selection.group_by
+        hits, words = self.k * (1 if group_by is None else group_by.hits), _count_words(self.text)
+        if hits * words > MAX_EXPLAINED:
+            raise InvalidQuery(
+                f"explain: {hits} hits, each with a share for each of the query's {words} words: their product may be "
+                f"{MAX_EXPLAINED} at most; ask for fewer hits, or explain by scores",
+                param="explain",
+            )
+
+    def check_tried(self) -> None:
+        """Raises InvalidQuery where the text is too long to be searched with again and again."""
+        words = _count_words(self.text)
+        if words > MAX_TRIED_WORDS:
+            raise InvalidQuery(
+                f"the query has {words} words; contrasts and advice search with it under one change after another, "
+                f"which at most {MAX_TRIED_WORDS} words are allowed for: explain in words alone, or shorten it",
+                param="query",
             )
 
     @property
@@ -140,6 +166,10 @@ def steer(
     clean, found = parse(text) if boosts else (text, ())
     check_query(clean)
     return clean, (*found, *emphasis_controls(clean, emphasis or {}), *controls)
+
+
+def _count_words(text: str) -> int:
+    return sum(1 for _ in units(text))
 
 
 def _suppresses_all(text: str, controls: Sequence[TextControl]) -> bool:

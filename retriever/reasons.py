@@ -11,6 +11,7 @@ from retriever.contrast import contrast_pair
 from retriever.query import Query
 from retriever.result import SearchResult
 from retriever.searcher import Searcher
+from retriever.stopwatch import Stopwatch
 from retriever.trials import advice
 
 
@@ -19,9 +20,13 @@ def explain_hit(
 ) -> SearchResult:
     """The result with the hit `hit_id`, and behind it the hit `above`, where it is asked why the first is above it.
 
-    `advise`: also which emphasis would raise the hit. Both are found by searching with changed emphasis. Raises what
-    Searcher.explain does, and InvalidQuery where the second hit is the better one.
+    `advise`: also which emphasis would raise the hit. Both are found by searching with changed emphasis,
+    until the query's time is over. Raises what Searcher.explain does, and InvalidQuery where the second hit is the
+    better one, or the query too long to be searched with so often.
     """
+    watch = Stopwatch(timeout_ms=query.timeout_ms)
+    if advise or above is not None:
+        query.check_tried()
     if above == hit_id:
         raise InvalidQuery("above: name another hit than the one that is explained", param="above")
     result = searcher.explain(collection, query, hit_id)
@@ -29,9 +34,12 @@ def explain_hit(
     explanation: HitExplanation | None = hit.explanation
     assert explanation is not None  # what was asked for
     search = partial(searcher.search_many, collection)
+    left_out = list(result.left_out)
     others = () if above is None else searcher.explain(collection, query, above).hits
     for other in others:
-        explanation = replace(explanation, contrast=contrast_pair(search, result.query, hit, other))
+        explanation = replace(explanation, contrast=contrast_pair(search, result.query, hit, other, watch))
+        left_out += ["contrast"] if watch.late else []
     if advise:
-        explanation = replace(explanation, advice=advice(search, result.query, hit))
-    return replace(result, hits=(replace(hit, explanation=explanation), *others))
+        explanation = replace(explanation, advice=advice(search, result.query, hit, watch))
+        left_out += ["advice"] if watch.late else []
+    return replace(result, left_out=tuple(left_out), hits=(replace(hit, explanation=explanation), *others))

@@ -98,7 +98,7 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
             fusion=_fusion(record["fusion"], record["fusion_parameters"]),
             rerank=None if record.get("rerank") is None else _rerank(record["rerank"]),
             filter=None if record.get("filter") is None else parse_filter(record["filter"]),
-            explain=Explain(record["explain"]),
+            explain=_explain(record["explain"]),
             units=None if record.get("units") is None else _units(record["units"]),
             inputs=Inputs() if inputs is None else _inputs(inputs),
             conditions=WordConditions(**{name: tuple(words) for name, words in record["conditions"].items()}),
@@ -109,6 +109,12 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
         raise InvalidInput(
             f"the record of the explanation is not one that Salience wrote ({error!r:.200})", param="provenance"
         ) from error
+
+
+def _explain(said: Any) -> Explain:
+    """Of a contrast the ledgers are computed again; what was tried for it is not."""
+    explain = Explain(said)
+    return Explain.WORDS if explain is Explain.CONTRAST else explain
 
 
 def _thresholds(record: Mapping[str, Any]) -> dict[Leg, float]:

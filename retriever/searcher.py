@@ -284,13 +284,14 @@ class Searcher:
             sparse=sparse,
             passages=passages,
             parts=parts,
+            start=page.start,
             watch=watch,
             judged=None if unjudged else search.judged,
             missed=page.missed,
         )
 
     def _explained(self, draft: _Draft) -> SearchResult:
-        result, watch = draft.result, draft.watch
+        result, watch, parts = draft.result, draft.watch, draft.parts
         if result.query.explain is Explain.NONE or not result.hits:
             return result
         if watch.late:
@@ -305,12 +306,10 @@ class Searcher:
                 as_text=draft.encoded.as_text,
                 reranker=None if draft.judged is None else draft.judged.fingerprint,
             )
-            hits = self._explainer.explain(
-                draft.collection, result.seq, asked, draft.passages, result.hits, draft.parts
-            )
+            hits = self._explainer.explain(draft.collection, result.seq, asked, draft.passages, result.hits, parts)
         if result.query.explain is Explain.CONTRAST:
             with watch.stage("contrast"):
-                hits = contrasted(partial(self.search_many, result.collection), result.query, hits, watch)
+                hits = contrasted(partial(self.search_many, result.collection), result.query, hits, draft.start, watch)
             if watch.seconds_left == 0:
                 return replace(result, hits=tuple(hits), left_out=(*result.left_out, "contrast"))
         return replace(result, hits=tuple(hits))
@@ -338,6 +337,7 @@ class _Draft:
     sparse: Mapping[Leg, SparseTerms]
     passages: Sequence[StoredPassage]
     parts: Sequence[HitParts]
+    start: int  # place of the first hit in the ranking, from 0
     watch: Stopwatch
     judged: Judged | None  # that the hits were reranked by
     missed: bool  # whether documents have come into the window that were not judged

@@ -16,6 +16,7 @@ from retriever.beside import Beside
 from retriever.query import MAX_CONTROLS, Explain, Query
 from retriever.result import SearchResult
 from retriever.selection import Selection
+from retriever.stopwatch import Stopwatch
 from retriever.syntax import render
 
 DEPTH = 100  # documents that are looked at where one hit is in question
@@ -98,12 +99,22 @@ class Trials:
         )
 
 
-def advice(search: SearchMany, query: Query, hit: Hit) -> tuple[Steering, ...]:
-    """The changes that raise the hit's document most, of equal ones the smallest first; at most SHOWN."""
+def advice(search: SearchMany, query: Query, hit: Hit, watch: Stopwatch) -> tuple[Steering, ...]:
+    """The changes that raise the hit's document most, of equal ones the smallest first; at most SHOWN.
+
+    Of those that there was time for.
+    """
     trials = Trials(search, query)
     words = words_to_try(query, [hit])
-    tried = [Change(words=(word,), factors=(factor,)) for word in words for factor in RAISING]
-    trials.run([None, *tried])
+    tried: list[Change] = []
+    for factor in RAISING:
+        if watch.late:
+            break
+        same = [Change(words=(word,), factors=(factor,)) for word in words]
+        trials.run([None, *same])
+        tried += same
+    if not tried:
+        return ()
     before = trials.rank(None, hit) or math.inf
     ranks = {change: trials.rank(change, hit) or math.inf for change in tried}
     better = [change for change in tried if ranks[change] < before]

@@ -46,20 +46,35 @@ def test_a_text_has_the_same_vector_alone_and_in_a_batch(encoder: LocalEncoder) 
     assert np.linalg.norm(batch.vectors, axis=1) == pytest.approx(1, abs=1e-6)
 
 
-def test_a_short_text_is_rounded_alike_in_any_company() -> None:
-    """What searches at the same time: one may not see from its vectors who asked beside it."""
-    encoder = load_encoder(device="cpu")
+@pytest.fixture(scope="module")
+def fast() -> LocalEncoder:
+    """In the precision of this machine: where that is bf16, one bit makes the fourth digit of a score another."""
+    return load_encoder(device="cpu")
+
+
+@pytest.mark.parametrize("longest", [26, 300])
+def test_a_text_is_rounded_alike_in_any_company(fast: LocalEncoder, longest: int) -> None:
+    """Whoever asks beside it: one may not see that from its vectors, and what is explained anew must be the same."""
     words = "tea harbour green a river of light and the old bridge where nobody plays any music on sundays".split()
-    texts = [" ".join((words + words)[i % 5 :][: 1 + 7 * i % 26]) for i in range(60)]
+    texts = [" ".join((words * 20)[i % 5 :][: 1 + 7 * i * (longest // 26) % longest]) for i in range(60)]
     prompts = [Prompt.of(text) if i % 7 else steered(text, text[:3], 4) for i, text in enumerate(texts)]
-    alone = np.concatenate([encoder.encode([prompt], Representation.QUERY).vectors for prompt in prompts])
-    for size in (2, 3, 7, 12, 60):
+    alone = np.concatenate([fast.encode([prompt], Representation.QUERY).vectors for prompt in prompts])
+    traces = [_traced(fast, [prompt])[0] for prompt in prompts]
+    for size in (2, 7, 12, 60):
         for start in range(0, len(prompts), size):
             some = slice(start, start + size)
-            together = encoder.encode(prompts[some], Representation.QUERY).vectors
-            if encoder.precision is Precision.BF16:  # there, one bit makes the fourth digit of a score another
+            together = fast.encode(prompts[some], Representation.QUERY).vectors
+            beside = _traced(fast, prompts[some])
+            if fast.precision is Precision.BF16:
                 assert together.tobytes() == alone[some].tobytes()
+                assert all(np.array_equal(a, b) for a, b in zip(beside, traces[some], strict=True))
             assert np.abs(together - alone[some]).max() < 1e-6
+
+
+def _traced(encoder: LocalEncoder, prompts: list[Prompt]) -> list[np.ndarray]:  # type: ignore[type-arg]
+    traces = encoder.trace(prompts, Representation.QUERY)
+    assert traces is not None
+    return [trace.vectors for trace in traces]
 
 
 def test_truncation_and_token_counts_are_reported(encoder: LocalEncoder) -> None:

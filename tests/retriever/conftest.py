@@ -1,16 +1,19 @@
 """A small real collection: the texts of the steering benchmark, two of them long enough for several passages."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.steering.groups import GROUPS, load_group
-from core.records import CollectionSettings, Document, FieldKind
+from core.records import CollectionSettings, Document, Explanation, FieldKind, Hit, HitExplanation
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
+from retriever.fusion import Fusion
+from retriever.query import Query, steer
 from retriever.searcher import Searcher
 from store import Database, Views
 from tests.collections import create_for
@@ -24,6 +27,8 @@ CONSOLE = (
     "Experience unbelievable adventures with our new gaming console. Just plug your console into your TV to enjoy more "
     "than 130 fps and connect to the internet for unlimited gaming fun."
 )
+
+FUSIONS = [Fusion(), Fusion(method="convex"), Fusion(method="rrf")]
 
 
 def documents() -> list[Document]:
@@ -40,6 +45,20 @@ def documents() -> list[Document]:
         joined = "\n\n".join(text for _, text in texts[:20])
         found.append(Document(id=f"{name}-long", title=f"All about {name}", text=joined, metadata={"kind": "long"}))
     return found
+
+
+def explained(hit: Hit) -> HitExplanation:
+    assert hit.explanation is not None
+    return hit.explanation
+
+
+def lines(tree: Explanation) -> list[Explanation]:
+    return [tree, *itertools.chain.from_iterable(lines(detail) for detail in tree.details)]
+
+
+def steered(text: str, **others: object) -> Query:
+    clean, controls = steer(text)
+    return Query(text=clean, controls=controls, **others)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Sentences, other methods, contrasts and advice: each number against a slow way to it, each promise tried out."""
+"""Sentences and other methods: each number against a slow way to it, each promise tried out."""
 
 import contextlib
 import itertools
@@ -9,43 +9,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import HitNotFound, InvalidControl, InvalidQuery
+from core.errors import InvalidControl, InvalidQuery
 from core.passages import passage_prompt
-from core.prompts import Prompt, TextControl, TextItem, TokenIdsItem
-from core.records import Explanation, Hit, HitExplanation, Representation
+from core.prompts import Prompt, TextControl
+from core.records import Representation
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
-from retriever.contrast import contrasted, difference
 from retriever.fusion import Fusion
-from retriever.inputs import Inputs, text_of
 from retriever.legs import Leg
-from retriever.query import Explain, Query, steer
-from retriever.reasons import explain_hit
+from retriever.query import MAX_EXPLAINED, Explain, Query
 from retriever.searcher import Searcher
-from retriever.stopwatch import Stopwatch
-from retriever.trials import SHOWN, Change, Trials
+from retriever.selection import GroupBy, Selection
 from retriever.unit_request import UnitMethod, UnitRequest
 from store import Database, Views, dense
 from store.segments.sealing import seal
 from tests.collections import create_for
-from tests.retriever.conftest import documents
+from tests.retriever.conftest import FUSIONS, documents, explained, lines, steered
 from tests.retriever.pools import with_pools_of
 
 TEXTS = ["All about fashion and movies on television", "I want to play^7 on my TV.", "red dress for a summer wedding"]
-FUSIONS = [Fusion(), Fusion(method="convex"), Fusion(method="rrf")]
-
-
-def explained(hit: Hit) -> HitExplanation:
-    assert hit.explanation is not None
-    return hit.explanation
-
-
-def steered(text: str, **others: object) -> Query:
-    clean, controls = steer(text)
-    return Query(text=clean, controls=controls, **others)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: str(fusion.method))
@@ -143,161 +128,16 @@ def test_bad_wishes_for_units_are_refused(given: dict[str, object], error: type[
         UnitRequest(method=UnitMethod.ATMAN, **given)  # type: ignore[arg-type]
 
 
-def lines(tree: Explanation) -> list[Explanation]:
-    return [tree, *itertools.chain.from_iterable(lines(detail) for detail in tree.details)]
-
-
-@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: str(fusion.method))
-def test_contrasts_add_up_and_their_swaps_swap(searcher: Searcher, fusion: Fusion) -> None:
-    query = steered("red dress for a summer^2 wedding", fusion=fusion, explain=Explain.CONTRAST, k=4)
-    hits = searcher.search("things", query).hits
-    assert explained(hits[-1]).contrast is None
-    swapped = 0
-    for upper, lower in itertools.pairwise(hits):
-        contrast = explained(upper).contrast
-        assert contrast is not None
-        assert contrast.other == lower.id
-        assert contrast.ledger.value == pytest.approx(upper.score - lower.score, abs=1e-12)
-        for line in lines(contrast.ledger):
-            if line.details:
-                assert math.fsum(detail.value for detail in line.details) == pytest.approx(line.value, abs=1e-6)
-        words = [line for line in lines(contrast.ledger) if line.kind == "word"]
-        ours = {word.text for word in explained(upper).query_words}
-        assert {line.description.split("'")[1] for line in words} <= ours
-        if contrast.swap is not None:
-            swapped += 1
-            changed = replace(query, controls=contrast.swap.controls, explain=Explain.NONE, k=30)
-            ids = [hit.document_id for hit in searcher.search("things", changed).hits]
-            assert ids.index(lower.document_id) + 1 == contrast.swap.rank_after
-            assert upper.document_id not in ids[: contrast.swap.rank_after]
-            assert contrast.swap.query is not None
-            text, controls = steer(contrast.swap.query)
-            assert (text, sorted(controls, key=str)) == (query.text, sorted(contrast.swap.controls, key=str))
-    assert swapped
-
-
-def test_without_time_the_ledgers_are_held_against_each_other_all_the_same(searcher: Searcher) -> None:
-    query = Query(text="red dress for a summer wedding", k=5, explain=Explain.WORDS)
-    hits = searcher.search("things", query).hits
-    over = Stopwatch(timeout_ms=1, begun=-1e9)
-    found = contrasted(lambda queries: searcher.search_many("things", queries), query, hits, over)
-    for upper, lower in itertools.pairwise(found):
-        contrast = explained(upper).contrast
-        assert contrast is not None
-        assert (contrast.swap, contrast.tried) == (None, 0)
-        assert contrast.ledger.value == pytest.approx(upper.score - lower.score)
-    late = searcher.search("things", replace(query, explain=Explain.CONTRAST, timeout_ms=100_000))
-    assert late.left_out == ()
-
-
-def test_a_pair_is_swapped_by_less_than_the_steps_of_the_page(searcher: Searcher) -> None:
-    query = Query(text="I want to play games on my TV")
-    hits = searcher.search("things", replace(query, k=8)).hits
-    found = 0
-    for upper, lower in [(hits[1], hits[4]), (hits[3], hits[6])]:
-        answer = explain_hit(searcher, "things", query, upper.id, above=lower.id)
-        assert [hit.id for hit in answer.hits] == [upper.id, lower.id]
-        contrast = explained(answer.hits[0]).contrast
-        assert contrast is not None
-        assert contrast.ledger == difference(*answer.hits)
-        if contrast.swap is None:
-            continue
-        found += 1
-        changed = replace(query, controls=contrast.swap.controls, k=100)
-        ids = [hit.document_id for hit in searcher.search("things", changed).hits]
-        assert ids.index(lower.document_id) < ids.index(upper.document_id)
-    assert found
-
-
-def test_advice_raises_the_hit_when_it_is_followed(searcher: Searcher) -> None:
-    query = Query(text="a story of war in the summer")
-    hits = searcher.search("things", replace(query, k=30)).hits
-    raised = 0
-    for place in (5, 12, 20):
-        hit = hits[place]
-        answer = explain_hit(searcher, "things", query, hit.id, advise=True)
-        advice = explained(answer.hits[0]).advice
-        assert len(advice) <= SHOWN
-        for steering in advice:
-            assert steering.query is not None
-            text, controls = steer(steering.query)
-            ids = [h.document_id for h in searcher.search("things", Query(text=text, controls=controls, k=100)).hits]
-            assert ids.index(hit.document_id) + 1 == steering.rank_after
-            assert steering.rank_after < place + 1 == steering.rank_before
-            raised += 1
-    assert raised
-
-
-def test_what_raises_a_hit_of_a_prompt_is_not_written_as_a_text(searcher: Searcher) -> None:
-    """A text has no token ids: to search with it would be another search, with other ranks."""
-    prompt = Prompt(items=(TextItem(text="red dress for a summer wedding"), TokenIdsItem(ids=(2003, 3000))))
-    text, controls = text_of(prompt)
-    query = Query(text=text, controls=controls, inputs=Inputs(prompt=prompt), legs=(Leg.SPARSE,))
-    for hit in searcher.search("things", replace(query, k=30)).hits[1:]:
-        advice = explained(explain_hit(searcher, "things", query, hit.id, advise=True).hits[0]).advice
-        if advice:
-            assert [steering.query for steering in advice] == [None] * len(advice)
-            return
-    raise AssertionError("nothing raises any of the hits")
-
-
-def test_the_best_hit_needs_no_advice(searcher: Searcher) -> None:
-    query = Query(text="gaming console")
-    best = searcher.search("things", replace(query, k=1)).hits[0]
-    assert explained(explain_hit(searcher, "things", query, best.id, advise=True).hits[0]).advice == ()
-
-
-def test_a_query_without_words_has_nothing_to_be_steered_by(searcher: Searcher, encoder: LocalEncoder) -> None:
-    vector = encoder.encode([Prompt.of("gaming console")], Representation.QUERY).vectors[0]
-    inputs = replace(Query(text="x").inputs, vector=vector)
-    hits = searcher.search("things", Query(inputs=inputs, explain=Explain.CONTRAST, k=3)).hits
-    for upper, lower in itertools.pairwise(hits):
-        contrast = explained(upper).contrast
-        assert contrast is not None
-        assert contrast.swap is None
-        assert contrast.ledger.value == pytest.approx(upper.score - lower.score)
-    for hit in hits:
-        shares = math.fsum(word.share for word in explained(hit).words)
-        assert explained(hit).query_words == ()
-        assert shares == pytest.approx(hit.score, abs=0.5)
-        assert max(explained(hit).words, key=lambda word: word.effect).effect > 0
-
-
-def test_what_cannot_be_contrasted_is_refused(searcher: Searcher) -> None:
-    query = Query(text="gaming console")
-    first, second = searcher.search("things", replace(query, k=2)).hits
-    with pytest.raises(InvalidQuery, match=f"ask why {first.id} is above {second.id}"):
-        explain_hit(searcher, "things", query, second.id, above=first.id)
-    with pytest.raises(InvalidQuery, match="another hit"):
-        explain_hit(searcher, "things", query, first.id, above=first.id)
-    with pytest.raises(HitNotFound):
-        explain_hit(searcher, "things", query, first.id, above=10**9)
-
-
-def test_a_change_that_the_query_cannot_take_ranks_nothing(searcher: Searcher) -> None:
-    """A factor of 1000 cannot be raised further; neither can one more than the limit of controls be added."""
-    query = Query(text="wolf rain", controls=(TextControl(start=0, length=4, factor=1000),))
-    hit = searcher.search("things", query).hits[0]
-    answer = explain_hit(searcher, "things", query, hit.id, advise=True)
-    assert all(control.factor <= 1000 for one in explained(answer.hits[0]).advice for control in one.controls)
-
-
-def test_what_was_tried_is_not_searched_again(searcher: Searcher) -> None:
-    asked: list[int] = []
-
-    def search(queries: list[Query]) -> list[object]:
-        asked.append(len(queries))
-        return searcher.search_many("things", queries)  # type: ignore[return-value]
-
-    query = Query(text="red dress")
-    hit = searcher.search("things", query).hits[0]
-    trials = Trials(search, query)  # type: ignore[arg-type]
-    trials.run([None, None])
-    assert trials.rank(None, hit) == 1
-    change = Change(words=(), factors=())
-    assert trials.rank(change, hit) == trials.rank(change, hit) == 1
-    assert asked == [1, 1]
-    assert trials.count == 2
+def test_no_answer_has_more_shares_than_it_can_hold() -> None:
+    text = "wolf " * 1000
+    most = MAX_EXPLAINED // 1000
+    Query(text=text, k=most, explain=Explain.WORDS)
+    Query(text=text, k=most + 1, explain=Explain.SCORES)
+    with pytest.raises(InvalidQuery, match=f"{most + 1} hits"):
+        Query(text=text, k=most + 1, explain=Explain.WORDS)
+    grouped = Selection(group_by=GroupBy(field="kind", hits=50))
+    with pytest.raises(InvalidQuery, match=f"{most} hits"):
+        Query(text=text + "rain", k=most // 50, selection=grouped, explain=Explain.WORDS)
 
 
 def test_the_parts_sum_where_candidates_come_from_codes(
