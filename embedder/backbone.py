@@ -45,6 +45,11 @@ class Backbone(Protocol):
         ...
 
     @property
+    def keeps_slots(self) -> bool:
+        """Whether texts of as many `embedder.batching.attention_slots` do not change one another's vectors by a bit."""
+        ...
+
+    @property
     def attention_problem(self) -> str:
         """Why factors cannot act on this model's attention; empty where they can."""
         ...

@@ -18,22 +18,24 @@ def batch_tokens(device: torch.device) -> int:
     return CPU_TOKENS_PER_THREAD * max(torch.get_num_threads(), 2) if device.type == "cpu" else GPU_TOKENS
 
 
-def token_budget_batches(token_counts: Sequence[int], budget: int | Callable[[], int]) -> Iterator[list[int]]:
+def token_budget_batches(
+    token_counts: Sequence[int], budget: int | Callable[[], int], *, alike: bool = False
+) -> Iterator[list[int]]:
     """Indices of `token_counts` in batches, longest texts first.
 
-    A batch holds at most `budget` tokens, padding included (its size times its longest text), and at least one text;
-    all of them have as many slots of the attention. Ties keep the given order, so the batches depend on nothing but the
-    counts, and a `budget` that is asked for each.
+    A batch holds at most `budget` tokens, padding included (its size times its longest text), and at least one text.
+    `alike`: of those that have as many slots of the attention. Ties keep the given order, so the batches depend on
+    nothing but the counts, and a `budget` that is asked for each.
     """
     order = sorted(range(len(token_counts)), key=lambda i: -token_counts[i])
-    slots = [attention_slots(max(token_counts[i], 1)) for i in order]
+    slots = [attention_slots(max(token_counts[i], 1)) if alike else 0 for i in order]
     start = 0
     while start < len(order):
         longest = max(token_counts[order[start]], 1)
         size = max((budget if isinstance(budget, int) else budget()) // longest, 1)
-        alike = len(list(takewhile(slots[start].__eq__, slots[start : start + size])))
-        yield order[start : start + alike]
-        start += alike
+        size = len(list(takewhile(slots[start].__eq__, slots[start : start + size])))
+        yield order[start : start + size]
+        start += size
 
 
 def attention_slots(tokens: int) -> int:
@@ -41,7 +43,7 @@ def attention_slots(tokens: int) -> int:
 
     In bf16 the slots that are empty decide how those that are not are rounded. So texts share a batch only where each
     would have as many by itself, whether one caller asks for them or several: then a text's vector is the same to the
-    last bit, alone or beside any others, in networks that keep to this number (embedder.bert).
+    last bit, alone or beside any others, in networks that keep to this number (Backbone.keeps_slots).
     """
     return max(-(-tokens // SLOTS) * SLOTS, rounded_up(tokens))
 

@@ -38,6 +38,7 @@ class BertBackbone:
     """Fulfils embedder.backbone.Backbone."""
 
     device = torch.device("cpu")
+    keeps_slots = True
 
     def __init__(self, shape: BertShape, weights: Mapping[str, Float32Array], precision: Precision) -> None:
         """`weights` by their names in transformers, without a prefix. Raises ModelError where they lack one."""

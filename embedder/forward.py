@@ -167,9 +167,10 @@ class Forward:
         groups = [list(range(len(prepared)))]
         if not options.log_additive:
             groups = [[i for i in groups[0] if (prepared[i].factors is None) is plain] for plain in (True, False)]
+        alike = self.backbone.keeps_slots
         for group in groups:
             counts = [len(prepared[i].tokens) for i in group]
-            for places in token_budget_batches(counts, lambda: self._turns.room(priority)):
+            for places in token_budget_batches(counts, lambda: self._turns.room(priority), alike=alike):
                 yield [group[place] for place in places]
 
     def _steering(

@@ -54,6 +54,8 @@ class GenericBackbone:
     equals the stock one) and effective (a suppressed token acts on no other). Else it keeps its stock attention.
     """
 
+    keeps_slots = False  # the longest text decides how many all of a batch have
+
     def __init__(self, model: PreTrainedModel, precision: Precision = Precision.FP32) -> None:
         """`model` has float32 weights. `precision`: FP32, or BF16 for the matrix products."""
         self._model = model

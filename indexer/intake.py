@@ -12,7 +12,6 @@ from indexer.duplicates import Duplicates
 from indexer.heartbeat import Heartbeat
 from indexer.pipeline import BATCH_CHARACTERS, BATCH_DOCUMENTS, Notice
 from indexer.records import Duplicate, Origin, RecordError, Skipped
-from store.commit import current_seq
 from store.database import Database, WriteSession
 from store.jobs import cancel_job, queued_documents
 from store.jobs.intake import Intake, append, begin, drop, finish, job_with_key, unfinished_job
@@ -43,8 +42,8 @@ def receive(
 
     When `items` raise, nothing stays. `receiver` names this process. `digest` tells the hash of what was sent, once
     the items are used up; without it, it is that of the documents. With `key`, a job that the collection has under
-    it is answered if it is of the same digest. With `resume`, a job of this digest that has something left to do is,
-    unless others wrote to the collection since its last commit.
+    it is answered if it is of the same digest. With `resume`, a job of this digest that has stored nothing yet is, and
+    one that has something left to do is cancelled.
     `on_notice` is called for each error, omission and duplicate as it is met.
 
     Raises JobConflict where the key belongs to another content, or to a request that is still being received;
@@ -142,12 +141,13 @@ class _Receiving:
         return earlier
 
     def _resumable(self, session: WriteSession, content: bytes) -> Job | None:
-        """The job of this content that goes on; None where what it stored may be another by now: all comes again."""
+        """The job of this content that goes on, which has stored nothing yet. One that has makes room for the new one,
+        which has all of its documents: others may have written over what it stored, and what they wrote would be
+        written over by what it has left. What is stored still is not embedded again."""
         earlier = unfinished_job(session, self._collection.id, content)
-        if earlier is None or not 0 < earlier.seq < current_seq(session, self._collection.active.id):
+        if earlier is None or earlier.seq == 0:
             return earlier
-        if earlier.worker is None:  # nobody would go on with it: the new one has all of its documents
-            cancel_job(session, earlier.id, now=self._clock(session))
+        cancel_job(session, earlier.id, now=self._clock(session))
         return None
 
     def drop(self) -> None:

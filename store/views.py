@@ -119,8 +119,9 @@ class Views:
 
     def _let_go(self, session: ReadSession, *, outdated: bool = False) -> None:
         active = schema.generation.c.state == GenerationState.ACTIVE.value
-        states = current_states(session, active & schema.generation.c.id.in_(list(self._slots)))
-        for generation, slot in list(self._slots.items()):
+        slots = dict(self._slots)  # what comes meanwhile, other threads' beginnings, is not asked for
+        states = current_states(session, active & schema.generation.c.id.in_(list(slots)))
+        for generation, slot in slots.items():
             newest = states.get(generation)
             behind = newest is not None and slot.snapshot is not None and slot.snapshot.newest_segment < newest[1]
             if newest is None or (outdated and behind):

@@ -30,6 +30,9 @@ def worker(
 
       salience worker -d /var/lib/salience
     """
+    from app.operation.allocator import share_arenas
+
+    share_arenas()
     with open_parts(data_dir, model, device) as parts, parts.register("worker"), parts.maintenance.running():
         from app.logs import configure_logs
 

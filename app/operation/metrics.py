@@ -24,7 +24,7 @@ from core.protocols import Priority, RanBatch
 from retriever.result import SearchResult
 
 OTHER = "other"
-_SHARED = 20  # times the collections that have labels: those that ever may, in a process that shares its files
+_SHARED = 2  # times the collections that have labels: those that ever may, where files are shared: a scrape reads all
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _REQUEST_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

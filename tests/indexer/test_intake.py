@@ -117,24 +117,30 @@ def test_the_same_documents_go_on_where_an_earlier_job_stopped(
     assert enqueue(database, located(300), resume=True).id != first.id
 
 
-def test_what_others_wrote_since_is_not_taken_for_what_the_job_stored(database: Database) -> None:
-    """Documents of its first half are gone by now; to go on behind them would leave them out without a word."""
+@pytest.mark.parametrize("batches_behind", [0, 1])
+def test_what_others_wrote_since_is_not_taken_for_what_the_job_stored(database: Database, batches_behind: int) -> None:
+    """Documents of its first half are gone by now; to go on behind them would leave them out without a word. So would
+    a worker who takes the old job up later write over what is newer."""
     create(database)
     encoder = FakeEncoder()
-    first = enqueue(database, located(300), resume=True)
+    first = enqueue(database, located(400), resume=True)
     policy = JobPolicy(turn_seconds=0.0)
-    worker = Worker(database, pipeline_of(database, encoder), policy)
-    other = enqueue(database, located(1, "other-"))
-    assert worker.turn(other.id)
-    encoder.before = lambda texts: worker.stop()  # with its next batch
-    worker.finish(first.id)
-    assert 0 < job(database, first.id).created < 300
-    assert enqueue(database, located(300), resume=True).id == first.id
+    _one_batch(database, encoder, policy, first.id)
     delete(database, "c", ["d0", "d1"])
-    again = enqueue(database, located(300), resume=True)
-    assert (again.id > other.id, job(database, first.id).state) == (True, JobState.CANCELLED)
+    for _ in range(batches_behind):
+        _one_batch(database, encoder, policy, first.id)
+    assert 0 < job(database, first.id).created < 400
+    again = enqueue(database, located(400), resume=True)
+    assert (again.id > first.id, job(database, first.id).state) == (True, JobState.CANCELLED)
     done = Worker(database, pipeline_of(database, FakeEncoder()), policy).finish(again.id)
-    assert (done.state, len(ids(database))) == (JobState.DONE, 301)
+    assert (done.state, len(ids(database))) == (JobState.DONE, 400)
+
+
+def _one_batch(database: Database, encoder: FakeEncoder, policy: JobPolicy, job_id: int) -> None:
+    worker = Worker(database, pipeline_of(database, encoder), policy)
+    encoder.before = lambda texts: worker.stop()  # with this batch
+    worker.finish(job_id)
+    encoder.before = lambda texts: None
 
 
 def test_the_collection_goes_meanwhile(

@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from core.current import Awaited, awaited
 from core.errors import RemoteUnavailable, StorageBusy
 from core.records import Document, JobState
 from indexer import turn as turn_module
-from indexer import worker as worker_module
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
 from store import Database, ReadSession, schema
@@ -235,28 +233,6 @@ def test_small_jobs_and_single_documents_do_not_wait_for_a_large_one(database: D
         large = job(database)
     assert not large.ended
     assert large.created - began <= 128 * 6, "a few batches, not all of them"
-
-
-def test_what_jobs_leave_behind_goes_while_there_is_always_work(
-    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.0)
-    monkeypatch.setattr(worker_module, "LATE_SWEEP_SECONDS", 0.1)
-    encoder.before = slow(0.05)
-    dropped = enqueue(database, located(128 * 3, "dropped-"))
-    with database.write() as session:
-        cancel_job(session, dropped.id, now=database_now(session))
-    large = enqueue(database, located(128 * 80, "large-"))
-
-    def left() -> int:
-        columns = schema.job_batch.c
-        with database.read() as session:
-            return len(session.execute(sa.select(columns.id).where(columns.job_id == dropped.id)).all())
-
-    assert left() == 3
-    with running(worker_of(database, encoder)):
-        until(lambda: left() == 0)
-        assert not job(database, large.id).ended
 
 
 def test_a_job_that_nobody_waits_for_any_more_is_left_to_others(database: Database, encoder: FakeEncoder) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+import store.views
 from core.errors import (
     AliasNotFound,
     CollectionExists,
@@ -21,7 +22,7 @@ from core.errors import (
 )
 from core.records import Collection, CollectionSettings
 from core.reindexes import Reindex, ReindexState
-from store import Database, Views, schema
+from store import Database, ReadSession, Views, schema
 from store.aliases import Alias, delete_alias, get_alias, list_aliases, set_alias
 from store.among import holdings
 from store.catalog import (
@@ -281,3 +282,25 @@ def test_writers_wait_while_they_are_held_and_readers_do_not(database: Database)
     assert done == ["holder", "writer"]
     with database.writers_held(), pytest.raises(StorageBusy), database.write():
         pass
+
+
+def test_what_another_thread_begins_to_search_is_not_taken_for_gone(
+    database: Database, books: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(database, books, Item(id="a", text="whale"))
+    put(database, create(database, "films"), Item(id="b", text="whale"))
+    views = Views(database)
+    with views.open("books"):
+        pass
+    states = store.views.current_states
+
+    def meanwhile(session: ReadSession, condition: sa.ColumnElement[bool]) -> dict[int, tuple[int, int]]:
+        monkeypatch.setattr(store.views, "current_states", states)
+        other = threading.Thread(target=lambda: views.open("films").__enter__())
+        other.start()
+        other.join(60)
+        return states(session, condition)
+
+    monkeypatch.setattr(store.views, "current_states", meanwhile)
+    views.let_go()
+    assert {held.collection for held in views.held()} == {"books", "films"}

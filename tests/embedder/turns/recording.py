@@ -32,6 +32,7 @@ class Recording:
         self.width = backbone.width
         self.device = backbone.device
         self.precision = backbone.precision
+        self.keeps_slots = backbone.keeps_slots
         self.attention_problem = backbone.attention_problem
         self.batches: list[list[list[int]]] = []
         self.open = threading.Event()

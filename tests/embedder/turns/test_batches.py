@@ -169,7 +169,7 @@ def test_who_has_as_many_slots_shares_a_batch_and_others_do_not_end_it(
     recording: Recording, network: Backbone, callers: ThreadPoolExecutor
 ) -> None:
     turns = Turns(recording, 1000)
-    asked = [text(5), text(*[6] * 33), text(*[7] * 30), text(*[8] * 32), text(*[9] * 32)]
+    asked = [text(5), text(*[6] * 70), text(*[7] * 30), text(*[8] * 32), text(*[9] * 32)]
     with recording.held_up():
         running = callers.submit(turns.hidden, [text(4)], None)
         assert recording.entered.acquire(timeout=LONGEST)
@@ -177,4 +177,4 @@ def test_who_has_as_many_slots_shares_a_batch_and_others_do_not_end_it(
     running.result(LONGEST)
     for ids, future in zip(asked, late, strict=True):
         assert torch.allclose(future.result(LONGEST), network.hidden([ids]), atol=1e-5)
-    assert [[len(ids) for ids in batch] for batch in recording.batches] == [[3], [32, 3], [35], [34, 34]]
+    assert [[len(ids) for ids in batch] for batch in recording.batches] == [[3], [32, 3], [72], [34, 34]]

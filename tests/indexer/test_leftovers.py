@@ -1,0 +1,70 @@
+"""What jobs leave behind goes while there is work, and never holds work up."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from core.errors import StorageError
+from core.records import JobState
+from indexer import worker as worker_module
+from store import Database, schema
+from store.jobs import cancel_job
+from store.jobs.lease import database_now
+from tests.indexer.fakes import FakeEncoder, create, enqueue, job, located, slow
+from tests.indexer.working import running, worker_of
+from tests.waiting import until
+
+
+@pytest.fixture
+def database(database: Database) -> Database:
+    create(database)
+    return database
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:  # in place of the real one
+    return FakeEncoder()
+
+
+def test_what_jobs_leave_behind_goes_while_there_is_always_work(
+    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(worker_module, "LATE_SWEEP_SECONDS", 0.1)
+    encoder.before = slow(0.05)
+    dropped = enqueue(database, located(128 * 3, "dropped-"))
+    with database.write() as session:
+        cancel_job(session, dropped.id, now=database_now(session))
+    large = enqueue(database, located(128 * 80, "large-"))
+
+    def left() -> int:
+        columns = schema.job_batch.c
+        with database.read() as session:
+            return len(session.execute(sa.select(columns.id).where(columns.job_id == dropped.id)).all())
+
+    assert left() == 3
+    with running(worker_of(database, encoder)):
+        until(lambda: left() == 0)
+        assert not job(database, large.id).ended
+
+
+def test_what_cannot_be_cleared_away_holds_no_job_up(
+    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    swept: list[float] = []
+
+    def damaged(_: Database, *, now: float) -> bool:
+        swept.append(now)
+        raise StorageError("a page is damaged")
+
+    monkeypatch.setattr(worker_module, "sweep", damaged)
+    jobs = [enqueue(database, located(1, f"{number}-")).id for number in range(5)]
+    worker = worker_of(database, encoder)
+    pauses: list[int] = []
+    monkeypatch.setattr(worker, "_pause", lambda count: pauses.append(count) or 0.0)
+    with running(worker):
+        until(lambda: all(job(database, id).state is JobState.DONE for id in jobs))
+    assert not pauses
+    assert len(swept) == 1, "the next try is a while away"
+    assert "cannot be cleared away: a page is damaged" in caplog.text
