@@ -216,14 +216,14 @@ def load_settings(**given: Any) -> Settings:
 
     Raises InvalidSettings that lists every problem.
     """
-    problems = list(_unknown_variables(os.environ))
+    unknown = dict(_unknown_variables(os.environ))
+    problems = list(unknown.values())
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        unknown = {problem.partition(":")[0].upper() for problem in problems}  # said above, with a suggestion
         for problem in error.errors():
             variable = _variable(problem["loc"])
-            if variable in unknown:
+            if variable in unknown:  # said already, with a suggestion
                 continue
             if problem["type"] == "dict_type":
                 problems.append(f"{variable}: must be a JSON object such as '{{\"name\": ...}}', in the file a table")
@@ -260,12 +260,13 @@ def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _names(entry, f"{below}{DELIMITER}") if issubclass(entry, BaseModel) else (below,)
 
 
-def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+def _unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """In capitals, with what is wrong."""
     known = variable_names()
     for name in sorted(environment):
         given = name.upper()
         if given.startswith(PREFIX) and not any(fnmatchcase(given, pattern) for pattern in known):
-            yield f"{name}: {_no_such_setting(given, known)}"
+            yield given, f"{name}: {_no_such_setting(given, known)}"
 
 
 def _no_such_setting(given: str, known: Sequence[str]) -> str:

@@ -133,17 +133,19 @@ class _Receiving:
         earlier = None
         with self._database.write() as session:
             if resume:
-                earlier = self._resumable(session, content)
+                earlier = self._resumed(session, content)
             if earlier is None:
                 lease = self._stored(session)
                 return finish(session, lease, digest=content, now=self._clock(session))
         self.drop()
         return earlier
 
-    def _resumable(self, session: WriteSession, content: bytes) -> Job | None:
-        """The job of this content that goes on, which has stored nothing yet. One that has makes room for the new one,
-        which has all of its documents: others may have written over what it stored, and what they wrote would be
-        written over by what it has left. What is stored still is not embedded again."""
+    def _resumed(self, session: WriteSession, content: bytes) -> Job | None:
+        """The earlier job of this content, if it goes on: one that has stored nothing yet.
+
+        Any other is cancelled, as the new one has all of its documents: others may have written over what it stored,
+        and what it has left would be written over what they wrote. What is stored still is not embedded again.
+        """
         earlier = unfinished_job(session, self._collection.id, content)
         if earlier is None or earlier.seq == 0:
             return earlier

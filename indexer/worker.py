@@ -265,15 +265,14 @@ class Worker:
         """Some of what jobs left behind; whether there is more."""
         if time.monotonic() < self._next_sweep:
             return False
-        self._next_sweep = time.monotonic() + SWEEP_SECONDS
+        pause = SWEEP_SECONDS
         try:
             with self._database.read() as session:
                 now = self._clock(session)
-            more = sweep(self._database, now=now)
+            if sweep(self._database, now=now):
+                return True
         except SalienceError as error:  # jobs are worked on all the same
-            self._next_sweep += LATE_SWEEP_SECONDS
+            pause = LATE_SWEEP_SECONDS
             _log.error("what jobs left behind cannot be cleared away: %s", error.message)
-            return False
-        if more:
-            self._next_sweep = 0.0
-        return more
+        self._next_sweep = time.monotonic() + pause
+        return False

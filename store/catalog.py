@@ -266,9 +266,8 @@ def _collection(row: tuple[Any, ...]) -> Collection:
 
 
 def _no_such_collection(session: ReadSession, name: str) -> str:
-    names = [
-        found for found in stored_names(session) if tenant_of(found) == tenant_of(name)
-    ]  # nobody is told of other tenants
+    # Nobody is told of other tenants.
+    names = [found for found in stored_names(session) if tenant_of(found) == tenant_of(name)]
     message = f"there is no collection {name!r:.140}"
     if not names:
         return f"{message}; there are none yet"

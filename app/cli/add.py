@@ -119,7 +119,7 @@ def _ensure_collection(parts: Wiring, name: str, language: str) -> None:
 
 
 def _received(parts: Wiring, collection: Stored, sources: list[Items], mapping: FieldMapping, bar: Progress) -> Job:
-    """All that the sources hold, as a job: the one that an earlier run left unfinished, if it was of the same."""
+    """All that the sources hold, as a job: the one of an earlier run, if it is of the same and has stored nothing."""
     from indexer.fields import located_documents
     from indexer.intake import receive
 

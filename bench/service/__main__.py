@@ -72,14 +72,14 @@ def _measured(kind: type[Server], sample: Sample, peers: Path, seconds: float, p
             server.fill(sample.passages)
             found: dict[str, Any] = {"legs": server.legs, "fill_seconds": round(time.perf_counter() - start, 1)}
             found["ndcg@10"] = _ndcg(sample, server.searched(sample.queries, clients=1, seconds=0)["answers"])
-            found["processes_1"] = _rounds(server, sample, seconds, (NEW, AGAIN))
+            found["processes"] = {"1": _searched(server, sample, seconds, (NEW, AGAIN))}
         if processes > 1:
             with server.running(processes):
-                found[f"processes_{processes}"] = _rounds(server, sample, seconds, (NEW,))
+                found["processes"][str(processes)] = _searched(server, sample, seconds, (NEW,))
         return found
 
 
-def _rounds(server: Server, sample: Sample, seconds: float, rounds: Sequence[str]) -> dict[str, Any]:
+def _searched(server: Server, sample: Sample, seconds: float, rounds: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for clients in CLIENTS:
         for round_ in rounds:
@@ -87,7 +87,7 @@ def _rounds(server: Server, sample: Sample, seconds: float, rounds: Sequence[str
             done = server.searched(sample.queries, clients=clients, seconds=seconds, shuffled=shuffled)
             del done["answers"]
             found[f"{round_}_{clients}"] = done
-    return {**found, "memory": round(server.memory() / 2**20)}
+    return {"memory": round(server.memory() / 2**20), "rounds": found}
 
 
 def _ndcg(sample: Sample, answers: dict[str, list[str]]) -> float:
@@ -104,11 +104,7 @@ def _ahead(report: dict[str, Any]) -> bool:
 
 
 def _best(server: dict[str, Any], round_: str) -> float:
-    return max(float(done[round_]["throughput"]) for _, done in _by_processes(server))
-
-
-def _by_processes(server: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [(name.removeprefix("processes_"), done) for name, done in server.items() if name.startswith("processes_")]
+    return max(float(found["rounds"][round_]["throughput"]) for found in server["processes"].values())
 
 
 def _peers() -> Path:
@@ -130,11 +126,10 @@ def _show(report: dict[str, Any]) -> None:
     table = Table(*columns, title=f"{report['passages']} passages, {report['queries']} judged queries")
     servers = {name: report[name] for name in SERVERS if name in report}
     for name, server in servers.items():
-        for processes, found in _by_processes(server):
-            for round_, done in found.items():
-                if round_ != "memory":
-                    cells = (done["p50"], done["p95"], done["throughput"], found["memory"])
-                    table.add_row(name, processes, round_, *map(str, cells))
+        for processes, found in server["processes"].items():
+            for round_, done in found["rounds"].items():
+                cells = (done["p50"], done["p95"], done["throughput"], found["memory"])
+                table.add_row(name, processes, round_, *map(str, cells))
     console = Console()
     console.print(table)
     for name, server in servers.items():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from app.operation.process import cores
 from bench.ingest.processes import started
 from bench.service.driving import Search, drive, summary
 
@@ -184,7 +185,7 @@ def _line(client: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _share(processes: int) -> dict[str, str]:
     """The environment of a process that has its share of the cores; what it is by itself, where there is one alone."""
-    return {} if processes == 1 else {"OMP_NUM_THREADS": str(max(len(os.sched_getaffinity(0)) // processes, 1))}
+    return {} if processes == 1 else {"OMP_NUM_THREADS": str(max(cores() // processes, 1))}
 
 
 def _answer(

@@ -14,7 +14,6 @@ from indexer import intake
 from indexer.intake import Located, check_room, receive
 from indexer.pipeline import delete
 from indexer.records import Duplicate, Origin, RecordError, Skipped
-from indexer.worker import JobPolicy, Worker
 from store import Database, schema
 from store.catalog import delete_collection
 from store.jobs import cancel_job, list_jobs
@@ -22,7 +21,8 @@ from store.jobs.lease import database_now
 from store.jobs.notices import NoticeKind, job_notices
 from store.jobs.payload import unpack
 from store.jobs.sweep import sweep
-from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, rows
+from tests.indexer.working import worker_of
 
 
 @pytest.fixture
@@ -124,20 +124,19 @@ def test_what_others_wrote_since_is_not_taken_for_what_the_job_stored(database: 
     create(database)
     encoder = FakeEncoder()
     first = enqueue(database, located(400), resume=True)
-    policy = JobPolicy(turn_seconds=0.0)
-    _one_batch(database, encoder, policy, first.id)
+    _one_batch(database, encoder, first.id)
     delete(database, "c", ["d0", "d1"])
     for _ in range(batches_behind):
-        _one_batch(database, encoder, policy, first.id)
+        _one_batch(database, encoder, first.id)
     assert 0 < job(database, first.id).created < 400
     again = enqueue(database, located(400), resume=True)
     assert (again.id > first.id, job(database, first.id).state) == (True, JobState.CANCELLED)
-    done = Worker(database, pipeline_of(database, FakeEncoder()), policy).finish(again.id)
+    done = worker_of(database, FakeEncoder()).finish(again.id)
     assert (done.state, len(ids(database))) == (JobState.DONE, 400)
 
 
-def _one_batch(database: Database, encoder: FakeEncoder, policy: JobPolicy, job_id: int) -> None:
-    worker = Worker(database, pipeline_of(database, encoder), policy)
+def _one_batch(database: Database, encoder: FakeEncoder, job_id: int) -> None:
+    worker = worker_of(database, encoder)
     encoder.before = lambda texts: worker.stop()  # with this batch
     worker.finish(job_id)
     encoder.before = lambda texts: None

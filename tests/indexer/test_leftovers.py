@@ -16,23 +16,12 @@ from tests.indexer.working import running, worker_of
 from tests.waiting import until
 
 
-@pytest.fixture
-def database(database: Database) -> Database:
-    create(database)
-    return database
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:  # in place of the real one
-    return FakeEncoder()
-
-
 def test_what_jobs_leave_behind_goes_while_there_is_always_work(
-    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    create(database)
     monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.0)
     monkeypatch.setattr(worker_module, "LATE_SWEEP_SECONDS", 0.1)
-    encoder.before = slow(0.05)
     dropped = enqueue(database, located(128 * 3, "dropped-"))
     with database.write() as session:
         cancel_job(session, dropped.id, now=database_now(session))
@@ -44,14 +33,15 @@ def test_what_jobs_leave_behind_goes_while_there_is_always_work(
             return len(session.execute(sa.select(columns.id).where(columns.job_id == dropped.id)).all())
 
     assert left() == 3
-    with running(worker_of(database, encoder)):
+    with running(worker_of(database, FakeEncoder(slow(0.05)))):
         until(lambda: left() == 0)
         assert not job(database, large.id).ended
 
 
 def test_what_cannot_be_cleared_away_holds_no_job_up(
-    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    create(database)
     swept: list[float] = []
 
     def damaged(_: Database, *, now: float) -> bool:
@@ -60,7 +50,7 @@ def test_what_cannot_be_cleared_away_holds_no_job_up(
 
     monkeypatch.setattr(worker_module, "sweep", damaged)
     jobs = [enqueue(database, located(1, f"{number}-")).id for number in range(5)]
-    worker = worker_of(database, encoder)
+    worker = worker_of(database, FakeEncoder())
     pauses: list[int] = []
     monkeypatch.setattr(worker, "_pause", lambda count: pauses.append(count) or 0.0)
     with running(worker):
