@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.filters import Filter
-from indexer.pipeline import deletion_of
+from store.batch import Batch
 from store.catalog import get_collection
 from store.commit import commit
 from store.database import Database
@@ -35,7 +35,7 @@ def delete_where(database: Database, collection_name: str, tree: Filter, *, with
         with database.write() as session:
             collection = get_collection(session, collection_name)
             ids = external_ids_where(session, collection.id, tree, limit=_BATCH_DOCUMENTS, within=within)
-            receipt = commit(session, deletion_of(collection, ids))
+            receipt = commit(session, Batch.without_model(collection, deletions=ids))
         deleted += receipt.deleted
         if len(ids) < _BATCH_DOCUMENTS:
             return Deletion(seq=receipt.seq, deleted=deleted)

@@ -102,7 +102,7 @@ def to_document(
         controls = resolved_controls(fields[_CONTROLS], text)
         taken.add(_CONTROLS)
     metadata = _metadata(fields, taken, numbers_as_text)
-    encoded = _check_metadata(metadata)
+    encoded = check_metadata(metadata)
     id = _id(fields, names["id"])
     if id is None:
         content = json.dumps([title, text, encoded], ensure_ascii=False)
@@ -182,8 +182,8 @@ def _number(text: str) -> str | int | float:
     return number if abs(number) <= _MAX_EXACT else text
 
 
-def _check_metadata(metadata: Mapping[str, Any]) -> str:
-    """The metadata as canonical JSON."""
+def check_metadata(metadata: Mapping[str, Any]) -> str:
+    """The metadata as canonical JSON. Raises InvalidDocument for what JSON or SQLite has not, and TooLarge."""
     _check_json(metadata, "metadata", 0)
     encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
     size = len(encoded.encode())

@@ -125,18 +125,7 @@ def delete(database: Database, collection_name: str, ids: Sequence[str], *, with
     with database.write() as session:
         collection = get_collection(session, collection_name)
         seen = ids if within is None else seen_ids(session, collection.id, ids, within)
-        return commit(session, deletion_of(collection, seen))
-
-
-def deletion_of(collection: Collection, ids: Sequence[str]) -> Batch:
-    """The batch that deletes the documents, and writes nothing."""
-    active = collection.active
-    return Batch(
-        collection=collection,
-        fingerprint=active.fingerprint,
-        sparse_fingerprint=active.sparse_fingerprint,
-        deletions=tuple(ids),
-    )
+        return commit(session, Batch.without_model(collection, deletions=seen))
 
 
 class _Run:

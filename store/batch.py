@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -50,6 +51,20 @@ class Batch:
     drafts: tuple[Draft, ...] = ()
     embeddings: Mapping[bytes, Embedding] = field(default_factory=dict)  # by DraftPassage.sha; those not yet stored
     deletions: tuple[str, ...] = ()  # document ids; unknown ones count for nothing
+
+    @classmethod
+    def without_model(
+        cls, collection: Collection, *, drafts: Sequence[Draft] = (), deletions: Sequence[str] = ()
+    ) -> Self:
+        """One that brings no embeddings: `drafts` of documents whose content is stored already, and deletions."""
+        active = collection.active
+        return cls(
+            collection=collection,
+            fingerprint=active.fingerprint,
+            sparse_fingerprint=active.sparse_fingerprint,
+            drafts=tuple(drafts),
+            deletions=tuple(deletions),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

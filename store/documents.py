@@ -19,8 +19,10 @@ from core.unicode import is_unicode
 from store import schema
 from store.controls import unpack_controls
 from store.database import ReadSession, chunks
-from store.filters.sql import documents_where
+from store.filters.sql import Documents, seen_where
 from store.prepared import Prepared
+
+_LOOKED_AT = 1000  # documents that a filtered page looks at in one step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +32,7 @@ class StoredDocument:
     document: Document
     language: str  # ISO 639-1
     passages: tuple[Passage, ...]  # in text order
+    content_sha: bytes  # as in the draft that it was stored by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,28 +56,42 @@ def get_document(
     document = schema.document
     if is_unicode(external_id):
         found = session.execute(_documents(collection_id).where(document.c.external_id == external_id)).all()
-        if found and (within is None or _seen(session, collection_id, within, [found[0].id])):
+        if found and (within is None or _held(seen_where(session, collection_id, None, within), [found[0].id])):
             return _stored(session, found)[0]
     raise DocumentNotFound(f"there is no document {external_id!r:.140} in this collection", param="document_id")
 
 
 def list_documents(
-    session: ReadSession, collection_id: int, *, limit: int, after: str | None = None, within: Filter | None = None
+    session: ReadSession,
+    collection_id: int,
+    *,
+    limit: int,
+    after: str | None = None,
+    where: Filter | None = None,
+    within: Filter | None = None,
 ) -> list[StoredDocument]:
     """The first `limit` documents in the order of their ids, or the first ones behind the id `after`.
 
-    `within`: as if there were none but those that satisfy it.
+    `where`: those that satisfy it; `within`: as if there were none but those that satisfy it. Raises InvalidFilter for
+    `where` as `store.filters.sql.documents_where` does.
     """
     document = schema.document.c
     conditions = [document.collection_id == collection_id]
     if after is not None:
         # A lone surrogate cannot be asked for; it sorts as the replacement that stands for it.
         conditions.append(document.external_id > after.encode(errors="replace").decode())
-    if within is None:
+    if where is None and within is None:
         listed = sa.select(schema.document).where(*conditions).order_by(document.external_id)
         return _stored(session, session.execute(listed.limit(limit)).all())
-    everything = sa.select(document.id).where(*conditions).order_by(document.external_id)
-    ids = _seen(session, collection_id, within, list(session.execute(everything).scalars()))[:limit]
+    found = seen_where(session, collection_id, where, within)
+    in_order = sa.select(document.id).where(*conditions).order_by(document.external_id)
+    ids: list[int] = []
+    with session.execute(in_order) as rows_in_order:  # read no further than the page needs
+        for numbers in rows_in_order.scalars().partitions(_LOOKED_AT):
+            ids += _held(found, numbers)
+            if len(ids) >= limit:
+                break
+    ids = ids[:limit]
     # By their own numbers alone: asked for the collection as well, SQLite goes through all of it for a few.
     rows = session.rows_where_in(sa.select(schema.document), document.id, ids)
     return _stored(session, sorted(rows, key=lambda row: row.external_id))
@@ -107,7 +124,7 @@ def seen_ids(session: ReadSession, collection_id: int, ids: Sequence[str], withi
     columns = sa.select(document.id, document.external_id).where(document.collection_id == collection_id)
     asked = [id_ for id_ in ids if is_unicode(id_)]  # SQLite cannot be asked for any other
     found = {row.id: row.external_id for row in session.rows_where_in(columns, document.external_id, asked)}
-    return [found[number] for number in _seen(session, collection_id, within, list(found))]
+    return [found[number] for number in _held(seen_where(session, collection_id, None, within), list(found))]
 
 
 def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) -> list[StoredPassage]:
@@ -122,11 +139,10 @@ def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) ->
     return [_passage(rows[id_]) for id_ in wanted]
 
 
-def _seen(session: ReadSession, collection_id: int, within: Filter, ids: Sequence[int]) -> list[int]:
-    """Those of the documents that satisfy `within`, in order."""
-    found = documents_where(session, collection_id, within, silent=True)
-    numbers = np.array(ids, dtype=np.int64)
-    return [int(number) for number in numbers[found.holds(numbers)]]
+def _held(found: Documents, numbers: Sequence[int]) -> list[int]:
+    """Those of the documents that the set holds, in order."""
+    ids = np.array(numbers, dtype=np.int64)
+    return [int(id_) for id_ in ids[found.holds(ids)]]
 
 
 def _documents(collection_id: int) -> sa.Select[Any]:
@@ -143,6 +159,7 @@ def _stored(session: ReadSession, rows: Sequence[sa.Row[Any]]) -> list[StoredDoc
             document=document_of(row),
             language=row.language,
             passages=tuple(sorted(spans[row.id], key=lambda span: (span.start, span.end))),
+            content_sha=row.content_sha,
         )
         for row in rows
     ]

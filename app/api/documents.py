@@ -13,9 +13,13 @@ from app.api.dependencies import CollectionName, Known, Parts
 from app.api.links import DOCUMENTS_ADDED, DOCUMENTS_LISTED, JOB_MADE
 from app.api.serialized import serialized
 from app.schemas.documents import (
+    CountDocuments,
     DeleteDocuments,
     DeletionReport,
+    DocumentChange,
+    DocumentChanged,
     DocumentContent,
+    DocumentCount,
     DocumentList,
     StoredDocumentBody,
     UpsertDocuments,
@@ -28,10 +32,13 @@ from core.protocols import Priority
 from indexer.deletion import delete_where
 from indexer.fields import documents, located_documents, to_document
 from indexer.intake import check_room, receive
+from indexer.metadata import change_metadata
 from indexer.pipeline import delete as delete_documents
 from indexer.records import Origin, Record
 from store.catalog import get_collection
+from store.commit import current_seq
 from store.documents import get_document, list_documents
+from store.filters.sql import count_where
 
 
 class _AnyText(Convertor[str]):
@@ -73,6 +80,14 @@ _PUT = {
 _DELETE = {
     "cheap": {"summary": "A filter as text", "value": {"filter": "price < 1 or price > 10000"}},
     "json": {"summary": "A filter as JSON", "value": {"filter": {"price": {"lt": 1}}}},
+    "ids": {"summary": "By id", "value": {"ids": ["radio-1", "radio-2"]}},
+}
+_COUNT = {"cheap": {"summary": "Those that satisfy a filter", "value": {"filter": "price < 100"}}}
+_CHANGE = {
+    "price": {
+        "summary": "One field another, and one removed",
+        "value": {"metadata": {"price": 39, "discontinued": None}},
+    }
 }
 DocumentId = Annotated[str, Path(description="the document's own id", examples=["radio-1"], min_length=1)]
 
@@ -128,11 +143,16 @@ def list_page(
     collection: CollectionName,
     limit: Annotated[int, Query(ge=1, le=1000, description="documents of one page")] = 100,
     after: Annotated[str | None, Query(description="the id behind which to go on")] = None,
+    filter: Annotated[
+        str | None,
+        Query(description="conditions on metadata, as text: those that satisfy it", examples=["price < 100"]),
+    ] = None,
 ) -> DocumentList:
-    """Documents in the order of their ids."""
+    """Documents in the order of their ids, all of them or those that satisfy a filter."""
+    where = None if filter is None else parse_filter(filter)
     with parts.database.read() as session:
         found = get_collection(session, collection)
-        page = list_documents(session, found.id, limit=limit + 1, after=after, within=caller.rows)
+        page = list_documents(session, found.id, limit=limit + 1, after=after, where=where, within=caller.rows)
     bodies = [StoredDocumentBody.of(stored) for stored in page[:limit]]
     return DocumentList(documents=bodies, next=bodies[-1].id if len(page) > limit else None)
 
@@ -176,6 +196,23 @@ def put(
     return WriteReport.of(report)
 
 
+@router.patch(
+    "/documents/{document_id:any_text}", operation_id="change_document", summary="Change a document's metadata"
+)
+def change(
+    parts: Parts,
+    collection: CollectionName,
+    document_id: DocumentId,
+    body: Annotated[DocumentChange, Body(openapi_examples=_CHANGE)],
+) -> DocumentChanged:
+    """Merge fields into a document's metadata; its text stays, and nothing is embedded.
+
+    Two changes at once to different fields of a document are both kept.
+    """
+    receipt = change_metadata(parts.database, collection, document_id, body.metadata)
+    return DocumentChanged(seq=receipt.seq, changed=receipt.updated == 1)
+
+
 @router.delete(
     "/documents/{document_id:any_text}", status_code=204, operation_id="delete_document", summary="Delete a document"
 )
@@ -191,13 +228,32 @@ def delete(
         )
 
 
-@router.post("/documents:delete", operation_id="delete_documents", summary="Delete documents by filter")
-def delete_by_filter(
+@router.post("/documents:count", operation_id="count_documents", summary="Count documents")
+def count(
+    parts: Parts,
+    caller: Known,
+    collection: CollectionName,
+    body: Annotated[CountDocuments, Body(openapi_examples=_COUNT)],
+) -> DocumentCount:
+    """How many documents satisfy a filter, exactly: those that `documents:delete` would delete by it."""
+    where = None if body.filter is None else parse_filter(body.filter)
+    with parts.database.read() as session:
+        found = get_collection(session, collection)
+        count = count_where(session, found.id, where, within=caller.rows)
+        return DocumentCount(count=count, seq=current_seq(session, found.active.id))
+
+
+@router.post("/documents:delete", operation_id="delete_documents", summary="Delete documents by filter, or by ids")
+def delete_several(
     parts: Parts,
     caller: Known,
     collection: CollectionName,
     body: Annotated[DeleteDocuments, Body(openapi_examples=_DELETE)],
 ) -> DeletionReport:
-    """Delete every document that satisfies the filter; none of them is found once this is answered."""
-    done = delete_where(parts.database, collection, parse_filter(body.filter), within=caller.rows)
-    return DeletionReport.of(done)
+    """Delete every document that satisfies the filter, or has one of the ids.
+
+    None of them is found once this is answered.
+    """
+    if body.filter is None:
+        return DeletionReport.of(delete_documents(parts.database, collection, body.ids or (), within=caller.rows))
+    return DeletionReport.of(delete_where(parts.database, collection, parse_filter(body.filter), within=caller.rows))

@@ -21,7 +21,11 @@ COLLECTION_MADE = _leads_to(
 )
 DOCUMENTS_ADDED = _leads_to(_SAME, "list_documents", "search", "start_reindex")
 DOCUMENTS_LISTED = _leads_to(
-    {**_SAME, "document_id": "$response.body#/documents/0/id"}, "get_document", "put_document", "delete_document"
+    {**_SAME, "document_id": "$response.body#/documents/0/id"},
+    "get_document",
+    "put_document",
+    "change_document",
+    "delete_document",
 )
 JOB_MADE = _leads_to({"job_id": "$response.body#/id"}, "get_job", "get_job_errors", "cancel_job", "retry_job")
 HITS_FOUND = _leads_to(_SAME, "explain", body={"query": "$request.body#/query", "id": "$response.body#/hits/0/id"})

@@ -32,7 +32,7 @@ READ_AHEAD = 64 * 2**10  # bytes of a body that are read before a request takes 
 ARRIVAL_SECONDS = 60.0  # for these
 MAX_TIMEOUT_MS = 600_000
 _YES = frozenset(("true", "t", "1", "on", "yes", "y"))  # what pydantic takes for true in a query
-_DOCUMENTS = re.compile(r"/v1/collections/[^/]*/documents\b")
+_DOCUMENTS = re.compile(r"/v1/collections/[^/]*/documents\b(?!:count)")
 
 Answer = Callable[[Request, SalienceError], Response]
 
@@ -150,7 +150,7 @@ def lane_of(scope: Scope) -> str:
     query = scope["query_string"]
     if query and parse_qs(query.decode("latin-1")).get("nice", ["false"])[-1].lower() in _YES:
         return "nice"
-    writes = scope["method"] in ("POST", "PUT", "DELETE") and _DOCUMENTS.match(route_path(scope))
+    writes = scope["method"] in ("POST", "PUT", "PATCH", "DELETE") and _DOCUMENTS.match(route_path(scope))
     return "write" if writes else "search"
 
 

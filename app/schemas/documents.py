@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from app.schemas.base import RequestModel, ResponseModel, printable
 from indexer.deletion import Deletion
 from indexer.records import RecordError
 from indexer.report import AddReport
+from store.batch import Receipt
 from store.documents import StoredDocument
 
 
@@ -41,21 +42,60 @@ def _id_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+DocumentIdText = Annotated[str, BeforeValidator(_id_text, json_schema_input_type=str | int)]
+
+
 class DocumentBody(DocumentContent):
-    id: Annotated[str | None, BeforeValidator(_id_text, json_schema_input_type=str | int | None)] = Field(
-        None, description="unique in the collection; null: derived from the content"
-    )
+    id: DocumentIdText | None = Field(None, description="unique in the collection; null: derived from the content")
 
 
 class UpsertDocuments(RequestModel):
     documents: list[DocumentBody] = Field(min_length=1, max_length=10_000)
 
 
+class DocumentChange(RequestModel):
+    metadata: dict[str, Any] = Field(
+        description="a JSON Merge Patch (RFC 7396): null removes a field, objects are merged, and anything else takes "
+        "the place of what was there"
+    )
+
+
+_ByFilter = dict[str, Any] | str  # conditions on metadata, as in a search
+
+
+class CountDocuments(RequestModel):
+    filter: _ByFilter | None = Field(
+        None, description="conditions on metadata, as in a search; null: all are counted", examples=["price < 20"]
+    )
+
+
+class DocumentCount(ResponseModel):
+    count: int
+    seq: int = Field(description="the change up to which they were counted; 0 before the first")
+
+
 class DeleteDocuments(RequestModel):
-    filter: dict[str, Any] | str = Field(
+    """Either `filter` or `ids`."""
+
+    filter: _ByFilter | None = Field(
+        None,
         description="conditions on metadata, as in a search: documents that satisfy it are deleted",
         examples=[{"price": {"lt": 20}}],
     )
+    ids: list[DocumentIdText] | None = Field(
+        None, min_length=1, max_length=1000, description="of documents; those that are not there count for nothing"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.filter is None) == (self.ids is None):
+            raise ValueError("give either filter or ids")
+        return self
+
+
+class DocumentChanged(ResponseModel):
+    seq: int = Field(description="a search that says this seq or a higher one has seen the change")
+    changed: bool = Field(description="false: the metadata was so before")
 
 
 class DeletionReport(ResponseModel):
@@ -63,7 +103,7 @@ class DeletionReport(ResponseModel):
     deleted: int
 
     @classmethod
-    def of(cls, deletion: Deletion) -> Self:
+    def of(cls, deletion: Deletion | Receipt) -> Self:
         return cls(seq=deletion.seq, deleted=deletion.deleted)
 
 

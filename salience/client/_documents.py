@@ -8,9 +8,17 @@ from dataclasses import asdict
 from typing import Any
 
 from salience.client._bulk import BulkBody
-from salience.client._calls import Answer, Call, header_value, nothing, path_of, reading
+from salience.client._calls import Answer, Call, given, header_value, nothing, path_of, reading
 from salience.client._search import Filter
-from salience.client.results import Deletion, Document, DocumentControl, DocumentPage, Job, WriteReport
+from salience.client.results import (
+    Deletion,
+    Document,
+    DocumentChanged,
+    DocumentControl,
+    DocumentPage,
+    Job,
+    WriteReport,
+)
 
 
 def add_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Call[WriteReport]:
@@ -64,6 +72,16 @@ def put_document(
     )
 
 
+def change_document(collection: str, id: str, metadata: Mapping[str, Any]) -> Call[DocumentChanged]:
+    """Merge fields into a document's metadata; None removes one. Its text stays, and nothing is embedded."""
+    return Call(
+        method="PATCH",
+        path=path_of("v1", "collections", collection, "documents", id),
+        body={"metadata": dict(metadata)},
+        read=reading(DocumentChanged),
+    )
+
+
 def get_document(
     collection: str, id: str, *, min_seq: int | None = None, timeout_ms: int | None = None
 ) -> Call[Document]:
@@ -76,12 +94,17 @@ def get_document(
     )
 
 
-def list_documents(collection: str, *, limit: int | None = None, after: str | None = None) -> Call[DocumentPage]:
-    """One page of documents, in the order of their ids. `iter_documents` goes through all."""
+def list_documents(
+    collection: str, *, limit: int | None = None, after: str | None = None, filter: str | None = None
+) -> Call[DocumentPage]:
+    """One page of documents, in the order of their ids: all, or those that satisfy a filter on metadata.
+
+    `iter_documents` goes through all pages.
+    """
     return Call(
         method="GET",
         path=path_of("v1", "collections", collection, "documents"),
-        params={"limit": limit, "after": after},
+        params={"limit": limit, "after": after, "filter": filter},
         read=reading(DocumentPage),
     )
 
@@ -96,12 +119,24 @@ def delete_document(collection: str, id: str) -> Call[int]:
     )
 
 
-def delete_documents(collection: str, filter: Filter) -> Call[Deletion]:
-    """Delete every document that satisfies a filter on metadata."""
+def count_documents(collection: str, filter: Filter | None = None) -> Call[int]:
+    """How many documents there are, or satisfy a filter on metadata."""
+    return Call(
+        method="POST",
+        path=path_of("v1", "collections", collection, "documents:count"),
+        body={"filter": filter},
+        read=reading(int, "count"),
+    )
+
+
+def delete_documents(
+    collection: str, filter: Filter | None = None, *, ids: Sequence[str] | None = None
+) -> Call[Deletion]:
+    """Delete every document that satisfies a filter on metadata, or those of `ids`, 1,000 at most."""
     return Call(
         method="POST",
         path=path_of("v1", "collections", collection, "documents:delete"),
-        body={"filter": filter},
+        body=given(filter=filter, ids=None if ids is None else list(ids)),
         read=reading(Deletion),
         repeatable=False,  # it would count those that are left
     )

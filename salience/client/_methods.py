@@ -119,10 +119,10 @@ def search_all(collection: str, query: str | None = None, **options: Unpack[Sear
     return Listing(page=page, items=lambda found: found.hits)
 
 
-def iter_documents(collection: str) -> Listing[Document]:
-    """Every document of a collection, in the order of their ids."""
+def iter_documents(collection: str, *, filter: str | None = None) -> Listing[Document]:
+    """Every document of a collection, or those that satisfy a filter, in the order of their ids."""
     return Listing(
-        page=lambda after: _documents.list_documents(collection, limit=PAGE, after=after),
+        page=lambda after: _documents.list_documents(collection, limit=PAGE, after=after, filter=filter),
         items=lambda page: page.documents,
     )
 
@@ -152,9 +152,11 @@ class Methods:
     add_documents = Method(_documents.add_documents)
     queue_documents = Method(_documents.queue_documents)
     put_document = Method(_documents.put_document)
+    change_document = Method(_documents.change_document)
     get_document = Method(_documents.get_document)
     list_documents = Method(_documents.list_documents)
     iter_documents = Listed(iter_documents)
+    count_documents = Method(_documents.count_documents)
     delete_document = Method(_documents.delete_document)
     delete_documents = Method(_documents.delete_documents)
 

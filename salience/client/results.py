@@ -119,6 +119,12 @@ class WriteReport:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentChanged:
+    seq: int  # a search with this min_seq sees the change
+    changed: bool  # False: the metadata was so before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Deletion:
     seq: int
     deleted: int

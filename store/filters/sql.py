@@ -71,6 +71,9 @@ class Documents:
         return Documents(distinct(np.concatenate([self.ids, other.ids])))
 
 
+_EVERYTHING = Documents(np.empty(0, dtype=np.int64), others=True)
+
+
 def documents_where(session: ReadSession, collection_id: int, tree: Filter, *, silent: bool = False) -> Documents:
     """The documents of the collection that satisfy `tree`. Those of other collections may be in a set of `others`.
 
@@ -89,25 +92,40 @@ def external_ids_where(
 
     `within`: as if there were none but those that satisfy it, too. Raises as `documents_where` does.
     """
-    found = documents_where(session, collection_id, tree, silent=within is not None)
-    if within is not None:
-        found &= documents_where(session, collection_id, within, silent=True)
     document = schema.document.c
-    if found.others:
-        everything = read_ids(session, document.id, document.collection_id == collection_id)
-        ids = everything[found.holds(everything)]
-    else:
-        ids = found.ids
+    ids = _listed(session, collection_id, seen_where(session, collection_id, tree, within))
     rows = session.rows_where_in(
         sa.select(document.id, document.external_id), document.id, np.sort(ids)[:limit].tolist()
     )
     return [row.external_id for row in sorted(rows, key=lambda row: row.id)]
 
 
+def count_where(session: ReadSession, collection_id: int, tree: Filter | None, *, within: Filter | None = None) -> int:
+    """How many documents of the collection satisfy `tree`, None: are there. Else as `external_ids_where`."""
+    return len(_listed(session, collection_id, seen_where(session, collection_id, tree, within)))
+
+
+def seen_where(session: ReadSession, collection_id: int, tree: Filter | None, within: Filter | None) -> Documents:
+    """Those that satisfy `tree`, None: all, as if there were none but those that satisfy `within`.
+
+    Who sees these alone does not learn from an error which fields the others have. Raises as `documents_where` does.
+    """
+    seen = _EVERYTHING if within is None else documents_where(session, collection_id, within, silent=True)
+    return seen if tree is None else seen & documents_where(session, collection_id, tree, silent=within is not None)
+
+
 def read_ids(session: ReadSession, column: sa.ColumnElement[int], *where: sa.ColumnElement[bool]) -> Int64Array:
     """The ids that the column has where all of `where` holds, in any order, as often as they are there."""
     listed = session.execute(sa.select(sa.func.group_concat(column)).where(*where)).scalar()
     return np.fromstring(listed, dtype=np.int64, sep=",") if listed else np.empty(0, dtype=np.int64)
+
+
+def _listed(session: ReadSession, collection_id: int, found: Documents) -> Int64Array:
+    """The ids of the set, in any order."""
+    if not found.others:
+        return found.ids
+    everything = read_ids(session, schema.document.c.id, schema.document.c.collection_id == collection_id)
+    return everything[found.holds(everything)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,13 @@ def test_delete_says_what_was_not_there(goods: Salience) -> None:
     assert "Radio" not in goods("search", "radio", "-c", "goods")[1]
 
 
+def test_a_dry_run_says_what_a_filter_would_delete_and_deletes_nothing(goods: Salience) -> None:
+    asked = ("delete", "--filter", "price > 100", "-c", "goods")
+    assert goods(*asked, "--dry-run")[:2] == (0, "goods: 2 would be deleted\n")
+    assert goods(*asked)[:2] == (0, "goods: 2 deleted\n")
+    assert goods("delete", "r1", "--dry-run", "-c", "goods")[0] == 1
+
+
 def test_collections(goods: Salience) -> None:
     assert goods("collections", "create", "produkte", "--language", "de")[0] == 0
     listed = json.loads(goods("collections", "list", "--json")[1])

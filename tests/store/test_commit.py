@@ -18,6 +18,7 @@ from core.errors import (
     ModelError,
     ModelMismatch,
 )
+from core.filters import parse_filter
 from core.records import Collection, Document, Passage
 from store import (
     Batch,
@@ -32,6 +33,7 @@ from store import (
     schema,
     unchanged_documents,
 )
+from store.filters.sql import count_where
 from tests.store.library import DIMENSION, FINGERPRINT, Item, create, draft_of, put, sha_of, vector_of
 
 
@@ -270,6 +272,29 @@ def test_documents_come_back_one_by_one_and_in_pages(database: Database, collect
             seen += [entry.document.id for entry in page]
         assert seen == sorted(texts)
         documents.list_documents(session, collection.id, limit=2, after="\ud800")
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_pages_of_what_satisfies_a_filter_leave_nothing_out(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """However many are looked at in one step."""
+    monkeypatch.setattr(documents, "_LOOKED_AT", step)
+    put(database, collection, *(Item(id=f"{n:02}", text="one", metadata={"n": n}) for n in range(20)))
+    where, within = parse_filter("n >= 5"), parse_filter("not n in (6, 11)")
+    with database.read() as session:
+        seen: list[str] = []
+        while page := documents.list_documents(
+            session, collection.id, limit=4, after=seen[-1] if seen else None, where=where, within=within
+        ):
+            seen += [entry.document.id for entry in page]
+        assert seen == [f"{n:02}" for n in range(5, 20) if n not in (6, 11)]
+        assert count_where(session, collection.id, where, within=within) == 13
+        assert count_where(session, collection.id, None, within=within) == 18
+        assert count_where(session, collection.id, None) == 20
+        assert (
+            count_where(session, collection.id, parse_filter("nn = 1"), within=within) == 0
+        )  # and no error that tells
 
 
 def test_a_fetched_passage_is_the_span_of_its_document(database: Database, collection: Collection) -> None:

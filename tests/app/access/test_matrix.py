@@ -24,12 +24,12 @@ from tests.app.test_openapi import examples
 # By operation: the role that it takes. A test holds that no operation is left out.
 ROLES = {
     "search": """
-        list_collections get_collection get_collection_stats list_documents get_document search search_batch explain
-        replay
+        list_collections get_collection get_collection_stats list_documents get_document count_documents search
+        search_batch explain replay
     """,
     "ingest": """
-        upsert_documents put_document bulk_documents delete_document delete_documents list_jobs get_job get_job_errors
-        cancel_job retry_job
+        upsert_documents put_document change_document bulk_documents delete_document delete_documents list_jobs get_job
+        get_job_errors cancel_job retry_job
     """,
     "admin": """
         create_collection change_collection delete_collection create_key list_keys revoke_key rotate_key list_audit
@@ -44,7 +44,8 @@ OPERATORS = {
 }  # fmt: skip
 UNSAFE_FOR_ROWS = {
     "create_collection", "change_collection", "delete_collection", "get_collection_stats", "upsert_documents",
-    "put_document", "bulk_documents", "list_jobs", "get_job", "get_job_errors", "cancel_job", "retry_job",
+    "put_document", "change_document", "bulk_documents", "list_jobs", "get_job", "get_job_errors", "cancel_job",
+    "retry_job",
 }  # fmt: skip
 OF_ONE_JOB = {"get_job", "get_job_errors", "cancel_job", "retry_job"}
 ORDER = ("search", "ingest", "admin")

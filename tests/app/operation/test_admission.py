@@ -125,6 +125,22 @@ def test_the_door_takes_for_nice_what_the_endpoint_does(said: str) -> None:
     assert admission.lane_of(scope) == ("nice" if nice else "search")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "lane"),
+    [
+        ("PATCH", "documents/radio", "write"),
+        ("PUT", "documents/radio", "write"),
+        ("POST", "documents:delete", "write"),
+        ("POST", "documents:count", "search"),
+        ("GET", "documents", "search"),
+        ("POST", "search", "search"),
+    ],
+)
+def test_writers_wait_in_a_line_of_their_own(method: str, path: str, lane: str) -> None:
+    scope = {"method": method, "path": f"/v1/collections/goods/{path}", "query_string": b""}
+    assert admission.lane_of(scope) == lane
+
+
 def test_who_is_refused_at_once_is_not_watched() -> None:
     async def test() -> None:
         door = Door(waiting=0)

@@ -113,9 +113,16 @@ def test_documents(client: Face) -> None:
     assert (caught.value.status, caught.value.param) == (404, "document_id")
     assert caught.value.request_id is not None
     assert caught.value.request_id in str(caught.value)
+    assert client.count_documents("goods") == 3
+    assert client.count_documents("goods", {"price": {"gt": 250}}) == 2
+    assert [document.id for document in client.iter_documents("goods", filter="price > 250")] == ["console", "tv"]
     deletion = client.delete_documents("goods", {"price": {"gt": 250}})
     assert deletion.deleted == 2
     assert deletion.seq > gone
+    changed = client.change_document("goods", "radio", {"price": None, "stock": 3})
+    assert (changed.changed, changed.seq > deletion.seq) == (True, True)
+    assert client.get_document("goods", "radio").metadata == {"stock": 3}
+    assert client.delete_documents("goods", ids=["radio", "tv"]).deleted == 1
     refused = client.add_documents("goods", [{"id": "x", "text": "Fine."}, {"id": "y", "text": ""}])
     assert (refused.created, refused.failed, refused.errors[0].id) == (1, 1, "y")
 

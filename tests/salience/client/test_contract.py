@@ -43,6 +43,7 @@ ANSWERS: list[tuple[type[BaseModel], type[Any]]] = [
     (documents.RecordFailure, results.RecordFailure),
     (documents.WriteReport, results.WriteReport),
     (documents.DeletionReport, results.Deletion),
+    (documents.DocumentChanged, results.DocumentChanged),
     (documents.PassageSpan, results.Span),
     (documents.StoredControlBody, results.DocumentControl),
     (jobs.JobDetail, results.Job),
