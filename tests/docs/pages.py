@@ -1,9 +1,10 @@
 """The pages of the documentation, as blocks: what can be run, what it prints, and what is only shown, and why.
 
 A fence of `sh` is run by bash, `python` by Python, `http` is sent to the server; `text` right behind one of these is
-what it prints, with numbers that may differ a little and `...` for anything. Other fences only show something. One that
-would be run, and is not, says why in the comment above it: `<!-- not run: needs make -->`. A comment at the top says
-what a page needs beforehand: `<!-- begins with: products, server -->`.
+what it prints, with numbers that may differ a little and `...` for anything. A comment `# first: tv` behind a
+search says what it finds (`promises.py`). Other fences only show something. One that would be run, and is not, says why
+in the comment above it: `<!-- not run: needs make -->`. A comment at the top says what a page needs beforehand:
+`<!-- begins with: products, server -->`.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.docs.pages import ROOT, Block, Page, page_of
+from tests.docs.promises import watched
 
 PORT = "8080"
 START_SECONDS = 120
@@ -91,7 +92,11 @@ class Runner:
             self._bash(block, "\n".join(before))
             self._serve(last)
             return ""
-        return self._bash(block, block.content)
+        script, promises = watched(block.content, self._tools)
+        printed = self._bash(block, script)
+        for promise in promises:
+            promise.check(where=f"line {block.line}")
+        return printed
 
     def _bash(self, block: Block, script: str) -> str:
         state = self._tools / "environment.json"
@@ -210,9 +215,9 @@ def _matches(found: list[list[str]], wanted: list[list[str]]) -> bool:
 
 
 def _alike(found: str, wanted: str) -> bool:
-    if "..." in wanted:
-        return re.fullmatch(".*".join(re.escape(part) for part in wanted.split("...")), found) is not None
-    if _NUMBER.sub("0", found) != _NUMBER.sub("0", wanted):
+    parts = [map(re.escape, _NUMBER.split(part)) for part in wanted.split("...")]
+    match = re.fullmatch(".*".join(f"({_NUMBER.pattern})".join(part) for part in parts), found)
+    if match is None:
         return False
-    pairs = zip(_NUMBER.findall(found), _NUMBER.findall(wanted), strict=True)
+    pairs = zip(match.groups(), _NUMBER.findall(wanted), strict=True)
     return all(a == b or ("." in b and abs(float(a) - float(b)) <= 0.02) for a, b in pairs)

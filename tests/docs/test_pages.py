@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import GENERATED, ROOT, RUN, SHOWN, Page, pages
+from tests.docs.promises import unwatched
 
 FOLDER = Path(__file__).parent
 PAGES = {page.name: page for page in pages()}
@@ -30,6 +31,11 @@ def test_what_is_not_run_says_why(page: Page) -> None:
             json.loads(block.content)
         if block.kind == "toml":
             tomllib.loads(block.content)
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+def test_what_is_said_of_the_order_of_hits_is_checked(page: Page) -> None:
+    assert [command for block in page.blocks for command in unwatched(block.content)] == []
 
 
 def test_every_page_with_something_to_run_is_run() -> None:
