@@ -33,7 +33,7 @@ router = APIRouter(include_in_schema=False)  # described by its own makers; see 
 
 
 class EmbeddingsRequest(PublicModel):
-    model: str
+    model: str | None  # None: the main model
     input: Any  # text, token ids, or a list of either
     dimensions: Annotated[int, Field(ge=1, le=MAX_DIMENSIONS)] | None = None  # None: the model's own
     encoding_format: Literal["float", "base64"] | None = None
@@ -75,7 +75,8 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
     """Unit vectors. A text that is longer than the model reads is cut, and `truncated_inputs` names its index."""
     asked = parsed(EmbeddingsRequest, body)
     prompts = asked.to_prompts()
-    encoder = parts.models.encoder(asked.model)
+    model = parts.models.main if asked.model is None else parts.models.resolve(asked.model)
+    encoder = parts.models.encoder(model)
     if asked.dimensions is not None:
         encoder = _of_size(parts, encoder, asked.dimensions)
     try:
@@ -88,7 +89,7 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
     answer: dict[str, Any] = {
         "object": "list",
         "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)],
-        "model": parts.models.resolve(asked.model),
+        "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     if made.truncated.any():

@@ -25,6 +25,7 @@ from store.reindex.record import ENDED
 _FILES = "--queries and --qrels"
 _REMOVED = {state.value for state in ENDED if state is not ReindexState.FAILED}  # what a failed one made is kept
 _OVER = {state.value for state in (*ENDED, ReindexState.SWITCHED)}
+_WAITED_FOR = {state.value for state in (ReindexState.READY, ReindexState.SWITCHED, ReindexState.DONE)}
 
 
 class _Group(TyperGroup):
@@ -135,8 +136,8 @@ def start(
     _print(body, as_json)
     if idle:
         note("no server or worker runs over this data directory: salience worker does the work")
-    if body.state == "failed":
-        raise ReindexConflict(body.reason)
+    if body.state == "failed" or (wait and body.state not in _WAITED_FOR):
+        raise ReindexConflict(body.reason or f"the reindex of {name!r} came to nothing: it was {body.state}")
 
 
 @app.command()

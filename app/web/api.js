@@ -23,8 +23,8 @@ export async function call(method, path, { body, type = "application/json", sign
 }
 
 /** `{status, text}` of a request, whatever its status. Asks for a key as long as the answer is 401. */
-export async function send(method, path, { body, type = "application/json", signal } = {}) {
-  const headers = body === undefined ? {} : { "Content-Type": type };
+export async function send(method, path, { body, type = "application/json", headers: more = {}, signal } = {}) {
+  const headers = body === undefined ? { ...more } : { ...more, "Content-Type": type };
   for (;;) {
     const key = sessionStorage.getItem(KEY);
     if (key) headers.Authorization = `Bearer ${key}`;
@@ -36,9 +36,10 @@ export async function send(method, path, { body, type = "application/json", sign
 }
 
 /** The shell command for a request. The key is not written into it. */
-export function curl(method, path, body, type = "application/json") {
+export function curl(method, path, body, type = "application/json", headers = {}) {
   const parts = [`curl -s${method === "GET" ? "" : ` -X ${method}`} ${quoted(location.origin + path)}`];
   if (hasKey()) parts.push('-H "Authorization: Bearer $KEY"');
+  for (const [name, value] of Object.entries(headers)) parts.push(`-H ${quoted(`${name}: ${value}`)}`);
   if (body !== undefined) parts.push(`-H ${quoted(`Content-Type: ${type}`)}`, `--data-binary ${quoted(body)}`);
   return parts.join(" \\\n    ");
 }

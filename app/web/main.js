@@ -3,7 +3,7 @@
 import { ApiError, call, curl, forgetKey, hasKey } from "./api.js";
 import { byId, copy, el } from "./dom.js";
 import { counts } from "./facets.js";
-import { SETTINGS, fromUrl, narrow, ranking, settings, toUrl } from "./form.js";
+import { SETTINGS, fitCollection, fromUrl, learn, narrow, ranking, settings, toUrl } from "./form.js";
 import { HitList } from "./hits.js";
 import { Steering, hasMarks } from "./query.js";
 
@@ -31,6 +31,7 @@ async function start() {
   });
   byId("query").addEventListener("input", typed);
   byId("alpha").addEventListener("input", () => (byId("alpha-shown").value = byId("alpha").value));
+  byId("collection").addEventListener("change", fitCollection);
   for (const name of ["collection", ...Object.keys(SETTINGS)])
     byId(name).addEventListener(name === "alpha" ? "input" : "change", () => later(run));
   for (const button of document.querySelectorAll("[data-copies]"))
@@ -38,35 +39,37 @@ async function start() {
   byId("more").addEventListener("click", more);
   addEventListener("popstate", () => {
     fromUrl();
-    run();
+    run({ step: false });
   });
   try {
     const { collections } = await call("GET", "/v1/collections");
     if (!collections.length) return showEmpty();
+    learn(collections);
     const counted = ({ name, documents }) => `${name} (${documents.toLocaleString("en")})`;
     byId("collection").append(...collections.map((found) =>
       el("option", { value: found.name, "data-empty": !found.documents }, counted(found))));
     byId("search").hidden = false;
     fromUrl();
     byId("query").focus();
-    run();
+    run({ step: false });
   } catch (error) {
     showError(error);
   }
 }
 
-/** Search for what the form says; with an empty query show what can be done here. */
-async function run() {
+/** Search for what the form says; with an empty query show what can be done here. `step`: as one to go back from. */
+async function run({ step = true } = {}) {
   clearTimeout(timer);
   running?.abort();
   const { signal } = (running = new AbortController());
   delete document.body.dataset.busy;
   byId("alpha").disabled = Boolean(byId("fusion").value === "rrf" || byId("legs").value); // there it has no meaning
-  toUrl();
+  toUrl(step);
   showError(null);
   const query = byId("query").value;
   if (!query.trim()) return showIntro();
   document.body.dataset.busy = "";
+  byId("more").disabled = true; // it would go on with the search before
   const slow = setTimeout(() => (byId("status").textContent = "Searching \u2026"), SLOW_MS);
   try {
     const path = `/v1/collections/${encodeURIComponent(byId("collection").value)}/search`;
@@ -90,6 +93,7 @@ async function run() {
   } finally {
     clearTimeout(slow);
   }
+  byId("more").disabled = false;
   delete document.body.dataset.busy;
 }
 
@@ -113,17 +117,19 @@ async function unsteeredHits(path, body, seq, signal) {
 
 /** The hits behind those that are shown. */
 async function more() {
+  const { signal } = running; // of the search that is shown: the next one aborts it
   byId("more").disabled = true;
   try {
     const body = { ...page.body, cursor: page.next, explain: "words" };
-    const result = await call("POST", page.path, { body: JSON.stringify(body), signal: running.signal });
+    const result = await call("POST", page.path, { body: JSON.stringify(body), signal });
     Object.assign(page, { hits: [...page.hits, ...result.hits], next: result.next });
     showHits();
     byId("status").textContent = `${page.hits.length} hits`;
     const first = page.hits.length - result.hits.length;
     byId("hits").querySelectorAll("[data-id]")[first]?.focus({ preventScroll: true }); // the keyboard goes on there
   } catch (error) {
-    if (error.name !== "AbortError") showError(error);
+    if (error.name === "AbortError") return; // a newer search is under way
+    showError(error);
   }
   byId("more").disabled = false;
 }

@@ -3,7 +3,7 @@
 import { call, curl, send } from "./api.js";
 import { byId, copy, el } from "./dom.js";
 
-const METHODS = ["get", "post", "put", "delete"];
+const METHODS = ["get", "post", "put", "patch", "delete"]; // in the order in which they are shown
 let schemas; // of the document's components, by name
 
 start();
@@ -28,8 +28,9 @@ async function start() {
 
 function operation(found) {
   const { method, path, operationId, description, parameters = [], requestBody, responses } = found;
-  const success = Object.entries(responses).find(([status]) => status.startsWith("2"));
-  const answer = success?.[1].content?.["application/json"]?.schema;
+  const answers = Object.entries(responses)
+    .map(([status, { content }]) => [status, content?.["application/json"]?.schema])
+    .filter(([status, schema]) => status.startsWith("2") && schema);
   const box = el("details", { class: "operation", id: operationId },
     el("summary", {},
       el("b", { class: `method ${method.toLowerCase()}` }, method), " ", el("code", {}, path), " ",
@@ -41,7 +42,7 @@ function operation(found) {
       attempt(found),
       ...(parameters.length ? [el("h3", {}, "Parameters"), table(parameters.map(parameterRow))] : []),
       ...bodies.flatMap(([type, { schema }]) => [el("h3", {}, `Body: ${type}`), properties(schema)]),
-      ...(answer ? [el("h3", {}, `Answer: ${success[0]}`), properties(answer)] : []));
+      ...answers.flatMap(([status, schema]) => [el("h3", {}, `Answer: ${status}`), properties(schema)]));
   };
   box.addEventListener("toggle", fill);
   return box;
@@ -60,15 +61,16 @@ function attempt({ method, path, parameters = [], requestBody }) {
   const command = el("pre", { tabindex: 0, "aria-label": "curl command" });
   const answer = el("pre", { "aria-live": "polite", tabindex: 0, "aria-label": "answer", hidden: true });
   const said = () => (requestBody ? compact(body.value, type) : undefined);
+  const values = (place) =>
+    fields.filter((field) => field.in === place).map((field) => [field.name, field.input.value]);
+  const headers = () => Object.fromEntries(values("header").filter(([, value]) => value));
   const address = () => {
-    const values = (place) =>
-      fields.filter((field) => field.in === place).map((field) => [field.name, field.input.value]);
     const query = new URLSearchParams(values("query").filter(([, value]) => value));
     const put = (to, [name, value]) => to.replace(`{${name}}`, encodeURIComponent(value));
     const filled = values("path").reduce(put, path);
     return query.size ? `${filled}?${query}` : filled;
   };
-  const update = () => (command.textContent = curl(method, address(), said(), type));
+  const update = () => (command.textContent = curl(method, address(), said(), type, headers()));
   const fill = () => {
     if (requestBody) body.value = shown(examples[choice.value]);
     body.rows = Math.min(16, body.value.split("\n").length + 1);
@@ -78,7 +80,7 @@ function attempt({ method, path, parameters = [], requestBody }) {
     if (method === "DELETE" && !confirm(`DELETE ${address()}`)) return;
     answer.hidden = false;
     try {
-      const { status, text } = await send(method, address(), { body: said(), type });
+      const { status, text } = await send(method, address(), { body: said(), type, headers: headers() });
       answer.textContent = `${status}\n${pretty(text)}`;
     } catch (error) {
       answer.textContent = error.message;

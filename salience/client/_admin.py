@@ -157,8 +157,8 @@ def until_reindexed(
     found = yield from watched(
         get_reindex(collection), lambda seen: seen.settled, seconds=seconds, progress=progress, retries=retries
     )
-    if found.state not in ("ready", "switched", "done"):
-        reason = f": {found.reason}" if found.reason else ""
+    if not found.settled or found.state not in ("ready", "switched", "done"):
+        reason = f": {found.reason}" if found.reason else "" if found.settled else f" after {seconds:g} seconds"
         message = f"the reindex of {collection} has not come to its end; it is {found.state}{reason}"
         raise ReindexUnfinished(message, id=found.id, state=found.state)
     return found

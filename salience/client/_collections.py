@@ -69,9 +69,12 @@ def embed(
     *,
     representation: Literal["document", "query", "symmetric"] = "symmetric",
     dimensions: int | None = None,
-    model: str = "default",
+    model: str | None = None,
 ) -> Call[Embeddings]:
-    """Unit vectors of texts, 2,048 at most. A text that is longer than the model reads is cut, and named."""
+    """Unit vectors of texts, 2,048 at most, by the server's main model or the one that is named.
+
+    A text that is longer than the model reads is cut, and named.
+    """
     body = {
         "model": model,
         "input": list(texts),

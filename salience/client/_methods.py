@@ -71,6 +71,12 @@ class Method(Generic[P, T_co]):
         if client is None:
             return self
         describe = self._describe
+        if isinstance(client, Awaiting):
+
+            async def awaited(*arguments: P.args, **options: P.kwargs) -> Any:  # bad arguments raise when it is awaited
+                return await client.run(attempts(describe(*arguments, **options), client.retries))
+
+            return update_wrapper(awaited, describe)
 
         def method(*arguments: P.args, **options: P.kwargs) -> Any:
             return client.run(attempts(describe(*arguments, **options), client.retries))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from app.main import create_app
 from app.models import Models
 from app.settings import load_settings
 from app.wiring import Wiring
@@ -29,6 +30,13 @@ TEXTS = {"car": "the red car", "wolf": "the wolf and the lamb", "train": "the tr
 def tiny(tmp_path: Path) -> dict[str, Any]:
     """Settings that name a small model beside the default one."""
     return {"tiny": {"folder": save_tiny_model(tmp_path / "tiny"), "precision": "fp32"}}
+
+
+def test_null_stands_for_the_main_model_where_embeddings_are_asked_for(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    with TestClient(create_app(Wiring(load_settings(data_dir=tmp_path / "data", model="tiny", models=tiny)))) as client:
+        asked = {"input": "the wolf", "model": None}
+        found, named = (client.post("/v1/embeddings", json=asked | {"model": name}).json() for name in (None, "tiny"))
+        assert (found["model"], found["data"]) == ("tiny", named["data"])
 
 
 def test_each_collection_is_served_by_its_own_model(make_client: MakeClient, tiny: dict[str, Any]) -> None:

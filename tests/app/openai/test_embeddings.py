@@ -46,7 +46,7 @@ def asked(**fields: Any) -> dict[str, Any]:
         (b'{"model": "default", "input": "\\ud800"}', "Invalid JSON", None),
         ([], "should be an object", None),
         ({"input": "hello"}, "model: Field required", "model"),
-        (asked(model=None), "model: Input should be a valid string", "model"),
+        (asked(model=7), "model: Input should be a valid string", "model"),
         ({"model": "default"}, "input: Field required", "input"),
         (asked(input=None), "input: must be a text", "input"),
         (asked(input=7), "input: must be a text", "input"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app import reindexes
 from app.wiring import Wiring
 from tests.app.conftest import DOCUMENTS
 from tests.app.reindexing.doors import REINDEX, MakeClient, search, until_gone, until_state
@@ -155,3 +156,13 @@ def test_the_command_line(
     assert salience("search", "games", "-c", "shop")[0] == 0
     assert salience("alias", "delete", "shop")[0] == 0
     assert salience("verify")[0] == 0
+
+
+def test_a_reindex_that_somebody_cancels_is_not_what_was_waited_for(
+    salience: Salience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.ndjson").write_text("".join(json.dumps(document) + "\n" for document in DOCUMENTS))
+    assert salience("add", str(tmp_path / "a.ndjson"), "-c", "goods")[0] == 0
+    monkeypatch.setattr("app.cli.reindex._work", reindexes.cancel)
+    code, _, err = salience("reindex", "goods", "--index", "hnsw", "--wait")
+    assert (code, "the reindex of 'goods' came to nothing: it was cancelled" in err) == (1, True), err

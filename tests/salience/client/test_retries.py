@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -269,6 +270,28 @@ def test_patience_has_to_make_sense() -> None:
     for bad in ({"tries": 0}, {"base_seconds": -1.0}, {"longest_seconds": -1.0}):
         with pytest.raises(ValueError, match="tries must be 1 or more"):
             Retries(**bad)
+
+
+def test_bad_arguments_of_the_asynchronous_client_raise_where_they_are_awaited() -> None:
+    """So that several searches can be gathered."""
+    from salience.client import AsyncClient
+
+    async def run() -> list[Any]:
+        async with AsyncClient(transport=httpx.MockTransport(Network().later)) as client:
+            assert inspect.iscoroutinefunction(client.search)
+            return await asyncio.gather(*(client.search("", word) for word in ("a", "b")), return_exceptions=True)
+
+    assert [type(found) for found in asyncio.run(run())] == [ValueError, ValueError]
+
+
+def test_a_reindex_that_is_about_to_switch_when_the_time_is_over_is_not_taken_for_done(
+    over: Callable[..., Face],
+) -> None:
+    numbers = dict.fromkeys(("id", "documents", "done", "waiting", "passages", "tokens"), 1)
+    body = {**numbers, "collection": "shop", "state": "ready", "share": 1.0, "auto_switch": True, "grace_seconds": 1.0}
+    client = over(Network(httpx.Response(200, json={**body, "created_at": ""})))
+    with pytest.raises(errors.ReindexUnfinished, match="it is ready after 0 seconds"):
+        client.wait_for_reindex("shop", timeout=0)
 
 
 def test_a_task_that_is_cancelled_ends_at_once() -> None:
