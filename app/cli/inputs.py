@@ -42,19 +42,31 @@ def vector_of(path: Path | None) -> list[float] | None:
         return None
     if path.suffix == ".npy":
         return _from_npy(path)
-    text = _read(path).decode(errors="replace")
-    try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidQuery(f"--vector {path}: not JSON ({error}); write an array such as [0.1, -0.2]") from None
+    value = _json(path, "--vector", "an array such as [0.1, -0.2]")
     if not isinstance(value, list) or not all(type(item) in (int, float) for item in value):
         raise InvalidQuery(f"--vector {path}: must hold an array of numbers, such as [0.1, -0.2]")
     return [_float(path, item) for item in value]
 
 
+def body_of(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, as the API takes it; "-" is standard input. Raises InvalidQuery."""
+    wanted = 'an object such as {"query": "a radio", "phrases": ["kitchen radio"]}'
+    value = _json(path, "--body", wanted)
+    if not isinstance(value, dict):
+        raise InvalidQuery(f"--body {path}: must hold {wanted}")
+    return value
+
+
 def image_prompt(path: Path | None) -> list[dict[str, str]] | None:
     """A prompt that is the image of the file."""
     return None if path is None else [{"type": "image", "data": base64.b64encode(_read(path)).decode()}]
+
+
+def _json(path: Path, option: str, wanted: str) -> Any:
+    try:
+        return json.loads(_read(path).decode(errors="replace"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidQuery(f"{option} {path}: not JSON ({error}); write {wanted}") from None
 
 
 def _from_npy(path: Path) -> list[float]:

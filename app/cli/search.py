@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.inputs import example_ids, field_names, image_prompt, vector_of
+from app.cli.inputs import body_of, example_ids, field_names, image_prompt, vector_of
 from app.cli.options import (
     DEFAULT_COLLECTION,
     Alpha,
@@ -43,9 +43,13 @@ from app.cli.selection import (
     selection,
 )
 from app.cli.terminal import out, print_json
+from core.errors import InvalidQuery
+
+_BESIDE_BODY = frozenset(("body", "collection", "full", "as_json", "data_dir", "model", "device"))
 
 
 def search(
+    context: typer.Context,
     query: Annotated[
         str | None,
         typer.Argument(
@@ -126,6 +130,15 @@ def search(
         ),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show what the search had to do, and how long.")] = False,
+    body: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="The search as JSON, as the API takes it, in place of the query and its options; - reads standard "
+            "input.",
+        ),
+    ] = None,
     as_json: Json = False,
     data_dir: DataDir = None,
     model: Model = None,
@@ -146,10 +159,32 @@ def search(
       salience search "play on my TV" --emphasis play=7 --filter 'price < 400'
 
       salience search --like television --unlike console -c products --fields title,metadata.price
+
+      echo '{"query": "a radio", "must_not": ["car"], "facets": ["brand"]}' | salience search --body - -c products
     """
-    selected = selection(operators, must, must_not, min_score, diversity, group_by, hits_per_group, facet, highlight)
-    asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
     coloured = out.is_terminal and not as_json
+    explain = "words" if coloured else "none"
+    if body is not None:
+        _check_alone(context)
+        asked = {"explain": explain, **body_of(body)}
+    else:
+        asked = {
+            **request(query, emphasis, filter, fusion, alpha, leg, target, boosts),
+            **selection(operators, must, must_not, min_score, diversity, group_by, hits_per_group, facet, highlight),
+            "rerank": rerank_option(rerank, rerank_depth, rerank_weight),
+            "k": k,
+            "offset": offset,
+            "cursor": cursor,
+            "like": example_ids(like),
+            "unlike": example_ids(unlike),
+            "vector": vector_of(vector),
+            "prompt": image_prompt(image),
+            "fields": field_names(fields),
+            "explain": reasons or explain,
+            "min_seq": min_seq,
+            "timeout_ms": timeout_ms,
+            "profile": profile,
+        }
 
     from pydantic import ValidationError
 
@@ -158,30 +193,12 @@ def search(
     from app.waiting import waited
 
     try:
-        body = SearchRequest.model_validate(
-            {
-                **asked,
-                **selected,
-                "rerank": rerank_option(rerank, rerank_depth, rerank_weight),
-                "k": k,
-                "offset": offset,
-                "cursor": cursor,
-                "like": example_ids(like),
-                "unlike": example_ids(unlike),
-                "vector": vector_of(vector),
-                "prompt": image_prompt(image),
-                "fields": field_names(fields),
-                "explain": reasons or ("words" if coloured else "none"),
-                "min_seq": min_seq,
-                "timeout_ms": timeout_ms,
-                "profile": profile,
-            }
-        )
+        sent = SearchRequest.model_validate(asked)
     except ValidationError as error:
         raise first_problem(error) from None
     with open_existing(data_dir, model, device) as parts:
-        found = body.to_search(most=parts.settings.limits.hits)
-        result = parts.searcher.search(collection, waited(parts, collection, body, found))
+        found = sent.to_search(most=parts.settings.limits.hits)
+        result = parts.searcher.search(collection, waited(parts, collection, sent, found))
     if as_json:
         print_json(SearchResponse.of(result).model_dump(mode="json"))
         return
@@ -189,6 +206,14 @@ def search(
     from app.cli.rendering import print_result
 
     print_result(result, full=full)
+
+
+def _check_alone(context: typer.Context) -> None:
+    """Raises InvalidQuery for what --body says in place of: it would count for nothing."""
+    for name in context.params:
+        source = context.get_parameter_source(name)  # of click's enumeration, of which newer typers have their own copy
+        if source is not None and source.name == "COMMANDLINE" and name not in _BESIDE_BODY:
+            raise InvalidQuery(f"--body says all of the search; put {name!r} into it", param=name)
 
 
 def request(

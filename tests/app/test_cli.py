@@ -48,6 +48,25 @@ def test_search_prints_hits_without_colour_in_a_pipe(goods: Salience) -> None:
     assert "play games on your TV" in out
 
 
+def test_a_search_can_be_said_as_the_api_takes_it(goods: Salience, tmp_path: Path) -> None:
+    file = tmp_path / "body.json"
+    file.write_text(json.dumps({"query": "play games", "phrases": ["gaming console"], "k": 2}))
+    code, out, err = goods("search", "--body", str(file), "-c", "goods", "--json")
+    assert code == 0, err
+    assert [hit["document_id"] for hit in json.loads(out)["hits"]] == ["c1"]
+    for wrong, said in (
+        ("[]", "must hold an object"),
+        ("{", "not JSON"),
+        ('{"k": 0}', "k is 0"),
+        ('{"qu": 1}', "unknown key 'qu'"),
+    ):
+        file.write_text(wrong)
+        code, _, err = goods("search", "--body", str(file), "-c", "goods")
+        assert (code, said in err) == (1, True), err
+    code, _, err = goods("search", "--body", str(file), "-k", "3", "-c", "goods")
+    assert (code, "put 'k' into it" in err) == (1, True), err
+
+
 def test_steering_from_the_command_line(goods: Salience) -> None:
     plain = search(goods, "I want to play on my TV.")
     boosted = search(goods, "I want to play^7 on my TV.")
