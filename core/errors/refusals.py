@@ -21,14 +21,14 @@ class SeqNotReached(SalienceError):
 
 
 class Abandoned(SalienceError):
-    """The time that the request was given is over before its answer was there; give it more, or try again later."""
+    """The request ran out of time before its answer was ready; allow more time, or try again later."""
 
     code = "abandoned"
     retryable = True
 
 
 class Forbidden(SalienceError):
-    """Whoever asks for this may not do it."""
+    """You are not allowed to do this."""
 
     code = "forbidden"
 
