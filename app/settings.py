@@ -70,7 +70,11 @@ class JobSettings(Group):
 
 
 class AuthSettings(Group):
-    tokens: SecretStr = SecretStr("")  # bearer tokens, separated by commas; empty: no authentication
+    tokens: SecretStr = Field(
+        SecretStr(""),
+        description="bearer tokens, separated by commas; empty: none; keys made by `salience key` are asked for all "
+        "the same",
+    )
     hmac_keys: SecretStr = SecretStr("")  # AK:SK pairs of signed requests, separated by commas; empty: none asked for
 
     @field_validator("tokens")

@@ -1,8 +1,12 @@
-"""Tables of Markdown."""
+"""Tables of Markdown, and blocks of JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
+
+_WIDTH = 100
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -14,3 +18,19 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def cell(text: str) -> str:
     """`text` as it can stand in a cell."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def json_block(value: Any) -> str:
+    """A fence of JSON: what fits into a line stands on one. Ends with a line break."""
+    return f"```json\n{_json(value, '')}\n```\n"
+
+
+def _json(value: Any, indent: str) -> str:
+    line = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or len(indent) + len(line) <= _WIDTH:
+        return line
+    inner = indent + "  "
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(inner + _json(one, inner) for one in value) + f"\n{indent}]"
+    members = (f"{inner}{json.dumps(name)}: {_json(one, inner)}" for name, one in value.items())
+    return "{\n" + ",\n".join(members) + f"\n{indent}}}"
