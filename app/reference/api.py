@@ -10,7 +10,7 @@ import core.errors
 from app import errors
 from app.main import create_app
 from app.reference.answers import SEARCH_ANSWER
-from app.reference.markdown import cell, json_block, table
+from app.reference.markdown import cell, json_block, table, wrapped
 from app.settings import Settings
 from app.wiring import Wiring
 from core.errors import SalienceError
@@ -85,15 +85,15 @@ def _operations(document: Schema) -> Iterator[str]:
 
 def _operation(method: str, path: str, operation: Schema) -> str:
     said = (f"**{operation['summary']}.**", operation.get("description"))
-    parts = [f"### {method} {path}\n", " ".join(one for one in said if one) + "\n"]
+    parts = [f"### {method} {path}\n", wrapped(" ".join(one for one in said if one))]
     parameters = [_parameter(one) for one in operation.get("parameters", [])]
     if parameters:
         parts.append(table(_PARAMETERS, parameters))
-    answered = f"Answers {_answers(operation)}.\n"
+    answered = f"Answers {_answers(operation)}."
     body = operation.get("requestBody")
     if body is None:
-        return "\n".join([*parts, answered])
-    takes = f"Takes {_contents(body['content'])}. {answered}"
+        return "\n".join([*parts, wrapped(answered)])
+    takes = wrapped(f"Takes {_contents(body['content'])}. {answered}")
     if operation["operationId"] == "search":
         answer = [_ANSWERED, json_block(SEARCH_ANSWER)]
         return "\n".join([*parts, takes, *_example(body["content"]), *answer])

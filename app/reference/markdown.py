@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-_WIDTH = 100
+_WIDTH = 100  # of JSON
+_LINE = 120
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -18,6 +20,15 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def cell(text: str) -> str:
     """`text` as it can stand in a cell."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def wrapped(text: str) -> str:
+    """Paragraphs as lines of 120 characters at most. Ends with a line break."""
+    paragraphs = (
+        textwrap.fill(" ".join(one.split()), _LINE, break_long_words=False, break_on_hyphens=False)
+        for one in text.split("\n\n")
+    )
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def json_block(value: Any) -> str:
