@@ -46,11 +46,11 @@ async def livez() -> Liveness:
 
 @router.get("/readyz", operation_id="readyz", summary="Readiness", responses={503: {"model": Readiness}})
 async def readyz(request: Request, panel: OperationPanel, response: Response) -> Readiness:
-    """Everything that serving takes is there: model, database, fresh snapshots, disk, worker; otherwise 503.
+    """Everything that serving needs is there: model, database, fresh snapshots, disk, worker; otherwise 503.
 
-    A Milvus that does not answer is a problem, and no 503: collections that it does not hold are served.
+    A Milvus that does not answer is a problem, but no 503: collections that it does not hold are served.
 
-    From the moment on when the process is told to stop, it says so here.
+    As soon as the process is told to stop, the answer is 503.
     """
     readiness, found = panel.readiness, list[Finding]()
     if readiness.stopping:

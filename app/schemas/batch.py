@@ -18,7 +18,7 @@ MAX_QUERIES = 64
 
 class BatchRequest(RequestModel):
     queries: list[Any] = Field(
-        description="each as the body of a search; one that is not valid costs the others nothing",
+        description="each is the body of a search; one that is not valid does not affect the others",
         min_length=1,
         max_length=MAX_QUERIES,
     )

@@ -37,8 +37,8 @@ class SettingsBody(RequestModel):
     alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
     fields: dict[str, DeclaredKind] = Field(
         default_factory=dict,
-        description="kinds of metadata fields, where they shall be fixed beforehand: a value that does not fit makes "
-        "its document an error; date and geo fields are only those that are declared",
+        description="kinds of metadata fields that are fixed beforehand: a value that does not fit makes "
+        "its document an error; dates and places must be declared",
     )
 
     sparse: Literal["bm25", "learned", "both"] | None = Field(

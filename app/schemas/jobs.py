@@ -29,7 +29,7 @@ class JobBody(ResponseModel):
     reason: str | None = Field(description="why it waits, or failed")
     created_at: str = Field(description="ISO 8601, in UTC")
     ended_at: str | None = Field(description="ISO 8601, in UTC; null: it has not ended")
-    total: int = Field(description="documents, and lines that are none")
+    total: int = Field(description="documents, and lines that could not be read as one")
     pending: int = Field(description="documents that wait; of a cancelled job, those that were left out")
     failed: int = Field(description="documents and lines that could not be used; see errors")
     created: int = Field(description="documents that were new")

@@ -52,7 +52,7 @@ class CreateKey(RequestModel):
     limits: LimitsBody = Field(LimitsBody(), description="what the key may use; null in each: no limit of its own")
     expires_at: str | None = Field(
         None,
-        description="from then on it is good for nothing; a date or a time by ISO 8601, in UTC unless it says more",
+        description="until then it is valid; a date or a time by ISO 8601, in UTC unless it names a zone",
         examples=["2031-01-01", "2031-01-01T12:00:00+01:00"],
     )
 
@@ -70,7 +70,7 @@ class CreateKey(RequestModel):
 
 
 class RotateKey(RequestModel):
-    overlap_seconds: float = Field(3600.0, description="for which the old key is good beside the new one")
+    overlap_seconds: float = Field(3600.0, description="for which the old key stays valid")
 
 
 class KeyLimitsBody(ResponseModel):
@@ -93,7 +93,7 @@ class KeyBody(ResponseModel):
     collections: list[str] = Field(description="names or patterns of those that it sees; empty: all")
     filter: Any = Field(description="JSON of the row filter; null: the key sees all documents")
     limits: KeyLimitsBody = Field(description="what it may use")
-    usable: bool = Field(description="whether it is good now: neither revoked nor expired")
+    usable: bool = Field(description="whether it is valid now: neither revoked nor expired")
     created_at: str = Field(description="ISO 8601, in UTC")
     expires_at: str | None = Field(description="ISO 8601, in UTC; null: never")
     revoked_at: str | None = Field(description="ISO 8601, in UTC; null: it was not")

@@ -18,7 +18,7 @@ from store.aliases import Alias
 
 
 class ReindexSettings(RequestModel):
-    """What is to be another; what is left out stays as it is."""
+    """What is to change; what is left out stays as it is."""
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
 
@@ -71,7 +71,7 @@ class Judgements(RequestModel):
 class ReindexRequest(RequestModel):
     model: str | None = Field(None, description="name of a configured model; null: that of the collection")
     sparse_model: str | None = Field(None, description="name of a configured sparse model; null: the collection's")
-    settings: ReindexSettings = Field(ReindexSettings(), description="what is to be another; what is left out stays")
+    settings: ReindexSettings = Field(ReindexSettings(), description="what is to change; what is left out stays")
     share: float = Field(0.5, description="of the time that it may work, 0.05 to 1; queries go first in any case")
     auto_switch: bool = Field(True, description="let the new generation answer as soon as it is ready")
     grace_seconds: float = Field(3600.0, description="for which the old generation is kept for a rollback")

@@ -100,7 +100,7 @@ class QueryBody(ConditionsBody, InputsBody):
         RerankBody | None, BeforeValidator(_rerank_object, json_schema_input_type=RerankBody | str | None)
     ] = Field(
         None,
-        description="a cross-encoder judges the first documents anew, by query and passage; a text stands for the "
+        description="a cross-encoder judges the first documents again, by query and passage; a text stands for the "
         "model alone; null: it does not",
     )
     legs: list[LegName] | None = Field(

@@ -144,8 +144,8 @@ class SearchResponse(ResponseModel):
     changed: bool = Field(description="whether the collection changed since the page that the cursor came with")
     timed_out: bool = Field(description="whether timeout_ms was over before all was done")
     left_out: list[str] = Field(
-        description='what is missing therefore: legs, "hits" behind these, "rerank", "explain", "contrast", "advice", '
-        '"facets", "suggestions"'
+        description='what is missing because of that: legs, "hits" behind these, "rerank", "explain", "contrast", '
+        '"advice", "facets", "suggestions"'
     )
     query: str = Field(description="the text that was searched for, without boost marks")
     controls: list[ControlBody] = Field(description="what the query's boosts, emphasis and controls came to")

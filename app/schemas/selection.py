@@ -37,7 +37,7 @@ class ConditionsBody(RequestModel):
         max_length=MAX_CONDITIONS,
     )
     must_not: list[str] = Field(
-        default_factory=list, description="words and phrases that it has not", max_length=MAX_CONDITIONS
+        default_factory=list, description="words and phrases that it does not have", max_length=MAX_CONDITIONS
     )
     phrases: list[str] = Field(
         default_factory=list,

@@ -14,7 +14,7 @@ class QueueFull(SalienceError):
 
 
 class SeqNotReached(SalienceError):
-    """The collection has not come to the state that was asked for; try again."""
+    """The collection has not reached the state that was asked for; try again."""
 
     code = "seq_not_reached"
     retryable = True

@@ -99,8 +99,8 @@ def test_what_is_left_out_of_a_change_has_no_default() -> None:
 
 def test_an_operation_says_what_it_is_and_more() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    said = "**Remove the old generation.** Before its grace period is over; then there is no rollback any more."
-    assert f"reindex/cleanup\n\n{said}\n" in page
+    said = "**Remove the old generation.** Without waiting for the end of its grace period."
+    assert f"reindex/cleanup\n\n{said}" in page
 
 
 def test_bounds_are_whole_numbers_that_can_be_meant() -> None:
