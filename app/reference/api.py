@@ -69,7 +69,11 @@ _OTHER_ERRORS = (  # that are no classes of ours
 def api_page() -> str:
     """The whole page. No model is loaded for it, and no data directory touched."""
     document = create_app(Wiring(Settings.model_construct())).openapi()
-    return "\n".join([_INTRODUCTION, *_operations(document), _errors(), "## Shapes\n", *_shapes(document)])
+    operations = list(_operations(document))
+    headings = [part[3:].strip() for part in operations if part.startswith("## ")]
+    listed = ", ".join(f"[{heading}](#{heading.lower()})" for heading in (*headings, "Errors", "Shapes"))
+    contents = wrapped(f"On this page: {listed}.")
+    return "\n".join([_INTRODUCTION, contents, *operations, _errors(), "## Shapes\n", *_shapes(document)])
 
 
 def _operations(document: Schema) -> Iterator[str]:

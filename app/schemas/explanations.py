@@ -118,9 +118,9 @@ class ReplayResponse(ResponseModel):
         description="the largest one; null: it cannot be computed again, or has other lines"
     )
     changed: list[Changed] = Field(
-        description="since then: the model, the generation (embedded anew), the document, or the collection around it"
+        description="since then: the model, the generation (embedded again), the document, or the collection around it"
     )
-    score: float = Field(description="of then")
+    score: float = Field(description="the one that was explained")
     score_now: float | None = Field(description="null: the hit is gone")
     request_id: str | None = Field(None, description="the answer's X-Request-ID")
 
