@@ -25,21 +25,21 @@ class Group(BaseModel):
 class ModelSettings(Group):
     """Exactly one of `folder` and `api` is given."""
 
-    folder: Path | None = None  # of a model; relative to the working directory
+    folder: Path | None = None  # where the model lies; relative to the working directory
     kind: Kind | None = None  # None: what the folder's own files say
     device: Device | None = None  # None: that of the process
     precision: Precision | None = None  # None: that of the process
     pooling: Pooling | None = None  # None: what the folder says; a plain Hugging Face folder says none
-    dimension: int | None = Field(None, ge=1)  # of the vectors: by a fitted projection, else they are cut (Matryoshka)
+    dimension: int | None = Field(None, ge=1)  # of the vectors: by a projection, else cut (Matryoshka)
 
-    api: Api | None = None  # of the service that the model is behind, in place of folder
-    url: str | None = None  # of the service, such as https://api.example.com
+    api: Api | None = None  # the kind of service that the model is behind, in place of folder
+    url: str | None = None  # address of the service, such as https://api.example.com
     remote_model: str | None = None  # the model's name there; None: the same as here
     token: SecretStr | None = None  # bearer token
     access_key: SecretStr | None = None  # vikingdb signs by a pair of keys
     secret_key: SecretStr | None = None  # the other half of the pair
     tokenizer: Path | None = None  # tokenizer.json of the remote model; without it tokens are estimated
-    max_tokens: int | None = Field(None, ge=8)  # that the remote model reads of a text
+    max_tokens: int | None = Field(None, ge=8)  # the most that the remote model reads of a text
     query_prefix: str | None = None  # text before every query; None: what the folder says; remote: nothing
     document_prefix: str | None = None  # the same for documents
     requests_per_minute: int | None = Field(None, ge=1)  # the remote's quota

@@ -39,38 +39,42 @@ class ServerSettings(Group):
     host: str = "127.0.0.1"  # address to listen at
     port: int = Field(8080, ge=0, le=65535)  # 0: any free port
     workers: int = Field(1, ge=1, le=128)  # processes that share the port, each with models of its own
-    connections: int = Field(10_000, ge=16)  # of one process; over it the one that is idle for longest goes
-    head_seconds: float = Field(10.0, ge=0.1)  # within which a connection says what it asks for
-    allow_anonymous: bool = False  # listen beyond this machine, though nobody is asked who they are
-    drain_seconds: float = Field(1.0, ge=0.0)  # between SIGTERM, when /readyz says no, and the port's end
+    connections: int = Field(10_000, ge=16)  # open in one process; beyond, the longest idle one is closed
+    head_seconds: float = Field(10.0, ge=0.1)  # for a connection to send the head of a request
+    allow_anonymous: bool = False  # listen beyond this machine without authentication
+    drain_seconds: float = Field(1.0, ge=0.0)  # from SIGTERM, when /readyz says no, to the end of the port
 
 
 class LogSettings(Group):
-    level: Literal["debug", "info", "warning", "error"] = "info"  # what is less than this is not written
+    level: Literal["debug", "info", "warning", "error"] = "info"  # the least that is written
     format: Literal["auto", "console", "json"] = "auto"  # auto: console in a terminal, JSON elsewhere
-    slow_query_ms: int = Field(1000, ge=0)  # from which a search is logged by its shape; 0: none is
+    slow_query_ms: int = Field(1000, ge=0)  # searches as slow as this are logged by their shape; 0: none
 
 
 class LimitSettings(Group):
-    body_bytes: int = Field(8 * 2**20, ge=1024)  # of one request
-    bulk_bytes: int = Field(64 * 2**30, ge=1024)  # of one documents:bulk request; its documents' characters, too
-    line_characters: int = Field(32_000_000, ge=1)  # of one line of it
+    body_bytes: int = Field(8 * 2**20, ge=1024)  # size of one request
+    bulk_bytes: int = Field(64 * 2**30, ge=1024)  # size of a documents:bulk request, and its characters
+    line_characters: int = Field(32_000_000, ge=1)  # length of a line of such a request
     queued_items: int = Field(10_000_000, ge=1)  # documents that wait in jobs; over it new jobs are refused
-    prompt_bytes: int = Field(64 * 2**20, ge=1024)  # of one request to the embedding APIs, which may hold images
-    hits: int = Field(1000, ge=1, le=1000)  # k of one search, at most
-    concurrent_requests: int = Field(16, ge=1, le=1000)  # that one process serves at once, beside those that write
-    waiting_requests: int = Field(64, ge=0)  # that wait for one of these places; over it the answer is 503
-    waiting_seconds: float = Field(10.0, ge=0.1)  # for which one of them waits at most
-    free_bytes: int = Field(256 * 2**20, ge=0)  # on the disk of the data; with less the process is not ready
+    prompt_bytes: int = Field(64 * 2**20, ge=1024)  # size of a request to the embedding APIs, with images
+    hits: int = Field(1000, ge=1, le=1000)  # the largest k of a search
+    concurrent_requests: int = Field(16, ge=1, le=1000)  # served by a process at once, besides writes
+    waiting_requests: int = Field(64, ge=0)  # waiting for one of these places; beyond, the answer is 503
+    waiting_seconds: float = Field(10.0, ge=0.1)  # that one of them waits at most
+    free_bytes: int = Field(256 * 2**20, ge=0)  # free on the disk of the data; with less: not ready
 
 
 class JobSettings(Group):
-    lease_seconds: float = Field(30.0, ge=0.5)  # without a sign of life, after which another worker takes over
+    lease_seconds: float = Field(30.0, ge=0.5)  # without a sign of life until another worker takes over
     attempts: int = Field(5, ge=1)  # failures in a row after which a job is given up
 
 
 class AuthSettings(Group):
-    tokens: SecretStr = SecretStr("")  # bearer tokens, separated by commas; empty: no authentication
+    tokens: SecretStr = Field(
+        SecretStr(""),
+        description="bearer tokens, separated by commas; empty: none; keys made by `salience key` are asked for all "
+        "the same",
+    )
     hmac_keys: SecretStr = SecretStr("")  # AK:SK pairs of signed requests, separated by commas; empty: none asked for
 
     @field_validator("tokens")
@@ -106,12 +110,12 @@ class AuthSettings(Group):
 
 class MetricsSettings(Group):
     public: bool = False  # whether /metrics is answered without a token, where tokens are asked for
-    collections: int = Field(50, ge=0)  # that have figures of their own; those beyond are counted as "other"
+    collections: int = Field(50, ge=0)  # with figures of their own; others count as "other"
 
 
 class TracingSettings(Group):
     endpoint: str | None = None  # where spans go, by OTLP over HTTP: http://localhost:4318/v1/traces
-    share: float = Field(1.0, ge=0.0, le=1.0)  # of the traces that begin here; others are as their beginning says
+    share: float = Field(1.0, ge=0.0, le=1.0)  # of traces that begin here; callers decide theirs
 
     @field_validator("endpoint")
     @classmethod
@@ -122,10 +126,10 @@ class TracingSettings(Group):
 
 
 class MilvusSettings(Group):
-    uri: str | None = None  # of the Milvus that holds collections with the index milvus; unset: there are none
+    uri: str | None = None  # address of the Milvus for collections with the index milvus; unset: none
     token: SecretStr = SecretStr("")  # an API key of it, or user:password
-    database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")  # of that Milvus
-    timeout_seconds: float = Field(10.0, ge=0.1, le=600.0)  # within which it answers, or is taken to be away
+    database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")  # name of the database in that Milvus
+    timeout_seconds: float = Field(10.0, ge=0.1, le=600.0)  # until it is taken to be away
 
     @field_validator("uri")
     @classmethod

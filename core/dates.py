@@ -37,14 +37,14 @@ def parse_date(value: str | float) -> Period:
         return _parse_number(value)
     found = _ISO.fullmatch(value)
     if not found:
-        raise ValueError(f"{value!r:.60} is no date; write {FORMS}")
+        raise ValueError(f"{value!r:.60} is not a date; write {FORMS}")
     year, month, day = (int(found[name] or 1) for name in ("year", "month", "day"))
     hour, minute, second = (int(found[name] or 0) for name in ("hour", "minute", "second"))
     micros = int((found["fraction"] or "0")[:6].ljust(6, "0"))
     try:
         time = datetime(year, month, day, hour, minute, second, micros, tzinfo=UTC)
     except ValueError as error:
-        raise ValueError(f"{value!r:.60} is no date: {error}") from None
+        raise ValueError(f"{value!r:.60} is not a date: {error}") from None
     start = (time - _EPOCH) // _MICROSECOND - _offset(found["zone"], value)
     return Period(float(start), float(start + _length(found, year, month)))
 
@@ -63,7 +63,7 @@ def _parse_number(value: float) -> Period:
     if 1000 <= value <= 9999 and value == int(value):
         return parse_date(str(int(value)))
     if not _FIRST <= value < _END:
-        raise ValueError(f"{value} is no date: milliseconds since 1970 of the years 1 to 9999 are")
+        raise ValueError(f"{value} is not a date: milliseconds since 1970 of the years 1 to 9999 are")
     instant = float(value * 1000)
     return Period(instant, instant)
 
@@ -83,5 +83,5 @@ def _offset(zone: str | None, value: str) -> int:
         return 0
     hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
     if hours > 23 or minutes > 59:
-        raise ValueError(f"{value!r:.60} is no date: its zone is {zone}; -23:59 to +23:59 are allowed")
+        raise ValueError(f"{value!r:.60} is not a date: its zone is {zone}; -23:59 to +23:59 are allowed")
     return (1 if zone[0] == "+" else -1) * (hours * 60 + minutes) * 60_000_000

@@ -17,7 +17,7 @@ _PATTERN = re.compile(r"[A-Za-z0-9._*-]{1,128}")
 def check_name(name: str) -> None:
     """Raises InvalidSettings unless `name` may be given to a collection."""
     if not _NAME.fullmatch(name):
-        hint = f"; what has {MARK} in its name is a tenant's, and made with a key of the tenant" if MARK in name else ""
+        hint = f"; names with {MARK} belong to a tenant; create it with a key of that tenant" if MARK in name else ""
         raise InvalidSettings(
             f"collection name {name!r:.140}: must be 1 to 128 of the characters A-Z a-z 0-9 . _ - "
             f"and begin with a letter or digit{hint}",

@@ -53,7 +53,7 @@ _CHANGE = {
 def create(
     parts: Parts, caller: Known, body: Annotated[CreateCollection, Body(openapi_examples=_CREATE)]
 ) -> CollectionBody:
-    """Create an empty collection, to be embedded by the main model, or those of the settings that are named."""
+    """An empty collection, to be embedded by the main model, or by the configured ones that are named."""
     name, settings = caller.new_collection(body.name), body.to_settings()
     with audited(parts.database, caller.who, "collection.create", name):
         created = parts.create_collection(

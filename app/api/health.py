@@ -19,21 +19,23 @@ router = APIRouter(tags=["health"])
 
 
 class Liveness(ResponseModel):
-    status: Literal["alive"] = "alive"
+    status: Literal["alive"] = Field("alive", description="always this")
 
 
 class CheckBody(ResponseModel):
-    name: str = Field(description="process, model, database, snapshots, disk, worker, reindexing or maintenance")
-    ok: bool
+    name: str = Field(description="process, model, database, snapshots, index, disk, worker, reindexing or maintenance")
+    ok: bool = Field(description="false: this is a problem")
     text: str = Field(description="what was found, or what is wrong")
 
 
 class Readiness(ResponseModel):
-    status: Literal["ready", "not_ready"]
-    database: str  # "ok", or what is wrong
-    model: str  # the model's name, or "not loaded"
-    problems: list[str]  # where it is ready, those that concern some collections alone
-    checks: list[CheckBody]
+    status: Literal["ready", "not_ready"] = Field(description="not_ready with the status 503")
+    database: str = Field(description="ok, or what is wrong")
+    model: str = Field(description="the model's name, or: not loaded")
+    problems: list[str] = Field(
+        description="what is wrong, as NAME: TEXT; where status is ready it concerns some collections alone"
+    )
+    checks: list[CheckBody] = Field(description="everything that was looked at")
 
 
 @router.get("/livez", operation_id="livez", summary="Liveness")
@@ -44,11 +46,11 @@ async def livez() -> Liveness:
 
 @router.get("/readyz", operation_id="readyz", summary="Readiness", responses={503: {"model": Readiness}})
 async def readyz(request: Request, panel: OperationPanel, response: Response) -> Readiness:
-    """Everything that serving takes is there: model, database, fresh snapshots, disk, worker; otherwise 503.
+    """Everything that serving needs is there: model, database, fresh snapshots, disk, worker; otherwise 503.
 
-    A Milvus that does not answer is a problem, and no 503: collections that it does not hold are served.
+    A Milvus that does not answer is a problem, but no 503: collections that it does not hold are served.
 
-    From the moment on when the process is told to stop, it says so here.
+    As soon as the process is told to stop, the answer is 503.
     """
     readiness, found = panel.readiness, list[Finding]()
     if readiness.stopping:

@@ -77,7 +77,7 @@ def cancel(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
 
 @router.post("/{job_id}/retry", operation_id="retry_job", summary="Try failed documents again")
 def retry(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
-    """Put a job's failed documents back into the queue. Lines that are no documents have to be sent anew."""
+    """Put a job's failed documents back into the queue. Lines that are no documents must be sent again."""
     with parts.database.read() as session:
         get_job(session, job_id, among=caller.among)
     job = retry_job(parts.database, job_id)

@@ -47,7 +47,7 @@ def create(parts: Parts, caller: Known, body: Annotated[CreateKey, Body(openapi_
 
 @router.get("/keys", operation_id="list_keys", summary="List keys")
 def list_all(parts: Parts) -> KeyList:
-    """Every key that was ever made, without secrets; those that are good for nothing, too."""
+    """Every key that was ever made, without secrets, including those that are no longer valid."""
     with parts.database.read() as session:
         found = list_keys(session)
     now = time.time()
@@ -58,7 +58,7 @@ def list_all(parts: Parts) -> KeyList:
 def rotate(
     parts: Parts, caller: Known, key_id: KeyId, body: Annotated[RotateKey, Body(openapi_examples=_ROTATE)]
 ) -> NewKeyBody:
-    """Create a key of the same rights; the old one is good for a while more, so that clients can change over."""
+    """Create a key with the same rights. The old one stays valid for a while, so that clients can change over."""
     key, token = keys.rotate(parts.database, caller.who, key_id, body.overlap_seconds)
     parts.keyring.refresh(at_once=True)
     return NewKeyBody.made(key, token, now=time.time())

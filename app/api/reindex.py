@@ -48,10 +48,10 @@ def start(
     collection: CollectionName,
     body: Annotated[ReindexRequest, Body(openapi_examples=_BEGIN)],
 ) -> ReindexBody:
-    """Make a collection anew beside itself: with another model, splitting, analysis or index.
+    """Build the collection again, beside itself: with another model, splitting, analysis or index.
 
-    It is searched and written to meanwhile as ever, and every search is answered by one generation. Any server or
-    worker over the data directory does the work.
+    Meanwhile it is searched and written to as before, and every search is answered by one generation. Any server
+    or worker over the data directory does the work.
     """
     with audited(parts.database, caller.who, "reindex.start", collection):
         begun = reindexes.begin(parts, collection, body)
@@ -67,13 +67,13 @@ def get(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
 
 @router.post("/switch", operation_id="switch_reindex", summary="Let the new generation answer")
 def switch(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
-    """Needs one that is ready. Writers wait for a moment, and no search fails."""
+    """The reindex must be ready. Writers wait for a moment, and no search fails."""
     return _done(parts, caller, collection, "reindex.switch", reindexes.switch)
 
 
 @router.post("/rollback", operation_id="rollback_reindex", summary="Let the old generation answer again")
 def rollback(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
-    """As long as it is kept; with all that was written since the switch."""
+    """Possible as long as it is kept. It has everything that was written since the switch."""
     return _done(parts, caller, collection, "reindex.rollback", reindexes.rollback)
 
 
@@ -85,7 +85,7 @@ def cancel(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBo
 
 @router.post("/cleanup", operation_id="clean_up_reindex", summary="Remove the old generation")
 def clean_up(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
-    """Before its grace period is over; then there is no rollback any more."""
+    """Without waiting for the end of its grace period. No rollback is possible afterwards."""
     return _done(parts, caller, collection, "reindex.cleanup", reindexes.clean_up)
 
 

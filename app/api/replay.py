@@ -58,7 +58,7 @@ _REPLAY = {
 }
 
 
-@router.post("/replay", operation_id="replay")
+@router.post("/replay", operation_id="replay", summary="Replay an explanation")
 @serialized
 def replay_explanation(
     parts: Parts,

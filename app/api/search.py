@@ -23,7 +23,7 @@ from retriever.result import SearchResult
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["search"])
 
 _SEARCH = {
-    "plain": {"summary": "Plain", "value": {"query": "I want to play on my TV."}},
+    "plain": {"summary": "Plain", "value": {"query": "I want to play on my TV.", "k": 1}},
     "boosted": {"summary": "Steered by boosts in the text", "value": {"query": "I want to play^7 on my TV."}},
     "emphasis": {
         "summary": "Steered by word, explained word by word",
@@ -77,7 +77,7 @@ def search(asked: Search, body: Annotated[SearchRequest, Body(openapi_examples=_
     return _shown(asked, asked.observed.searched(asked.parts.searcher.search(asked.collection, query)))
 
 
-@router.post("/search:batch", operation_id="search_batch")
+@router.post("/search:batch", operation_id="search_batch", summary="Search several times at once")
 @serialized
 def search_batch(asked: Search, body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)]) -> BatchResponse:
     """Several searches in one state of the collection, encoded together. Each has its own answer or its own error."""
@@ -92,7 +92,7 @@ def search_batch(asked: Search, body: Annotated[BatchRequest, Body(openapi_examp
     return BatchResponse(answers=answers, request_id=asked.request_id)
 
 
-@router.post("/explain", operation_id="explain")
+@router.post("/explain", operation_id="explain", summary="Explain a hit")
 @serialized
 def explain(asked: Search, body: Annotated[ExplainRequest, Body(openapi_examples=_EXPLAIN)]) -> SearchResponse:
     """One candidate of a query, explained down to words; the numbers add up to its score.

@@ -100,7 +100,7 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
 @app.command()
 def rotate(
     key: KeyOf,
-    overlap: Annotated[float, typer.Option(help="Seconds for which the old key is good beside the new one.")] = 3600.0,
+    overlap: Annotated[float, typer.Option(help="Seconds for which the old key stays valid.")] = 3600.0,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:

@@ -51,7 +51,7 @@ def tracing(settings: Settings) -> Iterator[Diagnosis]:
         name="tracing",
         level=Level.OK if there else Level.FAIL,
         text="spans are sent" if there else "an endpoint is set, and the libraries are not installed",
-        advice="" if there else "pip install 'salience[tracing]'",
+        advice="" if there else "in a checkout of Salience: pip install '.[tracing]'",
     )
 
 
@@ -66,7 +66,7 @@ def index(settings: Settings) -> Iterator[Diagnosis]:
         return
     if importlib.util.find_spec("pymilvus") is None:
         text = "a Milvus is named, and the library for it is not installed"
-        yield finding(level=Level.FAIL, text=text, advice="pip install 'salience[milvus]'")
+        yield finding(level=Level.FAIL, text=text, advice="in a checkout of Salience: pip install '.[milvus]'")
         return
     found = milvus(settings.milvus)
     assert found is not None

@@ -103,7 +103,7 @@ def start_tracing(settings: TracingSettings, version: str) -> Tracing | None:
     except ModuleNotFoundError as error:
         raise InvalidSettings(
             f"SALIENCE_TRACING__ENDPOINT is set, and {error.name} is not installed: "
-            "pip install 'salience[tracing]', or leave the setting out",
+            "run pip install '.[tracing]' in a checkout of Salience, or leave the setting out",
             param="tracing.endpoint",
         ) from None
     provider = TracerProvider(

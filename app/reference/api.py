@@ -9,7 +9,8 @@ from typing import Any
 import core.errors
 from app import errors
 from app.main import create_app
-from app.reference.markdown import cell, table
+from app.reference.answers import SEARCH_ANSWER
+from app.reference.markdown import cell, json_block, table, wrapped
 from app.settings import Settings
 from app.wiring import Wiring
 from core.errors import SalienceError
@@ -18,26 +19,45 @@ Schema = Mapping[str, Any]
 
 _INTRODUCTION = """# The HTTP API
 
-*Written by `make docs` out of the OpenAPI, which a server has at `/openapi.json`, and to try at `/docs`; changes go
-into the endpoints' source.*
+*Written by `make docs` from the OpenAPI description, which every server has at `/openapi.json`, and at `/docs` to try
+out. To change this page, change the endpoints' source.*
 
-Bodies are JSON in UTF-8. What is sent is strictly checked: an unknown field is refused, with the ones that are known.
-Errors have the HTTP status that fits, and one shape, whose `code` is [stable](#errors):
+Bodies are JSON in UTF-8. Requests are checked strictly: an unknown field is refused, and the error lists the known
+ones. An error has the HTTP status that fits and one shape, whose `code` is [stable](#errors):
 
 ```json
 {"error": {"code": "invalid_query", "message": "what was wrong, what is allowed", "param": "k", "request_id": "..."}}
 ```
 
-400 and 422: the request; 401: the key; 403: what it allows; 404: nothing there; 409: contradicts the present state;
-413: too large; 429 and 503: not now, and `Retry-After` says when, where waiting helps. Every answer has an
-`X-Request-ID`: the caller's own where it sends one. The APIs of others, for embeddings, are described
-[elsewhere](embedding-apis.md). From Python: [client.md](client.md).
+| status | what is wrong |
+| --- | --- |
+| 400, 422 | the request |
+| 401, 403 | the key: it is missing or not valid; it does not allow this |
+| 404, 405 | there is no such thing; the path does not take this method |
+| 408, 413 | the body did not come in time; it is too large |
+| 409 | the request contradicts the present state |
+| 429, 503 | not now; `Retry-After` says when to try again, where waiting helps |
+| 500, 502, 507 | the server; a remote model behind it; its disk is full |
+
+| sent with any request | |
+| --- | --- |
+| `Authorization: Bearer KEY` | a [key](access.md) or a token; not needed while the server has neither |
+| `X-Request-ID` | a name for the request, repeated in the answer and in the server's log; else the server makes one |
+| `Salience-Timeout-Ms` | milliseconds until the request stops waiting or working: 503 `overloaded` or `abandoned` |
+| `?nice=true` | serve this request after all others; it may wait up to a minute ([overload](operate.md#overload)) |
+
+Answers to keys with limits by the minute say what is left of them in `RateLimit` and `RateLimit-Policy`
+([limits](access.md#limits)).
+
+The embedding APIs of other services are described in [embedding-apis.md](embedding-apis.md), the client for Python in
+[client.md](client.md).
 """
+_ANSWERED = "Over the three products of the [README](../README.md), the answer to this is\n"
 _FIELDS = ("field", "type", "default", "meaning")
 _PARAMETERS = ("parameter", "in", "type", "default", "meaning")
 _ERRORS = """## Errors
 
-The same codes stand in the audit log, and with the errors of a job's documents; there, `worker_lost` is a document over
+The audit log and the errors of a job's documents have the same codes; in a job, `worker_lost` marks a document over
 which workers ended again and again. The `message` of an error says more than this table: what was wrong, and where.
 """
 _OTHER_ERRORS = (  # that are no classes of ours
@@ -49,7 +69,11 @@ _OTHER_ERRORS = (  # that are no classes of ours
 def api_page() -> str:
     """The whole page. No model is loaded for it, and no data directory touched."""
     document = create_app(Wiring(Settings.model_construct())).openapi()
-    return "\n".join([_INTRODUCTION, *_operations(document), _errors(), "## Shapes\n", *_shapes(document)])
+    operations = list(_operations(document))
+    headings = [part[3:].strip() for part in operations if part.startswith("## ")]
+    listed = ", ".join(f"[{heading}](#{heading.lower()})" for heading in (*headings, "Errors", "Shapes"))
+    contents = wrapped(f"On this page: {listed}.")
+    return "\n".join([_INTRODUCTION, contents, *operations, _errors(), "## Shapes\n", *_shapes(document)])
 
 
 def _operations(document: Schema) -> Iterator[str]:
@@ -64,21 +88,40 @@ def _operations(document: Schema) -> Iterator[str]:
 
 
 def _operation(method: str, path: str, operation: Schema) -> str:
-    parts = [f"### {method} {path}\n", f"{operation.get('description') or operation['summary']}\n"]
+    said = (f"**{operation['summary']}.**", operation.get("description"))
+    parts = [f"### {method} {path}\n", wrapped(" ".join(one for one in said if one))]
     parameters = [_parameter(one) for one in operation.get("parameters", [])]
     if parameters:
         parts.append(table(_PARAMETERS, parameters))
-    said = []
-    if "requestBody" in operation:
-        said.append(f"Takes {_contents(operation['requestBody']['content'])}.")
+    answered = f"Answers {_answers(operation)}."
+    body = operation.get("requestBody")
+    if body is None:
+        return "\n".join([*parts, wrapped(answered)])
+    takes = wrapped(f"Takes {_contents(body['content'])}. {answered}")
+    if operation["operationId"] == "search":
+        answer = [_ANSWERED, json_block(SEARCH_ANSWER)]
+        return "\n".join([*parts, takes, *_example(body["content"]), *answer])
+    return "\n".join([*parts, takes, *_example(body["content"])])
+
+
+def _answers(operation: Schema) -> str:
     answers = [_answer(status, answer) for status, answer in operation["responses"].items() if status[0] == "2"]
     others = [
         _answer(status, answer)
         for status, answer in operation["responses"].items()
         if status[0] in "345" and "X" not in status and status != "422"
     ]
-    said.append(f"Answers {'; '.join([*answers, *others])}.")
-    return "\n".join([*parts, " ".join(said) + "\n"])
+    return "; ".join([*answers, *others])
+
+
+def _example(contents: Schema) -> list[str]:
+    """The first example of a body, if there is one."""
+    for content in contents.values():
+        for example in content.get("examples", {}).values():
+            return [json_block(example["value"])]
+        if "example" in content:
+            return [f"```text\n{content['example'].strip()}\n```\n"]
+    return []
 
 
 def _parameter(parameter: Schema) -> tuple[str, ...]:
@@ -156,8 +199,8 @@ def _type(schema: Schema) -> str:
 
 
 def _range(schema: Schema) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    high = None if isinstance(high, int) and high >= 2**53 else high
+    low, high = (_number(schema.get(bound)) for bound in ("minimum", "maximum"))
+    high = None if high is not None and high >= 2**53 else high  # what JSON's numbers can hold, no limit of ours
     if low is None and high is None:
         return ""
     return (
@@ -167,6 +210,11 @@ def _range(schema: Schema) -> str:
         if low is not None
         else f" to {high}"
     )
+
+
+def _number(bound: float | None) -> float | None:
+    """FastAPI's OpenAPI has bounds of integers as floats."""
+    return int(bound) if bound is not None and bound == int(bound) else bound
 
 
 def _size(schema: Schema) -> str:

@@ -26,10 +26,10 @@ from app.settings import DELIMITER, PREFIX, Settings
 
 _INTRODUCTION = """# Configuration
 
-*Written by `make docs` out of the settings' own source; changes go there.*
+*Written by `make docs` from the source of the settings. To change this page, change that.*
 
-A setting is an environment variable, or a key of the TOML file that `SALIENCE_CONFIG` names; a variable beats the file,
-and an option of a command beats both. In the file the levels are tables:
+A setting is an environment variable, or a key of the TOML file that `SALIENCE_CONFIG` names. A variable overrides the
+file, and an option of a command overrides both. In the file the levels are tables:
 
 ```toml
 data_dir = "/var/lib/salience"   # SALIENCE_DATA_DIR
@@ -38,8 +38,8 @@ data_dir = "/var/lib/salience"   # SALIENCE_DATA_DIR
 port = 9000                      # SALIENCE_SERVER__PORT
 ```
 
-They are read once, when a process starts. A variable with the prefix `SALIENCE_` that is none of these, an unknown key
-of the file, and a value that does not fit are refused; all problems are named at once. Secrets are never shown.
+Settings are read once, when a process starts. Unknown variables with the prefix `SALIENCE_`, unknown keys of the file,
+and values that do not fit are refused; the message names all problems at once. Secrets are never shown.
 """
 MEBIBYTE = 2**20
 _HEADINGS = ("variable", "type", "default", "meaning")

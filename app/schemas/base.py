@@ -35,15 +35,21 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
+def without_defaults(schema: dict[str, Any]) -> None:
+    """For `json_schema_extra` of requests of which whatever is left out stays as it is: a default would be untrue."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class ErrorDetail(ResponseModel):
     code: str = Field(description="stable name of the kind of error", examples=["collection_not_found"])
-    message: str
+    message: str = Field(description="what was wrong, and what is allowed")
     param: str | None = Field(description="the input that is at fault")
-    request_id: str | None
+    request_id: str | None = Field(description="the answer's X-Request-ID, under which the server logs the request")
 
 
 class ErrorResponse(ResponseModel):
-    error: ErrorDetail
+    error: ErrorDetail = Field(description="what was wrong")
 
 
 def printable(text: str) -> str:

@@ -18,7 +18,7 @@ MAX_QUERIES = 64
 
 class BatchRequest(RequestModel):
     queries: list[Any] = Field(
-        description="each as the body of a search; one that is not valid costs the others nothing",
+        description="each is the body of a search; one that is not valid does not affect the others",
         min_length=1,
         max_length=MAX_QUERIES,
     )
@@ -32,8 +32,8 @@ class AnswerBody(ResponseModel):
     """A result, or an error."""
 
     status: int = Field(description="that the search alone would have been answered with")
-    result: SearchResponse | None
-    error: ErrorDetail | None
+    result: SearchResponse | None = Field(description="null: there is an error")
+    error: ErrorDetail | None = Field(description="null: there is a result")
 
     @classmethod
     def failed(cls, error: SalienceError, request_id: str | None) -> Self:
@@ -48,7 +48,7 @@ class AnswerBody(ResponseModel):
 
 class BatchResponse(ResponseModel):
     answers: list[AnswerBody] = Field(description="in the order of the queries")
-    request_id: str | None
+    request_id: str | None = Field(description="the answer's X-Request-ID")
 
 
 def _body(query: Any) -> SearchRequest:

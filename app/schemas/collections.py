@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from app.schemas.base import RequestModel, ResponseModel
+from app.schemas.base import RequestModel, ResponseModel, without_defaults
 from core.records import Collection, CollectionSettings, FieldKind, IndexKind, SparseScoring
 from core.synonyms import of_groups
 from store.settings import check_changeable
@@ -37,8 +37,8 @@ class SettingsBody(RequestModel):
     alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
     fields: dict[str, DeclaredKind] = Field(
         default_factory=dict,
-        description="kinds of metadata fields, where they shall be fixed beforehand: a value that does not fit makes "
-        "its document an error; date and geo fields are only those that are declared",
+        description="kinds of metadata fields that are fixed beforehand: a value that does not fit makes "
+        "its document an error; dates and places must be declared",
     )
 
     sparse: Literal["bm25", "learned", "both"] | None = Field(
@@ -87,7 +87,7 @@ class SettingsBody(RequestModel):
 
 class CreateCollection(RequestModel):
     name: str = Field(description="1 to 128 of the characters A-Z a-z 0-9 . _ -")
-    settings: SettingsBody = SettingsBody()
+    settings: SettingsBody = Field(SettingsBody(), description="what is left out has its default")
     model: str | None = Field(None, description="name of a configured model that embeds it; else the main one")
     sparse_model: str | None = Field(None, description="name of a configured model of learned sparse vectors")
 
@@ -98,10 +98,12 @@ class CreateCollection(RequestModel):
 class SettingsChange(RequestModel):
     """Settings that nothing stored depends on; those that are left out stay."""
 
+    model_config = ConfigDict(json_schema_extra=without_defaults)
+
     alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
     k1: float = Field(1.2, description="BM25 term frequency saturation, 0 to 10")
     b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
-    synonyms: SynonymsBody = Field(default_factory=dict, description="all of them, in place of those of before")
+    synonyms: SynonymsBody = Field(default_factory=dict, description="all of them, in place of the present ones")
 
     @model_validator(mode="before")
     @classmethod
@@ -117,19 +119,19 @@ class SettingsChange(RequestModel):
 
 
 class ChangeCollection(RequestModel):
-    settings: SettingsChange
+    settings: SettingsChange = Field(description="what is to change; what is left out stays")
 
 
 class CollectionBody(ResponseModel):
-    name: str
-    documents: int
-    passages: int
-    settings: SettingsBody
+    name: str = Field(description="its own name, also where an alias was asked")
+    documents: int = Field(description="in the collection")
+    passages: int = Field(description="in the collection")
+    settings: SettingsBody = Field(description="as they are now")
     generation: int = Field(description="the embedding of the collection that answers its searches")
-    model: str
-    dimension: int
+    model: str = Field(description="name of the model that embeds it")
+    dimension: int = Field(description="length of its vectors")
     sparse_model: str | None = Field(description="that the learned weights are made by; null: there are none")
-    created_at: str
+    created_at: str = Field(description="ISO 8601, in UTC")
 
     @classmethod
     def of(cls, collection: Collection, *, documents: int, passages: int) -> Self:
@@ -147,4 +149,4 @@ class CollectionBody(ResponseModel):
 
 
 class CollectionList(ResponseModel):
-    collections: list[CollectionBody]
+    collections: list[CollectionBody] = Field(description="by name")

@@ -25,8 +25,8 @@ class DocumentControlBody(RequestModel):
 
 
 class DocumentContent(RequestModel):
-    text: str = ""
-    title: str = ""
+    text: str = Field("", description="what is split into passages and searched")
+    title: str = Field("", description="read before the text of each passage, and counted title_weight times by BM25")
     metadata: dict[str, Any] = Field(default_factory=dict, description="any JSON values; filterable where scalar")
     controls: list[DocumentControlBody] = Field(
         default_factory=list, description="factors on parts of the text: 1,000 at most, each occurrence counted"
@@ -50,7 +50,9 @@ class DocumentBody(DocumentContent):
 
 
 class UpsertDocuments(RequestModel):
-    documents: list[DocumentBody] = Field(min_length=1, max_length=10_000)
+    documents: list[DocumentBody] = Field(
+        min_length=1, max_length=10_000, description="in order: of several with one id the last one counts"
+    )
 
 
 class DocumentChange(RequestModel):
@@ -100,7 +102,7 @@ class DocumentChanged(ResponseModel):
 
 class DeletionReport(ResponseModel):
     seq: int = Field(description="a search that says this seq or a higher one has seen the change")
-    deleted: int
+    deleted: int = Field(description="documents")
 
     @classmethod
     def of(cls, deletion: Deletion | Receipt) -> Self:
@@ -114,18 +116,18 @@ class PassageSpan(ResponseModel):
 
 class StoredControlBody(ResponseModel):
     start: int = Field(description="first character, in code points")
-    length: int
-    factor: float
+    length: int = Field(description="in code points")
+    factor: float = Field(description="0 leaves the part out, 1 changes nothing")
 
 
 class StoredDocumentBody(ResponseModel):
-    id: str
-    title: str
-    text: str
-    metadata: Mapping[str, Any]
+    id: str = Field(description="the document's own id")
+    title: str = Field(description="as it was sent")
+    text: str = Field(description="as it was sent")
+    metadata: Mapping[str, Any] = Field(description="as it was sent")
     controls: list[StoredControlBody] = Field(description="on parts of the text, in order of their starts")
-    language: str
-    passages: list[PassageSpan]
+    language: str = Field(description="ISO 639-1 code by which its words were analysed")
+    passages: list[PassageSpan] = Field(description="spans of the text, in its order")
 
     @classmethod
     def of(cls, stored: StoredDocument) -> Self:
@@ -145,14 +147,14 @@ class StoredDocumentBody(ResponseModel):
 
 
 class DocumentList(ResponseModel):
-    documents: list[StoredDocumentBody]
+    documents: list[StoredDocumentBody] = Field(description="in the order of their ids")
     next: str | None = Field(description="pass it as `after` for the next page; null: this is the last one")
 
 
 class RecordFailure(ResponseModel):
-    code: str
-    reason: str
-    id: str | None
+    code: str = Field(description="of the error; see the table of errors")
+    reason: str = Field(description="what was wrong, and what is allowed")
+    id: str | None = Field(description="the document's id; null: it has none that can be read")
     path: str | None = Field(description="the file, or the part of the request, that it came from")
     line: int | None = Field(description="1-based place in what was sent")
 
@@ -171,11 +173,11 @@ class WriteReport(ResponseModel):
     """What became of the documents. They can be searched for once this is answered."""
 
     seq: int = Field(description="a search that says this seq or a higher one has seen the change; 0: nothing was sent")
-    created: int
-    replaced: int
+    created: int = Field(description="documents that were new")
+    replaced: int = Field(description="documents whose content changed: they have new passages")
     updated: int = Field(description="only metadata changed; nothing was embedded")
-    unchanged: int
-    failed: int
+    unchanged: int = Field(description="documents that were there already, word for word")
+    failed: int = Field(description="documents that could not be used; see errors")
     errors: list[RecordFailure] = Field(description="the first 1,000 failures")
     truncated: list[str] = Field(description="ids of documents of which the model did not read all; the first 1,000")
     duplicates: list[str] = Field(description="ids that were sent more than once: the last one counts")

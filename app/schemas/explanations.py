@@ -17,10 +17,12 @@ from retriever.replay import Changed, Replay
 class LineBody(ResponseModel):
     """A line of the ledger; its value is the sum of its details' values."""
 
-    value: float
-    kind: str
-    description: str
-    details: list[LineBody]
+    value: float = Field(description="its part of the score; the details' values add up to it")
+    kind: str = Field(
+        description="stable name: score, leg, cosine, term, word, context, rerank, constant, residual, difference"
+    )
+    description: str = Field(description="what the line is, for people")
+    details: list[LineBody] = Field(description="the lines that it is the sum of; empty: it is not divided further")
 
 
 class LegEffectBody(ResponseModel):
@@ -31,46 +33,48 @@ class LegEffectBody(ResponseModel):
 
 
 class WordBody(ResponseModel):
-    text: str
-    start: int
-    end: int
-    in_title: bool
+    text: str = Field(description="the word as it is written")
+    start: int = Field(description="first character, in code points of the passage's text, or of the title")
+    end: int = Field(description="one past the last character")
+    in_title: bool = Field(description="whether it stands in the title")
     share: float = Field(description="its part of the score")
     effect: float = Field(description="how far the score falls without it")
-    legs: dict[str, LegEffectBody]
+    legs: dict[str, LegEffectBody] = Field(description="share and effect by leg")
 
 
 class UnitBody(ResponseModel):
     """A sentence, or another part of title or passage."""
 
-    text: str
-    start: int
-    end: int
-    in_title: bool
+    text: str = Field(description="the part as it is written")
+    start: int = Field(description="first character, in code points of the passage's text, or of the title")
+    end: int = Field(description="one past the last character")
+    in_title: bool = Field(description="whether it stands in the title")
     share: float | None = Field(description="its part of the score; null: the method does not tell")
     effect: float = Field(description="how far the score falls without it")
-    legs: dict[str, LegEffectBody]
+    legs: dict[str, LegEffectBody] = Field(description="share and effect by leg")
 
 
 class QueryWordBody(ResponseModel):
-    text: str
-    start: int
-    end: int
-    factor: float
-    dense: float
-    sparse: float
-    learned: float
+    text: str = Field(description="the word as it is written")
+    start: int = Field(description="first character, in code points of the query's text")
+    end: int = Field(description="one past the last character")
+    factor: float = Field(description="what it was steered by; 1: not steered")
+    dense: float = Field(description="its part of the score through the dense leg")
+    sparse: float = Field(description="its part of the score through the sparse leg")
+    learned: float = Field(description="its part of the score through the learned leg")
 
 
 class SteeringChangeBody(ResponseModel):
     """A change of the query's emphasis that was tried by searching with it."""
 
-    words: list[str]
+    words: list[str] = Field(description="words of the query whose emphasis changes")
     factors: list[float] = Field(description="of the words, on top of those that the query has")
     query: str | None = Field(description="the query with boosts, to search with; null: boosts cannot say it")
     controls: list[ControlBody] = Field(description="the same, as spans of the query's text")
     rank_before: int | None = Field(description="of the hit's document; null: behind those that were looked at")
-    rank_after: int | None
+    rank_after: int | None = Field(
+        description="of the hit's document, by searching with the change; null: behind those that were looked at"
+    )
 
 
 class ContrastBody(ResponseModel):
@@ -85,14 +89,16 @@ class ContrastBody(ResponseModel):
 
 
 class ExplanationBody(ResponseModel):
-    ledger: LineBody
+    ledger: LineBody = Field(description="the score, as lines that add up")
     sentences: list[UnitBody] = Field(description="of title and passage, in text order")
     words: list[WordBody] = Field(description="of title and passage, in text order")
-    query_words: list[QueryWordBody]
-    query_rest: float
+    query_words: list[QueryWordBody] = Field(description="words of the query, in text order")
+    query_rest: float = Field(
+        description="special tokens and constants: together with the query's words they add up to the score"
+    )
     significant: bool = Field(description="false: no single word made the match")
     units: list[UnitBody] = Field(description="the parts by the method that was asked for; else empty")
-    contrast: ContrastBody | None
+    contrast: ContrastBody | None = Field(description="why this hit is above another; null unless it was asked for")
     advice: list[SteeringChangeBody] = Field(description="what raises the hit; empty unless it was asked for")
     provenance: Mapping[str, Any] = Field(description="all that is needed to compute this again")
 
@@ -112,11 +118,11 @@ class ReplayResponse(ResponseModel):
         description="the largest one; null: it cannot be computed again, or has other lines"
     )
     changed: list[Changed] = Field(
-        description="since then: the model, the generation (embedded anew), the document, or the collection around it"
+        description="since then: the model, the generation (embedded again), the document, or the collection around it"
     )
-    score: float = Field(description="of then")
+    score: float = Field(description="the one that was explained")
     score_now: float | None = Field(description="null: the hit is gone")
-    request_id: str | None = None
+    request_id: str | None = Field(None, description="the answer's X-Request-ID")
 
     @classmethod
     def of(cls, replayed: Replay, *, request_id: str | None = None) -> Self:

@@ -52,10 +52,10 @@ class TokenControlBody(RequestModel):
 class ImageControlBody(RequestModel):
     """Emphasis or suppression of a rectangle, in shares of the whole image from its upper left corner."""
 
-    left: float
-    top: float
-    width: float
-    height: float
+    left: float = Field(description="0 to 1, of the image's width")
+    top: float = Field(description="0 to 1, of the image's height")
+    width: float = Field(description="0 to 1, of the image's width")
+    height: float = Field(description="0 to 1, of the image's height")
     factor: float = Field(description="0 suppresses fully, 1 changes nothing")
     token_overlap: Overlap = Field("partial", description="a patch that is touched in part: in part, or in full")
 
@@ -63,24 +63,26 @@ class ImageControlBody(RequestModel):
 class CropBody(RequestModel):
     """The square that the model sees, in pixels."""
 
-    x: int
-    y: int
-    size: int
+    x: int = Field(description="left edge, in pixels of the upright image")
+    y: int = Field(description="upper edge, in pixels")
+    size: int = Field(description="width and height, in pixels")
 
 
 class TextItemBody(RequestModel):
-    type: Literal["text"]
-    text: str
-    controls: list[ControlBody] = Field(default_factory=list, max_length=1000)
+    type: Literal["text"] = Field(description="the kind of item")
+    text: str = Field(description="what is read")
+    controls: list[ControlBody] = Field(
+        default_factory=list, max_length=1000, description="factors by span of this text"
+    )
 
     def to_item(self) -> PromptItem:
         return TextItem(text=self.text, controls=tuple(control.to_control() for control in self.controls))
 
 
 class TokenIdsItemBody(RequestModel):
-    type: Literal["token_ids"]
+    type: Literal["token_ids"] = Field(description="the kind of item")
     ids: list[int] = Field(description="of the model's own vocabulary", min_length=1, max_length=MAX_TOKEN_IDS)
-    controls: list[TokenControlBody] = Field(default_factory=list, max_length=1000)
+    controls: list[TokenControlBody] = Field(default_factory=list, max_length=1000, description="factors by token")
 
     def to_item(self) -> PromptItem:
         controls = tuple(TokenControl(index=control.index, factor=control.factor) for control in self.controls)
@@ -88,10 +90,10 @@ class TokenIdsItemBody(RequestModel):
 
 
 class ImageItemBody(RequestModel):
-    type: Literal["image"]
+    type: Literal["image"] = Field(description="the kind of item")
     data: str = Field(description="the image's file (PNG, JPEG, WebP ...) in base64")
     crop: CropBody | None = Field(None, description="null: the largest square in the centre")
-    controls: list[ImageControlBody] = Field(default_factory=list, max_length=1000)
+    controls: list[ImageControlBody] = Field(default_factory=list, max_length=1000, description="factors by rectangle")
 
     def to_item(self) -> PromptItem:
         controls = tuple(

@@ -23,19 +23,19 @@ _PAGE = 1000  # errors that are read at once
 
 
 class JobBody(ResponseModel):
-    id: int
-    collection: str
+    id: int = Field(description="number of the job")
+    collection: str = Field(description="name when the job was made")
     state: State = Field(description="waiting: a try failed, the next one comes by itself; failed: given up")
     reason: str | None = Field(description="why it waits, or failed")
-    created_at: str
-    ended_at: str | None
-    total: int = Field(description="documents, and lines that are none")
+    created_at: str = Field(description="ISO 8601, in UTC")
+    ended_at: str | None = Field(description="ISO 8601, in UTC; null: it has not ended")
+    total: int = Field(description="documents, and lines that could not be read as one")
     pending: int = Field(description="documents that wait; of a cancelled job, those that were left out")
     failed: int = Field(description="documents and lines that could not be used; see errors")
-    created: int
-    replaced: int
+    created: int = Field(description="documents that were new")
+    replaced: int = Field(description="documents whose content changed: they have new passages")
     updated: int = Field(description="only metadata changed; nothing was embedded")
-    unchanged: int
+    unchanged: int = Field(description="documents that were there already, word for word")
     duplicates: int = Field(description="ids that were sent more than once: the last one counts")
     truncated: int = Field(description="documents of which the model did not read all")
     passages: int = Field(description="passages that had to be embedded")
@@ -85,7 +85,7 @@ class JobDetail(JobBody):
 
 
 class JobList(ResponseModel):
-    jobs: list[JobBody]
+    jobs: list[JobBody] = Field(description="the newest first")
     next: int | None = Field(description="pass it as `before` for the next page; null: this is the last one")
 
 

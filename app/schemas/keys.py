@@ -49,10 +49,10 @@ class CreateKey(RequestModel):
     filter: dict[str, Any] | str | None = Field(
         None, description="conditions on metadata: the key sees documents that satisfy them, as if there were no others"
     )
-    limits: LimitsBody = LimitsBody()
+    limits: LimitsBody = Field(LimitsBody(), description="what the key may use; null in each: no limit of its own")
     expires_at: str | None = Field(
         None,
-        description="from then on it is good for nothing; a date or a time by ISO 8601, in UTC unless it says more",
+        description="until then it is valid; a date or a time by ISO 8601, in UTC unless it names a zone",
         examples=["2031-01-01", "2031-01-01T12:00:00+01:00"],
     )
 
@@ -70,33 +70,33 @@ class CreateKey(RequestModel):
 
 
 class RotateKey(RequestModel):
-    overlap_seconds: float = Field(3600.0, description="for which the old key is good beside the new one")
+    overlap_seconds: float = Field(3600.0, description="for which the old key stays valid")
 
 
 class KeyLimitsBody(ResponseModel):
-    requests_per_minute: _Limit
-    tokens_per_minute: _Limit
-    concurrent_searches: _Limit
-    body_bytes: _Limit
-    collections: _Limit
-    passages: _Limit
+    requests_per_minute: _Limit = Field(description="null: no limit")
+    tokens_per_minute: _Limit = Field(description="tokens that models read; null: no limit")
+    concurrent_searches: _Limit = Field(description="null: no limit")
+    body_bytes: _Limit = Field(description="bytes of one request; null: no limit")
+    collections: _Limit = Field(description="null: no limit")
+    passages: _Limit = Field(description="null: no limit")
 
 
 class KeyBody(ResponseModel):
     """A key, without its secret."""
 
-    id: int
+    id: int = Field(description="number of the key")
     prefix: str = Field(description="what the key begins with, behind sal_")
-    name: str
-    role: Literal["search", "ingest", "admin"]
-    tenant: str | None
-    collections: list[str]
+    name: str = Field(description="what it was called")
+    role: Literal["search", "ingest", "admin"] = Field(description="search, ingest or admin")
+    tenant: str | None = Field(description="whose collections it sees; null: the operator's own")
+    collections: list[str] = Field(description="names or patterns of those that it sees; empty: all")
     filter: Any = Field(description="JSON of the row filter; null: the key sees all documents")
-    limits: KeyLimitsBody
-    usable: bool = Field(description="whether it is good now: neither revoked nor expired")
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
+    limits: KeyLimitsBody = Field(description="what it may use")
+    usable: bool = Field(description="whether it is valid now: neither revoked nor expired")
+    created_at: str = Field(description="ISO 8601, in UTC")
+    expires_at: str | None = Field(description="ISO 8601, in UTC; null: never")
+    revoked_at: str | None = Field(description="ISO 8601, in UTC; null: it was not")
     last_used_at: str | None = Field(description="within a minute or two; null: never")
     replaced_by: int | None = Field(description="id of the key that it was rotated to")
 
@@ -116,14 +116,14 @@ class NewKeyBody(KeyBody):
 
 
 class KeyList(ResponseModel):
-    keys: list[KeyBody]
+    keys: list[KeyBody] = Field(description="every key that was ever made, without secrets")
 
 
 class ActionBody(ResponseModel):
-    id: int
-    at: str
+    id: int = Field(description="number of the action")
+    at: str = Field(description="ISO 8601, in UTC")
     who: str = Field(description="key PREFIX, token (of the settings), anonymous, or local command")
-    action: str = Field(examples=["collection.delete"])
+    action: str = Field(examples=["collection.delete"], description="what was done, as OBJECT.VERB")
     target: str = Field(description="a collection, or a key's prefix")
     outcome: str = Field(description="done, or the code of the error")
 
@@ -133,7 +133,7 @@ class ActionBody(ResponseModel):
 
 
 class AuditLog(ResponseModel):
-    actions: list[ActionBody]
+    actions: list[ActionBody] = Field(description="the newest first")
     next: int | None = Field(description="pass it as `before` for the next page; null: this is the last one")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from app.schemas.base import RequestModel, ResponseModel, time_text
+from app.schemas.base import RequestModel, ResponseModel, time_text, without_defaults
 from app.schemas.collections import DeclaredKind
 from core.errors import InvalidInput, InvalidQuery
 from core.naming import hidden_name
@@ -18,7 +18,9 @@ from store.aliases import Alias
 
 
 class ReindexSettings(RequestModel):
-    """What is to be another; what is left out stays as it is."""
+    """What is to change; what is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults)
 
     language: str = Field("auto", description="ISO 639-1 code, or auto: detected for each document")
     passage_tokens: int | None = Field(None, description="tokens of a passage at most; null: what the model reads")
@@ -69,7 +71,7 @@ class Judgements(RequestModel):
 class ReindexRequest(RequestModel):
     model: str | None = Field(None, description="name of a configured model; null: that of the collection")
     sparse_model: str | None = Field(None, description="name of a configured sparse model; null: the collection's")
-    settings: ReindexSettings = ReindexSettings()
+    settings: ReindexSettings = Field(ReindexSettings(), description="what is to change; what is left out stays")
     share: float = Field(0.5, description="of the time that it may work, 0.05 to 1; queries go first in any case")
     auto_switch: bool = Field(True, description="let the new generation answer as soon as it is ready")
     grace_seconds: float = Field(3600.0, description="for which the old generation is kept for a rollback")
@@ -83,9 +85,11 @@ class ReindexRequest(RequestModel):
 
 
 class ReindexBody(ResponseModel):
-    id: int
-    collection: str
-    state: Literal["building", "validating", "ready", "switched", "done", "rolled back", "cancelled", "failed"]
+    id: int = Field(description="number of the reindex")
+    collection: str = Field(description="the name that it is for")
+    state: Literal["building", "validating", "ready", "switched", "done", "rolled back", "cancelled", "failed"] = Field(
+        description="how far it is"
+    )
     reason: str | None = Field(description="why it waits, or failed")
     other_generation: str | None = Field(
         description="the name under which the one that does not answer can be searched, to try it; null: it is gone"
@@ -95,14 +99,14 @@ class ReindexBody(ResponseModel):
     waiting: int = Field(description="documents that were written meanwhile, and are still to be brought over")
     passages: int = Field(description="that were embedded")
     tokens: int = Field(description="that the model read")
-    share: float
+    share: float = Field(description="of the time that it may work, 0.05 to 1")
     seconds_left: float | None = Field(description="until all is brought over; null: unknown, or it is")
-    auto_switch: bool
-    grace_seconds: float
+    auto_switch: bool = Field(description="whether the new generation answers as soon as it is ready")
+    grace_seconds: float = Field(description="for which the old generation is kept after the switch")
     report: dict[str, Any] | None = Field(description="what comparing both generations found")
-    created_at: str
-    switched_at: str | None
-    ended_at: str | None
+    created_at: str = Field(description="ISO 8601, in UTC")
+    switched_at: str | None = Field(description="ISO 8601, in UTC; null: not yet")
+    ended_at: str | None = Field(description="ISO 8601, in UTC; null: it has not ended")
 
     @classmethod
     def of(cls, found: Reindex, *, waiting: int) -> Self:
@@ -133,8 +137,8 @@ class SetAlias(RequestModel):
 
 
 class AliasBody(ResponseModel):
-    alias: str
-    collection: str
+    alias: str = Field(description="the second name")
+    collection: str = Field(description="what it stands for")
 
     @classmethod
     def of(cls, found: Alias) -> Self:
@@ -142,4 +146,4 @@ class AliasBody(ResponseModel):
 
 
 class AliasList(ResponseModel):
-    aliases: list[AliasBody]
+    aliases: list[AliasBody] = Field(description="by name")

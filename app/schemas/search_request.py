@@ -87,7 +87,7 @@ class QueryBody(ConditionsBody, InputsBody):
     boosts: bool = Field(True, description="whether boost marks are read; false: the text is taken as it is")
     emphasis: dict[str, float] = Field(default_factory=dict, description="factor by word of the query")
     controls: list[ControlBody] = Field(default_factory=list, max_length=1000, description="factors by span")
-    steering: SteeringBody = SteeringBody()
+    steering: SteeringBody = Field(SteeringBody(), description="how factors act on the model")
     filter: dict[str, Any] | str | None = Field(
         None,
         description='conditions on metadata, as JSON or as a line of text: price < 20 and brand in ("HP", "Xerox")',
@@ -100,7 +100,7 @@ class QueryBody(ConditionsBody, InputsBody):
         RerankBody | None, BeforeValidator(_rerank_object, json_schema_input_type=RerankBody | str | None)
     ] = Field(
         None,
-        description="a cross-encoder judges the first documents anew, by query and passage; a text stands for the "
+        description="a cross-encoder judges the first documents again, by query and passage; a text stands for the "
         "model alone; null: it does not",
     )
     legs: list[LegName] | None = Field(

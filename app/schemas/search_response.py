@@ -21,7 +21,7 @@ from retriever.result import Profile, SearchResult
 
 
 class LegChoiceBody(ResponseModel):
-    weight: float
+    weight: float = Field(description="the leg's weight in the score, 0 to 1; those of all legs add up to 1")
     prior: float = Field(
         description="the weight that it started from: by alpha, and in a query of fewer than four words less of it for "
         "a leg that does not go by words"
@@ -37,7 +37,7 @@ class ChoiceBody(ResponseModel):
     """The weights that the auto fusion chose, and why: the less the legs agree, the more the decisive one gets."""
 
     agreement: float = Field(description="0 to 1")
-    legs: dict[str, LegChoiceBody]
+    legs: dict[str, LegChoiceBody] = Field(description="by leg")
 
     @classmethod
     def of(cls, choice: Choice) -> Self:
@@ -58,8 +58,11 @@ class ChoiceBody(ResponseModel):
 class LegScoreBody(ResponseModel):
     raw: float = Field(description="cosine, BM25, dot product of learned weights; of rerank the relevance, 0 to 1")
     rank: int | None = Field(description="rank in the leg's own pool, of rerank by relevance; null: not in it")
-    norm: float
-    weight: float
+    norm: float = Field(
+        description="the raw score as the fusion counts it: 0 to 1; under rrf 1 / (k + rank). The sum of weight * "
+        "norm is the fused score"
+    )
+    weight: float = Field(description="the leg's weight in the fusion")
 
     @classmethod
     def of(cls, score: LegScore) -> Self:
@@ -71,14 +74,14 @@ class PassageBody(PassageSpan):
 
 
 class HitBody(ResponseModel):
-    id: int
-    document_id: str
+    id: int = Field(description="number of the passage; never used again")
+    document_id: str = Field(description="the document's own id")
     title: str | None = Field(description="null where fields leave it out")
-    metadata: Mapping[str, Any]
-    score: float
+    metadata: Mapping[str, Any] = Field(description="the document's metadata, as far as fields show it")
+    score: float = Field(description="what hits are ranked by; comparable within one answer only")
     scores: dict[str, LegScoreBody] = Field(description="by leg; and under rerank, where the hit was judged")
-    passage: PassageBody
-    explanation: ExplanationBody | None = None
+    passage: PassageBody = Field(description="the best passage of the document")
+    explanation: ExplanationBody | None = Field(None, description="null unless explain was asked for")
     highlight: HighlightBody | None = Field(None, description="null unless it was asked for")
 
     @classmethod
@@ -113,7 +116,7 @@ class ProfileBody(ResponseModel):
     documents: int = Field(description="of the candidates")
     passages: int = Field(description="in the collection")
     segments: int = Field(description="that were searched")
-    filter: FilterProfileBody | None
+    filter: FilterProfileBody | None = Field(description="null: there was no filter")
 
     @classmethod
     def of(cls, profile: Profile) -> Self:
@@ -131,7 +134,7 @@ class ProfileBody(ResponseModel):
 
 
 class SearchResponse(ResponseModel):
-    hits: list[HitBody]
+    hits: list[HitBody] = Field(description="best first")
     groups: list[GroupBody] | None = Field(description="of hits that share a value; null without group_by")
     facets: FacetsBody | None = Field(description="null unless they were asked for")
     suggestions: SuggestionsBody | None = Field(description="did you mean; null: there are none")
@@ -141,24 +144,24 @@ class SearchResponse(ResponseModel):
     changed: bool = Field(description="whether the collection changed since the page that the cursor came with")
     timed_out: bool = Field(description="whether timeout_ms was over before all was done")
     left_out: list[str] = Field(
-        description='what is missing therefore: legs, "hits" behind these, "rerank", "explain", "contrast", "advice", '
-        '"facets", "suggestions"'
+        description='what is missing because of that: legs, "hits" behind these, "rerank", "explain", "contrast", '
+        '"advice", "facets", "suggestions"'
     )
     query: str = Field(description="the text that was searched for, without boost marks")
     controls: list[ControlBody] = Field(description="what the query's boosts, emphasis and controls came to")
-    fusion: FusionBody
+    fusion: FusionBody = Field(description="how the scores of the legs became one")
     rerank: RerankBody | None = Field(description="null unless a reranker was asked for")
     choice: ChoiceBody | None = Field(description="null unless the fusion was auto, over several legs")
-    legs: list[str]
-    collection: str
-    generation: int
-    model: str
+    legs: list[str] = Field(description="that were searched by")
+    collection: str = Field(description="its own name, also where an alias was asked")
+    generation: int = Field(description="the embedding that answered; changes with a reindex")
+    model: str = Field(description="what the query was embedded by")
     seq: int = Field(description="the last change that the search saw")
     truncated_inputs: list[str] = Field(description='["query"] where the model read only its beginning')
     sparse_silent: bool = Field(description="true: the sparse leg had no word to look for, stop words only for example")
     took_ms: dict[str, float] = Field(description="by stage; those of several queries at once are encoded together")
     profile: ProfileBody | None = Field(description="null unless it was asked for")
-    request_id: str | None
+    request_id: str | None = Field(description="the answer's X-Request-ID")
 
     @classmethod
     def of(cls, result: SearchResult, *, request_id: str | None = None) -> Self:

@@ -37,7 +37,7 @@ class ConditionsBody(RequestModel):
         max_length=MAX_CONDITIONS,
     )
     must_not: list[str] = Field(
-        default_factory=list, description="words and phrases that it has not", max_length=MAX_CONDITIONS
+        default_factory=list, description="words and phrases that it does not have", max_length=MAX_CONDITIONS
     )
     phrases: list[str] = Field(
         default_factory=list,
@@ -112,7 +112,7 @@ class HighlightBody(ResponseModel):
     """Where the hit says the words of the query, in characters."""
 
     passage: list[PassageSpan] = Field(description="in the passage's text")
-    title: list[PassageSpan]
+    title: list[PassageSpan] = Field(description="in the title")
     sentence: PassageSpan | None = Field(description="of the passage, the one that says most; null: it says none")
 
     @classmethod
@@ -134,8 +134,8 @@ class GroupBody(ResponseModel):
 
 
 class FacetValueBody(ResponseModel):
-    value: Value
-    documents: int
+    value: Value = Field(description="of the field")
+    documents: int = Field(description="that match and have the value")
 
 
 class FacetBody(ResponseModel):
@@ -153,7 +153,7 @@ class FacetsBody(ResponseModel):
     """Exact counts over all documents that match: not over the hits."""
 
     documents: int = Field(description="that match")
-    fields: dict[str, FacetBody]
+    fields: dict[str, FacetBody] = Field(description="by name of the field")
 
     @classmethod
     def of(cls, facets: Facets, most: int) -> Self:
@@ -162,7 +162,7 @@ class FacetsBody(ResponseModel):
 
 
 class MeantBody(ResponseModel):
-    text: str
+    text: str = Field(description="the word of the collection")
     passages: int = Field(description="that hold it, in any form")
     edits: int = Field(description="characters that were left out, put in, exchanged or swapped")
 
@@ -170,16 +170,16 @@ class MeantBody(ResponseModel):
 class SuggestionBody(ResponseModel):
     """A word of the query that no passage, or hardly any, holds."""
 
-    word: str
-    start: int
-    end: int
+    word: str = Field(description="as it was typed")
+    start: int = Field(description="first character, in code points of the query's text")
+    end: int = Field(description="one past the last character")
     passages: int = Field(description="that hold it")
     meant: list[MeantBody] = Field(description="words of the collection, the likeliest first")
 
 
 class SuggestionsBody(ResponseModel):
     query: str = Field(description="the query with the likeliest words; the search was by what was typed")
-    words: list[SuggestionBody]
+    words: list[SuggestionBody] = Field(description="in text order")
 
     @classmethod
     def of(cls, text: str, found: Sequence[Suggestion]) -> Self:

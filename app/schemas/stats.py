@@ -12,25 +12,25 @@ from store.statistics import CollectionStatistics
 
 
 class SegmentsBody(ResponseModel):
-    files: int
+    files: int = Field(description="on the disk")
     rows: int = Field(description="passages in them")
     tombstones: int = Field(description="those of the rows that are gone; they go with the next merge")
-    bytes: int
+    bytes: int = Field(description="of the files")
 
 
 class CollectionStatsBody(ResponseModel):
-    name: str
+    name: str = Field(description="its own name, also where an alias was asked")
     seq: int = Field(description="of the newest change")
-    documents: int
-    passages: int
+    documents: int = Field(description="in the collection")
+    passages: int = Field(description="in the collection")
     unsealed: int = Field(description="passages that are in no segment yet, nor brought to Milvus")
     elsewhere: int = Field(default=0, description="passages that Milvus holds, of a collection with the index milvus")
     embeddings: int = Field(description="passages with the same text share one")
-    terms: int
-    vector_bytes: int
+    terms: int = Field(description="different ones in its vocabulary")
+    vector_bytes: int = Field(description="of the vectors in the database")
     posting_bytes: int = Field(description="of terms")
     learned_bytes: int = Field(description="of learned weights")
-    segments: SegmentsBody
+    segments: SegmentsBody = Field(description="sealed files to search in")
 
     @classmethod
     def of(cls, found: CollectionStatistics) -> Self:

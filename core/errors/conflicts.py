@@ -37,7 +37,7 @@ class EmbeddingsMissing(Conflict):
 
 
 class CollectionMoved(Conflict):
-    """Another generation of the collection answers under its name by now; nothing was written. Try again."""
+    """The collection was switched to another generation meanwhile; nothing was written. Try again."""
 
     code = "collection_moved"
     retryable = True

@@ -14,21 +14,21 @@ class QueueFull(SalienceError):
 
 
 class SeqNotReached(SalienceError):
-    """The collection has not come to the state that was asked for; try again."""
+    """The collection has not reached the state that was asked for; try again."""
 
     code = "seq_not_reached"
     retryable = True
 
 
 class Abandoned(SalienceError):
-    """The time that the request was given is over before its answer was there; give it more, or try again later."""
+    """The request ran out of time before its answer was ready; allow more time, or try again later."""
 
     code = "abandoned"
     retryable = True
 
 
 class Forbidden(SalienceError):
-    """Whoever asks for this may not do it."""
+    """You are not allowed to do this."""
 
     code = "forbidden"
 

@@ -103,7 +103,7 @@ def start_reindex(
     judgements: Mapping[str, Any] | None = None,
     min_gain: float | None = None,
 ) -> Call[Reindex]:
-    """Make a collection anew beside itself: with another model, splitting, analysis or index.
+    """Build the collection again, beside itself: with another model, splitting, analysis or index.
 
     `settings` names what changes. `wait_for_reindex` waits.
     """

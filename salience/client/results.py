@@ -136,7 +136,7 @@ class Job:
     collection: str
     state: JobState
     created_at: str
-    total: int  # documents, and lines that are none
+    total: int  # documents, and lines that could not be read as one
     pending: int
     failed: int
     created: int

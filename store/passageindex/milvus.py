@@ -52,7 +52,7 @@ class Milvus:
         except ModuleNotFoundError as error:
             raise InvalidSettings(
                 f"collections with the index milvus need a package that is not installed, {error.name}: "
-                "pip install 'salience[milvus]'"
+                "in a checkout of Salience, pip install '.[milvus]'"
             ) from error
         self._options = {"uri": uri, "token": token, "db_name": database}
         self._timeout_seconds = timeout_seconds

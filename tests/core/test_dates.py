@@ -91,5 +91,5 @@ def test_what_utc_has_no_year_for_is_written_as_the_nearest_that_it_has(value: s
     ],
 )  # fmt: skip
 def test_what_is_no_date(value: str | float) -> None:
-    with pytest.raises(ValueError, match="is no date"):
+    with pytest.raises(ValueError, match="is not a date"):
         parse_date(value)

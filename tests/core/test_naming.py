@@ -60,6 +60,11 @@ def test_names() -> None:
             check_tenant(tenant)
 
 
+def test_a_name_with_the_mark_says_whose_it_would_be() -> None:
+    with pytest.raises(InvalidSettings, match="names with ~ belong to a tenant; create it with a key of that tenant"):
+        check_name("acme~docs")
+
+
 def test_patterns() -> None:
     for pattern in ("*", "docs-*", "acme~*", "*~*"):
         check_pattern(pattern)

@@ -14,6 +14,7 @@ from tests.docs.promises import unwatched
 
 FOLDER = Path(__file__).parent
 PAGES = {page.name: page for page in pages()}
+DECISIONS = [str(file.relative_to(ROOT)) for file in sorted((ROOT / "docs" / "decisions").glob("*.md"))]
 _COMMAND = re.compile(r"^(?:\$ )?(?:salience|curl|python|make|export|docker|systemctl|sudo|pip) ", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -51,7 +52,7 @@ def test_no_command_hides_in_an_indented_block(name: str) -> None:
     assert not re.search(r"^\s+```", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", [*PAGES, *(f"docs/{name}" for name in GENERATED)])
+@pytest.mark.parametrize("name", [*PAGES, *(f"docs/{name}" for name in GENERATED), *DECISIONS, "CHANGELOG.md"])
 def test_links_have_their_ends(name: str) -> None:
     file = ROOT / name
     text = file.read_text(encoding="utf-8")
@@ -63,6 +64,19 @@ def test_links_have_their_ends(name: str) -> None:
         assert end.exists(), f"{name} links to {target}"
         if anchor and end.suffix == ".md":
             assert anchor in anchors(end), f"{name} links to {target}"
+
+
+@pytest.mark.parametrize("name", [name for name in DECISIONS if not name.endswith("README.md")])
+def test_a_decision_has_its_number_a_status_and_a_line_in_the_index(name: str) -> None:
+    file = ROOT / name
+    lines = file.read_text(encoding="utf-8").splitlines()
+    number, title = file.name[:4], lines[0].partition(": ")[2]
+    assert lines[0] == f"# {number}: {title}"
+    status = re.match(r"Status: (accepted\.|accepted; superseded in part by \[\d{4}\]\(.+\): .*)$", lines[2])
+    assert status, lines[2]
+    index = (file.parent / "README.md").read_text(encoding="utf-8")
+    [row] = re.findall(rf"^\| {number} \| \[(.+)\]\({re.escape(file.name)}\) \| .+ \| (.+) \|$", index, re.MULTILINE)
+    assert row == (title, "superseded in part" if "superseded" in status[1] else "accepted")
 
 
 def anchors(file: Path) -> set[str]:

@@ -78,7 +78,7 @@ def test_values_that_fit_or_are_made_to(
         ({"n": "0x10"}, "declared as number"),
         ({"b": 1}, "declared as boolean: true or false is allowed"),
         ({"b": "yes"}, "declared as boolean"),
-        ({"d": "May 1"}, "declared as date: 'May 1' is no date; write 2024, 2024-05"),
+        ({"d": "May 1"}, "declared as date: 'May 1' is not a date; write 2024, 2024-05"),
         ({"d": True}, "declared as date"),
         ({"d": {"year": 2024}}, "declared as date: a date is a text or a number"),
         ({"in": {"d": "x"}}, "metadata 'in.d' is 'x'"),

@@ -99,7 +99,7 @@ def test_without_the_package_nothing_starts(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pymilvus", None)
     settings = load_settings(data_dir=tmp_path, milvus={"uri": "http://127.0.0.1:19530"})
-    with Wiring(settings, encoder=encoder) as parts, pytest.raises(InvalidSettings, match=r"salience\[milvus\]"):
+    with Wiring(settings, encoder=encoder) as parts, pytest.raises(InvalidSettings, match=r"\.\[milvus\]"):
         parts.build()
 
 
@@ -180,7 +180,7 @@ def test_the_doctor_misses_the_package(salience: Salience, monkeypatch: pytest.M
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, out, _ = salience("doctor", "--json", "--no-model-probe")
     [found] = [one for one in json.loads(out)["checks"] if one["name"] == "index"]
-    assert (code, found["advice"]) == (1, "pip install 'salience[milvus]'")
+    assert (code, found["advice"]) == (1, "in a checkout of Salience: pip install '.[milvus]'")
 
 
 FAILURE = """

@@ -119,7 +119,7 @@ def test_missing_libraries_are_said_with_what_to_install() -> None:
         "except InvalidSettings as error:\n    print(error.message)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, encoding="utf-8")
-    assert "pip install 'salience[tracing]'" in done.stdout
+    assert "run pip install '.[tracing]' in a checkout of Salience" in done.stdout
 
 
 def test_a_collector_that_is_not_there_holds_nobody_up(make_client: Callable[..., TestClient]) -> None:

@@ -304,5 +304,5 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(module, "import_module", missing)
-    with pytest.raises(InvalidSettings, match=r"pymilvus: pip install 'salience\[milvus\]'"):
+    with pytest.raises(InvalidSettings, match=r"pymilvus: in a checkout of Salience, pip install '\.\[milvus\]'"):
         Milvus("http://127.0.0.1:19530")
