@@ -7,8 +7,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,11 +39,10 @@ _POSTINGS: dict[str, Callable[[Segment], Postings]] = {
 _log = logging.getLogger(__name__)
 
 
-@contextmanager
-def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> Iterator[tuple[str, Seal]]:
-    """The segment `merge` as a new file, whole on the disk under its name; gone again when the block raises.
+def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> tuple[str, Seal]:
+    """Write the segment `merge` into a new file: its name, under which it is whole on the disk, and its seal.
 
-    Raises StorageFull, StorageReadOnly, StorageError.
+    Raises StorageFull, StorageReadOnly, StorageError; then there is no file.
     """
     directory = data_dir / SEGMENTS
     name = f"{secrets.token_hex(8)}{_SUFFIX}"  # never given twice: who opens it by name gets it, or nothing
@@ -58,12 +57,17 @@ def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> Iterator[tuple[s
             reached("segment.renamed")
             sync(directory)
             reached("segment.durable")
-        yield name, seal
     except BaseException:
-        for path in (unfinished, directory / name):
-            with suppress(OSError):  # then it is removed later, as what a killed process leaves
-                path.unlink(missing_ok=True)
+        discard(data_dir, [unfinished.name, name])
         raise
+    return name, seal
+
+
+def discard(data_dir: Path, names: Iterable[str]) -> None:
+    """Remove files that no row names, nor will. What stays goes later, as what a killed process leaves."""
+    for name in names:
+        with suppress(OSError):
+            (data_dir / SEGMENTS / name).unlink(missing_ok=True)
 
 
 class OpenSegments:

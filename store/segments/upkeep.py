@@ -1,6 +1,6 @@
 """What is due in a data directory: segments to seal, to merge, to make anew or to remove.
 
-The owner of the maintenance lock calls `maintain` again and again; nobody else calls anything of this.
+The owner of the maintenance lock calls `maintain` again and again, and nobody else does; anybody may call `compact`.
 """
 
 from __future__ import annotations

@@ -158,6 +158,52 @@ def test_a_full_disk_stops_a_seal_and_nothing_else(
     check(views, database, collection)
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_behind_the_commit_leaves_the_file(
+    database: Database, collection: Collection, at_step: Callable[[str, Callable[[], object]], None]
+) -> None:
+    """As by Ctrl-C in `salience compact`, whose writes fold the log in where nobody maintains the directory."""
+    segmented(database, collection)
+    at_step("write.committed", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        upkeep.compact(database, collection)
+    check_files(database)
+    check(Views(database), database, collection)
+
+
+def test_what_an_interrupt_leaves_before_the_commit_goes_after_a_grace(
+    database: Database, collection: Collection, at_step: Callable[[str, Callable[[], object]], None]
+) -> None:
+    segmented(database, collection)
+    before = rows_of(database, collection)
+    at_step("write.complete", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sealing.merge(database, collection.active.id, [row.id for row in before])
+    assert rows_of(database, collection) == before
+    assert upkeep.remove_retired(database, grace_seconds=0)
+    assert files_of(database) == {row.name for row in before}
+
+
+@pytest.mark.parametrize("step", ["segment.renamed", "write.complete"])
+def test_what_fails_leaves_no_file(
+    database: Database, collection: Collection, at_step: Callable[[str, Callable[[], object]], None], step: str
+) -> None:
+    """Or a disk that is full would be filled up by trying again."""
+    segmented(database, collection)
+    before, rows = files_of(database), rows_of(database, collection)
+
+    def full() -> None:
+        raise StorageFull
+
+    at_step(step, full)
+    with pytest.raises(StorageFull):
+        sealing.merge(database, collection.active.id, [row.id for row in rows])
+    assert (files_of(database), rows_of(database, collection)) == (before, rows)
+
+
 def test_a_file_that_is_gone_before_it_is_let_in(
     database: Database, collection: Collection, at_step: Callable[[str, Callable[[], object]], None]
 ) -> None:
