@@ -115,7 +115,7 @@ class Views:
             return None
         if present.collection != collection:  # other settings, or the name that it goes by since a switch
             present = slot.resettled(present, collection)
-        return slot.resealed(session, present) if present.newest_segment < newest_segment else present
+        return slot.resealed(session, present) if present.newest_segment < newest_segment or slot.files.due else present
 
     def _let_go(self, session: ReadSession, *, outdated: bool = False) -> None:
         active = schema.generation.c.state == GenerationState.ACTIVE.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import threading
@@ -31,6 +32,7 @@ from store.syncing import make_directories, sync
 _DAMAGED = ".damaged"  # an empty file beside a segment's: its owner shall make it anew from the database
 _UNFINISHED = ".unfinished"
 _SUFFIX = ".segment"
+_AGAIN_SECONDS = 10.0  # until a segment that could not be read is tried again
 _IDS, _VECTORS, _SCAN = "ids", "vectors", "scan."
 _POSTINGS: dict[str, Callable[[Segment], Postings]] = {
     "terms": lambda segment: segment.postings,
@@ -77,12 +79,30 @@ class OpenSegments:
         self._data_dir = data_dir
         self._lock = threading.Lock()
         self._segments: dict[int, Segment | None] = {}  # by row id; None: broken
+        self._again: dict[int, float] = {}  # by row id, time.monotonic: those that are to be tried once more
+
+    @property
+    def due(self) -> bool:
+        """Whether one that could not be read is to be tried again now: what it failed by may have passed."""
+        return bool(self._again) and time.monotonic() >= min(list(self._again.values()), default=math.inf)
 
     def get(self, row: SegmentRow) -> Segment | None:
-        """The segment; None when its file is missing or damaged, which is logged once and marked for its owner."""
+        """The segment; None when its file is missing or damaged, which is logged once and marked for its owner.
+
+        None, too, when it cannot be read now, as with too many files open: it is `due` again after a while.
+        """
         with self._lock:
             if row.id not in self._segments:
-                self._segments[row.id] = self._opened(row)
+                try:
+                    self._segments[row.id] = open_segment(self._data_dir, row)
+                except StorageError as error:
+                    _log.warning("%s; its %d passages are read from the database, and searched slower", error, row.rows)
+                    if not isinstance(error, StorageCorrupt):
+                        self._again[row.id] = time.monotonic() + _AGAIN_SECONDS
+                        return None
+                    mark_damaged(self._data_dir, row)
+                    self._segments[row.id] = None
+                self._again.pop(row.id, None)
             return self._segments[row.id]
 
     def keep(self, rows: Iterable[SegmentRow]) -> None:
@@ -90,15 +110,7 @@ class OpenSegments:
         ids = {row.id for row in rows}
         with self._lock:
             self._segments = {id_: segment for id_, segment in self._segments.items() if id_ in ids}
-
-    def _opened(self, row: SegmentRow) -> Segment | None:
-        try:
-            return open_segment(self._data_dir, row)
-        except StorageError as error:
-            _log.warning("%s; its %d passages are read from the database, and searched slower", error, row.rows)
-            if isinstance(error, StorageCorrupt):
-                mark_damaged(self._data_dir, row)
-            return None
+            self._again = {id_: due for id_, due in self._again.items() if id_ in ids}
 
 
 def open_segment(data_dir: Path, row: SegmentRow, *, thorough: bool = False) -> Segment:
