@@ -18,7 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from core.errors import StorageCorrupt, StorageError
-from core.records import IndexKind, Int64Array
+from core.records import GenerationState, IndexKind, Int64Array
 from store import schema
 from store.changes import added_since, removed_since
 from store.commit import current_seq
@@ -200,10 +200,10 @@ class _Made:
 
 
 def _made(session: ReadSession, generation_id: int) -> _Made | None:
-    """None when the generation is gone."""
+    """None when the generation is gone, or its collection was deleted."""
     row = session.execute(
         sa.select(schema.generation.c.dimension, schema.collection.c.settings)
         .join_from(schema.generation, schema.collection)
-        .where(schema.generation.c.id == generation_id)
+        .where(schema.generation.c.id == generation_id, schema.generation.c.state != GenerationState.RETIRED.value)
     ).first()
     return None if row is None else _Made(dimension=row.dimension, index=parse_settings(row.settings).index)
