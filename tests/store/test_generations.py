@@ -20,38 +20,26 @@ from core.errors import (
     InvalidSettings,
     StorageBusy,
 )
-from core.records import Collection, CollectionSettings
+from core.records import Collection
 from core.reindexes import Reindex, ReindexState
 from store import Database, ReadSession, Views, schema
 from store.aliases import Alias, delete_alias, get_alias, list_aliases, set_alias
 from store.among import holdings
 from store.catalog import (
     change_settings,
-    create_collection,
-    create_hidden,
     delete_collection,
     find_collection,
     get_collection,
     list_collections,
 )
 from store.commit import current_seq
-from store.figures import figures
 from store.jobs.intake import begin as begin_job
-from store.reindex import dropping
-from store.reindex.dropping import drop_deleted, drop_piece
+from store.reindex.dropping import drop_piece
 from store.reindex.pending import pending_count
-from store.reindex.record import begin, changed, get, newest, unfinished
+from store.reindex.record import changed
 from store.reindex.switching import NotCaughtUp, switch
-from store.segments.sealing import seal
-from store.segments.upkeep import maintain
-from store.verify import verify
-from tests.store.library import DIMENSION, FINGERPRINT, Item, create, put
-
-NOW = 1_800_000_000.0
-OPTIONS = {
-    "share": 0.5, "auto_switch": True, "grace_seconds": 60.0, "min_recall": 0.9, "judgements": None, "min_gain": None,
-    "total": 0, "now": NOW,
-}  # fmt: skip
+from tests.store.hidden import NOW, other_findings, reindex
+from tests.store.library import Item, create, put
 
 
 @pytest.fixture
@@ -64,13 +52,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def books(database: Database) -> Collection:
     return create(database)
-
-
-def reindex(database: Database, books: Collection) -> tuple[Reindex, Collection]:
-    with database.write() as session:
-        settings = CollectionSettings(language="de")
-        hidden = create_hidden(session, books, settings, model="test", fingerprint=FINGERPRINT, dimension=DIMENSION)
-        return begin(session, books, hidden, **OPTIONS), hidden  # type: ignore[arg-type]
 
 
 def waiting(database: Database, made: Reindex) -> set[str]:
@@ -171,12 +152,6 @@ def test_a_writer_that_comes_after_the_old_generation_is_gone_is_told_that_anoth
         begin_job(session, books, "somebody", seconds=30.0, key=None, now=NOW)
 
 
-def other_findings(database: Database) -> list[tuple[str, str]]:
-    """But for the vectors, which are of whole numbers here."""
-    found = verify(database.directory).findings
-    return [(finding.where, finding.problem) for finding in found if finding.check != "embeddings"]
-
-
 def hidden_now(database: Database) -> Collection:
     with database.read() as session:
         return get_collection(session, "books")
@@ -190,92 +165,6 @@ def test_what_is_ended_is_not_switched(database: Database, books: Collection) ->
         switch(session, made, states=(ReindexState.BUILDING,), into=ReindexState.SWITCHED, now=NOW)
     put(database, books, Item(id="a", text="x"))
     assert waiting(database, made) == set()
-
-
-def test_a_collection_that_goes_takes_both_generations(database: Database, books: Collection) -> None:
-    made, hidden = reindex(database, books)
-    put(database, hidden, Item(id="a", text="x"))
-    with database.write() as session:
-        delete_collection(session, "books")
-        ended = get(session, made.id)
-    assert (ended.state, ended.hidden_id, ended.serving_id) == (ReindexState.CANCELLED, hidden.id, None)
-    assert other_findings(database) == []
-    drop_deleted(database)
-    with database.read() as session:
-        for table in (schema.collection, schema.document, schema.passage, schema.reindex_pending):
-            assert session.execute(sa.select(sa.func.count()).select_from(table)).scalar() == 0
-        assert unfinished(session) == []
-
-
-def test_what_a_deleted_collection_left_goes_in_pieces_and_nobody_finds_it(
-    database: Database, books: Collection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dropping, "_DOCUMENTS", 1)
-    monkeypatch.setattr(dropping, "_ROWS", 2)
-    made, hidden = reindex(database, books)
-    put(database, books, *(Item(id=id_, text="whale\nsea") for id_ in "abc"))
-    put(database, hidden, Item(id="a", text="whale"))
-    for collection in (books, hidden):
-        assert seal(database, collection.active.id)
-    views = Views(database)
-    with views.open("books"), database.write() as session:
-        begin_job(session, books, "somebody", seconds=30.0, key=None, now=NOW)
-        delete_collection(session, "books")
-        again = create_collection(
-            session, "books", books.settings, model="test", fingerprint=FINGERPRINT, dimension=DIMENSION
-        )
-    with database.read() as session:
-        left = unfinished(session)
-        assert [(one.hidden_id, one.state) for one in left] == [
-            (hidden.id, ReindexState.CANCELLED), (books.id, ReindexState.CANCELLED)
-        ]  # fmt: skip
-        assert newest(session, "books").id == made.id, "what never was a reindex is none of the collection's"
-        assert list_collections(session) == [again]
-        assert holdings(session, None) == (1, 0)
-        for name in (hidden.name, f"books!{left[1].id}"):
-            with pytest.raises(CollectionNotFound):
-                find_collection(session, name)
-        assert session.execute(sa.select(schema.job.c.collection_id)).scalars().all() == [None]
-    assert [one.name for one in figures(database).collections] == ["books"]
-    for collection in (books, hidden):
-        with pytest.raises(CollectionNotFound, match="deleted meanwhile"):
-            put(database, collection, Item(id="late", text="b"))
-        assert not seal(database, collection.active.id)
-    assert not maintain(database)
-    put(database, again, Item(id="a", text="ship"))
-    for reindex_ in left:
-        pieces = 1
-        while drop_piece(database, reindex_):
-            pieces += 1
-            assert other_findings(database) == []
-        assert pieces >= 5
-    with views.open("books") as view:
-        assert view.passage_count == 1
-    with database.read() as session:
-        assert unfinished(session) == []
-
-
-def test_a_collection_is_deleted_by_few_writes_however_large_it_is(database: Database, books: Collection) -> None:
-    """Others wait meanwhile. What SQLite does for it is counted, as time is not the same everywhere."""
-
-    def work() -> int:
-        steps = [0]
-
-        def count() -> None:
-            steps[0] += 1
-
-        with database.write() as session:
-            driver = session._connection.connection.dbapi_connection
-            driver.set_progress_handler(count, 100)  # type: ignore[union-attr]
-            delete_collection(session, "books")
-            driver.set_progress_handler(None, 0)  # type: ignore[union-attr]
-        return steps[0]
-
-    put(database, books, Item(id="a", text="whale"))
-    little = work()
-    large = create(database)
-    put(database, large, *(Item(id=str(number), text="whale\nsea\nship") for number in range(200)))
-    assert work() < 2 * little + 10
 
 
 def test_a_hidden_generation_of_nobody_is_a_finding(database: Database, books: Collection) -> None:
