@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
@@ -18,8 +21,10 @@ from store.reindex.dropping import drop_deleted, drop_piece
 from store.reindex.record import get, newest, unfinished
 from store.segments.sealing import seal
 from store.segments.upkeep import maintain
+from store.verify import verify
 from tests.store.hidden import NOW, other_findings, reindex
 from tests.store.library import DIMENSION, FINGERPRINT, Item, create, put
+from tests.store.stocked import stock
 
 
 def test_a_collection_that_goes_takes_both_generations(database: Database, collection: Collection) -> None:
@@ -83,6 +88,23 @@ def test_what_a_deleted_collection_left_goes_in_pieces_and_nobody_finds_it(
         assert view.passage_count == 1
     with database.read() as session:
         assert unfinished(session) == []
+
+
+@pytest.mark.parametrize("name", ["books", "songs", "logs"])
+def test_what_is_left_is_sound_after_each_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """With jobs, with learned weights, and of what an engine elsewhere holds."""
+    monkeypatch.setattr(dropping, "_DOCUMENTS", 10)
+    monkeypatch.setattr(dropping, "_ROWS", 40)
+    stock(tmp_path / "data")
+    with closing(Database.open(tmp_path / "data")) as database:
+        with database.write() as session:
+            delete_collection(session, name)
+        assert verify(database.directory).findings == ()
+        with database.read() as session:
+            (left,) = unfinished(session)
+        while drop_piece(database, left):
+            assert verify(database.directory).findings == ()
+        assert verify(database.directory).findings == ()
 
 
 def test_a_collection_is_deleted_by_few_writes_however_large_it_is(database: Database, collection: Collection) -> None:
