@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from core.current import Awaited, check_awaited, current_answer
-from core.errors import StorageBusy, StorageError
+from core.errors import LockHeld, StorageBusy, StorageError
 from store.directory import REINDEX_LOCK, REINDEX_QUEUE
 from store.lock import held, is_held, sign, signed_by
 
@@ -24,10 +24,14 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def at_work(directory: Path) -> Iterator[Awaited]:
-    """For a portion. What is given is over when somebody asks. Raises StorageBusy where others are at work, or ask."""
+    """For a portion. What is given is over when somebody asks. Raises LockHeld where others are at work, or ask."""
     if is_held(directory, REINDEX_QUEUE):
-        raise StorageBusy
-    with _signed(directory, REINDEX_LOCK, 0.0):
+        raise LockHeld
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_signed(directory, REINDEX_LOCK, 0.0))
+        except StorageBusy as error:
+            raise LockHeld from error
         yield _Portion(directory)
 
 

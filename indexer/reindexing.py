@@ -18,6 +18,7 @@ from core.current import awaited
 from core.errors import (
     Abandoned,
     CollectionNotFound,
+    LockHeld,
     ModelMismatch,
     ModelNotFound,
     ReindexConflict,
@@ -130,7 +131,7 @@ class Reindexing:
                     waiting, now = unfinished(session), self._clock(session)
                 due = (reindex for reindex in waiting if not self._rests(reindex, now))
                 return any(not turn.over and self._step(reindex) for reindex in due)
-        except StorageBusy:
+        except LockHeld:
             return False
 
     def switch(self, reindex: Reindex) -> Reindex:

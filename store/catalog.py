@@ -24,6 +24,8 @@ from store.passageindex.record import insert_record
 from store.prepared import Prepared
 from store.settings import check_changeable, check_given, check_settings, check_sparse_model, parse_settings
 
+_DELETED = "the collection was deleted"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
@@ -67,9 +69,7 @@ def create_hidden(
     **encoders: Unpack[Encoders],
 ) -> Collection:
     """Another generation of the collection, empty, that nobody sees yet. Raises InvalidSettings."""
-    newest = session.execute(sa.select(sa.func.coalesce(sa.func.max(schema.reindex.c.id), 0))).scalar_one()
-    name = hidden_name(collection.name, int(newest) + 1)
-    return _create(session, name, settings, created_at=collection.created_at, **encoders)
+    return _create(session, _next_hidden(session, collection), settings, created_at=collection.created_at, **encoders)
 
 
 def _create(
@@ -146,9 +146,10 @@ def stored_names(session: ReadSession) -> list[str]:
 
 
 def delete_collection(session: WriteSession, name: str) -> None:
-    """Delete a collection and all that belongs to it, a hidden generation as well; its jobs and its reindex end.
+    """Delete a collection, and its hidden generation as well; its jobs and its reindex end, and its name is free.
 
-    Raises CollectionNotFound, and Conflict where an alias points at it.
+    From now on nobody finds it, and nothing is made of it. Its rows go piece by piece, as what a reindex leaves: see
+    store/reindex/dropping.py. Raises CollectionNotFound, and Conflict where an alias points at it.
     """
     collection, now = get_collection(session, name), database_now(session)
     aliases = sa.select(schema.alias.c.name).where(schema.alias.c.collection_id == collection.id)
@@ -159,15 +160,31 @@ def delete_collection(session: WriteSession, name: str) -> None:
             param="collection",
         )
     fail_jobs_of(session, collection.id, collection.name, now=now)
-    reindex = schema.reindex
-    ended = sa.update(reindex).where(reindex.c.serving_id == collection.id, reindex.c.hidden_id.is_not(None))
-    gone = session.execute(
-        ended.values(state=ReindexState.CANCELLED.value, reason="the collection was deleted", ended_at=now).returning(
-            reindex.c.hidden_id
-        )
-    )
-    for id_ in [*gone.scalars(), collection.id]:
-        session.execute(sa.delete(schema.collection).where(schema.collection.c.id == id_))
+    reindex, ended = schema.reindex, {"state": ReindexState.CANCELLED.value, "reason": _DELETED, "ended_at": now}
+    unfinished = sa.update(reindex).where(reindex.c.serving_id == collection.id, reindex.c.hidden_id.is_not(None))
+    for id_ in [*session.execute(unfinished.values(ended).returning(reindex.c.hidden_id)).scalars(), collection.id]:
+        _retire(session, id_)
+    for table, column in ((schema.job, schema.job.c.collection_id), (reindex, reindex.c.serving_id)):
+        session.execute(sa.update(table).where(column == collection.id).values({column: None}))
+    name = _next_hidden(session, collection)
+    session.execute(sa.update(schema.collection).where(schema.collection.c.id == collection.id).values(name=name))
+    zeros = dict.fromkeys(
+        ("share", "auto_switch", "grace_seconds", "min_recall", "scanned", "total", "done", "passages", "tokens",
+         "failures", "busy_seconds"), 0,
+    )  # fmt: skip
+    left = {"collection": name, "hidden_id": collection.id, "created_at": now}  # by its own name nobody asks for it
+    session.execute(sa.insert(reindex), zeros | ended | left)
+
+
+def _retire(session: WriteSession, collection_id: int) -> None:
+    """Nobody finds the collection from now on, nor seals it; its files go, and what an engine elsewhere has of it."""
+    columns = schema.generation.c
+    generations = sa.select(columns.id).where(columns.collection_id == collection_id)
+    session.execute(sa.delete(schema.segment).where(schema.segment.c.generation_id.in_(generations)))
+    index = schema.passage_index
+    session.execute(sa.update(index).where(index.c.generation_id.in_(generations)).values(generation_id=None))
+    retired = sa.update(schema.generation).where(columns.collection_id == collection_id)
+    session.execute(retired.values(state=GenerationState.RETIRED.value))
 
 
 def change_scoring(session: WriteSession, name: str, scoring: Scoring) -> Collection:
@@ -276,6 +293,12 @@ def _no_such_collection(session: ReadSession, name: str) -> str:
         return f"{message}; did you mean {' or '.join(map(repr, near))}?"
     shown = ", ".join(map(repr, names[:5]))
     return f"{message}; there {'are' if len(names) > 1 else 'is'} {shown}{' and others' if len(names) > 5 else ''}"
+
+
+def _next_hidden(session: ReadSession, collection: Collection) -> str:
+    """Named after the reindex that begins next."""
+    newest = session.execute(sa.select(sa.func.coalesce(sa.func.max(schema.reindex.c.id), 0))).scalar_one()
+    return hidden_name(collection.name, int(newest) + 1)
 
 
 def _insert(session: WriteSession, table: sa.Table, **row: str | int | None) -> int:

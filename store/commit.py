@@ -132,7 +132,7 @@ def _generations(session: ReadSession, batch: Batch) -> list[int]:
         )
     ).all()
     name = session.execute(sa.select(schema.collection.c.name).where(schema.collection.c.id == collection.id)).scalar()
-    if not rows and answering(session, collection) is None:
+    if not rows and (name == collection.name or answering(session, collection) is None):
         raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
     if name != collection.name:
         raise CollectionMoved(f"another generation of the collection {collection.name!r} answers by now; try again")

@@ -93,9 +93,17 @@ def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None 
     with file_errors(target, "backup"):
         for name in KEPT_FOLDERS:
             if (source / name).is_dir():
-                # Files that are being written have names of their own until they are whole.
-                shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("*.tmp", ".*"))
+                _copy_folder(source / name, target / name)
     reached("copy.folders_written")
+
+
+def copied_bytes(source: Path) -> int:
+    """About as much as `copy_directory` writes. Raises StorageError."""
+    with open_read_only(source) as connection, file_errors(source):
+        segments = [source / SEGMENTS / name for _, name in _active_segments(connection)]
+        folders = [file for name in KEPT_FOLDERS for file in (source / name).rglob("*")]
+        files = [*source.glob(f"{DATABASE_NAME}*"), *segments, *folders]
+        return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def check_structure(directory: Path) -> None:
@@ -121,11 +129,8 @@ def _check_absent(target: Path) -> None:
 def _copy_segments(connection: sqlite3.Connection, source: Path, target: Path) -> set[int]:
     """Copy the files of the active segments; the generations of those that are not there."""
     lacking: set[int] = set()
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'segment'").fetchone():
-        return lacking  # an older schema
-    active = connection.execute("SELECT generation_id, name FROM segment WHERE state = 'active'").fetchall()
     with file_errors(target, "backup"):
-        for generation, name in active:
+        for generation, name in _active_segments(connection):
             (target / SEGMENTS).mkdir(exist_ok=True)
             try:
                 shutil.copyfile(source / SEGMENTS / name, target / SEGMENTS / name)
@@ -133,6 +138,25 @@ def _copy_segments(connection: sqlite3.Connection, source: Path, target: Path) -
                 _log.warning("segment file %s is not there: the copy does without", source / SEGMENTS / name)
                 lacking.add(generation)
     return lacking
+
+
+def _active_segments(connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    """Generation and file of each."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'segment'").fetchone():
+        return []  # an older schema
+    return connection.execute("SELECT generation_id, name FROM segment WHERE state = 'active'").fetchall()
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """File by file: what `shutil.copytree` raises no longer says that the disk is full."""
+    target.mkdir()
+    for path in source.iterdir():
+        if path.name.startswith(".") or path.suffix == ".tmp":
+            continue  # files that are being written have names of their own until they are whole
+        if path.is_dir():
+            _copy_folder(path, target / path.name)
+        else:
+            shutil.copy2(path, target / path.name)
 
 
 def _part_from_engines(copy: sqlite3.Connection) -> None:

@@ -124,7 +124,11 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[ReadSession]:
-        """A read transaction. Keep it short: the write-ahead log cannot be folded in behind a reader's back."""
+        """A read transaction. Keep it short: the write-ahead log cannot be folded in behind a reader's back.
+
+        Raises StorageError, here and within the block: StorageCorrupt, StorageReadOnly, StorageBusy, and StorageFull,
+        as the log's index takes room.
+        """
         began = time.monotonic()
         try:
             with database_errors(self.directory), self._engine.connect() as connection:

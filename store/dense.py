@@ -63,7 +63,8 @@ def nearest(
     kind: IndexKind = IndexKind.AUTO,
     stacks: Sequence[Stack],
 ) -> Pool:
-    """The k live passages, of the `allowed` ones, with the largest dot product; min(k, their number) of them.
+    """The k live passages, of the `allowed` ones (ids, rising, each once; None: all), with the largest dot product;
+    min(k, their number) of them.
 
     Exactly, with the kind `exact`, or where they are few; otherwise nearly all of the k best are among them.
     `stacks`: of the codes of the parts, as `scan.stacked` makes them.

@@ -20,7 +20,7 @@ import filelock
 
 from core.backoff import doubled
 from core.beside import beside
-from core.errors import IndexUnavailable, StorageBusy, StorageError
+from core.errors import IndexUnavailable, LockHeld, StorageError
 from store.database import CHECKPOINT_BYTES, LOG_LIMIT_BYTES, Database
 from store.directory import MAINTENANCE_LOCK
 from store.faults import file_errors
@@ -41,7 +41,7 @@ Work = Callable[[Database], bool]  # does the next thing that is due; whether th
 
 @contextmanager
 def owning(directory: Path) -> Iterator[None]:
-    """Be the one that maintains `directory`. Raises StorageBusy where another process or thread is.
+    """Be the one that maintains `directory`. Raises LockHeld where another process or thread is.
 
     It tries again after LOOK_SECONDS: `maintained_by` may have looked just then.
     """
@@ -50,7 +50,7 @@ def owning(directory: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except filelock.Timeout:
-            raise StorageBusy(
+            raise LockHeld(
                 f"data directory {directory}: maintained by process {owner(directory) or '(unknown)'} now"
             ) from None
     try:
@@ -73,8 +73,8 @@ def maintained_by(directory: Path) -> str | None:
     return owner(directory) or "(unknown)"
 
 
-def maintain_once(database: Database, work: Work = maintain, *, index: PassageIndex | None = None) -> bool:
-    """All that is due now, where nobody else sees to it. What fails is logged: it stays due. Whether this one did.
+def maintain_once(database: Database, work: Work = maintain, *, index: PassageIndex | None = None) -> None:
+    """All that is due now, where nobody else sees to it. What fails is logged: it stays due.
 
     `index`: what collections of the index kind milvus are brought to.
     """
@@ -89,11 +89,10 @@ def maintain_once(database: Database, work: Work = maintain, *, index: PassageIn
                 following = Following(index) if index is not None else None
                 while following is not None and following.follow(database):
                     pass
-    except StorageBusy:
-        return False
+    except LockHeld:
+        return
     except (StorageError, IndexUnavailable) as error:
         _log.warning("maintenance: %s", error.message)
-    return True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +138,7 @@ class Maintenance:
                 with owning(self._database.directory):
                     self.owns = True
                     self._own()
-            except StorageBusy:
+            except LockHeld:
                 failures = 0
             except StorageError as error:  # the lock cannot even be asked for
                 failures += 1

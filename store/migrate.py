@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 import migrations
 from core.errors import SchemaTooNew, StorageCorrupt, StorageError, StorageFull
-from store.copying import check_structure, copy_directory, new_directory
-from store.directory import BACKUPS, DATABASE_NAME
+from store.copying import check_structure, copied_bytes, copy_directory, new_directory
+from store.directory import BACKUPS
 from store.processes import check_upgrade
 from store.steps import reached
 from store.wal import new_identity
@@ -103,8 +103,8 @@ def _unused(path: Path) -> Path:
 
 
 def _check_room(directory: Path, target: Path) -> None:
-    """Raises StorageFull before much is written. The database and its log are nearly all that there is to copy."""
-    needed = sum(file.stat().st_size for file in directory.glob(f"{DATABASE_NAME}*"))
+    """Raises StorageFull before much is written."""
+    needed = copied_bytes(directory)
     free = shutil.disk_usage(target).free
     if free < needed:
         raise StorageFull(f"it takes {needed / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free")

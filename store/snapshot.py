@@ -107,6 +107,9 @@ class Snapshot:
         at_hand = {part.sealed: part for part in self.parts if part.sealed is not None and self.seq == seq}
         parts = [at_hand[row.id] for row, _ in opened if row.id in at_hand]
         others = [(row, segment) for row, segment in opened if row.id not in at_hand]
+        newest = max((row.id for row in rows), default=0)
+        if not others and len(at_hand) == len(parts) and newest == self.newest_segment and self.seq == seq:
+            return self  # what could not be read still cannot
         if others:
             removed = removed_since(session, generation, min(row.as_of for row, _ in others))
             parts += [_part(segment, removed, sealed=row.id) for row, segment in others]
@@ -117,7 +120,6 @@ class Snapshot:
         else:  # what broken files would hold is read with the tail
             known = [] if whole else [segment.ids for _, segment in opened]
             tail = _read_tail(session, self.collection, since=tail_begin or 0, known=known)
-        newest = max((row.id for row in rows), default=0)
         return replace(self, newest_segment=newest, tail_begin=tail_begin)._with(seq, [*parts, *tail])
 
     def under(self, collection: Collection) -> Snapshot:

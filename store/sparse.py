@@ -50,7 +50,10 @@ WEIGHTED: Mapping[Weights, Weighted] = {Weights.BM25: bm25_weights, Weights.LEAR
 def matching(
     snapshot: Snapshot, weighted: Weighted, terms: Sequence[tuple[int, float]], k: int, allowed: Int64Array | None
 ) -> Pool:
-    """The k live passages, of the `allowed` ones, with the largest sum of factor * weight over (term, factor)."""
+    """The k live passages, of the `allowed` ones, with the largest sum of factor * weight over (term, factor).
+
+    `allowed`: ids, rising, each once; None: all.
+    """
     if kernel := kernel_for(snapshot.passage_count):
         return _swept(kernel, snapshot, weighted, terms, k, allowed)
     wanted, factors = _columns(terms)

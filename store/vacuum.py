@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.errors import StorageBusy
+from core.errors import LockHeld
 from store.copying import check_structure
 from store.database import Database
 from store.maintenance import owning
@@ -24,6 +24,8 @@ def tidy(database: Database) -> bool:
 
     False where another process sees to both, which then does so by and by. Where no long-lived process has the
     directory open, files go without grace: a command that was about to open one reads the database instead.
+
+    Raises StorageBusy, StorageFull, StorageError.
     """
     grace = GRACE_SECONDS if processes(database.directory) else 0.0
     try:
@@ -31,6 +33,6 @@ def tidy(database: Database) -> bool:
             database.checkpoint()
             remove_retired(database, grace_seconds=grace)
             database.checkpoint()
-    except StorageBusy:
+    except LockHeld:
         return False
     return True

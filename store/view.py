@@ -161,7 +161,8 @@ class View:
     def nearest(self, vector: Float32Array, k: int, allowed: Int64Array | None = None) -> Pool:
         """The k passages with the largest dot product with `vector`, shape (dimension,), as `dense.nearest` finds them.
 
-        `allowed`: sorted ids to choose from; others may be among them. Scores are those of `dense_scores`.
+        `allowed`: ids to choose from, rising, each once; of what is not there, too. None: all. Scores are those of
+        `dense_scores`.
         """
         snapshot, kind = self._snapshot, self.collection.settings.index
         return dense.nearest(snapshot.parts, self._checked(vector), k, allowed, kind=kind, stacks=snapshot.stacks)
@@ -170,6 +171,7 @@ class View:
         """The k passages with the largest sum of factor * idf * weight over `terms` (term: factor, 0 or more).
 
         A passage that has none of the terms with a factor above 0 does not match. Fewer than k only when fewer match.
+        `allowed`: as in `nearest`.
         """
         for term, factor in terms.items():
             if not (np.isfinite(factor) and factor >= 0):
@@ -179,7 +181,10 @@ class View:
         return self._matching(Weights.BM25, wanted, k, allowed)
 
     def matching_learned(self, vector: SparseVector, k: int, allowed: Int64Array | None = None) -> Pool:
-        """The k passages with the largest dot product of learned weights with `vector`, those above 0 alone."""
+        """The k passages with the largest dot product of learned weights with `vector`, those above 0 alone.
+
+        `allowed`: as in `nearest`.
+        """
         wanted = [(int(id_), float(weight)) for id_, weight in zip(vector.ids, vector.weights, strict=True)]
         return self._matching(Weights.LEARNED, wanted, k, allowed)
 

@@ -47,9 +47,12 @@ class Views:
 
     @contextmanager
     def open(self, name: str) -> Iterator[View]:
-        """The present state of the collection `name`. Raises CollectionNotFound.
+        """The present state of the collection `name`.
 
         The first view of a collection reads it into memory; later ones read what was committed since.
+
+        Raises CollectionNotFound, and StorageError as `Database.read`; where an engine elsewhere holds the collection,
+        StorageCorrupt where its row is lost, IndexUnavailable where too much waits to be brought there.
         """
         while True:
             with self._database.read() as session:
@@ -115,7 +118,7 @@ class Views:
             return None
         if present.collection != collection:  # other settings, or the name that it goes by since a switch
             present = slot.resettled(present, collection)
-        return slot.resealed(session, present) if present.newest_segment < newest_segment else present
+        return slot.resealed(session, present) if present.newest_segment < newest_segment or slot.files.due else present
 
     def _let_go(self, session: ReadSession, *, outdated: bool = False) -> None:
         active = schema.generation.c.state == GenerationState.ACTIVE.value

@@ -29,6 +29,7 @@ from core.records import CollectionSettings, IndexKind
 from core.synonyms import of_lines
 from store.audit import LOCAL
 from store.catalog import change_settings, counts, delete_collection, get_collection, list_collections
+from store.reindex.dropping import drop_deleted
 
 app = typer.Typer(help="List, show, create, change and delete collections.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="The collection's name.")]
@@ -197,4 +198,5 @@ def delete(
             raise InvalidInput("nothing was deleted")
         with audited(parts.database, LOCAL, "collection.delete", name), parts.database.write() as session:
             delete_collection(session, name)
+        drop_deleted(parts.database)
     typer.echo(f"deleted {name} with {held.documents:,} documents")

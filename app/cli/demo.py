@@ -23,6 +23,7 @@ from core.errors import CollectionNotFound, UnreadableFile
 from core.records import CollectionSettings
 from store.audit import LOCAL
 from store.catalog import delete_collection, get_collection, list_collections
+from store.reindex.dropping import drop_deleted
 
 COLLECTION = "python-docs"
 QUERY = "read a compressed file line by line"
@@ -87,6 +88,7 @@ def _forget(parts: Wiring) -> None:
     if there:
         with audited(parts.database, LOCAL, "collection.delete", COLLECTION), parts.database.write() as session:
             delete_collection(session, COLLECTION)
+        drop_deleted(parts.database)
 
 
 def _search(parts: Wiring, query: str) -> None:

@@ -43,8 +43,8 @@ def write_segments(folder: Path, vectors: Float32Array) -> list[SegmentRow]:
     made = []
     for number, rows in enumerate(np.array_split(np.arange(len(vectors) - TAIL_ROWS), SEGMENTS_OF_OURS)):
         whole = _segment(rows, vectors[rows[0] : rows[-1] + 1])
-        with new_file(folder, Merge([(whole, np.ones(len(rows), dtype=np.bool_))]), IndexKind.AUTO) as (name, seal):
-            made.append(SegmentRow(id=number, generation_id=1, name=name, seq=1, as_of=1, rows=len(rows), seal=seal))
+        name, seal = new_file(folder, Merge([(whole, np.ones(len(rows), dtype=np.bool_))]), IndexKind.AUTO)
+        made.append(SegmentRow(id=number, generation_id=1, name=name, seq=1, as_of=1, rows=len(rows), seal=seal))
     return made
 
 

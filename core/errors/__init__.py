@@ -48,6 +48,7 @@
         ├── StorageReadOnly
         ├── StorageFull
         ├── StorageBusy              another process holds the lock; try again
+        │   └── LockHeld             somebody else is at this very work: there is nothing to do here
         └── StorageCorrupt
 
 `code` is stable and part of the API. The docstring of a class is its message when none is given.
@@ -98,6 +99,7 @@ from core.errors.storage import (
     DirectoryInUse,
     IndexMissing,
     IndexUnavailable,
+    LockHeld,
     SchemaTooNew,
     StorageBusy,
     StorageCorrupt,
@@ -134,6 +136,7 @@ __all__ = [
     "LastAdminKey",
     "LeaseLost",
     "LimitReached",
+    "LockHeld",
     "ModelError",
     "ModelMismatch",
     "ModelNotFound",

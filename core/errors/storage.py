@@ -43,6 +43,10 @@ class StorageBusy(StorageError):
     retryable = True
 
 
+class LockHeld(StorageBusy):
+    """Another process or thread is at this work; what was to be done is left to it."""
+
+
 class StorageCorrupt(StorageError):
     """The data directory is damaged."""
 

@@ -17,7 +17,7 @@ from store.jobs.lease import Lease, fenced, newest_turn
 from store.jobs.notices import JobNotice, NoticeKind, add_notices
 
 _RECEIVING = (JobState.RECEIVING.value,)
-_DROPPED_AT_ONCE = 20  # batches that one transaction deletes: others wait for it
+_DROPPED_AT_ONCE, _NOTICES_AT_ONCE = 20, 2_000  # batches and notices that one transaction deletes: others wait for it
 
 
 @dataclass(kw_only=True, slots=True)
@@ -117,12 +117,12 @@ def unfinished_job(session: ReadSession, collection_id: int, digest: bytes) -> J
 
 
 def drop_piece(session: WriteSession, job_ids: Sequence[int], *, rows_too: bool) -> bool:
-    """Delete some batches of these jobs; whether there are more. `rows_too`: then the jobs themselves."""
-    columns = schema.job_batch.c
-    ids = sa.select(columns.id).where(columns.job_id.in_(job_ids)).limit(_DROPPED_AT_ONCE)
-    deleted = session.execute(sa.delete(schema.job_batch).where(columns.id.in_(ids))).rowcount
-    if deleted == _DROPPED_AT_ONCE:
-        return True
-    if rows_too:
-        session.execute(sa.delete(schema.job).where(schema.job.c.id.in_(job_ids)))
+    """Delete some batches of these jobs; whether there is more. `rows_too`: then their notices, and the jobs."""
+    for table, limit in ((schema.job_batch, _DROPPED_AT_ONCE), (schema.job_notice, _NOTICES_AT_ONCE)):
+        ids = sa.select(table.c.id).where(table.c.job_id.in_(job_ids)).limit(limit)
+        if session.execute(sa.delete(table).where(table.c.id.in_(ids))).rowcount == limit:
+            return True
+        if not rows_too:
+            return False
+    session.execute(sa.delete(schema.job).where(schema.job.c.id.in_(job_ids)))
     return False

@@ -1,17 +1,22 @@
-"""Removing the hidden generation of a reindex that is over, piece by piece: the write lock is never held for long."""
+"""Removing the hidden generation of a reindex that is over, piece by piece: the write lock is never held for long.
+
+So goes what is left of a collection that was deleted: its row has a reindex of its own, which never was one.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 
 import sqlalchemy as sa
 
+from core.errors import ReindexConflict
 from core.reindexes import Reindex
 from store import schema
 from store.commit import log_changes
 from store.database import Database, WriteSession
 from store.passageindex.counts import count
-from store.reindex.record import ENDED, changed
+from store.reindex.record import ENDED, changed, unfinished
 from store.steps import reached
 
 _DOCUMENTS, _ROWS = 200, 5_000  # that go in one transaction
@@ -35,6 +40,17 @@ def drop_piece(database: Database, reindex: Reindex) -> bool:
             session.execute(sa.delete(schema.collection).where(schema.collection.c.id == hidden))
     reached("reindex.dropped" if done else "reindex.piece_dropped")
     return not done
+
+
+def drop_deleted(database: Database) -> bool:
+    """Remove all that deleted collections left, where nobody else may see to it for long; whether there was any."""
+    with database.read() as session:
+        left = [reindex for reindex in unfinished(session) if reindex.serving_id is None and reindex.state in ENDED]
+    for reindex in left:
+        with suppress(ReindexConflict):  # somebody else was quicker
+            while drop_piece(database, reindex):
+                pass
+    return bool(left)
 
 
 def _document_piece(session: WriteSession, collection_id: int | None) -> bool:

@@ -22,6 +22,7 @@ from store.maintenance import owning
 from store.migrate import SCHEMA_VERSION
 from store.passageindex.protocol import PassageIndex
 from store.processes import processes
+from store.reindex.dropping import drop_deleted
 from store.repair.documents import mend_fields, prepare
 from store.repair.embeddings import drop_embeddings, mend_embeddings
 from store.repair.file import open_to_mend, write_anew
@@ -88,7 +89,13 @@ def repair(
                     "first, with: salience migrate"
                 )
             return work.result(found)  # only a backup helps
-        for step in (work.mend_rows, work.mend_documents, work.mend_segments, work.mend_passage_indexes):
+        for step in (
+            work.mend_rows,
+            work.drop_deleted,
+            work.mend_documents,
+            work.mend_segments,
+            work.mend_passage_indexes,
+        ):
             if step(found.findings) and not dry_run:
                 found = look()
         return work.result(found)
@@ -140,6 +147,16 @@ class _Work:
         self.failed += mending.failed
         self.doubts += mending.doubts
         self.suspects = mending.suspects
+
+    def drop_deleted(self, findings: Sequence[Finding]) -> bool:
+        """What deleted collections left needs no mending: it is about to go."""
+        if self.dry_run or not any(is_hidden(finding.collection or "") for finding in findings):
+            return False
+        with closing(Database.open(self.directory, allow_network=self.allow_network)) as database:
+            left = drop_deleted(database)
+        if left:
+            self.done.append("what deleted collections left: removed")
+        return left
 
     def mend_documents(self, findings: Sequence[Finding]) -> bool:
         fields = _by_collection(finding for finding in findings if finding.fields)

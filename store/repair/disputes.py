@@ -7,7 +7,7 @@ or what is made of the value decides.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +37,11 @@ class Dispute(NamedTuple):
     indexed: Any
 
 
-def compare_index(mending: Mending, table: sa.Table, index: str) -> list[Dispute] | None:
-    """None where the index holds what the table holds; else the values of rows that are in both, and differ."""
+def compare_index(mending: Mending, table: sa.Table, index: str, problems: Sequence[str]) -> list[Dispute] | None:
+    """None where the index holds what the table holds; else the values of rows that are in both, and differ.
+
+    `problems`: what SQLite says of the file. It may complain of the order of entries that are those of the rows.
+    """
     columns = [row[2] for row in mending.rows(f'PRAGMA index_xinfo("{index}")') if row[2] is not None and row[5]]
     ((definition,),) = mending.rows("SELECT sql FROM sqlite_master WHERE name = ?", index)
     where = f" WHERE {str(definition).partition(' WHERE ')[2]}" if " WHERE " in str(definition) else ""
@@ -51,7 +54,7 @@ def compare_index(mending: Mending, table: sa.Table, index: str) -> list[Dispute
     except sqlite3.DatabaseError:  # it cannot even be read, or the table cannot, which the next check tells
         return []
     (count,), (entries,) = (mending.rows(f"SELECT COUNT(*) FROM ({rows})")[0] for rows in (held, indexed))
-    if not missing and not extra and count == entries and not _said_of(mending, index):
+    if not missing and not extra and count == entries and not any(index in line.split() for line in problems):
         return None
     return [
         Dispute(row, column, mine, other)
@@ -190,8 +193,3 @@ def _suspect_users(mending: Mending, term: int) -> None:
                 sha,
                 term,
             )
-
-
-def _said_of(mending: Mending, index: str) -> bool:
-    """Whether SQLite complains of the index, although its entries are those of the rows: of their order."""
-    return any(index in str(line).split() for (line,) in mending.rows("PRAGMA integrity_check"))

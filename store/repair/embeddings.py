@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,15 @@ from store.terms import POSTING
 def mend_embeddings(database: Database, broken: Collection[int], *, dry_run: bool = False) -> set[int]:
     """Write those of the embeddings `broken` anew whose checksum says that a segment's content is right; which."""
     embedding, mended = schema.embedding, {}
+    sound: dict[int, list[Segment]] = {}  # by generation: each file is read in full once
     with database.read() as session:
         rows = session.rows_where_in(sa.select(embedding), embedding.c.id, broken)
         for row in rows:
             if row_checksum(row.sha, row.dense, row.sparse, row.learned) == row.checksum:
                 continue  # it was written like this
-            content = _in_segments(database, session, row)
+            if row.generation_id not in sound:
+                sound[row.generation_id] = _sound_segments(database, session, row.generation_id)
+            content = _in_segments(sound[row.generation_id], session, row)
             if content is not None:
                 mended[row.id] = content
     if mended and not dry_run:
@@ -41,7 +44,15 @@ def drop_embeddings(database: Database, ids: Collection[int]) -> None:
         session.execute(sa.delete(schema.embedding).where(schema.embedding.c.id.in_(list(ids))))
 
 
-def _in_segments(database: Database, session: ReadSession, row: sa.Row[Any]) -> dict[str, Any] | None:
+def _sound_segments(database: Database, session: ReadSession, generation_id: int) -> list[Segment]:
+    return [
+        open_apart(database.directory, row)[0]
+        for row in active_segments(session, generation_id)
+        if not segment_problems(database.directory, row)
+    ]
+
+
+def _in_segments(segments: Sequence[Segment], session: ReadSession, row: sa.Row[Any]) -> dict[str, Any] | None:
     passage, document = schema.passage.c, schema.document.c
     found = session.execute(
         sa.select(passage.id)
@@ -50,10 +61,7 @@ def _in_segments(database: Database, session: ReadSession, row: sa.Row[Any]) -> 
         .where(passage.sha == row.sha, schema.generation.c.id == row.generation_id)
     )
     passages = np.fromiter(found.scalars(), np.int64)
-    for segment_row in active_segments(session, row.generation_id):
-        if segment_problems(database.directory, segment_row):
-            continue
-        segment, _ = open_apart(database.directory, segment_row)
+    for segment in segments:
         for place in segment.find(passages)[1]:
             content = _content(segment, int(place), learned=row.learned is not None)
             if _is_what_was_written(row, content):

@@ -41,12 +41,13 @@ def _make_missing_indexes(mending: Mending) -> None:
 
 def _make_indexes_anew(mending: Mending) -> None:
     """Where an index and its table differ: the table's content, unless another witness is for the index's."""
-    if not _index_problems(mending):
+    problems = _index_problems(mending)
+    if not problems:
         return
     for table in schema.metadata.tables.values():
         disputes, differing = [], []
         for name in _indexes_of(mending, table.name):
-            found = compare_index(mending, table, name)
+            found = compare_index(mending, table, name, problems)
             if found is not None:
                 differing.append(name)
                 disputes += found
@@ -59,7 +60,7 @@ def _make_indexes_anew(mending: Mending) -> None:
             continue
         mending.done.append(f"{', '.join(differing)} of {table.name}: made anew from the table")
         settle(mending, table, disputes)
-    problems = _index_problems(mending)
+        problems = _index_problems(mending)
     if problems:
         raise StorageCorrupt(
             f"{mending.directory / DATABASE_NAME} is damaged beyond repair ({problems[0]}): restore a backup into a "
@@ -72,7 +73,8 @@ def _indexes_of(mending: Mending, table: str) -> list[str]:
 
 
 def _index_problems(mending: Mending) -> list[str]:
-    return [line for (line,) in mending.rows("PRAGMA integrity_check") if line != "ok"]
+    """What SQLite says of the whole file, which it reads."""
+    return [str(line) for (line,) in mending.rows("PRAGMA integrity_check") if line != "ok"]
 
 
 def _remove_orphans(mending: Mending) -> None:

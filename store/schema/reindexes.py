@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from store.schema.base import metadata
 
 # A collection that is made anew beside itself: core.reindexes.Reindex says what the columns mean.
-# The generation that does not answer is a collection of its own, of a hidden name: see store/reindex.
+# The generation that does not answer is a collection of its own, of a hidden name: see store/reindex. A collection that
+# was deleted is another such until its rows are gone, in a row that has its hidden name and serves nothing.
 reindex = sa.Table(
     "reindexing",
     metadata,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from store.syncing import make_directories, sync
 _DAMAGED = ".damaged"  # an empty file beside a segment's: its owner shall make it anew from the database
 _UNFINISHED = ".unfinished"
 _SUFFIX = ".segment"
+_AGAIN_SECONDS = 10.0  # until a segment that could not be read is tried again
 _IDS, _VECTORS, _SCAN = "ids", "vectors", "scan."
 _POSTINGS: dict[str, Callable[[Segment], Postings]] = {
     "terms": lambda segment: segment.postings,
@@ -39,11 +41,10 @@ _POSTINGS: dict[str, Callable[[Segment], Postings]] = {
 _log = logging.getLogger(__name__)
 
 
-@contextmanager
-def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> Iterator[tuple[str, Seal]]:
-    """The segment `merge` as a new file, whole on the disk under its name; gone again when the block raises.
+def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> tuple[str, Seal]:
+    """Write the segment `merge` into a new file: its name, under which it is whole on the disk, and its seal.
 
-    Raises StorageFull, StorageReadOnly, StorageError.
+    Raises StorageFull, StorageReadOnly, StorageError; then there is no file.
     """
     directory = data_dir / SEGMENTS
     name = f"{secrets.token_hex(8)}{_SUFFIX}"  # never given twice: who opens it by name gets it, or nothing
@@ -58,12 +59,17 @@ def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> Iterator[tuple[s
             reached("segment.renamed")
             sync(directory)
             reached("segment.durable")
-        yield name, seal
     except BaseException:
-        for path in (unfinished, directory / name):
-            with suppress(OSError):  # then it is removed later, as what a killed process leaves
-                path.unlink(missing_ok=True)
+        discard(data_dir, [unfinished.name, name])
         raise
+    return name, seal
+
+
+def discard(data_dir: Path, names: Iterable[str]) -> None:
+    """Remove files that no row names, nor will. What stays goes later, as what a killed process leaves."""
+    for name in names:
+        with suppress(OSError):
+            (data_dir / SEGMENTS / name).unlink(missing_ok=True)
 
 
 class OpenSegments:
@@ -73,12 +79,30 @@ class OpenSegments:
         self._data_dir = data_dir
         self._lock = threading.Lock()
         self._segments: dict[int, Segment | None] = {}  # by row id; None: broken
+        self._again: dict[int, float] = {}  # by row id, time.monotonic: those that are to be tried once more
+
+    @property
+    def due(self) -> bool:
+        """Whether one that could not be read is to be tried again now: what it failed by may have passed."""
+        return bool(self._again) and time.monotonic() >= min(list(self._again.values()), default=math.inf)
 
     def get(self, row: SegmentRow) -> Segment | None:
-        """The segment; None when its file is missing or damaged, which is logged once and marked for its owner."""
+        """The segment; None when its file is missing or damaged, which is logged once and marked for its owner.
+
+        None, too, when it cannot be read now, as with too many files open: it is `due` again after a while.
+        """
         with self._lock:
             if row.id not in self._segments:
-                self._segments[row.id] = self._opened(row)
+                try:
+                    self._segments[row.id] = open_segment(self._data_dir, row)
+                except StorageError as error:
+                    _log.warning("%s; its %d passages are read from the database, and searched slower", error, row.rows)
+                    if not isinstance(error, StorageCorrupt):
+                        self._again[row.id] = time.monotonic() + _AGAIN_SECONDS
+                        return None
+                    mark_damaged(self._data_dir, row)
+                    self._segments[row.id] = None
+                self._again.pop(row.id, None)
             return self._segments[row.id]
 
     def keep(self, rows: Iterable[SegmentRow]) -> None:
@@ -86,15 +110,7 @@ class OpenSegments:
         ids = {row.id for row in rows}
         with self._lock:
             self._segments = {id_: segment for id_, segment in self._segments.items() if id_ in ids}
-
-    def _opened(self, row: SegmentRow) -> Segment | None:
-        try:
-            return open_segment(self._data_dir, row)
-        except StorageError as error:
-            _log.warning("%s; its %d passages are read from the database, and searched slower", error, row.rows)
-            if isinstance(error, StorageCorrupt):
-                mark_damaged(self._data_dir, row)
-            return None
+            self._again = {id_: due for id_, due in self._again.items() if id_ in ids}
 
 
 def open_segment(data_dir: Path, row: SegmentRow, *, thorough: bool = False) -> Segment:

@@ -3,7 +3,8 @@
 Every step is one protocol. Read one committed state. Write a file under a name that nobody knows, and have it on the
 disk. Then, in one write transaction which first checks that nothing was decided otherwise meanwhile (the fence), let
 the new rows in and retire the old ones. Killed anywhere, it leaves a file that no row names, or nothing. What is due
-when is decided in store/segments/upkeep.py; only the process that holds the maintenance lock may call any of this.
+when is decided in store/segments/upkeep.py: by the one process that maintains the directory, and by whoever compacts a
+collection beside it. Of two that do the same, the fence lets one in.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 import sqlalchemy as sa
 
-from core.errors import StorageCorrupt
-from core.records import IndexKind, Int64Array
+from core.errors import StorageCorrupt, StorageError
+from core.records import GenerationState, IndexKind, Int64Array
 from store import schema
 from store.changes import added_since, removed_since
 from store.commit import current_seq
 from store.database import Database, ReadSession
 from store.directory import SEGMENTS
-from store.segments.files import is_damaged, mark_damaged, new_file, open_segment
+from store.segments.arrayfile import Seal
+from store.segments.files import discard, is_damaged, mark_damaged, new_file, open_segment
 from store.segments.merging import Merge
 from store.segments.rows import SegmentRow, active_segments, insert_segment, retire_segments, sealed_seq
 from store.segments.segment import Segment, read_segment
@@ -134,25 +135,28 @@ def _replace(
     area: str,
 ) -> bool:
     """Write the files of `merges`, and let them stand for `old` if the generation is there and all is `still` so."""
+    files: list[tuple[tuple[str, Seal], int]] = []
     try:
-        with ExitStack() as stack:  # the files are gone again when anything is raised
-            files = [
-                (stack.enter_context(new_file(database.directory, merge, made.index)), len(merge.ids))
-                for merge in merges
-            ]
-            reached(f"{area}.files_durable")
-            with database.write() as session:
-                there = all((database.directory / SEGMENTS / name).exists() for (name, _), _ in files)
-                if not (there and _made(session, generation_id) == made and still(session)):
-                    raise _Overtaken
-                for file, rows in files:
-                    insert_segment(session, generation_id=generation_id, file=file, seq=seq, as_of=as_of, rows=rows)
-                retire_segments(session, [row.id for row in old], now=time.time())
-                reached(f"{area}.rows_written")
-            reached(f"{area}.committed")
-    except _Overtaken:
+        for merge in merges:
+            files.append((new_file(database.directory, merge, made.index), len(merge.ids)))
+        reached(f"{area}.files_durable")
+        with database.write() as session:
+            there = all((database.directory / SEGMENTS / name).exists() for (name, _), _ in files)
+            if not (there and _made(session, generation_id) == made and still(session)):
+                raise _Overtaken
+            for file, rows in files:
+                insert_segment(session, generation_id=generation_id, file=file, seq=seq, as_of=as_of, rows=rows)
+            retire_segments(session, [row.id for row in old], now=time.time())
+            reached(f"{area}.rows_written")
+    except (_Overtaken, StorageError) as error:
+        # Nothing was committed. Of anything else that is raised, as by Ctrl-C, that is not known: it may come behind
+        # the commit, from the checkpoint that a writer makes. Files that no row names go after a grace.
+        discard(database.directory, [name for (name, _), _ in files])
+        if not isinstance(error, _Overtaken):
+            raise
         _log.info("generation %d: a segment was not let in, others were quicker or it is gone", generation_id)
         return False
+    reached(f"{area}.committed")
     return True
 
 
@@ -196,10 +200,10 @@ class _Made:
 
 
 def _made(session: ReadSession, generation_id: int) -> _Made | None:
-    """None when the generation is gone."""
+    """None when the generation is gone, or its collection was deleted."""
     row = session.execute(
         sa.select(schema.generation.c.dimension, schema.collection.c.settings)
         .join_from(schema.generation, schema.collection)
-        .where(schema.generation.c.id == generation_id)
+        .where(schema.generation.c.id == generation_id, schema.generation.c.state != GenerationState.RETIRED.value)
     ).first()
     return None if row is None else _Made(dimension=row.dimension, index=parse_settings(row.settings).index)

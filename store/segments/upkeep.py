@@ -1,6 +1,6 @@
 """What is due in a data directory: segments to seal, to merge, to make anew or to remove.
 
-The owner of the maintenance lock calls `maintain` again and again; nobody else calls anything of this.
+The owner of the maintenance lock calls `maintain` again and again, and nobody else does; anybody may call `compact`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,21 @@ GRACE_SECONDS = 120.0  # for which a file stays that nobody should open any more
 _LOOK_SECONDS = 1.0  # between two looks at the files
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Live:
+    """How many passages of each active segment are there, after the change `seq`."""
+
+    seq: int
+    sizes: Mapping[SegmentRow, int]
+
+
 @dataclass(slots=True)
 class Seen:
     """What an owner remembers between two calls of `maintain`. For one thread; times by time.monotonic."""
 
     since: dict[int, tuple[int, float]] = field(default_factory=dict)  # generation: newest change, and when first seen
     settled: dict[int, tuple[int, int]] = field(default_factory=dict)  # generation: state in which nothing is due
+    live: dict[int, Live] = field(default_factory=dict)  # by generation: what came since is counted alone
     looked: float | None = None  # at the files
 
     def quiet_seconds(self, generation_id: int, seq: int) -> float:
@@ -74,13 +83,17 @@ def maintain(database: Database, seen: Seen | None = None, *, grace_seconds: flo
         if remove_retired(database, grace_seconds=grace_seconds):
             return True
         seen.looked = time.monotonic()
+    for known in (seen.since, seen.settled, seen.live):
+        for generation in known.keys() - states.keys():
+            del known[generation]
     for generation, state in states.items():
         quiet = seen.quiet_seconds(generation, state[0]) >= QUIET_SECONDS
         if seen.settled.get(generation) == state:
             continue
         if _tail_has(database, generation, QUIET_ROWS if quiet else SEAL_ROWS) and seal(database, generation):
             return True
-        due = _due_merge(_live_rows(database, generation))
+        live = seen.live[generation] = _live_rows(database, generation, seen.live.get(generation))
+        due = _due_merge(live.sizes)
         if due and merge(database, generation, due):
             return True
         if quiet:
@@ -102,7 +115,7 @@ def compact(database: Database, collection: Collection) -> bool:
     while rebuild(database, generation) or (_sealed_to(database, generation) < newest and seal(database, generation)):
         done = True
     while True:
-        sizes = _live_rows(database, generation)
+        sizes = _live_rows(database, generation).sizes
         if rebuild(database, generation):  # of what was found damaged just now
             done = True
         elif len(sizes) < 2 and all(live == row.rows for row, live in sizes.items()):
@@ -156,18 +169,25 @@ def _tail_has(database: Database, generation_id: int, rows: int) -> bool:
         return len(added_since(session, generation_id, begin, limit=rows)[0]) >= rows
 
 
-def _live_rows(database: Database, generation_id: int) -> dict[SegmentRow, int]:
-    """Of every active segment, how many of its passages are there; without those that are damaged, now marked."""
+def _live_rows(database: Database, generation_id: int, known: Live | None = None) -> Live:
+    """Of every active segment, how many of its passages are there; without those that are damaged, now marked.
+
+    `known`: from an earlier look, of which only later removals are counted where the segments are still the same.
+    """
     with database.read() as session:
-        rows = active_segments(session, generation_id)
-        removed = removed_since(session, generation_id, min((row.as_of for row in rows), default=0))
+        rows, seq = active_segments(session, generation_id), current_seq(session, generation_id)
+        if anew := known is None or known.sizes.keys() != set(rows):
+            known = Live(seq=min((row.as_of for row in rows), default=0), sizes={row: row.rows for row in rows})
+        removed = removed_since(session, generation_id, known.seq)
+    if not anew and not len(removed):
+        return Live(seq=seq, sizes=known.sizes)
     sizes = {}
-    for row in rows:
+    for row, live in known.sizes.items():
         try:
-            sizes[row] = row.rows - len(find(open_ids(database.directory, row), removed)[0])
+            sizes[row] = live - len(find(open_ids(database.directory, row), removed)[0])
         except StorageCorrupt:
             mark_damaged(database.directory, row)
-    return sizes
+    return Live(seq=seq, sizes=sizes)
 
 
 def _due_merge(sizes: Mapping[SegmentRow, int]) -> list[int]:

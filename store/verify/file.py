@@ -64,10 +64,12 @@ def _collection_problems(reading: Reading, id_: int, name: str, settings: str) -
             "SELECT id, state, dimension, sparse_model, sparse_fingerprint FROM generation WHERE collection_id = ?", id_
         )
     )
-    if is_hidden(name) and not next(reading.rows("SELECT COUNT(*) FROM reindexing WHERE hidden_id = ?", id_))[0]:
+    kept = [serving for (serving,) in reading.rows("SELECT serving_id FROM reindexing WHERE hidden_id = ?", id_)]
+    if is_hidden(name) and not kept:
         yield "is a hidden generation, and no reindex made or keeps it"
     active = sum(state == GenerationState.ACTIVE.value for _, state, *_ in generations)
-    if active != 1:
+    deleted = kept == [None] and {state for _, state, *_ in generations} == {GenerationState.RETIRED.value}
+    if active != 1 and not deleted:
         yield f"has {active} active generations; it must have one"
     for generation, state, dimension, model, fingerprint in generations:
         if state not in _GENERATION_STATES:

@@ -20,7 +20,7 @@ _READ_ROWS = 2_000
 
 _GENERATIONS = """
     SELECT generation.id, dimension, sparse_model IS NOT NULL, collection.id, collection.name, settings
-    FROM generation JOIN collection ON collection.id = collection_id ORDER BY generation.id
+    FROM generation JOIN collection ON collection.id = collection_id WHERE state <> 'retired' ORDER BY generation.id
 """
 _RECORDS = "SELECT generation_id, name, seq, removed_to, passages, length FROM passage_index WHERE generation_id = ?"
 # An embedding with as many passages as have it.
@@ -43,6 +43,7 @@ _NEWEST = """
 """
 _NOBODYS = """
     SELECT name FROM collection WHERE id IN (SELECT collection_id FROM term_count JOIN term ON term.id = term_id) AND
+    id IN (SELECT collection_id FROM generation WHERE state <> 'retired') AND
     id NOT IN (SELECT collection_id FROM generation JOIN passage_index ON passage_index.generation_id = generation.id)
 """
 

@@ -8,15 +8,20 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-_RENAMING = "unfinished.rename(directory / name)\n"
+_COMMITTED = '    reached(f"{area}.committed")\n'
+_RENAMING = """\
+    for (name, _), _ in files:
+        path = database.directory / SEGMENTS / name
+        path.with_name(f"{name}.unfinished").rename(path)
+"""
 
 # By name: module, what stands there, and what is put in its place. What no longer stands there fails the test.
 SABOTAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "synchronous=NORMAL": (("store.database", '"synchronous = FULL"', '"synchronous = NORMAL"'),),
     "directories not synced": (("store.syncing", 'if path.is_dir() and os.name == "nt":', "if path.is_dir():"),),
     "row committed before the file is renamed": (
-        ("store.segments.files", f"            {_RENAMING}", ""),
-        ("store.segments.files", "        yield name, seal\n", f"        yield name, seal\n        {_RENAMING}"),
+        ("store.segments.files", "            unfinished.rename(directory / name)\n", ""),
+        ("store.segments.sealing", _COMMITTED, _COMMITTED + _RENAMING),
         ("store.segments.sealing", "if not (there and ", "if not ("),
     ),
     "no fence for jobs": (

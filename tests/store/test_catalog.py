@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
 from core.records import Collection, CollectionSettings, FieldKind, GenerationState, IndexKind, Scoring
 from store import Database, catalog, schema
+from store.reindex.dropping import drop_deleted
 from store.settings import parse_settings
 from tests.store.library import FINGERPRINT, Item, create, put
 
@@ -141,6 +142,7 @@ def test_a_deleted_collection_leaves_nothing_and_touches_no_other(database: Data
         catalog.delete_collection(session, "books")
         with pytest.raises(CollectionNotFound):
             catalog.delete_collection(session, "books")
+    drop_deleted(database)
     assert sizes() == {name: count // 2 for name, count in before.items()}
     with database.read() as reader:
         assert catalog.counts(reader, other.id) == catalog.Counts(documents=1, passages=2)

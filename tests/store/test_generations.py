@@ -20,14 +20,13 @@ from core.errors import (
     InvalidSettings,
     StorageBusy,
 )
-from core.records import Collection, CollectionSettings
+from core.records import Collection
 from core.reindexes import Reindex, ReindexState
 from store import Database, ReadSession, Views, schema
 from store.aliases import Alias, delete_alias, get_alias, list_aliases, set_alias
 from store.among import holdings
 from store.catalog import (
     change_settings,
-    create_hidden,
     delete_collection,
     find_collection,
     get_collection,
@@ -37,16 +36,10 @@ from store.commit import current_seq
 from store.jobs.intake import begin as begin_job
 from store.reindex.dropping import drop_piece
 from store.reindex.pending import pending_count
-from store.reindex.record import begin, changed, get
+from store.reindex.record import changed
 from store.reindex.switching import NotCaughtUp, switch
-from store.verify import verify
-from tests.store.library import DIMENSION, FINGERPRINT, Item, create, put
-
-NOW = 1_800_000_000.0
-OPTIONS = {
-    "share": 0.5, "auto_switch": True, "grace_seconds": 60.0, "min_recall": 0.9, "judgements": None, "min_gain": None,
-    "total": 0, "now": NOW,
-}  # fmt: skip
+from tests.store.hidden import NOW, other_findings, reindex
+from tests.store.library import Item, create, put
 
 
 @pytest.fixture
@@ -59,13 +52,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def books(database: Database) -> Collection:
     return create(database)
-
-
-def reindex(database: Database, books: Collection) -> tuple[Reindex, Collection]:
-    with database.write() as session:
-        settings = CollectionSettings(language="de")
-        hidden = create_hidden(session, books, settings, model="test", fingerprint=FINGERPRINT, dimension=DIMENSION)
-        return begin(session, books, hidden, **OPTIONS), hidden  # type: ignore[arg-type]
 
 
 def waiting(database: Database, made: Reindex) -> set[str]:
@@ -166,12 +152,6 @@ def test_a_writer_that_comes_after_the_old_generation_is_gone_is_told_that_anoth
         begin_job(session, books, "somebody", seconds=30.0, key=None, now=NOW)
 
 
-def other_findings(database: Database) -> list[tuple[str, str]]:
-    """But for the vectors, which are of whole numbers here."""
-    found = verify(database.directory).findings
-    return [(finding.where, finding.problem) for finding in found if finding.check != "embeddings"]
-
-
 def hidden_now(database: Database) -> Collection:
     with database.read() as session:
         return get_collection(session, "books")
@@ -185,16 +165,6 @@ def test_what_is_ended_is_not_switched(database: Database, books: Collection) ->
         switch(session, made, states=(ReindexState.BUILDING,), into=ReindexState.SWITCHED, now=NOW)
     put(database, books, Item(id="a", text="x"))
     assert waiting(database, made) == set()
-
-
-def test_a_collection_that_goes_takes_both_generations(database: Database, books: Collection) -> None:
-    made, hidden = reindex(database, books)
-    put(database, hidden, Item(id="a", text="x"))
-    with database.write() as session:
-        delete_collection(session, "books")
-        assert session.execute(sa.select(sa.func.count()).select_from(schema.document)).scalar() == 0
-        ended = get(session, made.id)
-    assert (ended.state, ended.hidden_id, ended.serving_id) == (ReindexState.CANCELLED, None, None)
 
 
 def test_a_hidden_generation_of_nobody_is_a_finding(database: Database, books: Collection) -> None:

@@ -18,6 +18,7 @@ from core.records import Collection
 from store import Database, Views
 from store.directory import MAINTENANCE_LOCK
 from store.maintenance import Maintenance, maintain_once, owner, owning
+from store.vacuum import tidy
 from tests.store.children import Child, running
 from tests.store.library import Item, put
 from tests.store.maintaining import OWN, QUICK
@@ -104,9 +105,9 @@ def test_what_is_due_is_done_to_its_end_while_nobody_else_does(database: Databas
         return bool(left) and bool(left.pop())
 
     with owning(database.directory):
-        assert not maintain_once(database, work)
+        maintain_once(database, work)
         assert left == [1, 2, 3]
-    assert maintain_once(database, work)
+    maintain_once(database, work)
     assert left == []
 
 
@@ -114,10 +115,28 @@ def test_a_command_does_not_fail_by_what_can_be_done_later(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(database: Database) -> bool:
-        raise StorageFull("no room for a segment")
+        raise error
 
-    assert maintain_once(database, fail)
-    assert "no room for a segment" in caplog.text
+    for error in (StorageFull("no room for a segment"), StorageBusy("somebody writes")):
+        maintain_once(database, fail)
+        assert f"maintenance: {error.message}" in caplog.text
+    caplog.clear()
+    with owning(database.directory):
+        maintain_once(database, fail)
+    assert not caplog.text
+
+
+def test_tidying_up_says_whether_others_do_it_or_it_failed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with owning(database.directory):
+        assert not tidy(database)
+    assert tidy(database)
+
+    def fail(*_: object, **__: object) -> bool:
+        raise StorageBusy("somebody writes")
+
+    monkeypatch.setattr("store.vacuum.remove_retired", fail)
+    with pytest.raises(StorageBusy, match="somebody writes"):
+        tidy(database)
 
 
 def test_segments_are_sealed_by_the_owner(database: Database, collection: Collection) -> None:

@@ -35,8 +35,8 @@ def four(tmp_path: Path) -> list[Segment]:
     chance, segments = np.random.default_rng(0), []
     for number in range(4):
         segment = many(5_000, 256, 1 + number * 5_000, chance)
-        with new_file(tmp_path, Merge([(segment, np.ones(5_000, np.bool_))]), IndexKind.EXACT) as (name, seal):
-            arrays = open_file(tmp_path / SEGMENTS / name, seal)
+        name, seal = new_file(tmp_path, Merge([(segment, np.ones(5_000, np.bool_))]), IndexKind.EXACT)
+        arrays = open_file(tmp_path / SEGMENTS / name, seal)
         segments.append(
             Segment.build(segment.ids, segment.documents, arrays["vectors"], segment.postings, segment.learned)
         )
@@ -49,8 +49,8 @@ def test_a_merge_does_not_hold_the_vectors(
     monkeypatch.setattr(merging, "_BLOCK_ROWS", 256)
     vector_bytes = sum(segment.vectors.nbytes for segment in four)
     tracemalloc.start()
-    with new_file(tmp_path, Merge([(segment, segment.ids % 100 != 0) for segment in four]), IndexKind.EXACT):
-        _, peak = tracemalloc.get_traced_memory()
+    new_file(tmp_path, Merge([(segment, segment.ids % 100 != 0) for segment in four]), IndexKind.EXACT)
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < vector_bytes / 3
 
@@ -83,8 +83,8 @@ def test_codes_are_stored_with_the_segment_and_copied_by_a_merge(tmp_path: Path,
     for number in range(2):
         segment = many(1_200, 16, 1 + number * 1_200, chance)
         parts.append((segment, chance.random(1_200) < 0.9))
-    with new_file(tmp_path, Merge(parts), kind) as (name, seal):
-        arrays = open_file(tmp_path / SEGMENTS / name, seal)
+    name, seal = new_file(tmp_path, Merge(parts), kind)
+    arrays = open_file(tmp_path / SEGMENTS / name, seal)
     stored = {part for part in arrays if part.startswith("scan.")}
     assert ("scan.codes" in stored) == (kind is not IndexKind.EXACT)
     assert ("scan.graph" in stored) == (kind is IndexKind.HNSW)

@@ -176,6 +176,23 @@ def test_a_backup_that_cannot_fit_is_not_begun(tmp_path: Path, monkeypatch: pyte
     assert version_of(tmp_path / "data") == "0002"
 
 
+def test_segments_and_folders_are_part_of_what_has_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_version(tmp_path / "data", VERSIONS[-1])
+    for file, megabytes in (("segments/one", 10), ("segments/retired", 500), ("projections/space", 5)):
+        (tmp_path / "data" / file).parent.mkdir(exist_ok=True)
+        with (tmp_path / "data" / file).open("wb") as opened:
+            opened.truncate(megabytes * 2**20)
+    with closing(sqlite3.connect(tmp_path / "data" / "salience.db")) as connection, connection:
+        connection.executemany(
+            "INSERT INTO segment (generation_id, state, name, seq, as_of, rows, bytes, sha256) "
+            "VALUES (1, ?, ?, 1, 1, 1, 1, x'')",
+            [("active", "one"), ("active", "not there"), ("retired", "retired")],
+        )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(free=14 * 2**20))
+    with pytest.raises(StorageFull, match=r"it takes 15\.\d MiB, and 14\.0 MiB are free"):
+        Database.open(tmp_path / "data")
+
+
 def test_damage_is_not_upgraded_into_something_that_looks_sound(tmp_path: Path) -> None:
     """The upgrade makes indexes and checksums of what it finds: they would witness for the damage."""
     write_version(tmp_path / "data", "0002")

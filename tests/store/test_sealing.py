@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import HitNotFound
-from core.records import Collection, GenerationState, SparseScoring
-from store import Database, Views, schema
+from core.records import Collection, GenerationState, Int64Array, SparseScoring
+from store import Database, ReadSession, Views, catalog, changes, schema
 from store.directory import SEGMENTS
-from store.segments import sealing, upkeep
-from store.segments.rows import active_segments
+from store.segments import files, sealing, upkeep
+from store.segments.rows import SegmentRow, active_segments
 from tests.store.learned_library import create_learned, put_learned
 from tests.store.library import Item, create, put, random_item
 from tests.store.sealed import answers, check, check_files, files_of, plain, rows_of, segmented, table_of
@@ -213,6 +213,58 @@ def test_a_small_tail_is_sealed_when_it_is_quiet(
     assert not upkeep.maintain(database, seen)
     clock[0] += 100
     assert not upkeep.maintain(database, seen)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_live_rows_are_counted_on_from_an_earlier_look(database: Database, collection: Collection, seed: int) -> None:
+    chance, known, generation = random.Random(seed), None, collection.active.id
+    for _ in range(25):
+        step = chance.choice(["put", "delete", "seal", "merge"])
+        ids = [str(chance.randrange(20)) for _ in range(4)]
+        if step == "seal":
+            sealing.seal(database, generation)
+        elif step == "merge":
+            sealing.merge(database, generation, [row.id for row in rows_of(database, collection)[:2]] or [0])
+        else:
+            put(database, collection, *(random_item(chance, id_) for id_ in set(ids) if step == "put"), delete=ids)
+        known = upkeep._live_rows(database, generation, known)
+        assert known == upkeep._live_rows(database, generation)
+
+
+def test_only_what_is_new_is_counted(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmented(database, collection)
+    opened: list[str] = []
+    removed: list[int] = []
+
+    def open_ids(directory: Path, row: SegmentRow) -> Int64Array:
+        opened.append(row.name)
+        return files.open_ids(directory, row)
+
+    def removed_since(session: ReadSession, generation: int, since: int) -> Int64Array:
+        found = changes.removed_since(session, generation, since)
+        removed.append(len(found))
+        return found
+
+    monkeypatch.setattr(upkeep, "open_ids", open_ids)
+    monkeypatch.setattr(upkeep, "removed_since", removed_since)
+    seen = upkeep.Seen()
+    put(database, collection, delete=["0-0", "1-0"])
+    assert not upkeep.maintain(database, seen)
+    assert (len(opened), removed) == (3, [2])
+    put(database, collection, Item(id="new", text="whale"))
+    assert not upkeep.maintain(database, seen)
+    assert (len(opened), removed) == (3, [2, 0])
+    put(database, collection, delete=["1-1"])
+    assert not upkeep.maintain(database, seen)
+    assert (len(opened), removed) == (6, [2, 0, 1])
+    put(database, collection, delete=["1-2"])
+    assert upkeep.maintain(database, seen), "three of four are gone"
+    with database.write() as session:
+        catalog.delete_collection(session, "books")
+    assert not upkeep.maintain(database, seen)
+    assert (seen.since, seen.live) == ({}, {})
 
 
 def test_upkeep_of_many_seals_makes_few_segments(

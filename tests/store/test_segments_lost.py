@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import StorageFull
+from core.errors import StorageError, StorageFull
 from core.records import Collection
 from store import Database, Views
 from store.directory import SEGMENTS
 from store.segments import sealing, upkeep
 from store.segments.arrayfile import ArrayWriter, open_file
+from store.segments.files import open_segment
 from store.segments.rows import SegmentRow
+from store.segments.segment import Segment
 from tests.store.library import Item, put
 from tests.store.sealed import answers, check, check_files, files_of, plain, rows_of, segmented, table_of
 
@@ -67,6 +69,41 @@ def test_a_seal_beside_a_lost_file_is_not_searched_twice(database: Database, col
     check(views, database, collection)
     assert upkeep.maintain(database)
     check(views, database, collection)
+
+
+def test_a_file_that_cannot_be_read_now_is_tried_again_after_a_while(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmented(database, collection)
+    views, tried, clock, failing = Views(database), list[int](), [100.0], [True]
+    unread = rows_of(database, collection)[1]
+
+    def open_one(data_dir: Path, row: SegmentRow) -> Segment:
+        if row == unread:
+            tried.append(row.id)
+            if failing[0]:
+                raise StorageError(f"segment file {row.name}: {os.strerror(errno.EMFILE)}")
+        return open_segment(data_dir, row)
+
+    def sealed() -> int:
+        with views.open("books") as view:
+            assert answers(view) == expected
+            return sum(part.sealed is not None for part in view._snapshot.parts)
+
+    expected = plain(database, collection)
+    monkeypatch.setattr("store.segments.files.open_segment", open_one)
+    monkeypatch.setattr("store.segments.files.time.monotonic", lambda: clock[0])
+    assert [sealed(), sealed(), len(tried)] == [2, 2, 1], "not at every search"
+    with views.open("books") as view:
+        before = view._snapshot
+    clock[0] += 10
+    with views.open("books") as view:
+        assert view._snapshot is before, "nothing is read anew where it fails again"
+    assert [sealed(), len(tried)] == [2, 2]
+    failing[0] = False
+    clock[0] += 10
+    assert [sealed(), sealed(), len(tried)] == [3, 3, 3]
+    assert f"{unread.name}.damaged" not in files_of(database)
 
 
 def place_of(array: str, path: Path, row: SegmentRow) -> int:
@@ -156,6 +193,52 @@ def test_a_full_disk_stops_a_seal_and_nothing_else(
     check(views, database, collection)
     assert sealing.seal(database, collection.active.id)
     check(views, database, collection)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_behind_the_commit_leaves_the_file(
+    database: Database, collection: Collection, at_step: Callable[[str, Callable[[], object]], None]
+) -> None:
+    """As by Ctrl-C in `salience compact`, whose writes fold the log in where nobody maintains the directory."""
+    segmented(database, collection)
+    at_step("write.committed", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        upkeep.compact(database, collection)
+    check_files(database)
+    check(Views(database), database, collection)
+
+
+def test_what_an_interrupt_leaves_before_the_commit_goes_after_a_grace(
+    database: Database, collection: Collection, at_step: Callable[[str, Callable[[], object]], None]
+) -> None:
+    segmented(database, collection)
+    before = rows_of(database, collection)
+    at_step("write.complete", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sealing.merge(database, collection.active.id, [row.id for row in before])
+    assert rows_of(database, collection) == before
+    assert upkeep.remove_retired(database, grace_seconds=0)
+    assert files_of(database) == {row.name for row in before}
+
+
+@pytest.mark.parametrize("step", ["segment.renamed", "write.complete"])
+def test_what_fails_leaves_no_file(
+    database: Database, collection: Collection, at_step: Callable[[str, Callable[[], object]], None], step: str
+) -> None:
+    """Or a disk that is full would be filled up by trying again."""
+    segmented(database, collection)
+    before, rows = files_of(database), rows_of(database, collection)
+
+    def full() -> None:
+        raise StorageFull
+
+    at_step(step, full)
+    with pytest.raises(StorageFull):
+        sealing.merge(database, collection.active.id, [row.id for row in rows])
+    assert (files_of(database), rows_of(database, collection)) == (before, rows)
 
 
 def test_a_file_that_is_gone_before_it_is_let_in(

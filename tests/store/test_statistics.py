@@ -14,6 +14,7 @@ from store.commit import current_seq
 from store.maintenance import owning
 from store.migrate import SCHEMA_VERSION
 from store.processes import register
+from store.reindex.dropping import drop_deleted
 from store.segments.rows import active_segments
 from store.segments.upkeep import compact
 from store.statistics import SegmentStatistics, room, statistics
@@ -107,6 +108,7 @@ def test_large_texts_are_documents_large_vectors_embeddings(tmp_path: Path) -> N
     assert found.wal_bytes == (tmp_path / "salience.db-wal").stat().st_size > 1_200_000
     with database.write() as session:
         catalog.delete_collection(session, "books")
+    drop_deleted(database)
     after = statistics(tmp_path)
     assert after.free_bytes > 1_150_000
     assert (after.collections, after.seq) == ((), 0)

@@ -122,6 +122,7 @@ def test_the_hidden_generation_cannot_be_written_to(client: TestClient) -> None:
     assert client.get(REINDEX).json()["reason"] == "the collection was deleted"
     wiring: Wiring = client.app.state.wiring  # type: ignore[attr-defined]
     assert client.post(f"/v1/collections/{hidden}/search", json={"query": "x"}).status_code == 404
+    wiring.reindexing.drain()
     assert not wiring.reindexing.turn()
 
 

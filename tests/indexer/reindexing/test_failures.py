@@ -13,9 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 import indexer.reindexing as reindexing_module
-from core.errors import ModelError, RemoteUnavailable, StorageCorrupt, StorageError, StorageFull
+from core.errors import ModelError, RemoteUnavailable, StorageBusy, StorageCorrupt, StorageError, StorageFull
 from core.records import Document, FieldKind
 from core.reindexes import Reindex, ReindexState
+from indexer.givingway import at_work
 from indexer.reindexstart import ReindexPlan, begin_reindex
 from store import Database, schema
 from store.reindex.record import ENDED, unfinished
@@ -56,6 +57,17 @@ def test_a_document_that_cannot_be_brought_over_is_named_and_waited_for(place: P
     end_pause(place, begun)
     place.work()
     assert place.contents()["d3"][1] == "something else"
+
+
+def test_a_write_that_is_refused_is_no_turn_of_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised is logged by whoever runs it, and tried again later and later."""
+    place.add(a="text")
+    place.begin()
+    monkeypatch.setattr(place.reindexing, "_next", raising(StorageBusy("somebody writes")))
+    with pytest.raises(StorageBusy, match="somebody writes"):
+        place.reindexing.turn()
+    with at_work(place.database.directory):
+        assert not place.reindexing.turn()
 
 
 def test_a_process_without_the_model_leaves_it_to_others(place: Place) -> None:

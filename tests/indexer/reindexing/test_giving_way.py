@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.current import Awaited, awaited, check_awaited
-from core.errors import Abandoned, StorageBusy, StorageReadOnly
+from core.errors import Abandoned, LockHeld, StorageBusy, StorageReadOnly
 from indexer import givingway
 from indexer.givingway import asked, at_work
 from store.directory import REINDEX_QUEUE
@@ -38,7 +38,7 @@ def test_one_portion_after_the_other_does_not_keep_who_asks_from_its_turn(tmp_pa
                 with at_work(tmp_path):
                     time.sleep(0.1)  # a portion of which nothing can be given up
                 done[0] += 1
-            except StorageBusy:
+            except LockHeld:
                 time.sleep(0.001)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -77,7 +77,7 @@ def test_the_portion_at_hand_is_given_up_in_another_process(tmp_path: Path) -> N
     assert begun.wait(10)
     with asked(tmp_path):
         assert given_up.is_set()
-        with pytest.raises(StorageBusy), at_work(tmp_path):
+        with pytest.raises(LockHeld), at_work(tmp_path):
             pass
     thread.join()
     with at_work(tmp_path) as turn:

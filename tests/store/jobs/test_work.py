@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from core.errors import JobConflict, JobNotFound, LeaseLost
 from core.records import Collection, JobState
-from store import Database, catalog
+from store import Database, catalog, schema
 from store.aliases import set_alias
 from store.among import holdings
 from store.jobs import cancel_job, get_job, list_jobs, queued_documents
+from store.jobs import intake as job_intake
 from store.jobs import retry as job_retry
 from store.jobs import sweep as job_sweep
 from store.jobs.crashes import LAST_CRASHES, WORKER_LOST
@@ -197,6 +199,28 @@ def test_old_jobs_are_forgotten(database: Database, collection: Collection, monk
     swept(database)
     with database.read() as session:
         assert [found.id for found in list_jobs(session, limit=9)] == [6, 5, 4, unended.id]
+
+
+def test_what_is_said_of_a_job_goes_before_it_in_pieces(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be one for each of a job's documents: all at once would hold the write lock for long."""
+    monkeypatch.setattr(job_sweep, "KEPT_JOBS", 1)
+    monkeypatch.setattr(job_intake, "_NOTICES_AT_ONCE", 3)
+    with database.write() as session:
+        lease = begin(session, collection, "receiver", seconds=LEASE, key=None, now=NOW)
+        broken = [JobNotice(kind=NoticeKind.ERROR, code="c", reason="r", path="body", line=n) for n in range(10)]
+        append(session, lease, Intake(read=10, notices=broken), now=NOW)
+        finish(session, lease, digest=b"", now=NOW)
+    queue(database, collection)
+    left = []
+    while job_sweep.sweep(database, now=NOW):
+        with database.read() as session:
+            left.append(session.execute(sa.select(sa.func.count()).select_from(schema.job_notice)).scalar())
+    assert left == [7, 4, 1]
+    with database.read() as session:
+        assert session.execute(sa.select(sa.func.count()).select_from(schema.job_notice)).scalar() == 0
+        assert [found.id for found in list_jobs(session, limit=9)] == [2]
 
 
 def test_the_list_has_pages_and_conditions(database: Database, collection: Collection) -> None:

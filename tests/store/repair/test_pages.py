@@ -14,6 +14,7 @@ import pytest
 from core.errors import StorageCorrupt
 from store.migrate import SCHEMA_VERSION
 from store.repair.file import write_anew
+from store.repair.mending import Mending
 from store.verify import verify
 from tests.store.damage import filled_places
 from tests.store.repair.mending import documents, flip_in, found, mended
@@ -154,3 +155,18 @@ def test_ended_around_writing_the_new_file_over_the_old_one(
     assert verify(data).ok
     assert documents(data) == before
     assert found(data, "whale") == 57 * 3
+
+
+def test_the_whole_file_is_read_again_only_where_an_index_was_made_anew(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, statements = Mending.rows, list[str]()
+
+    def counted(self: Mending, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+        statements.append(statement)
+        return rows(self, statement, *parameters)
+
+    monkeypatch.setattr(Mending, "rows", counted)
+    alter_unnoticed(data, "document_language", "UPDATE document SET language = 'xx' WHERE id = 5")
+    assert mended(data)[0].left.ok
+    assert statements.count("PRAGMA integrity_check") == 2

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import StorageBusy, StorageError
 from store import Database
-from store.catalog import get_collection
+from store.catalog import delete_collection, get_collection
 from store.directory import SEGMENTS
 from store.maintenance import owning
 from store.migrate import SCHEMA_VERSION
@@ -69,6 +69,15 @@ def test_a_reference_that_dangles_is_cut_and_the_other_one_to_the_same_table_sta
         serving, hidden = connection.execute("SELECT serving_id, hidden_id FROM reindexing").fetchone()
         assert hidden is None
         assert connection.execute("SELECT name FROM collection WHERE id = ?", [serving]).fetchone() == ("books",)
+
+
+def test_what_a_deleted_collection_left_is_removed_and_not_mended(data: Path) -> None:
+    with closing(Database.open(data)) as database, database.write() as session:
+        delete_collection(session, "books")
+    change(data, "DELETE FROM document_field WHERE document_id = 5")
+    assert {finding.collection for finding in verify(data).findings} == {"books!1"}
+    done, remade = mended(data)
+    assert (done.done, done.left.findings, remade) == (("what deleted collections left: removed",), (), [])
 
 
 def test_a_dry_run_says_as_much_and_changes_nothing(data: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from core.records import Document
 from store.directory import SEGMENTS
-from store.repair import repair
+from store.repair import embeddings, repair
+from store.segments.files import segment_problems
+from store.segments.rows import SegmentRow
 from store.verify import verify
 from tests.store.repair.mending import broken_model, documents, found, mended
 from tests.store.segment_damage import OTHER_CONTENT, execute, rewrite, row_of
@@ -52,6 +54,21 @@ def test_an_embedding_is_read_back_from_its_segment_without_a_model(data: Path, 
     done = repair(data, remake=broken_model)
     assert (done.left.findings, done.failed) == ((), ())
     assert contents(data)["embedding"] == contents(sound)["embedding"]
+
+
+def test_each_segment_is_read_once_however_many_embeddings_are_broken(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def problems(directory: Path, row: SegmentRow) -> list[str]:
+        checked.append(row.name)
+        return segment_problems(directory, row)
+
+    monkeypatch.setattr(embeddings, "segment_problems", problems)
+    execute(data, "UPDATE embedding SET dense = zeroblob(32) WHERE id <= 20")
+    assert repair(data, remake=broken_model).left.findings == ()
+    assert checked == [row_of(data, "books").name]
 
 
 def unsealed(directory: Path) -> int:
