@@ -72,7 +72,7 @@ class CountDocuments(RequestModel):
 
 
 class DocumentCount(ResponseModel):
-    count: int
+    count: int = Field(description="documents that satisfy the filter")
     seq: int = Field(description="the change up to which they were counted; 0 before the first")
 
 
