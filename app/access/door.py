@@ -20,7 +20,7 @@ from app.access.limits import Limiter
 from app.access.rules import RULES, Rule, rule_key
 from app.access.rules import Scope as Reach
 from app.access.signatures import SignatureAuth
-from app.errors import Unauthorized, status_of
+from app.errors import Refused, Unauthorized
 from app.headers import header
 from app.routepath import route_path
 from core.errors import Forbidden, InvalidSignature, SalienceError, StorageError, TooLarge
@@ -105,8 +105,7 @@ class Identify:
 
         async def refused() -> Message:
             assert problem is not None
-            headers = {"WWW-Authenticate": "Bearer"} if isinstance(problem, Unauthorized) else {}
-            raise HTTPException(status_of(problem), problem.message, headers=headers)
+            raise Refused(problem)
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start" and isinstance(caller, Caller):
