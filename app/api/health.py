@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 from anyio import move_on_after, to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from app.access.caller import Caller
 from app.api.dependencies import OperationPanel
 from app.operation.readiness import Finding
 from app.schemas.base import ResponseModel
@@ -30,10 +31,31 @@ class CheckBody(ResponseModel):
 
 class Readiness(ResponseModel):
     status: Literal["ready", "not_ready"]
-    database: str  # "ok", or what is wrong
-    model: str  # the model's name, or "not loaded"
-    problems: list[str]  # where it is ready, those that concern some collections alone
-    checks: list[CheckBody]
+    problems: list[str] = Field(
+        description="checks that failed; where it is ready, those that concern some collections alone. To the operator "
+        "also what is wrong"
+    )
+    database: str | None = Field(None, description="ok, or what is wrong; only to the operator")
+    model: str | None = Field(None, description="the model's name, or not loaded; only to the operator")
+    checks: list[CheckBody] = Field([], description="all that was looked at; only to the operator")
+
+    @classmethod
+    def of(cls, found: list[Finding], *, in_full: bool) -> Self:
+        """`in_full`: with what was found, which tells of the machine, and of all who use it."""
+        status: Literal["ready", "not_ready"] = (
+            "ready" if all(one.ok or not one.needed for one in found) else "not_ready"
+        )
+        failed = [one for one in found if not one.ok]
+        if not in_full:
+            return cls(status=status, problems=[one.name for one in failed])
+        texts = {one.name: one.text for one in found}
+        return cls(
+            status=status,
+            problems=[f"{one.name}: {one.text}" for one in failed],
+            database=texts.get("database", "not looked at"),
+            model=texts.get("model", "not looked at"),
+            checks=[CheckBody(name=one.name, ok=one.ok, text=one.text) for one in found],
+        )
 
 
 @router.get("/livez", operation_id="livez", summary="Liveness")
@@ -48,7 +70,8 @@ async def readyz(request: Request, panel: OperationPanel, response: Response) ->
 
     A Milvus that does not answer is a problem, and no 503: collections that it does not hold are served.
 
-    From the moment on when the process is told to stop, it says so here.
+    From the moment on when the process is told to stop, it says so here. What was found is told to the operator's keys
+    (to everybody where there are neither keys nor tokens); others are told the names of the checks that failed.
     """
     readiness, found = panel.readiness, list[Finding]()
     if readiness.stopping:
@@ -59,13 +82,7 @@ async def readyz(request: Request, panel: OperationPanel, response: Response) ->
             found = await look(abandon_on_cancel=True)
         if not found:
             found = [Finding(name="process", ok=False, text=f"the checks did not end within {_SECONDS:g} s")]
-    ready = all(one.ok or not one.needed for one in found)
-    response.status_code = 200 if ready else 503
-    texts = {one.name: one.text for one in found}
-    return Readiness(
-        status="ready" if ready else "not_ready",
-        database=texts.get("database", "not looked at"),
-        model=texts.get("model", "not looked at"),
-        problems=[f"{one.name}: {one.text}" for one in found if not one.ok],
-        checks=[CheckBody(name=one.name, ok=one.ok, text=one.text) for one in found],
-    )
+    caller = request.state.caller
+    body = Readiness.of(found, in_full=isinstance(caller, Caller) and caller.sees_everything)
+    response.status_code = 200 if body.status == "ready" else 503
+    return body
