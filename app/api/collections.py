@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app.access.allowances import check_collections
-from app.access.auditing import audited
+from app.access.auditing import audited, audited_write
 from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
 from app.api.links import COLLECTION_MADE
@@ -97,7 +97,7 @@ def change(
 ) -> CollectionBody:
     """Change settings that nothing stored depends on: alpha, k1, b, synonyms. The next search goes by them."""
     changes = body.settings.to_changes()
-    with audited(parts.database, caller.who, "collection.change", collection), parts.database.write() as session:
+    with audited_write(parts.database, caller.who, "collection.change", collection) as session:
         return _body(session, caller, change_settings(session, collection, changes))
 
 
@@ -113,7 +113,7 @@ def stats(parts: Parts, caller: Known, collection: CollectionName) -> Collection
 @router.delete("/{collection}", status_code=204, operation_id="delete_collection", summary="Delete a collection")
 def delete(parts: Parts, caller: Known, collection: CollectionName) -> None:
     """Delete a collection and everything in it."""
-    with audited(parts.database, caller.who, "collection.delete", collection), parts.database.write() as session:
+    with audited_write(parts.database, caller.who, "collection.delete", collection) as session:
         delete_collection(session, collection)
 
 

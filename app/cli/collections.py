@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.access.auditing import audited
+from app.access.auditing import audited, audited_write
 from app.cli.options import (
     DataDir,
     Device,
@@ -167,8 +167,7 @@ def change(
         raise InvalidInput("nothing to change; give --synonym, --synonyms, --no-synonyms, --alpha, --k1 or --b")
     with (
         open_existing(data_dir) as parts,
-        audited(parts.database, LOCAL, "collection.change", name),
-        parts.database.write() as session,
+        audited_write(parts.database, LOCAL, "collection.change", name) as session,
     ):
         change_settings(session, name, changes)
     typer.echo(f"changed {', '.join(changes)} of {name}")
@@ -195,6 +194,6 @@ def delete(
             held = counts(session, get_collection(session, name).id)
         if not yes and not typer.confirm(f"Delete {name} with {held.documents:,} documents?", err=True):
             raise InvalidInput("nothing was deleted")
-        with audited(parts.database, LOCAL, "collection.delete", name), parts.database.write() as session:
+        with audited_write(parts.database, LOCAL, "collection.delete", name) as session:
             delete_collection(session, name)
     typer.echo(f"deleted {name} with {held.documents:,} documents")
