@@ -39,10 +39,7 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
     """Every collection with what it holds."""
     with open_existing(data_dir) as parts:
         with parts.database.read() as session:
-            bodies = []
-            for found in list_collections(session):
-                held = counts(session, found.id)
-                bodies.append(CollectionBody.of(found, documents=held.documents, passages=held.passages))
+            bodies = [CollectionBody.held(session, found) for found in list_collections(session)]
         folder = parts.settings.data_dir
     if as_json:
         print_json([body.model_dump(mode="json") for body in bodies])
@@ -60,9 +57,7 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
 def show(name: Name, as_json: Json = False, data_dir: DataDir = None) -> None:
     """One collection with its settings."""
     with open_existing(data_dir) as parts, parts.database.read() as session:
-        found = get_collection(session, name)
-        held = counts(session, found.id)
-    body = CollectionBody.of(found, documents=held.documents, passages=held.passages).model_dump(mode="json")
+        body = CollectionBody.held(session, get_collection(session, name)).model_dump(mode="json")
     if as_json:
         print_json(body)
         return

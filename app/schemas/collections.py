@@ -7,8 +7,11 @@ from typing import Any, Literal, Self, cast
 from pydantic import Field, model_validator
 
 from app.schemas.base import RequestModel, ResponseModel
+from core.filters import Filter
 from core.records import Collection, CollectionSettings, FieldKind, IndexKind, SparseScoring
 from core.synonyms import of_groups
+from store.catalog import counts
+from store.database import ReadSession
 from store.settings import check_changeable
 
 DeclaredKind = Literal["text", "number", "boolean", "date", "geo"]  # core.records.DECLARABLE
@@ -130,6 +133,12 @@ class CollectionBody(ResponseModel):
     dimension: int
     sparse_model: str | None = Field(description="that the learned weights are made by; null: there are none")
     created_at: str
+
+    @classmethod
+    def held(cls, session: ReadSession, collection: Collection, *, within: Filter | None = None) -> Self:
+        """With what it holds; `within`: as if there were none but the documents that satisfy it."""
+        found = counts(session, collection.id, within)
+        return cls.of(collection, documents=found.documents, passages=found.passages)
 
     @classmethod
     def of(cls, collection: Collection, *, documents: int, passages: int) -> Self:
