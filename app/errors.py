@@ -52,8 +52,6 @@ _HTTP_CODES = {
     413: "too_large",
     415: "unsupported_media_type",
 }
-MAX_MESSAGE = 2_000  # characters: a message may repeat a number or a name of the request, however long that is
-MAX_PARAM = 300  # characters, for the same reason
 _EXPECTED = (Overloaded, errors.Abandoned)  # under load there are many, and the request's own line tells them
 _log = structlog.get_logger("salience.error")
 
@@ -97,8 +95,8 @@ class Malformed(SalienceError):
     @classmethod
     def of(cls, problems: Sequence[tuple[Sequence[int | str], str]]) -> Self:
         """Of places and what is wrong there, as pydantic finds them."""
-        message = "; ".join(f"{_place(place) or 'body'}: {problem}" for place, problem in problems[:5])
-        return cls(message, param=_place(problems[0][0]) or None)
+        message = "; ".join(f"{field_path(place) or 'body'}: {problem}" for place, problem in problems[:5])
+        return cls(message, param=field_path(problems[0][0]) or None)
 
 
 class Refused(HTTPException):
@@ -136,14 +134,8 @@ def error_response(request: Request, status: int, code: str, message: str, param
     """The error as the clients of the request's API expect it."""
     request_id = getattr(request.state, "request_id", None)
     request.scope["state"]["error_code"] = code  # for the request's line in the log, and the metrics
-    message, param = shortened(message, MAX_MESSAGE), param and shortened(param, MAX_PARAM)
-    status, body = shape_of(route_path(request.scope))(Failure(status, code, message, param, request_id))
+    status, body = shape_of(route_path(request.scope))(Failure.of(status, code, message, param, request_id))
     return JSONResponse(body, status_code=status)
-
-
-def shortened(text: str, most: int) -> str:
-    """`text`, or so many characters of it."""
-    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def answered(request: Request, error: Exception) -> JSONResponse:
@@ -224,7 +216,7 @@ def _http_message(request: Request, error: AnyHTTPException, headers: Mapping[st
             return str(error.detail)
 
 
-def _place(location: Sequence[int | str]) -> str:
+def field_path(location: Sequence[int | str]) -> str:
     """ "hits[0].factor" for ("hits", 0, "factor")."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
     return "".join(parts).removeprefix(".")

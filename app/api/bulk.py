@@ -16,10 +16,11 @@ from app.access.allowances import PassageRoom, length_of
 from app.access.caller import Caller
 from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
+from app.api.jobs import accepted
 from app.api.links import JOB_MADE
 from app.api.uploads import Upload
 from app.schemas.documents import WriteReport
-from app.schemas.jobs import JobBody, accepted, write_report
+from app.schemas.jobs import JobBody, write_report
 from app.wiring import Wiring
 from core.current import check_awaited
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile

@@ -10,6 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from app.access.allowances import check_documents
 from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
+from app.api.jobs import accepted
 from app.api.links import DOCUMENTS_ADDED, DOCUMENTS_LISTED, JOB_MADE
 from app.api.serialized import serialized
 from app.schemas.documents import (
@@ -21,7 +22,7 @@ from app.schemas.documents import (
     UpsertDocuments,
     WriteReport,
 )
-from app.schemas.jobs import JobBody, accepted
+from app.schemas.jobs import JobBody
 from core.errors import DocumentNotFound, InvalidControl, InvalidDocument
 from core.filters import parse_filter
 from core.protocols import Priority
