@@ -32,8 +32,10 @@ VOLUME /data
 EXPOSE 8080
 # SIGTERM drains: give it the time (docker stop --time 75).
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD \
-    ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
+# A server that listens elsewhere is told so by the variable, not by --port; a worker has no port (docker run
+# --no-healthcheck salience worker).
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["python", "-c", \
+    "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/readyz' % os.environ['SALIENCE_SERVER__PORT'], timeout=2)"]
 ENTRYPOINT ["salience"]
 # It listens to all addresses, and refuses to without authentication: set SALIENCE_AUTH__TOKENS, or make a key first
 # (docker run ... key create), or say SALIENCE_SERVER__ALLOW_ANONYMOUS=true.

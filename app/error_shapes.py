@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from app.schemas.base import printable
+
+MAX_MESSAGE = 2_000  # characters: a message may repeat a number or a name of the request, however long that is
+MAX_PARAM = 300  # characters, for the same reason
 
 
 class Failure(NamedTuple):
@@ -16,6 +19,15 @@ class Failure(NamedTuple):
     message: str
     param: str | None
     request_id: str | None
+
+    @classmethod
+    def of(cls, status: int, code: str, message: str, param: str | None, request_id: str | None) -> Self:
+        """Not longer than anybody reads."""
+        return cls(status, code, _shortened(message, MAX_MESSAGE), param and _shortened(param, MAX_PARAM), request_id)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 Shape = Callable[[Failure], tuple[int, dict[str, Any]]]  # the status that this API's clients expect, and the body

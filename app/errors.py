@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.routing import Match
 
 from app.access.caller import Caller
@@ -50,9 +50,8 @@ _HTTP_CODES = {
     405: "method_not_allowed",
     408: "request_timeout",
     413: "too_large",
+    415: "unsupported_media_type",
 }
-MAX_MESSAGE = 2_000  # characters: a message may repeat a number or a name of the request, however long that is
-MAX_PARAM = 300  # characters, for the same reason
 _EXPECTED = (Overloaded, errors.Abandoned)  # under load there are many, and the request's own line tells them
 _log = structlog.get_logger("salience.error")
 
@@ -96,8 +95,16 @@ class Malformed(SalienceError):
     @classmethod
     def of(cls, problems: Sequence[tuple[Sequence[int | str], str]]) -> Self:
         """Of places and what is wrong there, as pydantic finds them."""
-        message = "; ".join(f"{_place(place) or 'body'}: {problem}" for place, problem in problems[:5])
-        return cls(message, param=_place(problems[0][0]) or None)
+        message = "; ".join(f"{field_path(place) or 'body'}: {problem}" for place, problem in problems[:5])
+        return cls(message, param=field_path(problems[0][0]) or None)
+
+
+class Refused(HTTPException):
+    """An error to be raised where a body is read: FastAPI takes any other exception there for a body at fault."""
+
+    def __init__(self, error: SalienceError) -> None:
+        super().__init__(status_of(error), error.message)
+        self.error = error
 
 
 STATUS[Malformed] = 422
@@ -112,7 +119,8 @@ def install(app: FastAPI) -> None:
     """Answer every failure in the one shape."""
     app.add_exception_handler(SalienceError, answered)
     app.add_exception_handler(RequestValidationError, _on_malformed)
-    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Refused, _on_refused)
+    app.add_exception_handler(AnyHTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -126,14 +134,8 @@ def error_response(request: Request, status: int, code: str, message: str, param
     """The error as the clients of the request's API expect it."""
     request_id = getattr(request.state, "request_id", None)
     request.scope["state"]["error_code"] = code  # for the request's line in the log, and the metrics
-    message, param = shortened(message, MAX_MESSAGE), param and shortened(param, MAX_PARAM)
-    status, body = shape_of(route_path(request.scope))(Failure(status, code, message, param, request_id))
+    status, body = shape_of(route_path(request.scope))(Failure.of(status, code, message, param, request_id))
     return JSONResponse(body, status_code=status)
-
-
-def shortened(text: str, most: int) -> str:
-    """`text`, or so many characters of it."""
-    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def answered(request: Request, error: Exception) -> JSONResponse:
@@ -145,6 +147,8 @@ def answered(request: Request, error: Exception) -> JSONResponse:
     caller = getattr(request.state, "caller", None)
     if isinstance(caller, Caller):
         caller.told(error)
+    elif isinstance(error, errors.StorageError):
+        error.args = (type(error)().message,)  # strangers need not know where the data lies
     response = error_response(request, status, error.code, error.message, error.param)
     if error.retryable:
         wait = RETRY_AFTER_SECONDS if error.retry_after is None else error.retry_after
@@ -153,6 +157,11 @@ def answered(request: Request, error: Exception) -> JSONResponse:
         signed = isinstance(error, errors.InvalidSignature)
         response.headers["WWW-Authenticate"] = ALGORITHM if signed else "Bearer"
     return response
+
+
+def _on_refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    return answered(request, error.error)
 
 
 def _on_malformed(request: Request, error: Exception) -> JSONResponse:
@@ -170,7 +179,7 @@ def _on_malformed(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, AnyHTTPException)
     code = _HTTP_CODES.get(error.status_code, "malformed_request")
     headers = dict(error.headers or {})
     if error.status_code == 405:
@@ -191,7 +200,7 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
-def _http_message(request: Request, error: HTTPException, headers: Mapping[str, str]) -> str:
+def _http_message(request: Request, error: AnyHTTPException, headers: Mapping[str, str]) -> str:
     match error.status_code, error.__cause__:
         case 404, _:
             return f"there is nothing at {request.url.path}; the API is under /v1, its documentation at /docs"
@@ -207,7 +216,7 @@ def _http_message(request: Request, error: HTTPException, headers: Mapping[str, 
             return str(error.detail)
 
 
-def _place(location: Sequence[int | str]) -> str:
+def field_path(location: Sequence[int | str]) -> str:
     """ "hits[0].factor" for ("hits", 0, "factor")."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
     return "".join(parts).removeprefix(".")

@@ -13,11 +13,13 @@ from typing import Any, NotRequired, TypedDict, Unpack
 import sqlalchemy as sa
 
 from core.errors import CollectionExists, CollectionNotFound, Conflict
+from core.filters import Filter
 from core.naming import HIDDEN, check_stored_name, hidden_name, is_hidden, is_stored_name, tenant_of
 from core.records import Collection, CollectionSettings, Generation, GenerationState, IndexKind, Scoring
 from core.reindexes import ReindexState
 from store import schema
 from store.database import ReadSession, WriteSession
+from store.filters.sql import documents_where, read_ids
 from store.jobs import fail_jobs_of
 from store.jobs.lease import database_now
 from store.passageindex.record import insert_record
@@ -215,8 +217,18 @@ def change_settings(session: WriteSession, name: str, changes: Mapping[str, Any]
     return get_collection(session, name)
 
 
-def counts(session: ReadSession, collection_id: int) -> Counts:
-    """How many documents and passages a collection holds."""
+def counts(session: ReadSession, collection_id: int, within: Filter | None = None) -> Counts:
+    """How many documents and passages a collection holds.
+
+    `within`: as if there were none but the documents that satisfy it.
+    """
+    if within is not None:
+        document, passage = schema.document.c, schema.passage.c
+        own = document.collection_id == collection_id
+        seen = documents_where(session, collection_id, within, silent=True)
+        every = read_ids(session, document.id, own)
+        of_passages = read_ids(session, passage.document_id, passage.document_id == document.id, own)
+        return Counts(documents=int(seen.holds(every).sum()), passages=int(seen.holds(of_passages).sum()))
     ((documents,),) = _DOCUMENTS.rows(session, id=collection_id)
     ((passages,),) = _PASSAGES.rows(session, id=collection_id)
     return Counts(documents=documents, passages=passages)

@@ -107,6 +107,15 @@ def documents_with_ids(session: ReadSession, collection_id: int | None, ids: Seq
     return {row.external_id: document_of(row) for row in rows}
 
 
+def stored_lengths(session: ReadSession, collection_id: int, ids: Sequence[str]) -> dict[str, int]:
+    """Characters of the titles and texts of those of the users' `ids` that there are."""
+    document = schema.document.c
+    length = (sa.func.length(document.title) + sa.func.length(document.text)).label("length")
+    columns = sa.select(document.external_id, length).where(document.collection_id == collection_id)
+    asked = [id_ for id_ in ids if is_unicode(id_)]  # SQLite cannot be asked for any other
+    return {row.external_id: row.length for row in session.rows_where_in(columns, document.external_id, asked)}
+
+
 def document_of(row: sa.Row[Any]) -> Document:
     """`row`: of the table, in full."""
     return Document(

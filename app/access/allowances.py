@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from app.access.caller import Caller
 from app.access.limits import tokens_of
 from app.wiring import Wiring
 from core.errors import LimitReached
+from core.records import Document
 from store.among import holdings
 from store.catalog import characters, get_collection
 from store.database import ReadSession
+from store.documents import stored_lengths
 
 
 def check_collections(session: ReadSession, caller: Caller) -> None:
@@ -32,28 +36,46 @@ def spend_reindex(parts: Wiring, caller: Caller, collection: str) -> None:
     parts.limiter.spend(caller, tokens_of(length))
 
 
-def passages_left(parts: Wiring, caller: Caller) -> int | None:
-    """How many passages the caller may still add; None: any number. Raises LimitReached where that is none.
+class PassageRoom:
+    """Whether the documents of one request may be added to a collection: not where the limit of passages is reached.
 
     A document has one passage at least. How many it has is known when it is split, so that the last request may go
-    beyond the limit by the passages of its own documents.
+    beyond the limit by the passages of its own documents. What takes the place of a document and is no longer than it
+    needs no room: who has reached the limit may still correct what is there.
     """
-    limit = caller.rights.limits.passages
-    if limit is None:
-        return None
-    with parts.database.read() as session:
-        _, passages = holdings(session, caller.among)
-    if passages >= limit:
-        raise LimitReached(
-            f"the collections of this key hold {passages} passages, those of waiting documents included, and may hold "
-            f"{limit}; delete some documents, or ask for a higher limit"
-        )
-    return limit - passages
+
+    def __init__(self, parts: Wiring, caller: Caller, collection: str) -> None:
+        """`collection`: its stored name."""
+        self._database = parts.database
+        self._collection = collection
+        self._limit = caller.rights.limits.passages
+        self._growing = 0
+        if self._limit is not None:
+            with self._database.read() as session:
+                _, self._passages = holdings(session, caller.among)
+
+    def take(self, lengths: Mapping[str, int]) -> None:
+        """`lengths`: characters of documents' titles and texts, by id. Raises LimitReached, and CollectionNotFound."""
+        if self._limit is None:
+            return
+        with self._database.read() as session:
+            stored = stored_lengths(session, get_collection(session, self._collection).id, list(lengths))
+        growing = sum(length > stored.get(id_, -1) for id_, length in lengths.items())
+        self._growing += growing
+        left = max(0, self._limit - self._passages)
+        if growing and self._growing > left:
+            raise LimitReached(
+                f"the collections of this key hold {self._passages} passages, those of waiting documents included, and "
+                f"may hold {self._limit}: there is room for {left} passages, and {self._growing} documents are new, or "
+                "longer than those whose place they take; send fewer, delete some, or ask for a higher limit"
+            )
 
 
-def check_documents(left: int | None, documents: int) -> None:
-    """Raises LimitReached where so many documents cannot fit into what is left."""
-    if left is not None and documents > left:
-        raise LimitReached(
-            f"there is room for {left} passages, and these are {documents} documents or more; send fewer"
-        )
+def check_documents(parts: Wiring, caller: Caller, collection: str, documents: Iterable[Document]) -> None:
+    """Raises LimitReached where the caller may not add all of these, and CollectionNotFound."""
+    PassageRoom(parts, caller, collection).take({item.id: length_of(item) for item in documents})
+
+
+def length_of(document: Document) -> int:
+    """Characters of its title and text."""
+    return len(document.title) + len(document.text)

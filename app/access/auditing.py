@@ -7,6 +7,7 @@ compacting are done unasked as well, and change nothing that anybody sees.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,25 +15,42 @@ from pathlib import Path
 
 from core.errors import SalienceError, StorageError
 from store.audit import DONE, LOCAL, note_action
-from store.database import Database
+from store.database import Database, WriteSession
 from store.faults import database_errors
 from store.migrate import SCHEMA_VERSION
 from store.readonly import open_read_only, schema_version
 
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def audited_write(database: Database, who: str, action: str, target: str) -> Iterator[WriteSession]:
+    """A write transaction with the note of what it does: there are both, or neither. What ends it is noted behind it.
+
+    `target`: a collection's stored name, a key's prefix; never a text.
+    """
+    try:
+        with database.write() as session:
+            yield session
+            note_action(session, at=time.time(), who=who, action=action, target=target)
+    except SalienceError as error:
+        _note_if_possible(database, who, action, target, error.code)
+        raise
+
 
 @contextmanager
 def audited(database: Database, who: str, action: str, target: str) -> Iterator[None]:
-    """Notes what came of the work in the `with`: done, or the code of the error that ended it.
+    """As `audited_write`, for work with transactions of its own: what came of it is noted behind it.
 
-    `target`: a collection's stored name, a key's prefix; never a text. An action that changes the database in a
-    transaction of its own is noted right behind it: a process that is killed in between leaves the deed without a note.
+    A process that is killed in between leaves the deed without a note, and so does a note that cannot be written: the
+    deed is done all the same, and whoever asked for it is not to repeat it.
     """
     try:
         yield
     except SalienceError as error:
-        _note(database, who, action, target, error.code)
+        _note_if_possible(database, who, action, target, error.code)
         raise
-    _note(database, who, action, target, DONE)
+    _note_if_possible(database, who, action, target, DONE)
 
 
 def note_of_directory(
@@ -50,6 +68,13 @@ def note_of_directory(
         )
     with closing(Database.open(directory, allow_network=allow_network)) as database:
         _note(database, LOCAL, action, target, outcome)
+
+
+def _note_if_possible(database: Database, who: str, action: str, target: str, outcome: str) -> None:
+    try:
+        _note(database, who, action, target, outcome)
+    except StorageError as error:
+        _log.error("the audit log lacks: %s, %s %.140r: %s; %s", who, action, target, outcome, error.message)
 
 
 def _note(database: Database, who: str, action: str, target: str, outcome: str) -> None:

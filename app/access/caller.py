@@ -43,6 +43,11 @@ class Caller:
             return tuple(qualified(rights.tenant, pattern) for pattern in rights.patterns or ("*",))
         return rights.patterns or None
 
+    @property
+    def sees_everything(self) -> bool:
+        """Whether it is the operator's: without tenant, patterns and row filter."""
+        return self.among is None and self.rows is None
+
     def sees(self, stored: str) -> bool:
         """Whether the caller sees a collection of this stored name, if there is one.
 

@@ -20,21 +20,21 @@ from app.access.limits import Limiter
 from app.access.rules import RULES, Rule, rule_key
 from app.access.rules import Scope as Reach
 from app.access.signatures import SignatureAuth
-from app.errors import Unauthorized, status_of
+from app.errors import Refused, Unauthorized
 from app.headers import header
 from app.routepath import route_path
 from core.errors import Forbidden, InvalidSignature, SalienceError, StorageError, TooLarge
 
 _BEARER = "A key (`salience key create`), or one of SALIENCE_AUTH__TOKENS; not needed where there are none."
-METRICS = "/metrics"
+_WATCHED = ("/metrics", "/readyz")
 
 
 class Callers:
     """Who makes a request, by its headers: a Caller, or why there is none.
 
     Those of `signed` paths are read to check their signatures, unless the headers show that none can hold. Where the
-    keys cannot be read, nobody is let in, but to `METRICS` by those that were read last: that is when somebody has to
-    look.
+    keys cannot be read, nobody is let in, but to what is `_WATCHED` by those that were read last: that is when somebody
+    has to look.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Callers:
             else:
                 return self._signer(scope, caller)
         except StorageError as error:
-            if route_path(scope) != METRICS or not keyring.known:
+            if route_path(scope) not in _WATCHED or not keyring.known:
                 return self._signer(scope, error)
         return self._signer(scope, _bearer(scope, keyring))
 
@@ -105,8 +105,7 @@ class Identify:
 
         async def refused() -> Message:
             assert problem is not None
-            headers = {"WWW-Authenticate": "Bearer"} if isinstance(problem, Unauthorized) else {}
-            raise HTTPException(status_of(problem), problem.message, headers=headers)
+            raise Refused(problem)
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start" and isinstance(caller, Caller):
@@ -173,7 +172,7 @@ def check_rights(caller: Caller, rule: Rule) -> None:
         raise Forbidden(
             f"this takes a key of the role {rule.role.value}, and this one has the role {rights.role.value}"
         )
-    if rule.scope is Reach.OPERATOR and (rights.tenant is not None or rights.patterns or rights.rows is not None):
+    if rule.scope is Reach.OPERATOR and not caller.sees_everything:
         raise Forbidden("this takes a key of the operator's: without tenant, patterns and row filter")
     if rights.rows is not None and not rule.rows:
         raise Forbidden(

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from core.errors import InvalidSignature
 from core.signing import Authorization, SignableRequest, parse_authorization, verify, verify_headers
 
-ANONYMOUS = ""  # the one account where no keys are set
+NOBODYS_ACCOUNT = ""  # the one account where no keys are set
 _DEFAULT_PORTS = (":80", ":443")
 
 
@@ -41,14 +41,14 @@ class SignatureAuth:
         return bool(self._secret_keys)
 
     def account(self, request: Request, body: bytes) -> str:
-        """The access key that signed the request, ANONYMOUS where none are set. Raises InvalidSignature.
+        """The access key that signed the request, NOBODYS_ACCOUNT where none are set. Raises InvalidSignature.
 
         An access key that does not exist is checked against a secret that nobody has: its failure is that of a wrong
         secret, in words and in time.
         """
         authorization = self._authorization(request)
         if authorization is None:
-            return ANONYMOUS
+            return NOBODYS_ACCOUNT
         access_key = authorization.scope.access_key
         verify(_signable(request, body), authorization, self._secret_key(access_key), now=self._now())
         return access_key

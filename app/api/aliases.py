@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path
 
-from app.access.auditing import audited
+from app.access.auditing import audited_write
 from app.api.dependencies import Known, Parts
 from app.api.links import ALIAS_SET
 from app.schemas.reindexes import AliasBody, AliasList, SetAlias
@@ -35,12 +35,12 @@ def get(parts: Parts, alias: Name) -> AliasBody:
 @router.put("/{alias}", responses={200: ALIAS_SET}, operation_id="set_alias", summary="Set or move an alias")
 def put(parts: Parts, caller: Known, alias: Name, body: Annotated[SetAlias, Body(openapi_examples=_SET)]) -> AliasBody:
     """Searches, reads and writes under this name go to the collection from now on, all at one moment."""
-    with audited(parts.database, caller.who, "alias.set", alias), parts.database.write() as session:
+    with audited_write(parts.database, caller.who, "alias.set", alias) as session:
         return AliasBody.of(set_alias(session, alias, body.collection))
 
 
 @router.delete("/{alias}", status_code=204, operation_id="delete_alias", summary="Delete an alias")
 def delete(parts: Parts, caller: Known, alias: Name) -> None:
     """The collection stays."""
-    with audited(parts.database, caller.who, "alias.delete", alias), parts.database.write() as session:
+    with audited_write(parts.database, caller.who, "alias.delete", alias) as session:
         delete_alias(session, alias)

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from app.errors import field_path
 from core.errors import InvalidInput
 
 Body = TypeVar("Body", bound="PublicModel")
@@ -33,7 +34,7 @@ def parsed(kind: type[Body], body: bytes) -> Body:
         return kind.model_validate_json(body)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        place = _place(problem["loc"])
+        place = field_path(problem["loc"])
         message = f"{place}: {problem['msg']}" if place else f"the body: {problem['msg']}"
         raise InvalidInput(message, param=place or None) from None
 
@@ -47,8 +48,3 @@ def placed(places: Sequence[str]) -> Iterator[None]:
         if error.index is None:
             raise
         raise error.at(places[error.index]) from error
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """ "data[0].text" for ("data", 0, "text")."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")

@@ -12,14 +12,15 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.access.allowances import check_documents, passages_left
+from app.access.allowances import PassageRoom, length_of
 from app.access.caller import Caller
 from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
+from app.api.jobs import accepted
 from app.api.links import JOB_MADE
 from app.api.uploads import Upload
 from app.schemas.documents import WriteReport
-from app.schemas.jobs import JobBody, accepted, write_report
+from app.schemas.jobs import JobBody, write_report
 from app.wiring import Wiring
 from core.current import check_awaited
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
@@ -31,6 +32,7 @@ from indexer.records import RecordError
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["documents"])
 
+ROOM_FOR = 1000  # documents are looked for at once, where a key has a limit
 MAX_BROKEN_LINES = 100_000  # of one request: each is kept, with what is wrong with it
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _BODY: dict[str, Any] = {
@@ -78,18 +80,22 @@ async def bulk(
     """
     if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
         raise InvalidInput("Idempotency-Key: must be 1 to 255 visible ASCII characters", param="Idempotency-Key")
-    limit, own = parts.settings.limits.bulk_bytes, caller.rights.limits.body_bytes
-    upload = Upload(request, limit=limit if own is None else min(limit, own))
+    bulk_bytes, own = parts.settings.limits.bulk_bytes, caller.rights.limits.body_bytes
+    limit = bulk_bytes if own is None else min(bulk_bytes, own)
+    upload = Upload(request, limit=limit)
     mapping = FieldMapping(id=id_field, text=text_field, title=title_field)
-    received = partial(_receive, parts, caller, collection, upload, mapping, idempotency_key)
+    received = partial(_receive, parts, caller, collection, upload, limit, mapping, idempotency_key)
     job = await to_thread.run_sync(received, limiter=request.app.state.uploads)
     if wait:
         return await run_in_threadpool(_finished, parts, caller, job, response)
     return accepted(caller.shown_work(job), response)
 
 
-def _receive(parts: Wiring, caller: Caller, name: str, upload: Upload, mapping: FieldMapping, key: str | None) -> Job:
-    limits, left = parts.settings.limits, passages_left(parts, caller)
+def _receive(
+    parts: Wiring, caller: Caller, name: str, upload: Upload, limit: int, mapping: FieldMapping, key: str | None
+) -> Job:
+    """`limit`: bytes of the body, also once it is unpacked, and characters of its documents."""
+    limits, room = parts.settings.limits, PassageRoom(parts, caller, name)
     collection = parts.pipeline.collection(name)
     check_room(parts.database, limits.queued_items)
     records = read_stream(
@@ -97,13 +103,13 @@ def _receive(parts: Wiring, caller: Caller, name: str, upload: Upload, mapping: 
         format=Format.NDJSON,
         name="body",
         line_characters=limits.line_characters,
-        watch=partial(_watched, limits.bulk_bytes),
+        watch=partial(_watched, limit),
     )
     read = _Read()
     job = receive(
         parts.database,
         collection,
-        _permitted(parts, caller, _whole(located_documents(records, mapping), limits.bulk_bytes, left, read)),
+        _permitted(parts, caller, _whole(located_documents(records, mapping), limit, room, read)),
         receiver=parts.worker.name,
         key=key,
         digest=lambda: upload.digest(mapping.id, mapping.text, mapping.title),
@@ -130,16 +136,16 @@ def _watched(limit: int, unpacked: int) -> None:
 class _Read:
     """So far."""
 
-    documents: int = 0
     broken: int = 0  # lines
     characters: int = 0
 
 
-def _whole(items: Iterable[Located], limit: int, left: int | None, read: _Read) -> Iterator[Located]:
+def _whole(items: Iterable[Located], limit: int, room: PassageRoom, read: _Read) -> Iterator[Located]:
     """`items`, as long as the body can be read, and there is room. Raises UnreadableFile, TooLarge, LimitReached.
 
-    `limit`: characters; `left`: documents, None: any number.
+    `limit`: characters.
     """
+    lengths: dict[str, int] = {}  # of documents that may have no room
     for origin, item in items:
         if isinstance(item, RecordError) and (origin is None or origin.line is None):  # of the body, not of a line
             kind = TooLarge if item.code == TooLarge.code else UnreadableFile
@@ -151,12 +157,15 @@ def _whole(items: Iterable[Located], limit: int, left: int | None, read: _Read) 
                     f"more than {MAX_BROKEN_LINES} lines are no documents; nothing of the body was kept"
                 )
         if isinstance(item, Document):
-            read.documents += 1
-            check_documents(left, read.documents)
-            read.characters += len(item.title) + len(item.text)
+            lengths[item.id] = length_of(item)
+            if len(lengths) == ROOM_FOR:
+                room.take(lengths)
+                lengths.clear()
+            read.characters += length_of(item)
             if read.characters > limit:  # of a compressed body
                 raise TooLarge(f"the documents have more than {limit} characters; send them in parts")
         yield origin, item
+    room.take(lengths)
 
 
 def _finished(parts: Wiring, caller: Caller, job: Job, response: Response) -> JobBody | WriteReport:

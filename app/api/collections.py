@@ -9,18 +9,16 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from app.access.allowances import check_collections
-from app.access.auditing import audited
+from app.access.auditing import audited, audited_write
 from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
 from app.api.links import COLLECTION_MADE
 from app.api.serialized import serialized
 from app.schemas.collections import ChangeCollection, CollectionBody, CollectionList, CreateCollection
 from app.schemas.stats import CollectionStatsBody
-from app.wiring import Wiring
 from core.records import Collection
-from store.catalog import change_settings, counts, delete_collection, get_collection, list_collections
+from store.catalog import change_settings, delete_collection, get_collection, list_collections
 from store.database import ReadSession
-from store.holders import documents_of_passages
 from store.statistics import collection_statistics
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"])
@@ -72,20 +70,14 @@ def list_all(parts: Parts, caller: Known) -> CollectionList:
     """Every collection that the key sees, by name."""
     with parts.database.read() as session:
         seen = [found for found in list_collections(session) if caller.sees(found.name)]
-        bodies = [] if caller.rows else [_body(session, caller, found) for found in seen]
-    if caller.rows:
-        bodies = [_restricted(parts, caller, found) for found in seen]
-    return CollectionList(collections=bodies)
+        return CollectionList(collections=[_body(session, caller, found) for found in seen])
 
 
 @router.get("/{collection}", operation_id="get_collection", summary="Get a collection")
 def get(parts: Parts, caller: Known, collection: CollectionName) -> CollectionBody:
     """A collection, its settings, and how much it holds."""
     with parts.database.read() as session:
-        found = get_collection(session, collection)
-        if not caller.rows:
-            return _body(session, caller, found)
-    return _restricted(parts, caller, found)
+        return _body(session, caller, get_collection(session, collection))
 
 
 @router.patch("/{collection}", operation_id="change_collection", summary="Change settings of a collection")
@@ -97,7 +89,7 @@ def change(
 ) -> CollectionBody:
     """Change settings that nothing stored depends on: alpha, k1, b, synonyms. The next search goes by them."""
     changes = body.settings.to_changes()
-    with audited(parts.database, caller.who, "collection.change", collection), parts.database.write() as session:
+    with audited_write(parts.database, caller.who, "collection.change", collection) as session:
         return _body(session, caller, change_settings(session, collection, changes))
 
 
@@ -113,21 +105,9 @@ def stats(parts: Parts, caller: Known, collection: CollectionName) -> Collection
 @router.delete("/{collection}", status_code=204, operation_id="delete_collection", summary="Delete a collection")
 def delete(parts: Parts, caller: Known, collection: CollectionName) -> None:
     """Delete a collection and everything in it."""
-    with audited(parts.database, caller.who, "collection.delete", collection), parts.database.write() as session:
+    with audited_write(parts.database, caller.who, "collection.delete", collection) as session:
         delete_collection(session, collection)
 
 
 def _body(session: ReadSession, caller: Caller, collection: Collection) -> CollectionBody:
-    held = counts(session, collection.id)
-    shown = caller.shown_collection(collection)
-    return CollectionBody.of(shown, documents=held.documents, passages=held.passages)
-
-
-def _restricted(parts: Wiring, caller: Caller, collection: Collection) -> CollectionBody:
-    """With the counts of what the caller's row filter lets through."""
-    assert caller.rows is not None
-    with parts.views.open(collection.name) as view:
-        seen = view.only(caller.rows)
-        documents = len(documents_of_passages(seen, None))
-        shown = caller.shown_collection(seen.collection)
-        return CollectionBody.of(shown, documents=documents, passages=seen.passage_count)
+    return CollectionBody.held(session, caller.shown_collection(collection), within=caller.rows)

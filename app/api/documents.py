@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Query, Response
 from starlette.convertors import Convertor, register_url_convertor
 
-from app.access.allowances import check_documents, passages_left
+from app.access.allowances import check_documents
 from app.access.limits import tokens_of
 from app.api.dependencies import CollectionName, Known, Parts
+from app.api.jobs import accepted
 from app.api.links import DOCUMENTS_ADDED, DOCUMENTS_LISTED, JOB_MADE
 from app.api.serialized import serialized
 from app.schemas.documents import (
@@ -25,12 +26,13 @@ from app.schemas.documents import (
     UpsertDocuments,
     WriteReport,
 )
-from app.schemas.jobs import JobBody, accepted
+from app.schemas.jobs import JobBody
 from core.errors import DocumentNotFound, InvalidControl, InvalidDocument
 from core.filters import parse_filter
 from core.protocols import Priority
+from core.records import Document
 from indexer.deletion import delete_where
-from indexer.fields import documents, located_documents, to_document
+from indexer.fields import located_documents, to_document
 from indexer.intake import check_room, receive
 from indexer.metadata import change_metadata
 from indexer.pipeline import delete as delete_documents
@@ -122,13 +124,14 @@ def upsert(
         )
         for place, item in enumerate(body.documents, start=1)
     ]
-    check_documents(passages_left(parts, caller), len(records))
+    located = list(located_documents(records))
+    check_documents(parts, caller, collection, (item for _, item in located if isinstance(item, Document)))
     if wait:
-        report = parts.pipeline.add(collection, documents(records), priority=Priority.INTERACTIVE)
+        report = parts.pipeline.add(collection, (item for _, item in located), priority=Priority.INTERACTIVE)
         return WriteReport.of(report)
     check_room(parts.database, parts.settings.limits.queued_items)
     found = parts.pipeline.collection(collection)
-    job = receive(parts.database, found, located_documents(records), receiver=parts.worker.name)
+    job = receive(parts.database, found, located, receiver=parts.worker.name)
     parts.worker.wake()
     parts.limiter.spend(caller, tokens_of(sum(len(item.title or "") + len(item.text) for item in body.documents)))
     response.status_code = 202
@@ -186,7 +189,7 @@ def put(
 ) -> WriteReport:
     """Add or replace one document; one that cannot be used is an error."""
     document = to_document({"id": document_id, **body.to_fields()})
-    check_documents(passages_left(parts, caller), 1)
+    check_documents(parts, caller, collection, [document])
     report = parts.pipeline.add(collection, [document], priority=Priority.INTERACTIVE)
     if report.failed:
         [failure] = report.failed

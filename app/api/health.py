@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 from anyio import move_on_after, to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from app.access.caller import Caller
 from app.api.dependencies import OperationPanel
 from app.operation.readiness import Finding
 from app.schemas.base import ResponseModel
@@ -30,12 +31,31 @@ class CheckBody(ResponseModel):
 
 class Readiness(ResponseModel):
     status: Literal["ready", "not_ready"] = Field(description="not_ready with the status 503")
-    database: str = Field(description="ok, or what is wrong")
-    model: str = Field(description="the model's name, or: not loaded")
     problems: list[str] = Field(
-        description="what is wrong, as NAME: TEXT; where status is ready it concerns some collections alone"
+        description="names of the checks that failed, for the operator as NAME: TEXT; where status is ready they "
+        "concern some collections alone"
     )
-    checks: list[CheckBody] = Field(description="everything that was looked at")
+    database: str | None = Field(None, description="ok, or what is wrong; for the operator alone")
+    model: str | None = Field(None, description="the model's name, or: not loaded; for the operator alone")
+    checks: list[CheckBody] = Field([], description="everything that was looked at; for the operator alone")
+
+    @classmethod
+    def of(cls, found: list[Finding], *, in_full: bool) -> Self:
+        """`in_full`: with what was found, which tells of the machine, and of all who use it."""
+        status: Literal["ready", "not_ready"] = (
+            "ready" if all(one.ok or not one.needed for one in found) else "not_ready"
+        )
+        failed = [one for one in found if not one.ok]
+        if not in_full:
+            return cls(status=status, problems=[one.name for one in failed])
+        texts = {one.name: one.text for one in found}
+        return cls(
+            status=status,
+            problems=[f"{one.name}: {one.text}" for one in failed],
+            database=texts.get("database", "not looked at"),
+            model=texts.get("model", "not looked at"),
+            checks=[CheckBody(name=one.name, ok=one.ok, text=one.text) for one in found],
+        )
 
 
 @router.get("/livez", operation_id="livez", summary="Liveness")
@@ -50,7 +70,8 @@ async def readyz(request: Request, panel: OperationPanel, response: Response) ->
 
     A Milvus that does not answer is a problem, but no 503: collections that it does not hold are served.
 
-    As soon as the process is told to stop, the answer is 503.
+    As soon as the process is told to stop, the answer is 503. Keys of the operator's, tokens, and everybody where there
+    are neither, are told what was found; others only the names of the checks that failed.
     """
     readiness, found = panel.readiness, list[Finding]()
     if readiness.stopping:
@@ -61,13 +82,7 @@ async def readyz(request: Request, panel: OperationPanel, response: Response) ->
             found = await look(abandon_on_cancel=True)
         if not found:
             found = [Finding(name="process", ok=False, text=f"the checks did not end within {_SECONDS:g} s")]
-    ready = all(one.ok or not one.needed for one in found)
-    response.status_code = 200 if ready else 503
-    texts = {one.name: one.text for one in found}
-    return Readiness(
-        status="ready" if ready else "not_ready",
-        database=texts.get("database", "not looked at"),
-        model=texts.get("model", "not looked at"),
-        problems=[f"{one.name}: {one.text}" for one in found if not one.ok],
-        checks=[CheckBody(name=one.name, ok=one.ok, text=one.text) for one in found],
-    )
+    caller = request.state.caller
+    body = Readiness.of(found, in_full=isinstance(caller, Caller) and caller.sees_everything)
+    response.status_code = 200 if body.status == "ready" else 503
+    return body

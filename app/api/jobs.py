@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import Known, Parts
 from app.api.serialized import serialized
 from app.schemas.jobs import JobBody, JobDetail, JobList, State, error_lines
 from core.naming import qualified
-from core.records import JobState
+from core.records import Job, JobState
 from store.jobs import cancel_job, get_job, list_jobs
 from store.jobs.lease import database_now
 from store.jobs.retry import retry_job
@@ -83,3 +83,9 @@ def retry(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
     job = retry_job(parts.database, job_id)
     parts.worker.wake()
     return JobBody.of(caller.shown_work(job))
+
+
+def accepted(job: Job, response: Response) -> JobBody:
+    """The answer to a request that made `job`, and where to ask for it."""
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return JobBody.of(job)

@@ -93,7 +93,8 @@ def _done(
     parts: Wiring, caller: Caller, collection: str, action: str, do: Callable[[Wiring, str], Reindex]
 ) -> ReindexBody:
     with audited(parts.database, caller.who, action, collection):
-        return _body(parts, caller, collection, do(parts, collection))
+        changed = do(parts, collection)
+    return _body(parts, caller, collection, changed)
 
 
 def _body(parts: Wiring, caller: Caller, collection: str, changed: Reindex | None = None) -> ReindexBody:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.access.auditing import audited
+from app.access.auditing import audited_write
 from app.cli.options import DataDir, Json, open_existing
 from app.cli.terminal import note, out, print_json, table
 from app.schemas.reindexes import AliasBody
@@ -52,8 +52,7 @@ def set_one(
     """
     with (
         open_existing(data_dir) as parts,
-        audited(parts.database, LOCAL, "alias.set", name),
-        parts.database.write() as session,
+        audited_write(parts.database, LOCAL, "alias.set", name) as session,
     ):
         found = set_alias(session, name, collection)
     typer.echo(f"{found.name} is {found.collection} from now on")
@@ -64,8 +63,7 @@ def delete(name: Alias, data_dir: DataDir = None) -> None:
     """Delete an alias; the collection stays."""
     with (
         open_existing(data_dir) as parts,
-        audited(parts.database, LOCAL, "alias.delete", name),
-        parts.database.write() as session,
+        audited_write(parts.database, LOCAL, "alias.delete", name) as session,
     ):
         found = delete_alias(session, name)
     typer.echo(f"deleted the alias {found.name}; the collection {found.collection} stays")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.access.auditing import audited
+from app.access.auditing import audited, audited_write
 from app.cli.options import (
     DataDir,
     Device,
@@ -40,10 +40,7 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
     """Every collection with what it holds."""
     with open_existing(data_dir) as parts:
         with parts.database.read() as session:
-            bodies = []
-            for found in list_collections(session):
-                held = counts(session, found.id)
-                bodies.append(CollectionBody.of(found, documents=held.documents, passages=held.passages))
+            bodies = [CollectionBody.held(session, found) for found in list_collections(session)]
         folder = parts.settings.data_dir
     if as_json:
         print_json([body.model_dump(mode="json") for body in bodies])
@@ -61,9 +58,7 @@ def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
 def show(name: Name, as_json: Json = False, data_dir: DataDir = None) -> None:
     """One collection with its settings."""
     with open_existing(data_dir) as parts, parts.database.read() as session:
-        found = get_collection(session, name)
-        held = counts(session, found.id)
-    body = CollectionBody.of(found, documents=held.documents, passages=held.passages).model_dump(mode="json")
+        body = CollectionBody.held(session, get_collection(session, name)).model_dump(mode="json")
     if as_json:
         print_json(body)
         return
@@ -168,8 +163,7 @@ def change(
         raise InvalidInput("nothing to change; give --synonym, --synonyms, --no-synonyms, --alpha, --k1 or --b")
     with (
         open_existing(data_dir) as parts,
-        audited(parts.database, LOCAL, "collection.change", name),
-        parts.database.write() as session,
+        audited_write(parts.database, LOCAL, "collection.change", name) as session,
     ):
         change_settings(session, name, changes)
     typer.echo(f"changed {', '.join(changes)} of {name}")
@@ -196,7 +190,7 @@ def delete(
             held = counts(session, get_collection(session, name).id)
         if not yes and not typer.confirm(f"Delete {name} with {held.documents:,} documents?", err=True):
             raise InvalidInput("nothing was deleted")
-        with audited(parts.database, LOCAL, "collection.delete", name), parts.database.write() as session:
+        with audited_write(parts.database, LOCAL, "collection.delete", name) as session:
             delete_collection(session, name)
         drop_deleted(parts.database)
     typer.echo(f"deleted {name} with {held.documents:,} documents")

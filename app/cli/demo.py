@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.access.auditing import audited
+from app.access.auditing import audited, audited_write
 from app.cli.docstrings import docstring_documents, standard_library
 from app.cli.options import DataDir, Device, Model, open_parts
 from app.cli.terminal import GOOD, out, progress_bar
@@ -86,7 +86,7 @@ def _forget(parts: Wiring) -> None:
     with parts.database.read() as session:
         there = COLLECTION in (found.name for found in list_collections(session))
     if there:
-        with audited(parts.database, LOCAL, "collection.delete", COLLECTION), parts.database.write() as session:
+        with audited_write(parts.database, LOCAL, "collection.delete", COLLECTION) as session:
             delete_collection(session, COLLECTION)
         drop_deleted(parts.database)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.access.auditing import audited
+from app.access.auditing import audited_write
 from app.cli.options import DataDir, Device, Json, Model, open_existing
 from app.cli.terminal import note, out, print_json, progress_bar
 from core.errors import InvalidInput
@@ -85,7 +85,7 @@ def _fit(parts: Wiring, collection: str, queries: Path, qrels: Path) -> Tuning:
 def _store(parts: Wiring, collection: str, scoring: Scoring) -> None:
     from store.catalog import change_scoring
 
-    with audited(parts.database, LOCAL, "collection.change", collection), parts.database.write() as session:
+    with audited_write(parts.database, LOCAL, "collection.change", collection) as session:
         change_scoring(session, collection, scoring)
 
 

@@ -38,7 +38,7 @@ Answer = Callable[[Request, SalienceError], Response]
 
 
 class Admission:
-    """In front of everything but the request's id and log line."""
+    """The innermost middleware: app/main.py says why."""
 
     def __init__(self, app: ASGIApp, lanes: Mapping[str, Lane], answer: Answer) -> None:
         """`lanes`: "search", "write" and "nice". `answer`: what an error looks like to the clients of a path."""

@@ -62,6 +62,11 @@ which workers ended again and again. The `message` of an error says more than th
 """
 _OTHER_ERRORS = (  # that are no classes of ours
     ("405", "method_not_allowed", "The path does not take this method; `Allow` lists those that it takes."),
+    (
+        "415",
+        "unsupported_media_type",
+        "The body's Content-Encoding is not known; `documents:bulk` takes gzip, or none.",
+    ),
     ("500", "internal", "An unexpected failure; the server's log has the details."),
 )
 

@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
-from app.errors import MAX_MESSAGE, MAX_PARAM, Malformed, shortened, status_of
-from app.schemas.base import ErrorDetail, RequestModel, ResponseModel, printable
+from app.error_shapes import Failure, native
+from app.errors import Malformed, status_of
+from app.schemas.base import ErrorDetail, RequestModel, ResponseModel
 from app.schemas.search_request import SearchRequest
 from app.schemas.search_response import SearchResponse
 from core.errors import SalienceError
@@ -37,13 +38,8 @@ class AnswerBody(ResponseModel):
 
     @classmethod
     def failed(cls, error: SalienceError, request_id: str | None) -> Self:
-        detail = ErrorDetail(
-            code=error.code,
-            message=printable(shortened(error.message, MAX_MESSAGE)),
-            param=None if error.param is None else printable(shortened(error.param, MAX_PARAM)),
-            request_id=request_id,
-        )
-        return cls(status=status_of(error), result=None, error=detail)
+        status, body = native(Failure.of(status_of(error), error.code, error.message, error.param, request_id))
+        return cls(status=status, result=None, error=body["error"])
 
 
 class BatchResponse(ResponseModel):

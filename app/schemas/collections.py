@@ -7,8 +7,11 @@ from typing import Any, Literal, Self, cast
 from pydantic import ConfigDict, Field, model_validator
 
 from app.schemas.base import RequestModel, ResponseModel, without_defaults
+from core.filters import Filter
 from core.records import Collection, CollectionSettings, FieldKind, IndexKind, SparseScoring
 from core.synonyms import of_groups
+from store.catalog import counts
+from store.database import ReadSession
 from store.settings import check_changeable
 
 DeclaredKind = Literal["text", "number", "boolean", "date", "geo"]  # core.records.DECLARABLE
@@ -132,6 +135,12 @@ class CollectionBody(ResponseModel):
     dimension: int = Field(description="length of its vectors")
     sparse_model: str | None = Field(description="that the learned weights are made by; null: there are none")
     created_at: str = Field(description="ISO 8601, in UTC")
+
+    @classmethod
+    def held(cls, session: ReadSession, collection: Collection, *, within: Filter | None = None) -> Self:
+        """With what it holds; `within`: as if there were none but the documents that satisfy it."""
+        found = counts(session, collection.id, within)
+        return cls.of(collection, documents=found.documents, passages=found.passages)
 
     @classmethod
     def of(cls, collection: Collection, *, documents: int, passages: int) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -13,9 +13,6 @@ from app.schemas.documents import RecordFailure, WriteReport
 from core.records import Job
 from store.database import Database, ReadSession
 from store.jobs.notices import MAX_LISTED, JobNotice, NoticeKind, job_notices
-
-if TYPE_CHECKING:
-    from starlette.responses import Response  # commands have no use for the library
 
 State = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
 FIRST_ERRORS = 20
@@ -87,12 +84,6 @@ class JobDetail(JobBody):
 class JobList(ResponseModel):
     jobs: list[JobBody] = Field(description="the newest first")
     next: int | None = Field(description="pass it as `before` for the next page; null: this is the last one")
-
-
-def accepted(job: Job, response: Response) -> JobBody:
-    """The answer to a request that made `job`, and where to ask for it."""
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return JobBody.of(job)
 
 
 def failure(notice: JobNotice) -> RecordFailure:

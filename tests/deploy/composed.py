@@ -24,8 +24,8 @@ START_SECONDS = 120
 _VARIABLE = re.compile(r"\$\{(\w+)(:[-?])?([^}]*)\}")
 
 
-def environment_of(service: str, given: Mapping[str, str]) -> dict[str, str]:
-    """What a container of the service is started with: the image's variables, and those of the file over them.
+def environment_of(service: str, given: Mapping[str, str], dotenv: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a container of the service is started with: the image's variables, those of `.env`, those of the file.
 
     Raises ValueError, as compose does, where one that must be `given` is not.
     """
@@ -40,7 +40,10 @@ def environment_of(service: str, given: Mapping[str, str]) -> dict[str, str]:
         return rest
 
     own = COMPOSE["services"][service]["environment"]
-    return image | {name: _VARIABLE.sub(value, str(said)) for name, said in own.items()}
+    files = COMPOSE["services"][service].get("env_file", [])
+    listed = dict(dotenv or {}) if {"path": ".env", "required": False} in files else {}
+    given = listed | dict(given)
+    return image | listed | {name: _VARIABLE.sub(value, str(said)) for name, said in own.items()}
 
 
 class Service:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 
+from app.access.rules import RULES, Scope
+from core.access import Role
 from salience.client import Client, Retries, errors
 from store.migrate import SCHEMA_VERSION
 from tests.deploy.composed import COMPOSE, DOCKERFILE, ROOT, Service, environment_of
@@ -177,7 +184,60 @@ def test_containers_are_kept_small() -> None:
     assert "USER 10001:10001" in DOCKERFILE
     assert DOCKERFILE.count("\nFROM ") + DOCKERFILE.startswith("FROM") == 2
     assert "--require-hashes" in DOCKERFILE
-    assert "readyz" in DOCKERFILE.partition("HEALTHCHECK")[2]
+
+
+def test_settings_of_a_dotenv_reach_both_but_for_what_the_file_goes_by() -> None:
+    dotenv = {
+        "SALIENCE_MODEL": "e5",
+        "SALIENCE_LIMITS__BULK_BYTES": "5000000",
+        "SALIENCE_AUTH__TOKENS": TOKEN,
+        "SALIENCE_SERVER__PORT": "9000",
+        "SALIENCE_SERVER__HOST": "127.0.0.1",
+        "SALIENCE_DATA_DIR": "elsewhere",
+    }
+    for name in ("api", "worker"):
+        environment = environment_of(name, {}, dotenv)
+        assert {key: environment[key] for key in list(dotenv)[:3]} == {key: dotenv[key] for key in list(dotenv)[:3]}
+        assert [environment[key] for key in list(dotenv)[3:]] == ["8080", "0.0.0.0", "/data"], "as the file maps them"
+    for file in (".dockerignore", ".gitignore"):
+        assert ".env" in (ROOT / file).read_text(encoding="utf-8").splitlines()
+
+
+def test_the_health_check_asks_at_the_port_that_is_set(port: int) -> None:
+    command = json.loads(DOCKERFILE.partition("HEALTHCHECK")[2].partition("CMD")[2].replace("\\\n", "").splitlines()[0])
+    assert command[0] == "python"
+    asked = []
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # as the library calls it
+            asked.append(self.path)
+            self.send_response(200 if len(asked) == 1 else 503)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", port), Ready) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            environment = os.environ | {"SALIENCE_SERVER__PORT": str(port)}
+            ends = [
+                subprocess.run([sys.executable, *command[1:]], env=environment, check=False, capture_output=True)
+                for _ in range(2)
+            ]
+        finally:
+            server.shutdown()
+            thread.join()
+    assert (asked, [end.returncode for end in ends]) == (["/readyz", "/readyz"], [0, 1])
+
+
+def test_prometheus_has_a_key_of_its_own_that_may_read_metrics() -> None:
+    advice = "key create metrics --role search"
+    for file in ("docker-compose.yml", "docs/deploy.md"):
+        assert advice in (ROOT / file).read_text(encoding="utf-8")
+    rule = RULES["metrics.*"]
+    assert (rule.role, rule.scope) == (Role.SEARCH, Scope.OPERATOR)
 
 
 def test_a_milvus_is_told_to_all_who_need_it() -> None:

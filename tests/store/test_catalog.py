@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.errors import CollectionExists, CollectionNotFound, InvalidSettings
+from core.filters import parse_filter
 from core.records import Collection, CollectionSettings, FieldKind, GenerationState, IndexKind, Scoring
 from store import Database, catalog, schema
 from store.reindex.dropping import drop_deleted
@@ -121,6 +122,24 @@ def test_an_unknown_collection_names_those_there_are(database: Database) -> None
             catalog.get_collection(session, "boks")
         with pytest.raises(CollectionNotFound, match="there are 'books', 'films'"):
             catalog.get_collection(session, "zzz")
+
+
+def test_counts_within_a_filter_are_those_of_its_documents(database: Database, collection: Collection) -> None:
+    for number, branch in enumerate(("north", "south", "north")):
+        lines = "\n".join(["a line"] * (number + 1))
+        put(database, collection, Item(id=str(number), text=lines, metadata={"branch": branch}))
+    put(database, create(database, "films"), Item(id="0", text="a line", metadata={"branch": "north"}))
+    counted = {
+        'branch = "north"': (2, 4),
+        'not branch = "north"': (1, 2),
+        'branch = "west"': (0, 0),
+        'department = "sales"': (0, 0),
+        'not department = "sales"': (3, 6),
+    }
+    with database.read() as session:
+        for text, (documents, passages) in counted.items():
+            found = catalog.counts(session, collection.id, parse_filter(text))
+            assert found == catalog.Counts(documents=documents, passages=passages), text
 
 
 def test_a_deleted_collection_leaves_nothing_and_touches_no_other(database: Database, collection: Collection) -> None:

@@ -34,4 +34,4 @@ def test_the_passages_behind_an_alias_count(house: House) -> None:
     two = [{"id": "x", "text": "One."}, {"id": "y", "text": "Two."}]
     error_of(house.ask(key, "POST", path, json={"documents": two}), 409)
     assert house.ask(key, "POST", path, json={"documents": two[:1]}).status_code == 200
-    assert error_of(house.ask(key, "POST", path, json={"documents": two[:1]}), 409)["code"] == "limit_reached"
+    assert error_of(house.ask(key, "POST", path, json={"documents": two[1:]}), 409)["code"] == "limit_reached"

@@ -13,7 +13,9 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from core.errors import StorageBusy
 from tests.app.access.conftest import House, error_of
+from tests.waiting import until
 
 SEARCH = "/v1/collections/docs/search"
 
@@ -37,6 +39,36 @@ def test_a_search_that_is_over_makes_room_for_the_next(house: House, path: str, 
     with house.parts.limiter.admitted(known, searches=True):  # one is going on
         error_of(house.ask(key, "POST", path, json=body), 429)
     assert house.ask(key, "POST", path, json=body).status_code == status, "the refused one took no room"
+
+
+def test_where_the_keys_cannot_be_read_strangers_learn_when_to_come_again_and_not_where_the_data_lies(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.collection(house.operator, "docs")
+
+    def locked() -> None:
+        raise StorageBusy("data directory /srv/secret/place: another process holds the lock; wait for it")
+
+    monkeypatch.setattr(house.parts.database, "read", locked)
+    until(lambda: not house.parts.keyring.fresh)
+    asked: list[tuple[str, str, Any]] = [
+        ("GET", "/v1/collections", None),
+        ("POST", SEARCH, {"query": "radio"}),
+        ("POST", "/v1/embeddings", {"model": "default", "input": "radio"}),
+        ("DELETE", "/v1/collections/docs", None),
+    ]
+    for key in (None, "wrong", house.operator):
+        for method, path, body in asked:
+            answer = house.ask(key, method, path, json=body)
+            error = error_of(answer, 503)
+            assert (error["code"], error["message"]) == ("storage_busy", StorageBusy().message), path
+            assert answer.headers["Retry-After"] == "1", path
+
+
+def test_a_body_of_whoever_is_not_known_is_refused_as_all_else(house: House) -> None:
+    told = [house.ask("wrong", "GET", "/v1/collections"), house.ask("wrong", "POST", SEARCH, json={"query": "radio"})]
+    assert [error_of(answer, 401)["code"] for answer in told] == ["unauthorized"] * 2
+    assert [answer.headers["WWW-Authenticate"] for answer in told] == ["Bearer"] * 2
 
 
 def test_below_a_prefix_everything_is_as_without(open_house: Callable[..., House]) -> None:

@@ -70,7 +70,9 @@ def test_what_no_key_is_made_of(house: House, given: dict[str, Any], status: int
     assert len(house.ask(house.operator, "GET", f"{ADMIN}/keys").json()["keys"]) == 1
 
 
-def test_where_the_keys_cannot_be_read_those_of_before_open_the_metrics_alone(house: House, tmp_path: Path) -> None:
+def test_where_the_keys_cannot_be_read_those_of_before_are_good_for_watching_alone(
+    house: House, tmp_path: Path
+) -> None:
     assert house.ask(house.operator, "GET", "/metrics").status_code == 200
     house.parts.database.close()
     for file in (tmp_path / "data").glob("salience.db*"):
@@ -79,6 +81,11 @@ def test_where_the_keys_cannot_be_read_those_of_before_open_the_metrics_alone(ho
     until(lambda: not house.parts.keyring.fresh)
     assert house.ask(house.operator, "GET", "/metrics").status_code == 200
     assert [house.ask(key, "GET", "/metrics").status_code for key in ("wrong", None)] == [401, 401]
+    assert str(tmp_path) in house.ask(house.operator, "GET", "/readyz").json()["database"]
+    for key in ("wrong", None):
+        told = house.ask(key, "GET", "/readyz")
+        assert (told.status_code, "database" in told.json()["problems"]) == (503, True)
+        assert str(tmp_path) not in told.text
     assert house.ask(house.operator, "GET", "/v1/models").status_code == 503, "it may have been revoked meanwhile"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -208,6 +209,11 @@ def test_bodies(house: House) -> None:
 
     json_lines = house.ask(key, "POST", f"{path}:bulk", content=chunks())
     assert json_lines.status_code == 413
+    packed = gzip.compress(b"".join(chunks()))
+    assert len(packed) < 500
+    unpacked = house.ask(key, "POST", f"{path}:bulk", content=packed, headers={"Content-Encoding": "gzip"})
+    assert "500 bytes once it is unpacked" in error_of(unpacked, 413)["message"]
+    assert house.ask(key, "GET", "/v1/jobs").json()["jobs"] == []
     unannounced = house.ask(key, "POST", path, content=chunks(), headers={"Content-Type": "application/json"})
     assert unannounced.status_code == 413
 
@@ -221,7 +227,8 @@ def test_who_is_not_known_is_asked_for_no_body(house: House) -> None:
     assert broken.status_code == 401, "not a word about what is sent"
 
 
-def test_collections_and_passages(house: House) -> None:
+def test_collections_and_passages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.bulk.ROOM_FOR", 4)
     key = house.key("admin", tenant="acme", limits={"collections": 2, "passages": 5})
     for name in ("one", "two"):
         house.collection(key, name)
@@ -240,11 +247,19 @@ def test_collections_and_passages(house: House) -> None:
     assert house.ask(key, "POST", path, json={"documents": texts[:4]}).status_code == 200
     assert house.ask(key, "PUT", f"{path}/last", json={"text": "The last one."}).status_code == 200
     for method, url, body in (
-        ("POST", path, {"documents": texts[:1]}),
+        ("POST", path, {"documents": texts[:5]}),  # the last of them is new
         ("PUT", f"{path}/more", {"text": "One more."}),
-        ("POST", f"{path}?wait=false", {"documents": texts[:1]}),
+        ("PUT", f"{path}/last", {"text": "The last one, and a sentence that it did not have."}),
+        ("POST", f"{path}?wait=false", {"documents": texts[4:]}),
     ):
         assert "5 passages" in error_of(house.ask(key, method, url, json=body), 409)["message"]
+    assert error_of(house.ask(key, "POST", f"{path}:bulk", content=lines), 409)["code"] == "limit_reached"
+    corrected = {"text": "The last 1.", "metadata": {"price": 5}}
+    assert house.ask(key, "PUT", f"{path}/last", json=corrected).json()["replaced"] == 1
+    assert house.ask(key, "PUT", f"{path}/last", json=corrected | {"metadata": {}}).json()["updated"] == 1
+    assert house.ask(key, "POST", path, json={"documents": texts[:4]}).json()["unchanged"] == 4
+    four = "".join(lines.splitlines(keepends=True)[:4])
+    assert house.ask(key, "POST", f"{path}:bulk?wait=true", content=four).json()["replaced"] == 4
     assert house.ask(key, "DELETE", f"{path}/last").status_code == 204
     assert house.ask(key, "PUT", f"{path}/more", json={"text": "One more."}).status_code == 200
 

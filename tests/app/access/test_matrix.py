@@ -278,6 +278,13 @@ def test_pages_and_metrics(everyone: tuple[House, dict[str, Case]]) -> None:
     for path in ("/", "/docs", "/openapi.json", "/livez", "/readyz"):
         assert house.ask(None, "GET", path).status_code == 200
         assert house.ask("wrong", "GET", path).status_code == 200
+    for name, case in cases.items():
+        told = house.ask(case.key, "GET", "/readyz").json()
+        if case.operator:
+            assert "collections in memory" in str(told["checks"]), name
+        else:
+            nothing = {"problems": [], "database": None, "model": None, "checks": []}
+            assert told == {"status": "ready", **nothing}, name
     assert house.ask(None, "GET", "/metrics").status_code == 401
     assert house.ask(cases["admin, own tenant"].key, "GET", "/metrics").status_code == 403
     assert house.ask(house.key("search"), "GET", "/metrics").status_code == 200

@@ -194,6 +194,12 @@ def test_lists_and_counts(house: House, keys: tuple[str, str]) -> None:
     assert (body["documents"], body["passages"]) == (alone["documents"], alone["passages"]) == (30, 30)
     listed = {c["name"]: c["documents"] for c in house.ask(some, "GET", "/v1/collections").json()["collections"]}
     assert listed == {"alone": 30, "goods": 30}
+    held = len(house.parts.views.held())
+    house.collection(house.operator, "unsearched", documents()[:3])
+    listed = {c["name"]: c["documents"] for c in house.ask(some, "GET", "/v1/collections").json()["collections"]}
+    assert listed == {"alone": 30, "goods": 30, "unsearched": 2}
+    assert house.ask(some, "GET", "/v1/collections/unsearched").json()["passages"] == 2
+    assert len(house.parts.views.held()) == held, "no collection is loaded to be counted"
     ids: list[str] = []
     after = None
     while True:

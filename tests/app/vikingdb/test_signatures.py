@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from app.access.signatures import ANONYMOUS, SignatureAuth
+from app.access.signatures import NOBODYS_ACCOUNT, SignatureAuth
 from core.errors import InvalidSignature
 from core.signing import CredentialScope, SignableRequest, sign
 from tests.app.vikingdb.signed import (
@@ -172,7 +172,7 @@ def test_what_is_signed_arrives_whole_or_not_at_all(
 
 
 def test_no_keys_one_account() -> None:
-    assert SignatureAuth({}).account(arrived({}), b"") == ANONYMOUS
+    assert SignatureAuth({}).account(arrived({}), b"") == NOBODYS_ACCOUNT
 
 
 def test_without_keys_nobody_passes_where_other_apis_ask_for_tokens() -> None:
