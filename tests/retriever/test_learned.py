@@ -298,6 +298,15 @@ def test_a_sparse_vector_finds_what_its_text_finds(search: Searcher, sparse: Spa
     assert [(hit.id, hit.score) for hit in beside.hits] == [(hit.id, hit.score) for hit in wanted.hits]
 
 
+@pytest.mark.parametrize("explain", Explain)
+def test_a_sparse_vector_of_tokens_that_the_model_lacks_is_refused(search: Searcher, explain: Explain) -> None:
+    given = Inputs(sparse_vector=sparse_input({2000: 1.0, 2**31 - 1: 0.5}))
+    for collection in ("learned", "both"):
+        with pytest.raises(InvalidQuery, match="sparse_vector: token id 2147483647 is not in the model's") as refused:
+            search.search(collection, Query(inputs=given, explain=explain))
+        assert refused.value.param == "sparse_vector"
+
+
 def test_examples_move_the_learned_leg_by_their_strongest_weights(
     search: Searcher, learned_database: Database, few: list[Document]
 ) -> None:
