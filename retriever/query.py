@@ -30,7 +30,7 @@ MAX_DEPTH = 1000  # last hit that can be asked for, offset + k: behind the fused
 MAX_CONTROLS = 1000
 MAX_TIMEOUT_MS = 600_000
 MAX_TRIED_WORDS = 2000  # of a query that is searched with under one change of emphasis after another
-MAX_EXPLAINED = 250_000  # hits explained in words times words of the query: each has its shares of each
+MAX_EXPLAINED = 250_000  # hits explained in words times words and weights of the query: each has its shares of each
 
 
 class Explain(StrEnum):
@@ -129,10 +129,12 @@ class Query:
             self.check_tried()
         group_by = self.selection.group_by
         hits, words = self.k * (1 if group_by is None else group_by.hits), _count_words(self.text)
-        if hits * words > MAX_EXPLAINED:
+        weights = 0 if self.inputs.sparse_vector is None else len(self.inputs.sparse_vector.ids)
+        if hits * (words + weights) > MAX_EXPLAINED:
+            beside = f" and {weights} weights" if weights else ""
             raise InvalidQuery(
-                f"explain: {hits} hits, each with a share for each of the query's {words} words: their product may be "
-                f"{MAX_EXPLAINED} at most; ask for fewer hits, or explain by scores",
+                f"explain: {hits} hits, each with a share for each of the query's {words} words{beside}: their product "
+                f"may be {MAX_EXPLAINED} at most; ask for fewer hits, or explain by scores",
                 param="explain",
             )
 
