@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -128,6 +129,12 @@ def test_helpers_keep_errors_in_their_places_and_let_the_storage_s_through() -> 
     assert found[:2] == [2, wrong]
     assert isinstance(found[2], InvalidFilter)
     assert at_once(lambda numbers: [-number for number in numbers], [1, wrong, 2]) == [-1, wrong, -2]
+
+    def unasked(numbers: Sequence[int]) -> list[int]:
+        raise AssertionError("there is nothing to work on")
+
+    assert at_once(unasked, [wrong, wrong]) == [wrong, wrong]
+    assert at_once(unasked, []) == []
 
     def busy(number: int) -> int:
         raise StorageBusy
