@@ -20,7 +20,8 @@ WINDOW = 200  # best hits that take part; those behind them keep their places
 def diverse(scores: Float64Array, vectors: Float32Array, diversity: float) -> Int64Array:
     """(hits,) the order of hits with `scores`: places, of equals the first.
 
-    `scores`: in the order of the ranking, which need not fall: what deeper pools found stands behind. `vectors`: (hits, dimension) of unit length; a vector of zeros is like no other.
+    `scores`: in the order of the ranking, which need not fall: what deeper pools found stands behind.
+    `vectors`: (hits, dimension) of unit length; a vector of zeros is like no other.
     """
     count = len(scores)
     if not count:
