@@ -54,8 +54,9 @@ def searchable_legs(collection: Collection, query: Query) -> tuple[Leg, ...]:
     Raises InvalidQuery where a leg that is asked for has nothing to go by, or an input has no leg.
     """
     present, learned, inputs = legs_of(collection, query.legs), learned_leg(collection), query.inputs
-    readable = None if query.prompt is None else without_images(query.prompt)
-    has = {Leg.DENSE: query.prompt is not None or inputs.vector is not None or bool(inputs.like)}
+    prompt = query.prompt
+    readable = None if prompt is None else without_images(prompt)
+    has = {Leg.DENSE: prompt is not None or inputs.vector is not None or bool(inputs.like)}
     has[Leg.SPARSE] = bool(query.text) or bool(inputs.like)
     if learned is not None:
         has[learned] = readable is not None or inputs.sparse_vector is not None or bool(inputs.like)
@@ -133,9 +134,9 @@ class QueryEncoder:
         return encoded
 
     def _task(self, collection: Collection, query: Query, legs: tuple[Leg, ...]) -> _Task:
-        inputs, learned = query.inputs, learned_leg(collection) in legs
-        dense = query.prompt if Leg.DENSE in legs and inputs.vector is None else None
-        readable = None if query.prompt is None or not learned or inputs.sparse_vector is not None else query.prompt
+        inputs, prompt, learned = query.inputs, query.prompt, learned_leg(collection) in legs
+        dense = prompt if Leg.DENSE in legs and inputs.vector is None else None
+        readable = prompt if learned and inputs.sparse_vector is None else None
         # That a model is missing is said before anything is searched or remembered; words are explained by it, too.
         encoder = self._models(collection) if dense is not None or query.explain.in_words else None
         model = sparse_model_of(collection, self._sparse_models) if learned else None
