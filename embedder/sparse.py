@@ -101,17 +101,20 @@ class SparseModel:
         *,
         options: ControlOptions = DEFAULT_OPTIONS,
     ) -> list[SparseTrace]:
-        """f_i g(l_ij) of every token i of prompt p and every j of `terms[p]`."""
+        """f_i g(l_ij) of every token i of prompt p and every j of `terms[p]`; 0 for what only the tokenizer knows."""
         prepared = self._forward.prepare(prompts, representation, options)
         found: dict[int, SparseTrace] = {}
 
         def read(index: int, text: TokenVectors) -> None:
-            chosen = torch.from_numpy(terms[index].astype(np.int64)).to(text.vectors.device)
+            known = np.flatnonzero(terms[index] < self._vocabulary)
+            chosen = torch.from_numpy(terms[index][known].astype(np.int64)).to(text.vectors.device)
             rows = [self._scaled(logits[:, chosen], factors) for logits, factors in self._pieces(text)]
+            activations = np.zeros((len(text.vectors), len(terms[index])), dtype=np.float32)
+            activations[:, known] = torch.cat(rows).cpu().numpy()
             found[index] = SparseTrace(
                 spans=text.tokens.spans,
                 special=text.tokens.special | text.tokens.prefix,
-                activations=torch.cat(rows).cpu().numpy(),
+                activations=activations,
                 pooling=self.pooling,
             )
 

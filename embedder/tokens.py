@@ -59,7 +59,12 @@ class TextTokenizer:
         Raises InvalidInput for an image, and for a token id that the vocabulary lacks; it has the prompt's `index`.
         """
         texts = [_only_text(prompt) for prompt in prompts]
-        encodings = iter(self._cut.encode_batch([prefix + self._beginning(text) for text in texts if text is not None]))
+        read = []
+        for index, text in enumerate(texts):
+            if text is not None:
+                with indexed(index):
+                    read.append(prefix + self._beginning(text))
+        encodings = iter(self._cut.encode_batch(read))
         tokenized = []
         for index, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
             with indexed(index):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
-from core.records import Float32Array, Float64Array, Int64Array
+from core.records import Float32Array, Float64Array, Int64Array, Scoring
 from retriever.adaptive import Choice
-from retriever.fusion import Fused, FusedLeg, Fusion, LegScores, fuse
+from retriever.fusion import Fused, FusedLeg, Fusion, LegScores, collapse, fuse
 from retriever.legs import Leg, SparseTerms
 from retriever.stopwatch import Stopwatch
 from store.filters.sql import distinct
@@ -97,6 +98,25 @@ def rank(candidates: Candidates, fusion: Fusion, choice: Choice | None = None) -
         raise ValueError("no leg takes part")
     ((leg, alone),) = candidates.legs.items()
     return Fused(scores=alone.raw, legs={leg: FusedLeg(norm=alone.raw, weight=1.0, scale=1.0, constant=0.0)})
+
+
+def best_documents(
+    view: View,
+    vector: Float32Array | None,
+    sparse: Mapping[Leg, SparseTerms],
+    fusion: Fusion,
+    scorings: Sequence[Scoring],
+    k: int,
+) -> list[Int64Array]:
+    """Under each of the scorings the store's numbers of the first `k` documents, best first."""
+    found: list[Int64Array] = []
+    for (k1, b), group in groupby(scorings, key=lambda scoring: (scoring.k1, scoring.b)):
+        candidates = gather(view.rescored(k1=k1, b=b), vector=vector, sparse=sparse, depth=POOL_DEPTH, allowed=None)
+        for scoring in group:
+            ranked = rank(candidates, fusion.settled(scoring.alpha))
+            best = collapse(candidates.ids, ranked.scores, candidates.documents)[:k]
+            found.append(candidates.documents[best])
+    return found
 
 
 def _dense_scores(view: View, vector: Float32Array, pool: Pool, ids: Int64Array, places: Int64Array) -> Float64Array:

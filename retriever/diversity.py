@@ -18,15 +18,16 @@ WINDOW = 200  # best hits that take part; those behind them keep their places
 
 
 def diverse(scores: Float64Array, vectors: Float32Array, diversity: float) -> Int64Array:
-    """(hits,) the order of hits with falling `scores`: places, of equals the first.
+    """(hits,) the order of hits with `scores`: places, of equals the first.
 
+    `scores`: in the order of the ranking, which need not fall: what deeper pools found stands behind.
     `vectors`: (hits, dimension) of unit length; a vector of zeros is like no other.
     """
     count = len(scores)
     if not count:
         return np.empty(0, dtype=np.int64)
-    spread = scores[0] - scores[-1]
-    relevance = (scores - scores[-1]) / spread if spread > 0 else np.zeros(count)
+    lowest, spread = scores.min(), np.ptp(scores)
+    relevance = (scores - lowest) / spread if spread > 0 else np.zeros(count)
     likeness, directions = np.zeros(count), vectors.astype(np.float64)
     free = np.ones(count, dtype=np.bool_)
     order = np.empty(count, dtype=np.int64)

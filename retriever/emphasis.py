@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from core.errors import InvalidControl
 from core.prompts import MAX_FACTOR, MIN_FACTOR, TextControl
 from embedder.lexical.words import Word, normalize, units
 
+MAX_KEYS = 1000  # each is a control at least, and a query takes no more of these
+MAX_CHARACTERS = 1000  # of a key
 SHOWN_WORDS = 20  # of the query, in the message about a word that is not in it
 
 
@@ -16,18 +20,24 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
 
     Words are compared whole and in normal form (NFKC, case folded); a phrase is a sequence of words, whatever stands
     between them; Chinese, Japanese and Korean match by character. A key without letters and digits (an emoji) is looked
-    up as it is. Raises InvalidControl for a key that is empty, not in the text or given twice in different spelling,
-    and for a factor that is no number from MIN_FACTOR to MAX_FACTOR.
+    up as it is. Raises InvalidControl for too many keys, for one that is empty, too long, not in the text or given
+    twice in different spelling, and for a factor that is no number from MIN_FACTOR to MAX_FACTOR.
     """
     if not emphasis:
         return ()
+    if len(emphasis) > MAX_KEYS:
+        raise InvalidControl(f"emphasis names {len(emphasis)}; at most {MAX_KEYS} are allowed", param="emphasis")
     words = tuple(units(text))
-    begins: dict[str, list[int]] = {}
-    for i, word in enumerate(words):
-        begins.setdefault(word.text, []).append(i)
+    said = _joined([word.text for word in words])
+    begins = list(accumulate((len(word.text) + 1 for word in words), initial=0))  # of each word in `said`
     seen: dict[tuple[str, ...], str] = {}
     controls: list[TextControl] = []
     for key, factor in emphasis.items():
+        if len(key) > MAX_CHARACTERS:
+            raise InvalidControl(
+                f"emphasis: {key[:40] + '...'!r} has {len(key)} characters; at most {MAX_CHARACTERS} are allowed",
+                param="emphasis",
+            )
         if not MIN_FACTOR <= factor <= MAX_FACTOR:  # false for NaN too
             raise InvalidControl(
                 f"emphasis of {key!r} is {factor}: must be a number from {MIN_FACTOR:g} to {MAX_FACTOR:g}",
@@ -38,29 +48,28 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
         if sought in seen:
             raise InvalidControl(f"emphasis names {seen[sought]!r} and {key!r}, which are the same", param="emphasis")
         seen[sought] = key
-        found = _places(words, begins.get(phrase[0], []), phrase) if phrase else _literal_places(text, key.strip())
-        spans = list(found)
+        if phrase:
+            places = [bisect_left(begins, begin) for begin in _places(said, _joined(phrase), shared=1)]
+            spans = [(words[place].start, words[place + len(phrase) - 1].end) for place in places]
+        else:
+            spans = [(start, start + len(sought[0])) for start in _places(text, sought[0])]
         if not spans:
             raise _not_in_query(key, words)
         controls.extend(TextControl(start=start, length=end - start, factor=factor) for start, end in spans)
     return tuple(sorted(controls, key=lambda control: (control.start, control.length)))
 
 
-def _places(words: Sequence[Word], begins: Sequence[int], phrase: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    """Spans of `phrase` that do not overlap, from left to right; `begins`: where its first word stands in `words`."""
-    done = 0
-    for begin in begins:
-        found = words[begin : begin + len(phrase)]
-        if begin >= done and tuple(word.text for word in found) == phrase:
-            yield found[0].start, found[-1].end
-            done = begin + len(phrase)
+def _joined(words: Sequence[str]) -> str:
+    """Words as one text, to look for phrases in: by comparing word for word, the time would be that of a product."""
+    return "\0".join(["", *words, ""])
 
 
-def _literal_places(text: str, key: str) -> Iterator[tuple[int, int]]:
-    start = text.find(key) if key else -1
+def _places(text: str, sought: str, *, shared: int = 0) -> Iterator[int]:
+    """Where it begins, from left to right; two places have no more than `shared` characters in common."""
+    start = text.find(sought) if sought else -1
     while start >= 0:
-        yield start, start + len(key)
-        start = text.find(key, start + len(key))
+        yield start
+        start = text.find(sought, start + len(sought) - shared)
 
 
 def _not_in_query(key: str, words: Sequence[Word]) -> InvalidControl:

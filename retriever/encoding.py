@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from core.current import models_read
-from core.errors import InvalidQuery
+from core.errors import InvalidInput, InvalidQuery
 from core.prompts import ControlOptions, Prompt
 from core.protocols import DenseModels, Encoder, SparseEncoder, SparseModels, TracingEncoder
 from core.records import (
@@ -54,8 +54,9 @@ def searchable_legs(collection: Collection, query: Query) -> tuple[Leg, ...]:
     Raises InvalidQuery where a leg that is asked for has nothing to go by, or an input has no leg.
     """
     present, learned, inputs = legs_of(collection, query.legs), learned_leg(collection), query.inputs
-    readable = None if query.prompt is None else without_images(query.prompt)
-    has = {Leg.DENSE: query.prompt is not None or inputs.vector is not None or bool(inputs.like)}
+    prompt = query.prompt
+    readable = None if prompt is None else without_images(prompt)
+    has = {Leg.DENSE: prompt is not None or inputs.vector is not None or bool(inputs.like)}
     has[Leg.SPARSE] = bool(query.text) or bool(inputs.like)
     if learned is not None:
         has[learned] = readable is not None or inputs.sparse_vector is not None or bool(inputs.like)
@@ -106,7 +107,7 @@ class QueryEncoder:
         `gather`: is called before a model is asked, if one is.
 
         Raises ModelMismatch where the collection was embedded by another model, ModelNotFound where its sparse model is
-        not configured, and what the encoders raise.
+        not configured, InvalidQuery for a sparse vector of tokens that this model lacks, and what the encoders raise.
         """
         tasks = [self._task(collection, query, legs) for query, legs in asked]
         encoded = [task.given for task in tasks]
@@ -133,11 +134,14 @@ class QueryEncoder:
         return encoded
 
     def _task(self, collection: Collection, query: Query, legs: tuple[Leg, ...]) -> _Task:
-        inputs, learned = query.inputs, learned_leg(collection) in legs
-        dense = query.prompt if Leg.DENSE in legs and inputs.vector is None else None
-        readable = None if query.prompt is None or not learned or inputs.sparse_vector is not None else query.prompt
+        inputs, prompt, learned = query.inputs, query.prompt, learned_leg(collection) in legs
+        dense = prompt if Leg.DENSE in legs and inputs.vector is None else None
+        readable = prompt if learned and inputs.sparse_vector is None else None
         # That a model is missing is said before anything is searched or remembered; words are explained by it, too.
         encoder = self._models(collection) if dense is not None or query.explain.in_words else None
+        model = sparse_model_of(collection, self._sparse_models) if learned else None
+        if model is not None and inputs.sparse_vector is not None:
+            _check_tokens(inputs.sparse_vector, model)
         return _Task(
             encoder=encoder,
             dense=dense,
@@ -146,7 +150,7 @@ class QueryEncoder:
             given=EncodedQuery(
                 vector=inputs.vector if Leg.DENSE in legs else None,
                 learned=inputs.sparse_vector if learned else None,
-                sparse_model=sparse_model_of(collection, self._sparse_models) if learned else None,
+                sparse_model=model,
                 as_text=inputs.prompt is None and inputs.vector is None and inputs.sparse_vector is None,
             ),
         )
@@ -194,6 +198,14 @@ class _Task:
     def shape(self) -> tuple[bool, bool, bool]:
         """Tasks of one shape are encoded by the same calls."""
         return self.dense is not None, self.learned is not None, self.dense == self.learned
+
+
+def _check_tokens(vector: SparseVector, model: SparseEncoder) -> None:
+    for id_ in vector.ids.tolist():
+        try:
+            model.token(id_)
+        except InvalidInput as error:
+            raise InvalidQuery(f"sparse_vector: {error.message}", param="sparse_vector") from None
 
 
 def _made(tasks: Sequence[_Task], options: ControlOptions) -> list[Made]:

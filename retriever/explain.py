@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,16 @@ import numpy as np
 from core.passages import heard, passage_prompt, prompt_title, text_offset
 from core.prompts import Prompt
 from core.protocols import DenseModels, Encoder
-from core.records import Collection, Float32Array, Float64Array, Hit, HitExplanation, Representation, TokenTrace
+from core.records import (
+    Collection,
+    Float32Array,
+    Float64Array,
+    Hit,
+    HitExplanation,
+    Representation,
+    SparseTrace,
+    TokenTrace,
+)
 from embedder.attribution import parts as token_parts
 from embedder.lexical import Analyzer
 from retriever.effects import leg_words, query_word_shares, sentence_effects, word_effects
@@ -27,6 +36,7 @@ from retriever.unit_effects import unit_effects
 from retriever.words import LearnedWords, PassageWords, dense_query, dense_words, learned_words, passage_words
 from store.documents import StoredPassage
 
+AT_ONCE = 128  # texts that the models read together: what they tell of one takes megabytes
 SIGNIFICANT = 0.02  # of the score: where no word's effect reaches it, no single word made the match
 
 
@@ -41,6 +51,11 @@ class Asked:
     trace: TokenTrace | None = None  # what that was made of, where the model told when it made it
     as_text: bool = True  # whether the models would make the vector and the learned weights of the query's text again
     reranker: str | None = None  # the fingerprint of what the hits were reranked by; None: they were not
+
+    @property
+    def learned(self) -> tuple[Leg, LearnedTerms] | None:
+        """The leg that scores by learned weights, and what it looks for; None: there is none."""
+        return next(((leg, terms) for leg, terms in self.sparse.items() if isinstance(terms, LearnedTerms)), None)
 
 
 class Explainer:
@@ -102,40 +117,42 @@ class Explainer:
         texts: Sequence[PassageWords],
         towards: TokenTrace | Float32Array | None,
         encoder: Encoder,
-    ) -> list[HitWords]:
-        prompts = [words.prompt for words in texts]
-        traces = None
-        if towards is not None:
-            traces = self._traces.dense(encoder, prompts, Representation.DOCUMENT, asked.audience)
-        learned = self._learned(asked, texts, prompts)
+    ) -> Iterator[HitWords]:
+        """Of one text after the other, each to be done with before the next."""
         query = None if towards is None else dense_query(asked.query.text, towards)
-        found = []
-        for i, words in enumerate(texts):
-            dense = None if query is None or traces is None else dense_words(words, query, traces[i])
-            found.append(HitWords(passage=words, dense=dense, learned=None if learned is None else learned[i]))
-        return found
+        learned_query = self._learned_query(asked)
+        for begin in range(0, len(texts), AT_ONCE):
+            batch = texts[begin : begin + AT_ONCE]
+            prompts = [words.prompt for words in batch]
+            traces = None
+            if query is not None:
+                traces = self._traces.dense(encoder, prompts, Representation.DOCUMENT, asked.audience)
+            learned = self._learned(asked, batch, prompts, learned_query)
+            for i, words in enumerate(batch):
+                dense = None if query is None or traces is None else dense_words(words, query, traces[i])
+                yield HitWords(passage=words, dense=dense, learned=next(learned, None))
 
     def _learned(
-        self, asked: Asked, texts: Sequence[PassageWords], prompts: Sequence[Prompt]
-    ) -> list[LearnedWords] | None:
-        """By passage; None where no leg scores by learned weights, or its model does not tell."""
-        for leg, terms in asked.sparse.items():
-            if not isinstance(terms, LearnedTerms):
-                continue
-            query, encoder, ids = asked.query, terms.encoder, terms.vector.ids
-            traces = self._traces.sparse(encoder, prompts, Representation.DOCUMENT, ids, asked.audience)
-            if traces is None:
-                return None
-            made = None
-            if asked.as_text:
-                prompt = Prompt.of(query.text, controls=query.controls)
-                representation, options = Representation.QUERY, query.options
-                made = self._traces.sparse(encoder, [prompt], representation, ids, asked.audience, options=options)
-            return [
-                learned_words(leg, query.text, words, None if made is None else made[0], trace)
-                for words, trace in zip(texts, traces, strict=True)
-            ]
-        return None
+        self, asked: Asked, texts: Sequence[PassageWords], prompts: Sequence[Prompt], query: SparseTrace | None
+    ) -> Iterator[LearnedWords]:
+        """By passage; none where no leg scores by learned weights, or its model does not tell."""
+        if asked.learned is None:
+            return
+        leg, terms = asked.learned
+        ids = terms.vector.ids
+        traces = self._traces.sparse(terms.encoder, prompts, Representation.DOCUMENT, ids, asked.audience)
+        for words, trace in () if traces is None else zip(texts, traces, strict=True):
+            yield learned_words(leg, asked.query.text, words, query, trace)
+
+    def _learned_query(self, asked: Asked) -> SparseTrace | None:
+        """What its learned weights are made of; None where that is no text, or the model does not tell."""
+        if asked.learned is None or not asked.as_text:
+            return None
+        (_, terms), query = asked.learned, asked.query
+        prompt, options = Prompt.of(query.text, controls=query.controls), query.options
+        representation, ids = Representation.QUERY, terms.vector.ids
+        made = self._traces.sparse(terms.encoder, [prompt], representation, ids, asked.audience, options=options)
+        return None if made is None else made[0]
 
     def _in_words(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import InvalidQuery
@@ -27,35 +28,70 @@ def check_fields(fields: Sequence[str] | None) -> None:
         raise InvalidQuery(f"fields: unknown field {name!r:.140}; {hint}", param="fields")
 
 
-def shows(fields: Sequence[str] | None, name: str) -> bool:
-    """Whether TITLE or TEXT is shown."""
-    return fields is None or name in fields
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """What is shown of each hit's document."""
+
+    title: bool
+    text: bool
+    paths: _Paths | None  # in its metadata; None: all of it
+
+    @classmethod
+    def of(cls, fields: Sequence[str] | None) -> Shown:
+        """`fields`: as a Query has them."""
+        named = set(FIELDS[:3] if fields is None else fields)
+        found = None if METADATA in named else _Paths.of([n for n in named if n.startswith(f"{METADATA}.")])
+        return cls(title=TITLE in named, text=TEXT in named, paths=found)
+
+    def metadata(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The part of it that is shown; a path that a document does not have shows nothing.
+
+        A path may lead through arrays of objects, each of which keeps what it names. A key that holds dots itself is
+        found under its whole name.
+        """
+        return metadata if self.paths is None else _kept(metadata, self.paths)
 
 
-def shown_metadata(metadata: Mapping[str, Any], fields: Sequence[str] | None) -> Mapping[str, Any]:
-    """The part of it that is shown; a path that a document does not have shows nothing.
+@dataclass(slots=True)
+class _Paths:
+    """As a tree: a step down for each part between two dots."""
 
-    A path may lead through arrays of objects, each of which keeps what it names. A key that holds dots itself is found
-    under its whole name.
-    """
-    if fields is None or METADATA in fields:
-        return metadata
-    paths = [name.removeprefix(f"{METADATA}.") for name in fields if name.startswith(f"{METADATA}.")]
-    return _kept(metadata, paths)
+    whole: bool = False  # whether a path ends here
+    below: dict[str, _Paths] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> _Paths:
+        """Of metadata.PATH."""
+        root = cls()
+        for name in names:
+            at = root
+            for part in name.split(".")[1:]:
+                at = at.below.setdefault(part, cls())
+            at.whole = True
+        return root
+
+    def at(self, key: str) -> _Paths | None:
+        """What is named of a key, which may hold dots; None: nothing."""
+        found: _Paths | None = self
+        for part in key.split("."):
+            found = None if found is None else found.below.get(part)
+        return found
 
 
-def _kept(value: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+def _kept(value: Mapping[str, Any], paths: _Paths) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, item in value.items():
-        below = [path.removeprefix(f"{key}.") for path in paths if path.startswith(f"{key}.")]
-        if key in paths:
+        named = paths.at(key)
+        if named is None:
+            continue
+        if named.whole:
             kept[key] = item
-        elif below and (part := _part(item, below)) is not None:
+        elif (part := _part(item, named)) is not None:
             kept[key] = part
     return kept
 
 
-def _part(item: Any, paths: Sequence[str]) -> Any:
+def _part(item: Any, paths: _Paths) -> Any:
     """What the paths name in an object, or in each object of an array; None: nothing."""
     if isinstance(item, dict):
         return _kept(item, paths) or None

@@ -11,7 +11,7 @@ from core.passages import heard
 from core.prompts import TextControl
 from core.records import Highlight
 from embedder.lexical import Analyzer, Term
-from embedder.lexical.sentences import sentence_ends
+from embedder.lexical.sentences import sentence_ends, without_space
 from retriever.terms import QueryTerms
 from store.documents import StoredPassage
 from store.view import View
@@ -75,6 +75,4 @@ def _best_sentence(
         value = sum(worth[term] for term in sorted({term.text for term in found if start <= term.start < end}))
         if value > most:
             best, most = (start, end), value
-    start, end = best
-    said = text[start:end]
-    return start + len(said) - len(said.lstrip()), start + len(said.rstrip())
+    return without_space(text, *best)

@@ -38,15 +38,24 @@ class Inputs:
             raise InvalidQuery(f"like and unlike name {again!r:.140} twice; name each example once", param="like")
 
     @property
+    def in_text(self) -> bool:
+        """Whether all that the models read is texts."""
+        return self.prompt is None or all(isinstance(item, TextItem) for item in self.prompt.items)
+
+    @property
     def text_alone(self) -> bool:
         """Whether the query's text says all that is asked for."""
-        in_text = self.prompt is None or all(isinstance(item, TextItem) for item in self.prompt.items)
-        return in_text and self.vector is None and not self.like and not self.unlike
+        return self.in_text and self.vector is None and not self.like and not self.unlike
 
     @property
     def searchable(self) -> bool:
-        """Whether there is something to look for without a text."""
-        return any(given is not None for given in (self.prompt, self.vector, self.sparse_vector)) or bool(self.like)
+        """Whether there is something to look for without a text of the query's own."""
+        return self.prompt is not None or self.wordless
+
+    @property
+    def wordless(self) -> bool:
+        """Whether there is something to look for without any word."""
+        return not self.in_text or self.vector is not None or self.sparse_vector is not None or bool(self.like)
 
 
 def dense_input(values: Sequence[float]) -> Float32Array:

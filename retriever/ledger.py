@@ -165,7 +165,7 @@ def _cosine(part: LegPart, words: HitWords | None) -> Sequence[Explanation]:
     details: list[Explanation] = []
     if words is not None and words.dense is not None:
         dense = words.dense
-        details = _words(words.passage, (part.slope * dense.shares).tolist(), "in the")
+        details = _words(words.passage, part.slope * dense.shares, "in the")
         context = part.slope * dense.context
         details.append(Explanation(value=context, kind="context", description="special tokens and punctuation"))
         residual = part.slope * (part.raw - dense.cosine)
@@ -186,7 +186,7 @@ def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords |
         details: list[Explanation] = []
         if words is not None and learned is not None:
             shares = product * learned.shares[:, i]
-            details = [line for line in _words(words.passage, shares.tolist(), "allocated to the") if line.value]
+            details = _words(words.passage, shares, "allocated to the", zeros=False)
             rest = product * float(learned.context[i])
             if rest:
                 details.append(Explanation(value=rest, kind="context", description="special tokens and punctuation"))
@@ -197,10 +197,12 @@ def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords |
     return lines
 
 
-def _words(passage: PassageWords, values: Sequence[float], place: str) -> list[Explanation]:
+def _words(passage: PassageWords, values: Float64Array, place: str, *, zeros: bool = True) -> list[Explanation]:
+    """`values`: (words,). `zeros`: whether words of 0 have a line; of each learned weight nearly all would be such."""
     text, offset, lines = passage.text, passage.offset, []
-    for (_, start, end), factor, value in zip(passage.units, passage.factors.tolist(), values, strict=True):
-        where = "title" if start < offset else "passage"
-        counts = "" if factor == 1 else f", where it counts {factor:g} times"
-        lines.append(Explanation(value, "word", f"{text[start:end]!r} {place} {where}{counts}"))
+    for (_, start, end), factor, value in zip(passage.units, passage.factors.tolist(), values.tolist(), strict=True):
+        if value or zeros:
+            where = "title" if start < offset else "passage"
+            counts = "" if factor == 1 else f", where it counts {factor:g} times"
+            lines.append(Explanation(value, "word", f"{text[start:end]!r} {place} {where}{counts}"))
     return lines

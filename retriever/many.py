@@ -24,10 +24,8 @@ def at_once(
 ) -> list[_B | SalienceError]:
     """`work` on all items together, as `each`; where that fails, on each alone, to find whose fault it is."""
     good = [item for item in items if not isinstance(item, SalienceError)]
-    if not good:
-        return each(lambda item: work([item])[0], items)
     try:
-        done = iter(work(good))
+        done = iter(work(good) if good else ())
     except StorageError:
         raise
     except SalienceError:

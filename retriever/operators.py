@@ -17,7 +17,7 @@ import regex
 
 from core.errors import InvalidQuery
 from embedder.lexical.words import units
-from retriever.syntax import parse
+from retriever.syntax import only_marks, parse
 from retriever.wordconditions import WordConditions
 
 _TOKEN = regex.compile(
@@ -40,11 +40,15 @@ def read_operators(text: str, *, boosts: bool = True) -> tuple[str, WordConditio
             continue
         leading = token.start() == 0 or text[token.start() - 1].isspace()
         said, tail = token["phrase"] or token["word"] or "", token["tail"] or ""
-        meant = parse(said)[0] if boosts and said.strip('^" ') else said
-        boosted = boosts and tail.startswith("^")
+        as_text = boosts and (tail.startswith("^") or only_marks(said))
         if leading and token["literal"]:
             kept.append(token["literal"])
-        elif leading and (token["sign"] or token["phrase"]) and not boosted and _has_words(meant):
+        elif (
+            leading
+            and (token["sign"] or token["phrase"])
+            and not as_text
+            and _has_words(meant := parse(said)[0] if boosts else said)
+        ):
             excluded = token["sign"] == "-"
             (must_not if excluded else must).append(meant)
             if not excluded:

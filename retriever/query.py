@@ -11,6 +11,7 @@ import numpy as np
 from core.errors import InvalidControl, InvalidQuery
 from core.filters import Filter
 from core.prompts import ControlOptions, Prompt, TextControl
+from core.records import Float64Array
 from embedder.factors import span_factors
 from embedder.lexical.words import units
 from retriever.beside import Beside
@@ -30,7 +31,7 @@ MAX_DEPTH = 1000  # last hit that can be asked for, offset + k: behind the fused
 MAX_CONTROLS = 1000
 MAX_TIMEOUT_MS = 600_000
 MAX_TRIED_WORDS = 2000  # of a query that is searched with under one change of emphasis after another
-MAX_EXPLAINED = 250_000  # hits explained in words times words of the query: each has its shares of each
+MAX_EXPLAINED = 250_000  # hits explained in words times words and weights of the query: each has its shares of each
 
 
 class Explain(StrEnum):
@@ -105,7 +106,7 @@ class Query:
             self._check_explained()
         if self.controls:
             Prompt.of(self.text, controls=self.controls)  # a control outside the text is refused here
-        if self.text and _suppresses_all(self.text, self.controls):
+        if self.text and not self.inputs.wordless and not (_word_factors(self.text, self.controls) > 0).any():
             raise InvalidQuery("the controls suppress every word of the query: nothing is left to search for")
 
     def _check_selection(self) -> None:
@@ -129,10 +130,12 @@ class Query:
             self.check_tried()
         group_by = self.selection.group_by
         hits, words = self.k * (1 if group_by is None else group_by.hits), _count_words(self.text)
-        if hits * words > MAX_EXPLAINED:
+        weights = 0 if self.inputs.sparse_vector is None else len(self.inputs.sparse_vector.ids)
+        if hits * (words + weights) > MAX_EXPLAINED:
+            beside = f" and {weights} weights" if weights else ""
             raise InvalidQuery(
-                f"explain: {hits} hits, each with a share for each of the query's {words} words: their product may be "
-                f"{MAX_EXPLAINED} at most; ask for fewer hits, or explain by scores",
+                f"explain: {hits} hits, each with a share for each of the query's {words} words{beside}: their product "
+                f"may be {MAX_EXPLAINED} at most; ask for fewer hits, or explain by scores",
                 param="explain",
             )
 
@@ -148,7 +151,9 @@ class Query:
 
     @property
     def prompt(self) -> Prompt | None:
-        """What the models read; None: nothing."""
+        """What the models read; None: nothing, also where of a text each word is left out."""
+        if self.text and self.inputs.in_text and not _word_factors(self.text, self.controls).any():
+            return None
         if self.inputs.prompt is not None:
             return self.inputs.prompt
         return Prompt.of(self.text, controls=self.controls) if self.text else None
@@ -172,8 +177,9 @@ def _count_words(text: str) -> int:
     return sum(1 for _ in units(text))
 
 
-def _suppresses_all(text: str, controls: Sequence[TextControl]) -> bool:
+def _word_factors(text: str, controls: Sequence[TextControl]) -> Float64Array:
+    """(words,); of a text without a word that of all of it."""
     if all(control.factor > 0 for control in controls):
-        return False
+        return np.ones(1)  # as of most queries: none is 0 or less
     spans = [(word.start, word.end) for word in units(text)] or [(0, len(text))]
-    return not (span_factors(text, controls, np.array(spans, dtype=np.int64)) > 0).any()
+    return span_factors(text, controls, np.array(spans, dtype=np.int64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.prompts import ControlOptions, ControlTarget, TextControl, TokenOverla
 from core.records import Collection, Hit, SparseScoring
 from embedder.explaining.request import Granularity
 from retriever.fusion import Fusion
-from retriever.inputs import Inputs, dense_input, sparse_input
+from retriever.inputs import Example, Inputs, dense_input, sparse_input
 from retriever.legs import Leg, learned_leg
 from retriever.query import Explain, Query
 from retriever.rerank import Rerank
@@ -105,7 +106,7 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
             selection=Selection(min_scores=_thresholds(record)),
             k=1,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InvalidInput(
             f"the record of the explanation is not one that Salience wrote ({error!r:.200})", param="provenance"
         ) from error
@@ -120,7 +121,15 @@ def _explain(said: Any) -> Explain:
 def _thresholds(record: Mapping[str, Any]) -> dict[Leg, float]:
     """They say which documents a reranker judges; else no score depends on them, and the hit is explained anyway."""
     said = record.get("min_scores") or {}  # older records have none
-    return {Leg(leg): float(score) for leg, score in said.items()} if record.get("rerank") else {}
+    return {Leg(leg): finite(score) for leg, score in said.items()} if record.get("rerank") else {}
+
+
+def finite(value: Any) -> float:
+    """Raises TypeError, ValueError or OverflowError for what is no finite number."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return number
 
 
 def _truth(value: Any) -> bool:
@@ -173,13 +182,22 @@ def _inputs(said: Mapping[str, Any]) -> Inputs:
     return Inputs(
         vector=None if vector is None else dense_input(vector),
         sparse_vector=None if sparse is None else sparse_input({int(id_): weight for id_, weight in sparse}),
-        like=tuple(said["like"]),
-        unlike=tuple(said["unlike"]),
+        like=tuple(_example(example) for example in said["like"]),
+        unlike=tuple(_example(example) for example in said["unlike"]),
     )
 
 
+def _example(said: Any) -> Example:
+    if isinstance(said, str) or (isinstance(said, int) and not isinstance(said, bool) and 0 < said < 2**63):
+        return said
+    raise ValueError(f"{said!r:.80} is neither a document's id nor a hit's")
+
+
 def _fusion(method: str, parameters: Mapping[str, Any]) -> Fusion:
-    known = {**parameters, "weights": tuple(parameters["weights"])} if "weights" in parameters else dict(parameters)
+    known = dict(parameters)
+    if "weights" in known:
+        dense, sparse = known["weights"]
+        known["weights"] = (dense, sparse)
     return Fusion(method=method, **known)
 
 
@@ -188,14 +206,14 @@ def _rerank_json(rerank: Rerank, fingerprint: str) -> dict[str, Any]:
 
 
 def _rerank(said: Mapping[str, Any]) -> Rerank:
-    return Rerank(model=str(said["model"]), depth=int(said["depth"]), weight=float(said["weight"]))
+    return Rerank(model=str(said["model"]), depth=int(said["depth"]), weight=finite(said["weight"]))
 
 
 def _control(said: Mapping[str, Any]) -> TextControl:
     return TextControl(
         start=int(said["start"]),
         length=int(said["length"]),
-        factor=float(said["factor"]),
+        factor=finite(said["factor"]),
         token_overlap=TokenOverlap(said["token_overlap"]),
     )
 
@@ -210,5 +228,5 @@ def _units(said: Mapping[str, Any]) -> UnitRequest:
     return UnitRequest(
         method=UnitMethod(said["method"]),
         granularity=None if granularity is None else Granularity(granularity),
-        control_factor=float(said["control_factor"]),
+        control_factor=finite(said["control_factor"]),
     )

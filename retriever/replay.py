@@ -14,7 +14,7 @@ from core.filters import Filter
 from core.records import Collection, Explanation, Hit
 from retriever.contrast import difference
 from retriever.query import Query
-from retriever.record import bm25_json, document_sha256, recorded_query
+from retriever.record import bm25_json, document_sha256, finite, recorded_query
 from retriever.searcher import Searcher
 from store.views import Views
 
@@ -59,13 +59,13 @@ def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within
         raise InvalidInput("this is no explanation: it has no provenance, or no ledger", param="explanation")
     query = replace(recorded_query(record), within=within)
     try:
-        id_, score, seq = int(record["id"]), float(record["score"]), int(record["seq"])
+        id_, score, seq = int(record["id"]), finite(record["score"]), int(record["seq"])
         if not isinstance(record["collection"], str):  # a number would pass by whoever checks names
             raise TypeError("the collection's name is no text")
         other_id = _held_against(saved)
         collection = views.collection(record["collection"])
         changed = list(_since(collection, record))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(
             f"the record of the explanation lacks a part, or has a broken one: {error!r:.200}"
         ) from error
@@ -87,7 +87,7 @@ def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within
         changed.append(Changed.COLLECTION)
     try:
         apart = max(_apart(saved, hit, others, score))
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, OverflowError) as error:
         raise InvalidInput(f"the explanation is not one that Salience wrote: {error!r:.200}") from error
     return Replay(
         id=id_,
@@ -138,7 +138,10 @@ def _gone(error: DocumentNotFound | HitNotFound, changed: Sequence[Changed]) -> 
 
 
 def _held_against(saved: Mapping[str, Any]) -> int | None:
-    """The id of the hit that the explanation holds its own against, if any. Raises TypeError, ValueError."""
+    """The id of the hit that the explanation holds its own against, if any.
+
+    Raises TypeError, ValueError, OverflowError.
+    """
     contrast = saved.get("contrast")
     return int(contrast["other"]) if isinstance(contrast, Mapping) and "other" in contrast else None
 
@@ -183,6 +186,6 @@ def _lines_apart(then: Mapping[str, Any], now: Explanation) -> Iterator[float]:
 def _number_apart(then: Any, now: Any) -> float:
     if then is None and now is None:
         return 0.0
-    if not isinstance(then, (int, float)) or not isinstance(now, (int, float)):
+    if not isinstance(then, (int, float)) or not isinstance(now, (int, float)) or not math.isfinite(then):
         return math.inf
     return abs(then - now)

@@ -7,20 +7,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
 
 from core.current import check_awaited
 from core.errors import SalienceError
 from core.protocols import DenseModels, Rerankers, SparseModels
 from core.records import Collection, Float64Array, IndexKind, Int64Array, Scoring
 from embedder.lexical import Analyzer
-from retriever.candidates import POOL_DEPTH, gather, rank
+from retriever.candidates import best_documents
 from retriever.contrast import contrasted
 from retriever.cursor import Cursor, query_key, unpacked
 from retriever.encoding import EncodedQuery, QueryEncoder, searchable_legs, without_models
 from retriever.explain import Asked, Explainer
 from retriever.floor import UNHURRIED_SECONDS, Floor
-from retriever.fusion import collapse
 from retriever.grouping import Grouper, hit_groups
 from retriever.hits import hit_of, parts_of, profile_of
 from retriever.intime import InTime
@@ -108,18 +106,11 @@ class Searcher:
         """
         found = self._views.collection(collection)
         [search] = self._encoded(found, [_started(found, query)])
-        vector = search.encoded.vector
-        tried: list[Int64Array] = []
         with self._views.open(collection) as view:
-            sparse = self._seeker.sparse_terms(view, query, search.legs, search.encoded)
-            for (k1, b), group in groupby(scorings, key=lambda scoring: (scoring.k1, scoring.b)):
-                rescored = view.rescored(k1=k1, b=b)
-                candidates = gather(rescored, vector=vector, sparse=sparse, depth=POOL_DEPTH, allowed=None)
-                for scoring in group:
-                    ranked = rank(candidates, query.fusion.settled(scoring.alpha))
-                    best = collapse(candidates.ids, ranked.scores, candidates.documents)[: query.k]
-                    tried.append(candidates.documents[best])
-        return tried
+            if view.generation.id == found.active.id:
+                sparse = self._seeker.sparse_terms(view, query, search.legs, search.encoded)
+                return best_documents(view, search.encoded.vector, sparse, query.fusion, scorings, query.k)
+        return self.try_scorings(collection, query, scorings)
 
     def _run(self, name: str, query: Query, only: int | None, again: Stopwatch | None = None) -> SearchResult:
         """By what the name stood for lately, as nearly always it does still. `again`: of a search that begins anew."""

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedder.lexical import Analyzer, QueryWord
-from embedder.lexical.words import forms, units
+from embedder.lexical.words import forms, normalize, units
+from retriever.stopwatch import Stopwatch
 from retriever.terms import QueryTerms
 from store.documents import StoredPassage
 from store.view import View
 from store.vocabulary import Vocabularies, distances
 
-MAX_WORDS = 5  # of a query, the first ones that need it
+MAX_WORDS = 5  # of a query, the first ones that there is something for
+MAX_TRIED = 20  # words that something is looked for: each takes a look at all terms, and a query may have 100,000
 PER_WORD = 3
 RARE = 2  # passages: a word that no more hold may be a mistake, where another one is far more frequent
 FAR_MORE = 50  # times
@@ -33,7 +35,7 @@ class Suggestion:
     """A word of the query, and words that may have been meant, the likeliest first."""
 
     word: str  # as typed
-    start: int  # span in the query's text
+    start: int  # span in the query's text, of the first such word
     end: int
     passages: int  # that hold it
     meant: tuple[Meant, ...]
@@ -47,19 +49,25 @@ class Meant:
 
 
 def suggestions(
-    view: View, text: str, terms: QueryTerms, analyzer: Analyzer, vocabularies: Vocabularies
-) -> tuple[Suggestion, ...]:
-    """For the words of the query `text`, whose terms are `terms`, in order; those without any are left out."""
+    view: View, text: str, terms: QueryTerms, analyzer: Analyzer, vocabularies: Vocabularies, watch: Stopwatch
+) -> tuple[Suggestion, ...] | None:
+    """For the words of the query `text`, whose terms are `terms`, in order; those without any are left out.
+
+    None: the time was over before all were tried.
+    """
     found: list[Suggestion] = []
-    df = view.term_statistics([term for word in terms.words for term in word.terms]).df
-    seen: set[str] = set()
-    for word in terms.words:
+    typed = terms.words[: terms.typed]
+    df = view.term_statistics([term for word in typed for term in word.terms]).df
+    tried: set[str] = set()
+    for word in typed:
         passages = sum(df[term] for term in word.terms)
-        if len(found) == MAX_WORDS:
+        if len(found) == MAX_WORDS or len(tried) == MAX_TRIED:
             break
-        if word.text in seen or word.stopped or passages > RARE or not edits_allowed(word.text):
+        if word.text in tried or word.stopped or passages > RARE or not edits_allowed(word.text):
             continue  # what one of the languages stops is no mistake, though texts in it are indexed without
-        seen.add(word.text)
+        if watch.late:
+            return None
+        tried.add(word.text)
         meant = _meant(view, word, passages, analyzer, vocabularies)
         if meant:
             found.append(
@@ -78,10 +86,15 @@ def edits_allowed(word: str) -> int:
 
 
 def corrected(text: str, found: Sequence[Suggestion]) -> str:
-    """`text` with each word exchanged for the likeliest one."""
-    for suggestion in reversed(found):
-        text = text[: suggestion.start] + suggestion.meant[0].text + text[suggestion.end :]
-    return text
+    """`text` with each of the words exchanged for the likeliest one, wherever it stands."""
+    meant = {normalize(suggestion.word): suggestion.meant[0].text for suggestion in found}
+    parts: list[str] = []
+    done = 0
+    for word in units(text):
+        if word.text in meant:
+            parts += [text[done : word.start], meant[word.text]]
+            done = word.end
+    return "".join([*parts, text[done:]])
 
 
 def _meant(

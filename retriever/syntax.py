@@ -39,13 +39,18 @@ def parse(text: str) -> tuple[str, tuple[TextControl, ...]]:
     `check_query` does.
     """
     check_query(text)
-    if _ONLY_MARKS.fullmatch(text):
+    if only_marks(text):
         raise InvalidQuery(
             f"query {_quote(text)} has only emphasis marks; write a word in front, such as play^7", param="query"
         )
     if "^" not in text and "\\" not in text:
         return text, ()  # as most queries are: no boost, and nothing that escapes one
     return _parse(text)
+
+
+def only_marks(text: str) -> bool:
+    """Whether there is no word that its boost marks and quotes could be about."""
+    return _ONLY_MARKS.fullmatch(text) is not None
 
 
 def check_query(text: str) -> None:

@@ -51,12 +51,14 @@ class Teller:
                 result = replace(result, facets=facets)
         terms = _leg_terms(sparse)
         if query.beside.suggest and query.text:
-            if watch.late:
-                result = replace(result, left_out=(*result.left_out, "suggestions"))
-            else:
+            found = None
+            if not watch.late:
                 with watch.stage("suggest"):
                     terms = terms or self._terms(view, query)
-                    found = suggestions(view, query.text, terms, self._analyzer, self._vocabularies)
+                    found = suggestions(view, query.text, terms, self._analyzer, self._vocabularies, watch)
+            if found is None:
+                result = replace(result, left_out=(*result.left_out, "suggestions"))
+            else:
                 result = replace(result, suggestions=found)
         if query.beside.highlight and result.hits:
             with watch.stage("highlight"):

@@ -124,7 +124,7 @@ def advice(search: SearchMany, query: Query, hit: Hit, watch: Stopwatch) -> tupl
 
 def words_to_try(query: Query, hits: Sequence[Hit]) -> list[Word]:
     """The words of the query's text that brought the most to any of the hits, at most MAX_WORDS."""
-    words = list(units(query.text))
+    words = _steerable(query)
     brought = [max((abs(value) for value in values), default=0.0) for values in _brought(words, hits)]
     order = sorted(range(len(words)), key=lambda i: (-brought[i], i))
     return [words[i] for i in order if brought[i]][:MAX_WORDS]
@@ -132,10 +132,15 @@ def words_to_try(query: Query, hits: Sequence[Hit]) -> list[Word]:
 
 def opposed_words(query: Query, upper: Hit, lower: Hit) -> list[tuple[Word, Word]]:
     """Words that speak for the lower hit, each with one that speaks for the upper; the clearest ones alone."""
-    words = list(units(query.text))
+    words = _steerable(query)
     leads = [theirs - ours for ours, theirs in _brought(words, [upper, lower])]
     order = sorted(range(len(words)), key=lambda i: (-leads[i], i))
     return [(words[i], words[j]) for i in order[:OPPOSED] for j in reversed(order[-OPPOSED:]) if leads[i] > leads[j]]
+
+
+def _steerable(query: Query) -> list[Word]:
+    """The words that a control may stand on: of a prompt of items none, whose text is theirs and not the query's."""
+    return [] if query.inputs.prompt is not None else list(units(query.text))
 
 
 def _brought(words: Sequence[Word], hits: Sequence[Hit]) -> list[list[float]]:
@@ -175,7 +180,7 @@ def _multiplied(controls: tuple[TextControl, ...], word: Word, factor: float) ->
 
 def _written(query: Query) -> str | None:
     """The query with boosts, where these can say all of it."""
-    if query.options != ControlOptions() or query.inputs.prompt is not None:  # token ids and images are no text
+    if query.options != ControlOptions():
         return None
     try:
         return render(query.text, query.controls)

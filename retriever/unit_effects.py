@@ -17,13 +17,14 @@ from core.prompts import Prompt, TextControl, TextItem
 from core.protocols import Encoder, GradientEncoder
 from core.reasons import LegEffect, UnitEffect
 from core.records import Float64Array, Representation
+from embedder.attribution import sums
 from embedder.explaining.request import ExplanationRequest, Granularity
 from embedder.explaining.units import SpanUnit, prompt_units
 from retriever.effects import LegWords, part_effects
 from retriever.learned import LearnedTerms
 from retriever.legs import Leg, SparseTerms
 from retriever.unit_request import UnitMethod, UnitRequest
-from retriever.words import PassageWords, words_in
+from retriever.words import PassageWords, tokens_of, words_in
 
 
 def unit_effects(
@@ -114,11 +115,5 @@ def _gradients(
             param="method",
         )
     found = encoder.integrated_gradients(Prompt.of(passage.text), Representation.DOCUMENT, vector)
-    sums = np.zeros(len(spans))
-    for (start, end), special, value in zip(found.spans, found.special, found.values, strict=True):
-        while start < end - 1 and passage.text[start].isspace():
-            start += 1
-        if not special:
-            for i, (first, last) in enumerate(spans):
-                sums[i] += value if first <= start < last else 0.0
-    return sums
+    members = tokens_of(passage.text, np.array(spans, dtype=np.int64).reshape(-1, 2), found)
+    return sums(found.values[:, None], members)[:, 0]

@@ -15,11 +15,12 @@ import numpy as np
 
 from core.passages import Heard, heard
 from core.prompts import Prompt, TextControl
+from core.reasons import TokenAttributions
 from core.records import Float32Array, Float64Array, Int64Array, SparseTrace, TokenTrace
 from embedder.attribution import Units, leave_one_out, parts, sums, term_losses, term_shares
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, Term
-from embedder.lexical.sentences import sentence_ends
+from embedder.lexical.sentences import sentence_ends, without_space
 from embedder.lexical.words import Word, units
 from retriever.legs import Leg
 from retriever.terms import QueryTerms
@@ -108,12 +109,12 @@ def dense_query(text: str, query: TokenTrace | Float32Array) -> DenseQuery:
         vector = query.astype(np.float64)
         return DenseQuery(vector=vector, words=np.zeros((0, len(vector))))
     held = parts(query)
-    return DenseQuery(vector=held.sum(axis=0), words=sums(held, _tokens_of(text, spans_of(tuple(units(text))), query)))
+    return DenseQuery(vector=held.sum(axis=0), words=sums(held, tokens_of(text, spans_of(tuple(units(text))), query)))
 
 
 def dense_words(passage: PassageWords, query: DenseQuery, trace: TokenTrace) -> DenseWords:
     """Gather the token matrix (embedder.attribution) into the words of query and passage."""
-    held, members = parts(trace), _tokens_of(passage.text, passage.spans, trace)
+    held, members = parts(trace), tokens_of(passage.text, passage.spans, trace)
     by_token = held @ query.vector  # the sums of the matrix's columns
     cosine, shares = float(by_token.sum()), sums(by_token[:, None], members)[:, 0]
     query_shares = query.words @ held.sum(axis=0)
@@ -135,11 +136,11 @@ def learned_words(
 
     `query`: None where the weights were not made of a text; then its words have no shares.
     """
-    members = _tokens_of(passage.text, passage.spans, trace)
+    members = tokens_of(passage.text, passage.spans, trace)
     shares = sums(term_shares(trace), members)
     query_shares = np.zeros((0, shares.shape[1]))
     if query is not None:
-        query_shares = sums(term_shares(query), _tokens_of(query_text, spans_of(tuple(units(query_text))), query))
+        query_shares = sums(term_shares(query), tokens_of(query_text, spans_of(tuple(units(query_text))), query))
     return LearnedWords(
         leg=leg,
         shares=shares,
@@ -192,12 +193,7 @@ def sparse_query_words(query_text: str, terms: QueryTerms, products: Float64Arra
 
 def _sentences(text: str, offset: int, language: str) -> tuple[tuple[int, int], ...]:
     borders = [0, *(offset + end for end in (0, *sentence_ends(text[offset:], language)) if offset + end)]
-    found = []
-    for start, end in pairwise(borders):
-        part = text[start:end]
-        if part.strip():
-            found.append((start + len(part) - len(part.lstrip()), start + len(part.rstrip())))
-    return tuple(found)
+    return tuple(span for start, end in pairwise(borders) if (span := without_space(text, start, end)) is not None)
 
 
 def _tokens_in(passage: PassageWords, trace: TokenTrace | SparseTrace) -> Units:
@@ -221,10 +217,10 @@ def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, v
     shares[first:last] += value / max(last - first, 1)
 
 
-def _tokens_of(text: str, spans: Int64Array, trace: TokenTrace | SparseTrace) -> Units:
+def tokens_of(text: str, spans: Int64Array, trace: TokenTrace | SparseTrace | TokenAttributions) -> Units:
     """For each word the indices of its tokens: those whose first character that is no space lies in it.
 
-    `spans`: (words, 2).
+    `spans`: (words, 2), or of other parts; rising, and not overlapping.
     """
     starts = trace.spans[:, 0].copy()
     for token in [i for i, start in enumerate(starts.tolist()) if text[start : start + 1].isspace()]:

@@ -12,7 +12,7 @@ from rich.tree import Tree
 from app.cli.selection import print_facets, print_group, print_suggestions
 from app.cli.terminal import BAD, GOOD, QUIET, note, out, plain
 from core.records import Explanation, Hit, HitExplanation, WordEffect
-from retriever.fields import TEXT, TITLE, shown_metadata, shows
+from retriever.fields import Shown
 from retriever.result import Profile, SearchResult
 
 SNIPPET = 320  # characters of a passage that are shown, unless in full
@@ -34,23 +34,24 @@ def print_result(result: SearchResult, *, full: bool = False) -> None:
         note("nothing found")
     print_suggestions(result)
     hits = {hit.id: hit for hit in result.hits}
+    shown = None if result.query.fields is None else Shown.of(result.query.fields)
     for number, group in enumerate(result.groups or ()):
         print_group(result, number)
         for place, id_ in enumerate(group.hits, start=1):
-            _print_hit(place, hits[id_], result.query.fields, full=full)
+            _print_hit(place, hits[id_], shown, full=full)
     for place, hit in enumerate(result.hits if result.groups is None else (), start=1):
-        _print_hit(place, hit, result.query.fields, full=full)
+        _print_hit(place, hit, shown, full=full)
     print_facets(result)
     if result.profile is not None:
         _print_profile(result.profile, result.stages_ms)
 
 
-def _print_hit(place: int, hit: Hit, shown: Sequence[str] | None, *, full: bool) -> None:
-    """`shown`: the fields of the query."""
-    out.print(_heading(place, hit, titled=shows(shown, TITLE)))
-    if hit.text.strip() and shows(shown, TEXT):  # a title may stand alone
+def _print_hit(place: int, hit: Hit, shown: Shown | None, *, full: bool) -> None:
+    """`shown`: None for title and text."""
+    out.print(_heading(place, hit, titled=shown is None or shown.title))
+    if hit.text.strip() and (shown is None or shown.text):  # a title may stand alone
         out.print(_passage(hit, full=full))
-    if shown is not None and (metadata := shown_metadata(hit.metadata, shown)):
+    if shown is not None and (metadata := shown.metadata(hit.metadata)):
         out.print(Text(f"    {plain(json.dumps(metadata, ensure_ascii=False))}"))
     out.print()
 

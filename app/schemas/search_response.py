@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from app.schemas.search_request import FusionBody, RerankBody
 from app.schemas.selection import FacetsBody, GroupBody, HighlightBody, SuggestionsBody
 from core.records import Hit, LegScore
 from retriever.adaptive import Choice
-from retriever.fields import TEXT, TITLE, shown_metadata, shows
+from retriever.fields import Shown
 from retriever.result import Profile, SearchResult
 
 
@@ -85,18 +85,15 @@ class HitBody(ResponseModel):
     highlight: HighlightBody | None = Field(None, description="null unless it was asked for")
 
     @classmethod
-    def of(cls, hit: Hit, fields: Sequence[str] | None = None) -> Self:
-        """`fields`: what of the document is shown, as a Query has it."""
+    def of(cls, hit: Hit, shown: Shown) -> Self:
         return cls(
             id=hit.id,
             document_id=hit.document_id,
-            title=hit.title if shows(fields, TITLE) else None,
-            metadata=shown_metadata(hit.metadata, fields),
+            title=hit.title if shown.title else None,
+            metadata=shown.metadata(hit.metadata),
             score=hit.score,
             scores={leg: LegScoreBody.of(score) for leg, score in hit.scores.items()},
-            passage=PassageBody(
-                start=hit.passage.start, end=hit.passage.end, text=hit.text if shows(fields, TEXT) else None
-            ),
+            passage=PassageBody(start=hit.passage.start, end=hit.passage.end, text=hit.text if shown.text else None),
             explanation=None if hit.explanation is None else ExplanationBody.of(hit.explanation),
             highlight=None if hit.highlight is None else HighlightBody.of(hit.highlight),
         )
@@ -165,9 +162,9 @@ class SearchResponse(ResponseModel):
 
     @classmethod
     def of(cls, result: SearchResult, *, request_id: str | None = None) -> Self:
-        query = result.query
+        query, shown = result.query, Shown.of(result.query.fields)
         return cls(
-            hits=[HitBody.of(hit, query.fields) for hit in result.hits],
+            hits=[HitBody.of(hit, shown) for hit in result.hits],
             groups=None if result.groups is None else [GroupBody.of(group) for group in result.groups],
             facets=None if result.facets is None else FacetsBody.of(result.facets, query.beside.facet_values),
             suggestions=SuggestionsBody.of(query.text, result.suggestions) if result.suggestions else None,

@@ -22,6 +22,7 @@ from embedder.explaining.request import (
     TokenIdsScores,
 )
 from embedder.explaining.units import SpanUnit, TileUnit, TokenUnit, Unit, prompt_units, suppressed
+from embedder.lexical.sentences import without_space
 
 
 def explain(objective: Objective, request: ExplanationRequest) -> ExplanationResult:
@@ -80,9 +81,8 @@ def _predecessors(request: ExplanationRequest, measured: Measurement, part: int)
         return []
     found = []
     for j, (start, end) in enumerate(measured.parts[:part]):
-        text = request.target[start:end]
-        if text.strip():
-            found.append((j, start + len(text) - len(text.lstrip()), start + len(text.rstrip())))
+        if (span := without_space(request.target, start, end)) is not None:
+            found.append((j, *span))
     return found
 
 

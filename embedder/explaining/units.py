@@ -23,7 +23,7 @@ from core.prompts import (
 from core.records import Int64Array
 from embedder.explaining.request import ExplanationRequest, Granularity
 from embedder.lexical.detection import detect
-from embedder.lexical.sentences import sentence_ends
+from embedder.lexical.sentences import sentence_ends, without_space
 
 MAX_UNITS = 1000
 AUTOMATIC_UNITS = 30
@@ -183,10 +183,7 @@ def _between(gaps: Spans, length: int) -> Iterator[tuple[int, int]]:
 
 
 def _stripped(text: str, spans: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    for start, end in spans:
-        part = text[start:end]
-        if part.strip():
-            yield start + len(part) - len(part.lstrip()), start + len(part.rstrip())
+    return (found for start, end in spans if (found := without_space(text, start, end)) is not None)
 
 
 def _tiles(item: int, side: int) -> list[Unit]:

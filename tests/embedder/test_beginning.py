@@ -51,8 +51,10 @@ def test_the_time_does_not_grow_with_the_text(encoder: LocalEncoder) -> None:
 
 @pytest.mark.parametrize("text", [" " * LONG + "word", "x" * LONG])
 def test_a_text_of_hardly_any_token_is_refused(encoder: LocalEncoder, text: str) -> None:
-    with pytest.raises(InvalidInput, match="white space, or one word without end"):
-        encoder.encode([Prompt.of(text)], Representation.QUERY)
+    prompts = [Prompt.of("a word"), Prompt.of(text)]
+    with pytest.raises(InvalidInput, match="white space, or one word without end") as refused:
+        encoder.encode(prompts, Representation.QUERY)
+    assert refused.value.index == 1
 
 
 def test_the_first_ids(encoder: LocalEncoder) -> None:

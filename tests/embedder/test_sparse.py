@@ -179,6 +179,11 @@ def test_traces_pool_to_the_weights(pooling: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(pooled, full(vector)[ids], rtol=1e-5)
     assert traces[0].spans.tolist() == [[0, 0], [0, 3], [4, 7], [8, 11], [0, 0]]
     assert traces[0].special.tolist() == [True, False, False, False, True]
+    beyond = np.array([40, 3, 2**31 - 1], dtype=np.int32)  # a tokenizer may have more tokens than the head
+    [trace] = model.trace_sparse(prompts[1:], DOCUMENT, [beyond])
+    [alone] = model.trace_sparse(prompts[1:], DOCUMENT, [beyond[1:2]])
+    np.testing.assert_array_equal(trace.activations[:, 1:2], alone.activations)
+    assert not trace.activations[:, ::2].any()
 
 
 def test_token_ids_and_prefixes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Highlights, synonyms and suggestions of a small collection in two languages."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from retriever.suggestions import corrected, edits_allowed
 from retriever.wordconditions import WordConditions
 from store import Database, Views
 from store.catalog import change_settings
+from store.view import View
+from store.vocabulary import Vocabularies
 from tests.collections import create_for
 
 TEXTS = {
@@ -158,6 +161,48 @@ def test_words_of_the_collection_are_suggested_for_mistyped_ones(searcher: Searc
 @pytest.mark.parametrize("text", ["television", "xqzwv", "film 2042", "ab", "the", "电影", "keyboards"])
 def test_nothing_is_suggested_for_words_that_are_known_or_like_none(searcher: Searcher, text: str) -> None:
     assert suggested(searcher, text) == {}
+
+
+def test_of_a_long_query_only_the_first_unknown_words_are_tried(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"{first}{second}qxzw" for first in "abcdef" for second in "ghijklm"]
+    tried: list[str] = []
+    near = Vocabularies.near
+
+    def counted(self: Vocabularies, view: View, word: str, edits: int) -> dict[str, int]:
+        tried.append(word)
+        return near(self, view, word, edits)
+
+    monkeypatch.setattr(Vocabularies, "near", counted)
+    text = " ".join([*words[:19], "telvision", "kitchne"])
+    assert suggested(searcher, text) == {"telvision": ["television"]}
+    assert not {"kitchne"} & set(tried)
+    assert suggested(searcher, " ".join([*words[:3], *words[:3], "kitchne"])) == {"kitchne": ["kitchen"]}
+
+
+def test_words_are_tried_until_the_time_is_over(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    near = Vocabularies.near
+
+    def lingering(self: Vocabularies, view: View, word: str, edits: int) -> dict[str, int]:
+        time.sleep(1.1)
+        return near(self, view, word, edits)
+
+    monkeypatch.setattr(Vocabularies, "near", lingering)
+    query = Query(text="telvision kitchne", legs=SPARSE, timeout_ms=1000, beside=Beside(suggest=True))
+    found = searcher.search("small", query)
+    assert (found.left_out, found.suggestions) == (("suggestions",), ())
+
+
+def test_equal_words_are_corrected_alike(searcher: Searcher) -> None:
+    text = "Telvision, TELVISION: telvisions in the kitchne telvision"
+    found = searcher.search("small", Query(text=text, beside=Beside(suggest=True))).suggestions
+    assert corrected(text, found) == "television, television: television in the kitchen television"
+
+
+def test_nothing_is_suggested_for_a_synonym_that_was_not_typed(searcher: Searcher, database: Database) -> None:
+    set_synonyms(database, {"cinema": ("telvision set",)})
+    assert suggested(searcher, "cinema") == {}
 
 
 def test_suggestions_are_only_made_where_they_are_asked_for(searcher: Searcher) -> None:

@@ -177,17 +177,23 @@ def test_advice_raises_the_hit_when_it_is_followed(searcher: Searcher) -> None:
     assert raised
 
 
-def test_what_raises_a_hit_of_a_prompt_is_not_written_as_a_text(searcher: Searcher) -> None:
-    """A text has no token ids: to search with it would be another search, with other ranks."""
+def test_nothing_is_tried_with_a_prompt_of_items(searcher: Searcher) -> None:
+    """Its controls stand with its items: a change of the query's would be of a text that nobody sent."""
     prompt = Prompt(items=(TextItem(text="red dress for a summer wedding"), TokenIdsItem(ids=(2003, 3000))))
     text, controls = text_of(prompt)
-    query = Query(text=text, controls=controls, inputs=Inputs(prompt=prompt), legs=(Leg.SPARSE,))
-    for hit in searcher.search("things", replace(query, k=30)).hits[1:]:
-        advice = explained(explain_hit(searcher, "things", query, hit.id, advise=True).hits[0]).advice
-        if advice:
-            assert [steering.query for steering in advice] == [None] * len(advice)
-            return
-    raise AssertionError("nothing raises any of the hits")
+    query = Query(text=text, controls=controls, inputs=Inputs(prompt=prompt), k=5, explain=Explain.CONTRAST)
+    hits = searcher.search("things", query).hits
+    for upper, lower in itertools.pairwise(hits):
+        contrast = explained(upper).contrast
+        assert contrast is not None
+        assert (contrast.swap, contrast.tried) == (None, 0)
+        assert contrast.ledger.value == pytest.approx(upper.score - lower.score, abs=1e-12)
+    for lower in hits[1:]:
+        assert explained(explain_hit(searcher, "things", query, lower.id, advise=True).hits[0]).advice == ()
+    [upper, _] = explain_hit(searcher, "things", query, hits[0].id, above=hits[1].id).hits
+    contrast = explained(upper).contrast
+    assert contrast is not None
+    assert contrast.swap is None
 
 
 def test_the_best_hit_needs_no_advice(searcher: Searcher) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -82,3 +83,28 @@ def test_equals_a_scan_over_the_split_words(words: list[str], key: str) -> None:
         return
     expected = [len(" ".join(words[:i])) + (i > 0) for i in starts]
     assert [control.start for control in emphasis_controls(text, {key: 2})] == expected
+
+
+def test_a_long_phrase_takes_no_longer_than_a_word() -> None:
+    text = "a " * 200_000 + "b"
+
+    def seconds(key: str) -> float:
+        begun = time.process_time()
+        with pytest.raises(InvalidControl, match="does not have"):
+            emphasis_controls(text, {key: 2})
+        return time.process_time() - begun
+
+    assert seconds("a " * 490 + "c") < 4 * seconds("c") + 0.1
+
+
+@pytest.mark.parametrize(
+    ("emphasis", "message"),
+    [
+        ({"x" * 1001: 2.0}, "'x{40}[.]{3}' has 1001 characters; at most 1000"),
+        ({str(i): 2.0 for i in range(1001)}, "names 1001; at most 1000"),
+    ],
+)
+def test_what_is_too_long_or_too_much_is_refused(emphasis: dict[str, float], message: str) -> None:
+    with pytest.raises(InvalidControl, match=message) as refused:
+        emphasis_controls("play " + "x" * 1001, emphasis)
+    assert refused.value.param == "emphasis"

@@ -21,6 +21,7 @@ from retriever.legs import Leg
 from retriever.query import Explain, Query
 from retriever.searcher import Searcher
 from store import Database, Views
+from tests.retriever.conftest import explained
 
 TEXT = "a gaming console for my TV"
 DENSE, SPARSE = (Leg.DENSE,), (Leg.SPARSE,)
@@ -88,6 +89,47 @@ def test_a_prompt_of_several_texts_is_read_as_one_and_its_words_are_looked_for(
     assert {h.id: h.scores["sparse"].raw for h in found.hits if h.scores["sparse"].raw} == pytest.approx(
         {h.id: h.score for h in words}
     )
+
+
+LEFT_OUT = (TextControl(start=0, length=4, factor=0.0),)
+
+
+def test_what_is_given_beside_a_text_is_looked_for_where_each_word_of_that_is_left_out(
+    searcher: Searcher, encoder: LocalEncoder
+) -> None:
+    """As if there were no text; a model would make something of its special tokens."""
+    prompt = Prompt(items=(TextItem(text="play", controls=LEFT_OUT), TextItem(text="!")))
+    vector = vector_of(encoder, Prompt.of("radio"))
+    for inputs in (Inputs(like=("console",)), Inputs(like=("console",), prompt=prompt), Inputs(vector=vector)):
+        text, controls = ("play", LEFT_OUT) if inputs.prompt is None else text_of(prompt)
+        given = Query(text=text, controls=controls, inputs=inputs, legs=DENSE, k=20, explain=Explain.WORDS)
+        alone = Query(inputs=replace(inputs, prompt=None), legs=DENSE, k=20)
+        found = searcher.search("things", given).hits
+        assert [(hit.id, hit.score) for hit in found] == [
+            (hit.id, hit.score) for hit in searcher.search("things", alone).hits
+        ]
+        assert leaves(explained(found[0]).ledger) == pytest.approx(found[0].score, abs=1e-6)
+        assert searcher.search("things", replace(given, legs=None)).hits
+    image = Prompt(items=(TextItem(text="play", controls=LEFT_OUT), ImageItem(data=b"\x89PNG")))
+    for inputs in (Inputs(prompt=image), Inputs(sparse_vector=sparse_input({7: 1.0}))):
+        assert Query(text="play", controls=LEFT_OUT, inputs=inputs).inputs == inputs
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0])
+def test_a_text_of_which_nothing_is_left_is_refused_alone_and_with_what_is_not_wanted(factor: float) -> None:
+    control = TextControl(start=0, length=4, factor=factor)
+    prompt = Prompt(items=(TextItem(text="play", controls=(control,)), TextItem(text="")))
+    for inputs in (Inputs(), Inputs(unlike=("console",)), Inputs(prompt=prompt)):
+        with pytest.raises(InvalidQuery, match="nothing is left to search for"):
+            Query(text="play", controls=(control,), inputs=inputs)
+
+
+def test_what_is_pushed_away_is_read_beside_an_example(searcher: Searcher) -> None:
+    away = (TextControl(start=0, length=4, factor=-1.0),)
+    liked = Query(inputs=Inputs(like=("console",)), legs=DENSE, k=5)
+    found = searcher.search("things", replace(liked, text="play on my TV", controls=away)).hits
+    assert [hit.score for hit in found] != [hit.score for hit in searcher.search("things", liked).hits]
+    assert Query(text="play", controls=away, inputs=liked.inputs).prompt is not None
 
 
 def test_controls_of_items_are_spans_of_the_joined_text() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import retriever.explain
 from core.current import counted as tokens_counted
 from core.errors import InvalidQuery, ModelMismatch, ModelNotFound
 from core.filters import parse_filter
@@ -25,16 +28,18 @@ from embedder.local import LocalEncoder
 from embedder.sparse import SparseModel, load_sparse
 from indexer.pipeline import Pipeline, delete
 from retriever.examples import TOKENS
+from retriever.explain import Explainer
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs, sparse_input
 from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
 from retriever.unit_request import UnitMethod, UnitRequest
+from retriever.words import LearnedWords, learned_words
 from store import Database, Views
 from tests.collections import create_for
 from tests.embedder.tinysparse import save_tiny_hybrid
-from tests.retriever.conftest import documents
+from tests.retriever.conftest import documents, lines
 
 DENSE, SPARSE, LEARNED = Leg.DENSE, Leg.SPARSE, Leg.LEARNED
 TEXTS = ["I want to play^7 on my TV.", "red^4 dress for a summer wedding", "how do I feed a cat^0", "!?"]
@@ -155,6 +160,41 @@ def test_the_parts_of_every_mode_sum_to_the_score(search: Searcher, text: str, e
                 assert total == pytest.approx(branch.value, abs=1e-6), branch.description
             by_query = math.fsum(w.dense + w.sparse + w.learned for w in reasons.query_words)
             assert by_query + reasons.query_rest == pytest.approx(hit.score, abs=1e-6)
+
+
+def test_what_was_made_of_one_hit_is_gone_before_the_next(
+    search: Searcher, sparse: SparseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables of a hit have a column for each weight of the query: those of a whole page would take gigabytes."""
+    query = Query(text="gaming console", k=10, explain=Explain.WORDS)
+    whole = search.search("both", query).hits
+    batches: list[int] = []
+    held: list[int] = []
+    trace, words = SparseModel.trace_sparse, learned_words
+
+    def counted(self: SparseModel, prompts: Sequence[Prompt], *arguments: Any, **options: Any) -> Any:
+        batches.append(len(prompts))
+        return trace(self, prompts, *arguments, **options)
+
+    def held_beside(*arguments: Any) -> LearnedWords:
+        held.append(sum(type(one) is LearnedWords for one in gc.get_objects()))
+        return words(*arguments)
+
+    monkeypatch.setattr(SparseModel, "trace_sparse", counted)
+    monkeypatch.setattr(retriever.explain, "learned_words", held_beside)
+    monkeypatch.setattr(retriever.explain, "AT_ONCE", 4)
+    monkeypatch.setattr(search, "_explainer", Explainer(search._explainer._models, Analyzer()))  # remembers no trace
+    found = search.search("both", query).hits
+    assert batches == [1, 4, 4, 2]
+    assert len(held) == 10
+    assert max(held) <= 2
+    for one, other in zip(found, whole, strict=True):
+        assert [line.description for line in lines(explained(one).ledger)] == [
+            line.description for line in lines(explained(other).ledger)
+        ]
+        assert [word.effect for word in explained(one).words] == pytest.approx(
+            [word.effect for word in explained(other).words], abs=1e-5
+        )
 
 
 def test_every_shared_token_has_its_product_and_its_words(search: Searcher, sparse: SparseModel) -> None:
@@ -296,6 +336,15 @@ def test_a_sparse_vector_finds_what_its_text_finds(search: Searcher, sparse: Spa
     assert beside.legs == (DENSE, SPARSE, LEARNED)
     wanted = search.search("both", Query(text="gaming console", k=30))
     assert [(hit.id, hit.score) for hit in beside.hits] == [(hit.id, hit.score) for hit in wanted.hits]
+
+
+@pytest.mark.parametrize("explain", Explain)
+def test_a_sparse_vector_of_tokens_that_the_model_lacks_is_refused(search: Searcher, explain: Explain) -> None:
+    given = Inputs(sparse_vector=sparse_input({2000: 1.0, 2**31 - 1: 0.5}))
+    for collection in ("learned", "both"):
+        with pytest.raises(InvalidQuery, match="sparse_vector: token id 2147483647 is not in the model's") as refused:
+            search.search(collection, Query(inputs=given, explain=explain))
+        assert refused.value.param == "sparse_vector"
 
 
 def test_examples_move_the_learned_leg_by_their_strongest_weights(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from core.prompts import ControlOptions, ControlTarget, TextControl
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
-from retriever.fields import check_fields, shown_metadata
+from retriever.fields import Shown, check_fields
 from retriever.inputs import Inputs, dense_input
 from retriever.legs import Leg
 from retriever.many import at_once, each
@@ -128,6 +130,12 @@ def test_helpers_keep_errors_in_their_places_and_let_the_storage_s_through() -> 
     assert isinstance(found[2], InvalidFilter)
     assert at_once(lambda numbers: [-number for number in numbers], [1, wrong, 2]) == [-1, wrong, -2]
 
+    def unasked(numbers: Sequence[int]) -> list[int]:
+        raise AssertionError("there is nothing to work on")
+
+    assert at_once(unasked, [wrong, wrong]) == [wrong, wrong]
+    assert at_once(unasked, []) == []
+
     def busy(number: int) -> int:
         raise StorageBusy
 
@@ -169,13 +177,40 @@ def test_a_field_that_is_none_is_refused_with_the_nearest(field: str, hint: str)
 
 def test_metadata_is_shown_by_paths() -> None:
     metadata = {"price": 3, "maker": {"name": "HP", "town": "X"}, "parts": [{"id": 1, "x": 2}, {"x": 3}], "a.b": 1}
-    assert shown_metadata(metadata, None) is metadata
-    assert shown_metadata(metadata, ("title", "metadata")) is metadata
-    assert shown_metadata(metadata, ("title",)) == {}
-    assert shown_metadata(metadata, ("metadata.maker.name", "metadata.price")) == {"price": 3, "maker": {"name": "HP"}}
-    assert shown_metadata(metadata, ("metadata.parts.id", "metadata.nowhere")) == {"parts": [{"id": 1}]}
-    assert shown_metadata(metadata, ("metadata.maker", "metadata.a.b")) == {"maker": metadata["maker"], "a.b": 1}
-    assert shown_metadata(metadata, ("metadata.price.cents",)) == {}
+    assert Shown.of(None).metadata(metadata) is metadata
+    assert Shown.of(("title", "metadata")).metadata(metadata) is metadata
+    assert Shown.of(("title",)).metadata(metadata) == {}
+    assert Shown.of(("metadata.maker.name", "metadata.price")).metadata(metadata) == {
+        "price": 3,
+        "maker": {"name": "HP"},
+    }
+    assert Shown.of(("metadata.parts.id", "metadata.nowhere")).metadata(metadata) == {"parts": [{"id": 1}]}
+    assert Shown.of(("metadata.maker", "metadata.a.b")).metadata(metadata) == {"maker": metadata["maker"], "a.b": 1}
+    assert Shown.of(("metadata.price.cents",)).metadata(metadata) == {}
+
+
+def test_paths_with_dots_in_a_row_name_what_they_did() -> None:
+    metadata = {"a..b": 1, "x.": 4, "x": {"": 5, "y": 6}, "": {"z": 7}}
+    assert Shown.of(("metadata.a..b",)).metadata({"a..b": 1, "a": {"": {"b": 2, "c": 3}}}) == {
+        "a..b": 1,
+        "a": {"": {"b": 2}},
+    }
+    assert Shown.of(("metadata.x.", "metadata..z")).metadata(metadata) == {"x.": 4, "x": {"": 5}, "": {"z": 7}}
+
+
+def test_what_is_shown_does_not_take_longer_by_the_number_of_paths() -> None:
+    """As many keys as it has are looked up, and as many paths as there are were read before."""
+    metadata = {f"key{i}": i for i in range(300)}
+
+    def seconds(paths: int) -> float:
+        shown = Shown.of([f"metadata.other{i}.below" for i in range(paths)])
+        begun = time.process_time()
+        for _ in range(20):
+            assert shown.metadata(metadata) == {}
+        return time.process_time() - begun
+
+    seconds(1)
+    assert seconds(1000) < 10 * seconds(1) + 0.02
 
 
 _JSON = st.recursive(
@@ -200,7 +235,7 @@ def leaf_paths(value: Any, path: str = "") -> set[str]:
 @example({"a": [[{"b": None}]]}, ["a.b"])
 @settings(deadline=None)
 def test_what_is_shown_is_named_and_nothing_else(metadata: dict[str, Any], paths: list[str]) -> None:
-    shown = shown_metadata(metadata, [f"metadata.{path}" for path in paths])
+    shown = Shown.of([f"metadata.{path}" for path in paths]).metadata(metadata)
     for path in leaf_paths(shown) if shown else ():
         assert any(path == asked or path.startswith(f"{asked}.") for asked in paths)
     for path in paths:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from core.errors import CollectionNotFound, InvalidQuery
-from core.records import CollectionSettings, Document
+from core.records import Collection, CollectionSettings, Document, Scoring
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
 from retriever import searcher as module
+from retriever.encoding import QueryEncoder
 from retriever.inputs import Inputs
 from retriever.query import Query
 from retriever.searcher import Searcher
@@ -72,6 +74,30 @@ def test_a_name_that_was_moved_is_found_out_before_anything_is_answered(
     found = searcher.search("name", WOLF)
     assert (found.collection, found.hits) == ("new", ())
     assert len(watches) == 1
+
+
+def test_settings_are_tried_by_the_model_of_what_is_scored(
+    place: tuple[Database, Searcher], encoder: LocalEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that moves between the encoding and the scoring: the query is encoded again, in no transaction."""
+    database, searcher = place
+    create_for(encoder, database, "new")
+    Pipeline(database, only(encoder), Analyzer()).add("new", [Document(id="w", text="A wolf.")])
+    asked: list[int] = []
+    encode = QueryEncoder.encode
+
+    def moving(self: QueryEncoder, collection: Collection, *arguments: Any) -> Any:
+        made = encode(self, collection, *arguments)
+        asked.append(collection.active.id)
+        with database.write() as session:
+            set_alias(session, "name", "new")
+        return made
+
+    monkeypatch.setattr(QueryEncoder, "encode", moving)
+    found = searcher.try_scorings("name", WOLF, [Scoring(k1=1.2, b=0.75, alpha=0.5)])
+    assert [len(documents) for documents in found] == [1]
+    with searcher._views.open("old") as old, searcher._views.open("new") as new:
+        assert asked == [old.generation.id, new.generation.id]
 
 
 def test_what_is_gone_is_not_found(place: tuple[Database, Searcher]) -> None:

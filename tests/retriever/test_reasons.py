@@ -19,6 +19,7 @@ from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
 from retriever.fusion import Fusion
+from retriever.inputs import Inputs, sparse_input
 from retriever.legs import Leg
 from retriever.query import MAX_EXPLAINED, Explain, Query
 from retriever.searcher import Searcher
@@ -138,6 +139,12 @@ def test_no_answer_has_more_shares_than_it_can_hold() -> None:
     grouped = Selection(group_by=GroupBy(field="kind", hits=50))
     with pytest.raises(InvalidQuery, match=f"{most} hits"):
         Query(text=text + "rain", k=most // 50, selection=grouped, explain=Explain.WORDS)
+    weights = Inputs(sparse_vector=sparse_input(dict.fromkeys(range(1000), 1.0)))
+    Query(inputs=weights, k=most, explain=Explain.WORDS)
+    with pytest.raises(InvalidQuery, match=f"{most + 1} hits.* 0 words and 1000 weights"):
+        Query(inputs=weights, k=most + 1, explain=Explain.WORDS)
+    with pytest.raises(InvalidQuery, match="1 words and 1000 weights"):
+        Query(text="wolf", inputs=weights, k=most, explain=Explain.WORDS)
 
 
 def test_the_parts_sum_where_candidates_come_from_codes(

@@ -1,6 +1,7 @@
 """An explanation that was saved holds, or it is said what has changed."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -243,6 +244,53 @@ def test_a_record_that_lacks_a_part_is_refused(place: Place, name: str) -> None:
     for broken in ({k: v for k, v in kept["provenance"].items() if k != name}, kept["provenance"] | {name: {"a": []}}):
         with pytest.raises(InvalidInput):
             replay(searcher, views, kept | {"provenance": broken})
+
+
+NONE = {"vector": None, "sparse_vector": None, "like": [], "unlike": [], "prompt": False}
+CONTROL = {"start": 0, "length": 4, "factor": 2, "token_overlap": "partial"}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"controls": [CONTROL | {"start": math.inf}]},
+        {"controls": [CONTROL | {"factor": math.nan}]},
+        {"fusion": "rrf", "fusion_parameters": {"k": 10**400, "weights": [1, 1]}},
+        {"fusion": "rrf", "fusion_parameters": {"k": 60, "weights": [1, 1, 1]}},
+        {"rerank": {"model": "m", "depth": math.inf, "weight": 1}},
+        {"rerank": {"model": "m", "depth": 10, "weight": 1}, "min_scores": {"dense": math.inf}},
+        {"inputs": NONE | {"vector": [10**400] * 384}},
+        {"inputs": NONE | {"sparse_vector": [[math.inf, 1.0]]}},
+        {"inputs": NONE | {"like": [1.5]}},
+        {"inputs": NONE | {"like": [True]}},
+        {"inputs": NONE | {"unlike": [2**63]}},
+        {"inputs": NONE | {"unlike": [None]}},
+        {"id": math.inf},
+        {"seq": math.inf},
+        {"generation": math.inf},
+        {"score": math.inf},
+        {"score": "nan"},
+        {"score": 10**400},
+    ],
+)
+def test_a_record_with_numbers_beyond_all_bounds_is_refused(place: Place, broken: dict[str, Any]) -> None:
+    _, views, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+    with pytest.raises(InvalidInput, match=r"record|broken"):
+        replay(searcher, views, kept | {"provenance": kept["provenance"] | broken})
+
+
+def test_numbers_that_are_none_never_agree(place: Place) -> None:
+    _, views, searcher, _ = place
+    kept = saved(searcher, QUERIES[0])
+    for said in (math.nan, math.inf, -math.inf):
+        for change in ({"ledger": kept["ledger"] | {"value": said}}, {"words": [kept["words"][0] | {"effect": said}]}):
+            replayed = replay(searcher, views, kept | change)
+            assert (replayed.agrees, replayed.difference) == (False, None)
+    with pytest.raises(InvalidInput, match="not one that Salience wrote"):
+        replay(searcher, views, kept | {"ledger": kept["ledger"] | {"value": 10**400}})
+    with pytest.raises(InvalidInput, match="broken"):
+        replay(searcher, views, kept | {"contrast": {"other": math.inf, "ledger": kept["ledger"]}})
 
 
 def test_ids_beyond_all_bounds_are_gone(place: Place) -> None:

@@ -143,6 +143,16 @@ def test_mmr_by_hand() -> None:
     assert diverse(scores, vectors, 0.5).tolist() == [0, 2, 1]
 
 
+def test_the_relevance_is_over_all_scores_in_whatever_order() -> None:
+    """Deeper pools may find better ones than stand before them."""
+    vectors = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], dtype=np.float32)
+    scores = np.array([0.5, 0.2, 1.0, 0.4])
+    falling = np.argsort(-scores)
+    expected = falling[diverse(scores[falling], vectors[falling], 0.3)]
+    assert diverse(scores, vectors, 0.3).tolist() == expected.tolist()
+    assert diverse(np.array([0.4, 0.5, 0.4]), np.eye(3, dtype=np.float32), 0.1).tolist() == [1, 0, 2]
+
+
 @pytest.mark.parametrize("text", QUERIES)
 def test_a_diverse_search_is_the_slow_mmr_of_the_ranking_page_by_page(searcher: Searcher, text: str) -> None:
     query = Query(text=text, k=1000, fusion=Fusion(method="convex"))

@@ -17,7 +17,7 @@ from embedder.lexical.words import WORD_PATTERN, normalize, units
 from embedder.local import LocalEncoder
 from retriever.legs import Leg
 from retriever.operators import read_operators
-from retriever.query import Query
+from retriever.query import Query, steer
 from retriever.searcher import Searcher
 from retriever.wordconditions import WordConditions
 from store import Database, Views
@@ -144,6 +144,33 @@ def test_an_entry_without_a_word_and_too_many_are_refused() -> None:
 )
 def test_operators(text: str, clean: str, must: tuple[str, ...], must_not: tuple[str, ...]) -> None:
     assert read_operators(text) == (clean, WordConditions(must=must, must_not=must_not))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x ^2",
+        "10 ^3 m",
+        'a "^2" b',
+        "foo ^0.5 bar",
+        "a +^2 b",
+        "a -^2",
+        "a +!^2 b",
+        'a "^ ^3" b',
+        'a -"^2"',
+        'x "\\^" y',
+    ],
+)
+def test_marks_without_a_word_are_text_as_without_operators(text: str) -> None:
+    clean, conditions = read_operators(text)
+    assert (clean, conditions) == (text, WordConditions())
+    assert read_operators(text + " +b") == (text + " b", WordConditions(must=("b",)))
+
+
+@pytest.mark.parametrize("text", ["a b^x", "a +b^x", 'a "b^x"', "a -b^99999"])
+def test_a_boost_that_is_none_is_refused_as_without_operators(text: str) -> None:
+    with pytest.raises(InvalidQuery, match="boost"):
+        steer(read_operators(text)[0])
 
 
 def test_only_exclusions_are_refused() -> None:
