@@ -13,7 +13,8 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
+from tests.app.answers import error_of
 
 SEARCH = "/v1/collections/docs/search"
 

@@ -19,7 +19,8 @@ from core.access import Rights, Role, digest_of
 from indexer.fields import located_documents
 from store.database import Database
 from store.keys import add_key
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
+from tests.app.answers import error_of
 from tests.waiting import until
 
 ADMIN = "/v1/admin"
