@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from app.access.signatures import ANONYMOUS, SignatureAuth
+from core import signing
 from core.errors import InvalidSignature
 from core.signing import CredentialScope, SignableRequest, sign
 from tests.app.vikingdb.signed import (
@@ -180,21 +181,40 @@ def test_without_keys_nobody_passes_where_other_apis_ask_for_tokens() -> None:
         SignatureAuth({}, guarded=True).account(arrived({}), b"")
 
 
-def test_an_unknown_key_takes_as_long_as_a_known_one() -> None:
-    """Rough on purpose: it catches a check that is skipped, not one that is unlucky."""
-    auth, body = SignatureAuth({ACCESS_KEY: SECRET_KEY}), b"x" * 1_000_000
+def test_an_unknown_key_costs_the_work_of_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted: what is digested, and what is compared, by its length."""
+    auth, body = SignatureAuth({ACCESS_KEY: "s" * 64}), b"x" * 1000
+    work: list[tuple[str, int]] = []
+    digest, keyed, compare = signing._sha256, signing._hmac, hmac.compare_digest
 
-    def seconds(**who: str) -> float:
-        request = arrived({"host": "h", "content-type": "application/json", **signature(body, host="h", **who)})  # type: ignore[arg-type]
-        taken = []
-        for _ in range(9):
-            began = time.perf_counter()
-            with pytest.raises(InvalidSignature):
-                auth.account(request, body)
-            taken.append(time.perf_counter() - began)
-        return min(taken)
+    def digested(content: bytes) -> str:
+        work.append(("digest", len(content)))
+        return digest(content)
 
-    assert 0.5 < seconds(access_key="NOBODY") / seconds(secret_key="wrong") < 2
+    def keyed_digest(key: bytes, text: str) -> bytes:
+        work.append(("keyed", len(key) + len(text)))
+        return keyed(key, text)
+
+    def compared(one: str, other: str) -> bool:
+        work.append(("compare", len(one) + len(other)))
+        return compare(one, other)
+
+    monkeypatch.setattr(signing, "_sha256", digested)
+    monkeypatch.setattr(signing, "_hmac", keyed_digest)
+    monkeypatch.setattr("core.signing.hmac.compare_digest", compared)
+
+    def cost(**who: str) -> list[tuple[str, int]]:
+        headers = {"host": "h", "content-type": "application/json"}
+        request = arrived({**headers, **signature(body, host="h", **who)})  # type: ignore[arg-type]
+        work.clear()
+        with pytest.raises(InvalidSignature):
+            auth.account(request, body)
+        return list(work)
+
+    unknown, known = cost(access_key="NOBODY"), cost(secret_key="wrong")
+    assert unknown == known
+    assert ("digest", len(body)) in known
+    assert [what for what, _ in known].count("compare") == 1
 
 
 def arrived(headers: dict[str, Any], *, path: str = EMBEDDING, query: bytes = b"") -> Request:
