@@ -19,16 +19,9 @@ from core.prompts import Prompt
 from core.records import CollectionSettings, Document, Representation
 from embedder.local import LocalEncoder
 from retriever.query import Explain, Query
-from tests.embedder.tiny import save_tiny_model
 
 MakeClient = Callable[..., TestClient]
 TEXTS = {"car": "the red car", "wolf": "the wolf and the lamb", "train": "the train to the city"}
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> dict[str, Any]:
-    """Settings that name a small model beside the default one."""
-    return {"tiny": {"folder": save_tiny_model(tmp_path / "tiny"), "precision": "fp32"}}
 
 
 def test_each_collection_is_served_by_its_own_model(make_client: MakeClient, tiny: dict[str, Any]) -> None:
