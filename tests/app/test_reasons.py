@@ -97,7 +97,9 @@ def test_what_was_saved_is_replayed_until_something_changes(client: TestClient) 
         ({"above": 2**70}, "id"),
     ],
 )
-def test_wishes_that_cannot_be_met(client: TestClient, body: dict[str, Any], param: str) -> None:
+def test_wishes_that_cannot_be_met_are_refused_with_their_param(
+    client: TestClient, body: dict[str, Any], param: str
+) -> None:
     best = ask(client, SEARCH)["hits"][0]
     assert refused(client, EXPLAIN, id=best["id"], **body)["param"].endswith(param)
 

@@ -138,7 +138,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def test_names_that_look_like_those_of_others(house: House) -> None:
+def test_names_that_look_like_those_of_others_reach_nothing_of_theirs(house: House) -> None:
     acme, beta = (house.key("admin", tenant=tenant) for tenant in ("acme", "beta"))
     house.collection(beta, "docs", SOUTH)
     house.collection(house.operator, "docs", SOUTH)

@@ -63,12 +63,12 @@ def test_a_replay_within_the_window_passes(signed_client: TestClient) -> None:
     assert [send(signed_client, BODY, **headers).status_code for _ in range(2)] == [200, 200]
 
 
-def test_yesterdays_signature(signed_client: TestClient) -> None:
+def test_a_signature_of_yesterday_is_refused(signed_client: TestClient) -> None:
     headers = signature(BODY, now=datetime.now(UTC) - timedelta(days=1))
     assert "more than 15 minutes" in error_of(send(signed_client, BODY, **headers), 401, 1000001)
 
 
-def test_an_altered_body(signed_client: TestClient) -> None:
+def test_an_altered_body_is_refused_whatever_hash_its_header_claims(signed_client: TestClient) -> None:
     altered = BODY.replace(b"hello", b"hallo")
     headers = signature(BODY)
     error_of(send(signed_client, altered, **headers), 401, 1000001)
