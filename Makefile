@@ -27,7 +27,7 @@ demo: setup ## index the docstrings of Python's standard library, then search, s
 serve: setup ## serve the HTTP API (HOST=127.0.0.1 PORT=8080)
 	@$(VENV)/bin/salience serve --host $(HOST) --port $(PORT)
 
-test: setup ## run all tests
+test: setup ## run all tests (ARGS=--require-all: none may be skipped for want of something)
 	@$(PY) -m pytest -q -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile $(ARGS)
 
 test-crash: setup ## kill processes and cut the power, hundreds of times, and look for what was lost (half an hour)

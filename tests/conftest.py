@@ -8,10 +8,11 @@ from hypothesis import settings
 
 from embedder.loading import load_encoder
 from embedder.local import LocalEncoder
+from store import Database
 from tests.models import made_model
 from tests.tables import made_once
 
-pytest_plugins = ["tests.hanging", "tests.milvus"]
+pytest_plugins = ["tests.hanging", "tests.milvus", "tests.requiring"]
 settings.register_profile("untimed", deadline=None)  # the machine may be busy
 settings.load_profile("untimed")
 THOROUGH_SECONDS = 3600  # that a long run may take, in place of the time limit of pyproject.toml
@@ -37,6 +38,14 @@ def _tables_made_once() -> Iterator[None]:
 def thorough(request: pytest.FixtureRequest) -> bool:
     """Whether to take the time."""
     return bool(request.config.getoption("--thorough"))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty one."""
+    opened = Database.open(tmp_path / "data")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

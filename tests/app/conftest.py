@@ -17,6 +17,7 @@ from app.settings import Settings, load_settings
 from app.wiring import Wiring
 from embedder.local import LocalEncoder
 from tests.app.clients.server import LOG, serving
+from tests.embedder.tiny import save_tiny_model
 
 DOCUMENTS = [
     {"id": "console", "text": "A gaming console: play games on your TV with friends.", "metadata": {"price": 299}},
@@ -56,6 +57,12 @@ def client(make_client: Callable[..., TestClient]) -> TestClient:
     report = client.post("/v1/collections/goods/documents", json={"documents": DOCUMENTS}).json()
     assert report["created"] == len(DOCUMENTS)
     return client
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> dict[str, Any]:
+    """Settings that name a small model beside the default one."""
+    return {"tiny": {"folder": save_tiny_model(tmp_path / "tiny"), "precision": "fp32"}}
 
 
 @pytest.fixture

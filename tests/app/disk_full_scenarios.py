@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from app.wiring import Wiring
 from store.verify import verify
 from tests.indexer.fakes import FakeEncoder
 from tests.store.diskfull.disk import Disk
+from tests.waiting import until
 
 BULK = "/v1/collections/goods/documents:bulk"
 DOCUMENTS = "/v1/collections/goods/documents"
@@ -69,26 +71,28 @@ def a_body_that_does_not_fit_is_refused_as_it_comes(disk: Disk, folder: Path) ->
 
 
 def a_job_waits_and_goes_on_by_itself(disk: Disk, folder: Path) -> None:
-    encoder = FakeEncoder()
-    with _serving(folder, encoder) as client:
-        encoder.before = lambda texts: time.sleep(0.05)
-        lines = _lines([{"id": f"d{number}", "text": f"{number} {LONG[:200]}"} for number in range(1000)])
+    """There is room to say why it waits, which signs of life would use up: no lease is renewed so soon."""
+    encoder, full = FakeEncoder(), threading.Event()
+    with _serving(folder, encoder, lease_seconds=60) as client:
+        calls, encoder.before = encoder.calls, lambda texts: _held(full)
+        lines = _lines([{"id": f"d{number}", "text": f"{number} {LONG[:1000]}"} for number in range(300)])
         job = client.post(BULK, content=lines).json()
+        until(lambda: encoder.calls > calls)
         with disk.full(100_000):
-            time.sleep(0.5)
-            found = client.get(f"/v1/jobs/{job['id']}").json()
-            assert found["state"] in ("running", "waiting")
+            full.set()
+            found = _until(client, job["id"], {"waiting"})
+            assert "no room to write" in found["reason"]
             assert found["pending"] > 0
             assert len(client.post("/v1/collections/goods/search", json=QUERY).json()["hits"]) > 0
         done = _until_done(client, job["id"])
-        assert (done["state"], done["created"], done["failed"]) == ("done", 1000, 0)
+        assert (done["state"], done["created"], done["failed"]) == ("done", 300, 0)
     assert verify(folder / "data").ok
 
 
 @contextmanager
-def _serving(folder: Path, encoder: FakeEncoder | None = None) -> Iterator[TestClient]:
+def _serving(folder: Path, encoder: FakeEncoder | None = None, *, lease_seconds: float = 0.5) -> Iterator[TestClient]:
     """With a collection of 20 documents that were searched for once, and a worker that tries again soon."""
-    settings = load_settings(data_dir=folder / "data", jobs={"lease_seconds": 0.5})
+    settings = load_settings(data_dir=folder / "data", jobs={"lease_seconds": lease_seconds})
     wiring = Wiring(settings, encoder=encoder or FakeEncoder())
     with TestClient(create_app(wiring), raise_server_exceptions=False) as client:
         assert client.post("/v1/collections", json={"name": "goods"}).status_code == 201
@@ -105,14 +109,23 @@ def _check_refused(answer: Any) -> None:
     assert int(answer.headers["Retry-After"]) >= 1
 
 
+def _held(until_set: threading.Event) -> None:
+    assert until_set.wait(60)
+
+
 def _until_done(client: TestClient, job_id: int) -> dict[str, Any]:
+    return _until(client, job_id, {"done", "failed", "cancelled"})
+
+
+def _until(client: TestClient, job_id: int, states: set[str]) -> dict[str, Any]:
+    """The job when it is in one of them."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found: dict[str, Any] = client.get(f"/v1/jobs/{job_id}").json()
-        if found["state"] in ("done", "failed", "cancelled"):
+        if found["state"] in states:
             return found
-        time.sleep(0.05)
-    raise AssertionError(f"the job never ends: {found}")
+        time.sleep(0.02)
+    raise AssertionError(f"the job never comes to {states}: {found}")
 
 
 def _lines(documents: list[dict[str, Any]]) -> str:

@@ -12,16 +12,7 @@ from starlette.testclient import TestClient
 
 from core.errors import SalienceError
 from store import kernel_loading
-
-SEARCH = "/v1/collections/goods/search"
-
-
-def error_of(response: Any, status: int) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    error: dict[str, Any] = response.json()["error"]
-    assert set(error) == {"code", "message", "param", "request_id"}
-    assert error["request_id"] == response.headers["X-Request-ID"]
-    return error
+from tests.app.answers import SEARCH, error_of
 
 
 def test_way_of_a_document(client: TestClient) -> None:

@@ -216,7 +216,7 @@ def test_jobs_are_listed_newest_first(tmp_path: Path) -> None:
             assert (missing.status_code, missing.json()["error"]["code"]) == (404, "job_not_found")
 
 
-def test_where_documents_cannot_go(client: TestClient) -> None:
+def test_documents_for_no_collection_or_one_of_another_model_are_refused(client: TestClient) -> None:
     missing = client.post("/v1/collections/godos/documents:bulk", content=articles(1))
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "collection_not_found")
     wiring: Wiring = client.app.state.wiring  # type: ignore[attr-defined]

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from store import Database
 from store.catalog import counts, get_collection
 from store.jobs import list_jobs
 from tests.app.command import COMMAND
+from tests.waiting import until
 
 Salience = Callable[..., tuple[int, str, str]]
 
@@ -138,12 +138,8 @@ def test_adding_survives_a_kill(articles: Path, tmp_path: Path) -> None:
     }
     command = [*COMMAND, "add", str(articles), "-c", "news"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    database = Database.open(tmp_path / "data") if wait_for(tmp_path / "data" / "salience.db") else None
-    assert database is not None
-    deadline = time.monotonic() + 60
-    while not any(job.created for job in jobs(database)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    database = Database.open(tmp_path / "data")
+    until(lambda: any(job.created for job in jobs(database)), 60)
     process.send_signal(signal.SIGKILL)
     process.wait(60)
     (left,) = jobs(database)
@@ -154,14 +150,6 @@ def test_adding_survives_a_kill(articles: Path, tmp_path: Path) -> None:
     with database.read() as session:
         assert counts(session, get_collection(session, "news").id).documents == 400
     database.close()
-
-
-def wait_for(path: Path) -> bool:
-    deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.5)
-    return path.exists()
 
 
 def jobs(database: Database) -> list[Any]:

@@ -20,16 +20,9 @@ from core.prompts import Prompt
 from core.records import CollectionSettings, Document, Representation
 from embedder.local import LocalEncoder
 from retriever.query import Explain, Query
-from tests.embedder.tiny import save_tiny_model
 
 MakeClient = Callable[..., TestClient]
 TEXTS = {"car": "the red car", "wolf": "the wolf and the lamb", "train": "the train to the city"}
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> dict[str, Any]:
-    """Settings that name a small model beside the default one."""
-    return {"tiny": {"folder": save_tiny_model(tmp_path / "tiny"), "precision": "fp32"}}
 
 
 def test_null_stands_for_the_main_model_where_embeddings_are_asked_for(tmp_path: Path, tiny: dict[str, Any]) -> None:

@@ -215,7 +215,7 @@ def test_migrate(salience: Salience, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["verify", "stats", "migrate", "backup", "repair", "compact"])
-def test_what_is_no_data_directory(salience: Salience, tmp_path: Path, command: str) -> None:
+def test_a_mistyped_data_directory_is_refused_and_not_made(salience: Salience, tmp_path: Path, command: str) -> None:
     arguments = [str(tmp_path / "target")] if command == "backup" else []
     code, out, err = salience(command, *arguments, "-d", str(tmp_path / "mistyped"))
     assert (code, out) == (1, "")

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tests.app import answers
+from tests.app.answers import SEARCH, error_of
+
 Salience = Callable[..., tuple[int, str, str]]
-SEARCH, EXPLAIN, REPLAY = "/v1/collections/goods/search", "/v1/collections/goods/explain", "/v1/replay"
+EXPLAIN, REPLAY = "/v1/collections/goods/explain", "/v1/replay"
 QUERY = "I want to play games on my TV"
 
 
 def ask(client: TestClient, path: str, **body: Any) -> dict[str, Any]:
-    response = client.post(path, json={"query": QUERY, **body})
-    assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()
-    return found
+    return answers.ask(client, path, query=QUERY, **body)
 
 
 def refused(client: TestClient, path: str, **body: Any) -> dict[str, Any]:
@@ -97,17 +97,30 @@ def test_what_was_saved_is_replayed_until_something_changes(client: TestClient) 
         ({"above": 2**70}, "id"),
     ],
 )
-def test_wishes_that_cannot_be_met(client: TestClient, body: dict[str, Any], param: str) -> None:
+def test_wishes_that_cannot_be_met_are_refused_with_their_param(
+    client: TestClient, body: dict[str, Any], param: str
+) -> None:
     best = ask(client, SEARCH)["hits"][0]
     assert refused(client, EXPLAIN, id=best["id"], **body)["param"].endswith(param)
 
 
-@pytest.mark.parametrize("explanation", [{}, {"provenance": {}, "ledger": {}}, {"provenance": 3, "ledger": []}, None])
-def test_what_is_no_explanation(client: TestClient, explanation: Any) -> None:
-    assert client.post(REPLAY, json={"explanation": explanation}).status_code in (400, 422)
+@pytest.mark.parametrize(
+    ("explanation", "status", "code", "param"),
+    [
+        ({}, 400, "invalid_input", "explanation"),
+        ({"provenance": 3, "ledger": []}, 400, "invalid_input", "explanation"),
+        ({"provenance": {}, "ledger": {}}, 400, "invalid_input", "provenance"),
+        (None, 422, "malformed_request", "explanation"),
+    ],
+)
+def test_what_is_no_explanation_is_not_replayed(
+    client: TestClient, explanation: Any, status: int, code: str, param: str
+) -> None:
+    error = error_of(client.post(REPLAY, json={"explanation": explanation}), status)
+    assert (error["code"], error["param"]) == (code, param)
 
 
-def test_a_hit_that_was_deleted_meanwhile(client: TestClient) -> None:
+def test_a_hit_that_was_deleted_meanwhile_is_not_explained(client: TestClient) -> None:
     first, second, *_ = ask(client, SEARCH)["hits"]
     client.delete(f"/v1/collections/goods/documents/{second['document_id']}")
     assert refused(client, EXPLAIN, id=second["id"])["code"] == "hit_not_found"

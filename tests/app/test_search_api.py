@@ -19,24 +19,12 @@ from core.errors import InvalidQuery
 from core.prompts import Prompt
 from core.records import Representation
 from embedder.local import LocalEncoder
+from tests.app.answers import SEARCH, ask, error_of, ids
 from tests.app.conftest import DOCUMENTS
-from tests.app.test_api import error_of
 
-SEARCH = "/v1/collections/goods/search"
 BATCH = "/v1/collections/goods/search:batch"
 Salience = Callable[..., tuple[int, str, str]]
 TEXT = "play games on my TV"
-
-
-def ask(client: TestClient, **body: Any) -> dict[str, Any]:
-    response = client.post(SEARCH, json=body)
-    assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()
-    return found
-
-
-def ids(result: dict[str, Any]) -> list[str]:
-    return [hit["document_id"] for hit in result["hits"]]
 
 
 def test_the_same_query_as_text_prompt_and_vector(client: TestClient, encoder: LocalEncoder) -> None:

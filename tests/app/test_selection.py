@@ -10,22 +10,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tests.app.answers import SEARCH, ask, error_of, ids
 from tests.app.conftest import DOCUMENTS
-from tests.app.test_api import error_of
 
-SEARCH = "/v1/collections/goods/search"
 Salience = Callable[..., tuple[int, str, str]]
-
-
-def ask(client: TestClient, **body: Any) -> dict[str, Any]:
-    response = client.post(SEARCH, json=body)
-    assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()
-    return found
-
-
-def ids(result: dict[str, Any]) -> list[str]:
-    return [hit["document_id"] for hit in result["hits"]]
 
 
 def test_operators_are_read_only_where_they_are_asked_for(client: TestClient) -> None:

@@ -90,6 +90,6 @@ def test_what_utc_has_no_year_for_is_written_as_the_nearest_that_it_has(value: s
         1e300, float("inf"), float("nan"), 10**400, 253402300800000,
     ],
 )  # fmt: skip
-def test_what_is_no_date(value: str | float) -> None:
+def test_a_value_that_is_no_date_is_refused(value: str | float) -> None:
     with pytest.raises(ValueError, match="is not a date"):
         parse_date(value)

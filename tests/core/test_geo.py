@@ -83,7 +83,7 @@ def test_places_are_read() -> None:
         "a,b", {"lat": 90.1, "lon": 0}, {"lat": 0, "lon": 181}, "91, 0", "nan, 0", {"lat": 10**400, "lon": 0}, 5, None,
     ],
 )  # fmt: skip
-def test_what_is_no_place(value: Any) -> None:
+def test_a_value_that_is_no_place_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=r"a place is|lat must be -90 to 90"):
         parse_place(value)
 

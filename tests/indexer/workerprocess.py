@@ -1,10 +1,11 @@
 """A worker in a process of its own: `python -m tests.indexer.workerprocess DATA_DIR LEASE_SECONDS BATCH_SECONDS`.
 
-It says "at work" when it begins to embed a batch. SIGTERM stops it after the batch at hand.
+It says "at work" when it begins to embed a batch, and what the worker logs. SIGTERM stops it after the batch at hand.
 """
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import time
@@ -23,6 +24,9 @@ def main(data_dir: Path, lease_seconds: float, batch_seconds: float) -> None:
             signal.raise_signal(signal.SIGKILL)
         time.sleep(batch_seconds)
 
+    log = logging.getLogger("indexer.worker")
+    log.addHandler(logging.StreamHandler(sys.stdout))
+    log.setLevel(logging.INFO)
     database = Database.open(data_dir)
     policy = JobPolicy(lease_seconds=lease_seconds, poll_seconds=0.02, turn_seconds=0.2)
     worker = Worker(database, pipeline_of(database, FakeEncoder(embed)), policy)

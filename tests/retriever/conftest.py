@@ -56,6 +56,11 @@ def lines(tree: Explanation) -> list[Explanation]:
     return [tree, *itertools.chain.from_iterable(lines(detail) for detail in tree.details)]
 
 
+def branches(tree: Explanation) -> Iterator[Explanation]:
+    """The lines that have parts."""
+    return (line for line in lines(tree) if line.details)
+
+
 def steered(text: str, **others: object) -> Query:
     clean, controls = steer(text)
     return Query(text=clean, controls=controls, **others)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from core.filters import parse_filter
 from core.passages import passage_prompt
 from core.prompts import Prompt
-from core.records import Explanation, Hit, HitExplanation, Representation
+from core.records import Hit, Representation
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from retriever.fusion import Fusion
@@ -22,6 +21,7 @@ from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
 from retriever.terms import query_terms
+from tests.retriever.conftest import branches, explained
 
 LEGS = [(Leg.DENSE,), (Leg.SPARSE,), (Leg.DENSE, Leg.SPARSE)]
 FUSIONS = [
@@ -40,18 +40,6 @@ TEXTS = [
     "to be or not to be",
     "\u4f60\u597d TV \u0448\u0430\u0445\u043c\u0430\u0442\u044b e\u0301t\u00e9 \U0001f3ae",
 ]
-
-
-def explained(hit: Hit) -> HitExplanation:
-    assert hit.explanation is not None
-    return hit.explanation
-
-
-def branches(tree: Explanation) -> Iterator[Explanation]:
-    if tree.details:
-        yield tree
-        for detail in tree.details:
-            yield from branches(detail)
 
 
 def assert_adds_up(hit: Hit) -> None:

@@ -19,7 +19,7 @@ from core.errors import InvalidQuery, ModelMismatch, ModelNotFound
 from core.filters import parse_filter
 from core.prompts import Prompt, TextControl
 from core.protocols import SparseEncoder
-from core.records import CollectionSettings, Document, Explanation, Hit, HitExplanation, Representation, SparseScoring
+from core.records import CollectionSettings, Document, Representation, SparseScoring
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.hybrid import HybridModel, load_hybrid
@@ -39,7 +39,7 @@ from retriever.words import LearnedWords, learned_words
 from store import Database, Views
 from tests.collections import create_for
 from tests.embedder.tinysparse import save_tiny_hybrid
-from tests.retriever.conftest import documents, lines
+from tests.retriever.conftest import branches, documents, explained, lines
 
 DENSE, SPARSE, LEARNED = Leg.DENSE, Leg.SPARSE, Leg.LEARNED
 TEXTS = ["I want to play^7 on my TV.", "red^4 dress for a summer wedding", "how do I feed a cat^0", "!?"]
@@ -131,18 +131,6 @@ def test_a_collection_is_searched_by_the_legs_that_it_has(search: Searcher) -> N
     for name in ("bm25", "learned"):
         with pytest.raises(InvalidQuery, match="no leg 'learned'; it has dense, sparse"):
             search.search(name, Query(text="x", legs=(LEARNED,)))
-
-
-def branches(tree: Explanation) -> Iterator[Explanation]:
-    if tree.details:
-        yield tree
-        for detail in tree.details:
-            yield from branches(detail)
-
-
-def explained(hit: Hit) -> HitExplanation:
-    assert hit.explanation is not None
-    return hit.explanation
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from store import schema
 from store.checksum import covered_columns, row_checksum
 from store.migrate import SCHEMA_VERSION
+from store.verify import Verification
 
 DAMAGE = {
     "a title": ("UPDATE document SET title = 'another' WHERE id = 5", "'book-4' of 'books': its title, text, metadata"),
@@ -97,3 +98,7 @@ def filled_places(directory: Path, good: bytes) -> Iterator[int]:
         page = good[(root - 1) * size : root * size]
         filled = [place for place, byte in enumerate(page) if byte]
         yield from ((root - 1) * size + place for place in rng.sample(filled, min(8, len(filled))))
+
+
+def problems(done: Verification) -> list[str]:
+    return [f"{finding.check}: {finding.where}: {finding.problem}" for finding in done.findings]

@@ -98,6 +98,12 @@ def put(database: Database, collection: Collection, *items: Item, delete: Iterab
         return commit(session, batch)
 
 
+def delete_books(database: Database) -> None:
+    """The collection that `create` made."""
+    with database.write() as session:
+        catalog.delete_collection(session, "books")
+
+
 Place = tuple[str, int]  # document id, start of the passage
 
 

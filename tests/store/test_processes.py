@@ -20,7 +20,7 @@ from store.processes import Process, processes, register
 from store.verify import verify
 from store.waiting import wait_for_seq
 from tests.store.children import running
-from tests.store.library import Item, create, put
+from tests.store.library import Item, create, delete_books, put
 from tests.store.versions import write_version
 
 _REGISTER = """
@@ -184,11 +184,7 @@ def test_a_seq_that_does_not_come_is_an_error_that_may_be_tried_again(
 
 
 def test_waiting_ends_when_the_collection_is_deleted(database: Database, collection: Collection) -> None:
-    def delete() -> None:
-        with database.write() as session:
-            catalog.delete_collection(session, "books")
-
-    timer = threading.Timer(0.1, delete)
+    timer = threading.Timer(0.1, delete_books, [database])
     timer.start()
     with pytest.raises(CollectionNotFound):
         wait_for_seq(database, "books", 10**9, 10.0)

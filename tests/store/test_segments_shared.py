@@ -17,7 +17,7 @@ from core.records import Collection
 from store import Database, Views, catalog, steps
 from store.directory import SEGMENTS
 from store.segments import sealing, upkeep
-from tests.store.library import Item, put, random_item
+from tests.store.library import Item, delete_books, put, random_item
 from tests.store.sealed import answers, check, check_files, check_fresh, files_of, rows_of, segmented, table_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,11 +117,7 @@ def test_a_collection_that_is_deleted_while_it_is_sealed(
 ) -> None:
     put(database, collection, Item(id="a", text="whale"))
 
-    def delete() -> None:
-        with database.write() as session:
-            catalog.delete_collection(session, "books")
-
-    at_step(step, delete)
+    at_step(step, lambda: delete_books(database))
     assert not sealing.seal(database, collection.active.id)
     assert (table_of(database), files_of(database)) == ([], set())
 

@@ -14,9 +14,9 @@ from store import Database, schema
 from store.catalog import get_collection
 from store.checksum import CHECKSUM, covered_columns, row_checksum
 from store.migrate import SCHEMA_VERSION
-from store.verify import MAX_FINDINGS, Verification, verify
+from store.verify import MAX_FINDINGS, verify
 from tests.store import library
-from tests.store.damage import DAMAGE, SENSELESS, change, filled_places
+from tests.store.damage import DAMAGE, SENSELESS, change, filled_places, problems
 from tests.store.stocked import contents, stock, store
 
 FLIPS = 200
@@ -34,10 +34,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(sound: Path, tmp_path: Path) -> Path:
     """A copy of it, to be damaged."""
     return Path(shutil.copytree(sound, tmp_path / "data"))
-
-
-def problems(done: Verification) -> list[str]:
-    return [f"{finding.check}: {finding.where}: {finding.problem}" for finding in done.findings]
 
 
 def test_a_sound_directory_has_no_findings(sound: Path) -> None:

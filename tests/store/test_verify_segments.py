@@ -17,8 +17,9 @@ from store.segments import files as segment_files
 from store.segments.arrayfile import Seal, check_file, open_file
 from store.segments.sealing import seal
 from store.segments.upkeep import compact, remove_retired
-from store.verify import Verification, verify
+from store.verify import verify
 from tests.store import library
+from tests.store.damage import problems
 from tests.store.segment_damage import OTHER_CONTENT, _add, execute, rewrite, row_of
 from tests.store.stocked import stock, store
 
@@ -36,10 +37,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "data"))
-
-
-def problems(done: Verification) -> list[str]:
-    return [f"{finding.check}: {finding.where}: {finding.problem}" for finding in done.findings]
 
 
 def test_sound_segments_are_looked_at_and_nothing_is_said(sound: Path) -> None:

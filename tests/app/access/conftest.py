@@ -70,9 +70,3 @@ def open_house(encoder: LocalEncoder, tmp_path: Path) -> Iterator[Callable[..., 
 @pytest.fixture
 def house(open_house: Callable[..., House]) -> House:
     return open_house()
-
-
-def error_of(answer: Any, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    error: dict[str, Any] = answer.json()["error"]
-    return error

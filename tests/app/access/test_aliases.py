@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
+from tests.app.answers import error_of
 
 TEXTS = [{"id": f"d{number}", "text": f"A radio for the kitchen, number {number}."} for number in range(4)]
 

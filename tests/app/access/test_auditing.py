@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from core.errors import StorageBusy
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
+from tests.app.answers import error_of
 
 COLLECTIONS = "/v1/collections"
 

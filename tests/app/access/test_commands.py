@@ -58,7 +58,9 @@ def test_a_key_by_hand(salience: Salience) -> None:
         (("collections", "create", "acme~docs"), "characters A-Z"),
     ],
 )
-def test_what_is_refused(salience: Salience, arguments: tuple[str, ...], says: str) -> None:
+def test_commands_that_cannot_be_obeyed_say_why_and_end_with_1(
+    salience: Salience, arguments: tuple[str, ...], says: str
+) -> None:
     code, out, err = salience(*arguments)
     assert (code, out) == (1, "")
     assert says in err

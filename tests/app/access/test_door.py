@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from core.errors import StorageBusy
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
+from tests.app.answers import error_of
 from tests.waiting import until
 
 SEARCH = "/v1/collections/docs/search"

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
 from tests.app.access.test_limits import left
+from tests.app.answers import error_of
 
 SECRET = "zeppelin"
 NORTH = [{"id": f"n{i}", "text": f"A radio, number {i}.", "metadata": {"branch": "north", "p": i}} for i in range(5)]
@@ -125,7 +126,9 @@ def test_a_record_whose_collection_is_no_text_is_refused(house: House, name: Any
     record = found["hits"][0]["explanation"]
     record["provenance"] |= {"collection": name, "id": 1}
     answer = house.ask(acme, "POST", "/v1/replay", json={"explanation": record})
-    assert answer.status_code in (400, 422), answer.text
+    assert error_of(answer, 400)["code"] == "invalid_input"
+    assert error_of(answer, 400)["message"].endswith('TypeError("the collection\'s name is no text")')
+    assert SECRET not in answer.text
 
 
 NAMES = (
@@ -135,7 +138,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def test_names_that_look_like_those_of_others(house: House) -> None:
+def test_names_that_look_like_those_of_others_reach_nothing_of_theirs(house: House) -> None:
     acme, beta = (house.key("admin", tenant=tenant) for tenant in ("acme", "beta"))
     house.collection(beta, "docs", SOUTH)
     house.collection(house.operator, "docs", SOUTH)
@@ -207,7 +210,7 @@ def test_line_breaks_in_paths_change_no_limit(open_house: Callable[..., House]) 
         assert house.ask(None, "GET", path).status_code in (401, 404), path
 
 
-def test_the_last_key_of_an_operator(house: House) -> None:
+def test_the_last_key_of_an_operator_cannot_be_deleted(house: House) -> None:
     [only] = house.ask(house.operator, "GET", "/v1/admin/keys").json()["keys"]
     house.made("admin", tenant="acme")
     house.made("admin", collections=["*"])

@@ -19,7 +19,8 @@ from app.errors import QuotaExceeded
 from core.access import Limits, Rights, Role
 from core.prompts import Prompt
 from core.records import Representation
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
+from tests.app.answers import error_of
 from tests.embedder.classifiers import save_classifier
 
 

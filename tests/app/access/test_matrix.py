@@ -273,7 +273,9 @@ def test_the_public_apis_take_a_key_that_searches(everyone: tuple[House, dict[st
                 assert answer.status_code not in (401, 403, 500), f"{method} {path} as {name}: {answer.text}"
 
 
-def test_pages_and_metrics(everyone: tuple[House, dict[str, Case]]) -> None:
+def test_pages_are_open_to_everybody_and_metrics_to_keys_that_are_no_tenants(
+    everyone: tuple[House, dict[str, Case]],
+) -> None:
     house, cases = everyone
     for path in ("/", "/docs", "/openapi.json", "/livez", "/readyz"):
         assert house.ask(None, "GET", path).status_code == 200

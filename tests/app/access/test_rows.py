@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
+from tests.app.answers import error_of
 
 WORDS = "radio kitchen console games television films battery charger garden music bright quiet small fast".split()
 BRANCHES = ("north", "south")

@@ -11,7 +11,8 @@ from app.access.caller import Caller
 from core.access import Rights, Role
 from core.errors import StorageBusy
 from store import schema
-from tests.app.access.conftest import House, error_of
+from tests.app.access.conftest import House
+from tests.app.answers import error_of
 
 TEXTS = [{"id": "a", "text": "A radio for the kitchen."}, {"id": "b", "text": "A console that plays games."}]
 

@@ -243,7 +243,7 @@ def test_faults_are_value_errors(got: dict[str, Any], call: str, said: str) -> N
     assert got[call]["body_code"] == got[call]["body_code"].upper()
 
 
-def test_what_is_gone(got: dict[str, Any]) -> None:
+def test_calls_that_are_gone_are_answered_410(got: dict[str, Any]) -> None:
     for call in ("qa", "summarize"):
         if call in got:  # newer clients have neither
             assert (got[call]["error"], got[call]["status"], got[call]["body_code"]) == ("RuntimeError", 410, "GONE")

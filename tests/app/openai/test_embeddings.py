@@ -69,7 +69,9 @@ def asked(**fields: Any) -> dict[str, Any]:
         (asked(user=7), "user: ", "user"),
     ],
 )
-def test_what_is_no_request(make_client: Callable[..., TestClient], body: Any, problem: str, param: str | None) -> None:
+def test_a_body_of_another_form_is_refused_with_its_param(
+    make_client: Callable[..., TestClient], body: Any, problem: str, param: str | None
+) -> None:
     error = error_of(post(make_client(), body), 400)
     assert problem in error["message"]
     assert error["param"] == param

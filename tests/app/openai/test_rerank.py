@@ -116,7 +116,9 @@ def test_what_was_cut_is_said(doors: TestClient, make_client: Callable[..., Test
         ({"return_documents": "yes"}, "return_documents: ", "return_documents"),
     ],
 )
-def test_what_is_no_request(doors: TestClient, fields: dict[str, Any], problem: str, param: str) -> None:
+def test_a_body_of_another_form_is_refused_with_its_param(
+    doors: TestClient, fields: dict[str, Any], problem: str, param: str
+) -> None:
     response = rerank(doors, **fields)
     assert response.status_code == 400, response.text
     error = response.json()["error"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -18,7 +20,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from app.operation import panel
-from app.operation.tracing import Tracing
+from app.operation.tracing import _EXPORT_SECONDS, Tracing
 from core.current import traced_as
 from embedder.remote.config import RemoteConfig
 from embedder.remote.loading import load_remote
@@ -122,6 +124,47 @@ def test_missing_libraries_are_said_with_what_to_install() -> None:
     assert "run pip install '.[tracing]' in a checkout of Salience" in done.stdout
 
 
-def test_a_collector_that_is_not_there_holds_nobody_up(make_client: Callable[..., TestClient]) -> None:
-    client = make_client(tracing={"endpoint": "http://127.0.0.1:9/v1/traces"})
+class Collector(ThreadingHTTPServer):
+    """Takes spans, and says nothing until it is told to."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.asked, self.speaks = threading.Event(), threading.Event()
+        super().__init__(("127.0.0.1", 0), Export)
+
+
+class Export(BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.set()
+        self.server.speaks.wait(60)
+        self.send_response_only(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(60)
+
+
+def test_a_collector_that_never_answers_holds_nobody_up(
+    collector: Collector, make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")  # ms: the first span is sent at once
+    client = make_client(tracing={"endpoint": f"http://127.0.0.1:{collector.server_port}/v1/traces"})
+    began = time.monotonic()
     assert client.get("/v1/collections").status_code == 200
+    assert collector.asked.wait(60)
+    for _ in range(5):
+        assert client.get("/v1/collections").status_code == 200
+    assert time.monotonic() - began < 0.8 * _EXPORT_SECONDS  # that sending a single span takes here
+    collector.speaks.set()  # or shutting down waits for it

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,12 +7,6 @@ from starlette.testclient import TestClient
 
 from tests.app.conftest import DOCUMENTS
 from tests.app.reindexing.doors import MakeClient
-from tests.embedder.tiny import save_tiny_model
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> dict[str, Any]:
-    return {"tiny": {"folder": save_tiny_model(tmp_path / "tiny"), "precision": "fp32"}}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,21 +62,43 @@ def until_let_go(client: TestClient, name: str = "tiny") -> None:
     until(lambda: not models_of(client).is_loaded(name))
 
 
+IDLE_SECONDS = 0.1
+
+
 @pytest.fixture
-def quickly_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.reindexes.IDLE_SECONDS", 0.2)
+def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[Models]:
+    """How often each server has looked for models to let go of: soon, and often."""
+    monkeypatch.setattr("app.reindexes.IDLE_SECONDS", IDLE_SECONDS)
+    monkeypatch.setattr("app.reindexes.LOOK_SECONDS", 0.02)
+    counted: Counter[Models] = Counter()
+    original = Forthcoming._look
+
+    def look(self: Forthcoming) -> None:
+        original(self)
+        counted[self._parts.models] += 1
+
+    monkeypatch.setattr(Forthcoming, "_look", look)
+    return counted
 
 
-@pytest.mark.usefixtures("quickly_idle")
+def until_looked_when_idle(looks: Counter[Models], *clients: TestClient) -> None:
+    """Until a whole look came when nobody had asked for anything for longer than a model may be idle."""
+    time.sleep(IDLE_SECONDS)
+    before = looks.copy()
+    for client in clients:
+        models = models_of(client)
+        until(lambda models=models: looks[models] >= before[models] + 2)  # type: ignore[misc]
+
+
 def test_the_model_of_a_cancelled_reindex_leaves_the_memory_of_every_process(
-    client: TestClient, make_client: MakeClient, tiny: dict[str, Any]
+    looks: Counter[Models], client: TestClient, make_client: MakeClient, tiny: dict[str, Any]
 ) -> None:
     beside = make_client(models=tiny)
     client.post(REINDEX, json={"model": "tiny", "auto_switch": False})
     until_state(client, "ready")
     until(lambda: models_of(beside).is_loaded("tiny"))
     left = [weakref.ref(models_of(each).encoder("tiny")) for each in (client, beside)]
-    time.sleep(1.2)  # two looks, and longer than it may be idle
+    until_looked_when_idle(looks, client, beside)
     assert all(models_of(each).is_loaded("tiny") for each in (client, beside)), "it may be switched to at any time"
     client.post(f"{REINDEX}/cancel")
     for each in (client, beside):
@@ -85,13 +108,12 @@ def test_the_model_of_a_cancelled_reindex_leaves_the_memory_of_every_process(
     assert search(client)["model"] == "all-MiniLM-L6-v2"
     embedded = client.post("/v1/embeddings", json={"model": "tiny", "input": "a radio"})
     assert embedded.status_code == 200, "who asks for it has it loaded again"
-    time.sleep(1.2)
+    until_looked_when_idle(looks, client)
     assert models_of(client).is_loaded("tiny"), "and from then on it is no reindex' model"
 
 
-@pytest.mark.usefixtures("quickly_idle")
 def test_after_a_cleanup_the_old_model_is_let_go_of_and_the_new_one_stays(
-    make_client: MakeClient, tiny: dict[str, Any], tmp_path: Path
+    looks: Counter[Models], make_client: MakeClient, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     other = {"other": {"folder": save_tiny_model(tmp_path / "other", pooling="cls_token"), "precision": "fp32"}}
     client = make_client(models=tiny | other)
@@ -100,22 +122,23 @@ def test_after_a_cleanup_the_old_model_is_let_go_of_and_the_new_one_stays(
     begun = client.post(REINDEX, json={"model": "other"})
     assert begun.status_code == 202, begun.text
     until_state(client, "switched")
-    time.sleep(1.2)
+    until_looked_when_idle(looks, client)
     assert models_of(client).is_loaded("tiny"), "a rollback needs it"
     client.post(f"{REINDEX}/cleanup")
     until_let_go(client)
-    time.sleep(1.2)
+    until_looked_when_idle(looks, client)
     assert models_of(client).is_loaded("other")
     assert search(client)["model"] == "other"
 
 
-@pytest.mark.usefixtures("quickly_idle")
 def test_a_refused_reindex_leaves_no_model_behind_and_one_that_is_in_use_stays(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+    looks: Counter[Models], client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = {"model": "tiny", "settings": {"passage_tokens": 10, "overlap_tokens": 20}}
+    monkeypatch.setattr("app.reindexes.IDLE_SECONDS", 60.0)
     assert client.post(REINDEX, json=wrong).status_code == 400
     assert models_of(client).is_loaded("tiny")
+    monkeypatch.setattr("app.reindexes.IDLE_SECONDS", IDLE_SECONDS)
     until_let_go(client)
     entered, free = threading.Event(), threading.Event()
     original = LocalEncoder.encode
@@ -141,7 +164,7 @@ def test_a_refused_reindex_leaves_no_model_behind_and_one_that_is_in_use_stays(
     assert client.post("/v1/collections", json={"name": "apart", "model": "tiny"}).status_code == 201
     client.post(f"{REINDEX}/cancel")
     until_gone(client)
-    time.sleep(1.2)
+    until_looked_when_idle(looks, client)
     assert models_of(client).is_loaded("tiny"), "another collection is of it"
 
 

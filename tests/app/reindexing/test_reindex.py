@@ -104,7 +104,9 @@ def test_judgements_decide(client: TestClient) -> None:
         ({"model": "tiny", "judgements": {"queries": {"q": "x"}, "qrels": {"p": {"a": 1}}}}, 400, "invalid_input"),
     ],
 )
-def test_what_is_refused(client: TestClient, body: dict[str, Any], status: int, code: str) -> None:
+def test_a_reindex_that_cannot_be_done_is_refused_and_never_begins(
+    client: TestClient, body: dict[str, Any], status: int, code: str
+) -> None:
     answer = client.post(REINDEX, json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
     missing = client.get(REINDEX)

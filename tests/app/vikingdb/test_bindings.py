@@ -136,7 +136,7 @@ def test_images(bound: Callable[..., TestClient], folders: dict[str, Path]) -> N
     assert data["token_usage"]["prompt_tokens"] == int(expected.token_counts.sum())
 
 
-def test_what_is_no_image(bound: Callable[..., TestClient]) -> None:
+def test_bytes_that_are_no_image_are_refused_with_their_place(bound: Callable[..., TestClient]) -> None:
     client = bound(bge_visualized_m3={"dense": "clip"})
     broken = encoded(noise(1))[:100]
     for data in (b"no image", broken):

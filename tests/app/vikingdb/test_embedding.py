@@ -129,7 +129,7 @@ def item(**fields: Any) -> dict[str, Any]:
         (item(data_type="image", image="\n"), "data[1].image: must not be empty"),
     ],
 )
-def test_what_is_no_request(doors: TestClient, body: Any, problem: str) -> None:
+def test_a_body_of_another_form_is_refused_with_what_is_wrong(doors: TestClient, body: Any, problem: str) -> None:
     message = error_of(send(doors, body), 400, 1000003)
     assert message.startswith("invalid request: ")
     assert problem in message

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from app.access.signatures import NOBODYS_ACCOUNT, SignatureAuth
+from core import signing
 from core.errors import InvalidSignature
 from core.signing import CredentialScope, SignableRequest, sign
 from tests.app.vikingdb.signed import (
@@ -62,12 +63,12 @@ def test_a_replay_within_the_window_passes(signed_client: TestClient) -> None:
     assert [send(signed_client, BODY, **headers).status_code for _ in range(2)] == [200, 200]
 
 
-def test_yesterdays_signature(signed_client: TestClient) -> None:
+def test_a_signature_of_yesterday_is_refused(signed_client: TestClient) -> None:
     headers = signature(BODY, now=datetime.now(UTC) - timedelta(days=1))
     assert "more than 15 minutes" in error_of(send(signed_client, BODY, **headers), 401, 1000001)
 
 
-def test_an_altered_body(signed_client: TestClient) -> None:
+def test_an_altered_body_is_refused_whatever_hash_its_header_claims(signed_client: TestClient) -> None:
     altered = BODY.replace(b"hello", b"hallo")
     headers = signature(BODY)
     error_of(send(signed_client, altered, **headers), 401, 1000001)
@@ -180,21 +181,40 @@ def test_without_keys_nobody_passes_where_other_apis_ask_for_tokens() -> None:
         SignatureAuth({}, guarded=True).account(arrived({}), b"")
 
 
-def test_an_unknown_key_takes_as_long_as_a_known_one() -> None:
-    """Rough on purpose: it catches a check that is skipped, not one that is unlucky."""
-    auth, body = SignatureAuth({ACCESS_KEY: SECRET_KEY}), b"x" * 1_000_000
+def test_an_unknown_key_costs_the_work_of_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted: what is digested, and what is compared, by its length."""
+    auth, body = SignatureAuth({ACCESS_KEY: "s" * 64}), b"x" * 1000
+    work: list[tuple[str, int]] = []
+    digest, keyed, compare = signing._sha256, signing._hmac, hmac.compare_digest
 
-    def seconds(**who: str) -> float:
-        request = arrived({"host": "h", "content-type": "application/json", **signature(body, host="h", **who)})  # type: ignore[arg-type]
-        taken = []
-        for _ in range(9):
-            began = time.perf_counter()
-            with pytest.raises(InvalidSignature):
-                auth.account(request, body)
-            taken.append(time.perf_counter() - began)
-        return min(taken)
+    def digested(content: bytes) -> str:
+        work.append(("digest", len(content)))
+        return digest(content)
 
-    assert 0.5 < seconds(access_key="NOBODY") / seconds(secret_key="wrong") < 2
+    def keyed_digest(key: bytes, text: str) -> bytes:
+        work.append(("keyed", len(key) + len(text)))
+        return keyed(key, text)
+
+    def compared(one: str, other: str) -> bool:
+        work.append(("compare", len(one) + len(other)))
+        return compare(one, other)
+
+    monkeypatch.setattr(signing, "_sha256", digested)
+    monkeypatch.setattr(signing, "_hmac", keyed_digest)
+    monkeypatch.setattr("core.signing.hmac.compare_digest", compared)
+
+    def cost(**who: str) -> list[tuple[str, int]]:
+        headers = {"host": "h", "content-type": "application/json"}
+        request = arrived({**headers, **signature(body, host="h", **who)})  # type: ignore[arg-type]
+        work.clear()
+        with pytest.raises(InvalidSignature):
+            auth.account(request, body)
+        return list(work)
+
+    unknown, known = cost(access_key="NOBODY"), cost(secret_key="wrong")
+    assert unknown == known
+    assert ("digest", len(body)) in known
+    assert [what for what, _ in known].count("compare") == 1
 
 
 def arrived(headers: dict[str, Any], *, path: str = EMBEDDING, query: bytes = b"") -> Request:

@@ -224,14 +224,14 @@ def half_a_body_unannounced(handler: Handler, answer: bytes) -> None:
 
 
 def drip(handler: Handler, answer: bytes) -> None:
-    """A byte every 20 ms: never silent for long, never done."""
+    """A byte every 50 ms: never silent for long, never done."""
     handler.send_response_only(200)
     handler.send_header("Content-Length", str(len(answer)))
     handler.end_headers()
     for byte in answer:
         handler.wfile.write(bytes([byte]))
         handler.wfile.flush()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def later(seconds: float, fault: Fault) -> Fault:

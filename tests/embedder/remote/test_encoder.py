@@ -6,7 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from embedder.remote.exchange import spread
 from embedder.remote.identity import PROBE_TEXT
 from embedder.remote.names import TokenNames
 from tests.embedder.remote.conftest import APIS, TOKENIZER, Make, ingest, prompts
-from tests.embedder.remote.server import DIMENSION, Remote, status
+from tests.embedder.remote.server import DIMENSION, Received, Remote, status
 from tests.embedder.remote.world import FakeTime
 
 
@@ -57,15 +57,23 @@ def test_only_so_many_requests_of_ingest_are_in_flight_and_queries_pass_them(rem
     assert remote.most_in_flight == 3  # two of ingest, of whichever call, and the query
 
 
-def test_a_query_gets_one_deadline_for_all_its_batches_and_ingest_one_for_each(remote: Remote, make: Make) -> None:
-    remote.delay = lambda request: 0.2
-    encoder = make(real=True, batch_items=2, concurrency=1, deadline_seconds=0.7)
+def test_a_query_gets_one_deadline_for_all_its_batches_and_ingest_one_for_each(
+    remote: Remote, make: Make, time: FakeTime
+) -> None:
+    def takes_two_seconds(request: Received) -> float:
+        time.seconds += 2
+        return 0.0
+
+    remote.delay = takes_two_seconds
+    encoder = make(batch_items=2, concurrency=1, deadline_seconds=5)
     _ = encoder.dimension
+    began = time.seconds
     assert len(ingest(encoder, prompts(5)).vectors) == 5
-    began = monotonic()
+    assert time.seconds - began >= 6
+    began = time.seconds
     with pytest.raises(RemoteUnavailable):
-        encoder.encode(prompts(5), Representation.QUERY)
-    assert monotonic() - began < 1.2
+        encoder.encode(prompts(9), Representation.QUERY)
+    assert time.seconds - began == 6  # the third of five batches is late, and none follows
 
 
 @pytest.mark.parametrize("api", APIS)

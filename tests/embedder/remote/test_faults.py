@@ -165,19 +165,19 @@ def test_a_wish_that_is_refused_for_the_probe_too_is_no_callers_fault(remote: Re
 
 
 def test_a_slow_answer_is_given_up_in_time(remote: Remote, make: Make) -> None:
-    encoder = make(real=True, timeout_seconds=0.15, deadline_seconds=0.4)
+    encoder = make(real=True, timeout_seconds=0.3, deadline_seconds=1)
     _ = encoder.dimension
-    remote.faults.extend([later(1.0, send_json)] * 9)
+    remote.faults.extend([later(5, send_json)] * 9)
     began = real_time.monotonic()
     with pytest.raises(RemoteUnavailable, match="did not answer in time: ReadTimeout"):
         encode(encoder)
-    assert real_time.monotonic() - began < 1.5
+    assert real_time.monotonic() - began < 4  # the answer would come after 5 s
 
 
 def test_all_who_wait_for_the_first_answer_are_done_in_time(remote: Remote, make: Make) -> None:
     """A remote that has hung since the start: nobody's time begins when that of the one before has ended."""
-    remote.delay = lambda request: 1.5
-    encoder = make(real=True, deadline_seconds=0.4)
+    remote.delay = lambda request: 5
+    encoder = make(real=True, deadline_seconds=1)
     began, took = real_time.monotonic(), []
 
     def ask() -> None:
@@ -191,18 +191,18 @@ def test_all_who_wait_for_the_first_answer_are_done_in_time(remote: Remote, make
     for caller in callers:
         caller.join(60)
     assert len(took) == 5
-    assert max(took) < 1.2  # one after the other, 2.0
+    assert max(took) < 4  # one after the other, 5.0
 
 
 def test_an_answer_that_drips_is_given_up_at_the_deadline(remote: Remote, make: Make) -> None:
     """No timeout between two bytes ever fires: only the deadline ends it."""
-    encoder = make(real=True, timeout_seconds=5, deadline_seconds=0.3)
+    encoder = make(real=True, timeout_seconds=60, deadline_seconds=0.5)
     _ = encoder.dimension
     remote.faults.append(drip)
     began = real_time.monotonic()
     with pytest.raises(RemoteUnavailable, match="in time"):
         encode(encoder)
-    assert 0.25 < real_time.monotonic() - began < 1.0
+    assert 0.45 < real_time.monotonic() - began < 4  # the whole answer takes more than 10 s
 
 
 def test_a_remote_that_is_not_there(make: Make) -> None:

@@ -14,7 +14,8 @@ from core.records import Representation
 from embedder.kinds import ModelKind, model_kind
 from embedder.projection import compressed
 from embedder.vision.loading import load_vision
-from tests.embedder.vision.tinyvision import KINDS, save_tiny_sentence_transformer, save_tiny_vision, write_json
+from tests.embedder.tiny import write_json
+from tests.embedder.vision.tinyvision import KINDS, save_tiny_sentence_transformer, save_tiny_vision
 
 
 def change(file: Path, **settings: object) -> Path:

@@ -10,7 +10,8 @@ from transformers import AutoImageProcessor
 from core.errors import ModelError
 from embedder.vision.imagefile import read_picture
 from embedder.vision.processor import read_image_settings
-from tests.embedder.vision.tinyvision import encoded, noise, save_tiny_vision, write_json
+from tests.embedder.tiny import write_json
+from tests.embedder.vision.tinyvision import encoded, noise, save_tiny_vision
 
 SIZES = {"clip": 32, "clip-margin": 32, "siglip": 30}
 

@@ -1,6 +1,5 @@
 """Tiny random CLIP and SigLIP models, saved as real model folders, and images to read."""
 
-import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from tests.embedder.tiny import write_json
 
 WORDS = "the a play tv game console movie red blue car house wolf train photo of : to on my i want big small".split()
 VOCABULARY = ["[PAD]", "[UNK]", *WORDS, "[BOS]", "[EOS]"]  # the end has the largest id, as older CLIP configs rely on
@@ -70,11 +71,6 @@ def save_tiny_sentence_transformer(folder: Path) -> Path:
     module = {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
     write_json(folder / "modules.json", [module])
     return folder
-
-
-def write_json(file: Path, value: object) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(value))
 
 
 def noise(seed: int, width: int = 60, height: int = 60) -> Image.Image:

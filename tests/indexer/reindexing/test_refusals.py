@@ -27,7 +27,7 @@ from store.verify import verify
 from tests.indexer.reindexing.place import Place, raising
 
 
-def test_what_is_refused(place: Place) -> None:
+def test_a_reindex_without_purpose_or_with_unusable_settings_is_refused(place: Place) -> None:
     with pytest.raises(ReindexConflict, match="nothing to do"):
         place.begin(encoder=place.old)
     for given, said in (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from core.protocols import Priority
-from core.records import Explanation, Hit, Relevance
+from core.records import Hit, Relevance
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
@@ -72,10 +72,3 @@ def slowly(query: Query, hits: Sequence[Hit]) -> list[tuple[int, float]]:
 def same(found: Sequence[Hit], expected: Sequence[tuple[int, float]]) -> None:
     assert [hit.id for hit in found] == [id_ for id_, _ in expected]
     assert [hit.score for hit in found] == pytest.approx([score for _, score in expected], abs=1e-9)
-
-
-def branches(tree: Explanation) -> Iterator[Explanation]:
-    if tree.details:
-        yield tree
-        for detail in tree.details:
-            yield from branches(detail)

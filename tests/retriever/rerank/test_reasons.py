@@ -24,7 +24,8 @@ from retriever.rerank import Rerank
 from retriever.searcher import Searcher
 from retriever.selection import Selection
 from store import Database, Views
-from tests.retriever.rerank.judging import FUSIONS, LEGS, TEXT, Opinionated, branches
+from tests.retriever.conftest import branches
+from tests.retriever.rerank.judging import FUSIONS, LEGS, TEXT, Opinionated
 
 
 def adds_up(hit: Hit) -> None:

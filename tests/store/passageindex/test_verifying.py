@@ -16,8 +16,8 @@ from store import Database
 from store.catalog import get_collection
 from store.passageindex.protocol import Entries, SparseRows
 from store.passageindex.record import begin_anew
-from store.verify import Verification, verify
-from tests.store.damage import change
+from store.verify import verify
+from tests.store.damage import change, problems
 from tests.store.library import Item, random_item
 from tests.store.passageindex.bringing import bring
 from tests.store.passageindex.brought import record_of, recorded, stock_brought
@@ -29,10 +29,6 @@ from tests.store.test_verify import flip, is_damaged
 @pytest.fixture
 def index(data: Path) -> PlainIndex:
     return PlainIndex(data.parent / "engine.db")
-
-
-def problems(done: Verification) -> list[str]:
-    return [f"{finding.check}: {finding.where}: {finding.problem}" for finding in done.findings]
 
 
 def test_a_sound_one_has_no_findings(data: Path, index: PlainIndex) -> None:
