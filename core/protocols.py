@@ -77,7 +77,7 @@ class Encoder(Protocol):
         """Embed `prompts`, in order. Raises as the class says.
 
         The vectors are float32, (prompts, dimension), of unit length; an empty list gives an array of shape
-        (0, dimension). They may hold what is not finite: `indexer.embedding` blames the prompt for it, and `store.batch` refuses it.
+        (0, dimension). They may hold what is not finite: whoever stores them looks.
         """
         ...
 
