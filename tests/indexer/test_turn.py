@@ -58,13 +58,16 @@ def test_one_item_is_made_ahead_and_no_more() -> None:
 def test_all_three_steps_know_the_job(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each line of the log says which job it is about, in whatever thread it is written."""
     known: dict[str, set[int | None]] = {}
-    for name in ("prepare", "embed", "store"):
 
-        def noting(self: Ingest, *given: Any, name: str = name, real: Any = getattr(Ingest, name), **more: Any) -> Any:
+    def noting(name: str, real: Any) -> Any:
+        def step(*given: Any, **more: Any) -> Any:
             known.setdefault(name, set()).add(current_job())
-            return real(self, *given, **more)
+            return real(*given, **more)
 
-        monkeypatch.setattr(Ingest, name, noting)
+        return step
+
+    for name in ("prepare", "embed", "store"):
+        monkeypatch.setattr(Ingest, name, noting(name, getattr(Ingest, name)))
     for number in (1, 2):
         enqueue(database, located(300, f"{number}-"))
         worker_of(database, FakeEncoder()).drain()
