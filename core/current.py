@@ -2,6 +2,8 @@
 
 All are context variables: they follow a request into the thread that serves it, and the work of one thread never sees
 those of another. Whoever begins the work says so in a `with`; code further down asks, and need not be handed anything.
+A thread that the work starts for a part of itself knows none of them: it says anew what holds for that part, as
+`indexer/turn.py` does. The whole context is not handed on: whoever counts tokens would count those of the part twice.
 """
 
 from __future__ import annotations

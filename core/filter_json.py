@@ -28,7 +28,7 @@ from core.filter_tree import (
     all_of,
     joined,
 )
-from core.geo import UNITS, metres
+from core.geo import parse_distance
 
 RANGE_OPERATORS = ("gt", "gte", "lt", "lte")
 OPERATORS = ("eq", "in", "all", *RANGE_OPERATORS, "prefix", "within", "box", "every", "exists", "null", "missing")
@@ -159,12 +159,10 @@ def _within(field: str, value: object, place: str) -> Filter:
     asked = _object(value, ("lat", "lon", "distance"), place)
     distance = asked["distance"]
     if isinstance(distance, str):
-        number, _, unit = distance.strip().partition(" ")
         try:
-            distance = metres(float(number), unit.strip())
-        except ValueError:
-            problem = f"{distance!r:.80} is none; write metres, or a text such as '5 km' ({UNITS})"
-            raise _invalid(f"{place}.distance", problem) from None
+            distance = parse_distance(distance)
+        except ValueError as error:
+            raise _invalid(f"{place}.distance", str(error)) from None
     return Within(
         field=field,
         latitude=_number(asked["lat"], f"{place}.lat"),
@@ -180,7 +178,8 @@ def _box(field: str, value: object, place: str) -> Filter:
 
 
 def _every(field: str, value: object, place: str) -> Filter:
-    part = _parse_field(field, value, place) if isinstance(value, Mapping) else None
+    # not within itself: else it would be nested as deep as anybody likes
+    part = _parse_field(field, value, place) if isinstance(value, Mapping) and "every" not in value else None
     if not isinstance(part, In | Range | Prefix | Within | Box):
         raise _invalid(place, "must be an object with one comparison, such as {'gte': 3}: what holds for each value")
     return Every(part=part)

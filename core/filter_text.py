@@ -40,7 +40,7 @@ from core.filter_tree import (
     all_of,
     joined,
 )
-from core.geo import metres
+from core.geo import parse_distance
 
 _ORDERS = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}  # and what they are read from the other side
 _COMPARES = "=, !=, <, <=, >, >=, in, not in or all"
@@ -177,19 +177,18 @@ class _Parser:
 
     def _within(self) -> Filter:
         self._take("(")
-        field, latitude, longitude, number = (
-            self._field(),
-            self._after_comma(),
-            self._after_comma(),
-            self._after_comma(),
-        )
-        unit = self._advance() if self._next.kind is Kind.NAME else None
-        try:
-            distance = metres(number, "" if unit is None else str(unit.value))
-        except ValueError as error:
-            raise fault(self._text, self._next.start if unit is None else unit.start, str(error)) from None
+        field, latitude, longitude, distance = self._field(), self._after_comma(), self._after_comma(), self._distance()
         self._take(")")
         return Within(field=field, latitude=latitude, longitude=longitude, metres=distance)
+
+    def _distance(self) -> float:
+        self._take(",")
+        start, number = self._next.start, self._number()
+        unit = self._advance().value if self._next.kind is Kind.NAME else ""
+        try:
+            return parse_distance(f"{number.source}{unit}")
+        except ValueError as error:
+            raise fault(self._text, start, str(error)) from None
 
     def _box(self) -> Filter:
         self._take("(")
@@ -200,9 +199,12 @@ class _Parser:
 
     def _after_comma(self) -> float:
         self._take(",")
+        return float(self._number().value)
+
+    def _number(self) -> Token:
         if self._next.kind is not Kind.NUMBER:
             raise self._expected("a number")
-        return float(self._advance().value)
+        return self._advance()
 
     def _only_field(self) -> str:
         self._take("(")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from core.records import Float64Array
 
 EARTH_RADIUS = 6_371_008.8  # metres: the mean radius R1 of the GRS 80 ellipsoid
 _METRES = {"m": 1.0, "km": 1000.0, "mi": 1609.344, "ft": 0.3048}
-UNITS = ", ".join(_METRES)
+_DISTANCE = re.compile(rf"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*({'|'.join(_METRES)})?\s*")
 
 
 class Place(NamedTuple):
@@ -42,11 +43,12 @@ def parse_place(value: object) -> Place:
     raise ValueError('a place is {"lat": 48.1, "lon": 11.5} or "48.1, 11.5"')
 
 
-def metres(number: float, unit: str) -> float:
-    """A distance in metres; without a unit it is in metres. Raises ValueError for an unknown unit."""
-    if unit and unit not in _METRES:
-        raise ValueError(f"unknown unit {unit!r:.40}; allowed are {UNITS}")
-    return number * _METRES[unit or "m"]
+def parse_distance(text: str) -> float:
+    """Metres: "5km" and "5 km" are 5000, "300" is 300. Raises ValueError that says what is allowed."""
+    found = _DISTANCE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r:.80} is not a distance; write metres, or e.g. 5km; units are {', '.join(_METRES)}")
+    return float(found[1]) * _METRES[found[2] or "m"]
 
 
 def distances(origin: Place, latitudes: Float64Array, longitudes: Float64Array) -> Float64Array:

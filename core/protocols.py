@@ -34,7 +34,20 @@ class Priority(IntEnum):
 
 
 class Encoder(Protocol):
-    """Prompts and a representation to dense vectors. Thread-safe; the same text gives the same vector in any batch."""
+    """Prompts and a representation to dense vectors. Thread-safe; the same text gives the same vector in any batch.
+
+    Whatever reads prompts raises for the whole list, and returns nothing of it:
+
+    - InvalidControl, where a control cannot act on this model, or the controls suppress all of a prompt;
+    - InvalidInput, where the model cannot read a prompt: an item of a kind that it does not take, an id that its
+      vocabulary lacks, a text that its API refuses;
+    - RemoteUnavailable, where a remote model cannot be reached or asks to wait: no prompt is at fault;
+    - RemoteRefused and RemoteMismatch, where it refuses the request, or answers with what does not fit it;
+    - Abandoned, where nobody waits for the answer any more (core.current): no prompt is at fault;
+    - what the library that runs a local model raises, as it is: RuntimeError for lack of memory, for example.
+
+    After those of which no prompt is at fault, no other will fare better; after the rest, others may.
+    """
 
     @property
     def name(self) -> str: ...
@@ -61,13 +74,21 @@ class Encoder(Protocol):
         priority: Priority = ...,
         progress: Progress | None = None,
     ) -> Embeddings:
-        """Embed `prompts`, in order. An empty list gives an array of shape (0, dimension)."""
+        """Embed `prompts`, in order. Raises as the class says.
+
+        The vectors are float32, (prompts, dimension), of unit length; an empty list gives an array of shape
+        (0, dimension). They may hold what is not finite: whoever stores them looks.
+        """
         ...
 
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = ...
     ) -> list[TokenTrace] | None:
-        """What each prompt's embedding is made of, in order; None where it is no mean of token vectors."""
+        """What each prompt's embedding is made of, in order; None where it is no mean of token vectors.
+
+        A trace has the prompt's tokens as `encode` reads them: vectors float32, (tokens, dimension), weights float64,
+        (tokens,). Raises as `encode` does.
+        """
         ...
 
     def token_spans(self, text: str) -> Int64Array:
@@ -100,7 +121,10 @@ class SparseEncoder(Protocol):
         priority: Priority = ...,
         progress: Progress | None = None,
     ) -> SparseEmbeddings:
-        """The weights of vocabulary tokens for each of `prompts`, in order."""
+        """Weights of vocabulary tokens for each of `prompts`, in order: ids int32, rising; weights float32, above 0.
+
+        A prompt may have none. Raises as Encoder.encode does.
+        """
         ...
 
     def trace_sparse(
@@ -111,7 +135,10 @@ class SparseEncoder(Protocol):
         *,
         options: ControlOptions = ...,
     ) -> list[SparseTrace] | None:
-        """What the weights of the token ids `terms[i]` in prompt i are made of; None where the model does not tell."""
+        """What the weights of the token ids `terms[i]` in prompt i are made of; None where the model does not tell.
+
+        Raises as Encoder.encode does.
+        """
         ...
 
     def token(self, id: int) -> str:
@@ -131,7 +158,9 @@ class HybridEncoder(Encoder, SparseEncoder, Protocol):
         options: ControlOptions = ...,
         priority: Priority = ...,
         progress: Progress | None = None,
-    ) -> tuple[Embeddings, SparseEmbeddings]: ...
+    ) -> tuple[Embeddings, SparseEmbeddings]:
+        """What `encode` and `encode_sparse` make of `prompts`, both in order, at the cost of one. Raises as they do."""
+        ...
 
 
 @runtime_checkable
@@ -141,7 +170,7 @@ class TracingEncoder(Protocol):
     def encode_traced(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = ...
     ) -> tuple[Embeddings, list[TokenTrace] | None]:
-        """The very vectors of `Encoder.encode`, and what `Encoder.trace` tells."""
+        """The very vectors of `Encoder.encode`, and what `Encoder.trace` tells. Raises as they do."""
         ...
 
 
@@ -199,7 +228,11 @@ class Reranker(Protocol):
     def fingerprint(self) -> str: ...
 
     def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = ...) -> Relevance:
-        """The relevance of each document, in order, and what the model read to tell; core.current counts it, too."""
+        """The relevance of each document, in order, and what the model read to tell; core.current counts it, too.
+
+        Scores are float64, (documents,), from 0 to 1. Raises InvalidInput for a query that is white space only, and all
+        else as Encoder.encode does, but for InvalidControl.
+        """
         ...
 
 

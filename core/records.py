@@ -29,9 +29,8 @@ class Representation(StrEnum):
 
 
 class GenerationState(StrEnum):
-    BUILDING = "building"
-    ACTIVE = "active"
-    RETIRED = "retired"
+    ACTIVE = "active"  # one for each collection, a hidden one that a reindex fills included
+    RETIRED = "retired"  # its collection was deleted, and its rows go piece by piece
 
 
 class SparseScoring(StrEnum):

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from core.errors import Conflict
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
+from indexer.batches import BATCH_DOCUMENTS
 from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
-from indexer.pipeline import BATCH_DOCUMENTS, Pipeline
+from indexer.pipeline import Pipeline
 from indexer.records import RecordError
 from store.database import Database, WriteSession
 from store.jobs.lease import Clock

@@ -61,10 +61,11 @@ def _controls(entry: Any, text: str) -> Iterator[TextControl]:
     start, length = entry["start"], entry["length"]
     if type(start) is not int or type(length) is not int:
         raise InvalidControl(f"start {start!r:.60} and length {length!r:.60}: must be whole numbers, of code points")
-    control = TextControl(start=start, length=length, factor=float(factor))
-    if control.end > len(text):
-        raise InvalidControl(f"it ends at {control.end}, outside the text, which has {len(text)} characters")
-    yield control
+    if start + length > len(text):  # a sum that is not shown: it may have more digits than Python writes
+        raise InvalidControl(
+            f"start {start!r:.60} and length {length!r:.60}: it ends outside the text, which has {len(text)} characters"
+        )
+    yield TextControl(start=start, length=length, factor=float(factor))
 
 
 def _occurrences(wanted: Any, factor: float, text: str) -> Iterator[TextControl]:
@@ -79,4 +80,4 @@ def _occurrences(wanted: Any, factor: float, text: str) -> Iterator[TextControl]
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is int or (type(value) is float and math.isfinite(value))  # of a long integer it cannot be asked

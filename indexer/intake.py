@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
 from core.errors import JobConflict, LeaseLost, QueueFull
 from core.records import Collection, Document, Job
+from indexer.batches import batches
 from indexer.duplicates import Duplicates
 from indexer.heartbeat import Heartbeat
-from indexer.pipeline import BATCH_CHARACTERS, BATCH_DOCUMENTS, Notice
+from indexer.pipeline import Notice
 from indexer.records import Duplicate, Origin, RecordError, Skipped
 from store.database import Database, WriteSession
 from store.jobs import cancel_job, queued_documents
 from store.jobs.intake import Intake, append, begin, drop, finish, job_with_key, unfinished_job
 from store.jobs.lease import Clock, Lease, database_now
 from store.jobs.notices import JobNotice, NoticeKind
-from store.jobs.payload import QueuedDocument, pack
+from store.jobs.payload import QueuedDocument, joined, packed
 
 LEASE_SECONDS = 30.0
 FLUSHED_BYTES = 4 * 2**20  # that one transaction stores: other writers wait for it
@@ -65,8 +66,8 @@ def receive(
     with ExitStack() as stack:
         receiving = _Receiving(database, collection, receiver, key, on_notice, clock, stack)
         try:
-            for origin, item in items:
-                receiving.take(origin, item)
+            for batch in batches(receiving.packed(items), len):
+                receiving.keep(batch)
             return receiving.finish(digest, resume)
         except BaseException:
             receiving.drop()
@@ -104,31 +105,32 @@ class _Receiving:
         self._lease: Lease | None = None
         self._known = Duplicates()
         self._digest = hashlib.sha256()
-        self._batch: list[QueuedDocument] = []
-        self._characters = 0
         self._bytes = 0
         self._intake = Intake()
 
-    def take(self, origin: Origin | None, item: Document | RecordError | Skipped) -> None:
-        if not isinstance(item, Skipped):
-            self._intake.read += 1
-        if not isinstance(item, Document):
-            self._note(item, origin)
-            return
-        if self._known.seen(item.id):
-            self._note(Duplicate(id=item.id), origin)
-        size = len(item.title) + len(item.text)
-        if self._batch and self._characters + size > BATCH_CHARACTERS:
-            self._close_batch()
-        path, line = (None, None) if origin is None else (origin.path, origin.line)
-        self._batch.append(QueuedDocument(document=item, path=path, line=line))
-        self._characters += size
-        if len(self._batch) == BATCH_DOCUMENTS:
-            self._close_batch()
+    def packed(self, items: Iterable[Located]) -> Iterator[str]:
+        """The documents among `items`; the rest, and ids met before, are noted."""
+        for origin, item in items:
+            if not isinstance(item, Skipped):
+                self._intake.read += 1
+            if not isinstance(item, Document):
+                self._note(item, origin)
+                continue
+            if self._known.seen(item.id):
+                self._note(Duplicate(id=item.id), origin)
+            path, line = (None, None) if origin is None else (origin.path, origin.line)
+            yield packed(QueuedDocument(document=item, path=path, line=line))
+
+    def keep(self, batch: Sequence[str]) -> None:
+        payload = joined(batch)
+        self._digest.update(payload)
+        self._intake.batches.append((len(batch), payload))
+        self._bytes += len(payload)
+        if self._bytes >= FLUSHED_BYTES:
+            self._flush()
 
     def finish(self, digest: Callable[[], bytes] | None, resume: bool) -> Job:
         """The job, in the queue."""
-        self._close_batch()
         content = self._digest.digest() if digest is None else digest()
         earlier = None
         with self._database.write() as session:
@@ -163,16 +165,6 @@ class _Receiving:
             while more:
                 with self._database.write() as session:
                     more = drop(session, lease)
-
-    def _close_batch(self) -> None:
-        if self._batch:
-            payload = pack(self._batch)
-            self._digest.update(payload)
-            self._intake.batches.append((len(self._batch), payload))
-            self._bytes += len(payload)
-            self._batch, self._characters = [], 0
-        if self._bytes >= FLUSHED_BYTES:
-            self._flush()
 
     def _flush(self) -> None:
         begun = self._lease is not None

@@ -12,6 +12,7 @@ from core.protocols import DenseModels, Priority, SparseModels
 from core.records import Collection, Document
 from embedder.lexical import Analyzer
 from embedder.together import sparse_model_of
+from indexer.batches import batches, characters_of
 from indexer.duplicates import Duplicates
 from indexer.ingest import Ingest, Ingested
 from indexer.records import Duplicate, RecordError, Skipped
@@ -22,8 +23,6 @@ from store.commit import commit
 from store.database import Database
 from store.documents import seen_ids
 
-BATCH_DOCUMENTS = 128
-BATCH_CHARACTERS = 400_000
 _SWITCHES = 3  # of a collection's generations, in a row, after which a batch gives up
 
 Notice = RecordError | Skipped | Duplicate
@@ -145,7 +144,7 @@ class _Run:
         self._on_notice = on_notice
 
     def all(self, items: Iterable[Document | RecordError | Skipped]) -> AddReport:
-        for batch in _batches(self.documents(items)):
+        for batch in batches(self.documents(items), characters_of):
             self.add(batch)
         return self.tally.report()
 
@@ -199,20 +198,3 @@ class _Run:
                     tokens=self.tally.tokens + tokens,
                 )
             )
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    characters = 0
-    for document in documents:
-        size = len(document.title) + len(document.text)
-        if batch and characters + size > BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-        batch.append(document)
-        characters += size
-        if len(batch) == BATCH_DOCUMENTS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from core.current import working_on
 from core.records import Job
 from indexer.ahead import ahead
 from indexer.embedding import Embedded
@@ -84,27 +85,33 @@ class Turn:
     def _prepared(self) -> Iterator[_Step]:
         """Batch after batch, split."""
         after = None
-        while True:
+        while (step := self._next(after)) is not None:
+            yield step
+            if step.batch.crashes:  # beside it nothing else may be at work: that would be blamed on it
+                return
+            after = step.batch.number
+
+    def _next(self, after: int | None) -> _Step | None:
+        """The batch behind number `after`, split; None at the end."""
+        with working_on(self._lease.job_id):  # this thread does not know it yet
             with self._database.read() as session:
                 batch = next_batch(session, self._lease, after=after)
             if batch is None:
-                return
+                return None
             ingest = self._pipeline.ingest(self._lease.collection)
             documents = [item.document for item in batch.documents]
             problems = [ingest.problem(document) for document in documents]
             refused = [problem for problem in problems if problem is not None]
             sound = [document for document, problem in zip(documents, problems, strict=True) if problem is None]
-            yield _Step(batch=batch, ingest=ingest, prepared=ingest.prepare(sound, refused))
-            if batch.crashes:  # beside it nothing else may be at work: that would be blamed on it
-                return
-            after = batch.number
+            return _Step(batch=batch, ingest=ingest, prepared=ingest.prepare(sound, refused))
 
     def _embedded(self, steps: Iterator[_Step]) -> Iterator[_Step]:
         before: _Step | None = None
         for step in steps:
             if before is not None and not self._goes_on():
                 return
-            step.embedded = step.ingest.embed(step.prepared, self._progress)
+            with working_on(self._lease.job_id):
+                step.embedded = step.ingest.embed(step.prepared, self._progress)
             with self._reporting:
                 self._passages += len(step.embedded.embeddings)
             yield step

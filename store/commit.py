@@ -34,23 +34,22 @@ def commit(session: WriteSession, batch: Batch) -> Receipt:
     dimension or sparse model, EmbeddingsMissing when a passage's embedding is neither in the batch nor stored,
     InvalidDocument for a document that cannot be stored, ModelError for a vector with a value that cannot be.
     """
-    generations = _generations(session, batch)
+    generation_id = _generation(session, batch)
     check_embeddings(batch)
     plan = _plan(session, batch)
     reached("commit.planned")
-    gone = _remove_passages(session, plan, generations)
+    gone = _remove_passages(session, plan, generation_id)
     reached("commit.passages_removed")
     document_ids = _write_documents(session, batch, plan)
     _write_fields(session, batch.collection.id, plan, document_ids)
     reached("commit.documents_written")
-    _write_embeddings(session, batch, plan, generations)
+    _write_embeddings(session, batch, plan, generation_id)
     reached("commit.embeddings_written")
-    _write_passages(session, plan, document_ids, generations)
+    _write_passages(session, plan, document_ids, generation_id)
     reached("commit.passages_written")
     came = Counter(item.sha for write in plan.with_passages() for item in write.draft.passages)
     came.subtract(gone)
-    for generation in generations:
-        count(session, generation, came)
+    count(session, generation_id, came)
     _remove_orphans(session, batch.collection.id, gone)
     note_writes(session, batch.collection.id, [*plan.written, *batch.deletions])
     reached("commit.orphans_removed")
@@ -83,12 +82,10 @@ def current_seq(session: ReadSession, generation_id: int) -> int:
     return int(session.execute(newest).scalar() or 0)
 
 
-def log_changes(session: WriteSession, generations: Sequence[int], operation: str, passage_ids: Sequence[int]) -> None:
+def log_changes(session: WriteSession, generation_id: int, operation: str, passage_ids: Sequence[int]) -> None:
     """What happened to the passages, for segments to follow. `operation`: schema.change says which there are."""
     rows = [
-        {"generation_id": generation, "operation": operation, "passage_id": passage_id}
-        for generation in generations
-        for passage_id in passage_ids
+        {"generation_id": generation_id, "operation": operation, "passage_id": passage_id} for passage_id in passage_ids
     ]
     if rows:
         session.execute(sa.insert(schema.change), rows)
@@ -122,34 +119,31 @@ class _Plan:
         return [*self.created, *self.replaced.values()]
 
 
-def _generations(session: ReadSession, batch: Batch) -> list[int]:
-    """The generations that every passage goes into."""
+def _generation(session: ReadSession, batch: Batch) -> int:
+    """The generation that every passage goes into."""
     collection = batch.collection
-    rows = session.execute(
-        sa.select(schema.generation).where(
-            schema.generation.c.collection_id == collection.id,
-            schema.generation.c.state.in_((GenerationState.ACTIVE.value, GenerationState.BUILDING.value)),
-        )
-    ).all()
+    active = sa.and_(
+        schema.generation.c.collection_id == collection.id, schema.generation.c.state == GenerationState.ACTIVE.value
+    )
+    row = session.execute(sa.select(schema.generation).where(active)).first()
     name = session.execute(sa.select(schema.collection.c.name).where(schema.collection.c.id == collection.id)).scalar()
-    if not rows and (name == collection.name or answering(session, collection) is None):
+    if row is None and (name == collection.name or answering(session, collection) is None):
         raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
-    if name != collection.name:
+    if row is None or name != collection.name:
         raise CollectionMoved(f"another generation of the collection {collection.name!r} answers by now; try again")
-    for row in rows:
-        if row.fingerprint != batch.fingerprint:
-            raise ModelMismatch(
-                f"the collection {collection.name!r} was embedded by {row.model} ({row.fingerprint:.12}), "
-                f"these documents by another model ({batch.fingerprint:.12}); start Salience with the former, "
-                "or use another collection"
-            )
-        if row.sparse_fingerprint != batch.sparse_fingerprint:
-            raise ModelMismatch(
-                f"the learned weights of the collection {collection.name!r} are those of "
-                f"{row.sparse_model or 'no model'}, these documents' of another; start Salience with the former, "
-                "or use another collection"
-            )
-    return [row.id for row in rows]
+    if row.fingerprint != batch.fingerprint:
+        raise ModelMismatch(
+            f"the collection {collection.name!r} was embedded by {row.model} ({row.fingerprint:.12}), "
+            f"these documents by another model ({batch.fingerprint:.12}); start Salience with the former, "
+            "or use another collection"
+        )
+    if row.sparse_fingerprint != batch.sparse_fingerprint:
+        raise ModelMismatch(
+            f"the learned weights of the collection {collection.name!r} are those of "
+            f"{row.sparse_model or 'no model'}, these documents' of another; start Salience with the former, "
+            "or use another collection"
+        )
+    return int(row.id)
 
 
 def _plan(session: ReadSession, batch: Batch) -> _Plan:
@@ -189,13 +183,13 @@ def _stored_documents(session: ReadSession, collection_id: int, external_ids: It
     return {row.external_id: row for row in session.rows_where_in(statement, columns.external_id, wanted)}
 
 
-def _remove_passages(session: WriteSession, plan: _Plan, generations: list[int]) -> Counter[bytes]:
+def _remove_passages(session: WriteSession, plan: _Plan, generation_id: int) -> Counter[bytes]:
     """Remove the passages of deleted and replaced documents, and those documents' fields; the passages by their sha."""
     columns = schema.passage.c
     rows = list(
         session.rows_where_in(sa.select(columns.id, columns.sha), columns.document_id, [*plan.deleted, *plan.replaced])
     )
-    log_changes(session, generations, "-", [row.id for row in rows])
+    log_changes(session, generation_id, "-", [row.id for row in rows])
     for chunk in chunks(plan.replaced):
         session.execute(sa.delete(schema.passage).where(columns.document_id.in_(chunk)))
     for chunk in chunks([*plan.replaced, *plan.updated]):
@@ -239,36 +233,33 @@ def _write_fields(session: WriteSession, collection_id: int, plan: _Plan, docume
     insert_values(session, collection_id, {document_ids[write.draft.document.id]: write.values for write in writes})
 
 
-def _write_embeddings(session: WriteSession, batch: Batch, plan: _Plan, generations: list[int]) -> None:
+def _write_embeddings(session: WriteSession, batch: Batch, plan: _Plan, generation_id: int) -> None:
     shas = {passage.sha for write in plan.with_passages() for passage in write.draft.passages}
-    for generation in generations:
-        missing = missing_embeddings(session, generation, shas)
-        unknown = missing - set(batch.embeddings)
-        if unknown:
-            raise EmbeddingsMissing(
-                f"{len(unknown)} passages have no embedding in the collection {batch.collection.name!r}: others that "
-                "shared it were deleted meanwhile; embed them and commit again"
-            )
-        new = {sha: batch.embeddings[sha] for sha in sorted(missing)}
-        texts = {text for embedding in new.values() for text in embedding.terms}
-        term_ids = register_terms(session, batch.collection.id, texts)
-        rows = [
-            {
-                "generation_id": generation,
-                "sha": sha,
-                "dense": np.ascontiguousarray(embedding.vector, dtype="<f4").tobytes(),
-                "sparse": pack_postings(embedding.terms, term_ids),
-                "learned": None if embedding.learned is None else pack_vector(embedding.learned),
-            }
-            for sha, embedding in new.items()
-        ]
-        if rows:
-            session.execute(sa.insert(schema.embedding), rows)
+    missing = missing_embeddings(session, generation_id, shas)
+    unknown = missing - set(batch.embeddings)
+    if unknown:
+        raise EmbeddingsMissing(
+            f"{len(unknown)} passages have no embedding in the collection {batch.collection.name!r}: others that "
+            "shared it were deleted meanwhile; embed them and commit again"
+        )
+    new = {sha: batch.embeddings[sha] for sha in sorted(missing)}
+    texts = {text for embedding in new.values() for text in embedding.terms}
+    term_ids = register_terms(session, batch.collection.id, texts)
+    rows = [
+        {
+            "generation_id": generation_id,
+            "sha": sha,
+            "dense": np.ascontiguousarray(embedding.vector, dtype="<f4").tobytes(),
+            "sparse": pack_postings(embedding.terms, term_ids),
+            "learned": None if embedding.learned is None else pack_vector(embedding.learned),
+        }
+        for sha, embedding in new.items()
+    ]
+    if rows:
+        session.execute(sa.insert(schema.embedding), rows)
 
 
-def _write_passages(
-    session: WriteSession, plan: _Plan, document_ids: Mapping[str, int], generations: list[int]
-) -> None:
+def _write_passages(session: WriteSession, plan: _Plan, document_ids: Mapping[str, int], generation_id: int) -> None:
     columns = schema.passage.c
     newest = session.execute(sa.select(sa.func.max(columns.id))).scalar() or 0
     rows = [
@@ -286,9 +277,9 @@ def _write_passages(
         session.execute(sa.insert(schema.passage), rows)
         # Nobody else can have added any: this is the one write transaction.
         added = session.execute(sa.select(columns.id).where(columns.id > newest).order_by(columns.id))
-        log_changes(session, generations, "+", list(added.scalars()))
+        log_changes(session, generation_id, "+", list(added.scalars()))
     touched = session.rows_where_in(sa.select(columns.id), columns.document_id, plan.updated)
-    log_changes(session, generations, "=", [row.id for row in touched])
+    log_changes(session, generation_id, "=", [row.id for row in touched])
 
 
 def _remove_orphans(session: WriteSession, collection_id: int, shas: Iterable[bytes]) -> None:

@@ -42,7 +42,7 @@ class CollectionStatistics:
     name: str
     documents: int
     passages: int
-    embeddings: int  # of all generations; passages with the same text share one
+    embeddings: int  # passages with the same text share one
     terms: int
     seq: int  # of the newest change of its active generation; 0 before the first
     vector_bytes: int

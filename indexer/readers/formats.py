@@ -78,5 +78,5 @@ def sniff(head: bytes) -> Format:
 def _complete_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

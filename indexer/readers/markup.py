@@ -77,7 +77,7 @@ def _decode_html(data: bytes) -> str:
     if declared and detect_encoding(data, whole=True) not in {"utf-8", "utf-8-sig", "utf-16", "utf-32"}:
         try:
             return data.decode(declared)
-        except (LookupError, UnicodeDecodeError) as error:
+        except (LookupError, ValueError) as error:
             raise UnreadableFile(f"declares the encoding {declared!r}, which does not fit: {error}") from error
     return decode(data)
 

@@ -28,7 +28,7 @@ _READERS: dict[Format, Callable[[io.BufferedReader, bytes, Origin], Iterator[Rec
     Format.HTML: files.read_html,
     Format.PDF: files.read_pdf,
 }
-_READ_FAILURES = (OSError, EOFError, zlib.error, UnicodeDecodeError, UnreadableFile, TooLarge)
+_READ_FAILURES = (OSError, EOFError, zlib.error, UnicodeError, UnreadableFile, TooLarge)
 
 
 def read(path: Path, *, format: Format | None = None) -> Iterator[Record | RecordError | Skipped]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from store.checksum import row_checksum
+from store.checksum import row_checksum  # fixed: what it gives for a row is stored, and never changes
 
 revision = "0004"
 down_revision = "0003"

@@ -22,9 +22,18 @@ class QueuedDocument:
 
 def pack(items: Iterable[QueuedDocument]) -> bytes:
     """`[[id, title, text, metadata, path, line], ...]`; a document with controls has them behind these."""
-    rows = [_row(item) for item in items]
+    return joined(map(packed, items))
+
+
+def packed(item: QueuedDocument) -> str:
+    """One of them, for `joined`."""
+    return json.dumps(_row(item), ensure_ascii=False, separators=(",", ":"))
+
+
+def joined(rows: Iterable[str]) -> bytes:
+    """What `pack` makes of the documents that are `packed` already."""
     # The name of a file may hold bytes that are no UTF-8; they come back as they went in.
-    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return f"[{','.join(rows)}]".encode("utf-8", "surrogatepass")
 
 
 def unpack(payload: bytes) -> list[QueuedDocument]:

@@ -67,8 +67,8 @@ def _document_piece(session: WriteSession, collection_id: int | None) -> bool:
     gone = session.execute(
         sa.select(passage.id, passage.sha).where(passage.document_id.in_(ids)).order_by(passage.id)
     ).all()
-    log_changes(session, generations, "-", [row.id for row in gone])
     for generation in generations:
+        log_changes(session, generation, "-", [row.id for row in gone])
         count(session, generation, {sha: -number for sha, number in Counter(row.sha for row in gone).items()})
     session.execute(sa.delete(schema.document).where(document.id.in_(ids)))
     return True

@@ -82,9 +82,9 @@ def pending_count(session: ReadSession, reindex: Reindex) -> int:
 def _within(session: ReadSession, collection_id: int | None, ids: Sequence[str], characters: int) -> list[str]:
     """The first of the ids, of so many characters in all, and one at least."""
     document = schema.document.c
-    sizes = sa.select(
-        document.external_id, (sa.func.length(document.title) + sa.func.length(document.text)).label("size")
-    ).where(document.collection_id == collection_id)
+    length = sa.func.length
+    characters_of = length(document.title) + length(document.text) + length(document.metadata)
+    sizes = sa.select(document.external_id, characters_of.label("size")).where(document.collection_id == collection_id)
     size = {row.external_id: int(row.size) for row in session.rows_where_in(sizes, document.external_id, ids)}
     taken: list[str] = []
     for id_ in ids:

@@ -25,7 +25,7 @@ generation = sa.Table(
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("dimension", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # building, active or retired
+    sa.Column("state", sa.Text, nullable=False),  # core.records.GenerationState (decision 24)
     sa.Column("sparse_model", sa.Text),  # both null where the collection has no learned weights
     sa.Column("sparse_fingerprint", sa.Text),
     sa.Index(

@@ -74,7 +74,7 @@ def maintain(database: Database, seen: Seen | None = None, *, grace_seconds: flo
     seen = Seen() if seen is None else seen
     with database.read() as session:
         columns, indexed = schema.generation.c, schema.passage_index.c.generation_id
-        searched = columns.state.in_((GenerationState.ACTIVE.value, GenerationState.BUILDING.value))
+        searched = columns.state == GenerationState.ACTIVE.value
         elsewhere = columns.id.in_(sa.select(indexed).where(indexed.is_not(None)))  # an engine holds those
         states = current_states(session, searched & ~elsewhere)
     if seen.looked is None or time.monotonic() - seen.looked >= _LOOK_SECONDS:

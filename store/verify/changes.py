@@ -43,8 +43,8 @@ _OF_GENERATION = (
 
 
 def check_changes(reading: Reading) -> Iterator[Finding]:
-    """Of the generations that are searched, or may be again. One that is being built has not all passages yet; of what
-    a reindex that is over left, failed ones too, the log may be going in pieces.
+    """Of every generation, hidden ones too, but for what a reindex that is over left, failed or not: there the log may
+    be going in pieces.
     """
     done, total = 0, reading.count("change")
     for generation, name in list(reading.rows(_LASTING)):

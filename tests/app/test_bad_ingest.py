@@ -57,6 +57,34 @@ def test_a_line_of_a_hundred_megabytes_costs_itself_only(tmp_path: Path) -> None
         assert (report["errors"][0]["code"], report["errors"][0]["line"]) == ("too_large", 2)
 
 
+LONG = "9" * 4300  # and one digit more is more than Python reads or writes
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        f'{{"text": "b", "factor": {LONG}}}',
+        '{"text": "b", "factor": 1e999}',
+        f'{{"start": 0, "length": 1, "factor": -{LONG}}}',
+        f'{{"start": 0, "length": 1, "factor": {LONG}9}}',
+        f'{{"start": {LONG}, "length": 3, "factor": 2}}',
+        f'{{"start": 0, "length": {LONG}, "factor": 2}}',
+        f'{{"start": {LONG}, "length": {LONG}, "factor": 2}}',
+    ],
+)
+def test_a_number_of_hundreds_of_digits_costs_its_line_only(tmp_path: Path, control: str) -> None:
+    with idle(tmp_path, FakeEncoder()) as client:
+        bad = f'{{"id": "b", "text": "b", "controls": [{control}]}}'
+        answer = client.post(f"{BULK}?wait=true", content=f"{articles(1)}\n{bad}\n{lines({'id': 'c', 'text': 'c'})}")
+        assert answer.status_code == 200, answer.text
+        report = answer.json()
+        assert (report["created"], report["failed"]) == (2, 1)
+        assert (report["errors"][0]["line"], len(report["errors"][0]["reason"]) < 300) == (2, True)
+        json_type = {"Content-Type": "application/json"}
+        put = client.put(f"{DOCUMENTS}/b", content=f'{{"text": "b", "controls": [{control}]}}', headers=json_type)
+        assert put.status_code in (400, 422), put.text
+
+
 def test_an_id_of_ten_kilobytes_is_refused_everywhere(tmp_path: Path) -> None:
     long = "n" * 10_240
     with idle(tmp_path, FakeEncoder()) as client:

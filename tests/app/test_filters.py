@@ -37,6 +37,26 @@ def test_a_broken_text_is_shown_where_it_breaks(client: TestClient) -> None:
     assert "character 9" in error["message"]
 
 
+@pytest.mark.parametrize("operator", ["every", "not", "eq"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (SEARCH, {"query": "x"}),
+        ("/v1/collections/goods/documents:delete", {}),
+        ("/v1/admin/keys", {"name": "a key", "role": "search"}),
+    ],
+)
+def test_a_filter_that_is_nested_deeply_is_refused(
+    client: TestClient, path: str, body: dict[str, Any], operator: str
+) -> None:
+    nested: Any = {"gte": 1}
+    for _ in range(600):
+        nested = {operator: nested}
+    answer = client.post(path, json={**body, "filter": {"price": nested}})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_filter"), answer.text[:200]
+    assert len(answer.content) < 1000
+
+
 def test_dates_and_places(client: TestClient) -> None:
     settings = {"fields": {"at": "geo", "open": "date"}}
     made = client.post("/v1/collections", json={"name": "shops", "settings": settings})
@@ -46,7 +66,9 @@ def test_dates_and_places(client: TestClient) -> None:
     assert (report["created"], report["failed"]) == (2, 1)
     assert "metadata 'open' is 'soon', and the field is declared as date" in report["errors"][0]["reason"]
     assert report["errors"][0]["id"] == "x"
-    assert found(client, "within(at, 48, 11, 60 km)", "shops") == ["muc"]
+    for distance in ("60 km", "60km"):
+        assert found(client, f"within(at, 48, 11, {distance})", "shops") == ["muc"]
+        assert found(client, {"at": {"within": {"lat": 48, "lon": 11, "distance": distance}}}, "shops") == ["muc"]
     assert found(client, "open = 2024-05-01", "shops") == ["muc"]
     assert found(client, "2024-05-01T07:00:00Z < open", "shops") == ["ber"]
 

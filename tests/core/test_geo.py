@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from core.geo import EARTH_RADIUS, Place, Span, box_around, distances, longitude_spans, metres, parse_place
+from core.geo import EARTH_RADIUS, Place, Span, box_around, distances, longitude_spans, parse_distance, parse_place
 
 LATITUDES, LONGITUDES = st.floats(-90, 90), st.floats(-180, 180)
 PLACES = st.builds(Place, LATITUDES, LONGITUDES)
@@ -89,6 +89,18 @@ def test_a_value_that_is_no_place_is_refused(value: Any) -> None:
 
 
 def test_units() -> None:
-    assert [metres(2, unit) for unit in ("", "m", "km", "mi", "ft")] == [2, 2, 2000, 3218.688, 0.6096]
-    with pytest.raises(ValueError, match="unknown unit 'yd'; allowed are m, km, mi, ft"):
-        metres(2, "yd")
+    assert [parse_distance(f"2{unit}") for unit in ("", "m", "km", "mi", "ft")] == [2, 2, 2000, 3218.688, 0.6096]
+
+
+@pytest.mark.parametrize("text", ["5km", "5 km", " 5\tkm ", "5.0km", "5.km", "+5e0 km", "5000", "5e3 m"])
+def test_a_distance_may_be_written_with_a_blank_or_without(text: str) -> None:
+    assert parse_distance(text) == 5000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "far", "km", "5 yd", "5 km m", "5 k m", "5,5 km", "nan", "inf km", "1_000", "5KM"]
+)
+def test_what_is_no_distance(text: str) -> None:
+    message = f"^{text!r} is not a distance; write metres, or e.g. 5km; units are m, km, mi, ft$"
+    with pytest.raises(ValueError, match=message):
+        parse_distance(text)

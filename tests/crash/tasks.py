@@ -6,6 +6,8 @@ import hashlib
 import random
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +78,14 @@ def _make_everything_happen_soon() -> None:
     database_module.CHECKPOINT_BYTES = 150_000
     maintenance_module.CHECKPOINT_BYTES = 150_000  # type: ignore[attr-defined]
     upkeep.SEAL_ROWS, upkeep.QUIET_ROWS, upkeep._LOOK_SECONDS = 60, 20, 0.2
-    intake.BATCH_DOCUMENTS = JOB_BATCH  # type: ignore[attr-defined]
+    intake.batches = _of_a_job  # type: ignore[attr-defined]  # and not those of the pipeline: an operation is one commit
     codes.index_everything()
+
+
+def _of_a_job(packed: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
+    rest = iter(packed)
+    while batch := list(islice(rest, JOB_BATCH)):
+        yield batch
 
 
 class _Upkeep:

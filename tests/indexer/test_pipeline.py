@@ -17,7 +17,7 @@ from core.records import CollectionSettings, Document, Representation
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
-from indexer import pipeline as pipeline_module
+from indexer import batches as batches_module
 from indexer.pipeline import AddProgress, Pipeline, delete
 from indexer.records import Duplicate, RecordError, Skipped
 from indexer.report import MAX_LISTED
@@ -198,7 +198,7 @@ def test_what_cannot_be_stored_is_reported_and_the_rest_goes_on(pipeline: Pipeli
 def test_of_duplicate_ids_the_last_wins_and_it_is_said(
     pipeline: Pipeline, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "BATCH_DOCUMENTS", 2)
+    monkeypatch.setattr(batches_module, "BATCH_DOCUMENTS", 2)
     notices: list[object] = []
     items = [doc("a", "1"), doc("a", "2"), doc("b", "x"), doc("a", "3")]
     report = pipeline.add("c", items, on_notice=notices.append)
@@ -210,7 +210,7 @@ def test_of_duplicate_ids_the_last_wins_and_it_is_said(
 def test_batches_are_bounded_and_acknowledged_as_they_go(
     pipeline: Pipeline, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "BATCH_CHARACTERS", 300)
+    monkeypatch.setattr(batches_module, "BATCH_CHARACTERS", 300)
     taken = 0
 
     def source() -> Iterator[Document]:

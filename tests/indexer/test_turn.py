@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from core.current import current_job
 from core.records import Document, Job, JobState
 from indexer import turn as turn_module
 from indexer.ahead import ahead
@@ -52,6 +53,27 @@ def test_one_item_is_made_ahead_and_no_more() -> None:
             time.sleep(0.02)
             assert made == list(range(number + 2))
     assert made == list(range(4))
+
+
+def test_all_three_steps_know_the_job(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line of the log says which job it is about, in whatever thread it is written."""
+    known: dict[str, set[int | None]] = {}
+
+    def noting(name: str, real: Any) -> Any:
+        def step(*given: Any, **more: Any) -> Any:
+            known.setdefault(name, set()).add(current_job())
+            return real(*given, **more)
+
+        return step
+
+    for name in ("prepare", "embed", "store"):
+        monkeypatch.setattr(Ingest, name, noting(name, getattr(Ingest, name)))
+    for number in (1, 2):
+        enqueue(database, located(300, f"{number}-"))
+        worker_of(database, FakeEncoder()).drain()
+        assert known == {"prepare": {number}, "embed": {number}, "store": {number}}
+        known.clear()
+    assert current_job() is None
 
 
 def test_what_making_raises_comes_in_its_place() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from core.errors import InvalidDocument, InvalidSettings
 from core.filters import parse_filter
@@ -117,6 +118,33 @@ def test_undeclared_values_are_found_as_they_are(database: Database, collection:
         FilterableValue("g.lon", FieldKind.NUMBER, None, 2.0),
         FilterableValue("n", FieldKind.TEXT, "5", None),
     }
+
+
+def test_an_upgrade_reads_values_as_its_revision_did(tmp_path: Path) -> None:
+    """Written out: what the program makes of such values today is another matter."""
+    data = tmp_path / "data"
+    metadata = {
+        "year": ["1851", " -2.5e1", "long ago", True, {"a": 1}, None],
+        "x": [None, True, "y", "z" * 1025, 10**400, {"y": 7}],
+        "n" * 257: 1,
+    }
+    write_version(data, "0005")
+    with closing(sqlite3.connect(data / "salience.db")) as old, old:
+        old.execute("UPDATE document SET metadata = ? WHERE id = 1", [json.dumps(metadata)])
+    database = Database.open(data)
+    field, value = schema.field.c, schema.document_field.c
+    with database.read() as session:
+        found = session.execute(
+            sa.select(field.name, field.kind, value.text, value.number)
+            .select_from(schema.field.join(schema.document_field))
+            .where(value.document_id == 1)
+        ).all()
+    database.close()
+    assert {tuple(row) for row in found} == {
+        ("year", "number", None, 1851.0), ("year", "number", None, -25.0), ("year", "number", None, None),
+        ("year", "null", None, None), ("x", "null", None, None), ("x", "boolean", None, 1.0), ("x", "text", "y", None),
+        ("x", "text", None, None), ("x", "number", None, None), ("x.y", "number", None, 7.0),
+    }  # fmt: skip
 
 
 def test_an_upgrade_finds_the_nulls_and_holds_declared_kinds(tmp_path: Path) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import HitNotFound
-from core.records import Collection, GenerationState, Int64Array, SparseScoring
-from store import Database, ReadSession, Views, catalog, changes, schema
+from core.records import Collection, Int64Array, SparseScoring
+from store import Database, ReadSession, Views, catalog, changes
 from store.directory import SEGMENTS
 from store.segments import files, sealing, upkeep
 from store.segments.rows import SegmentRow, active_segments
@@ -281,22 +280,18 @@ def test_upkeep_of_many_seals_makes_few_segments(
     check(views, database, collection)
 
 
-def test_upkeep_sees_to_every_collection_and_to_a_generation_that_is_being_built(
+def test_upkeep_sees_to_every_collection(
     database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "SEAL_ROWS", 2)
     other = create(database, "films")
-    with database.write() as session:
-        old = session.execute(sa.select(schema.generation).where(schema.generation.c.id == collection.active.id)).one()
-        values = old._asdict() | {"id": 77, "state": GenerationState.BUILDING.value}
-        session.execute(sa.insert(schema.generation), values)
     put(database, collection, Item(id="a", text="whale\nship"))
     put(database, other, Item(id="a", text="sea\nleg\ncaptain"))
     while upkeep.maintain(database):
         pass
     with database.read() as session:
-        rows = [active_segments(session, generation) for generation in (collection.active.id, 77, other.active.id)]
-    assert [[row.rows for row in segments] for segments in rows] == [[2], [2], [3]]
+        rows = [active_segments(session, generation) for generation in (collection.active.id, other.active.id)]
+    assert [[row.rows for row in segments] for segments in rows] == [[2], [3]]
     views = Views(database)
     check(views, database, collection)
     check(views, database, other)

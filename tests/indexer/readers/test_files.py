@@ -60,6 +60,14 @@ class TestFiles:
         (record,) = records(write(tmp_path / "a.html", source.encode("iso-8859-2")))
         assert (record.fields["title"], record.fields["text"]) == ("Łódź", "Zażółć")
 
+    @pytest.mark.parametrize("charset", ["undefined", "idna", "punycode", "rot13", "no-such", "utf-7"])
+    def test_html_of_an_encoding_that_does_not_fit_costs_itself_only(self, tmp_path: Path, charset: str) -> None:
+        write(tmp_path / "a.html", f'<meta charset="{charset}"><p>caf\xe9 +\xff-xn--\xfc'.encode("latin-1"))
+        write(tmp_path / "b.txt", "another")
+        good, errors = split_errors(read(tmp_path))
+        assert [record.fields["text"] for record in good] == ["another"]
+        assert errors[0].reason.startswith(f"declares the encoding {charset!r}, which does not fit: ")
+
     def test_xhtml_and_deep_nesting(self, tmp_path: Path) -> None:
         source = '<?xml version="1.0" encoding="utf-8"?><html><body>' + "<div>" * 3000 + "deep" + "</div>" * 3000
         (record,) = records(write(tmp_path / "a.xhtml", source))

@@ -106,6 +106,7 @@ class TestStreams:
             ("<html>x".encode("utf-16"), Format.HTML),
             (b"%PDF-1.4", Format.PDF),
             (b"just text", Format.TEXT),
+            (b'{"a":' + b"[" * 5000, Format.JSON),
         ],
     )
     def test_sniffed(self, content: bytes, format: Format) -> None:
@@ -114,6 +115,12 @@ class TestStreams:
     def test_a_stream_without_a_format(self) -> None:
         found = list(read_stream(io.BytesIO(gzip.compress(b'{"text": "a"}\n{"text": "b"}\n'))))
         assert [str(item.origin) for item in found] == ["stdin, line 1", "stdin, line 2"]
+
+    @pytest.mark.parametrize("head", [b'{"a":' + b"[" * 100_000, b'{"a":' + b"9" * 5000 + b"}\n{}"])
+    def test_a_first_line_that_cannot_be_read_is_an_error_of_the_stream(self, head: bytes) -> None:
+        (error,) = read_stream(io.BytesIO(head))
+        assert isinstance(error, RecordError)
+        assert error.reason.startswith("broken JSON: ")
 
     def test_a_named_format_wins(self) -> None:
         (record,) = read_stream(io.BytesIO(b"text\n{}\n"), format=Format.CSV, name="upload")
