@@ -153,7 +153,7 @@ def test_a_judged_query_that_cannot_be_searched_begins_no_reindex(client: TestCl
     [
         ("/v1/collections", "GET, POST"),
         ("/v1/collections/goods", "DELETE, GET, PATCH"),
-        ("/v1/collections/goods/documents/tv", "DELETE, GET, PUT"),
+        ("/v1/collections/goods/documents/tv", "DELETE, GET, PATCH, PUT"),
         ("/v1/admin/aliases/shop", "DELETE, GET, PUT"),
         ("/livez", "GET"),
     ],
