@@ -26,7 +26,8 @@ def complete(model: CausalModel, request: Completion, *, priority: Priority = Pr
 
     The log probabilities, and with them the choice of the best, are the model's own: before temperature, penalties and
     biases. Each completion has a random source of its own, drawn from the seed, so more of them change no earlier one.
-    Other callers get their turns between any two tokens, those of a more urgent `priority` first.
+    Other callers get their turns between any two tokens, those of a more urgent `priority` first; there it also ends,
+    by Abandoned, where nobody waits for the answer any more.
     Raises InvalidInput where prompt and completion do not fit into the model, and for an unknown token id of a bias.
     """
     read = model.read(request.prompt, request.options)

@@ -136,6 +136,7 @@ class CausalModel:
         """(rows, keep, vocabulary) float32: the logits behind each of the last `keep` tokens.
 
         `ids` (tokens,) are the same for all rows; `factors` (rows, tokens) are each row's own. None: one row, idle.
+        Raises Abandoned where nobody waits for the answer any more before its turn comes.
         """
         rows = 1 if factors is None else len(factors)
         tokens = torch.from_numpy(ids).to(self._model.device).expand(rows, -1)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from core.current import models_read
+from core.current import check_awaited, models_read
 from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
@@ -90,7 +90,8 @@ class VisionEncoder:
 
         Images are decoded batch by batch, so memory does not grow with their number; the headers of all are checked
         first. Raises InvalidInput for an image that cannot be used, InvalidControl where a control cannot act on this
-        model or suppresses all that it reads.
+        model or suppresses all that it reads; Abandoned between two images or batches where nobody waits for the answer
+        any more.
         """
         self._check_target(prompts, options.target)
         texts, images = self._texts(prompts, representation, options), _images(prompts)
@@ -171,6 +172,7 @@ class VisionEncoder:
     def _seen(self, data: bytes, crop: Crop | None) -> tuple[Float32Array, View]:
         """(3, size, size) pixels, and where they lie in the image."""
         with self._decoding:
+            check_awaited()
             picture = read_picture(data, crop)
             return self._images.pixels(picture), picture.view
 
