@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from core.current import check_awaited
 from core.errors import InvalidInput
 from core.prompts import TextItem, TokenIdsItem
 from core.protocols import Priority
@@ -15,7 +16,7 @@ from embedder.causal.constraints import Constraints
 from embedder.causal.model import CausalModel, ReadPrompt
 from embedder.causal.penalties import Penalties
 from embedder.causal.request import CompletedText, Completion, CompletionResult, FinishReason
-from embedder.causal.sampling import choose
+from embedder.causal.sampling import choices
 from embedder.tokens import NO_ITEM
 
 LogProbs = dict[str, float | None]
@@ -136,11 +137,10 @@ class _Writer:
         if self._penalties.active:
             self._penalties.apply(logits, candidate.ids)
         logits[~self._constraints.allowed(candidate.ids)] = -np.inf
-        while np.isfinite(logits).any():
-            id = choose(logits, self._request, candidate.random)
+        for id in choices(logits, self._request, candidate.random):
             if not self._constraints.writes_excluded([*candidate.ids, id]):
                 return id
-            logits[id] = -np.inf  # and choose among the rest, as if it had never been there
+            check_awaited()  # there may be as many more as the vocabulary has
         return None
 
     def _finish(self, candidate: _Candidate) -> FinishReason | None:
