@@ -16,10 +16,11 @@ import embedder.sparse
 from core.errors import InvalidControl, InvalidInput, ModelError
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl, TokenIdsItem
 from core.records import Float32Array, Representation, SparseVector, TermPooling
+from embedder.generichead import load_generic_masked
 from embedder.kinds import ModelKind
 from embedder.loading import load_model
 from embedder.sparse import SparseModel, load_sparse
-from tests.embedder.tiny import save_tiny_model, write_json
+from tests.embedder.tiny import SIZES, save_tiny_model, write_json
 from tests.embedder.tinysparse import save_tiny_masked
 
 DOCUMENT, QUERY = Representation.DOCUMENT, Representation.QUERY
@@ -194,6 +195,18 @@ def test_token_ids_and_prefixes(tmp_path: Path) -> None:
     assert model.token(int(ids.ids[2])) == "red"
     with pytest.raises(InvalidInput, match="token id 9999"):
         model.token(9999)
+
+
+@pytest.mark.parametrize(("kind", "before"), [("bert", 0), ("xlm-roberta", 2), ("mpnet", 2)])
+def test_a_head_of_transformers_has_the_positions_that_its_network_has(kind: str, before: int, tmp_path: Path) -> None:
+    """As it runs on CUDA. XLM-RoBERTa and MPNet count from behind the padding token, id 1 and, in transformers, 1."""
+    settings = {"pad_token_id": 1} if kind == "xlm-roberta" else {}
+    found = load_generic_masked(save_tiny_masked(tmp_path / "m", kind, **settings), torch.device("cpu"))
+    assert found.positions == SIZES["max_position_embeddings"] - before
+    ids = np.full(found.positions + 1, 5)
+    assert found.backbone.hidden([ids[:-1]]).isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)):
+        found.backbone.hidden([ids])
 
 
 def test_no_prompts_and_progress(model: SparseModel) -> None:
