@@ -12,8 +12,8 @@ from core.errors import Abandoned
 from core.prompts import Prompt
 from core.protocols import GradientEncoder, Priority, RanBatch
 from core.records import Representation
-from embedder.loading import load_encoder
 from embedder.line import Line
+from embedder.loading import load_encoder
 from embedder.local import LocalEncoder
 from embedder.place import place_of
 from tests.embedder.tiny import save_tiny_model
