@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +61,7 @@ class TextTokenizer:
         encodings = iter(self._cut.encode_batch([prefix + self._beginning(text) for text in texts if text is not None]))
         tokenized = []
         for index, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-            with indexed(index):
+            with InvalidInput.indexed(index):
                 whole = self._joined(prompt, prefix) if text is None else _tokenized(next(encodings), len(prefix))
                 tokenized.append(whole)
         return tokenized
@@ -145,16 +144,6 @@ class TextTokenizer:
         together, alone = self.ids(prefix + _BEGINNINGS[0]), self.ids(_BEGINNINGS[0])
         same = together[-len(alone) :] == alone  # else the text's first token is another one behind the prefix
         return _first(tokens, len(together) - len(alone)) if same else tokens
-
-
-@contextmanager
-def indexed(index: int) -> Iterator[None]:
-    """What is wrong with a prompt has its index."""
-    try:
-        yield
-    except InvalidInput as error:
-        error.index = index
-        raise
 
 
 def _only_text(prompt: Prompt) -> str | None:
