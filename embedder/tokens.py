@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 from tokenizers.normalizers import Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, ModelError
 from core.prompts import ImageItem, Prompt, TextItem, TokenIdsItem
 from core.records import BoolArray, Int64Array
 from embedder.beginning import beginning
@@ -144,6 +145,16 @@ class TextTokenizer:
         together, alone = self.ids(prefix + _BEGINNINGS[0]), self.ids(_BEGINNINGS[0])
         same = together[-len(alone) :] == alone  # else the text's first token is another one behind the prefix
         return _first(tokens, len(together) - len(alone)) if same else tokens
+
+
+def load_tokenizer(folder: Path, max_tokens: int, *, lowercase: bool = False) -> tuple[str, TextTokenizer]:
+    """The text of a folder's `tokenizer.json` and what it defines. Raises ModelError."""
+    file = folder / "tokenizer.json"
+    try:
+        definition = file.read_text(encoding="utf-8")
+        return definition, TextTokenizer(definition, max_tokens=max_tokens, lowercase=lowercase)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ModelError(f"{file}: {error}") from error
 
 
 def _only_text(prompt: Prompt) -> str | None:

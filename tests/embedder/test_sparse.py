@@ -16,6 +16,7 @@ import embedder.sparse
 from core.errors import InvalidControl, InvalidInput, ModelError
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl, TokenIdsItem
 from core.records import Float32Array, Representation, SparseVector, TermPooling
+from embedder.bertgraph import ACTIVATIONS
 from embedder.generichead import load_generic_masked
 from embedder.kinds import ModelKind
 from embedder.loading import load_model
@@ -207,6 +208,13 @@ def test_a_head_of_transformers_has_the_positions_that_its_network_has(kind: str
     assert found.backbone.hidden([ids[:-1]]).isfinite().all()
     with pytest.raises((IndexError, RuntimeError)):
         found.backbone.hidden([ids])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_head_has_every_activation_that_its_network_may_have(activation: str, tmp_path: Path) -> None:
+    folder = save_tiny_masked(tmp_path / "m", hidden_act=activation)
+    found = load_sparse(folder, device="cpu").encode_sparse([Prompt.of("the red car")], DOCUMENT).vectors[0]
+    np.testing.assert_allclose(full(found), oracle_weights(folder, ["the red car"])[0], rtol=1e-4, atol=1e-4)
 
 
 def test_no_prompts_and_progress(model: SparseModel) -> None:

@@ -25,7 +25,7 @@ MORE_CONFIGS: dict[str, PreTrainedConfig] = {
 
 
 def save_tiny_masked(
-    folder: Path, kind: str = "bert", *, pooling: str | None = "max", activation: str = "relu", **settings: int
+    folder: Path, kind: str = "bert", *, pooling: str | None = "max", activation: str = "relu", **settings: int | str
 ) -> Path:
     """A sparse encoder as sentence-transformers saves it; with `pooling` None a plain masked language model."""
     save_tiny_model(folder)
