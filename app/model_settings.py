@@ -13,7 +13,7 @@ Api = Literal["aleph_alpha", "openai", "vikingdb"]
 Pooling = Literal["mean", "weightedmean", "max", "cls", "lasttoken"]
 Kind = Literal["dense", "sparse", "hybrid", "vision", "reranker", "causal"]
 _LOCAL_ONLY = ("kind", "device", "precision", "pooling")
-_REMOTE_ONLY = ("url", "remote_model", "token", "access_key", "secret_key", "tokenizer", "max_tokens")
+_REMOTE_ONLY = ("url", "remote_model", "token", "access_key", "secret_key", "tokenizer", "max_tokens", "ca_file")
 
 
 class Group(BaseModel):
@@ -45,6 +45,8 @@ class ModelSettings(Group):
     requests_per_minute: int | None = Field(None, ge=1)  # the remote's quota
     tokens_per_minute: int | None = Field(None, ge=1)  # likewise
     deadline_seconds: float = Field(60.0, gt=0)  # for all tries of one call together
+    timeout_seconds: float = Field(30.0, gt=0)  # to connect, and between two pieces of an answer
+    ca_file: Path | None = None  # PEM certificates to trust in place of the public ones, as of an authority of your own
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -51,6 +51,8 @@ def load_remote_model(name: str, settings: ModelSettings, data_dir: Path) -> Rem
         requests_per_minute=settings.requests_per_minute,
         tokens_per_minute=settings.tokens_per_minute,
         deadline_seconds=settings.deadline_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        ca_file=settings.ca_file,
         pin_file=data_dir / PINS / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json",
     )
     return load_remote(config, name)

@@ -24,6 +24,7 @@ from embedder.batching import attention_slots, rounded_up
 from embedder.bertgraph import ACTIVATIONS, BertShape, bert_graph
 from embedder.compiled import CompiledGraph, Inputs, cpu_precision
 from embedder.modelfolder import json_object
+from embedder.positions import first_position
 from embedder.precision import Precision
 from embedder.steered import SUPPRESSED
 
@@ -31,7 +32,8 @@ STREAMS = (4, 3, 2)  # parts of a batch that run at once, each on as many thread
 SPLIT_TOKENS = 192  # tokens for each thread from which a batch is worth cutting: queries that come together are not
 IDLE_LIMIT = 1.15  # largest part against their mean: with less alike parts, cores would idle longer than cutting saves
 STREAMS_LIMIT = 512 * 2**20  # bytes of weights above which there is one compiled form only
-_PADDED_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # positions count from behind the padding index
+_PADDING = 1  # the id where a config.json does not say it, as transformers has it
+_NETWORKS = ("bert", "roberta", "xlm-roberta", "camembert")
 
 
 class BertBackbone:
@@ -130,13 +132,13 @@ def _shape(config: Mapping[str, Any]) -> BertShape | None:
     """The shape, or None where the configuration is of another network."""
     kind = config.get("model_type")
     if (
-        kind not in ("bert", *_PADDED_POSITIONS)
+        kind not in _NETWORKS
         or config.get("is_decoder")
         or config.get("position_embedding_type", "absolute") != "absolute"
         or config.get("hidden_act", "gelu") not in ACTIVATIONS
     ):
         return None
-    first = int(config.get("pad_token_id", 1)) + 1 if kind in _PADDED_POSITIONS else 0
+    first = first_position(kind, config.get("pad_token_id", _PADDING))
     return BertShape(
         width=int(config["hidden_size"]),
         layers=int(config["num_hidden_layers"]),

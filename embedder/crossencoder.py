@@ -64,7 +64,8 @@ class CrossEncoder:
     def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Relevance:
         """The relevance of each document to the query, in order; a long pair is cut, its longer part first.
 
-        Raises InvalidInput for a query without any character but white space.
+        Raises InvalidInput for a query without any character but white space, and Abandoned between two batches where
+        nobody waits for the answer any more.
         """
         if not query.strip():
             raise InvalidInput("the query is empty: give a text to judge the documents by", param="query")

@@ -74,7 +74,7 @@ def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) 
     """(spans,) float64: the factor of each half-open character span of `text` (such as a token or a term).
 
     Below 0 only where a control is. `spans` has shape (spans, 2). An empty span, or one of white space only, has
-    factor 1. Raises InvalidControl where overlapping controls multiply to more than MAX_FACTOR.
+    factor 1. Raises InvalidControl where overlapping controls multiply to more than MAX_FACTOR, of either overlap.
     """
     factors = np.ones(len(spans))
     if not controls:
@@ -90,6 +90,14 @@ def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) 
     steered = (counts > 0) & (sums != 0)
     factors[steered] += sums[steered] / counts[steered]
     _apply_complete(factors, controls, spans, counts)
+    too_large = np.flatnonzero(np.abs(factors) > MAX_FACTOR)
+    if len(too_large):
+        first = too_large[0]
+        raise InvalidControl(
+            f"the controls on characters {starts[first]} to {ends[first]} multiply to {factors[first]:g}: "
+            f"at most {MAX_FACTOR:g} is allowed",
+            param="controls",
+        )
     factors[np.abs(factors) < _ROUNDING] = 0.0
     return factors
 
@@ -105,7 +113,7 @@ def _apply_complete(
     factors: Float64Array, controls: Sequence[TextControl], spans: Int64Array, counts: Float64Array
 ) -> None:
     complete = [c for c in controls if c.token_overlap is TokenOverlap.COMPLETE]
-    strongest_last = sorted(complete, key=lambda c: _strength(c.factor))
+    strongest_last = sorted(complete, key=lambda c: strength(c.factor))
     chosen = np.ones(len(spans))
     for control in strongest_last:
         touched = (spans[:, 0] < control.end) & (spans[:, 1] > control.start) & (counts > 0)
@@ -114,5 +122,6 @@ def _apply_complete(
     factors[:] = np.where(negative, -1.0, 1.0) * np.abs(factors * chosen)
 
 
-def _strength(factor: float) -> float:
+def strength(factor: float) -> float:
+    """What is compared where of several controls with complete overlap the strongest wins."""
     return abs(math.log(factor)) if factor > 0 else math.inf

@@ -20,7 +20,7 @@ from embedder.batching import batch_tokens, token_budget_batches
 from embedder.place import place_of
 from embedder.promptfactors import Negative, prompt_factors
 from embedder.support import ControlSupport
-from embedder.tokens import TextTokenizer, TokenizedPrompt, indexed
+from embedder.tokens import TextTokenizer, TokenizedPrompt
 from embedder.turns import Turns
 
 DEFAULT_OPTIONS = ControlOptions()
@@ -96,7 +96,7 @@ class Forward:
         tokenized = self.tokenizer.tokenize(prompts, self._prefixes[representation])
         prepared = []
         for index, (prompt, tokens) in enumerate(zip(prompts, tokenized, strict=True)):
-            with indexed(index):
+            with InvalidInput.indexed(index):
                 prepared.append(self._prepared(prompt, tokens, options))
         if any(prompt.factors is not None for prompt in prepared):
             self.support.check(options.target, self._name)

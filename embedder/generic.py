@@ -37,14 +37,12 @@ from transformers.utils import logging as transformers_logging
 from core.errors import ModelError
 from core.records import Float32Array, Int64Array
 from embedder.backbone import TOLERANCE, KeyFactors, probe_ids, suppression_problem
+from embedder.positions import first_position
 from embedder.precision import Precision
 from embedder.steered import log_factors, scale_scores
 
 IMPLEMENTATION = "salience"
 _ENCODERS = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel, "longt5": LongT5EncoderModel}
-# Networks whose positions count from behind the padding index.
-_PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text")
-_MPNET_PADDING = 1  # whatever its config.json says: transformers has it so
 
 
 class GenericBackbone:
@@ -130,9 +128,7 @@ def position_limit(config: PreTrainedConfig) -> int | None:
     """How many tokens a network has positions for; None: any number."""
     text = config.get_text_config()
     positions: int | None = getattr(text, "max_position_embeddings", None)
-    if positions is not None and text.model_type in _PADDED_POSITIONS:
-        positions -= (_MPNET_PADDING if text.model_type == "mpnet" else int(text.pad_token_id)) + 1
-    return positions
+    return None if positions is None else positions - first_position(text.model_type, text.pad_token_id)
 
 
 def _loaded(folder: Path, device: torch.device) -> PreTrainedModel:

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from core.errors import ModelError
 from embedder.backbone import TOLERANCE, probe_ids
-from embedder.generic import GenericBackbone
+from embedder.generic import GenericBackbone, position_limit
 from embedder.maskedlm import MaskedLanguageModel
 
 
@@ -35,9 +35,7 @@ def load_generic_masked(folder: Path, device: torch.device) -> MaskedLanguageMod
         )
     model = model.eval().to(device)
     config = model.config.get_text_config()
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type == "mpnet":
-        positions -= config.pad_token_id + 1  # positions count from behind the padding index
+    positions = position_limit(model.config)
     ids = torch.from_numpy(probe_ids(int(config.vocab_size))[0])[None].to(device)
     with torch.inference_mode():
         expected = model(input_ids=ids).logits[0]

@@ -12,7 +12,8 @@ torch; where the encoder runs otherwise, the same weights are loaded once more, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ import torch
 from torch import Tensor
 
 from core.current import models_read
+from core.protocols import Priority
 from core.records import BoolArray, Float64Array, Int64Array
+from embedder.line import Line
+from embedder.place import place_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel  # takes seconds to import
@@ -37,7 +41,10 @@ class Differentiable:
         self._folder = folder
         self._device = device
         self._model: PreTrainedModel | None = None
-        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._line = Line(place_of(device))
+        self.observe = self._line.observe  # as core.protocols.Observable has it
+        self.waiting = self._line.waiting
 
     def integrated_gradients(
         self, ids: Int64Array, own: BoolArray, cosine: Callable[[Tensor], Tensor], steps: int
@@ -45,9 +52,10 @@ class Differentiable:
         """Attributions (tokens,), the cosine of the text, and that of the baseline.
 
         `own`: (tokens,) those that the baseline pads. `cosine`: (rows, tokens, width) token vectors to (rows,).
+        Raises Abandoned between some steps and the next where nobody waits for the answer any more.
         """
-        with self._lock, torch.enable_grad():
-            model = self._loaded()
+        model = self._loaded()
+        with self._line.staying(Priority.INTERACTIVE), torch.enable_grad():
             words = model.get_input_embeddings()
             padding = model.config.get_text_config().pad_token_id or 0
             with torch.no_grad():
@@ -56,22 +64,29 @@ class Differentiable:
             total = torch.zeros_like(text[0])
             shares = (torch.arange(steps, dtype=text.dtype, device=self._device) + 0.5) / steps
             for part in torch.split(shares, _ROWS):
-                way = (blank + part[:, None, None] * (text - blank)).requires_grad_()
-                found = cosine(_hidden(model, way))
-                (gradient,) = torch.autograd.grad(found.sum(), way)
-                total += gradient.sum(dim=0)
-            with torch.no_grad():
+                with self._turn(len(part), len(ids)):
+                    way = (blank + part[:, None, None] * (text - blank)).requires_grad_()
+                    found = cosine(_hidden(model, way))
+                    (gradient,) = torch.autograd.grad(found.sum(), way)
+                    total += gradient.sum(dim=0)
+            with self._turn(2, len(ids)), torch.no_grad():
                 ends = cosine(_hidden(model, torch.cat([text, blank])))
-            models_read(len(ids) * (steps + len(ends)))
             values = ((text - blank)[0] * total / steps).sum(dim=-1)
         return values.double().cpu().numpy(), float(ends[0]), float(ends[1])
 
-    def _loaded(self) -> PreTrainedModel:
-        if self._model is None:
-            from embedder.generic import differentiable  # transformers takes seconds to import
+    @contextmanager
+    def _turn(self, rows: int, length: int) -> Iterator[None]:
+        with self._line.turn(Priority.INTERACTIVE, texts=rows, tokens=rows * length):
+            yield
+        models_read(rows * length)
 
-            self._model = differentiable(self._folder, self._device)
-        return self._model
+    def _loaded(self) -> PreTrainedModel:
+        with self._loading:
+            if self._model is None:
+                from embedder.generic import differentiable  # transformers takes seconds to import
+
+                self._model = differentiable(self._folder, self._device)
+            return self._model
 
 
 def _hidden(model: PreTrainedModel, embeddings: Tensor) -> Tensor:

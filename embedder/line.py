@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.current import current_answer
+from core.errors import Abandoned
 from core.protocols import BatchObserver, Priority, RanBatch
 from embedder.place import Place, Standing
 
@@ -28,11 +30,16 @@ class Line:
 
     @contextmanager
     def turn(self, priority: Priority, *, texts: int, tokens: int) -> Iterator[None]:
-        """Waits for its turn; the next one begins when the block ends. `texts`, `tokens`: what the block computes."""
-        own = Standing(line=self, priority=priority)
+        """Waits for its turn; the next one begins when the block ends. `texts`, `tokens`: what the block computes.
+
+        Raises Abandoned where nobody waits for the caller's own answer any more when its turn comes, or before.
+        """
+        own = Standing(line=self, priority=priority, answer=current_answer())
         with self._place.standing(own):
             with self._place.lock:
                 self._place.wait(own)
+                if own.is_abandoned:
+                    raise Abandoned
                 self._place.begin(own)
             begun = time.perf_counter()
             yield

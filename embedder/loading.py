@@ -17,18 +17,24 @@ from embedder.backbone import Backbone
 from embedder.bert import load_bert
 from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, DEFAULT_PACKAGE, ModelKind, model_folder, model_kind
 from embedder.local import LocalEncoder
-from embedder.modelfolder import ModelFolder, Pooling, json_object, read_model_folder, weights_sha256
+from embedder.modelfolder import (
+    ModelFolder,
+    Pooling,
+    json_object,
+    network_facts,
+    read_model_folder,
+    weights_sha256,
+)
 from embedder.pooling import DenseHead
 from embedder.precision import Precision, parse_precision
 from embedder.projection import cut, projected_fingerprint, stored_projection
-from embedder.tokens import TextTokenizer
+from embedder.tokens import load_tokenizer
 
 if TYPE_CHECKING:
     from embedder.causal.model import CausalModel  # at run time it brings transformers, which takes seconds to import
 
     Model = Encoder | SparseEncoder | Reranker | CausalModel
 
-_NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -125,7 +131,7 @@ def load_encoder(
         )
     backbone, positions = load_backbone(described, torch_device(device), parse_precision(precision))
     max_tokens = token_limit(described, positions)
-    definition, tokenizer = load_tokenizer(described, max_tokens)
+    definition, tokenizer = load_tokenizer(described.transformer, max_tokens, lowercase=described.lowercase)
     whole = described.dense[-1].out_features if described.dense else backbone.width
     fingerprint = space = fingerprint_of(described, weights, definition, max_tokens, whole)
     projection = _projection(described, whole, overrides.dimension, space, fitted)
@@ -170,16 +176,6 @@ def load_backbone(
     return load_generic(described.transformer, device, precision)
 
 
-def load_tokenizer(described: ModelFolder, max_tokens: int) -> tuple[str, TextTokenizer]:
-    """The text of `tokenizer.json` and what it defines."""
-    file = described.transformer / "tokenizer.json"
-    try:
-        definition = file.read_text(encoding="utf-8")
-        return definition, TextTokenizer(definition, max_tokens=max_tokens, lowercase=described.lowercase)
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise ModelError(f"{file}: {error}") from error
-
-
 def torch_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -213,10 +209,9 @@ def fingerprint_of(
     **others: str,
 ) -> str:
     """sha256 (hex, first 32 digits) over everything that a vector depends on; `others` are facts of one kind alone."""
-    config = json_object(described.transformer / "config.json")
     facts = {
         "weights": weights,
-        "network": {name: value for name, value in config.items() if name not in _NOTES},
+        "network": network_facts(described.transformer),
         "dense": [
             {**{k: v for k, v in asdict(config).items() if k != "folder"}, "weights": weights_sha256(config.folder)}
             for config in described.dense

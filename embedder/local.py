@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.prompts import ControlOptions, Prompt
-from core.protocols import Priority, Progress
+from core.protocols import BatchObserver, Priority, Progress
 from core.reasons import TokenAttributions
 from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.auto import pushed_away
@@ -57,8 +57,16 @@ class LocalEncoder:
             negative=Negative.AWAY,
         )
         self.support = self._forward.support
-        self.observe, self.waiting = self._forward.observe, self._forward.waiting
         self._differentiable = Differentiable(folder.transformer, backbone.device)
+
+    def observe(self, observer: BatchObserver) -> None:
+        """As core.protocols.Observable has it; steps of integrated gradients are batches, too."""
+        self._forward.observe(observer)
+        self._differentiable.observe(observer)
+
+    def waiting(self) -> dict[Priority, int]:
+        gradients = self._differentiable.waiting()
+        return {priority: count + gradients[priority] for priority, count in self._forward.waiting().items()}
 
     def encode(
         self,
@@ -122,7 +130,7 @@ class LocalEncoder:
     def integrated_gradients(
         self, prompt: Prompt, representation: Representation, direction: Float64Array, *, steps: int = STEPS
     ) -> TokenAttributions:
-        """Fulfils core.protocols.GradientEncoder; without the prompt's controls."""
+        """Fulfils core.protocols.GradientEncoder; without the prompt's controls. Raises Abandoned."""
         [prepared] = self._forward.prepare([prompt], representation, DEFAULT_OPTIONS)
         tokens, folder, device = prepared.tokens, self._folder, self._forward.backbone.device
         towards = torch.from_numpy(direction.astype(np.float32)).to(device)

@@ -23,6 +23,7 @@ _POOLED = "sentence_embedding"
 _SCALED_MEAN = "mean_sqrt_len"  # the mean times the root of the text's length: the same at unit length
 _NETWORKS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims")
+_NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
 _CARD_DIMENSIONS = re.compile(r'"matryoshka_dims":\s*\[([\d,\s]+)\]')
 
 
@@ -81,11 +82,7 @@ def read_model_folder(folder: Path, *, also: Collection[str] = (), task: str = _
     transformer = folder / modules[0]["path"]
     if not (transformer / "config.json").is_file():
         raise ModelError(f"{transformer} has no config.json: it is not a model folder")
-    if not (transformer / "tokenizer.json").is_file():
-        raise ModelError(
-            f"{transformer} has no tokenizer.json; save the model with its fast tokenizer "
-            "(AutoTokenizer.from_pretrained(...).save_pretrained(folder))"
-        )
+    require_tokenizer(transformer)
     pooling, pool_prefix, dense = _plain_pooling(transformer), True, []
     others: dict[str, Path] = {}
     for module in modules[1:]:
@@ -126,6 +123,20 @@ def read_model_folder(folder: Path, *, also: Collection[str] = (), task: str = _
         matryoshka=_matryoshka(folder, transformer),
         others=others,
     )
+
+
+def require_tokenizer(folder: Path) -> None:
+    """Raises ModelError that says how a folder comes by its tokenizer."""
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError(
+            f"{folder} has no tokenizer.json; save the model with its fast tokenizer "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(folder))"
+        )
+
+
+def network_facts(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder without its notes, which change nothing that the network computes."""
+    return {name: value for name, value in json_object(folder / "config.json").items() if name not in _NOTES}
 
 
 def weights_sha256(folder: Path) -> str:

@@ -34,10 +34,11 @@ from core.records import (
     TermPooling,
 )
 from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, sparse_embeddings
-from embedder.loading import fingerprint_of, load_tokenizer, token_limit, torch_device
+from embedder.loading import fingerprint_of, token_limit, torch_device
 from embedder.maskedlm import VocabularyHead, load_masked_language_model
 from embedder.modelfolder import json_object, read_model_folder, weights_sha256
 from embedder.promptfactors import Negative
+from embedder.tokens import load_tokenizer
 
 LOGITS_AT_ONCE = 1 << 24  # 64 MB: a long text over a large vocabulary is pooled piece by piece
 _SPLADE_POOLING = "SpladePooling"  # the module of sentence-transformers
@@ -170,7 +171,7 @@ def load_sparse(folder: Path, *, name: str | None = None, device: str = "auto") 
     pooling, twice = _pooling(described.others.get(_SPLADE_POOLING))
     model = load_masked_language_model(described.transformer, torch_device(device))
     max_tokens = token_limit(described, model.positions)
-    definition, tokenizer = load_tokenizer(described, max_tokens)
+    definition, tokenizer = load_tokenizer(described.transformer, max_tokens, lowercase=described.lowercase)
     name = name or described.name
     weights = weights_sha256(described.transformer)
     form = f"{pooling.value} {_LOG1P_RELU if twice else _RELU}"

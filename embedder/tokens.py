@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 from tokenizers.normalizers import Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, ModelError
 from core.prompts import ImageItem, Prompt, TextItem, TokenIdsItem
 from core.records import BoolArray, Int64Array
 from embedder.beginning import beginning
@@ -67,7 +67,7 @@ class TextTokenizer:
         encodings = iter(self._cut.encode_batch(read))
         tokenized = []
         for index, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-            with indexed(index):
+            with InvalidInput.indexed(index):
                 whole = self._joined(prompt, prefix) if text is None else _tokenized(next(encodings), len(prefix))
                 tokenized.append(whole)
         return tokenized
@@ -152,14 +152,14 @@ class TextTokenizer:
         return _first(tokens, len(together) - len(alone)) if same else tokens
 
 
-@contextmanager
-def indexed(index: int) -> Iterator[None]:
-    """What is wrong with a prompt has its index."""
+def load_tokenizer(folder: Path, max_tokens: int, *, lowercase: bool = False) -> tuple[str, TextTokenizer]:
+    """The text of a folder's `tokenizer.json` and what it defines. Raises ModelError."""
+    file = folder / "tokenizer.json"
     try:
-        yield
-    except InvalidInput as error:
-        error.index = index
-        raise
+        definition = file.read_text(encoding="utf-8")
+        return definition, TextTokenizer(definition, max_tokens=max_tokens, lowercase=lowercase)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ModelError(f"{file}: {error}") from error
 
 
 def _only_text(prompt: Prompt) -> str | None:

@@ -99,10 +99,7 @@ class Turns:
         """Results or errors into the requests. Where a joint batch fails, each is computed alone: one is at fault."""
         begun = time.perf_counter()
         try:
-            if batch[0].shows_layers:
-                batch[0].layers = self._backbone.layers(batch[0].ids, batch[0].factors)
-                return
-            results = self._forward(batch)
+            self._run(batch)
         except Exception as error:  # noqa: BLE001  # whose it is raises it, in `hidden`
             if len(batch) == 1:
                 batch[0].error = error
@@ -110,8 +107,6 @@ class Turns:
             for request in batch:
                 self._compute([request])
             return
-        for request, result in zip(batch, results, strict=True):
-            request.result = result
         if self._observer is not None:
             self._observer(
                 RanBatch(
@@ -121,6 +116,13 @@ class Turns:
                     seconds=time.perf_counter() - begun,
                 )
             )
+
+    def _run(self, batch: Sequence[_Request]) -> None:
+        if batch[0].shows_layers:
+            batch[0].layers = self._backbone.layers(batch[0].ids, batch[0].factors)
+            return
+        for request, result in zip(batch, self._forward(batch), strict=True):
+            request.result = result
 
     def _forward(self, batch: Sequence[_Request]) -> list[Tensor]:
         """The hidden states of each request. The texts go through the backbone longest first: like lengths together."""

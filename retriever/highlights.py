@@ -23,7 +23,7 @@ def highlights(
     """Of the passages, in order. Synonyms and words that are required are marked, too; suppressed words are not."""
     weights = {term: float(factor) for term, factor in zip(terms.terms, terms.factors, strict=True) if factor > 0}
     for entry in required:
-        for word in analyzer.analyze_query(entry, view.languages).words:
+        for word in analyzer.analyze_query(entry, view.languages):
             weights.update({term: weights.get(term, 1.0) for term in word.terms})
     idf = view.term_statistics(list(weights)).idf
     worth = {term: factor * (idf[term] or 1.0) for term, factor in weights.items()}  # 1.0: not indexed by terms

@@ -65,7 +65,7 @@ class _Index:
     def of(cls, synonyms: Synonyms, languages: tuple[str, ...], analyzer: Analyzer) -> _Index:
         found: dict[tuple[_Key, ...], list[tuple[QueryWord, ...]]] = {}
         for said, others in synonyms.items():
-            words = [analyzer.analyze_query(text, languages).words for text in (said, *others)]
+            words = [analyzer.analyze_query(text, languages) for text in (said, *others)]
             if words[0]:  # "TV" and "tvs" are one word, by their terms
                 found.setdefault(tuple(map(_key, words[0])), []).extend(each for each in words[1:] if each)
         rules: dict[str, list[_Rule]] = {}

@@ -77,7 +77,7 @@ class QueryTerms:
 
 def query_terms(text: str, controls: Sequence[TextControl], languages: Sequence[str], analyzer: Analyzer) -> QueryTerms:
     """Analyse a query for documents in `languages`. A word's factor is that of its span, as for a model's token."""
-    words = analyzer.analyze_query(text, languages).words
+    words = analyzer.analyze_query(text, languages)
     spans = np.array([(word.start, word.end) for word in words], dtype=np.int64).reshape(-1, 2)
     # A word below 0 is not looked up, like one of 0: pushing away is for vectors, and words can be excluded.
     return assembled(words, np.maximum(span_factors(text, controls, spans), 0.0))

@@ -95,8 +95,8 @@ class _Resolver:
 
     def holders(self, entry: str, among: Documents) -> Documents:
         """The documents of `among` that hold the word or phrase; of a word perhaps others that hold it, too."""
-        words = self._analyzer.analyze_query(entry, self._languages).words
-        by_language = {code: self._analyzer.analyze_query(entry, [code]).words for code in self._languages}
+        words = self._analyzer.analyze_query(entry, self._languages)
+        by_language = {code: self._analyzer.analyze_query(entry, [code]) for code in self._languages}
         plain = len(words) == 1 and not _is_character(words[0]) and len(list(units(entry))) == 1
         if plain and all(word.terms for (word,) in by_language.values()):
             return self._word({code: word.terms for code, (word,) in by_language.items()})

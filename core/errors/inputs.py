@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from core.errors.base import SalienceError
@@ -12,6 +14,16 @@ class InvalidInput(SalienceError):
 
     code = "invalid_input"
     index: int | None = None  # of the prompt at fault, among those that a model was given together; None: unknown
+
+    @staticmethod
+    @contextmanager
+    def indexed(index: int) -> Iterator[None]:
+        """Within the block, what is wrong with a prompt has its index."""
+        try:
+            yield
+        except InvalidInput as error:
+            error.index = index
+            raise
 
     def at(self, place: str, param: str | None = None) -> Self:
         """The same, told with its place in a request. `param`: in place of its own."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from core.current import check_awaited
 from core.errors import InvalidInput
 from core.prompts import TextItem, TokenIdsItem
 from core.protocols import Priority
@@ -15,7 +16,7 @@ from embedder.causal.constraints import Constraints
 from embedder.causal.model import CausalModel, ReadPrompt
 from embedder.causal.penalties import Penalties
 from embedder.causal.request import CompletedText, Completion, CompletionResult, FinishReason
-from embedder.causal.sampling import choose
+from embedder.causal.sampling import choices
 from embedder.tokens import NO_ITEM
 
 LogProbs = dict[str, float | None]
@@ -26,7 +27,8 @@ def complete(model: CausalModel, request: Completion, *, priority: Priority = Pr
 
     The log probabilities, and with them the choice of the best, are the model's own: before temperature, penalties and
     biases. Each completion has a random source of its own, drawn from the seed, so more of them change no earlier one.
-    Other callers get their turns between any two tokens, those of a more urgent `priority` first.
+    Other callers get their turns between any two tokens, those of a more urgent `priority` first; there it also ends,
+    by Abandoned, where nobody waits for the answer any more.
     Raises InvalidInput where prompt and completion do not fit into the model, and for an unknown token id of a bias.
     """
     read = model.read(request.prompt, request.options)
@@ -135,11 +137,10 @@ class _Writer:
         if self._penalties.active:
             self._penalties.apply(logits, candidate.ids)
         logits[~self._constraints.allowed(candidate.ids)] = -np.inf
-        while np.isfinite(logits).any():
-            id = choose(logits, self._request, candidate.random)
+        for id in choices(logits, self._request, candidate.random):
             if not self._constraints.writes_excluded([*candidate.ids, id]):
                 return id
-            logits[id] = -np.inf  # and choose among the rest, as if it had never been there
+            check_awaited()  # there may be as many more as the vocabulary has
         return None
 
     def _finish(self, candidate: _Candidate) -> FinishReason | None:

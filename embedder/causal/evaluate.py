@@ -40,7 +40,8 @@ def evaluate(
 ) -> Evaluation:
     """One forward pass over the prompt and the expected completion, which is tokenized by itself.
 
-    Raises InvalidInput where nothing is expected, or where prompt and completion do not fit into the model together.
+    Raises InvalidInput where nothing is expected, or where prompt and completion do not fit into the model together;
+    Abandoned where nobody waits for the answer any more before its turn comes.
     """
     target = model.target_ids(expected)
     if not len(target):

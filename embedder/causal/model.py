@@ -27,12 +27,11 @@ from core.records import Float32Array, Float64Array, Int64Array
 from embedder.causal.pieces import TokenTexts
 from embedder.generic import BatchFactors, GenericBackbone, steered
 from embedder.line import Line
-from embedder.modelfolder import json_object, weights_sha256
+from embedder.modelfolder import json_object, network_facts, require_tokenizer, weights_sha256
 from embedder.promptfactors import prompt_factors
-from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt
+from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt, load_tokenizer
 
 _SPARE = 64  # tokens beyond what the model reads, special ones among them: what does not fit shows, and is refused
-_NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +135,7 @@ class CausalModel:
         """(rows, keep, vocabulary) float32: the logits behind each of the last `keep` tokens.
 
         `ids` (tokens,) are the same for all rows; `factors` (rows, tokens) are each row's own. None: one row, idle.
+        Raises Abandoned where nobody waits for the answer any more before its turn comes.
         """
         rows = 1 if factors is None else len(factors)
         tokens = torch.from_numpy(ids).to(self._model.device).expand(rows, -1)
@@ -219,6 +219,7 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
     Nothing is downloaded. Raises ModelError where the folder, its tokenizer or its weights cannot be used.
     """
     weights = weights_sha256(folder)
+    require_tokenizer(folder)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr
     try:
         loaded = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
@@ -227,7 +228,7 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
     network: torch.nn.Module = loaded
     network.eval().to(device)
     max_tokens = _max_tokens(folder, loaded)
-    definition, tokenizer = _load_tokenizer(folder / "tokenizer.json", max_tokens)
+    definition, tokenizer = load_tokenizer(folder, max_tokens + _SPARE)
     return CausalModel(
         name=name or folder.resolve().name,
         model=loaded,
@@ -235,16 +236,6 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
         fingerprint=_fingerprint(folder, weights, definition, max_tokens),
         max_tokens=max_tokens,
     )
-
-
-def _load_tokenizer(file: Path, max_tokens: int) -> tuple[str, TextTokenizer]:
-    if not file.is_file():
-        raise ModelError(f"{file.parent} has no tokenizer.json; save the model with its fast tokenizer")
-    try:
-        definition = file.read_text(encoding="utf-8")
-        return definition, TextTokenizer(definition, max_tokens=max_tokens + _SPARE)
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise ModelError(f"{file}: {error}") from error
 
 
 def _attention_problem(model: PreTrainedModel) -> str:
@@ -273,7 +264,7 @@ def _fingerprint(folder: Path, weights: str, definition: str, max_tokens: int) -
     """sha256 (hex, first 32 digits) over everything that a logit depends on."""
     facts = {
         "weights": weights,
-        "network": {name: value for name, value in json_object(folder / "config.json").items() if name not in _NOTES},
+        "network": network_facts(folder),
         "tokenizer": hashlib.sha256(definition.encode("utf-8")).hexdigest(),
         "max_tokens": max_tokens,
     }

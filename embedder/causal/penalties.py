@@ -13,8 +13,9 @@ is. Here a token completes one where it follows the last `min_length - 1` tokens
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -45,8 +46,7 @@ class Penalties:
         request = self._request
         sources = self._sources(generated)
         counts = Counter(id for source in sources for id in source)
-        text = self._texts.after(self._prompt, generated) if self._exceptions else ""
-        repeated = [id for id in counts if not self._excepted(id, text)]
+        repeated = self._repeated(counts, generated)
         ids = np.array(repeated, dtype=np.int64)
         _penalize(logits, ids, request.presence_penalty, np.ones(len(ids)))
         _penalize(logits, ids, request.frequency_penalty, np.array([float(counts[id]) for id in repeated]))
@@ -62,14 +62,29 @@ class Penalties:
         completion = generated if self._request.penalties_include_completion else []
         return [[*prompt, *completion], self._bias]
 
-    def _excepted(self, id: int, text: str) -> bool:
-        """Whether the token, behind the generated `text`, goes on with (or begins) a text that may be repeated."""
-        piece = self._texts.label(id) if self._exceptions else ""
-        return any(
-            exception.startswith(piece, start) and text.endswith(exception[:start])
-            for exception in self._exceptions
-            for start in range(len(exception))
-        )
+    def _repeated(self, said: Iterable[int], generated: Sequence[int]) -> list[int]:
+        """Those of the tokens that neither begin a text that may be repeated nor go on with one behind `generated`."""
+        if not self._exceptions:
+            return list(said)
+        pieces = {id: self._texts.label(id) for id in said}
+        text = self._texts.after(self._prompt, generated)
+        longest = max(map(len, pieces.values()), default=0)
+        rests = sorted({rest for exception in self._exceptions for rest in _rests(exception, text, longest)})
+
+        def is_excepted(piece: str) -> bool:
+            place = bisect_left(rests, piece)  # before all that begin with the piece, and behind all that are smaller
+            return place < len(rests) and rests[place].startswith(piece)
+
+        return [id for id, piece in pieces.items() if not is_excepted(piece)]
+
+
+def _rests(exception: str, text: str, longest: int) -> Iterator[str]:
+    """What `text` may go on with, to write the exception or the rest of one that it ends in; `longest` characters."""
+    yield exception[:longest]
+    last = text[-1:]
+    for start in range(1, min(len(exception), len(text) + 1)):
+        if exception[start - 1] == last and text.endswith(exception[:start]):
+            yield exception[start : start + longest]
 
 
 def completing(suffix: Sequence[int], sources: Sequence[Sequence[int]], length: int) -> list[int]:

@@ -12,6 +12,7 @@ from core.prompts import ControlOptions, Prompt
 
 MAX_CANDIDATES = 100
 MAX_LOG_PROBS = 100
+MAX_CHARACTERS = 100_000  # of all stop sequences, exceptions or biases of a kind, which every token is held against
 MAX_STRENGTH = 1e9  # of a penalty or a bias, up or down: far above any logit, far below where float64 overflows
 
 
@@ -78,8 +79,13 @@ class Completion:
             holds = abs(penalty.value) <= MAX_STRENGTH and (penalty.value > -1 or not penalty.multiplicative)
             _require(holds, name, penalty.value, f"{_STRENGTHS}, and above -1 where it is multiplicative")
         for name in ("stop_sequences", "penalty_exceptions", "bias_inclusion", "bias_exclusion"):
-            if "" in getattr(self, name):
-                raise InvalidInput(f"{_WIRE.get(name, name)} holds an empty text", param=_WIRE.get(name, name))
+            texts, param = getattr(self, name), _WIRE.get(name, name)
+            if "" in texts:
+                raise InvalidInput(f"{param} holds an empty text", param=param)
+            if (length := sum(map(len, texts))) > MAX_CHARACTERS:
+                raise InvalidInput(
+                    f"{param} has {length} characters in all: at most {MAX_CHARACTERS} are allowed", param=param
+                )
         for i, wanted in enumerate(self.bias_inclusion):
             for j, unwanted in enumerate(self.bias_exclusion):
                 if wanted.startswith(unwanted) or unwanted.startswith(wanted):

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from core.records import Float64Array
+from core.records import Float64Array, Int64Array
 from embedder.causal.request import Completion
 
 
-def choose(logits: Float64Array, request: Completion, random: np.random.Generator) -> int:
-    """A token id. `logits`: (vocabulary,), -inf for what must not be taken; at least one is finite."""
+def choices(logits: Float64Array, request: Completion, random: np.random.Generator) -> Iterator[int]:
+    """Token ids, until the caller takes one: each as if those before it had never been there.
+
+    `logits`: (vocabulary,), -inf for what must not be taken; changed in place.
+    """
+    order = None if request.greedy else np.argsort(-logits, kind="stable")  # once: it takes longer than all the rest
+    while np.isfinite(logits).any():
+        id = _choice(logits, request, random, order)
+        yield id
+        logits[id] = -np.inf
+        order = None if order is None else order[order != id]
+
+
+def _choice(logits: Float64Array, request: Completion, random: np.random.Generator, order: Int64Array | None) -> int:
     if request.greedy:
         return int(logits.argmax())
-    probabilities = distribution(logits, temperature=request.temperature, top_k=request.top_k, top_p=request.top_p)
+    probabilities = distribution(
+        logits, temperature=request.temperature, top_k=request.top_k, top_p=request.top_p, order=order
+    )
     edges = probabilities.cumsum()
     return int(np.searchsorted(edges, random.random() * edges[-1], side="right"))
 
 
-def distribution(logits: Float64Array, *, temperature: float, top_k: int, top_p: float) -> Float64Array:
+def distribution(
+    logits: Float64Array, *, temperature: float, top_k: int, top_p: float, order: Int64Array | None = None
+) -> Float64Array:
     """(vocabulary,) the probabilities to sample by; they sum to 1.
 
     temperature t: softmax(logits / t), 0 as 1. top_k: the k likeliest tokens stay. top_p: of these, rescaled, the
     smallest set stays whose probabilities together exceed p (Holtzman et al., "The curious case of neural text
     degeneration", 2020). 0 switches either off. Among equal logits the lower token id stays.
+    `order`: the tokens with a finite logit, perhaps others behind them, the likeliest first; None: it is found here.
     """
     distances = logits - logits.max()  # 0 and below, so that no temperature, however low, divides to nan
     with np.errstate(over="ignore"):
         scaled = distances / temperature if temperature > 0 else distances
     weights: Float64Array = np.exp(scaled)
-    order = np.argsort(-scaled, kind="stable")
+    if order is None:
+        order = np.argsort(-logits, kind="stable")
     if top_k:
         weights[order[top_k:]] = 0.0
     weights /= weights.sum()

@@ -38,7 +38,10 @@ class CrossEntropy:
         return self._model.tokenizer.spans(text)
 
     def measure(self, prompts: Sequence[Prompt], request: ExplanationRequest) -> Measurement:
-        """Raises InvalidInput where prompt and target do not fit into the model together."""
+        """Raises InvalidInput where prompt and target do not fit into the model together.
+
+        Raises Abandoned between two batches where nobody waits for the answer any more.
+        """
         model, target = self._model, request.target
         read = model.read(prompts[0], request.options)
         target_ids = model.target_ids(target)

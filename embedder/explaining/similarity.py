@@ -36,7 +36,10 @@ class Similarity:
         return self._encoder.token_spans(text)
 
     def measure(self, prompts: Sequence[Prompt], request: ExplanationRequest) -> Measurement:
-        """Everything is embedded in one call. Raises InvalidInput where that is more than MAX_EMBEDDINGS."""
+        """Everything is embedded in one call. Raises InvalidInput where that is more than MAX_EMBEDDINGS.
+
+        Raises Abandoned between two batches where nobody waits for the answer any more.
+        """
         target = request.target
         parts: Spans = [(0, len(target))]
         if request.target_granularity is TargetGranularity.TOKEN:

@@ -40,23 +40,6 @@ class QueryWord:
     stopped: bool = False  # whether any of the languages stops it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AnalyzedQuery:
-    """The words of a query, in order, stop words included."""
-
-    words: tuple[QueryWord, ...]
-
-    @property
-    def stop_words(self) -> tuple[QueryWord, ...]:
-        """The words that cannot match."""
-        return tuple(word for word in self.words if not word.terms)
-
-    @property
-    def silent(self) -> bool:
-        """Whether no word can match: the query has no words at all, or only stop words."""
-        return not any(word.terms for word in self.words)
-
-
 class Analyzer:
     """Splits texts into terms by the rules of their language. Thread-safe.
 
@@ -98,11 +81,12 @@ class Analyzer:
         """How often each term occurs in `text`; the sum is the document length of BM25."""
         return Counter(term.text for term in self.analyze(text, language))
 
-    def analyze_query(self, text: str, languages: Sequence[str]) -> AnalyzedQuery:
-        """The words of a query that is put to documents in `languages` (the codes that `language_of` gave, not "auto").
+    def analyze_query(self, text: str, languages: Sequence[str]) -> tuple[QueryWord, ...]:
+        """The words of a query, stop words included, that is put to documents in `languages`.
 
-        A document is indexed under the terms of its own language, so a word stands for the terms of all of them. A
-        word that only some of the languages stop is kept through the others ("die" in English and German texts).
+        Those are codes that `language_of` gave, not "auto". A document is indexed under the terms of its own
+        language, so a word stands for the terms of all of them. A word that only some of the languages stop is kept
+        through the others ("die" in English and German texts).
         Without languages the default language is taken. Raises InvalidSettings for an unknown language.
         """
         codes = dict.fromkeys(_concrete(code) for code in languages or (self.default_language,))
@@ -120,7 +104,7 @@ class Analyzer:
                 start, end = match.span()
                 word = QueryWord(text=normalize(match[0]), start=start, end=end, terms=terms, stopped=not all(made))
                 found.append(word)
-        return AnalyzedQuery(words=tuple(found))
+        return tuple(found)
 
 
 def _concrete(language: str) -> str:

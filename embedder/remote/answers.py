@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,8 @@ import numpy as np
 
 from core.errors import RemoteMismatch
 from core.records import Float32Array
+
+_LARGEST = float(np.finfo(np.float32).max)  # as weights are kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,11 +67,11 @@ def unit_vectors(rows: Sequence[object]) -> Float32Array:
 
 
 def sparse_weights(entry: object) -> dict[str, float]:
-    """Weights above 0 by token. Raises RemoteMismatch for what is no object of finite numbers from 0 up."""
+    """Weights above 0, in float32, by token. Raises RemoteMismatch for what is no object of numbers that it has."""
     if not isinstance(entry, Mapping):
         raise RemoteMismatch("a sparse vector of the answer is not an object of tokens and weights")
     for weight in entry.values():
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 <= weight < math.inf:
-            raise RemoteMismatch("a sparse weight of the answer is not a finite number from 0 up")
-    return {token: float(weight) for token, weight in entry.items() if weight > 0}
+        if not number or not 0 <= weight <= _LARGEST:
+            raise RemoteMismatch(f"a sparse weight of the answer is not a finite number from 0 to {_LARGEST:.2g}")
+    return {token: float(weight) for token, weight in entry.items() if np.float32(weight) > 0}

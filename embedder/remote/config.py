@@ -46,7 +46,6 @@ class RemoteConfig:
     deadline_seconds: float = 60.0  # for a request with its waiting and retries; connecting can add a timeout at most
     attempts: int = 6  # tries of a request at most
     concurrency: int = 4  # requests of ingest in flight at most; queries go beside them
-    verify_tls: bool = True
     ca_file: Path | None = None  # certificates to trust in place of the public ones
     check_minutes: float = 10.0  # between two looks whether the model is still the same, while only queries come
     probe_cosine: float = 0.9999  # that the probe's vector must keep to the one it had at first

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from core.errors import InvalidSettings
+from core.errors import InvalidInput, InvalidSettings
 from core.prompts import ControlOptions, ImageItem, Prompt
 from core.protocols import Priority, Progress
 from core.records import (
@@ -78,7 +78,7 @@ class RemoteEncoder:
         """Vectors (prompts, dimension) float32 of unit length, in the order of `prompts`.
 
         Token counts are the configured tokenizer's; without one, the remote's total, spread by estimate.
-        Raises RemoteError, and InvalidControl and InvalidInput for what the API cannot take.
+        Raises RemoteError, and for what the API cannot take InvalidControl and InvalidInput, with the prompt's `index`.
         """
         wish = Wish(representation=representation, options=options, priority=priority)
         items = self._fitted(prompts, wish)
@@ -103,9 +103,10 @@ class RemoteEncoder:
     def _fitted(self, prompts: Sequence[Prompt], wish: Wish) -> list[SizedPrompt]:
         overhead = self.overhead(wish.representation)
         items = []
-        for prompt in prompts:
-            self._wire.check(prompt, wish.options)
-            cut, tokens, truncated = fitted(prompt, self.max_tokens - overhead, self._counter)
+        for index, prompt in enumerate(prompts):
+            with InvalidInput.indexed(index):
+                self._wire.check(prompt, wish.options)
+                cut, tokens, truncated = fitted(prompt, self.max_tokens - overhead, self._counter)
             beside = 0 if all(isinstance(item, ImageItem) for item in cut.items) else overhead
             items.append(SizedPrompt(prompt=cut, tokens=tokens + overhead, overhead=beside, truncated=truncated))
         return items

@@ -100,7 +100,10 @@ class Exchange:
         return self._known
 
     def ask(self, items: Sequence[SizedPrompt], wish: Wish, progress: Progress | None) -> list[Part]:
-        """What the prompts became, batch by batch, in their order. The first failure ends all batches."""
+        """What the prompts became, batch by batch, in their order. The first failure ends all batches.
+
+        Raises InvalidInput, with the `index` of the prompt, where the remote finds one at fault.
+        """
         call = self._call()
         ranges = self._batches(items)
         if len(ranges) == 1:
@@ -111,7 +114,7 @@ class Exchange:
         with ThreadPoolExecutor(max_workers=self._config.concurrency) as pool:
             # A thread of a pool has no context of its own: neither a trace, nor an answer that may be given up.
             futures = {
-                pool.submit(copy_context().run, self._turn, items[r.start : r.stop], wish, call): len(r) for r in ranges
+                pool.submit(copy_context().run, self._some, items, each, wish, call): len(each) for each in ranges
             }
             try:
                 for future in as_completed(futures):
@@ -122,6 +125,14 @@ class Exchange:
                 pool.shutdown(cancel_futures=True)
                 raise
         return [future.result() for future in futures]
+
+    def _some(self, items: Sequence[SizedPrompt], which: range, wish: Wish, call: Call) -> Part:
+        try:
+            return self._turn(items[which.start : which.stop], wish, call)
+        except InvalidInput as error:
+            if error.index is not None:
+                error.index += which.start
+            raise
 
     def _turn(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
         """One batch. Ingest waits for its turn, and its time runs from then; a query's time runs from its call."""
@@ -168,23 +179,30 @@ class Exchange:
             fault = self._fault(items, error, wish, call)
             if fault is None:
                 raise
-            raise InvalidInput(fault.message) from fault
+            index, refusal = fault
+            with InvalidInput.indexed(index):
+                raise InvalidInput(refusal.message) from refusal
 
     def _fault(
         self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call
-    ) -> RemoteRefused | None:
-        """The refusal of a single one of the refused items, sought half by half; None: the remote takes the halves."""
-        if len(items) == 1:
-            return refusal
-        middle = len(items) // 2
-        for half in (items[:middle], items[middle:]):
-            try:
-                self._ask(half, wish, call)
-            except RemoteRefused as error:
-                if error.status not in _INPUT_STATUSES:
-                    raise
-                return self._fault(half, error, wish, call)
-        return None
+    ) -> tuple[int, RemoteRefused] | None:
+        """The index and the refusal of a single one of the refused items, sought half by half; None: the remote takes
+        the halves.
+        """
+        which = range(len(items))
+        while len(which) > 1:
+            middle = len(which) // 2
+            for half in (which[:middle], which[middle:]):
+                try:
+                    self._ask(items[half.start : half.stop], wish, call)
+                except RemoteRefused as error:
+                    if error.status not in _INPUT_STATUSES:
+                        raise
+                    which, refusal = half, error
+                    break
+            else:
+                return None
+        return which.start, refusal
 
     def _ask(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
         request = self._wire.request(

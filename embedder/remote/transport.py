@@ -135,7 +135,8 @@ class Transport:
             if _untrusted(error):
                 self.breaker.released()
                 raise RemoteRefused(
-                    f"{self._place} is not trusted: {error}. Set ca_file to its certificates"
+                    f"{self._place} is not trusted: {error} (put the certificate of whoever signed its own into a "
+                    "file, and the file's path into ca_file of the model's settings)"
                 ) from error
             self.breaker.failed(_described(error))
             raise RemoteUnavailable(f"{self._place} {_described(error)}") from error
@@ -216,8 +217,8 @@ def _advice(status: int) -> str:
 
 
 def _trust(config: RemoteConfig, name: str) -> ssl.SSLContext | bool:
-    if config.ca_file is None or not config.verify_tls:
-        return config.verify_tls
+    if config.ca_file is None:
+        return True
     try:
         return ssl.create_default_context(cafile=config.ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from core.current import models_read
+from core.current import check_awaited, models_read
 from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
@@ -23,7 +23,7 @@ from embedder.line import Line
 from embedder.place import place_of
 from embedder.promptfactors import prompt_factors
 from embedder.support import ControlSupport
-from embedder.tokens import TextTokenizer, TokenizedPrompt, indexed
+from embedder.tokens import TextTokenizer, TokenizedPrompt
 from embedder.vision.imagefile import View, check_image, read_picture
 from embedder.vision.patches import patch_factors
 from embedder.vision.processor import ImageSettings
@@ -90,7 +90,8 @@ class VisionEncoder:
 
         Images are decoded batch by batch, so memory does not grow with their number; the headers of all are checked
         first. Raises InvalidInput for an image that cannot be used, InvalidControl where a control cannot act on this
-        model or suppresses all that it reads.
+        model or suppresses all that it reads; Abandoned between two images or batches where nobody waits for the answer
+        any more.
         """
         self._check_target(prompts, options.target)
         texts, images = self._texts(prompts, representation, options), _images(prompts)
@@ -132,7 +133,7 @@ class VisionEncoder:
         for owner, prompt in enumerate(prompts):
             if items := _text_items(prompt):
                 read = Prompt(items=items)
-                with indexed(owner):
+                with InvalidInput.indexed(owner):
                     [tokens] = self.tokenizer.tokenize([read], self._prefixes[representation])
                     if len(tokens) == 0:
                         raise InvalidInput("the model's tokenizer finds no token in the text")
@@ -171,13 +172,14 @@ class VisionEncoder:
     def _seen(self, data: bytes, crop: Crop | None) -> tuple[Float32Array, View]:
         """(3, size, size) pixels, and where they lie in the image."""
         with self._decoding:
+            check_awaited()
             picture = read_picture(data, crop)
             return self._images.pixels(picture), picture.view
 
     def _read(self, image: _ImagePart, seen: _Seen) -> tuple[Float32Array, Float64Array | None]:
         """(3, size, size) pixels, and the factor of each patch (None: nothing is steered)."""
         item = image.item
-        with indexed(image.owner):
+        with InvalidInput.indexed(image.owner):
             pixels, view = seen(item.data, item.crop)
             factors = patch_factors(item.controls, view, self._images, self._towers.patch_size)
             if (factors == 1).all():
@@ -234,7 +236,7 @@ def _images(prompts: Sequence[Prompt]) -> list[_ImagePart]:
         owners.setdefault(part.item.data, part.owner)
     pixels = 0
     for data, owner in owners.items():
-        with indexed(owner):
+        with InvalidInput.indexed(owner):
             pixels += check_image(data)
     if pixels > MAX_TOTAL_PIXELS:
         raise InvalidInput(

@@ -8,7 +8,6 @@ relative to the entire upright image; the part of one that the model does not se
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from core.errors import InvalidControl
 from core.prompts import MAX_FACTOR, ImageControl, TokenOverlap
 from core.records import Float64Array
+from embedder.factors import strength
 from embedder.vision.imagefile import View
 from embedder.vision.processor import ImageSettings
 
@@ -33,7 +33,7 @@ def patch_factors(
     rows = _edges(view.square.y, view.square.size, view.height, settings, patch_size)
     grid = np.ones((len(rows) - 1, len(columns) - 1))
     chosen = np.ones_like(grid)
-    for control in sorted(controls, key=lambda control: _strength(control.factor)):  # the strongest last
+    for control in sorted(controls, key=lambda control: strength(control.factor)):  # the strongest last
         across = _shares(columns, control.left, control.left + control.width)
         down = _shares(rows, control.top, control.top + control.height)
         if control.token_overlap is TokenOverlap.PARTIAL:
@@ -64,7 +64,3 @@ def _shares(edges: Float64Array, start: float, end: float) -> Float64Array:
     covered = np.minimum(edges[1:], end) - np.maximum(edges[:-1], start)
     shares: Float64Array = np.clip(covered / np.diff(edges), 0.0, 1.0)
     return shares
-
-
-def _strength(factor: float) -> float:
-    return abs(math.log(factor)) if factor > 0 else math.inf

@@ -17,7 +17,7 @@ from app.models import Models
 from app.remote_models import load_remote_model
 from app.settings import load_settings
 from app.wiring import Wiring
-from core.errors import InvalidControl, InvalidSettings
+from core.errors import InvalidControl, InvalidSettings, RemoteRefused
 from core.prompts import Prompt, TextControl
 from core.protocols import Priority
 from core.records import Representation
@@ -25,6 +25,8 @@ from embedder.kinds import ModelKind
 from embedder.local import LocalEncoder
 from tests.app.clients.documents import settings
 from tests.app.conftest import Server
+from tests.embedder.remote.server import DIMENSION, Remote, serving
+from tests.embedder.remote.test_tls import CERTIFICATE
 
 TEXTS = ["如何使用torchserve部署模型", "I want to play on my TV.", "A radio plays music."]
 
@@ -203,6 +205,17 @@ def test_settings_become_the_remotes_configuration(tmp_path: Path) -> None:
     remote.close()
     with pytest.raises(InvalidSettings, match="aleph_alpha knows representations itself"):
         load_remote_model("e5", ModelSettings(api="aleph_alpha", url="http://up", query_prefix="query: "), tmp_path)
+
+
+def test_a_remote_whose_certificate_an_authority_of_ones_own_signed(tmp_path: Path) -> None:
+    with serving(Remote(), CERTIFICATE) as remote:
+        given = {"api": "openai", "url": remote.url, "token": "a-token", "timeout_seconds": 5}
+        loaded = load_settings(data_dir=tmp_path, models={"m": given, "trusted": {**given, "ca_file": CERTIFICATE}})
+        found = Models(loaded)
+        assert found.encoder("trusted").dimension == DIMENSION
+        with pytest.raises(RemoteRefused, match="is not trusted"):
+            _ = found.encoder("m").dimension
+        found.close()
 
 
 def test_the_documentations_settings_are_remote_models(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder as Oracle
 
-from core.errors import InvalidInput, ModelError
+from core.current import Awaited, awaited
+from core.errors import Abandoned, InvalidInput, ModelError
 from core.protocols import Observable, Priority, RanBatch
 from embedder.crossencoder import load_reranker
 from embedder.kinds import ModelKind, model_kind
@@ -137,3 +138,17 @@ def test_long_texts_are_tokenized_no_further_than_they_are_read(tmp_path: Path) 
     found = model.rerank(query, documents * 50)
     assert time.perf_counter() - started < 5
     assert found.scores == pytest.approx(model.rerank("play a game " * 2_000, documents * 50).scores, abs=1e-6)
+
+
+def test_it_ends_at_the_batch_after_which_nobody_waits(tmp_path: Path) -> None:
+    model, answer, told = load_reranker(save_classifier(tmp_path / "m"), device="cpu"), Awaited(), list[RanBatch]()
+
+    def leave(batch: RanBatch) -> None:
+        told.append(batch)
+        answer.give_up()
+
+    model.observe(leave)
+    with awaited(answer), pytest.raises(Abandoned):
+        model.rerank(QUERY, DOCUMENTS * 100)
+    assert len(told) == 1
+    assert told[0].texts < 500

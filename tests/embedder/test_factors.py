@@ -90,6 +90,17 @@ def test_a_product_out_of_range_is_refused(factors: list[float]) -> None:
     assert character_factors("play", within).max() == factors[0] / 2
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_product_of_partial_and_complete_overlap_out_of_range_is_refused(sign: int) -> None:
+    whole = TextControl(start=0, length=3, factor=500.0)
+    twice = TextControl(start=0, length=3, factor=2.0 * sign, token_overlap=TokenOverlap.COMPLETE)
+    thrice = TextControl(start=0, length=3, factor=3.0 * sign, token_overlap=TokenOverlap.COMPLETE)
+    spans = np.array([[4, 7], [0, 3]])
+    assert span_factors("hot tea", [whole, twice], spans).tolist() == [1.0, 1000.0 * sign]
+    with pytest.raises(InvalidControl, match=r"characters 0 to 3 multiply to -?1500: at most 1000 is allowed"):
+        span_factors("hot tea", [whole, thrice], spans)
+
+
 def test_white_space_in_a_token_does_not_dilute_a_control() -> None:
     control = TextControl(start=1, length=2, factor=3)
     assert span_factors(" tv", [control], np.array([[0, 3]])) == [3.0]

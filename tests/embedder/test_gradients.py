@@ -1,14 +1,24 @@
 """Integrated gradients of the real model, held against the axioms that define them."""
 
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from core.current import Awaited, awaited
+from core.errors import Abandoned
 from core.prompts import Prompt
-from core.protocols import GradientEncoder
+from core.protocols import GradientEncoder, Priority, RanBatch
 from core.records import Representation
+from embedder.line import Line
 from embedder.loading import load_encoder
 from embedder.local import LocalEncoder
+from embedder.place import place_of
+from tests.embedder.tiny import save_tiny_model
 from tests.models import made_model
+from tests.waiting import until
 
 TEXT = "The gray wolf hunts in packs. A radio for the kitchen wakes you up."
 
@@ -46,3 +56,40 @@ def test_a_network_of_transformers_is_read_alike() -> None:
     )
     assert found.special.sum() > 2  # the prefix "passage: " is no word of the text
     assert np.isfinite(found.values).all()
+
+
+def tiny(folder: Path) -> LocalEncoder:
+    return load_encoder(str(save_tiny_model(folder / "m")), device="cpu", precision="fp32")
+
+
+def test_its_steps_take_turns_with_whatever_computes_on_the_device(tmp_path: Path) -> None:
+    encoder, told, found = tiny(tmp_path), list[RanBatch](), list[float]()
+    asked = direction(encoder, "the wolf")
+    encoder.observe(told.append)
+
+    def explain() -> None:
+        found.append(encoder.integrated_gradients(Prompt.of("red car"), Representation.DOCUMENT, asked).cosine)
+
+    thread = threading.Thread(target=explain)
+    with Line(place_of(torch.device("cpu"))).turn(Priority.INTERACTIVE, texts=1, tokens=1):
+        thread.start()
+        until(lambda: encoder.waiting()[Priority.INTERACTIVE] == 1)
+        assert not told
+    thread.join(30)
+    assert len(found) == 1
+    assert [(batch.texts, batch.tokens) for batch in told] == [(8, 32), (8, 32), (8, 32), (2, 8)]
+    assert not any(encoder.waiting().values())
+
+
+def test_it_ends_at_the_steps_after_which_nobody_waits(tmp_path: Path) -> None:
+    encoder, told, answer = tiny(tmp_path), list[RanBatch](), Awaited()
+    asked = direction(encoder, "the wolf")
+
+    def leave(batch: RanBatch) -> None:
+        told.append(batch)
+        answer.give_up()
+
+    encoder.observe(leave)
+    with awaited(answer), pytest.raises(Abandoned):
+        encoder.integrated_gradients(Prompt.of("red car"), Representation.DOCUMENT, asked)
+    assert len(told) == 1

@@ -6,6 +6,8 @@ import time
 import pytest
 
 import embedder.place
+from core.current import Awaited, awaited
+from core.errors import Abandoned
 from core.protocols import Priority, RanBatch
 from embedder.line import Line
 from embedder.place import Place
@@ -196,4 +198,31 @@ def test_batches_are_told_and_those_that_fail_are_not() -> None:
     [batch] = told
     assert (batch.priority, batch.texts, batch.tokens) == (Priority.BULK, 3, 40)
     assert 0.01 <= batch.seconds < 5
+    assert present(line) == 0
+
+
+def test_who_nobody_waits_for_has_no_turn_at_once_or_behind_others() -> None:
+    line, answer, served, ended = Line(), Awaited(), list[str](), list[str]()
+
+    def of_one_who_leaves() -> None:
+        try:
+            with awaited(answer), line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+                served.append("gone")
+        except Abandoned:
+            ended.append("abandoned")
+
+    def of_one_who_stays() -> None:
+        with awaited(Awaited()), line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+            served.append("there")
+
+    with line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+        threads = [threading.Thread(target=work) for work in (of_one_who_leaves, of_one_who_stays)]
+        for number, thread in enumerate(threads, start=2):
+            thread.start()
+            until(lambda number=number: present(line) == number)  # type: ignore[misc]
+        answer.give_up()
+    for thread in threads:
+        thread.join(LONG)
+    of_one_who_leaves()
+    assert (served, ended) == (["there"], ["abandoned", "abandoned"])
     assert present(line) == 0

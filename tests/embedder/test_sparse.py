@@ -16,10 +16,12 @@ import embedder.sparse
 from core.errors import InvalidControl, InvalidInput, ModelError
 from core.prompts import ControlOptions, ControlTarget, Prompt, TextControl, TokenIdsItem
 from core.records import Float32Array, Representation, SparseVector, TermPooling
+from embedder.bertgraph import ACTIVATIONS
+from embedder.generichead import load_generic_masked
 from embedder.kinds import ModelKind
 from embedder.loading import load_model
 from embedder.sparse import SparseModel, load_sparse
-from tests.embedder.tiny import save_tiny_model, write_json
+from tests.embedder.tiny import SIZES, save_tiny_model, write_json
 from tests.embedder.tinysparse import save_tiny_masked
 
 DOCUMENT, QUERY = Representation.DOCUMENT, Representation.QUERY
@@ -199,6 +201,25 @@ def test_token_ids_and_prefixes(tmp_path: Path) -> None:
     assert model.token(int(ids.ids[2])) == "red"
     with pytest.raises(InvalidInput, match="token id 9999"):
         model.token(9999)
+
+
+@pytest.mark.parametrize(("kind", "before"), [("bert", 0), ("xlm-roberta", 2), ("mpnet", 2)])
+def test_a_head_of_transformers_has_the_positions_that_its_network_has(kind: str, before: int, tmp_path: Path) -> None:
+    """As it runs on CUDA. XLM-RoBERTa and MPNet count from behind the padding token, id 1 and, in transformers, 1."""
+    settings = {"pad_token_id": 1} if kind == "xlm-roberta" else {}
+    found = load_generic_masked(save_tiny_masked(tmp_path / "m", kind, **settings), torch.device("cpu"))
+    assert found.positions == SIZES["max_position_embeddings"] - before
+    ids = np.full(found.positions + 1, 5)
+    assert found.backbone.hidden([ids[:-1]]).isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)):
+        found.backbone.hidden([ids])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_head_has_every_activation_that_its_network_may_have(activation: str, tmp_path: Path) -> None:
+    folder = save_tiny_masked(tmp_path / "m", hidden_act=activation)
+    found = load_sparse(folder, device="cpu").encode_sparse([Prompt.of("the red car")], DOCUMENT).vectors[0]
+    np.testing.assert_allclose(full(found), oracle_weights(folder, ["the red car"])[0], rtol=1e-4, atol=1e-4)
 
 
 def test_no_prompts_and_progress(model: SparseModel) -> None:

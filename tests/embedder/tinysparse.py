@@ -25,14 +25,14 @@ MORE_CONFIGS: dict[str, PreTrainedConfig] = {
 
 
 def save_tiny_masked(
-    folder: Path, kind: str = "bert", *, pooling: str | None = "max", activation: str = "relu"
+    folder: Path, kind: str = "bert", *, pooling: str | None = "max", activation: str = "relu", **settings: int | str
 ) -> Path:
     """A sparse encoder as sentence-transformers saves it; with `pooling` None a plain masked language model."""
     save_tiny_model(folder)
     for file in ("modules.json", "sentence_bert_config.json", "model.safetensors"):
         (folder / file).unlink()
     torch.manual_seed(11)
-    config = MORE_CONFIGS[kind] if kind in MORE_CONFIGS else CONFIGS[kind](**SIZES)
+    config = MORE_CONFIGS[kind] if kind in MORE_CONFIGS else CONFIGS[kind](**{**SIZES, **settings})
     model = AutoModelForMaskedLM.from_config(config)
     with torch.no_grad():
         model.get_output_embeddings().bias.normal_()  # zeros as made, and then nobody would miss it

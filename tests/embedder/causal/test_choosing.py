@@ -1,5 +1,7 @@
 """Sampling and penalties, each against transformers' own or a formula by hand."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -17,13 +19,17 @@ from core.prompts import Prompt
 from core.records import Float64Array
 from embedder.causal.model import CausalModel
 from embedder.causal.penalties import Penalties
-from embedder.causal.request import Completion, Penalty
-from embedder.causal.sampling import choose, distribution
+from embedder.causal.request import MAX_CHARACTERS, Completion, Penalty
+from embedder.causal.sampling import choices, distribution
 
 # Far enough apart that no temperature makes a tie of two, which libraries break differently.
 LOGITS = st.lists(st.integers(-8000, 8000).map(lambda n: n / 1000), min_size=2, max_size=12, unique=True)
 IDS = st.lists(st.integers(1, 12), max_size=20)
 EMPTY = Prompt.of("")
+
+
+def choose(logits: Float64Array, request: Completion, random: np.random.Generator) -> int:
+    return next(choices(logits.copy(), request, random))
 
 
 @settings(deadline=None, max_examples=50)
@@ -66,6 +72,24 @@ def test_draws_follow_the_distribution() -> None:
     assert choose(logits, Completion(prompt=EMPTY), random) == 3
     assert {choose(logits, Completion(prompt=EMPTY, top_k=1), random) for _ in range(9)} == {3}
     assert len({choose(logits, Completion(prompt=EMPTY, top_p=0.99), random) for _ in range(60)}) == 3
+
+
+@pytest.mark.parametrize("arguments", [{}, {"temperature": 0.7}, {"top_k": 3}, {"top_p": 0.6, "temperature": 2.0}])
+def test_what_is_refused_is_as_if_it_had_never_been_there(
+    arguments: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, random = np.array([1.0, 0.0, -np.inf, 2.0, 1.0, -40.0]), np.random.default_rng(0)
+    request, rest, sorts = Completion(prompt=EMPTY, **arguments), logits.copy(), list[int]()  # type: ignore[arg-type]
+    sort = np.argsort
+    monkeypatch.setattr("numpy.argsort", lambda *args, **named: sorts.append(1) or sort(*args, **named))  # type: ignore[call-overload, func-returns-value]
+    found = list(choices(logits.copy(), request, random))
+    assert len(sorts) == bool(arguments)  # however many are refused
+    monkeypatch.undo()
+    random = np.random.default_rng(0)
+    for id in found:
+        assert choose(rest, request, random) == id
+        rest[id] = -np.inf
+    assert sorted(found) == [0, 1, 3, 4, 5]
 
 
 def penalized(
@@ -215,3 +239,32 @@ def test_a_refusal_of_biases_repeats_no_text() -> None:
     ) as error:
         Completion(prompt=Prompt.of("a"), bias_inclusion=("b", "secret"), bias_exclusion=("secret word",))
     assert "secret" not in error.value.message
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    exceptions=st.lists(st.text("aptz, ", min_size=1, max_size=6), min_size=1, max_size=6).map(tuple),
+    said=st.lists(st.sampled_from(["a", "p", "t", "z", ",", " p", "at"]), max_size=12),
+)
+def test_exceptions_by_their_definition(model: CausalModel, exceptions: tuple[str, ...], said: list[str]) -> None:
+    generated = [id for piece in said for id in model.tokenizer.ids(piece)]
+    text = model.texts.after([], generated)
+    found = penalized(model, [], generated, presence_penalty=Penalty(value=1.0), penalty_exceptions=exceptions)
+    for id in set(generated):
+        free = any(
+            exception.startswith(model.texts.label(id), start) and text.endswith(exception[:start])
+            for exception in exceptions
+            for start in range(len(exception))
+        )
+        assert (found[id] == np.linspace(-3, 3, model.vocabulary)[id]) == free
+
+
+def test_as_many_exceptions_as_are_allowed_take_little_time(model: CausalModel) -> None:
+    exceptions = tuple(
+        "a" * (length - 1) + "!" for length in range(MAX_CHARACTERS // 10, MAX_CHARACTERS // 10 - 10, -1)
+    )
+    said, started = [*range(1, model.vocabulary), *model.tokenizer.ids("a" * 100)], time.perf_counter()
+    penalized(model, [], said, presence_penalty=Penalty(value=1.0), penalty_exceptions=exceptions)
+    assert time.perf_counter() - started < 2
+    with pytest.raises(InvalidInput, match=r"penalty_exceptions has 100001 characters in all: at most 100000"):
+        Completion(prompt=EMPTY, penalty_exceptions=("a" * 50_000, "b" * 50_001))

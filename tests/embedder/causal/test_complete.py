@@ -8,8 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from core.errors import InvalidInput
+from core.current import Awaited, awaited
+from core.errors import Abandoned, InvalidInput
 from core.prompts import ControlOptions, Prompt, TextControl, TextItem, TokenIdsItem
+from core.protocols import RanBatch
 from embedder.causal.complete import complete
 from embedder.causal.evaluate import evaluate
 from embedder.causal.model import CausalModel, load_causal
@@ -314,3 +316,17 @@ def test_bad_requests_name_the_field(model: CausalModel, arguments: dict[str, An
     with pytest.raises(InvalidInput) as raised:
         one(model, **arguments)
     assert raised.value.param == param
+
+
+def test_it_ends_at_the_token_after_which_nobody_waits(tmp_path: Path) -> None:
+    model, answer, told = load_causal(save_tiny_causal(tmp_path / "m"), device=torch.device("cpu")), Awaited(), [0]
+
+    def leave(_: RanBatch) -> None:
+        told[0] += 1
+        if told[0] == 4:
+            answer.give_up()
+
+    model.observe(leave)
+    with awaited(answer), pytest.raises(Abandoned):
+        one(model, maximum_tokens=60, minimum_tokens=60)
+    assert told == [4]

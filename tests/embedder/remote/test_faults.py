@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from core.errors import InvalidInput, RemoteMismatch, RemoteRefused, RemoteUnavailable
-from core.prompts import Prompt
+from core.prompts import Prompt, TextControl
 from core.protocols import Priority
 from core.records import Representation
 from embedder.remote.encoder import RemoteEncoder, RemoteHybridEncoder
@@ -141,9 +141,20 @@ def test_one_prompt_of_a_batch_that_is_refused_alone_is_the_callers(
 ) -> None:
     remote.refuses = lambda request: "bad" in request.texts
     given = [Prompt.of(text) for text in ("a", "b", "c", "bad", "d")]
-    with pytest.raises(InvalidInput, match="answered 422: this will not do"):
+    with pytest.raises(InvalidInput, match="answered 422: this will not do") as caught:
         make().encode(given, Representation.DOCUMENT, priority=priority)
     assert remote.asked[-1].texts == ["bad"]
+    assert caught.value.index == 3
+    with pytest.raises(InvalidInput) as caught:
+        make(batch_items=3).encode(given, Representation.DOCUMENT, priority=priority)
+    assert caught.value.index == 3  # of all prompts: the second of its batch
+
+
+def test_what_is_found_at_fault_before_it_is_sent_is_told_with_its_place(make: Make) -> None:
+    steered = Prompt.of("hot", (TextControl(start=0, length=3, factor=2.0),))
+    with pytest.raises(InvalidInput) as caught:
+        make().encode([Prompt.of("hot"), steered], Representation.QUERY)
+    assert caught.value.index == 1
 
 
 def test_a_batch_of_which_each_part_is_taken_is_refused_by_no_callers_fault(remote: Remote, make: Make) -> None:

@@ -257,10 +257,17 @@ def test_controls_that_change_nothing_pass(make: Make) -> None:
     encode(make, [idle], Representation.QUERY, api="openai")
 
 
-@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf"), "1", None, True])
+@pytest.mark.parametrize(
+    "weight", [-0.1, float("nan"), float("inf"), "1", None, True, 1e300, 3.5e38, pytest.param(10**400, id="10**400")]
+)
 def test_sparse_weights_that_cannot_be(weight: object) -> None:
-    with pytest.raises(RemoteMismatch, match="finite number from 0 up"):
+    with pytest.raises(RemoteMismatch, match=r"finite number from 0 to 3\.4e\+38"):
         sparse_weights({"a": 1.0, "b": weight})
+
+
+def test_sparse_weights_are_kept_as_float32_has_them() -> None:
+    largest = float(np.finfo(np.float32).max)
+    assert sparse_weights({"a": 1e-46, "b": 0, "c": largest, "d": 2}) == {"c": largest, "d": 2.0}
 
 
 def test_vectors_of_any_size_come_to_unit_length() -> None:
@@ -268,7 +275,9 @@ def test_vectors_of_any_size_come_to_unit_length() -> None:
     np.testing.assert_allclose(unit_vectors([tiny, huge]), [[0.6, 0.8], [0.6, -0.8]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("rows", [[[1.0], [1.0, 2.0]], [1.0], [[[1.0]]], [[]], [[True]], [["1"]], [[{}]], [[10**400]]])
+@pytest.mark.parametrize(
+    "rows", [[[1.0], [1.0, 2.0]], [1.0], [[[1.0]]], [[]], [[True]], [["1"]], [[{}]], [[10**400]], [[1.0, 10**400]]]
+)
 def test_rows_that_are_no_vectors(rows: list[Any]) -> None:
     with pytest.raises(RemoteMismatch):
         unit_vectors(rows)

@@ -78,9 +78,11 @@ def test_every_batch_is_told_to_the_observer(recording: Recording, callers: Thre
         assert turns.waiting() == {Priority.INTERACTIVE: 1, Priority.BULK: 2, Priority.NICE: 0}
     for caller in (*first, *others):
         caller.result(LONGEST)
+    turns.layers(text(9, 10, 11), None, Priority.NICE)
     assert [(one.priority, one.texts, one.tokens) for one in told] == [
         (Priority.INTERACTIVE, 1, 3),
         (Priority.BULK, 2, 7),
+        (Priority.NICE, 1, 5),
     ]
     assert all(one.seconds > 0 for one in told)
 

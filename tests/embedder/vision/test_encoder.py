@@ -13,12 +13,13 @@ from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoProcessor
 
-from core.errors import InvalidInput
+from core.current import Awaited, awaited
+from core.errors import Abandoned, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt, TextControl, TextItem, TokenIdsItem
-from core.protocols import Priority
+from core.protocols import Priority, RanBatch
 from core.records import Representation
 from embedder.vision.encoder import VisionEncoder
-from embedder.vision.imagefile import read_picture
+from embedder.vision.imagefile import Picture, read_picture
 from tests.embedder.vision.seeing import ATTENTION, IMAGES, QUERY, TEXTS, load, picture, rectangle, vector
 from tests.embedder.vision.tinyvision import encoded, noise, save_tiny_sentence_transformer
 
@@ -163,3 +164,29 @@ def test_the_images_of_a_call_together(encoder: VisionEncoder, monkeypatch: pyte
     assert len(encoder.encode([*two, *two], Representation.SYMMETRIC).vectors) == 4  # the same ones count once
     with pytest.raises(InvalidInput, match="million pixels together"):
         encoder.encode([*two, picture(noise(3))], Representation.SYMMETRIC)
+
+
+def test_it_ends_at_the_image_or_the_batch_after_which_nobody_waits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, told, decoded = load(folder), list[RanBatch](), [0]
+
+    def leave(batch: RanBatch) -> None:
+        told.append(batch)
+        answer.give_up()
+
+    def decode(data: bytes, crop: Crop | None) -> Picture:
+        decoded[0] += 1
+        answer.give_up()
+        return read_picture(data, crop)
+
+    answer = Awaited()
+    encoder.observe(leave)
+    with awaited(answer), pytest.raises(Abandoned):
+        encoder.encode([Prompt.of("red car"), picture(noise(1))], QUERY)
+    assert len(told) == 1
+    answer = Awaited()
+    monkeypatch.setattr("embedder.vision.encoder.read_picture", decode)
+    with awaited(answer), pytest.raises(Abandoned):
+        encoder.encode([picture(noise(1)), picture(noise(2))], QUERY)
+    assert (decoded, len(told)) == ([1], 1)
