@@ -62,7 +62,7 @@ class TextTokenizer:
         read = []
         for index, text in enumerate(texts):
             if text is not None:
-                with indexed(index):
+                with InvalidInput.indexed(index):
                     read.append(prefix + self._beginning(text))
         encodings = iter(self._cut.encode_batch(read))
         tokenized = []
