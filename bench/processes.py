@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+START_SECONDS = 180.0
 _COMMAND = [sys.executable, "-c", "from app.cli.main import run; run()"]
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
@@ -20,7 +23,7 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """Runs while the block does; its standard error goes to a file beside the data directory."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
-    with (data_dir.parent / f"{arguments[0]}.log").open("a") as log:
+    with _log(data_dir, arguments[0]).open("a") as log:
         process = subprocess.Popen(
             [*_COMMAND, *arguments],
             cwd=_ROOT,
@@ -40,28 +43,32 @@ def started(
             process.wait()
 
 
-class Memory:
-    """The most memory that a process was seen with: `own`, and `mapped` files, which the system may take back."""
+@contextmanager
+def serving(
+    *options: str, data_dir: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """`salience serve` at a port of its own choice, and that port: within the block each of its workers has its model.
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.own = self.mapped = 0
-        self._status = Path(f"/proc/{process.pid}/status")
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
+    Raises RuntimeError where it does not start.
+    """
+    log = _log(data_dir, "serve")
+    before = len(log.read_text("utf-8")) if log.exists() else 0
+    with started("serve", "--port", "0", *options, data_dir=data_dir, environment=environment) as process:
+        until = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"listens at http://\S+:(\d+)", log.read_text("utf-8")[before:])):
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"the server did not start:\n{log.read_text('utf-8')[before:][-4000:]}")
+            time.sleep(0.05)
+        yield int(found[1]), process
 
-    def end(self) -> None:
-        self._over.set()
-        self._thread.join()
 
-    def _watch(self) -> None:
-        while not self._over.wait(0.2):
-            try:
-                lines = self._status.read_text().splitlines()
-            except OSError:  # it is gone, or this system has no such file
-                return
-            sizes = {name: value for name, _, value in (line.partition(":") for line in lines)}
-            if "RssAnon" not in sizes:
-                return
-            self.own = max(self.own, 1024 * int(sizes["RssAnon"].split()[0]))
-            self.mapped = max(self.mapped, 1024 * int(sizes["RssFile"].split()[0]))
+def free_port() -> int:
+    """For a server that must be told one, or come back to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _log(data_dir: Path, command: str) -> Path:
+    return data_dir.parent / f"{command}.log"
