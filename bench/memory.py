@@ -27,7 +27,7 @@ def resident(pid: int | str = "self") -> Resident:
 
 def proportional(pid: int) -> int:
     """Of the process and its descendants; those that end meanwhile hold nothing."""
-    return sum(_pss(one) for one in _family(pid))
+    return sum(_pss(one) for one in family(pid))
 
 
 class Peak:
@@ -61,7 +61,8 @@ def _pss(pid: int) -> int:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """The process and its descendants."""
     found = [pid]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bench.memory import family
+
 START_SECONDS = 180.0
+_ENDS_SECONDS = 60.0
 _COMMAND = [sys.executable, "-c", "from app.cli.main import run; run()"]
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,12 +39,7 @@ def started(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 @contextmanager
@@ -60,6 +59,24 @@ def serving(
                 raise RuntimeError(f"the server did not start:\n{log.read_text('utf-8')[before:][-4000:]}")
             time.sleep(0.05)
         yield int(found[1]), process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """With all that it started: what is left of it after a minute is killed."""
+    every = family(process.pid)
+    process.terminate()
+    try:
+        process.wait(_ENDS_SECONDS)
+    except subprocess.TimeoutExpired:
+        for pid in every:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def end_when_told() -> None:
+    """By SIGTERM as by an error: so that the processes that this one started end with it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
 
 
 def free_port() -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 from pathlib import Path
 
 from bench.command import Report, add_json, tell
 from bench.ingest import restart, searching, throughput
 from bench.ingest.texts import documents
+from bench.processes import end_when_told
 
 PARTS = ("throughput", "searching", "restart")
 
@@ -27,7 +26,7 @@ def main() -> None:
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that the processes it started end with it
+    end_when_told()
     quick, report = given.quick, Report()
     for part in given.parts or PARTS:
         match part:

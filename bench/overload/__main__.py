@@ -26,7 +26,7 @@ from bench.command import Report, add_json, tell
 from bench.memory import proportional
 from bench.overload.attacks import attacked
 from bench.overload.traffic import Outcome, Target, closed_loop, get, open_loop
-from bench.processes import serving, started
+from bench.processes import end_when_told, serving, started
 
 PEAK_CLIENTS = (8, 16, 32)
 RECOVERY_SECONDS = 5.0
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="seconds: shows that it runs, not what it bears")
     add_json(parser)
     chosen = parser.parse_args(arguments)
+    end_when_told()
     if chosen.quick:
         chosen.seconds, chosen.documents = 2.0, 100
     with tempfile.TemporaryDirectory() as folder:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.command import add_json, tell
+from bench.processes import end_when_told
 from bench.reindex.course import run
 from bench.reindex.texts import Texts, english, mixed
 from embedder.loading import Overrides, load_encoder
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of load, before and after")
     add_json(parser)
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that the processes it started end with it
+    end_when_told()
     texts: Texts = english(chosen.passages) if chosen.texts == "english" else mixed(chosen.passages // 2)
     short = chosen.to == "short"
     folder = "default" if short else str(Path(chosen.to).expanduser())

@@ -35,6 +35,7 @@ from rich.table import Table
 
 from bench.command import Report, add_json, tell
 from bench.corpus import DATA
+from bench.processes import end_when_told
 from bench.service.passages import Sample, read_sample
 from bench.service.servers import Chroma, Salience, Server, Txtai
 from embedder.kinds import DEFAULT_MODEL, model_folder
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="the test collections")
     parser.add_argument("--only", choices=SERVERS, action="append", help="default: all three")
     given = parser.parse_args()
+    end_when_told()
     sample = read_sample(given.data, given.passages or (2000 if given.quick else 20_000))
     seconds = given.seconds or (2.0 if given.quick else 20.0)
     names = list(given.only or SERVERS)

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from app.operation.process import cores
 from bench.memory import proportional
-from bench.processes import START_SECONDS, free_port, serving
+from bench.processes import START_SECONDS, end, free_port, serving
 from bench.service.driving import Search, drive, summary
 
 HERE = Path(__file__).resolve().parent
@@ -237,5 +237,4 @@ def _process(
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
+        end(process)

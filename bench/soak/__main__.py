@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.command import Report, add_json, tell
 from bench.memory import resident
-from bench.processes import serving
+from bench.processes import end_when_told, serving
 from bench.soak.judgement import JUDGED, Sample, judged
 from bench.soak.load import Load
 
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pace", type=float, default=1.0, help="how many times as often as usual clients ask")
     add_json(parser)
     chosen = parser.parse_args(arguments)
+    end_when_told()
     with tempfile.TemporaryDirectory() as folder, serving(data_dir=Path(folder) / "data") as (port, process):
         report = asyncio.run(soaked(f"http://127.0.0.1:{port}", process.pid, chosen.minutes * 60, chosen.pace))
     tell(report, as_json=chosen.json)
