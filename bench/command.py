@@ -1,11 +1,15 @@
-"""What the measurements of the default model have in common on the command line."""
+"""What all benches have in common on the command line."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from core.protocols import Encoder
 from embedder.loading import load_encoder
@@ -14,12 +18,50 @@ Report = dict[str, Any]
 
 
 def print_report(name: str, description: str, run: Callable[[Encoder], Report], show: Callable[[Report], None]) -> None:
-    """`python -m bench.NAME [--json]`: run the measurement and print its report, as JSON or as `show` does."""
+    """`python -m bench.NAME [--json]` of what the default model does."""
     parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    add_json(parser)
     as_json = parser.parse_args().json
-    report = run(load_encoder())
+    tell(run(load_encoder()), as_json=as_json, show=show)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+
+
+def tell(report: Report, *, as_json: bool, show: Callable[[Report], None] | None = None) -> None:
+    """Print it, as JSON or as `show` does, else a line for each figure. Exits with 1 where `wrong` names anything."""
     if as_json:
         print(json.dumps(report, indent=2))
     else:
-        show(report)
+        (show or _show)(report)
+    wrong = report.get("wrong", [])
+    for line in wrong:
+        print(f"wrong: {line}", file=sys.stderr)
+    if wrong:
+        raise SystemExit(1)
+
+
+def _show(report: Report) -> None:
+    table = Table("", "", box=None, show_header=False)
+    for name, figure in _figures(report):
+        table.add_row(name, figure)
+    Console().print(table)
+
+
+def _figures(report: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in report.items():
+        if isinstance(value, Mapping):
+            yield from _figures(value, f"{before}{name} ")
+        elif isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+            yield f"{before}{name}", f"{len(value)} (in the JSON)"
+        elif isinstance(value, list):
+            yield f"{before}{name}", ", ".join(map(str, value)) or "none"
+        else:
+            yield f"{before}{name}", _shown(value)
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"

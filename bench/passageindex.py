@@ -3,14 +3,14 @@
 
 The data and searches of bench.search. The engine is one in this process, a graph for the vectors and a matrix for the
 weights; what it takes is left out of every figure, as another engine takes another time. Of each query the best of
-three rounds counts; p50 and p95 over the queries, in milliseconds. `brought_s`: seconds in which all passages were
-handed over; `filled_s`: seconds in which they were committed, here and of a collection whose index lies here.
+three rounds of all queries counts; p50 and p95 over the queries, in milliseconds. `brought_s`: seconds in which all
+passages were handed over; `filled_s`: seconds in which they were committed, here and of a collection whose index lies
+here.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +22,8 @@ import faiss
 import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
-from bench.search import CASES, NAME, QUERIES, ROUNDS, fill, no_model, queries_of, show, summary, timed
+from bench.command import Report, add_json, tell
+from bench.search import CASES, NAME, QUERIES, fill, no_model, queries_of, show, summary, timed
 from core.records import Float32Array, IndexKind, Int32Array, Int64Array
 from embedder.lexical import Analyzer
 from retriever.searcher import Searcher
@@ -37,16 +38,17 @@ _SEARCHES = ("hybrid", "dense", "sparse", "explained by scores", "filter, 10 %")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.passageindex", description="What a search costs beside it.")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    add_json(parser)
     parser.add_argument("--passages", type=int, default=PASSAGES, metavar="N", help=f"default {PASSAGES}")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         report = run(Path(temporary), given.passages)
-    if given.json:
-        print(json.dumps(report, indent=2))
-        return
+    tell(report, as_json=given.json, show=_show)
+
+
+def _show(report: Report) -> None:
     print(f"{report['passages']} passages; filled in {report['filled_s']} s, brought in {report['brought_s']:g} s")
-    show(report["cases"])
+    show(report)
 
 
 def run(directory: Path, passages: int, queries: int = QUERIES) -> dict[str, Any]:
@@ -70,14 +72,8 @@ def run(directory: Path, passages: int, queries: int = QUERIES) -> dict[str, Any
     asked, cases = queries_of(passages, queries), {}
     searcher.search(NAME, asked[0])
     for name in _SEARCHES:
-        best = [
-            min(
-                (_own(searcher, engine, replace(query, **CASES[name])) for _ in range(ROUNDS)),
-                key=lambda one: one["total"],
-            )
-            for query in asked
-        ]
-        cases[name] = summary(best)
+        found = [replace(query, **CASES[name]) for query in asked]
+        cases[name] = summary(lambda query: _own(searcher, engine, query), found)
     database.close()
     return {"passages": passages, "filled_s": filled, "brought_s": round(brought, 1), "cases": cases}
 

@@ -7,14 +7,13 @@ two swapped. A model that was trained with two prompts should lose by the swap; 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from app.evaluation import DEPTH, Dataset, Run, measure, read_dataset
+from bench.command import Report, add_json, tell
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority
 from core.records import Document, Float32Array, Representation
@@ -35,18 +34,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.representations", description=__doc__)
     parser.add_argument("dir", type=Path, help="folder with corpus.jsonl or corpus.jsonl.gz, queries.jsonl, qrels.tsv")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="folder of the model")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    add_json(parser)
     arguments = parser.parse_args()
-    report = run(load_encoder(arguments.model), read_dataset(arguments.dir))
-    if arguments.json:
-        print(json.dumps(report, indent=2))
-        return
+    tell(run(load_encoder(arguments.model), read_dataset(arguments.dir)), as_json=arguments.json, show=_show)
+
+
+def _show(report: Report) -> None:
     print(f"{report['model']} on {report['dataset']}")
     for name, figures in report["runs"].items():
         print(f"  {name:16}" + "".join(f"  {measured} {figure:.4f}" for measured, figure in figures.items()))
 
 
-def run(encoder: Encoder, dataset: Dataset) -> dict[str, Any]:
+def run(encoder: Encoder, dataset: Dataset) -> Report:
     """{"model", "dataset", "runs": {pair: {measure: mean over the queries}}}; documents are whole, cut by the model."""
     found = documents(read(dataset.corpus, format=Format.NDJSON), FieldMapping())
     corpus = [document for document in found if isinstance(document, Document)]

@@ -3,9 +3,10 @@
 Real texts (of the collections that tests use, or docstrings of Python's library), one passage each, over and over
 until there are enough; the vectors of bench.index, which are not those of the texts: so the legs find different
 passages, and most have to be scored. Queries are cut out of the texts, 3 to 12 words each, and bring a vector, so no
-model takes part; everything else is the product's own search. Of each query the best of three rounds counts (the
-machine may be busy); p50 and p95 over the queries, in milliseconds, altogether and by stage. `rest` is what no stage
-tells: opening the state, checking the cursor, putting the answer together.
+model takes part; everything else is the product's own search. Of each query the best of three rounds of all queries
+counts (the machine may be busy; asked again at once, a query would find what it needs in the processor's cache); p50
+and p95 over the queries, in milliseconds, altogether and by stage. `rest` is what no stage tells: opening the state,
+checking the cursor, putting the answer together.
 
 With --data the directory is kept, and used again.
 """
@@ -13,17 +14,17 @@ With --data the directory is kept, and used again.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.command import add_json, tell
 from bench.index.vectors import queries as real_queries
 from bench.index.vectors import vectors
 from bench.ingest.texts import documents
@@ -68,17 +69,14 @@ _SLOW_ROUNDS = 20  # queries of a case that takes long
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.search", description="What a search costs, by stage.")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    add_json(parser)
     parser.add_argument("--passages", type=int, default=PASSAGES, metavar="N", help=f"default {PASSAGES}")
     parser.add_argument("--queries", type=int, default=QUERIES, metavar="N", help=f"default {QUERIES}")
     parser.add_argument("--data", type=Path, default=None, metavar="DIRECTORY", help="keep the passages here")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         report = run(given.data or Path(temporary) / "data", given.passages, given.queries)
-    if given.json:
-        print(json.dumps(report, indent=2))
-        return
-    show(report["cases"])
+    tell(report, as_json=given.json, show=show)
 
 
 def run(directory: Path, passages: int, queries: int) -> dict[str, Any]:
@@ -110,20 +108,21 @@ def measure(searcher: Searcher, queries: Sequence[Query]) -> dict[str, Any]:
     searcher.search(NAME, queries[-1])
     if time.perf_counter() - begun > 0.2:
         queries = queries[:_SLOW_ROUNDS]
-    best = [min((timed(searcher, query) for _ in range(ROUNDS)), key=lambda one: one["total"]) for query in queries]
-    return summary(best)
+    return summary(lambda query: timed(searcher, query), queries)
 
 
-def summary(times: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Of the milliseconds of each query by stage, as `timed` gives them."""
+def summary(search: Callable[[Query], dict[str, float]], queries: Sequence[Query]) -> dict[str, Any]:
+    """`search` gives a query's milliseconds by stage, as `timed` does; of each the best of ROUNDS, all in turn."""
+    rounds = [[search(query) for query in queries] for _ in range(ROUNDS)]
+    times = [min(found, key=lambda one: one["total"]) for found in zip(*rounds, strict=True)]
     stages = dict.fromkeys(stage for one in times for stage in one)
     by_stage = {stage: _quantiles([one.get(stage, 0.0) for one in times]) for stage in stages}
     return {"total": by_stage.pop("total"), "stages": by_stage}
 
 
-def show(cases: Mapping[str, Any]) -> None:
+def show(report: Mapping[str, Any]) -> None:
     """A line for each case's `summary`."""
-    for name, case in cases.items():
+    for name, case in report["cases"].items():
         stages = ", ".join(f"{stage} {found['p50']:g}" for stage, found in case["stages"].items())
         print(f"{name:24} p50 {case['total']['p50']:8.2f}   p95 {case['total']['p95']:8.2f}   {stages}")
 

@@ -7,7 +7,6 @@ and again, as a server does for each search. Both read one monotonic clock. Vect
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.command import add_json, tell
 from core.records import CollectionSettings, Document, Passage
 from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--passages", type=int, default=10_000, help="that are there before")
     parser.add_argument("--commits", type=int, default=200)
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     parser.add_argument("--write", type=Path, metavar="DIRECTORY", help=argparse.SUPPRESS)  # the other process
     chosen = parser.parse_args(arguments)
     if chosen.write is not None:
@@ -37,11 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         delays = _measure(Path(folder), chosen.passages, chosen.commits)
     found = {f"p{share}_ms": round(float(np.percentile(delays, share)) * 1000, 2) for share in (50, 95, 99)}
-    if chosen.json:
-        print(json.dumps({"passages": chosen.passages, "commits": chosen.commits, **found}))
-    else:
-        print(f"{chosen.commits} commits beside {chosen.passages:,} passages; from commit to hit in another process:")
-        print("  ".join(f"{name} {value}" for name, value in found.items()))
+    tell({"passages": chosen.passages, "commits": chosen.commits, **found}, as_json=chosen.json)
 
 
 def _measure(directory: Path, passages: int, commits: int) -> list[float]:

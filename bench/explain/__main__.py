@@ -8,7 +8,6 @@ faithfulness of the dense leg's words by each method (bench.explain.faithfulness
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -18,6 +17,7 @@ from typing import Any
 from app.evaluation import read_dataset
 from app.settings import Settings
 from app.wiring import Wiring
+from bench.command import Report, add_json, tell
 from bench.explain.cost import measure_atman, measure_words
 from bench.explain.faithfulness import measure_faithfulness
 from bench.explain.sums import measure_sums
@@ -37,17 +37,19 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=100, help="of each collection, for sums (default 100)")
     parser.add_argument("--documents", type=int, default=None, help="of each collection at most (default: all)")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this alone; may be repeated")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
     given = parser.parse_args()
-    reports = [
+    found = [
         run(folder, given.passages, given.searches, given.documents, given.only or PARTS) for folder in given.folders
     ]
-    if given.json:
-        print(json.dumps(reports, indent=2))
-        return
-    for report in reports:
-        print(report.pop("dataset"))
-        for part, figures in report.items():
+    wrong = [f"{one['dataset']}: {line}" for one in found for line in one.get("sums", {}).pop("wrong", [])]
+    tell({"collections": found, "wrong": wrong}, as_json=given.json, show=_show)
+
+
+def _show(report: Report) -> None:
+    for found in report["collections"]:
+        print(found.pop("dataset"))
+        for part, figures in found.items():
             rows = figures.items() if part == "faithfulness" else [(part, figures)]
             for name, row in rows:
                 shown = "  ".join(

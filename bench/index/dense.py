@@ -8,7 +8,8 @@ busy machine hits all alike, and no query finds what it needs in the processor's
 Of each query the median of the rounds counts, and of those the median, in processor time; building is measured in
 processor time too, as graphs are built by several threads to save the reader's time. Memory is what a process has more
 of when its index is there and was searched: of its own, and of pages of files, which others share and the system may
-take back. --alone leaves the graphs out: at a million vectors, building them takes most of the time.
+take back (`resident` in bench.memory). --alone leaves the graphs out: at a million vectors, building them takes most of
+the time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.command import Report, add_json, tell
 from bench.index import contestants, vectors
 from bench.index.contestants import Search
 from bench.index.filters import measure_filters
+from bench.memory import Resident, resident
 from core.records import Float32Array, Int64Array
 
-Report = dict[str, Any]
 SIZES = [100_000, 1_000_000]
 RECALL = 0.98
 TARGETS = {"p50_ms": 1.2, "build_s": 1 / 5, "own_bytes": 1 / 8}  # of the better graph's, at most
@@ -47,7 +49,7 @@ _ROUNDS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.index.dense", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
+    add_json(parser)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--quick", action="store_true", help="20,000 vectors")
     parser.add_argument("--alone", action="store_true", help="without the graphs")
@@ -59,14 +61,11 @@ def main() -> None:
         _contest(arguments.contestant, arguments.rows[0], arguments.folder, arguments.cache)
         return
     report = run([20_000] if arguments.quick else arguments.rows, alone=arguments.alone, cache=arguments.cache)
-    if arguments.json:
-        print(json.dumps(report, indent=2))
-    else:
-        show(report)
+    tell(report, as_json=arguments.json, show=show)
 
 
 def run(sizes: list[int], *, alone: bool = False, cache: Path = vectors.CACHE) -> Report:
-    """By number of vectors and contestant; `ratio`: ours to the better graph's."""
+    """By number of vectors and contestant; `ratio`: ours to the better graph's. `wrong`: what we do not find."""
     report: Report = {"targets": TARGETS}
     for rows in sizes:
         vectors.vectors(rows, cache)  # made here, once
@@ -74,7 +73,13 @@ def run(sizes: list[int], *, alone: bool = False, cache: Path = vectors.CACHE) -
             _truth(rows, Path(folder), cache)
             names = ["ours"] if alone else ["ours", "faiss", "hnswlib"]
             report[str(rows)] = _compared(rows, Path(folder), cache, names)
-    return report
+    return report | {"wrong": [line for rows in sizes for line in _missed(rows, report[str(rows)]["ours"])]}
+
+
+def _missed(rows: int, ours: Report) -> Iterator[str]:
+    for name, found in {"all": ours, **ours["filters"]}.items():
+        if found["recall"] < RECALL or found.get("missing"):
+            yield f"{rows} vectors, {name}: recall {found['recall']:.3f}, {found.get('missing', 0)} missing"
 
 
 def _compared(rows: int, folder: Path, cache: Path, names: list[str]) -> Report:
@@ -156,7 +161,7 @@ class Child:
 def show(report: Report) -> None:
     console = Console()
     for rows, found in report.items():
-        if rows == "targets":
+        if not rows.isdigit():
             continue
         table = Table(
             "", "recall@10", "p50 ms", "build s", "own bytes a vector", title=f"{int(rows):,} vectors", box=None
@@ -189,7 +194,7 @@ def _contest(name: str, rows: int, folder: Path, cache: Path) -> None:
     if name == "ours":
         with Child("build", rows, folder, cache) as builder:  # what building leaves in memory is not to count
             report = builder.built
-    before = _resident()
+    before = resident()
     begin, wall = time.process_time(), time.perf_counter()
     by_depth: Mapping[int | None, Search]
     if name == "ours":
@@ -240,20 +245,13 @@ def _summary(rounds: list[list[float]]) -> Report:
     return {"p50_ms": statistics.median(each), "p95_ms": statistics.quantiles(each, n=20)[-1]}
 
 
-def _memory(before: tuple[int, int], rows: int) -> Report:
-    own, files = _resident()
+def _memory(before: Resident, rows: int) -> Report:
+    own, mapped = resident()
     return {
-        "own_bytes": own - before[0],
-        "own_bytes_a_vector": (own - before[0]) / rows,
-        "file_pages_bytes": files - before[1],
+        "own_bytes": own - before.own,
+        "own_bytes_a_vector": (own - before.own) / rows,
+        "file_pages_bytes": mapped - before.mapped,
     }
-
-
-def _resident() -> tuple[int, int]:
-    """Bytes of this process's own memory, and of pages of files, that are in memory."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    kibibytes = {name: int(value.split()[0]) for name, value in (line.split(":", 1) for line in lines) if "kB" in value}
-    return 1024 * kibibytes["RssAnon"], 1024 * kibibytes["RssFile"]
 
 
 def _truth(rows: int, folder: Path, cache: Path) -> None:

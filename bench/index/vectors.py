@@ -18,13 +18,13 @@ import numpy as np
 from app.evaluation import read_dataset
 from app.settings import Settings
 from app.wiring import Wiring
+from bench.corpus import DATA
 from core.prompts import Prompt
 from core.records import CollectionSettings, Float32Array, Representation
 from indexer.fields import FieldMapping, documents
 from indexer.readers import Format, read
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "index"
-DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 DATASETS = ("cranfield", "scifact", "vaswani-npl")
 _NEIGHBOURS = 10
 _NOISE = 0.5  # length, as a share of the neighbours' distance

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import sys
 from pathlib import Path
 
-from rich.console import Console
-
+from bench.command import Report, add_json, tell
 from bench.ingest import restart, searching, throughput
 from bench.ingest.texts import documents
+from bench.processes import end_when_told
 
 PARTS = ("throughput", "searching", "restart")
 
@@ -19,7 +16,7 @@ PARTS = ("throughput", "searching", "restart")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.ingest", description="How fast documents come in.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    add_json(parser)
     parser.add_argument("--quick", action="store_true", help="small numbers: shows that it runs, not how fast")
     parser.add_argument("--texts", type=Path, nargs="+", default=[], metavar="FILE", help="NDJSON, may be gzipped")
     parser.add_argument("--documents", type=int, default=None, metavar="N", help="of throughput; default 1500")
@@ -29,8 +26,8 @@ def main() -> None:
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that the processes it started end with it
-    quick, report = given.quick, {}
+    end_when_told()
+    quick, report = given.quick, Report()
     for part in given.parts or PARTS:
         match part:
             case "throughput":
@@ -42,10 +39,8 @@ def main() -> None:
                 report[part] = searching.measure(found, seconds=given.seconds or (1.5 if quick else 20.0), quick=quick)
             case _:
                 report[part] = restart.measure(given.passages or (3000 if quick else 1_000_000))
-    if given.json:
-        print(json.dumps(report, indent=2))
-    else:
-        Console().print(report)
+    report["wrong"] = [line for found in report.values() for line in found.pop("wrong", [])]
+    tell(report, as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Very many passages of a remote model, loaded by workers that are killed half-way; resumed, sealed, verified."""
+"""Very many passages of a remote model, loaded by workers that are killed half-way; resumed, sealed, verified.
+
+Memory is the most that any worker had, by bench.memory's `resident`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.ingest.processes import Memory, started
+from bench.memory import Peak
+from bench.processes import started
 from core.records import Document, Int64Array
 from indexer.intake import receive
 from store import Database
@@ -30,7 +34,7 @@ _NAME = "bench"
 
 
 def measure(passages: int) -> dict[str, Any]:
-    """Seconds; memory is the most that any worker had."""
+    """Seconds. `wrong`: what was lost."""
     with tempfile.TemporaryDirectory() as folder, _remote() as url:
         directory = Path(folder) / "data"
         directory.mkdir()
@@ -43,7 +47,7 @@ def measure(passages: int) -> dict[str, Any]:
         }
         report: dict[str, Any] = {"passages": passages, "workers": WORKERS}
         report["receiving_s"] = _receive(directory, environment, passages)
-        memory: list[Memory] = []
+        memory: list[Peak] = []
         began = time.monotonic()
         _work(directory, environment, memory, until=passages // 2, kill=True)
         report["first_half_s"] = time.monotonic() - began
@@ -60,7 +64,10 @@ def measure(passages: int) -> dict[str, Any]:
             report["verified"] = verifying.wait() == 0
         report["verify_s"] = time.monotonic() - began
         report |= _stored(directory)
-    return report
+    wrong = [] if report["verified"] else ["verify found damage"]
+    if report["stored"] != passages:
+        wrong.append(f"{report['stored']} passages are stored of {passages}")
+    return {**report, "wrong": wrong}
 
 
 @contextmanager
@@ -96,13 +103,13 @@ def _documents(rows: Int64Array) -> Iterator[Document]:
         yield Document(id=f"d{row}", text=f"number {row} " + " ".join(f"w{number}" for number in numbers))
 
 
-def _work(directory: Path, environment: dict[str, str], memory: list[Memory], *, until: int, kill: bool) -> None:
+def _work(directory: Path, environment: dict[str, str], memory: list[Peak], *, until: int, kill: bool) -> None:
     """Until so many passages are stored; then the workers end: `kill` tells how."""
     with ExitStack() as stack:
         workers = [
             stack.enter_context(started("worker", data_dir=directory, environment=environment)) for _ in range(WORKERS)
         ]
-        seen = [Memory(worker) for worker in workers]
+        seen = [Peak(worker.pid) for worker in workers]
         while _done(directory) < until:
             if any(worker.poll() is not None for worker in workers):
                 raise RuntimeError((directory.parent / "worker.log").read_text()[-4000:])

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import tempfile
-import threading
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.ingest.processes import started
-from bench.service.driving import new_queries
+from bench.processes import serving, started
+from bench.service.driving import Search, drive
 from core.records import Document
 
 TARGET = 2.0  # times the p95 of the clients alone, at most
@@ -39,31 +37,24 @@ def measure(documents: Sequence[Document], *, seconds: float, quick: bool) -> di
 
 def _measure(directory: Path, documents: Sequence[Document], seconds: float, place: str, warm: float) -> dict[str, Any]:
     directory.mkdir(parents=True)
-    port = _free_port()
-    serve = ["serve", "--port", str(port)] + (["--no-worker"] if place == "beside" else [])
     before = min(300, len(documents) // 10)
-    queries = new_queries([" ".join(document.text.split()[:6]) for document in documents[:before]])
-    with started(*serve, data_dir=directory):
+    queries = {one.id: " ".join(one.text.split()[:6]) for one in documents[:before]}
+    beside = place == "beside"
+    with (
+        serving(*(["--no-worker"] if beside else []), data_dir=directory) as (port, _),
+        started("worker", data_dir=directory) if beside else nullcontext(),
+    ):
         server = _Server(port)
-        server.wait()
         server.call("POST", "/v1/collections", {"name": _NAME})
-        worker = started("worker", data_dir=directory) if place == "beside" else None
-        if worker is not None:
-            worker.__enter__()
-        try:
-            server.finish(server.load(documents[:before]))
-            _clients(port, queries, warm)
-            alone = _clients(port, queries, seconds)
-            job = server.load(documents[before:])
-            server.until_running(job)
-            _clients(port, queries, warm)  # until all is at full speed
-            first, began = server.job(job), time.monotonic()
-            loading = _clients(port, queries, seconds)
-            last, took = server.job(job), time.monotonic() - began
-            server.call("POST", f"/v1/jobs/{job}/cancel")
-        finally:
-            if worker is not None:
-                worker.__exit__(None, None, None)
+        server.finish(server.load(documents[:before]))
+        _clients(port, queries, warm, 1)
+        alone = _clients(port, queries, seconds, 2)
+        job = server.load(documents[before:])
+        server.until_running(job)
+        first, began = server.job(job), time.monotonic()
+        loading = _clients(port, queries, seconds, 3)
+        last, took = server.job(job), time.monotonic() - began
+        server.call("POST", f"/v1/jobs/{job}/cancel")
     done = first["pending"] - last["pending"]
     if last["pending"] == 0:
         raise RuntimeError("all documents were loaded before the clients had done: give more, or fewer seconds")
@@ -86,18 +77,6 @@ class _Server:
         with urllib.request.urlopen(request, timeout=600) as response:
             return json.loads(response.read() or b"null")
 
-    def wait(self) -> None:
-        until = time.monotonic() + 120
-        while True:
-            try:
-                self.call("GET", "/readyz")
-            except (urllib.error.URLError, ConnectionError):
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-            else:
-                return
-
     def load(self, documents: Sequence[Document]) -> int:
         lines = (json.dumps({"id": d.id, "title": d.title, "text": d.text}) for d in documents)
         job = self.call("POST", f"/v1/collections/{_NAME}/documents:bulk", raw="\n".join(lines).encode())
@@ -107,7 +86,9 @@ class _Server:
         return self.call("GET", f"/v1/jobs/{id}")
 
     def finish(self, id: int) -> None:
-        while self.job(id)["state"] != "done":
+        while (state := self.job(id)["state"]) != "done":
+            if state in ("failed", "cancelled"):
+                raise RuntimeError(f"job {id} is {state}")
             time.sleep(0.1)
 
     def until_running(self, id: int) -> None:
@@ -115,42 +96,30 @@ class _Server:
             time.sleep(0.1)
 
 
-def _clients(port: int, queries: Iterator[str], seconds: float) -> dict[str, float]:
-    """CLIENTS at once, each asking as soon as it is answered."""
-    found: list[list[float]] = [[] for _ in range(CLIENTS)]
-    until, taking = time.monotonic() + seconds, threading.Lock()
-
-    def ask(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        while time.monotonic() < until:
-            with taking:
-                body = json.dumps({"query": next(queries)})
-            began = time.perf_counter()
-            connection.request(
-                "POST", f"/v1/collections/{_NAME}/search", body=body, headers={"Content-Type": "application/json"}
-            )
-            response = connection.getresponse()
-            response.read()
-            found[number].append(time.perf_counter() - began)
-            if response.status != 200:
-                raise RuntimeError(f"a search was answered with {response.status}")
-        connection.close()
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    times = 1000 * np.concatenate(found)
+def _clients(port: int, queries: Mapping[str, str], seconds: float, shuffled: int) -> dict[str, float]:
+    """CLIENTS at once, each asking as soon as it is answered. Raises where a search is not answered as it should."""
+    driven = drive(lambda: _client(port), queries, clients=CLIENTS, seconds=seconds, shuffled=shuffled)
+    times = 1000 * np.array(driven["times"])
     return {
         "p50": float(np.quantile(times, 0.5)),
         "p95": float(np.quantile(times, 0.95)),
         "p99": float(np.quantile(times, 0.99)),
-        "per_second": len(times) / seconds,
+        "per_second": len(times) / driven["wall"],
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+@contextmanager
+def _client(port: int) -> Iterator[Search]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+
+    def search(text: str) -> list[str]:
+        body, headers = json.dumps({"query": text}), {"Content-Type": "application/json"}
+        connection.request("POST", f"/v1/collections/{_NAME}/search", body=body, headers=headers)
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"a search was answered with {response.status}: {answer[:500]!r}")
+        return [hit["document_id"] for hit in json.loads(answer)["hits"]]
+
+    with closing(connection):
+        yield search

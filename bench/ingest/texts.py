@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
+from bench.corpus import DATA, records
 from bench.embedding import source_texts
 from core.records import Document
-
-SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 
 
 def documents(files: Sequence[Path], count: int) -> list[Document]:
     """`count` documents: by turns from each of the files; without files, from the collections that tests use; where
     these are missing, docstrings of Python's library. What there is comes again with other words before it.
     """
-    sources = list(files) or sorted(SHARED.glob("*/corpus.jsonl.gz"))
+    sources = list(files) or sorted(DATA.glob("*/corpus.jsonl.gz"))
     if sources:
         rows = zip_longest(*(islice(_lines(source), count) for source in sources))
         found = [(title, text) for title, text in (row for row in chain.from_iterable(rows) if row) if text.strip()]
@@ -32,7 +29,5 @@ def documents(files: Sequence[Path], count: int) -> list[Document]:
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            yield str(row.get("title") or ""), str(row.get("text") or "")
+    for row in records(file):
+        yield str(row.get("title") or ""), str(row.get("text") or "")

@@ -1,6 +1,8 @@
 """Peak, overload, recovery, and clients that dawdle, against `salience serve` in a process of its own.
 
-`goodput_of_peak` is told by the mean of the peaks before and after, as the speed of a machine may move in minutes.
+`goodput_of_peak` is told by the mean of the peaks before and after, as the speed of a machine may move in minutes;
+`good`: it is at least 0.8, and answers are quick again within 5 s. Memory is that of all processes of the server
+(`proportional` in bench.memory). `wrong`: answers that overload is no reason for.
 """
 
 from __future__ import annotations
@@ -8,15 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,12 +22,16 @@ from typing import Any
 import numpy as np
 
 from app.cli.docstrings import docstring_documents, standard_library
+from bench.command import Report, add_json, tell
+from bench.memory import proportional
 from bench.overload.attacks import attacked
-from bench.overload.traffic import Target, closed_loop, get, open_loop
+from bench.overload.traffic import Outcome, Target, closed_loop, get, open_loop
+from bench.processes import end_when_told, serving, started
 
-COMMAND = [sys.executable, "-c", "from app.cli.main import run; run()"]
 PEAK_CLIENTS = (8, 16, 32)
 RECOVERY_SECONDS = 5.0
+PROBES = ("/livez", "/readyz", "/metrics")
+EXPECTED = ("200", "503", "gave up")  # of searches under overload
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,39 +41,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--idle", type=int, default=5000, help="connections that say nothing")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="seconds: shows that it runs, not what it bears")
+    add_json(parser)
     chosen = parser.parse_args(arguments)
+    end_when_told()
+    if chosen.quick:
+        chosen.seconds, chosen.documents = 2.0, 100
     with tempfile.TemporaryDirectory() as folder:
-        documents = list(islice(docstring_documents(standard_library()), chosen.documents))
-        data = Path(folder) / "data"
-        lines = "\n".join(json.dumps({"id": one.id, "title": one.title, "text": one.text}) for one in documents)
-        subprocess.run(
-            [*COMMAND, "add", "-", "-c", "bench", "-d", str(data)],
-            input=lines.encode(),
-            check=True,
-            capture_output=True,
-        )
-        queries = [" ".join(one.text.split()[:8]) for one in documents if one.text.split()][:500]
-        with _serving(data, chosen.workers, Path(folder) / "log") as (port, pid):
-            report = asyncio.run(_measure(Target(port, "bench", queries), pid, chosen))
-    print(json.dumps(report, indent=None if chosen.json else 2))
+        report = run(Path(folder), chosen)
+    tell(report, as_json=chosen.json)
 
 
-async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> dict[str, Any]:
-    await closed_loop(target, 8, 3.0)  # what is loaded by the first requests
-    alone = await closed_loop(target, 1, 3.0)
-    stretch = max(5.0, chosen.seconds / 10)
+def run(folder: Path, chosen: argparse.Namespace) -> Report:
+    documents = list(islice(docstring_documents(standard_library()), chosen.documents))
+    file, data = folder / "documents.jsonl", folder / "data"
+    file.write_text(
+        "\n".join(json.dumps({"id": one.id, "title": one.title, "text": one.text}) for one in documents), "utf-8"
+    )
+    with started("add", str(file), "-c", "bench", data_dir=data) as adding:
+        if adding.wait() != 0:
+            raise RuntimeError((folder / "add.log").read_text("utf-8"))
+    queries = [" ".join(one.text.split()[:8]) for one in documents][:500]
+    quiet = {"SALIENCE_LOG__LEVEL": "warning"}
+    with serving("--workers", str(chosen.workers), data_dir=data, environment=quiet) as (port, process):
+        return asyncio.run(_measure(Target(port, "bench", queries), process.pid, chosen))
+
+
+async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> Report:
+    settle = 0.3 if chosen.quick else 3.0
+    await closed_loop(target, 8, settle)  # what is loaded by the first requests
+    alone = await closed_loop(target, 1, settle)
+    stretch = 0.5 if chosen.quick else max(5.0, chosen.seconds / 10)
     peaks = {clients: await closed_loop(target, clients, stretch) for clients in PEAK_CLIENTS}
     clients, best = max(peaks.items(), key=lambda one: one[1].goodput)
     peak = best.goodput
-    before = _memory(pid)
-    watch = asyncio.ensure_future(_watched(target.port, pid))
+    before, beside = proportional(pid), Beside()
+    watch = asyncio.ensure_future(_watched(target.port, pid, beside))
     loaded = await open_loop(target, chosen.times * peak, chosen.seconds)
     watch.cancel()
-    probes, largest = _PROBES, _LARGEST[0]
+    with suppress(asyncio.CancelledError):
+        await watch
     recovered = await _recovery(target, 3 * float(np.median(alone.latencies)))
     after = await closed_loop(target, clients, stretch)
-    dawdling = await attacked(target, idle=chosen.idle, slow=200, half=200, seconds=8.0)
+    if chosen.quick:
+        dawdling = await attacked(target, idle=50, slow=5, half=5, seconds=1.0, patience=1.0)
+    else:
+        dawdling = await attacked(target, idle=chosen.idle, slow=200, half=200, seconds=8.0)
     goodput = 2 * loaded.goodput / (peak + after.goodput)
     return {
         "peak_a_second": round(peak, 1),
@@ -86,25 +101,40 @@ async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> dict
         "503_without_retry_after": loaded.without_advice,
         "latency_of_good_ms": _percentiles(loaded.latencies),
         "latency_alone_ms": _percentiles(alone.latencies),
-        "probes": {name: _told(found) for name, found in probes.items()},
+        "probes": {name: _told(found) for name, found in beside.probes.items()},
         "recovered_after_s": recovered,
-        "memory_mib": {"before": before >> 20, "largest": largest >> 20, "after": _memory(pid) >> 20},
+        "memory_mib": {"before": before >> 20, "largest": beside.largest >> 20, "after": proportional(pid) >> 20},
         "dawdling": dawdling,
         "good": goodput >= 0.8 and recovered is not None and recovered <= RECOVERY_SECONDS,
+        "wrong": _wrong(loaded, beside),
     }
 
 
-_PROBES: dict[str, list[tuple[int, float]]] = {"/livez": [], "/readyz": [], "/metrics": []}
-_LARGEST = [0]
+@dataclass(slots=True)
+class Beside:
+    """What was seen beside the load: status and seconds of each probe, and the most memory."""
+
+    probes: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {path: [] for path in PROBES})
+    largest: int = 0
 
 
-async def _watched(port: int, pid: int) -> None:
+async def _watched(port: int, pid: int, beside: Beside) -> None:
     while True:
-        for path, found in _PROBES.items():
+        for path, found in beside.probes.items():
             status, seconds, _ = await get(port, path)
             found.append((status, seconds))
-        _LARGEST[0] = max(_LARGEST[0], _memory(pid))
+        beside.largest = max(beside.largest, proportional(pid))
         await asyncio.sleep(0.5)
+
+
+def _wrong(loaded: Outcome, beside: Beside) -> list[str]:
+    """Under overload some wait in vain or are told to come again later; no more than that."""
+    wrong = [f"{count} times: {status}" for status, count in loaded.statuses.items() if status not in EXPECTED]
+    if loaded.without_advice:
+        wrong.append(f"{loaded.without_advice} times: 503 without Retry-After")
+    for path, found in beside.probes.items():
+        wrong += [f"{path}: {status or 'no answer'}" for status, _ in found if status != 200]
+    return wrong
 
 
 async def _recovery(target: Target, usual_seconds: float) -> float | None:
@@ -132,46 +162,6 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
     if not seconds:
         return {}
     return {f"p{share}": round(float(np.percentile(seconds, share)) * 1000, 1) for share in (50, 95, 99)}
-
-
-def _memory(pid: int) -> int:
-    """Bytes that the process and its children hold."""
-    total = 0
-    for one in (pid, *_children(pid)):
-        try:
-            total += int(Path(f"/proc/{one}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except OSError:
-            continue
-    return total
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
-    except OSError:
-        return []
-
-
-@contextmanager
-def _serving(data: Path, workers: int, log: Path) -> Iterator[tuple[int, int]]:
-    """Port and process number of a server."""
-    command = [*COMMAND, "serve", "--port", "0", "--workers", str(workers), "-d", str(data)]
-    with log.open("wb") as errors:
-        process = subprocess.Popen(command, env={**os.environ, "SALIENCE_LOG__LEVEL": "warning"}, stderr=errors)
-    try:
-        yield _port(process, log), process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(90)
-
-
-def _port(process: subprocess.Popen[bytes], log: Path) -> int:
-    until = time.monotonic() + 120
-    while time.monotonic() < until and process.poll() is None:
-        if found := re.search(r"listens at http://\S+:(\d+)", log.read_text("utf-8")):
-            return int(found[1])
-        time.sleep(0.05)
-    raise SystemExit(f"the server did not start:\n{log.read_text('utf-8')}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ HEAD = b"POST /v1/collections/bench/search HTTP/1.1\r\nHost: 127.0.0.1\r\nConten
 HALF = HEAD + b"Content-Length: 10000\r\n\r\n" + b'{"query": "'
 
 
-async def attacked(target: Target, *, idle: int, slow: int, half: int, seconds: float) -> dict[str, Any]:
-    """What honest clients get meanwhile, and when the server closed the others' connections."""
+async def attacked(
+    target: Target, *, idle: int, slow: int, half: int, seconds: float, patience: float = 16.0
+) -> dict[str, Any]:
+    """What honest clients get in `seconds` of it, and which connections the server has closed by `patience`."""
     kinds: dict[str, tuple[int, Callable[[asyncio.StreamWriter], Any]]] = {
         "idle": (idle, _nothing),
         "slow_loris": (slow, _drip_head),
@@ -38,7 +40,7 @@ async def attacked(target: Target, *, idle: int, slow: int, half: int, seconds: 
     good, health, metrics = await asyncio.gather(
         closed_loop(target, 4, seconds), get(target.port, "/livez"), get(target.port, "/metrics")
     )
-    left = max(0.1, 16.0 - (time.monotonic() - begun))  # the limit of a head is 10 s
+    left = max(0.1, patience - (time.monotonic() - begun))  # the limit of a head is 10 s
     closed = {
         name: await asyncio.gather(*(closed_within(reader, left) for reader in readers))
         for name, readers in opened.items()

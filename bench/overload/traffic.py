@@ -97,7 +97,7 @@ async def open_loop(target: Target, rate: float, seconds: float) -> Outcome:
 async def get(port: int, path: str) -> tuple[int, float, bytes]:
     """Status, seconds and body, over a connection of its own."""
     begun, connection = time.monotonic(), _Connection()
-    target = Target(port, "none", ["none"])
+    target = Target(port, "none", [])
     try:
         request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.command import add_json, tell
+from bench.processes import end_when_told
 from bench.reindex.course import run
 from bench.reindex.texts import Texts, english, mixed
 from embedder.loading import Overrides, load_encoder
@@ -26,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--texts", choices=("english", "mixed"), default="english")
     parser.add_argument("--share", type=float, default=0.5, help="of the time that the reindex may work")
     parser.add_argument("--seconds", type=float, default=20.0, help="of load, before and after")
-    parser.add_argument("--json", action="store_true", help="on one line")
+    add_json(parser)
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that the processes it started end with it
+    end_when_told()
     texts: Texts = english(chosen.passages) if chosen.texts == "english" else mixed(chosen.passages // 2)
     short = chosen.to == "short"
     folder = "default" if short else str(Path(chosen.to).expanduser())
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         share=chosen.share,
         seconds=chosen.seconds,
     )
-    print(json.dumps({"to": chosen.to, "texts": chosen.texts, **report}, indent=None if chosen.json else 2))
+    tell({"to": chosen.to, "texts": chosen.texts, **report}, as_json=chosen.json)
 
 
 if __name__ == "__main__":

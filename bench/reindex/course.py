@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.evaluation import measure
-from bench.ingest.processes import started
+from bench.processes import started
 from bench.reindex.load import BASE, NAME, Searching, Writing, search_body
 from bench.reindex.oracle import Oracle
 from bench.reindex.server import Client, Server, Unanswered, bring_in
@@ -36,7 +36,10 @@ def run(
     share: float,
     seconds: float,
 ) -> dict[str, Any]:
-    """What became of it. `model`: the new one's name in the `environment`'s settings; `seconds`: before and after."""
+    """What became of it. `model`: the new one's name in the `environment`'s settings; `seconds`: before and after.
+
+    `wrong` has the first of each kind that should not have been.
+    """
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "data"
         directory.mkdir()
@@ -44,7 +47,7 @@ def run(
             report = _course(server, client, texts, model, old, new, kills, share, seconds)
         with started("verify", "--json", data_dir=directory, environment=environment) as verifying:
             report["verified"] = verifying.wait() == 0
-    return report
+    return {**report, "wrong": [*report.pop("wrong"), *([] if report["verified"] else ["verify found damage"])]}
 
 
 def _course(
@@ -111,7 +114,6 @@ def _course(
             "mixed": len(mixed),
             "retried_while_down": searching.retried,
         },
-        "what_failed": [*searching.failed[:5], *mixed[:5]],
         "search_ms": {"before": before, "during": during, "after": searching.times(switched, ended)},
         "p95_ratio": round(during["p95"] / before["p95"], 2),
         "writes": {
@@ -121,7 +123,13 @@ def _course(
             "lost_after_rollback": len(lost_after_rollback),
             "slowest_s": round(writing.slowest, 2),
         },
-        "what_was_lost": [*writing.refused[:5], *lost[:5], *lost_after_rollback[:5]],
+        "wrong": [
+            *(f"search failed: {line}" for line in searching.failed[:5]),
+            *(f"answer of no one generation: {line}" for line in mixed[:5]),
+            *(f"write refused: {line}" for line in writing.refused[:5]),
+            *(f"lost: {id}" for id in lost[:5]),
+            *(f"lost after the rollback: {id}" for id in lost_after_rollback[:5]),
+        ],
         "ndcg@10": {"before": quality, "after": quality_after},
         "report": last["report"],
     }

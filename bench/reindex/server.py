@@ -13,10 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.ingest.processes import started
-from bench.service.servers import free_port
+from bench.processes import START_SECONDS, free_port, started
 
-START_SECONDS = 180.0
 _TIMEOUT_SECONDS = 120.0
 
 

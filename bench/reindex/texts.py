@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from app.evaluation import read_judged
+from bench import corpus
+from bench.corpus import DATA
 
-DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 QUERIES = 150  # of one set, at most
 _WORDS = 19  # of a passage of PASSAGE_TOKENS, about
 PASSAGE_TOKENS = 32
@@ -47,7 +44,7 @@ def _read(
     held: dict[str, str] = {}
     queries, judgements = dict[str, str](), dict[str, dict[str, int]]()
     for name in names:
-        for identity, text in islice(_corpus(DATA / name / "corpus.jsonl.gz"), documents):
+        for identity, text in islice(corpus.texts(DATA / name / "corpus.jsonl.gz"), documents):
             if words <= 0:
                 break
             held[f"{name}-{identity}"] = text
@@ -61,10 +58,3 @@ def _read(
         queries |= {f"{name}-{query}": texts[query] for query, _ in some}
         judgements |= {f"{name}-{query}": gains for query, gains in some}
     return Texts(documents=held, queries=queries, judgements=judgements, settings=settings)
-
-
-def _corpus(file: Path) -> Iterator[tuple[str, str]]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            yield record["_id"], f"{record.get('title', '')} {record['text']}".strip() or "-"

@@ -1,13 +1,19 @@
 """python -m bench.service: the same passages, model and queries, over HTTP, one server after the other.
 
-Each is as it comes, by its own defaults. `clients_1`, `clients_8`: queries that no server was asked before, the judged
-ones with their words in other orders. `again_1`, `again_8`: the judged ones, again and again, as Salience remembers
+Settings: Salience's collection has `whole_documents` and `language: "en"`, so that each text is one passage there, too;
+txtai's index `hybrid` and `content`, to have a sparse leg and the texts; chromadb's `cosine`. Else all have their
+defaults: so Salience computes in bf16 where the processor has it, and the peers in fp32.
+
+`clients_1`, `clients_8`: queries that hardly any server was asked before, the judged ones of at least five words, with
+these in other orders. `again_1`, `again_8`: the judged ones, again and again, as Salience remembers
 what its model made of a query. First all of that in one process, then what is new in `--processes`, each with its
 share of the cores: Salience's `--workers`, uvicorn's for txtai (which can only be searched then), and as many clients
-for chromadb, as it is they who embed.
+for chromadb, as it is they who embed. All processes have their model, and have searched for a while unmeasured, before
+a round begins.
 
 `ahead_of_peers`: at least twice the throughput of the better peer in new queries, with 1 client and with 8, each in as
-many processes as suit it best, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB.
+many processes as suit it best, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB
+(`proportional` in bench.memory).
 """
 
 from __future__ import annotations
@@ -27,6 +33,9 @@ import ir_measures
 from rich.console import Console
 from rich.table import Table
 
+from bench.command import Report, add_json, tell
+from bench.corpus import DATA
+from bench.processes import end_when_told
 from bench.service.passages import Sample, read_sample
 from bench.service.servers import Chroma, Salience, Server, Txtai
 from embedder.kinds import DEFAULT_MODEL, model_folder
@@ -34,37 +43,37 @@ from embedder.kinds import DEFAULT_MODEL, model_folder
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = (1, 8)
 NEW, AGAIN = "clients", "again"  # rounds
+WARM_SECONDS = 2.0  # of searching before the rounds
 GOAL = 2.0  # times the better peer's throughput
 SERVERS: dict[str, type[Server]] = {"salience": Salience, "txtai": Txtai, "chromadb": Chroma}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.service", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    add_json(parser)
     parser.add_argument("--quick", action="store_true", help="2,000 passages: shows that it runs, not how fast")
     parser.add_argument("--passages", type=int, default=None, metavar="N", help="default 20000")
     parser.add_argument("--seconds", type=float, default=None, help="of searching, each time; default 20")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="beside one; default 2")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the test collections")
+    parser.add_argument("--data", type=Path, default=DATA, help="the test collections")
     parser.add_argument("--only", choices=SERVERS, action="append", help="default: all three")
     given = parser.parse_args()
+    end_when_told()
     sample = read_sample(given.data, given.passages or (2000 if given.quick else 20_000))
     seconds = given.seconds or (2.0 if given.quick else 20.0)
-    peers = _peers()
-    report: dict[str, Any] = {"passages": len(sample.passages), "queries": len(sample.queries)}
-    for name in given.only or SERVERS:
+    names = list(given.only or SERVERS)
+    peers = Path(sys.executable) if names == ["salience"] else _peers()
+    report: Report = {"passages": len(sample.passages), "queries": len(sample.queries)}
+    for name in names:
         print(f"{name}: filling and searching, some minutes ...", file=sys.stderr)
-        report[name] = _measured(SERVERS[name], sample, peers, seconds, given.processes)
+        report[name] = measured(SERVERS[name], sample, peers, seconds, given.processes)
         print(f"{name}: {json.dumps(report[name])}", file=sys.stderr)
     if set(SERVERS) <= set(report):
         report = {"ahead_of_peers": _ahead(report), **report}
-    if given.json:
-        print(json.dumps(report, indent=2))
-    else:
-        _show(report)
+    tell(report, as_json=given.json, show=_show)
 
 
-def _measured(kind: type[Server], sample: Sample, peers: Path, seconds: float, processes: int) -> dict[str, Any]:
+def measured(kind: type[Server], sample: Sample, peers: Path, seconds: float, processes: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         server = kind(Path(folder), model_folder(Path(DEFAULT_MODEL)), peers)
         with server.running(1):
@@ -81,6 +90,7 @@ def _measured(kind: type[Server], sample: Sample, peers: Path, seconds: float, p
 
 def _searched(server: Server, sample: Sample, seconds: float, rounds: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    server.searched(sample.queries, clients=max(CLIENTS), seconds=WARM_SECONDS, shuffled=0)
     for clients in CLIENTS:
         for round_ in rounds:
             shuffled = clients if round_ == NEW else None

@@ -2,12 +2,14 @@
 
 Chroma's users embed in their own process: its server knows vectors alone. It ranks by them alone, too: a search by
 several legs is refused by the server that one can run oneself ("not implemented for local executor").
-Commands come as lines of JSON on standard input, one answer each on standard output.
+Commands come as lines of JSON on standard input, one answer each on standard output; the first line there says that the
+model is loaded.
 """
 
 # mypy: ignore-errors
 import json
 import sys
+from contextlib import nullcontext
 
 import chromadb
 import numpy as np
@@ -37,6 +39,7 @@ def main() -> None:
     def search(text: str) -> list[str]:
         return collection.query(query_texts=[text], n_results=10)["ids"][0]
 
+    print(json.dumps({"loaded": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         if "passages" in asked:
@@ -45,7 +48,7 @@ def main() -> None:
                 collection.add(ids=ids[at : at + BATCH], documents=texts[at : at + BATCH])
             answer = {"count": collection.count()}
         else:
-            answer = drive(lambda: search, **asked)
+            answer = drive(lambda: nullcontext(search), **asked)
         print(json.dumps(answer), flush=True)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.evaluation import read_judged
+from bench import corpus
 
 JUDGED = ("scifact", "cranfield", "vaswani-npl")
 BESIDE = "icecat-products-dev"  # fills up the number; its own queries are judged for a part of it alone, and left out
@@ -30,7 +28,7 @@ def read_sample(folder: Path, count: int) -> Sample:
     """
     passages: dict[str, str] = {}
     for name in (*JUDGED, BESIDE):
-        for identity, text in _corpus(folder / name / "corpus.jsonl.gz"):
+        for identity, text in corpus.texts(folder / name / "corpus.jsonl.gz"):
             if len(passages) == count:
                 break
             passages[f"{name}-{identity}"] = text
@@ -44,10 +42,3 @@ def read_sample(folder: Path, count: int) -> Sample:
             if any(gain > 0 for gain in held.values()):
                 queries[f"{name}-{query}"], judgements[f"{name}-{query}"] = texts[query], held
     return Sample(passages=passages, queries=queries, judgements=judgements)
-
-
-def _corpus(file: Path) -> Iterator[tuple[str, str]]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            yield record["_id"], f"{record.get('title', '')} {record['text']}".strip() or "-"

@@ -1,26 +1,28 @@
-"""The three servers: each is started in a folder of its own, filled, searched, and asked for its memory."""
+"""The three servers: each is started in a folder of its own, filled, searched, and asked for its memory (`proportional`
+in bench.memory).
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from app.operation.process import cores
-from bench.ingest.processes import started
+from bench.memory import proportional
+from bench.processes import START_SECONDS, end, free_port, serving
 from bench.service.driving import Search, drive, summary
 
 HERE = Path(__file__).resolve().parent
-START_SECONDS = 120.0
+_LOADED = "Application startup complete"  # says each of uvicorn's processes when it has its model
 
 
 class Server(ABC):
@@ -31,19 +33,19 @@ class Server(ABC):
     def __init__(self, folder: Path, model: Path, peers: Path) -> None:
         """`model`: the folder of the model that all embed by; `peers`: the Python that has the others."""
         self.folder, self.model, self.peers = folder, model, peers
-        self.port = free_port()
+        self.port = 0  # while it runs
         self._processes: list[subprocess.Popen[str]] = []
 
     @abstractmethod
     def running(self, processes: int) -> AbstractContextManager[None]:
-        """It answers within the block; `processes`: that hold a model each. With one alone it can be filled."""
+        """Within the block each of `processes` has its model, and answers. With one alone it can be filled."""
 
     @abstractmethod
     def fill(self, passages: Mapping[str, str]) -> None:
         """Returns when all of them are found."""
 
     @abstractmethod
-    def connect(self) -> Search:
+    def connect(self) -> AbstractContextManager[Search]:
         """A client with a connection of its own."""
 
     def searched(
@@ -54,23 +56,11 @@ class Server(ABC):
 
     def memory(self) -> int:
         """Bytes that its processes hold now; what they share is counted once."""
-        return sum(_memory(pid) for process in self._processes for pid in _family(process.pid))
+        return sum(proportional(process.pid) for process in self._processes)
 
     def request(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=3600)
-        return _answer(connection, method, path, body, kind)
-
-    def wait_for(self, path: str) -> None:
-        """Raises TimeoutError where it does not answer in time."""
-        ends = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self.request("GET", path)
-                return
-            except OSError as error:
-                if time.monotonic() > ends:
-                    raise TimeoutError(f"{type(self).__name__} does not answer at {path}: {error}") from error
-                time.sleep(0.2)
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=3600)) as connection:
+            return _answer(connection, method, path, body, kind)
 
 
 class Salience(Server):
@@ -78,10 +68,8 @@ class Salience(Server):
 
     @contextmanager
     def running(self, processes: int) -> Iterator[None]:
-        arguments = ("serve", "--port", str(self.port), "--workers", str(processes))
-        with started(*arguments, data_dir=self.folder / "data") as process:
+        with serving("--workers", str(processes), data_dir=self.folder / "data") as (self.port, process):
             self._processes = [process]
-            self.wait_for("/readyz")
             yield
 
     def fill(self, passages: Mapping[str, str]) -> None:
@@ -95,7 +83,8 @@ class Salience(Server):
                 raise RuntimeError(f"the job ended: {state}")
             time.sleep(0.5)
 
-    def connect(self) -> Search:
+    @contextmanager
+    def connect(self) -> Iterator[Search]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
         def search(text: str) -> list[str]:
@@ -103,7 +92,8 @@ class Salience(Server):
             hits = _answer(connection, "POST", "/v1/collections/passages/search", body)["hits"]
             return [hit["document_id"] for hit in hits]
 
-        return search
+        with closing(connection):
+            yield search
 
 
 class Txtai(Server):
@@ -116,11 +106,14 @@ class Txtai(Server):
         config = self.folder / "config.yml"
         # JSON is YAML
         config.write_text(json.dumps({"writable": processes == 1, "path": index, "embeddings": embeddings}))
-        command = [self.peers, "-m", "uvicorn", "txtai.api:app", "--port", str(self.port), "--log-level", "warning"]
+        self.port = free_port()
+        command = [self.peers, "-m", "uvicorn", "txtai.api:app", "--port", str(self.port), "--no-access-log"]
         command += ["--workers", str(processes)]
+        log = self.folder / "log.txt"
+        before = log.read_text().count(_LOADED) if log.exists() else 0
         with _process(command, self.folder, {"CONFIG": str(config), **_share(processes)}) as process:
             self._processes = [process]
-            self.wait_for("/count")
+            _until(lambda: log.read_text().count(_LOADED) - before == processes, "txtai")
             yield
 
     def fill(self, passages: Mapping[str, str]) -> None:
@@ -128,14 +121,16 @@ class Txtai(Server):
         self.request("POST", "/add", json.dumps(records).encode())
         self.request("GET", "/index")
 
-    def connect(self) -> Search:
+    @contextmanager
+    def connect(self) -> Iterator[Search]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
         def search(text: str) -> list[str]:
             found = _answer(connection, "GET", f"/search?{urlencode({'query': text, 'limit': 10})}")
             return [hit["id"] for hit in found]
 
-        return search
+        with closing(connection):
+            yield search
 
 
 class Chroma(Server):
@@ -143,22 +138,32 @@ class Chroma(Server):
 
     @contextmanager
     def running(self, processes: int) -> Iterator[None]:
+        self.port = free_port()
         command = [self.peers.parent / "chroma", "run", "--path", str(self.folder / "data"), "--port", str(self.port)]
         with ExitStack() as stack:
             server = stack.enter_context(_process(command, self.folder))
-            self.wait_for("/api/v2/heartbeat")
+            _until(self._beats, "chromadb")
             client = [self.peers, str(HERE / "chroma_client.py"), str(self.model), str(self.port)]
             self._clients = [  # the model is with them
                 stack.enter_context(_process(client, self.folder, _share(processes), pipes=True))
                 for _ in range(processes)
             ]
             self._processes = [server, *self._clients]
+            for one in self._clients:
+                _line(one)  # it has its model
             yield
+
+    def _beats(self) -> bool:
+        try:
+            self.request("GET", "/api/v2/heartbeat")
+        except OSError:
+            return False
+        return True
 
     def fill(self, passages: Mapping[str, str]) -> None:
         self._ask([{"passages": passages}])
 
-    def connect(self) -> Search:
+    def connect(self) -> AbstractContextManager[Search]:
         raise NotImplementedError("its clients run in the peers' environment")
 
     def searched(
@@ -181,6 +186,15 @@ def _line(client: subprocess.Popen[str]) -> dict[str, Any]:
     assert client.stdout is not None
     answer: dict[str, Any] = json.loads(client.stdout.readline())
     return answer
+
+
+def _until(ready: Callable[[], bool], name: str) -> None:
+    """Raises TimeoutError where it is not ready in time."""
+    ends = time.monotonic() + START_SECONDS
+    while not ready():
+        if time.monotonic() > ends:
+            raise TimeoutError(f"{name} did not start")
+        time.sleep(0.2)
 
 
 def _share(processes: int) -> dict[str, str]:
@@ -223,25 +237,4 @@ def _process(
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
-
-
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    for parent in found:
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += [int(child) for child in children.read_text().split()]
-    return found
-
-
-def _memory(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        end(process)

@@ -1,23 +1,24 @@
-"""Mixed load on `salience serve` for many minutes: memory, open files and threads, and what they do over time."""
+"""Mixed load on `salience serve` for many minutes: memory, open files and threads, and what they do over time.
+
+Memory is the process's own (`resident` in bench.memory). `wrong`: answers that were not expected, and what grows.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bench.ingest.processes import started
-from bench.service.servers import free_port
-from bench.soak.judgement import Sample, judged
+from bench.command import Report, add_json, tell
+from bench.memory import resident
+from bench.processes import end_when_told, serving
+from bench.soak.judgement import JUDGED, Sample, judged
 from bench.soak.load import Load
 
-START_SECONDS = 120.0
 SAMPLE_SECONDS = 5.0
 SAMPLES = 100  # at least, however short the run
 
@@ -26,22 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--pace", type=float, default=1.0, help="how many times as often as usual clients ask")
-    parser.add_argument("--json", action="store_true", help="on one line")
+    add_json(parser)
     chosen = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        with started("serve", "--port", str(port), data_dir=Path(folder) / "data") as process:
-            report = asyncio.run(soaked(f"http://127.0.0.1:{port}", process.pid, chosen.minutes * 60, chosen.pace))
-    print(json.dumps(report, indent=None if chosen.json else 2))
+    end_when_told()
+    with tempfile.TemporaryDirectory() as folder, serving(data_dir=Path(folder) / "data") as (port, process):
+        report = asyncio.run(soaked(f"http://127.0.0.1:{port}", process.pid, chosen.minutes * 60, chosen.pace))
+    tell(report, as_json=chosen.json)
 
 
-async def soaked(address: str, pid: int, seconds: float, pace: float = 1.0) -> dict[str, Any]:
+async def soaked(address: str, pid: int, seconds: float, pace: float = 1.0) -> Report:
     """What became of process `pid`, which serves at `address`, in so many seconds of load.
 
     The caches that are bounded but fill slowly are filled before; the first half of the time is no evidence either.
     """
     load = Load(address, pace=pace)
-    await _answering(load)
     await load.fill()
     await load.fill_caches()
     running = [asyncio.ensure_future(client) for client in load.clients()]
@@ -56,25 +55,19 @@ async def soaked(address: str, pid: int, seconds: float, pace: float = 1.0) -> d
             raise SystemExit(f"a client ended before its time: {ended!r}")
     await load.close()
     counted = {"requests": dict(sorted(load.counted.items())), "unexpected": dict(load.unexpected)}
-    return {**judged(samples), **counted}
-
-
-async def _answering(load: Load) -> None:
-    until = time.monotonic() + START_SECONDS
-    while not await load.answers():
-        if time.monotonic() > until:
-            raise SystemExit("the server did not start")
-        await asyncio.sleep(0.2)
+    report = judged(samples)
+    wrong = [f"{count} times: {answer}" for answer, count in load.unexpected.items()]
+    wrong += [f"{name} grows" for name in JUDGED if report[name]["verdict"] == "grows"]
+    return {**report, **counted, "wrong": wrong}
 
 
 def _sample(pid: int, minute: float, caches: float) -> Sample:
     lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
     fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
-    own = int(fields["RssAnon"][0]) / 1024
     files = len(os.listdir(f"/proc/{pid}/fd"))
     return Sample(
         minute=round(minute, 3),
-        own_mib=round(own, 1),
+        own_mib=round(resident(pid).own / 2**20, 1),
         caches_mib=round(caches / 2**20, 1),
         files=files,
         threads=int(fields["Threads"][0]),

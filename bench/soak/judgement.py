@@ -14,6 +14,7 @@ WARM_UP = 0.5  # of the time: bounded caches fill, and the allocator finds its s
 STEADY = 0.01  # of the memory after the warm-up, that may be added until the end
 STEADY_FILES = 3.0  # as much, of files and threads: connections of clients come and go
 STRETCHES = 12  # of the time after the warm-up; what follows one another within seconds is no witness of its own
+JUDGED = {"own_mib": None, "files": STEADY_FILES, "threads": STEADY_FILES}  # what each may add; None: STEADY of it
 T_95 = 2.228  # Student's t, two-sided, at STRETCHES - 2 degrees of freedom
 
 
@@ -37,7 +38,7 @@ def judged(samples: Sequence[Sample]) -> dict[str, Any]:
         raise ValueError(f"{len(steady)} samples after the warm-up, and {2 * STRETCHES} are needed; run for longer")
     minutes = np.array([sample.minute for sample in steady])
     report: dict[str, Any] = {}
-    for name, most in (("own_mib", None), ("files", STEADY_FILES), ("threads", STEADY_FILES)):
+    for name, most in JUDGED.items():
         values = np.array([float(getattr(sample, name)) for sample in steady])
         report[name] = {
             "first": getattr(samples[0], name),

@@ -36,12 +36,6 @@ class Load:
         self.counted: Counter[str] = Counter()
         self.unexpected: Counter[str] = Counter()  # by client, status and code of the error
 
-    async def answers(self) -> bool:
-        try:
-            return (await self._client.get("/readyz")).is_success
-        except httpx.TransportError:
-            return False
-
     async def caches(self) -> float:
         """Bytes of what the server keeps of its models' work, as /metrics has it."""
         lines = (await self._client.get("/metrics")).text.splitlines()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.command import print_report
+from bench.corpus import DATA
 from bench.steering.groups import GROUPS, Group, load_group
 from bench.steering.measure import FACTORS, Steerability, measure
 from bench.steering.pairs import COLLECTIONS, load_pairs
 from core.prompts import ControlTarget
 from core.protocols import Encoder
 
-DATA = Path(__file__).resolve().parents[2] / "../shared/data"  # of the test collections; none are needed
 TARGETS = (ControlTarget.AUTO, ControlTarget.BOTH, ControlTarget.POOL, ControlTarget.ATTENTION)
 AT_LEAST = {"fashion": 0.88, "titles": 0.90, "questions": 0.92}  # AUC of "auto" at factor 7
 AT_MOST = 0.1  # and at factor 0.1
@@ -29,7 +28,7 @@ def main() -> None:
 
 
 def run(encoder: Encoder) -> dict[str, Any]:
-    """By group and target, what measure.Steerability says of each factor, rounded to 4 digits; and `shortfalls`.
+    """By group and target, what measure.Steerability says of each factor, rounded to 4 digits; and `wrong`.
 
     Those are sentences on what "auto" promises and does not keep. Collections are in `collections`, with "auto" alone.
     """
@@ -42,7 +41,7 @@ def run(encoder: Encoder) -> dict[str, Any]:
         "fingerprint": encoder.fingerprint,
         "groups": _as_json(groups),
         "collections": _as_json(collections),
-        "shortfalls": [line for name, of in groups.items() for line in _shortfalls(name, of[auto])],
+        "wrong": [line for name, of in groups.items() for line in _shortfalls(name, of[auto])],
     }
 
 
@@ -100,7 +99,8 @@ def _show(report: dict[str, Any]) -> None:
                 cells = (figures.get(f"{factor:g}", {}).get(measured) for factor in FACTORS)
                 table.add_row(name, target, *("" if cell is None else f"{cell:.2f}" for cell in cells))
         console.print(table)
-    console.print("\n".join(report["shortfalls"]) or "all that is promised is kept")
+    if not report["wrong"]:
+        console.print("all that is promised is kept")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ was judged by others, and the texts were written by others; no word of a query h
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 from pathlib import Path
 
+from bench.corpus import records
 from bench.steering.groups import Aspect, Group, SteeredQuery
 
 COLLECTIONS = ("cranfield", "scifact")
@@ -27,15 +26,14 @@ def load_pairs(folder: Path) -> Group:
         query, document, grade = line.split("\t")
         if int(grade) > 0:
             relevant.setdefault(query, set()).add(document)
-    lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = {query["_id"]: query["text"].strip(" .?") for query in map(json.loads, lines)}
+    texts = {query["_id"]: query["text"].strip(" .?") for query in records(folder / "queries.jsonl")}
     chosen = random.Random(3)
     ids = sorted(id for id in relevant if len(texts[id]) <= LONGEST)
     chosen.shuffle(ids)
     pairs = [(a, b) for a, b in zip(ids[::2], ids[1::2], strict=False) if not relevant[a] & relevant[b]][:PAIRS]
     judged = set[str]().union(*(relevant[id] for pair in pairs for id in pair))
-    with gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
-        corpus = {d["_id"]: f"{d['title']} {d['text']}".strip()[:DOCUMENT] for d in map(json.loads, file)}
+    found = records(folder / "corpus.jsonl.gz")
+    corpus = {d["_id"]: f"{d['title']} {d['text']}".strip()[:DOCUMENT] for d in found}
     others = chosen.sample(sorted(corpus.keys() - judged), OTHERS)
     return Group(
         name=folder.name,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from app.settings import Settings
+from app.wiring import Wiring
 from bench.explain.cost import UNITS, _in_units
 from bench.explain.faithfulness import BINS, _figures, _occlusion, _without
+from bench.explain.sums import measure_sums
 from core.prompts import Prompt
-from core.records import Representation
+from core.records import CollectionSettings, Document, Representation
 from embedder.lexical.words import units
 from embedder.local import LocalEncoder
+from indexer.drafting import Drafter
 
 PASSAGE = (
     "The harbour was quiet all morning. A gray wolf had come down from the hills during the night, and the fishermen "
@@ -55,3 +62,33 @@ def _lost(encoder: LocalEncoder, vector: np.ndarray, scores: np.ndarray) -> dict
 
 def test_a_text_is_cut_into_as_many_parts_as_are_timed() -> None:
     assert len(_in_units(" ".join(f"w{i}" for i in range(100))).text.split("\n\n")) == UNITS
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Wiring]:
+    """With a collection of documents whose titles have words of the queries."""
+    with Wiring(Settings(data_dir=tmp_path)) as parts:
+        parts.create_collection("bench", CollectionSettings())
+        texts = {"wolves": "They hunt in packs when it is cold.", "ferries": "The wolves of the sea leave at noon."}
+        parts.pipeline.add("bench", [Document(id=name, title=name, text=text) for name, text in texts.items()])
+        yield parts
+
+
+def test_a_score_without_nothing_is_the_score(parts: Wiring) -> None:
+    found = measure_sums(parts, ["wolves in winter", "ferries of the sea"], 6)
+    assert found["wrong"] == []
+    assert found["largest_gap"] < 1e-12
+    assert found["largest_regap"] < 1e-6
+    assert found["deletions"] > 0
+    assert found["lowered"] == 1
+
+
+def test_a_deletion_that_weighs_otherwise_than_the_index_is_told(
+    parts: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = Drafter.terms
+    monkeypatch.setattr(  # each term counts once, however often a title says it
+        Drafter, "terms", lambda *given: {sha: dict.fromkeys(found, 1) for sha, found in terms(*given).items()}
+    )
+    [line] = measure_sums(parts, ["wolves in winter"], 2)["wrong"]
+    assert "with nothing deleted" in line

@@ -1,4 +1,4 @@
-"""The dense part of the index bench, over 20,000 vectors: real processes, real segments, small stand-ins for texts."""
+"""The index bench, over 20,000 vectors or fewer passages: real processes, real segments, small stand-ins for texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,8 @@ def test_ours_alone(cache: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, timeout=300)
     report = json.loads(done.stdout)
-    assert list(report) == ["targets", "20000"]
+    assert list(report) == ["targets", "20000", "wrong"]
+    assert report["wrong"] == []
     assert list(report["20000"]) == ["ours"]  # nobody to compare with, so no ratios
     ours = report["20000"]["ours"]
     assert ours["recall"] >= 0.98
@@ -60,3 +62,40 @@ def test_enlarged_vectors_are_real_ones_and_their_like(cache: Path) -> None:
     assert nearest.min() > 0.5
     removed = contestants.removed_rows(5_000)
     assert len(np.unique(removed)) == 50
+
+
+@pytest.fixture
+def sparse(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The sparse part, over terms by Zipf's law in place of those of real texts."""
+    pytest.importorskip("bm25s")
+    from bench.index import sparse
+
+    chance = np.random.default_rng(0)
+
+    def terms(count: int) -> list[int]:
+        return [int(1000**share) for share in chance.random(count)]
+
+    documents = [np.array(terms(30), dtype=np.int32) for _ in range(200)]
+    monkeypatch.setattr(sparse, "real_texts", lambda: (documents, [terms(8) for _ in range(200)]))
+    monkeypatch.setattr(sparse, "ROUNDS", 2)
+    return sparse
+
+
+def test_the_sparse_leg_finds_what_bm25s_finds(sparse: Any) -> None:
+    report = sparse.measure([2_000])
+    assert report["wrong"] == []
+    assert report["same_top_10"] == 1
+    rows = report["sizes"]["2000"]["searches"]
+    assert [(row["terms"], row["depth"]) for row in rows] == [(t, d) for t in sparse.TERMS for d in sparse.DEPTHS]
+    for row in rows:
+        assert row["ratio"] == pytest.approx(row["ours_ms"] / row["bm25s_ms"], rel=0.05)
+    assert report["worst_ratio"] == max(row["ratio"] for row in rows if row["depth"] == 10)
+    assert report["sizes"]["2000"]["postings_bytes_a_passage"] > 30
+    sparse.show(report)
+
+
+def test_other_scores_than_those_of_bm25s_are_told(sparse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse.bm25, "idf", lambda passages, df: 1.0)
+    wrong = sparse.measure([2_000])["wrong"]
+    assert len(wrong) == len(sparse.TERMS) * len(sparse.DEPTHS)
+    assert "the same scores" in wrong[0]

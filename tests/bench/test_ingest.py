@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bench.ingest import restart, searching, throughput
 from bench.ingest.texts import documents
@@ -54,3 +57,20 @@ def test_clients_are_measured_alone_and_beside_the_load(tmp_path: Path) -> None:
         assert math.isfinite(found["ratio_p95"])
         assert found["ratio_p95"] > 0
         assert np.isclose(found["ratio_p95"], found["loading"]["p95"] / found["alone"]["p95"])
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(503)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_searches_that_fail_are_no_fast_ones() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(RuntimeError, match="answered with 503"):
+            searching._clients(server.server_address[1], {"q": "a query of five words"}, 0.1, 1)
+        server.shutdown()

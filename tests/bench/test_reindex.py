@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from bench.corpus import DATA
 from bench.reindex.course import run
 from bench.reindex.load import Asked, Writing
 from bench.reindex.oracle import Oracle
 from bench.reindex.server import Server
-from bench.reindex.texts import DATA, Texts, english
+from bench.reindex.texts import Texts, english
 from core.prompts import Prompt
 from core.records import Representation
 from embedder.loading import Overrides, load_encoder
@@ -80,11 +81,12 @@ def test_under_load_with_a_kill(encoders: tuple[LocalEncoder, LocalEncoder], mon
         seconds=1.5,
     )
     assert report["kills"] == 1
-    assert (report["searches"]["failed"], report["searches"]["mixed"]) == (0, 0), report["what_failed"]
+    assert (report["searches"]["failed"], report["searches"]["mixed"]) == (0, 0), report["wrong"]
     assert len(report["searches"]["answered"]) == 2
     assert all(report["searches"]["answered"].values())
     assert report["writes"]["lost"] == 0
     assert report["writes"]["lost_after_rollback"] == 1  # what was never sent
+    assert report["wrong"] == ["lost after the rollback: written-1000"]
     assert report["writes"]["put"] > 0
     assert report["verified"]
     assert report["documents"] == len(texts.documents)

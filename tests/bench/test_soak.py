@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from bench.soak.__main__ import soaked
 from bench.soak.judgement import STRETCHES, Sample, judged
 from bench.soak.load import Load
 
@@ -101,3 +105,31 @@ def test_all_caches_are_full_before_the_clients_begin(traces: int, queries: int)
     server = Caches(traces=traces, queries=queries)
     asyncio.run(server.fill_caches())
     assert server.kept == server.most
+
+
+class Failing(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(500)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_answers_that_nobody_expects_are_wrong_however_flat_the_memory_is() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        report = asyncio.run(soaked(f"http://127.0.0.1:{server.server_address[1]}", os.getpid(), 4.0))
+        server.shutdown()
+    assert report["unexpected"]["search 500 no code"] > 0
+    assert f"{report['unexpected']['search 500 no code']} times: search 500 no code" in report["wrong"]

@@ -1,0 +1,91 @@
+"""Salience's commands as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.memory import family
+
+START_SECONDS = 180.0
+_ENDS_SECONDS = 60.0
+_COMMAND = [sys.executable, "-c", "from app.cli.main import run; run()"]
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def started(
+    *arguments: str, data_dir: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Runs while the block does; its standard error goes to a file beside the data directory."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
+    with _log(data_dir, arguments[0]).open("a") as log:
+        process = subprocess.Popen(
+            [*_COMMAND, *arguments],
+            cwd=_ROOT,
+            env={**kept, "SALIENCE_DATA_DIR": str(data_dir), **(environment or {})},
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+@contextmanager
+def serving(
+    *options: str, data_dir: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """`salience serve` at a port of its own choice, and that port: within the block each of its workers has its model.
+
+    Raises RuntimeError where it does not start.
+    """
+    log = _log(data_dir, "serve")
+    before = len(log.read_text("utf-8")) if log.exists() else 0
+    with started("serve", "--port", "0", *options, data_dir=data_dir, environment=environment) as process:
+        until = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"listens at http://\S+:(\d+)", log.read_text("utf-8")[before:])):
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"the server did not start:\n{log.read_text('utf-8')[before:][-4000:]}")
+            time.sleep(0.05)
+        yield int(found[1]), process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """With all that it started: what is left of it after a minute is killed."""
+    every = family(process.pid)
+    process.terminate()
+    try:
+        process.wait(_ENDS_SECONDS)
+    except subprocess.TimeoutExpired:
+        for pid in every:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def end_when_told() -> None:
+    """By SIGTERM as by an error: so that the processes that this one started end with it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+
+
+def free_port() -> int:
+    """For a server that must be told one, or come back to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _log(data_dir: Path, command: str) -> Path:
+    return data_dir.parent / f"{command}.log"
