@@ -57,7 +57,7 @@ def searchable_legs(collection: Collection, query: Query) -> tuple[Leg, ...]:
     prompt = query.prompt
     readable = None if prompt is None else without_images(prompt)
     has = {Leg.DENSE: prompt is not None or inputs.vector is not None or bool(inputs.like)}
-    has[Leg.SPARSE] = bool(query.text) or bool(inputs.like)
+    has[Leg.SPARSE] = (bool(query.text) and not query.muted) or bool(inputs.like)
     if learned is not None:
         has[learned] = readable is not None or inputs.sparse_vector is not None or bool(inputs.like)
     if inputs.vector is not None and inputs.vector.shape != (collection.active.dimension,):

@@ -10,7 +10,8 @@ from typing import Any
 from core.errors import InvalidQuery
 
 TITLE, TEXT, METADATA = "title", "text", "metadata"
-FIELDS = (TITLE, TEXT, METADATA, f"{METADATA}.PATH")
+WHOLE = (TITLE, TEXT, METADATA)
+FIELDS = (*WHOLE, f"{METADATA}.PATH")
 MAX_FIELDS = 1000
 
 
@@ -19,9 +20,9 @@ def check_fields(fields: Sequence[str] | None) -> None:
     if fields is not None and len(fields) > MAX_FIELDS:
         raise InvalidQuery(f"fields names {len(fields)}; at most {MAX_FIELDS} are allowed", param="fields")
     for name in fields or ():
-        if name in FIELDS[:3] or (name.startswith(f"{METADATA}.") and name != f"{METADATA}."):
+        if name in WHOLE or (name.startswith(f"{METADATA}.") and name != f"{METADATA}."):
             continue
-        near = difflib.get_close_matches(name, FIELDS[:3], n=1)
+        near = difflib.get_close_matches(name, WHOLE, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(FIELDS)}"
         if not near and name:
             hint += f"; a field of the metadata is named {f'{METADATA}.{name}'!r:.140}"
@@ -39,7 +40,7 @@ class Shown:
     @classmethod
     def of(cls, fields: Sequence[str] | None) -> Shown:
         """`fields`: as a Query has them."""
-        named = set(FIELDS[:3] if fields is None else fields)
+        named = set(WHOLE if fields is None else fields)
         found = None if METADATA in named else _Paths.of([n for n in named if n.startswith(f"{METADATA}.")])
         return cls(title=TITLE in named, text=TEXT in named, paths=found)
 

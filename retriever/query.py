@@ -150,9 +150,14 @@ class Query:
             )
 
     @property
+    def muted(self) -> bool:
+        """Whether there is a text, of which each word is left out."""
+        return bool(self.text) and self.inputs.in_text and not _word_factors(self.text, self.controls).any()
+
+    @property
     def prompt(self) -> Prompt | None:
-        """What the models read; None: nothing, also where of a text each word is left out."""
-        if self.text and self.inputs.in_text and not _word_factors(self.text, self.controls).any():
+        """What the models read; None: nothing."""
+        if self.muted:
             return None
         if self.inputs.prompt is not None:
             return self.inputs.prompt

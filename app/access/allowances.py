@@ -41,7 +41,8 @@ class PassageRoom:
 
     A document has one passage at least. How many it has is known when it is split, so that the last request may go
     beyond the limit by the passages of its own documents. What takes the place of a document and is no longer than it
-    needs no room: who has reached the limit may still correct what is there.
+    needs no room: who has reached the limit may still correct what is there. That ends at twice the limit, as a text
+    of the same length may have any number of passages.
     """
 
     def __init__(self, parts: Wiring, caller: Caller, collection: str) -> None:
@@ -60,7 +61,8 @@ class PassageRoom:
             return
         with self._database.read() as session:
             stored = stored_lengths(session, get_collection(session, self._collection).id, list(lengths))
-        growing = sum(length > stored.get(id_, -1) for id_, length in lengths.items())
+        correcting = self._passages < 2 * self._limit
+        growing = sum(not correcting or length > stored.get(id_, -1) for id_, length in lengths.items())
         self._growing += growing
         left = max(0, self._limit - self._passages)
         if growing and self._growing > left:

@@ -29,13 +29,9 @@ def audited_write(database: Database, who: str, action: str, target: str) -> Ite
 
     `target`: a collection's stored name, a key's prefix; never a text.
     """
-    try:
-        with database.write() as session:
-            yield session
-            note_action(session, at=time.time(), who=who, action=action, target=target)
-    except SalienceError as error:
-        _note_if_possible(database, who, action, target, error.code)
-        raise
+    with _failure_noted(database, who, action, target), database.write() as session:
+        yield session
+        note_action(session, at=time.time(), who=who, action=action, target=target)
 
 
 @contextmanager
@@ -45,11 +41,8 @@ def audited(database: Database, who: str, action: str, target: str) -> Iterator[
     A process that is killed in between leaves the deed without a note, and so does a note that cannot be written: the
     deed is done all the same, and whoever asked for it is not to repeat it.
     """
-    try:
+    with _failure_noted(database, who, action, target):
         yield
-    except SalienceError as error:
-        _note_if_possible(database, who, action, target, error.code)
-        raise
     _note_if_possible(database, who, action, target, DONE)
 
 
@@ -68,6 +61,15 @@ def note_of_directory(
         )
     with closing(Database.open(directory, allow_network=allow_network)) as database:
         _note(database, LOCAL, action, target, outcome)
+
+
+@contextmanager
+def _failure_noted(database: Database, who: str, action: str, target: str) -> Iterator[None]:
+    try:
+        yield
+    except SalienceError as error:
+        _note_if_possible(database, who, action, target, error.code)
+        raise
 
 
 def _note_if_possible(database: Database, who: str, action: str, target: str, outcome: str) -> None:

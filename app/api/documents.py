@@ -1,4 +1,4 @@
-"""Documents: upsert, get, list, delete."""
+"""Documents: upsert, get, list, count, change, delete."""
 
 from __future__ import annotations
 
@@ -85,12 +85,7 @@ _DELETE = {
     "ids": {"summary": "By id", "value": {"ids": ["radio-1", "radio-2"]}},
 }
 _COUNT = {"cheap": {"summary": "Those that satisfy a filter", "value": {"filter": "price < 100"}}}
-_CHANGE = {
-    "price": {
-        "summary": "One field another, and one removed",
-        "value": {"metadata": {"price": 39, "discontinued": None}},
-    }
-}
+_CHANGE = {"price": {"summary": "Another price", "value": {"metadata": {"price": 39}}}}
 DocumentId = Annotated[str, Path(description="the document's own id", examples=["radio-1"], min_length=1)]
 
 
@@ -210,7 +205,7 @@ def change(
 ) -> DocumentChanged:
     """Merge fields into a document's metadata; its text stays, and nothing is embedded.
 
-    Two changes at once to different fields of a document are both kept.
+    `{"metadata": {"price": null}}` removes a field. Two changes at once to different fields are both kept.
     """
     receipt = change_metadata(parts.database, collection, document_id, body.metadata)
     return DocumentChanged(seq=receipt.seq, changed=receipt.updated == 1)

@@ -210,10 +210,12 @@ def search(
 
 def _check_alone(context: typer.Context) -> None:
     """Raises InvalidQuery for what --body says in place of: it would count for nothing."""
-    for name in context.params:
+    for parameter in context.command.params:
+        name = parameter.name or ""
         source = context.get_parameter_source(name)  # of click's enumeration, of which newer typers have their own copy
         if source is not None and source.name == "COMMANDLINE" and name not in _BESIDE_BODY:
-            raise InvalidQuery(f"--body says all of the search; put {name!r} into it", param=name)
+            given = parameter.opts[0] if parameter.opts[0].startswith("-") else "the query"
+            raise InvalidQuery(f"--body says all of the search: leave out {given}, and say it there", param=name)
 
 
 def request(

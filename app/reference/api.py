@@ -34,7 +34,7 @@ ones. An error has the HTTP status that fits and one shape, whose `code` is [sta
 | 400, 422 | the request |
 | 401, 403 | the key: it is missing or not valid; it does not allow this |
 | 404, 405 | there is no such thing; the path does not take this method |
-| 408, 413 | the body did not come in time; it is too large |
+| 408, 413, 415 | the body did not come in time; it is too large; its encoding is not known |
 | 409 | the request contradicts the present state |
 | 429, 503 | not now; `Retry-After` says when to try again, where waiting helps |
 | 500, 502, 507 | the server; a remote model behind it; its disk is full |

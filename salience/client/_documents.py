@@ -79,6 +79,7 @@ def change_document(collection: str, id: str, metadata: Mapping[str, Any]) -> Ca
         path=path_of("v1", "collections", collection, "documents", id),
         body={"metadata": dict(metadata)},
         read=reading(DocumentChanged),
+        repeatable=False,  # the second one would say that nothing changed
     )
 
 

@@ -63,8 +63,9 @@ def test_a_search_can_be_said_as_the_api_takes_it(goods: Salience, tmp_path: Pat
         file.write_text(wrong)
         code, _, err = goods("search", "--body", str(file), "-c", "goods")
         assert (code, said in err) == (1, True), err
-    code, _, err = goods("search", "--body", str(file), "-k", "3", "-c", "goods")
-    assert (code, "put 'k' into it" in err) == (1, True), err
+    for given, named in ((["-k", "3"], "--k"), (["--explain", "words"], "--explain"), (["radio"], "the query")):
+        code, _, err = goods("search", "--body", str(file), *given, "-c", "goods")
+        assert (code, f"leave out {named}, and say it there" in err) == (1, True), err
 
 
 def test_steering_from_the_command_line(goods: Salience) -> None:

@@ -115,6 +115,15 @@ def test_what_is_given_beside_a_text_is_looked_for_where_each_word_of_that_is_le
         assert Query(text="play", controls=LEFT_OUT, inputs=inputs).inputs == inputs
 
 
+def test_a_text_of_which_each_word_is_left_out_is_nothing_for_the_sparse_leg(
+    searcher: Searcher, encoder: LocalEncoder
+) -> None:
+    beside = Query(text="play", controls=LEFT_OUT, inputs=Inputs(vector=vector_of(encoder, Prompt.of("radio"))))
+    assert searcher.search("things", beside).legs == DENSE
+    with pytest.raises(InvalidQuery, match="the sparse leg needs a text"):
+        searcher.search("things", replace(beside, legs=SPARSE))
+
+
 @pytest.mark.parametrize("factor", [0.0, -1.0])
 def test_a_text_of_which_nothing_is_left_is_refused_alone_and_with_what_is_not_wanted(factor: float) -> None:
     control = TextControl(start=0, length=4, factor=factor)

@@ -228,6 +228,19 @@ def test_who_is_not_known_is_asked_for_no_body(house: House) -> None:
     assert broken.status_code == 401, "not a word about what is sent"
 
 
+def test_corrections_do_not_lead_beyond_twice_the_limit(house: House) -> None:
+    """As many characters may be one passage, or hundreds."""
+    key = house.key("admin", limits={"passages": 2})
+    house.collection(key, "docs", [{"id": str(n), "text": f"x{' ' * 9_000}y"} for n in range(2)])
+    path = "/v1/collections/docs/documents"
+    text = " ".join(f"A sentence of some words, number {n}." for n in range(200))
+    assert house.ask(key, "PUT", f"{path}/0", json={"text": text}).json()["passages"] > 4
+    assert "hold 2" in error_of(house.ask(key, "PUT", f"{path}/1", json={"text": text}), 409)["message"]
+    assert house.ask(key, "PATCH", f"{path}/0", json={"metadata": {"price": 5}}).json()["changed"]
+    assert house.ask(key, "DELETE", f"{path}/0").status_code == 204
+    assert house.ask(key, "PUT", f"{path}/1", json={"text": "Short again."}).json()["replaced"] == 1
+
+
 def test_collections_and_passages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.api.bulk.ROOM_FOR", 4)
     key = house.key("admin", tenant="acme", limits={"collections": 2, "passages": 5})
