@@ -19,6 +19,7 @@ from core.records import Collection, CollectionSettings, Generation, GenerationS
 from core.reindexes import ReindexState
 from store import schema
 from store.database import ReadSession, WriteSession
+from store.documents import TEXT_LENGTH
 from store.filters.sql import documents_where, read_ids
 from store.jobs import fail_jobs_of
 from store.jobs.lease import database_now
@@ -236,9 +237,8 @@ def counts(session: ReadSession, collection_id: int, within: Filter | None = Non
 
 def characters(session: ReadSession, collection_id: int) -> int:
     """Of the titles and texts of its documents. Reads all of them."""
-    document = schema.document.c
-    length = sa.func.sum(sa.func.length(document.title) + sa.func.length(document.text))
-    return int(session.execute(sa.select(length).where(document.collection_id == collection_id)).scalar() or 0)
+    length = sa.select(sa.func.sum(TEXT_LENGTH)).where(schema.document.c.collection_id == collection_id)
+    return int(session.execute(length).scalar() or 0)
 
 
 def _visible() -> sa.ColumnElement[bool]:
