@@ -114,6 +114,20 @@ def test_waiting_documents_that_cannot_be_read_are_errors_of_their_job(data: Pat
     assert failed > 1
 
 
+def test_what_is_said_of_a_job_that_was_given_up_is_not_counted_anew(data: Path) -> None:
+    """It goes piece by piece; the counts stay until the job goes, too."""
+    change(data, "UPDATE job SET state = 'cancelled' WHERE id = 1")
+    change(data, "DELETE FROM job_notice WHERE id = 1")
+    assert verify(data).ok
+    change(data, "UPDATE job SET created = 40 WHERE id = 3")
+    done, _ = mended(data)
+    assert (len(done.done), done.left.findings) == (1, ())
+    assert done.done[0].startswith("job 3: counted anew")
+    change(data, "UPDATE job SET failed = 0, total = total - 2 WHERE id = 1")
+    done, _ = mended(data)
+    assert (done.done, done.left.findings) == (("job 1: counted anew (total 2 to 3, failed 0 to 1)",), ())
+
+
 def test_a_damaged_log_is_cut_and_what_is_lost_is_said(data: Path, tmp_path: Path) -> None:
     database = Database.open(data)
     with database.read() as session:
