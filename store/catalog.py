@@ -165,18 +165,16 @@ def delete_collection(session: WriteSession, name: str) -> None:
     fail_jobs_of(session, collection.id, collection.name, now=now)
     reindex, ended = schema.reindex, {"state": ReindexState.CANCELLED.value, "reason": _DELETED, "ended_at": now}
     unfinished = sa.update(reindex).where(reindex.c.serving_id == collection.id, reindex.c.hidden_id.is_not(None))
-    for id_ in [*session.execute(unfinished.values(ended).returning(reindex.c.hidden_id)).scalars(), collection.id]:
+    ending = unfinished.values({**ended, **schema.UNHINDERED}).returning(reindex.c.hidden_id)
+    for id_ in [*session.execute(ending).scalars(), collection.id]:
         _retire(session, id_)
     for table, column in ((schema.job, schema.job.c.collection_id), (reindex, reindex.c.serving_id)):
         session.execute(sa.update(table).where(column == collection.id).values({column: None}))
     name = _next_hidden(session, collection)
     session.execute(sa.update(schema.collection).where(schema.collection.c.id == collection.id).values(name=name))
-    zeros = dict.fromkeys(
-        ("share", "auto_switch", "grace_seconds", "min_recall", "scanned", "total", "done", "passages", "tokens",
-         "failures", "busy_seconds"), 0,
-    )  # fmt: skip
+    asked = dict.fromkeys(("share", "auto_switch", "grace_seconds", "min_recall"), 0)
     left = {"collection": name, "hidden_id": collection.id, "created_at": now}  # by its own name nobody asks for it
-    session.execute(sa.insert(reindex), zeros | ended | left)
+    session.execute(sa.insert(reindex), {**schema.NOT_BEGUN, **asked, **ended, **left})
 
 
 def _retire(session: WriteSession, collection_id: int) -> None:

@@ -18,7 +18,7 @@ from store.figures import figures
 from store.jobs.intake import begin as begin_job
 from store.reindex import dropping
 from store.reindex.dropping import drop_deleted, drop_piece
-from store.reindex.record import get, newest, unfinished
+from store.reindex.record import changed, get, newest, unfinished
 from store.segments.sealing import seal
 from store.segments.upkeep import maintain
 from store.verify import verify
@@ -31,9 +31,14 @@ def test_a_collection_that_goes_takes_both_generations(database: Database, colle
     made, hidden = reindex(database, collection)
     put(database, hidden, Item(id="a", text="x"))
     with database.write() as session:
+        changed(
+            session, made, (made.state,), failures=3, paused_at=NOW, pause_seconds=3600.0, reason="a remote is down"
+        )
         delete_collection(session, "books")
         ended = get(session, made.id)
     assert (ended.state, ended.hidden_id, ended.serving_id) == (ReindexState.CANCELLED, hidden.id, None)
+    assert (ended.failures, ended.paused_at, ended.pause_seconds) == (0, None, None), "its removal waits for nothing"
+    assert ended.reason == "the collection was deleted"
     assert other_findings(database) == []
     drop_deleted(database)
     with database.read() as session:
