@@ -41,6 +41,7 @@ from store.filters.fields import Fields
 
 MAX_COMPARISONS = 200
 MAX_VALUES = 30_000  # of all comparisons of a filter
+_FEW = 1000  # documents, up to which looking each up is faster than what np.isin prepares
 _value = schema.document_field.c
 
 
@@ -53,7 +54,13 @@ class Documents:
 
     def holds(self, documents: Int64Array) -> BoolArray:
         """(n,) which of `documents` belong to the set."""
-        return np.isin(documents, self.ids, invert=self.others)
+        if len(documents) > _FEW:
+            return np.isin(documents, self.ids, invert=self.others)
+        places = np.searchsorted(self.ids, documents)  # np.isin goes through all ids, for few documents as well
+        within = places < len(self.ids)
+        found = np.zeros(len(documents), dtype=bool)
+        found[within] = self.ids[places[within]] == documents[within]
+        return found != self.others
 
     def __invert__(self) -> Documents:
         return Documents(self.ids, not self.others)
