@@ -46,12 +46,19 @@ def drop_piece(database: Database, reindex: Reindex) -> bool:
 
 def drop_deleted(database: Database) -> bool:
     """Remove all that deleted collections left, where nobody else may see to it for long; whether there was any."""
+    found = False
+    while drop_deleted_piece(database):
+        found = True
+    return found
+
+
+def drop_deleted_piece(database: Database) -> bool:
+    """Remove some of what deleted collections left; whether there was any. Others may be at it."""
     with database.read() as session:
         left = [reindex for reindex in unfinished(session) if reindex.serving_id is None and reindex.state in ENDED]
-    for reindex in left:
+    for reindex in left[:1]:
         with suppress(ReindexConflict):  # somebody else was quicker
-            while drop_piece(database, reindex):
-                pass
+            drop_piece(database, reindex)
     return bool(left)
 
 
