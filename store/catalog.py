@@ -20,7 +20,7 @@ from core.reindexes import ReindexState
 from store import schema
 from store.database import ReadSession, WriteSession
 from store.documents import TEXT_LENGTH
-from store.filters.sql import documents_where, read_ids
+from store.filters.sql import documents_where, listed, read_ids
 from store.jobs import fail_jobs_of
 from store.jobs.lease import database_now
 from store.passageindex.record import insert_record
@@ -223,11 +223,11 @@ def counts(session: ReadSession, collection_id: int, within: Filter | None = Non
     """
     if within is not None:
         document, passage = schema.document.c, schema.passage.c
-        own = document.collection_id == collection_id
         seen = documents_where(session, collection_id, within, silent=True)
-        every = read_ids(session, document.id, own)
-        of_passages = read_ids(session, passage.document_id, passage.document_id == document.id, own)
-        return Counts(documents=int(seen.holds(every).sum()), passages=int(seen.holds(of_passages).sum()))
+        own = (passage.document_id == document.id, document.collection_id == collection_id)
+        of_passages = read_ids(session, passage.document_id, *own)
+        documents = len(listed(session, collection_id, seen))
+        return Counts(documents=documents, passages=int(seen.holds(of_passages).sum()))
     ((documents,),) = _DOCUMENTS.rows(session, id=collection_id)
     ((passages,),) = _PASSAGES.rows(session, id=collection_id)
     return Counts(documents=documents, passages=passages)

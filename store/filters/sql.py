@@ -100,7 +100,7 @@ def external_ids_where(
     `within`: as if there were none but those that satisfy it, too. Raises as `documents_where` does.
     """
     document = schema.document.c
-    ids = _listed(session, collection_id, seen_where(session, collection_id, tree, within))
+    ids = listed(session, collection_id, seen_where(session, collection_id, tree, within))
     rows = session.rows_where_in(
         sa.select(document.id, document.external_id), document.id, np.sort(ids)[:limit].tolist()
     )
@@ -109,7 +109,7 @@ def external_ids_where(
 
 def count_where(session: ReadSession, collection_id: int, tree: Filter | None, *, within: Filter | None = None) -> int:
     """How many documents of the collection satisfy `tree`, None: are there. Else as `external_ids_where`."""
-    return len(_listed(session, collection_id, seen_where(session, collection_id, tree, within)))
+    return len(listed(session, collection_id, seen_where(session, collection_id, tree, within)))
 
 
 def seen_where(session: ReadSession, collection_id: int, tree: Filter | None, within: Filter | None) -> Documents:
@@ -127,7 +127,7 @@ def read_ids(session: ReadSession, column: sa.ColumnElement[int], *where: sa.Col
     return np.fromstring(listed, dtype=np.int64, sep=",") if listed else np.empty(0, dtype=np.int64)
 
 
-def _listed(session: ReadSession, collection_id: int, found: Documents) -> Int64Array:
+def listed(session: ReadSession, collection_id: int, found: Documents) -> Int64Array:
     """The ids of the set, in any order."""
     if not found.others:
         return found.ids
