@@ -26,7 +26,7 @@ _DOCUMENTS, _ROWS = 200, 5_000  # that go in one transaction
 def drop_piece(database: Database, reindex: Reindex) -> bool:
     """Remove some of the hidden generation; whether there is more. Raises ReindexConflict where it is not over."""
     with database.write() as session:
-        # As of a portion: it goes to the end of the line, so that others have their turns between the pieces.
+        # As after a portion, it goes to the end of the line: others have their turns between the pieces.
         row = changed(session, reindex, ENDED, paused_at=database_now(session), pause_seconds=0.0)
         hidden = row.hidden_id
         done = not (
