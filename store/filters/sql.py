@@ -58,9 +58,9 @@ class Documents:
             return np.isin(documents, self.ids, invert=self.others)
         places = np.searchsorted(self.ids, documents)  # np.isin goes through all ids, for few documents as well
         within = places < len(self.ids)
-        found = np.zeros(len(documents), dtype=bool)
+        found: BoolArray = np.zeros(len(documents), dtype=bool)
         found[within] = self.ids[places[within]] == documents[within]
-        return found != self.others
+        return ~found if self.others else found
 
     def __invert__(self) -> Documents:
         return Documents(self.ids, not self.others)
