@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from core.errors import Conflict
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
-from indexer.batches import BATCH_DOCUMENTS
+from indexer.batches import BATCH_DOCUMENTS, characters_of
 from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
 from indexer.pipeline import Pipeline
@@ -84,11 +84,9 @@ class Bringing:
     def catch_up(self, reindex: Reindex, priority: Priority) -> None:
         """Bring over what was written meanwhile, all but a little. Raises NotCaughtUp where writers are quicker."""
         for _ in range(_ROUNDS):
-            with self._database.read() as session:
-                portion = written_portion(session, reindex, documents=BATCH_DOCUMENTS, characters=_CHARACTERS)
-                left = pending_count(session, reindex)
-            size = sum(len(document.text) for document in portion.documents)
-            if left <= _LAST_DOCUMENTS // 2 and size <= _CHARACTERS // 2:
+            portion, is_all = self._written(reindex, BATCH_DOCUMENTS)
+            size = sum(map(characters_of, portion.documents))
+            if is_all and len(portion) <= _LAST_DOCUMENTS // 2 and size <= _CHARACTERS // 2:
                 return
             made = self._made(reindex, portion, priority)
             self._refuse_failures(made)
@@ -106,10 +104,9 @@ class Bringing:
         """
         with ThreadPoolExecutor(1, thread_name_prefix="switch") as thread, self._database.writers_held() as write:
             reached("reindex.switch_held")
-            with self._database.read() as session:
-                portion = written_portion(session, reindex, documents=_LAST_DOCUMENTS, characters=_CHARACTERS)
-                if pending_count(session, reindex) > len(portion.marks):
-                    raise NotCaughtUp
+            portion, is_all = self._written(reindex, _LAST_DOCUMENTS)
+            if not is_all:
+                raise NotCaughtUp
             made = None
             if len(portion):
                 coming = thread.submit(self._made, reindex, portion, Priority.INTERACTIVE)
@@ -125,6 +122,12 @@ class Bringing:
                 done = switch(session, reindex, states=states, into=into, now=self._clock(session))
         reached("reindex.switch_committed")
         return done
+
+    def _written(self, reindex: Reindex, documents: int) -> tuple[Portion, bool]:
+        """Of what was written meanwhile a portion of so many documents at most, and whether it is all of that."""
+        with self._database.read() as session:
+            portion = written_portion(session, reindex, documents=documents, characters=_CHARACTERS)
+            return portion, pending_count(session, reindex) == len(portion)
 
     def _next(self, reindex: Reindex) -> Portion | None:
         limits = {"documents": BATCH_DOCUMENTS, "characters": _CHARACTERS}

@@ -34,6 +34,7 @@ from indexer.bringing import Bringing, Unsuitable
 from indexer.givingway import asked, at_work
 from indexer.pipeline import Pipeline
 from indexer.validation import Judge, validate
+from store import schema
 from store.database import Database
 from store.jobs.lease import Clock, database_now
 from store.reindex.dropping import drop_piece
@@ -147,9 +148,9 @@ class Reindexing:
 
         Raises ReindexConflict.
         """
-        nothing = {"reason": None, "failures": 0, "paused_at": None, "pause_seconds": None}  # it waits for nobody now
+        values = {"state": into.value, "reason": None, **schema.UNHINDERED}
         with self._database.write() as session:
-            ended = changed(session, reindex, states, state=into.value, **nothing, ended_at=self._clock(session))
+            ended = changed(session, reindex, states, **values, ended_at=self._clock(session))
         reached("reindex.ended")
         self.wake()
         return ended

@@ -11,6 +11,7 @@ import numpy as np
 from core.current import check_awaited
 from core.records import Float32Array, Float64Array, Int64Array
 from core.reindexes import Reindex, ReindexState
+from store import schema
 from store.database import Database
 from store.jobs.lease import Clock
 from store.reindex.comparing import Differences, differences
@@ -55,8 +56,8 @@ def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | 
         values: dict[str, Any] = {"state": ReindexState.READY.value, "reason": None}
         if wanting is not None:
             values = {"state": ReindexState.FAILED.value, "reason": wanting, "ended_at": clock(session)}
-        nothing = {"failures": 0, "paused_at": None, "pause_seconds": None}
-        changed(session, reindex, (ReindexState.VALIDATING,), **values, **nothing, report=json.dumps(report))
+        values |= {**schema.UNHINDERED, "report": json.dumps(report)}
+        changed(session, reindex, (ReindexState.VALIDATING,), **values)
     reached("reindex.validated")
 
 

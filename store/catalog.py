@@ -19,7 +19,8 @@ from core.records import Collection, CollectionSettings, Generation, GenerationS
 from core.reindexes import ReindexState
 from store import schema
 from store.database import ReadSession, WriteSession
-from store.filters.sql import documents_where, read_ids
+from store.documents import TEXT_LENGTH
+from store.filters.sql import documents_where, listed, read_ids
 from store.jobs import fail_jobs_of
 from store.jobs.lease import database_now
 from store.passageindex.record import insert_record
@@ -164,18 +165,16 @@ def delete_collection(session: WriteSession, name: str) -> None:
     fail_jobs_of(session, collection.id, collection.name, now=now)
     reindex, ended = schema.reindex, {"state": ReindexState.CANCELLED.value, "reason": _DELETED, "ended_at": now}
     unfinished = sa.update(reindex).where(reindex.c.serving_id == collection.id, reindex.c.hidden_id.is_not(None))
-    for id_ in [*session.execute(unfinished.values(ended).returning(reindex.c.hidden_id)).scalars(), collection.id]:
+    ending = unfinished.values({**ended, **schema.UNHINDERED}).returning(reindex.c.hidden_id)
+    for id_ in [*session.execute(ending).scalars(), collection.id]:
         _retire(session, id_)
     for table, column in ((schema.job, schema.job.c.collection_id), (reindex, reindex.c.serving_id)):
         session.execute(sa.update(table).where(column == collection.id).values({column: None}))
     name = _next_hidden(session, collection)
     session.execute(sa.update(schema.collection).where(schema.collection.c.id == collection.id).values(name=name))
-    zeros = dict.fromkeys(
-        ("share", "auto_switch", "grace_seconds", "min_recall", "scanned", "total", "done", "passages", "tokens",
-         "failures", "busy_seconds"), 0,
-    )  # fmt: skip
+    asked = dict.fromkeys(("share", "auto_switch", "grace_seconds", "min_recall"), 0)
     left = {"collection": name, "hidden_id": collection.id, "created_at": now}  # by its own name nobody asks for it
-    session.execute(sa.insert(reindex), zeros | ended | left)
+    session.execute(sa.insert(reindex), {**schema.NOT_BEGUN, **asked, **ended, **left})
 
 
 def _retire(session: WriteSession, collection_id: int) -> None:
@@ -224,11 +223,11 @@ def counts(session: ReadSession, collection_id: int, within: Filter | None = Non
     """
     if within is not None:
         document, passage = schema.document.c, schema.passage.c
-        own = document.collection_id == collection_id
         seen = documents_where(session, collection_id, within, silent=True)
-        every = read_ids(session, document.id, own)
-        of_passages = read_ids(session, passage.document_id, passage.document_id == document.id, own)
-        return Counts(documents=int(seen.holds(every).sum()), passages=int(seen.holds(of_passages).sum()))
+        own = (passage.document_id == document.id, document.collection_id == collection_id)
+        of_passages = read_ids(session, passage.document_id, *own)
+        documents = len(listed(session, collection_id, seen))
+        return Counts(documents=documents, passages=int(seen.holds(of_passages).sum()))
     ((documents,),) = _DOCUMENTS.rows(session, id=collection_id)
     ((passages,),) = _PASSAGES.rows(session, id=collection_id)
     return Counts(documents=documents, passages=passages)
@@ -236,9 +235,8 @@ def counts(session: ReadSession, collection_id: int, within: Filter | None = Non
 
 def characters(session: ReadSession, collection_id: int) -> int:
     """Of the titles and texts of its documents. Reads all of them."""
-    document = schema.document.c
-    length = sa.func.sum(sa.func.length(document.title) + sa.func.length(document.text))
-    return int(session.execute(sa.select(length).where(document.collection_id == collection_id)).scalar() or 0)
+    length = sa.select(sa.func.sum(TEXT_LENGTH)).where(schema.document.c.collection_id == collection_id)
+    return int(session.execute(length).scalar() or 0)
 
 
 def _visible() -> sa.ColumnElement[bool]:

@@ -22,6 +22,7 @@ from store.database import ReadSession, chunks
 from store.filters.sql import Documents, seen_where
 from store.prepared import Prepared
 
+TEXT_LENGTH = sa.func.length(schema.document.c.title) + sa.func.length(schema.document.c.text)  # in characters
 _LOOKED_AT = 1000  # documents that a filtered page looks at in one step
 
 
@@ -110,8 +111,9 @@ def documents_with_ids(session: ReadSession, collection_id: int | None, ids: Seq
 def stored_lengths(session: ReadSession, collection_id: int, ids: Sequence[str]) -> dict[str, int]:
     """Characters of the titles and texts of those of the users' `ids` that there are."""
     document = schema.document.c
-    length = (sa.func.length(document.title) + sa.func.length(document.text)).label("length")
-    columns = sa.select(document.external_id, length).where(document.collection_id == collection_id)
+    columns = sa.select(document.external_id, TEXT_LENGTH.label("length")).where(
+        document.collection_id == collection_id
+    )
     asked = [id_ for id_ in ids if is_unicode(id_)]  # SQLite cannot be asked for any other
     return {row.external_id: row.length for row in session.rows_where_in(columns, document.external_id, asked)}
 

@@ -29,6 +29,7 @@ from store.lock import is_held, sign, signed_by
 from store.passageindex.following import Following
 from store.passageindex.protocol import PassageIndex
 from store.processes import processes
+from store.reindex.dropping import drop_deleted_piece
 from store.segments.upkeep import Seen, maintain
 from store.steps import reached
 
@@ -123,7 +124,11 @@ class Maintenance:
         self._stopping = threading.Event()
         # In a thread of their own: a merge may take minutes, in which the log would grow until writers have to wait.
         self._checkpoints = _Chore("checkpoint", _Checkpoints(database, self._policy.warn_seconds).fold)
-        self._chores = [_Chore("segments", lambda: segments(database)), _Chore("leftovers", self._clean)]
+        self._chores = [
+            _Chore("segments", lambda: segments(database)),
+            _Chore("leftovers", self._clean),
+            _Chore("deleted collections", partial(drop_deleted_piece, database)),
+        ]
         if index is not None:
             self._chores.append(_Chore("passage index", partial(Following(index).follow, database)))
         self._next_clean = 0.0

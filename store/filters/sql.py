@@ -41,6 +41,7 @@ from store.filters.fields import Fields
 
 MAX_COMPARISONS = 200
 MAX_VALUES = 30_000  # of all comparisons of a filter
+_FEW = 1000  # documents, up to which looking each up is faster than what np.isin prepares
 _value = schema.document_field.c
 
 
@@ -53,7 +54,13 @@ class Documents:
 
     def holds(self, documents: Int64Array) -> BoolArray:
         """(n,) which of `documents` belong to the set."""
-        return np.isin(documents, self.ids, invert=self.others)
+        if len(documents) > _FEW:
+            return np.isin(documents, self.ids, invert=self.others)
+        places = np.searchsorted(self.ids, documents)  # np.isin goes through all ids, for few documents as well
+        within = places < len(self.ids)
+        found: BoolArray = np.zeros(len(documents), dtype=bool)
+        found[within] = self.ids[places[within]] == documents[within]
+        return ~found if self.others else found
 
     def __invert__(self) -> Documents:
         return Documents(self.ids, not self.others)
@@ -93,7 +100,7 @@ def external_ids_where(
     `within`: as if there were none but those that satisfy it, too. Raises as `documents_where` does.
     """
     document = schema.document.c
-    ids = _listed(session, collection_id, seen_where(session, collection_id, tree, within))
+    ids = listed(session, collection_id, seen_where(session, collection_id, tree, within))
     rows = session.rows_where_in(
         sa.select(document.id, document.external_id), document.id, np.sort(ids)[:limit].tolist()
     )
@@ -102,7 +109,7 @@ def external_ids_where(
 
 def count_where(session: ReadSession, collection_id: int, tree: Filter | None, *, within: Filter | None = None) -> int:
     """How many documents of the collection satisfy `tree`, None: are there. Else as `external_ids_where`."""
-    return len(_listed(session, collection_id, seen_where(session, collection_id, tree, within)))
+    return len(listed(session, collection_id, seen_where(session, collection_id, tree, within)))
 
 
 def seen_where(session: ReadSession, collection_id: int, tree: Filter | None, within: Filter | None) -> Documents:
@@ -120,7 +127,7 @@ def read_ids(session: ReadSession, column: sa.ColumnElement[int], *where: sa.Col
     return np.fromstring(listed, dtype=np.int64, sep=",") if listed else np.empty(0, dtype=np.int64)
 
 
-def _listed(session: ReadSession, collection_id: int, found: Documents) -> Int64Array:
+def listed(session: ReadSession, collection_id: int, found: Documents) -> Int64Array:
     """The ids of the set, in any order."""
     if not found.others:
         return found.ids

@@ -23,14 +23,16 @@ def sweep(database: Database, *, now: float) -> bool:
         abandoned, emptied, forgotten = _abandoned(session, now), _to_empty(session), _forgotten(session)
     if not abandoned and not emptied and not forgotten:
         return False
+    job = schema.job
     with database.write() as session:
         if emptied:
             return drop_piece(session, emptied, rows_too=False) or bool(abandoned or forgotten)
         if abandoned:
             abandoned = _abandoned(session, now)  # a slow sender may have come back; from here on it is too late
-            job = schema.job
             session.execute(sa.update(job).where(job.c.id.in_(abandoned)).values(token=job.c.token + 1))
             return drop_piece(session, abandoned, rows_too=True) or bool(forgotten)
+        forgotten = _forgotten(session)  # one may have been tried again; from here on none can be
+        session.execute(sa.update(job).where(job.c.id.in_(forgotten)).values(state=JobState.CANCELLED.value))
         return drop_piece(session, forgotten, rows_too=True)
 
 

@@ -15,6 +15,7 @@ from core.reindexes import Reindex
 from store import schema
 from store.commit import log_changes
 from store.database import Database, WriteSession
+from store.jobs.lease import database_now
 from store.passageindex.counts import count
 from store.reindex.record import ENDED, changed, unfinished
 from store.steps import reached
@@ -25,7 +26,8 @@ _DOCUMENTS, _ROWS = 200, 5_000  # that go in one transaction
 def drop_piece(database: Database, reindex: Reindex) -> bool:
     """Remove some of the hidden generation; whether there is more. Raises ReindexConflict where it is not over."""
     with database.write() as session:
-        row = changed(session, reindex, ENDED)
+        # As after a portion, it goes to the end of the line: others have their turns between the pieces.
+        row = changed(session, reindex, ENDED, paused_at=database_now(session), pause_seconds=0.0)
         hidden = row.hidden_id
         done = not (
             _some(session, schema.reindex_pending, schema.reindex_pending.c.reindex_id == row.id, _ROWS)
@@ -44,12 +46,19 @@ def drop_piece(database: Database, reindex: Reindex) -> bool:
 
 def drop_deleted(database: Database) -> bool:
     """Remove all that deleted collections left, where nobody else may see to it for long; whether there was any."""
+    found = False
+    while drop_deleted_piece(database):
+        found = True
+    return found
+
+
+def drop_deleted_piece(database: Database) -> bool:
+    """Remove some of what deleted collections left; whether there was any. Others may be at it."""
     with database.read() as session:
         left = [reindex for reindex in unfinished(session) if reindex.serving_id is None and reindex.state in ENDED]
-    for reindex in left:
+    for reindex in left[:1]:
         with suppress(ReindexConflict):  # somebody else was quicker
-            while drop_piece(database, reindex):
-                pass
+            drop_piece(database, reindex)
     return bool(left)
 
 

@@ -11,7 +11,7 @@ from core.records import Document
 from core.reindexes import Reindex
 from store import schema
 from store.database import ReadSession, WriteSession, chunks
-from store.documents import documents_with_ids
+from store.documents import TEXT_LENGTH, documents_with_ids
 from store.reindex.following import note_writes
 from store.reindex.record import FOLLOWING, changed
 
@@ -82,9 +82,8 @@ def pending_count(session: ReadSession, reindex: Reindex) -> int:
 def _within(session: ReadSession, collection_id: int | None, ids: Sequence[str], characters: int) -> list[str]:
     """The first of the ids, of so many characters in all, and one at least."""
     document = schema.document.c
-    length = sa.func.length
-    characters_of = length(document.title) + length(document.text) + length(document.metadata)
-    sizes = sa.select(document.external_id, characters_of.label("size")).where(document.collection_id == collection_id)
+    sizes = sa.select(document.external_id, (TEXT_LENGTH + sa.func.length(document.metadata)).label("size"))
+    sizes = sizes.where(document.collection_id == collection_id)
     size = {row.external_id: int(row.size) for row in session.rows_where_in(sizes, document.external_id, ids)}
     taken: list[str] = []
     for id_ in ids:

@@ -41,8 +41,7 @@ def begin(
         "collection": serving.name, "serving_id": serving.id, "hidden_id": hidden.id,
         "state": ReindexState.BUILDING.value, "share": share, "auto_switch": auto_switch,
         "grace_seconds": grace_seconds, "min_recall": min_recall, "judgements": judgements, "min_gain": min_gain,
-        "scanned": False, "total": total, "created_at": now,
-        **dict.fromkeys(("done", "passages", "tokens", "failures", "busy_seconds"), 0),
+        "created_at": now, **schema.NOT_BEGUN, "total": total,
     }  # fmt: skip
     made = session.execute(sa.insert(schema.reindex), values).inserted_primary_key
     assert made is not None

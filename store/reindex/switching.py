@@ -37,9 +37,7 @@ def switch(
     """
     if pending_count(session, reindex):
         raise NotCaughtUp
-    row = changed(
-        session, reindex, states, state=into.value, reason=None, failures=0, paused_at=None, pause_seconds=None
-    )
+    row = changed(session, reindex, states, state=into.value, reason=None, **schema.UNHINDERED)
     serving, hidden = find_collection(session, row.collection), hidden_collection(session, row)
     settings = replace(hidden.settings, **{name: getattr(serving.settings, name) for name in CHANGEABLE})
     aside = hidden_name(serving.name, row.id)

@@ -13,9 +13,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from core.errors import SalienceError, StorageBusy, StorageCorrupt, StorageError
 from core.naming import HIDDEN, is_hidden
 from core.records import Document
+from store import schema
 from store.database import Database
 from store.faults import database_errors, file_errors
 from store.maintenance import owning
@@ -150,10 +153,14 @@ class _Work:
 
     def drop_deleted(self, findings: Sequence[Finding]) -> bool:
         """What deleted collections left needs no mending: it is about to go."""
-        if self.dry_run or not any(is_hidden(finding.collection or "") for finding in findings):
+        damaged = [*self.suspects, *(finding.collection or "" for finding in findings)]
+        if self.dry_run or not any(map(is_hidden, damaged)):
             return False
         with closing(Database.open(self.directory, allow_network=self.allow_network)) as database:
             left = drop_deleted(database)
+            with database.read() as session:
+                there = set(session.execute(sa.select(schema.collection.c.name)).scalars())
+        self.suspects = {name: ids for name, ids in self.suspects.items() if name in there}
         if left:
             self.done.append("what deleted collections left: removed")
         return left

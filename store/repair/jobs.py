@@ -9,7 +9,7 @@ from store.checksum import covered_columns, row_checksum
 from store.jobs.notices import MAX_LISTED, NoticeKind
 from store.jobs.payload import unpack
 from store.repair.mending import Mending
-from store.verify.jobs import check_jobs, is_dropped
+from store.verify.jobs import check_jobs, is_dropped, is_right
 from store.verify.reading import Reading
 
 _CODE = "storage_corrupt"
@@ -55,7 +55,9 @@ def _mend_notices(mending: Mending) -> None:
 def _count(mending: Mending, job: int, *, lost: bool) -> None:
     columns = ("total", "pending", "failed", "duplicates", "truncated")
     committed = "created + replaced + updated + unchanged"
-    ((*found, stored),) = mending.rows(f"SELECT {', '.join(columns)}, {committed} FROM job WHERE id = ?", job)
+    ((state, collection, stored, *found),) = mending.rows(
+        f"SELECT state, collection_id, {committed}, {', '.join(columns)} FROM job WHERE id = ?", job
+    )
     before = dict(zip(columns, found, strict=True))
     ((waiting,),) = mending.rows("SELECT COALESCE(SUM(documents), 0) FROM job_batch WHERE job_id = ?", job)
     if lost:
@@ -64,10 +66,15 @@ def _count(mending: Mending, job: int, *, lost: bool) -> None:
             _insert(mending, job, NoticeKind.ERROR.value, _LOST)
         mending.done.append(f"job {job}: {missing} documents that waited cannot be read, and are listed as its errors")
     noted = dict(mending.rows("SELECT kind, COUNT(*) FROM job_notice WHERE job_id = ? GROUP BY kind", job))
-    after = {"pending": _pending(mending, job, before["pending"], waiting), "failed": noted.get(NoticeKind.ERROR, 0)}
-    for name, kind in (("duplicates", NoticeKind.DUPLICATE), ("truncated", NoticeKind.TRUNCATED)):
-        listed = noted.get(kind.value, 0)
-        after[name] = before[name] if min(before[name], MAX_LISTED) == listed else listed
+    dropped = is_dropped(state, collection)
+    after = {}
+    for name, there, counted in (
+        ("pending", waiting, before["pending"]),
+        ("failed", noted.get(NoticeKind.ERROR, 0), before["failed"]),
+        ("duplicates", noted.get(NoticeKind.DUPLICATE, 0), min(before["duplicates"], MAX_LISTED)),
+        ("truncated", noted.get(NoticeKind.TRUNCATED, 0), min(before["truncated"], MAX_LISTED)),
+    ):
+        after[name] = before[name] if is_right(counted, there, dropped=dropped) else there
     counted = after["pending"] + after["failed"] + stored
     after["total"] = counted + min(max(0, before["total"] - counted), after["duplicates"])
     changed = {name: after[name] for name in columns if after[name] != before[name]}
@@ -76,11 +83,6 @@ def _count(mending: Mending, job: int, *, lost: bool) -> None:
         mending.execute(f"UPDATE job SET {sets} WHERE id = ?", *changed.values(), job)
         told = ", ".join(f"{name} {before[name]} to {value}" for name, value in changed.items())
         mending.done.append(f"job {job}: counted anew ({told})")
-
-
-def _pending(mending: Mending, job: int, count: int, waiting: int) -> int:
-    ((state, collection),) = mending.rows("SELECT state, collection_id FROM job WHERE id = ?", job)
-    return count if is_dropped(state, collection) and count >= waiting else waiting
 
 
 def _insert(mending: Mending, job: int, kind: str, reason: str, id_: int | None = None) -> None:

@@ -12,9 +12,11 @@ from store.schema.collections import alias, collection, generation
 from store.schema.documents import document, document_field, embedding, field, passage, term
 from store.schema.jobs import job, job_batch, job_notice
 from store.schema.passageindex import passage_index, term_count
-from store.schema.reindexes import reindex, reindex_pending
+from store.schema.reindexes import NOT_BEGUN, UNHINDERED, reindex, reindex_pending
 
 __all__ = [
+    "NOT_BEGUN",
+    "UNHINDERED",
     "alias",
     "api_key",
     "audit",

@@ -39,6 +39,12 @@ reindex = sa.Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
+UNHINDERED = {"failures": 0, "paused_at": None, "pause_seconds": None}  # of what neither fails nor pauses
+# Of what nothing was done for yet.
+NOT_BEGUN = {
+    **UNHINDERED, "scanned": False, **dict.fromkeys(("total", "done", "passages", "tokens", "busy_seconds"), 0),
+}  # fmt: skip
+
 # Documents that were written, and are to be brought to the hidden generation. One that is written again gets a new id:
 # whoever brings an earlier state of it cannot strike it out.
 reindex_pending = sa.Table(

@@ -84,7 +84,7 @@ class OpenSegments:
     @property
     def due(self) -> bool:
         """Whether one that could not be read is to be tried again now: what it failed by may have passed."""
-        return bool(self._again) and time.monotonic() >= min(list(self._again.values()), default=math.inf)
+        return time.monotonic() >= min(list(self._again.values()), default=math.inf)
 
     def get(self, row: SegmentRow) -> Segment | None:
         """The segment; None when its file is missing or damaged, which is logged once and marked for its owner.

@@ -88,6 +88,26 @@ def change(directory: Path, statement: str, *parameters: object, sealed: bool = 
                     connection.execute(f"UPDATE {table.name} SET checksum = row_checksum({', '.join(covered)})")
 
 
+def alter_unnoticed(directory: Path, index: str, statement: str) -> None:
+    """Change rows, and leave one index as it was."""
+    with closing(sqlite3.connect(directory / "salience.db", isolation_level=None)) as connection:
+        (root, definition, table) = connection.execute(
+            "SELECT rootpage, sql, tbl_name FROM sqlite_master WHERE name = ?", [index]
+        ).fetchone()
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_master WHERE name = ?", [index])
+        (version,) = connection.execute("PRAGMA schema_version").fetchone()
+        connection.execute(f"PRAGMA schema_version = {version + 1}")
+    with closing(sqlite3.connect(directory / "salience.db", isolation_level=None)) as connection:
+        assert connection.execute(statement).rowcount == 1
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql) VALUES ('index', ?, ?, ?, ?)",
+            [index, table, root, definition],
+        )
+        connection.execute(f"PRAGMA schema_version = {version + 2}")
+
+
 def filled_places(directory: Path, good: bytes) -> Iterator[int]:
     """Some bytes of the cells of every table and index."""
     with closing(sqlite3.connect(directory / "salience.db")) as connection:

@@ -10,15 +10,15 @@ import sqlalchemy as sa
 
 from core.errors import CollectionNotFound
 from core.records import Collection
-from core.reindexes import ReindexState
+from core.reindexes import Reindex, ReindexState
 from store import Database, Views, schema
 from store.among import holdings
 from store.catalog import create_collection, delete_collection, find_collection, list_collections
 from store.figures import figures
 from store.jobs.intake import begin as begin_job
 from store.reindex import dropping
-from store.reindex.dropping import drop_deleted, drop_piece
-from store.reindex.record import get, newest, unfinished
+from store.reindex.dropping import drop_deleted, drop_deleted_piece, drop_piece
+from store.reindex.record import changed, get, newest, unfinished
 from store.segments.sealing import seal
 from store.segments.upkeep import maintain
 from store.verify import verify
@@ -31,9 +31,14 @@ def test_a_collection_that_goes_takes_both_generations(database: Database, colle
     made, hidden = reindex(database, collection)
     put(database, hidden, Item(id="a", text="x"))
     with database.write() as session:
+        changed(
+            session, made, (made.state,), failures=3, paused_at=NOW, pause_seconds=3600.0, reason="a remote is down"
+        )
         delete_collection(session, "books")
         ended = get(session, made.id)
     assert (ended.state, ended.hidden_id, ended.serving_id) == (ReindexState.CANCELLED, hidden.id, None)
+    assert (ended.failures, ended.paused_at, ended.pause_seconds) == (0, None, None), "its removal waits for nothing"
+    assert ended.reason == "the collection was deleted"
     assert other_findings(database) == []
     drop_deleted(database)
     with database.read() as session:
@@ -88,6 +93,22 @@ def test_what_a_deleted_collection_left_goes_in_pieces_and_nobody_finds_it(
         assert view.passage_count == 1
     with database.read() as session:
         assert unfinished(session) == []
+
+
+def test_two_may_remove_the_same(database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(database, collection, Item(id="a", text="whale"))
+    with database.write() as session:
+        delete_collection(session, "books")
+    original = dropping.drop_piece
+
+    def beaten(database: Database, reindex: Reindex) -> bool:
+        while original(database, reindex):
+            pass
+        return original(database, reindex)
+
+    monkeypatch.setattr(dropping, "drop_piece", beaten)
+    assert drop_deleted_piece(database)
+    assert not drop_deleted_piece(database)
 
 
 @pytest.mark.parametrize("name", ["books", "songs", "logs"])

@@ -10,12 +10,14 @@ import time
 from contextlib import ExitStack
 
 import pytest
+import sqlalchemy as sa
 
 import store.database
 import store.maintenance
 from core.errors import StorageBusy, StorageFull
 from core.records import Collection
-from store import Database, Views
+from store import Database, Views, schema
+from store.catalog import delete_collection
 from store.directory import MAINTENANCE_LOCK
 from store.maintenance import Maintenance, maintain_once, owner, owning
 from store.vacuum import tidy
@@ -137,6 +139,21 @@ def test_tidying_up_says_whether_others_do_it_or_it_failed(database: Database, m
     monkeypatch.setattr("store.vacuum.remove_retired", fail)
     with pytest.raises(StorageBusy, match="somebody writes"):
         tidy(database)
+
+
+def test_a_deleted_collection_is_removed_by_the_owner(database: Database, collection: Collection) -> None:
+    """Where jobs and reindexes are served elsewhere, or nowhere."""
+    put(database, collection, *(Item(id=str(number), text="a\nb") for number in range(5)))
+    with database.write() as session:
+        delete_collection(session, "books")
+    with Maintenance(database, lambda database: False, QUICK).running():
+        until(lambda: _rows(database, schema.collection) == 0)
+    assert _rows(database, schema.document) == _rows(database, schema.embedding) == 0
+
+
+def _rows(database: Database, table: sa.Table) -> int:
+    with database.read() as session:
+        return int(session.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
 def test_segments_are_sealed_by_the_owner(database: Database, collection: Collection) -> None:

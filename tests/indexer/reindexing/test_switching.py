@@ -15,7 +15,7 @@ import store.steps
 from core.current import check_awaited
 from core.prompts import Prompt
 from core.protocols import Priority
-from core.records import Embeddings, Representation
+from core.records import Document, Embeddings, Representation
 from core.reindexes import ReindexState
 from indexer.pipeline import delete
 from indexer.worker import Worker
@@ -263,6 +263,23 @@ def test_who_was_told_of_a_change_sees_it_in_an_empty_collection(place: Place) -
     with place.views.open("c") as view:
         assert (view.seq > told, view.passage_count) == (True, 1)
     assert verify(place.database.directory).findings == ()
+
+
+@pytest.mark.parametrize("auto", [True, False])
+def test_few_documents_of_much_metadata_keep_no_switch_from_its_end(place: Place, auto: bool) -> None:
+    """They are few, and their texts are short; but they are more than goes into one portion."""
+    place.add(a="one")
+    place.begin(auto_switch=auto)
+    place.work(ReindexState.READY)
+    metadata = {f"f{number}": "x" * 900 for number in range(7)}
+    report = place.pipeline.add("c", [Document(id=f"d{i}", text="short", metadata=metadata) for i in range(10)])
+    assert not report.failed
+    if auto:
+        assert place.reindexing.turn()
+    else:
+        place.reindexing.switch(place.now())
+    assert place.now().state is ReindexState.SWITCHED
+    assert len(place.contents()) == 11
 
 
 def test_one_that_never_held_anything_is_switched(place: Place) -> None:

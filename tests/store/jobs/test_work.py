@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import pytest
 import sqlalchemy as sa
 
 from core.errors import JobConflict, JobNotFound, LeaseLost
 from core.records import Collection, JobState
-from store import Database, catalog, schema
+from store import Database, WriteSession, catalog, schema
 from store.aliases import set_alias
 from store.among import holdings
 from store.jobs import cancel_job, get_job, list_jobs, queued_documents
@@ -21,6 +23,7 @@ from store.jobs.notices import JobNotice, NoticeKind, job_notices
 from store.jobs.payload import pack
 from store.jobs.retry import retry_job
 from store.jobs.work import complete, conclude
+from store.verify import verify
 from tests.store import library
 from tests.store.jobs.queueing import (
     LEASE,
@@ -201,26 +204,56 @@ def test_old_jobs_are_forgotten(database: Database, collection: Collection, monk
         assert [found.id for found in list_jobs(session, limit=9)] == [6, 5, 4, unended.id]
 
 
+@pytest.mark.parametrize("whole", [True, False])
 def test_what_is_said_of_a_job_goes_before_it_in_pieces(
-    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     """There may be one for each of a job's documents: all at once would hold the write lock for long."""
     monkeypatch.setattr(job_sweep, "KEPT_JOBS", 1)
     monkeypatch.setattr(job_intake, "_NOTICES_AT_ONCE", 3)
     with database.write() as session:
         lease = begin(session, collection, "receiver", seconds=LEASE, key=None, now=NOW)
-        broken = [JobNotice(kind=NoticeKind.ERROR, code="c", reason="r", path="body", line=n) for n in range(10)]
+        broken = [
+            JobNotice(kind=NoticeKind.ERROR, code="c", reason="r", path="body", line=n, document=item(n))
+            for n in range(10)
+        ]
         append(session, lease, Intake(read=10, notices=broken), now=NOW)
-        finish(session, lease, digest=b"", now=NOW)
+        if whole:
+            finish(session, lease, digest=b"", now=NOW)
     queue(database, collection)
     left = []
-    while job_sweep.sweep(database, now=NOW):
+    while job_sweep.sweep(database, now=NOW + LEASE):
         with database.read() as session:
             left.append(session.execute(sa.select(sa.func.count()).select_from(schema.job_notice)).scalar())
+        assert verify(database.directory).findings == ()
+        with pytest.raises((JobConflict, JobNotFound)):
+            retry_job(database, 1)
     assert left == [7, 4, 1]
     with database.read() as session:
         assert session.execute(sa.select(sa.func.count()).select_from(schema.job_notice)).scalar() == 0
         assert [found.id for found in list_jobs(session, limit=9)] == [2]
+
+
+def test_a_job_that_is_tried_again_meanwhile_is_not_forgotten(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(database, collection, 1)
+    with database.write() as session:
+        give_up(session, taken_in(session), reason="the key is wrong", now=NOW)
+    for _ in range(2):
+        queue(database, collection)
+    monkeypatch.setattr(job_sweep, "KEPT_JOBS", 1)
+    opened = database.write
+
+    def write() -> AbstractContextManager[WriteSession]:
+        monkeypatch.setattr(database, "write", opened)
+        retry_job(database, 1)
+        return opened()
+
+    monkeypatch.setattr(database, "write", write)
+    swept(database)
+    with database.read() as session:
+        assert [found.id for found in list_jobs(session, limit=9)] == [3, 1]
 
 
 def test_the_list_has_pages_and_conditions(database: Database, collection: Collection) -> None:

@@ -16,29 +16,8 @@ from store.migrate import SCHEMA_VERSION
 from store.repair.file import write_anew
 from store.repair.mending import Mending
 from store.verify import verify
-from tests.store.damage import filled_places
+from tests.store.damage import alter_unnoticed, filled_places
 from tests.store.repair.mending import documents, flip_in, found, mended
-
-
-def alter_unnoticed(directory: Path, index: str, statement: str) -> None:
-    """Change rows, and leave one index as it was."""
-    with closing(sqlite3.connect(directory / "salience.db", isolation_level=None)) as connection:
-        (root, definition, table) = connection.execute(
-            "SELECT rootpage, sql, tbl_name FROM sqlite_master WHERE name = ?", [index]
-        ).fetchone()
-        connection.execute("PRAGMA writable_schema = ON")
-        connection.execute("DELETE FROM sqlite_master WHERE name = ?", [index])
-        (version,) = connection.execute("PRAGMA schema_version").fetchone()
-        connection.execute(f"PRAGMA schema_version = {version + 1}")
-    with closing(sqlite3.connect(directory / "salience.db", isolation_level=None)) as connection:
-        assert connection.execute(statement).rowcount == 1
-        connection.execute("PRAGMA writable_schema = ON")
-        connection.execute(
-            "INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql) VALUES ('index', ?, ?, ?, ?)",
-            [index, table, root, definition],
-        )
-        connection.execute(f"PRAGMA schema_version = {version + 2}")
-
 
 DISPUTES = {
     "a passage's document": ("passage_document", "UPDATE passage SET document_id = 9999 WHERE id = 7", "as its index"),
