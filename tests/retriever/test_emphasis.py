@@ -89,12 +89,13 @@ def test_a_long_phrase_takes_no_longer_than_a_word() -> None:
     text = "a " * 200_000 + "b"
 
     def seconds(key: str) -> float:
-        begun = time.process_time()
+        begun = time.thread_time()
         with pytest.raises(InvalidControl, match="does not have"):
             emphasis_controls(text, {key: 2})
-        return time.process_time() - begun
+        return time.thread_time() - begun
 
-    assert seconds("a " * 490 + "c") < 4 * seconds("c") + 0.1
+    # A comparison word by word takes hundreds of times as long; the garbage collector may look in at one of the tries.
+    assert min(seconds("a " * 490 + "c") for _ in range(3)) < 4 * seconds("c") + 0.1
 
 
 @pytest.mark.parametrize(

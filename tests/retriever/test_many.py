@@ -204,13 +204,13 @@ def test_what_is_shown_does_not_take_longer_by_the_number_of_paths() -> None:
 
     def seconds(paths: int) -> float:
         shown = Shown.of([f"metadata.other{i}.below" for i in range(paths)])
-        begun = time.process_time()
+        begun = time.thread_time()
         for _ in range(20):
             assert shown.metadata(metadata) == {}
-        return time.process_time() - begun
+        return time.thread_time() - begun
 
     seconds(1)
-    assert seconds(1000) < 10 * seconds(1) + 0.02
+    assert min(seconds(1000) for _ in range(3)) < 10 * seconds(1) + 0.02
 
 
 _JSON = st.recursive(
