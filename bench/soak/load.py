@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -156,10 +157,10 @@ class Load:
         body = json.dumps({"query": self._text(6), "k": 50, "explain": "words"}).encode()
         length = len(body) + self._random.choice((0, 100))
         head = f"POST {_path('search')} HTTP/1.1\r\nHost: soak\r\nContent-Length: {length}\r\n\r\n"
-        writer.write(head.encode() + body)
-        await writer.drain()
-        await asyncio.sleep(0.01)
-        writer.close()
+        with closing(writer):  # also where the load ends meanwhile
+            writer.write(head.encode() + body)
+            await writer.drain()
+            await asyncio.sleep(0.01)
         self.counted["leave"] += 1
 
     async def _lifecycle(self) -> None:
