@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,14 +27,23 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """Runs while the block does; its standard error goes to a file beside the data directory."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
-    with _log(data_dir, arguments[0]).open("a") as log:
+    own = {**kept, "SALIENCE_DATA_DIR": str(data_dir), **(environment or {})}
+    with running([*_COMMAND, *arguments], _ROOT, own, _log(data_dir, arguments[0])) as process:
+        yield process
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str], log: Path, *, pipes: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """Any command, in `folder`, while the block runs; then it ends as `end` says. `log`: what it prints is added there.
+
+    `environment`: all of it. `pipes`: it is talked to by its standard input and output, and prints its errors alone.
+    """
+    pipe = subprocess.PIPE if pipes else None
+    with log.open("a") as file:
         process = subprocess.Popen(
-            [*_COMMAND, *arguments],
-            cwd=_ROOT,
-            env={**kept, "SALIENCE_DATA_DIR": str(data_dir), **(environment or {})},
-            stdout=log,
-            stderr=log,
-            text=True,
+            command, cwd=folder, env=environment, stdin=pipe, stdout=pipe or file, stderr=file, text=True
         )
     try:
         yield process

@@ -157,11 +157,11 @@ def _whole(items: Iterable[Located], limit: int, room: PassageRoom, read: _Read)
                     f"more than {MAX_BROKEN_LINES} lines are no documents; nothing of the body was kept"
                 )
         if isinstance(item, Document):
-            lengths[item.id] = length_of(item)
+            length = lengths[item.id] = length_of(item)
             if len(lengths) == ROOM_FOR:
                 room.take(lengths)
                 lengths.clear()
-            read.characters += length_of(item)
+            read.characters += length
             if read.characters > limit:  # of a compressed body
                 raise TooLarge(f"the documents have more than {limit} characters; send them in parts")
         yield origin, item

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from app.operation.process import cores
 from bench.memory import proportional
-from bench.processes import START_SECONDS, end, free_port, serving
+from bench.processes import START_SECONDS, free_port, running, serving
 from bench.service.driving import Search, drive, summary
 
 HERE = Path(__file__).resolve().parent
@@ -223,18 +223,6 @@ def _process(
     command: list[Any], folder: Path, environment: Mapping[str, str] | None = None, *, pipes: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
     offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "ANONYMIZED_TELEMETRY": "false"}
-    pipe = subprocess.PIPE if pipes else None
-    with (folder / "log.txt").open("a") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **offline, **(environment or {})},
-            stdin=pipe,
-            stdout=pipe or log,
-            stderr=log,
-            text=True,
-        )
-    try:
+    own = {**os.environ, **offline, **(environment or {})}
+    with running(command, folder, own, folder / "log.txt", pipes=pipes) as process:
         yield process
-    finally:
-        end(process)
