@@ -44,7 +44,9 @@ def test_what_cannot_be_cleared_away_holds_no_job_up(
     create(database)
     swept: list[float] = []
 
-    def damaged(_: Database, *, now: float) -> bool:
+    def damaged(of: Database, *, now: float) -> bool:
+        if of is not database:  # a server that other tests share has a worker in this process, too
+            return False
         swept.append(now)
         raise StorageError("a page is damaged")
 
