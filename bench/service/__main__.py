@@ -1,4 +1,4 @@
-"""python -m bench.service: the same passages, model and queries, over HTTP, one server after the other.
+"""python -m bench.service: the same passages, model and queries, over HTTP, in turns of a few seconds.
 
 Settings: Salience's collection has `whole_documents` and `language: "en"`, so that each text is one passage there, too;
 txtai's index `hybrid` and `content`, to have a sparse leg and the texts; chromadb's `cosine`. Else all have their
@@ -8,8 +8,10 @@ defaults: so Salience computes in bf16 where the processor has it, and the peers
 these in other orders. `again_1`, `again_8`: the judged ones, again and again, as Salience remembers
 what its model made of a query. First all of that in one process, then what is new in `--processes`, each with its
 share of the cores: Salience's `--workers`, uvicorn's for txtai (which can only be searched then), and as many clients
-for chromadb, as it is they who embed. All processes have their model, and have searched for a while unmeasured, before
-a round begins.
+for chromadb, as it is they who embed.
+
+All servers run at once, and all have their models. Who is searched changes every few seconds, so that a machine whose
+speed moves is as fast for one as for another; the others wait meanwhile.
 
 `ahead_of_peers`: at least twice the throughput of the better peer in new queries, with 1 client and with 8, each in as
 many processes as suit it best, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB
@@ -19,13 +21,14 @@ many processes as suit it best, at no lower nDCG@10 than any. Times in milliseco
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
 import time
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ from rich.table import Table
 from bench.command import Report, add_json, tell
 from bench.corpus import DATA
 from bench.processes import end_when_told
+from bench.service.driving import summary
 from bench.service.passages import Sample, read_sample
 from bench.service.servers import Chroma, Salience, Server, Txtai
 from embedder.kinds import DEFAULT_MODEL, model_folder
@@ -44,6 +48,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = (1, 8)
 NEW, AGAIN = "clients", "again"  # rounds
 WARM_SECONDS = 2.0  # of searching before the rounds
+TURNS = 5  # that each round is cut into
 GOAL = 2.0  # times the better peer's throughput
 SERVERS: dict[str, type[Server]] = {"salience": Salience, "txtai": Txtai, "chromadb": Chroma}
 
@@ -53,7 +58,7 @@ def main() -> None:
     add_json(parser)
     parser.add_argument("--quick", action="store_true", help="2,000 passages: shows that it runs, not how fast")
     parser.add_argument("--passages", type=int, default=None, metavar="N", help="default 20000")
-    parser.add_argument("--seconds", type=float, default=None, help="of searching, each time; default 20")
+    parser.add_argument("--seconds", type=float, default=None, help="of each round, in all its turns; default 20")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="beside one; default 2")
     parser.add_argument("--data", type=Path, default=DATA, help="the test collections")
     parser.add_argument("--only", choices=SERVERS, action="append", help="default: all three")
@@ -64,40 +69,68 @@ def main() -> None:
     names = list(given.only or SERVERS)
     peers = Path(sys.executable) if names == ["salience"] else _peers()
     report: Report = {"passages": len(sample.passages), "queries": len(sample.queries)}
-    for name in names:
-        print(f"{name}: filling and searching, some minutes ...", file=sys.stderr)
-        report[name] = measured(SERVERS[name], sample, peers, seconds, given.processes)
-        print(f"{name}: {json.dumps(report[name])}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        servers = {name: SERVERS[name](Path(folder) / name, model_folder(Path(DEFAULT_MODEL)), peers) for name in names}
+        for server in servers.values():
+            server.folder.mkdir()
+        report |= measured(servers, sample, seconds, given.processes)
     if set(SERVERS) <= set(report):
         report = {"ahead_of_peers": _ahead(report), **report}
     tell(report, as_json=given.json, show=_show)
 
 
-def measured(kind: type[Server], sample: Sample, peers: Path, seconds: float, processes: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = kind(Path(folder), model_folder(Path(DEFAULT_MODEL)), peers)
-        with server.running(1):
-            start = time.perf_counter()
-            server.fill(sample.passages)
-            found: dict[str, Any] = {"legs": server.legs, "fill_seconds": round(time.perf_counter() - start, 1)}
-            found["ndcg@10"] = _ndcg(sample, server.searched(sample.queries, clients=1, seconds=0)["answers"])
-            found["processes"] = {"1": _searched(server, sample, seconds, (NEW, AGAIN))}
-        if processes > 1:
-            with server.running(processes):
-                found["processes"][str(processes)] = _searched(server, sample, seconds, (NEW,))
-        return found
+def measured(servers: Mapping[str, Server], sample: Sample, seconds: float, processes: int) -> dict[str, Any]:
+    """What each is found to do, by its name."""
+    with _running(servers, 1):
+        found = {name: _filled(name, server, sample) for name, server in servers.items()}
+        in_one = _searched(servers, sample, seconds, (NEW, AGAIN))
+    for name in servers:
+        found[name]["processes"] = {"1": in_one[name]}
+    if processes > 1:
+        with _running(servers, processes):
+            in_several = _searched(servers, sample, seconds, (NEW,))
+        for name in servers:
+            found[name]["processes"][str(processes)] = in_several[name]
+    return found
 
 
-def _searched(server: Server, sample: Sample, seconds: float, rounds: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    server.searched(sample.queries, clients=max(CLIENTS), seconds=WARM_SECONDS, shuffled=0)
-    for clients in CLIENTS:
-        for round_ in rounds:
-            shuffled = clients if round_ == NEW else None
-            done = server.searched(sample.queries, clients=clients, seconds=seconds, shuffled=shuffled)
-            del done["answers"]
-            found[f"{round_}_{clients}"] = done
-    return {"memory": round(server.memory() / 2**20), "rounds": found}
+@contextmanager
+def _running(servers: Mapping[str, Server], processes: int) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name, server in servers.items():
+            _say(f"{name} starts, in {processes}")
+            stack.enter_context(server.running(processes))
+        yield
+
+
+def _filled(name: str, server: Server, sample: Sample) -> dict[str, Any]:
+    _say(f"{name} is filled, which takes some minutes")
+    start = time.perf_counter()
+    server.fill(sample.passages)
+    took = time.perf_counter() - start
+    [driven] = server.searched(sample.queries, clients=1, seconds=None)
+    return {"legs": server.legs, "fill_seconds": round(took, 1), "ndcg@10": _ndcg(sample, driven["answers"])}
+
+
+def _searched(
+    servers: Mapping[str, Server], sample: Sample, seconds: float, rounds: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    driven: dict[str, dict[str, list[list[dict[str, Any]]]]] = {name: {} for name in servers}
+    for server in servers.values():
+        server.searched(sample.queries, clients=max(CLIENTS), seconds=WARM_SECONDS, shuffled=0)
+    for turn, clients, round_ in product(range(TURNS), CLIENTS, rounds):
+        _say(f"turn {turn + 1} of {TURNS}, {round_}_{clients}")
+        shuffled = 1 + turn * len(CLIENTS) + CLIENTS.index(clients) if round_ == NEW else None
+        for name, server in servers.items():
+            one = server.searched(sample.queries, clients=clients, seconds=seconds / TURNS, shuffled=shuffled)
+            driven[name].setdefault(f"{round_}_{clients}", []).append(one)
+    return {
+        name: {
+            "memory": round(server.memory() / 2**20),
+            "rounds": {round_: summary(turns) for round_, turns in driven[name].items()},
+        }
+        for name, server in servers.items()
+    }
 
 
 def _ndcg(sample: Sample, answers: dict[str, list[str]]) -> float:
@@ -117,12 +150,16 @@ def _best(server: dict[str, Any], round_: str) -> float:
     return max(float(found["rounds"][round_]["throughput"]) for found in server["processes"].values())
 
 
+def _say(what: str) -> None:
+    print(f"{what} ...", file=sys.stderr, flush=True)
+
+
 def _peers() -> Path:
     """The Python of an environment with the peers, made once below `.cache/peers`."""
     folder, requirements = ROOT / ".cache" / "peers" / "venv", Path(__file__).with_name("peers.txt")
     python, stamp = folder / "bin" / "python", folder / "installed.txt"
     if not (stamp.is_file() and stamp.read_text() == requirements.read_text()):
-        print("Installing the peers ...", file=sys.stderr)
+        _say("the peers are installed")
         venv.create(folder, with_pip=True, clear=True)
         for packages in (["torch==2.13.0"], ["-r", str(requirements)]):
             command = [str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *packages]

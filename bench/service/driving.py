@@ -20,13 +20,13 @@ def drive(
     queries: Mapping[str, str],
     *,
     clients: int,
-    seconds: float,
+    seconds: float | None,
     shuffled: int | None = None,
 ) -> dict[str, Any]:
     """All queries in turn, again and again for `seconds`, by so many clients; each waits for its answer.
 
-    At least once each, unless they are `shuffled`: with the words of each in another order every time, by this number's
-    dice, and without those of fewer than FEWEST_WORDS: so that hardly anything has been asked before. `connect` is
+    `seconds`: None: once each. `shuffled`: with the words of each in another order every time, by this number's dice,
+    and without the queries of fewer than FEWEST_WORDS: so that hardly anything has been asked before. `connect` is
     called once for every client.
 
     Gives `times`, the seconds of each search, `wall`, those of all, and `answers`: the ids of the hits of each query.
@@ -35,14 +35,15 @@ def drive(
     order = list(queries) if shuffled is None else [name for name, text in queries.items() if _has_orders(text)]
     if not order:
         raise ValueError(f"no query has {FEWEST_WORDS} words")
-    lock, least = threading.Lock(), len(order) if shuffled is None else 0
+    lock = threading.Lock()
     taken, times, answers, failures = 0, [], dict[str, list[str]](), list[BaseException]()
     begin = time.perf_counter()
 
     def next_query() -> tuple[str, str] | None:
         nonlocal taken
         with lock:
-            if failures or (taken >= least and time.perf_counter() - begin > seconds):
+            over = taken == len(order) if seconds is None else time.perf_counter() - begin > seconds
+            if failures or over:
                 return None
             turn, query = taken, order[taken % len(order)]
             taken += 1
@@ -74,18 +75,18 @@ def drive(
     return {"times": times, "wall": time.perf_counter() - begin, "answers": answers}
 
 
-def summary(driven: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of what drove a server side by side: `p50` and `p95` in milliseconds, `throughput` in searches a second,
-    `searches`, and the `answers`.
+def summary(turns: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+    """Of what drove a server in several turns, side by side in each: `p50` and `p95` in milliseconds, `throughput` in
+    searches a second, and `searches`.
     """
-    times = [seconds for one in driven for seconds in one["times"]]
+    times = [seconds for driven in turns for one in driven for seconds in one["times"]]
+    wall = sum(max(one["wall"] for one in driven) for driven in turns)
     cuts = statistics.quantiles(times, n=20)
     return {
         "p50": round(1000 * cuts[9], 2),
         "p95": round(1000 * cuts[18], 2),
-        "throughput": round(len(times) / max(one["wall"] for one in driven), 1),
+        "throughput": round(len(times) / wall, 1),
         "searches": len(times),
-        "answers": {query: hits for one in driven for query, hits in one["answers"].items()},
     }
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from app.operation.process import cores
 from bench.memory import proportional
 from bench.processes import START_SECONDS, free_port, running, serving
-from bench.service.driving import Search, drive, summary
+from bench.service.driving import Search, drive
 
 HERE = Path(__file__).resolve().parent
 _LOADED = "Application startup complete"  # says each of uvicorn's processes when it has its model
@@ -49,10 +49,10 @@ class Server(ABC):
         """A client with a connection of its own."""
 
     def searched(
-        self, queries: Mapping[str, str], *, clients: int, seconds: float, shuffled: int | None = None
-    ) -> dict[str, Any]:
-        """`driving.summary` of a `driving.drive`."""
-        return summary([drive(self.connect, queries, clients=clients, seconds=seconds, shuffled=shuffled)])
+        self, queries: Mapping[str, str], *, clients: int, seconds: float | None, shuffled: int | None = None
+    ) -> list[dict[str, Any]]:
+        """What `driving.drive` gives, of each process that drives it."""
+        return [drive(self.connect, queries, clients=clients, seconds=seconds, shuffled=shuffled)]
 
     def memory(self) -> int:
         """Bytes that its processes hold now; what they share is counted once."""
@@ -167,11 +167,11 @@ class Chroma(Server):
         raise NotImplementedError("its clients run in the peers' environment")
 
     def searched(
-        self, queries: Mapping[str, str], *, clients: int, seconds: float, shuffled: int | None = None
-    ) -> dict[str, Any]:
+        self, queries: Mapping[str, str], *, clients: int, seconds: float | None, shuffled: int | None = None
+    ) -> list[dict[str, Any]]:
         shares = [len(range(place, clients, len(self._clients))) for place in range(len(self._clients))]
         asked = {"queries": queries, "seconds": seconds, "shuffled": shuffled}
-        return summary(self._ask([{**asked, "clients": share} for share in shares if share]))
+        return self._ask([{**asked, "clients": share} for share in shares if share])
 
     def _ask(self, asked: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Each of the first clients one thing, at once."""
