@@ -107,7 +107,7 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
     errors.install(app)
     door = [Depends(Door(lambda: wiring.limiter))]
     ours = (collections.router, bulk.router, documents.router, jobs.router, search.router, replay.router, keys.router)
-    admin = (reindex.router, aliases.router)
+    admin = (reindex.listing, reindex.router, aliases.router)
     for router in (*ours, *admin, aleph_alpha.router, openai.router, vikingdb.router):
         app.include_router(router, dependencies=door)
     for router in (web.router, health.router):

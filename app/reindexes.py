@@ -17,10 +17,11 @@ from core.errors import CollectionNotFound, ModelNotFound, SalienceError, Storag
 from core.records import Collection, SparseScoring
 from core.reindexes import Reindex, ReindexState
 from indexer.reindexstart import ReindexPlan, begin_reindex
+from store.among import Patterns
 from store.catalog import find_collection, get_collection, list_collections
 from store.database import ReadSession
 from store.reindex.pending import pending_count
-from store.reindex.record import ENDED, hidden_collection, newest, unfinished
+from store.reindex.record import ENDED, hidden_collection, newest, newest_of_each, unfinished
 
 LOOK_SECONDS = 0.5  # between two looks for reindexes that have begun
 IDLE_SECONDS = 60.0  # for which nobody has asked for a model that is let go of
@@ -74,6 +75,11 @@ def look(session: ReadSession, name: str) -> tuple[Reindex, int]:
     """
     found = _found(session, name)
     return found, pending_count(session, found)
+
+
+def look_at_all(session: ReadSession, *, among: Patterns | None = None) -> list[tuple[Reindex, int]]:
+    """As `look`, of every collection that is there and was reindexed, and `among` those that are meant (None: all)."""
+    return [(found, pending_count(session, found)) for found in newest_of_each(session, among=among)]
 
 
 def switch(parts: Wiring, name: str) -> Reindex:

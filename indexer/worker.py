@@ -12,8 +12,10 @@ import socket
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from core.backoff import doubled
 from core.current import Awaited, current_answer, working_on
@@ -22,7 +24,7 @@ from core.records import Job, JobState
 from indexer.heartbeat import Heartbeat
 from indexer.pipeline import Pipeline
 from indexer.turn import JobProgress, Turn
-from store.database import Database
+from store.database import Database, WriteSession
 from store.jobs import get_job
 from store.jobs.lease import (
     Clock,
@@ -68,6 +70,7 @@ class Worker:
         clock: Clock = database_now,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.problem: str | None = None  # why `run` cannot serve the queue just now
         self._database = database
         self._pipeline = pipeline
         self._policy = policy or JobPolicy()
@@ -76,6 +79,7 @@ class Worker:
         self._wake = threading.Event()
         self._next_sweep = 0.0  # by time.monotonic
         self._missing: dict[str, float] = {}  # fingerprints of models that are not here: when that was seen
+        self._unwritten: deque[Callable[[WriteSession], None]] = deque()  # how turns ended, on a full disk
 
     def run(self) -> None:
         """Serve the queue until `stop`: then the batch at hand is finished and the lease given back."""
@@ -83,11 +87,12 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 busy = self._step()
-                pauses = 0
+                pauses, self.problem = 0, None
             except Exception as error:  # noqa: BLE001 - not even the failure could be written down; the queue remains
                 pauses += 1
                 reason = error.message if isinstance(error, SalienceError) else type(error).__name__
-                _log.error("the queue cannot be served: %s", reason, exc_info=not isinstance(error, StorageError))
+                self.problem = f"the queue cannot be served: {reason}"
+                _log.error("%s", self.problem, exc_info=not isinstance(error, StorageError))
                 self._wake.wait(self._pause(pauses))
                 self._wake.clear()
                 continue
@@ -129,8 +134,10 @@ class Worker:
     def turn(self, job_id: int | None = None, *, on_progress: JobProgress | None = None) -> bool:
         """Take a job, or `job_id`, and work on it until others wait, or to its end; whether there was one to be had.
 
-        What goes wrong is written down with the job. Raises StorageError where that cannot be done either.
+        What goes wrong is written down with the job. Raises StorageError where that cannot be done either; the next
+        turn begins with it.
         """
+        self._write_down()
         lease = self._claim(job_id)
         if lease is None:
             return False
@@ -236,18 +243,37 @@ class Worker:
         return False
 
     def _failed(self, lease: Lease, reason: str, *, counts: bool, retry_after: float | None = None) -> None:
-        try:
-            with self._database.write() as session:
-                before, now = failures(session, lease), self._clock(session)
-                if counts and before.attempts + 1 >= self._policy.attempts:
-                    give_up(session, lease, reason=reason, now=now)
-                    _log.error("job %s: failed: %s", lease.job_id, reason)
-                    return
-                pause = max(self._pause(before.pauses + 1), retry_after or 0.0)
-                postpone(session, lease, reason=reason, pause_seconds=pause, counts=counts, now=now)
-                _log.info("job %s: waits %.1f s: %s", lease.job_id, pause, reason)
-        except LeaseLost as error:
-            _log.info("job %s: %s", lease.job_id, error.message)
+        def failed(session: WriteSession) -> None:
+            before, now = failures(session, lease), self._clock(session)
+            if counts and before.attempts + 1 >= self._policy.attempts:
+                give_up(session, lease, reason=reason, now=now)
+                _log.error("job %s: failed: %s", lease.job_id, reason)
+                return
+            pause = max(self._pause(before.pauses + 1), retry_after or 0.0)
+            postpone(session, lease, reason=reason, pause_seconds=pause, counts=counts, now=now)
+            _log.info("job %s: waits %.1f s: %s", lease.job_id, pause, reason)
+
+        self._write_down(failed)
+
+    def _write_down(self, *ends: Callable[[WriteSession], None]) -> None:
+        """How turns ended, and first what could not be written then. Raises StorageError.
+
+        If it were given up, the job would stand until its lease is over, and be counted as one that a worker died of.
+        """
+        self._unwritten.extend(ends)
+        while self._unwritten:
+            try:
+                end = self._unwritten.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            try:
+                with self._database.write() as session:
+                    end(session)
+            except LeaseLost as error:
+                _log.info("%s", error.message)
+            except StorageError:
+                self._unwritten.appendleft(end)
+                raise
 
     def _pause(self, failure: int) -> float:
         """Seconds after the nth failure in a row: exponential backoff with full jitter.
@@ -258,8 +284,7 @@ class Worker:
         return random.uniform(0.0, doubled(failure, first=policy.backoff_seconds, longest=policy.longest_pause_seconds))
 
     def _release(self, lease: Lease, *, idle: bool) -> None:
-        with self._database.write() as session:
-            release(session, lease, idle=idle)
+        self._write_down(partial(release, lease=lease, idle=idle))
 
     def _sweep(self) -> bool:
         """Some of what jobs left behind; whether there is more."""

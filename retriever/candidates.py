@@ -14,7 +14,7 @@ from retriever.adaptive import Choice
 from retriever.fusion import Fused, FusedLeg, Fusion, LegScores, collapse, fuse
 from retriever.legs import Leg, SparseTerms
 from retriever.stopwatch import Stopwatch
-from store.filters.sql import distinct
+from store.ids import distinct
 from store.pool import Pool
 from store.view import View
 

@@ -21,12 +21,13 @@ from embedder.lexical import Analyzer, QueryWord
 from embedder.lexical.sequence import WordSequence
 from embedder.lexical.words import units
 from retriever.syntax import check_query
-from store.filters.sql import Documents, distinct
+from store.filters.sql import Documents
 from store.holders import (
     document_texts,
     documents_with_terms,
     terms_containing,
 )
+from store.ids import distinct
 from store.view import View
 
 MAX_CONDITIONS = 100

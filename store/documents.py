@@ -80,22 +80,20 @@ def list_documents(
     conditions = [document.collection_id == collection_id]
     if after is not None:
         # A lone surrogate cannot be asked for; it sorts as the replacement that stands for it.
-        conditions.append(document.external_id > after.encode(errors="replace").decode())
+        after = after.encode(errors="replace").decode()
+        conditions.append(document.external_id > after)
     if where is None and within is None:
         listed = sa.select(schema.document).where(*conditions).order_by(document.external_id)
         return _stored(session, session.execute(listed.limit(limit)).all())
     found = seen_where(session, collection_id, where, within)
-    in_order = sa.select(document.id).where(*conditions).order_by(document.external_id)
-    ids: list[int] = []
-    with session.execute(in_order) as rows_in_order:  # read no further than the page needs
-        for numbers in rows_in_order.scalars().partitions(_LOOKED_AT):
-            ids += _held(found, numbers)
-            if len(ids) >= limit:
-                break
-    ids = ids[:limit]
+    if not found.others and len(found.ids) <= limit:  # to come upon so few, nearly all would be looked at
+        ids = found.ids.tolist()
+    else:
+        ids = _first_in_order(session, found, conditions, limit)
     # By their own numbers alone: asked for the collection as well, SQLite goes through all of it for a few.
     rows = session.rows_where_in(sa.select(schema.document), document.id, ids)
-    return _stored(session, sorted(rows, key=lambda row: row.external_id))
+    behind = (row for row in rows if after is None or row.external_id > after)
+    return _stored(session, sorted(behind, key=lambda row: row.external_id))
 
 
 def documents_with_ids(session: ReadSession, collection_id: int | None, ids: Sequence[str]) -> dict[str, Document]:
@@ -148,6 +146,21 @@ def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) ->
     if missing:
         raise HitNotFound(f"there is no passage {missing[0]}; its document was replaced or deleted", param="id")
     return [_passage(rows[id_]) for id_ in wanted]
+
+
+def _first_in_order(
+    session: ReadSession, found: Documents, conditions: Sequence[sa.ColumnElement[bool]], limit: int
+) -> list[int]:
+    """The first `limit` of the set, by their users' ids, of those that satisfy the conditions."""
+    document = schema.document.c
+    in_order = sa.select(document.id).where(*conditions).order_by(document.external_id)
+    ids: list[int] = []
+    with session.execute(in_order) as rows_in_order:  # read no further than the page needs
+        for numbers in rows_in_order.scalars().partitions(_LOOKED_AT):
+            ids += _held(found, numbers)
+            if len(ids) >= limit:
+                break
+    return ids[:limit]
 
 
 def _held(found: Documents, numbers: Sequence[int]) -> list[int]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import numpy as np
 import sqlalchemy as sa
 
 from core.passages import heard
 from core.records import Int64Array
 from store import schema
 from store.controls import unpack_controls
-from store.filters.sql import Documents, distinct
+from store.filters.sql import Documents
+from store.ids import belong, distinct
 from store.passageindex.protocol import Weights
 from store.terms import term_ids
 from store.view import View
@@ -56,4 +56,4 @@ def documents_of_passages(view: View, passages: Int64Array | None, excluded: Int
     documents = view.every_document() if passages is None else distinct(view.documents_of(passages))
     if excluded is None:
         return documents
-    return np.setdiff1d(documents, view.documents_of(excluded))
+    return documents[~belong(documents, distinct(view.documents_of(excluded)))]

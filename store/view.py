@@ -25,7 +25,8 @@ from store import bm25, dense, schema, sparse
 from store.contents import passages_of, read_contents, term_texts
 from store.database import ReadSession
 from store.documents import StoredPassage, fetch_passages
-from store.filters.sql import Documents, distinct, documents_where, read_ids
+from store.filters.sql import Documents, documents_where, read_ids
+from store.ids import distinct
 from store.passageindex.protocol import Weights
 from store.pool import Pool, TermStatistics
 from store.snapshot import Located, Snapshot

@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     "revoke_key": _OPERATOR,
     "rotate_key": _OPERATOR,
     "list_audit": _OPERATOR,
+    "list_reindexes": Rule(role=Role.ADMIN, scope=Scope.ANY, rows=False),
     "start_reindex": _ADMIN,
     "get_reindex": _ADMIN,
     "switch_reindex": _ADMIN,

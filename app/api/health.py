@@ -33,7 +33,7 @@ class Readiness(ResponseModel):
     status: Literal["ready", "not_ready"] = Field(description="not_ready with the status 503")
     problems: list[str] = Field(
         description="names of the checks that failed, for the operator as NAME: TEXT; where status is ready they "
-        "concern some collections alone"
+        "concern some collections, or jobs, alone"
     )
     database: str | None = Field(None, description="ok, or what is wrong; for the operator alone")
     model: str | None = Field(None, description="the model's name, or: not loaded; for the operator alone")
@@ -68,7 +68,8 @@ async def livez() -> Liveness:
 async def readyz(request: Request, panel: OperationPanel, response: Response) -> Readiness:
     """Everything that serving needs is there: model, database, fresh snapshots, disk, worker; otherwise 503.
 
-    A Milvus that does not answer is a problem, but no 503: collections that it does not hold are served.
+    A Milvus that does not answer is a problem, but no 503: collections that it does not hold are served. Neither is a
+    queue of jobs that cannot be written to: searches are answered.
 
     As soon as the process is told to stop, the answer is 503. Keys of the operator's, tokens, and everybody where there
     are neither, are told what was found; others only the names of the checks that failed.

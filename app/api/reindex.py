@@ -1,4 +1,4 @@
-"""Reindexes: begin, look, switch, roll back, cancel, clean up."""
+"""Reindexes: list, begin, look, switch, roll back, cancel, clean up."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from app.access.auditing import audited
 from app.access.caller import Caller
 from app.api.dependencies import CollectionName, Known, Parts
 from app.api.links import REINDEX_BEGUN
-from app.schemas.reindexes import ReindexBody, ReindexRequest
+from app.schemas.reindexes import ReindexBody, ReindexList, ReindexRequest
 from app.wiring import Wiring
 from core.reindexes import Reindex
 
 router = APIRouter(prefix="/v1/admin/collections/{collection}/reindex", tags=["admin"])
+listing = APIRouter(prefix="/v1/admin/reindexes", tags=["admin"])
 
 _BEGIN = {
     "judged": {
@@ -33,6 +34,19 @@ _BEGIN = {
         },
     },
 }
+
+
+@listing.get("", operation_id="list_reindexes", summary="List reindexes")
+def list_all(parts: Parts, caller: Known) -> ReindexList:
+    """How far the newest reindex of each collection is, where there was one: those that go on, and those that are over.
+
+    Those of deleted collections are left out.
+    """
+    with parts.database.read() as session:
+        found = reindexes.look_at_all(session, among=caller.among)
+    return ReindexList(
+        reindexes=[ReindexBody.of(caller.shown_work(reindex), waiting=waiting) for reindex, waiting in found]
+    )
 
 
 @router.post(

@@ -33,6 +33,17 @@ from store.reindex.dropping import drop_deleted
 
 app = typer.Typer(help="List, show, create, change and delete collections.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="The collection's name.")]
+Synonym = Annotated[
+    list[str] | None,
+    typer.Option(
+        show_default=False,
+        help="'tv, television' (each for the other) or 'pc => computer' (one way). May be repeated.",
+    ),
+]
+Synonyms = Annotated[Path | None, typer.Option(help="A file of such lines; # begins a comment.", show_default=False)]
+Alpha = Annotated[float | None, typer.Option(help="Weight of the dense leg in searches that name none, 0 to 1.")]
+K1 = Annotated[float | None, typer.Option(help="BM25 term frequency saturation, 0 to 10.")]
+B = Annotated[float | None, typer.Option(help="BM25 length normalisation, 0 to 1.")]
 
 
 @app.command("list")
@@ -77,6 +88,11 @@ def create(
     overlap_tokens: Annotated[int, typer.Option(help="Tokens that a passage repeats from the one before.")] = 32,
     whole_documents: Annotated[bool, typer.Option(help="One passage a document, cut by the model.")] = False,
     title_weight: Annotated[int, typer.Option(help="How often BM25 counts a word of a title, 0 to 10.")] = 2,
+    k1: K1 = 1.2,
+    b: B = 0.75,
+    alpha: Alpha = 0.5,
+    synonym: Synonym = None,
+    synonyms: Synonyms = None,
     fields: Fields = None,
     sparse_model: SparseModel = None,
     sparse: Sparse = None,
@@ -93,11 +109,13 @@ def create(
 ) -> None:
     """Create an empty collection.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       salience collections create produkte --language de
 
       salience collections create articles --sparse-model splade
+
+      salience collections create products --alpha 0.3 --synonym "tv, television"
     """
     if index not in tuple(IndexKind):
         raise InvalidSettings(f"--index {index!r}: must be one of {', '.join(IndexKind)}", param="index")
@@ -110,6 +128,7 @@ def create(
         fields=parse_fields(fields),
         sparse=sparse_scoring(sparse, sparse_model),
         index=IndexKind(index),
+        **_changeable(synonym, synonyms, alpha=alpha, k1=k1, b=b),
     )
     with open_parts(data_dir, model, device) as parts:
         check_name(name)
@@ -122,29 +141,17 @@ def create(
 @app.command("set")
 def change(
     name: Name,
-    synonym: Annotated[
-        list[str] | None,
-        typer.Option(
-            show_default=False,
-            help="'tv, television' (each for the other) or 'pc => computer' (one way). May be repeated; all of them "
-            "take the place of those of before.",
-        ),
-    ] = None,
-    synonyms: Annotated[
-        Path | None, typer.Option(help="A file of such lines; # begins a comment.", show_default=False)
-    ] = None,
+    synonym: Synonym = None,
+    synonyms: Synonyms = None,
     no_synonyms: Annotated[bool, typer.Option("--no-synonyms", help="Remove all synonyms.")] = False,
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="Weight of the dense leg in searches that name none, 0 to 1.", show_default=False),
-    ] = None,
-    k1: Annotated[
-        float | None, typer.Option(help="BM25 term frequency saturation, 0 to 10.", show_default=False)
-    ] = None,
-    b: Annotated[float | None, typer.Option(help="BM25 length normalisation, 0 to 1.", show_default=False)] = None,
+    alpha: Alpha = None,
+    k1: K1 = None,
+    b: B = None,
     data_dir: DataDir = None,
 ) -> None:
     """Change settings of a collection that nothing stored depends on; the next search goes by them.
+
+    Synonyms take the place of all that there were.
 
     [bold]Examples[/bold]
 
@@ -152,13 +159,9 @@ def change(
 
       salience collections set products --b 0.4
     """
-    changes: dict[str, Any] = {
-        key: value for key, value in (("alpha", alpha), ("k1", k1), ("b", b)) if value is not None
-    }
     if no_synonyms and (synonym or synonyms):
         raise InvalidInput("--no-synonyms removes what --synonym and --synonyms set; give one or the other")
-    if synonym or synonyms or no_synonyms:
-        changes["synonyms"] = of_lines([*_lines(synonyms), *(synonym or ())])
+    changes = _changeable(synonym, synonyms, alpha=alpha, k1=k1, b=b) | ({"synonyms": {}} if no_synonyms else {})
     if not changes:
         raise InvalidInput("nothing to change; give --synonym, --synonyms, --no-synonyms, --alpha, --k1 or --b")
     with (
@@ -167,6 +170,14 @@ def change(
     ):
         change_settings(session, name, changes)
     typer.echo(f"changed {', '.join(changes)} of {name}")
+
+
+def _changeable(synonym: list[str] | None, synonyms: Path | None, **numbers: float | None) -> dict[str, Any]:
+    """Those settings that were given. Raises InvalidSettings, UnreadableFile."""
+    given: dict[str, Any] = {name: number for name, number in numbers.items() if number is not None}
+    if synonym or synonyms:
+        given["synonyms"] = of_lines([*_lines(synonyms), *(synonym or ())])
+    return given
 
 
 def _lines(file: Path | None) -> list[str]:

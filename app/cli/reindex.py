@@ -1,4 +1,4 @@
-"""salience reindex: begin one, status, switch, rollback, cancel, cleanup."""
+"""salience reindex: begin one, list, status, switch, rollback, cancel, cleanup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from app.access.auditing import audited
 from app.cli.options import DataDir, Device, Fields, Json, SparseModel, first_problem, open_existing, parse_fields
-from app.cli.terminal import note, out, plain, print_json, progress_bar
+from app.cli.terminal import note, out, plain, print_json, progress_bar, table
 from app.schemas.reindexes import Judgements, ReindexBody, ReindexRequest, ReindexSettings
 from app.wiring import Wiring
 from core.errors import InvalidInput, ReindexConflict
@@ -138,6 +138,25 @@ def start(
         note("no server or worker runs over this data directory: salience worker does the work")
     if body.state == "failed" or (wait and body.state not in _WAITED_FOR):
         raise ReindexConflict(body.reason or f"the reindex of {name!r} came to nothing: it was {body.state}")
+
+
+@app.command("list")
+def list_all(as_json: Json = False, data_dir: DataDir = None) -> None:
+    """How far the newest reindex of each collection is."""
+    from app import reindexes
+
+    with open_existing(data_dir) as parts, parts.database.read() as session:
+        bodies = [ReindexBody.of(found, waiting=waiting) for found, waiting in reindexes.look_at_all(session)]
+    if as_json:
+        print_json([body.model_dump(mode="json") for body in bodies])
+        return
+    if not bodies:
+        note("no collection was reindexed; begin with: salience reindex COLLECTION")
+        return
+    rows = table("collection", "state", "documents", "brought over", "reason", numbers=("documents", "brought over"))
+    for body in bodies:
+        rows.add_row(body.collection, body.state, f"{body.documents:,}", f"{body.done:,}", plain(body.reason or "-"))
+    out.print(rows)
 
 
 @app.command()

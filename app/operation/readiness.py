@@ -65,7 +65,7 @@ class Readiness:
         if self._parts.settings.milvus.uri is not None:
             yield self._index()
         yield self._disk()
-        yield self._alive("worker")
+        yield self._worker()
         yield self._alive("reindexing")
         yield self._maintenance()
 
@@ -130,6 +130,12 @@ class Readiness:
         if free < floor:
             text += f", fewer than {floor >> 20} (limits.free_bytes): make room"
         return Finding(name="disk", ok=free >= floor, text=text)
+
+    def _worker(self) -> Finding:
+        found, problem = self._alive("worker"), self._parts.worker.problem
+        if not found.ok or problem is None:
+            return found
+        return Finding(name="worker", ok=False, text=problem, needed=False)
 
     def _alive(self, name: str) -> Finding:
         thread = self._threads.get(name)

@@ -132,6 +132,10 @@ class ReindexBody(ResponseModel):
         )
 
 
+class ReindexList(ResponseModel):
+    reindexes: list[ReindexBody] = Field(description="the newest of each collection, the newest first")
+
+
 class SetAlias(RequestModel):
     collection: str = Field(description="name of the collection that it stands for")
 

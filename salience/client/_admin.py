@@ -130,6 +130,11 @@ def get_reindex(collection: str) -> Call[Reindex]:
     return Call(method="GET", path=_reindex(collection), read=reading(Reindex))
 
 
+def list_reindexes() -> Call[tuple[Reindex, ...]]:
+    """The newest reindex of each collection that had one, the newest first."""
+    return Call(method="GET", path="/v1/admin/reindexes", read=reading(tuple[Reindex, ...], "reindexes"))
+
+
 def switch_reindex(collection: str) -> Call[Reindex]:
     """Let the new generation answer, which is ready."""
     return _changed(collection, "switch")

@@ -197,6 +197,7 @@ class Methods:
 
     start_reindex = Method(_admin.start_reindex)
     get_reindex = Method(_admin.get_reindex)
+    list_reindexes = Method(_admin.list_reindexes)
     switch_reindex = Method(_admin.switch_reindex)
     rollback_reindex = Method(_admin.rollback_reindex)
     cancel_reindex = Method(_admin.cancel_reindex)

@@ -38,10 +38,10 @@ from store import schema
 from store.database import ReadSession
 from store.filters.comparisons import value_tests
 from store.filters.fields import Fields
+from store.ids import belong, counted, distinct
 
 MAX_COMPARISONS = 200
 MAX_VALUES = 30_000  # of all comparisons of a filter
-_FEW = 1000  # documents, up to which looking each up is faster than what np.isin prepares
 _value = schema.document_field.c
 
 
@@ -54,12 +54,7 @@ class Documents:
 
     def holds(self, documents: Int64Array) -> BoolArray:
         """(n,) which of `documents` belong to the set."""
-        if len(documents) > _FEW:
-            return np.isin(documents, self.ids, invert=self.others)
-        places = np.searchsorted(self.ids, documents)  # np.isin goes through all ids, for few documents as well
-        within = places < len(self.ids)
-        found: BoolArray = np.zeros(len(documents), dtype=bool)
-        found[within] = self.ids[places[within]] == documents[within]
+        found = belong(documents, self.ids)
         return ~found if self.others else found
 
     def __invert__(self) -> Documents:
@@ -177,8 +172,8 @@ class _Resolver:
     def _every(self, part: Comparison) -> Documents:
         """Of these documents as many values pass as there are."""
         of_field = _value.field_id.in_(self.fields.value_ids(part.field))
-        documents, counts = _counted(read_ids(self.session, _value.document_id, of_field))
-        passing, passing_counts = _counted(self._passing(part))
+        documents, counts = counted(read_ids(self.session, _value.document_id, of_field))
+        passing, passing_counts = counted(self._passing(part))
         passed = np.zeros(len(documents), dtype=np.int64)
         passed[np.searchsorted(documents, passing)] = passing_counts  # the values that pass are among the values
         return Documents(documents[passed == counts])
@@ -202,18 +197,6 @@ class _Resolver:
         apart = distances(Place(circle.latitude, circle.longitude), table[:, 1], table[:, 2])
         near: Int64Array = table[apart <= circle.metres, 0].astype(np.int64)
         return near
-
-
-def distinct(ids: Int64Array) -> Int64Array:
-    """Sorted, each once."""
-    return _counted(ids)[0]
-
-
-def _counted(ids: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """The distinct ids, sorted, and how often each is there; faster than numpy's unique, which builds a table."""
-    ids = np.sort(ids)
-    starts = np.flatnonzero(np.concatenate([ids[:1] == ids[:1], ids[1:] != ids[:-1]]))
-    return ids[starts], np.diff(starts, append=len(ids))
 
 
 def _check_size(tree: Filter) -> None:

@@ -16,7 +16,8 @@ from core.errors import InvalidFilter, InvalidQuery
 from core.records import FieldKind, Int64Array
 from store import schema
 from store.filters.fields import Fields
-from store.filters.sql import distinct, read_ids
+from store.filters.sql import read_ids
+from store.ids import belong, distinct
 from store.view import View
 
 FEW = 2_000  # documents whose values are read one document after the other; of more, one value after the other
@@ -81,7 +82,7 @@ class FieldReader:
                 found.setdefault(row.document_id, []).append(FieldValue(kind, value))
             return {document: sorted(values) for document, values in found.items()}
         for values, counts, holders in self._listed:
-            places = np.flatnonzero(np.isin(holders, documents))
+            places = np.flatnonzero(belong(holders, np.sort(documents)))
             which = np.searchsorted(np.cumsum(counts), places, side="right")
             for document, place in zip(holders[places].tolist(), which.tolist(), strict=True):
                 found.setdefault(document, []).append(values[place])
@@ -96,7 +97,7 @@ class FieldReader:
         found: list[tuple[FieldValue, int]] = []
         having = [np.empty(0, dtype=np.int64)]
         for values, counts, holders in self._listed:
-            among = np.isin(holders, documents)
+            among = belong(holders, documents)
             upto = np.concatenate([[0], np.cumsum(among)])
             sums = np.diff(upto[np.concatenate([[0], np.cumsum(counts)])]).tolist()
             found += [(value, count) for value, count in zip(values, sums, strict=True) if count]

@@ -19,7 +19,8 @@ from core.records import Float32Array, IndexKind, Int64Array
 from store import bm25, dense, schema, sparse
 from store.contents import read_contents
 from store.database import ReadSession, chunks
-from store.filters.sql import Documents, distinct, read_ids
+from store.filters.sql import Documents, read_ids
+from store.ids import belong, distinct
 from store.passageindex import counts
 from store.passageindex.protocol import MOST, PassageIndex, Weights
 from store.passageindex.record import IndexRecord
@@ -88,7 +89,7 @@ class IndexedView(View):
         among = self._candidates(ask, k, allowed)
         missing = min(k, self.passage_count if allowed is None else len(allowed)) - len(among)
         if missing > 0:  # a graph may lose its way; any passage is nearer than none
-            among = np.union1d(among, self._others(among, missing, allowed))
+            among = distinct(np.concatenate([among, self._others(among, missing, allowed)]))
         snapshot = self._holding(among)
         return dense.nearest(snapshot.parts, vector, k, among, kind=IndexKind.EXACT, stacks=())
 
@@ -98,7 +99,7 @@ class IndexedView(View):
             return Documents(np.empty(0, dtype=np.int64))
         named = self._tail()
         if self._record.seq:
-            named = np.union1d(self._engine.holding(self._record.name, weights, wanted), named)
+            named = distinct(np.concatenate([self._engine.holding(self._record.name, weights, wanted), named]))
         found = [np.empty(0, dtype=np.int64)]
         for begin in range(0, len(named), _CHUNK):
             some = self._live(named[begin : begin + _CHUNK])
@@ -146,8 +147,8 @@ class IndexedView(View):
             named = self.every_passage() if allowed is None else allowed
             parts = [ask(k, named[begin : begin + _CHUNK]) for begin in range(0, len(named), _CHUNK)]
             found = self._live(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
-        among = np.union1d(found, tail)
-        return among if allowed is None else np.intersect1d(among, allowed, assume_unique=True)
+        among = distinct(np.concatenate([found, tail]))
+        return among if allowed is None else among[belong(among, allowed)]
 
     def _enough(self, ask: Ask, k: int, allowed: Int64Array | None) -> Int64Array | None:
         """Live and allowed ones of the best that the engine names at all; None where these are fewer than k."""
@@ -157,7 +158,7 @@ class IndexedView(View):
             named = ask(limit, None)
             found = self._live(named)
             if allowed is not None:
-                found = np.intersect1d(found, allowed, assume_unique=True)
+                found = found[belong(found, allowed)]
             if len(found) >= k or len(named) < limit:
                 return found
             limit = MOST if limit < MOST < limit * _DEEPER else limit * _DEEPER
@@ -166,7 +167,7 @@ class IndexedView(View):
     def _others(self, known: Int64Array, count: int, allowed: Int64Array | None) -> Int64Array:
         """Some live passages beside the known ones."""
         named = self.every_passage() if allowed is None else self._live(allowed)
-        return np.setdiff1d(named, known, assume_unique=True)[:count]
+        return named[~belong(named, known)][:count]
 
     def _live(self, ids: Int64Array) -> Int64Array:
         """Sorted, those that this state of the collection has: whatever is wrong there, no other's are named."""

@@ -14,7 +14,7 @@ from core.errors import ReindexConflict
 from core.reindexes import Reindex
 from store import schema
 from store.commit import log_changes
-from store.database import Database, WriteSession
+from store.database import Database, ReadSession, WriteSession
 from store.jobs.lease import database_now
 from store.passageindex.counts import count
 from store.reindex.record import ENDED, changed, unfinished
@@ -55,11 +55,21 @@ def drop_deleted(database: Database) -> bool:
 def drop_deleted_piece(database: Database) -> bool:
     """Remove some of what deleted collections left; whether there was any. Others may be at it."""
     with database.read() as session:
-        left = [reindex for reindex in unfinished(session) if reindex.serving_id is None and reindex.state in ENDED]
+        left = _of_deleted(session)
     for reindex in left[:1]:
         with suppress(ReindexConflict):  # somebody else was quicker
             drop_piece(database, reindex)
     return bool(left)
+
+
+def deleted_names(session: ReadSession) -> set[str]:
+    """The stored names of deleted collections that something is left of."""
+    ids = [reindex.hidden_id for reindex in _of_deleted(session)]
+    return set(session.execute(sa.select(schema.collection.c.name).where(schema.collection.c.id.in_(ids))).scalars())
+
+
+def _of_deleted(session: ReadSession) -> list[Reindex]:
+    return [reindex for reindex in unfinished(session) if reindex.serving_id is None and reindex.state in ENDED]
 
 
 def _document_piece(session: WriteSession, collection_id: int | None) -> bool:

@@ -12,6 +12,7 @@ from core.records import Collection
 from core.reindexes import Reindex, ReindexState
 from core.unicode import is_unicode
 from store import schema
+from store.among import Patterns, held_among
 from store.catalog import find_collection
 from store.database import ReadSession, WriteSession
 
@@ -79,6 +80,18 @@ def newest(session: ReadSession, collection: str) -> Reindex:
         for row in session.execute(found):
             return _of(row)
     raise ReindexNotFound(f"the collection {collection!r:.140} was not reindexed", param="collection")
+
+
+def newest_of_each(session: ReadSession, *, among: Patterns | None = None) -> list[Reindex]:
+    """The newest reindex of every collection that is there and had one, the newest first.
+
+    `among`: only those of collections with such names, or aliases.
+    """
+    columns = schema.reindex.c
+    seen = sa.true() if among is None else held_among(columns.serving_id, columns.collection, among)
+    newest_ids = sa.select(sa.func.max(columns.id)).group_by(columns.collection)
+    found = sa.select(schema.reindex).where(columns.id.in_(newest_ids), columns.serving_id.is_not(None), seen)
+    return [_of(row) for row in session.execute(found.order_by(columns.id.desc()))]
 
 
 def get(session: ReadSession, id_: int) -> Reindex:

@@ -13,19 +13,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from core.errors import SalienceError, StorageBusy, StorageCorrupt, StorageError
 from core.naming import HIDDEN, is_hidden
 from core.records import Document
-from store import schema
 from store.database import Database
 from store.faults import database_errors, file_errors
 from store.maintenance import owning
 from store.migrate import SCHEMA_VERSION
 from store.passageindex.protocol import PassageIndex
 from store.processes import processes
-from store.reindex.dropping import drop_deleted
+from store.reindex.dropping import deleted_names, drop_deleted
 from store.repair.documents import mend_fields, prepare
 from store.repair.embeddings import drop_embeddings, mend_embeddings
 from store.repair.file import open_to_mend, write_anew
@@ -99,7 +96,7 @@ def repair(
             work.mend_segments,
             work.mend_passage_indexes,
         ):
-            if step(found.findings) and not dry_run:
+            if step(work.staying(found.findings)) and not dry_run:
                 found = look()
         return work.result(found)
 
@@ -114,6 +111,11 @@ class _Work:
     failed: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     suspects: dict[str, set[str]] = field(default_factory=dict)  # documents to be made anew, by collection
+    leaving: set[str] = field(default_factory=set)  # deleted collections that a dry run leaves where they are
+
+    def staying(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Without those of what is about to go."""
+        return [finding for finding in findings if finding.collection not in self.leaving]
 
     def mend_log(self) -> bool:
         """False where nothing else can be looked at before that is done."""
@@ -154,16 +156,19 @@ class _Work:
     def drop_deleted(self, findings: Sequence[Finding]) -> bool:
         """What deleted collections left needs no mending: it is about to go."""
         damaged = [*self.suspects, *(finding.collection or "" for finding in findings)]
-        if self.dry_run or not any(map(is_hidden, damaged)):
+        if not any(map(is_hidden, damaged)):
             return False
         with closing(Database.open(self.directory, allow_network=self.allow_network)) as database:
-            left = drop_deleted(database)
             with database.read() as session:
-                there = set(session.execute(sa.select(schema.collection.c.name)).scalars())
-        self.suspects = {name: ids for name, ids in self.suspects.items() if name in there}
-        if left:
+                deleted = deleted_names(session)
+            if self.dry_run:
+                self.leaving = deleted
+            else:
+                drop_deleted(database)
+        self.suspects = {name: ids for name, ids in self.suspects.items() if name not in deleted}
+        if deleted:
             self.done.append("what deleted collections left: removed")
-        return left
+        return bool(deleted)
 
     def mend_documents(self, findings: Sequence[Finding]) -> bool:
         fields = _by_collection(finding for finding in findings if finding.fields)

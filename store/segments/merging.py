@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.records import BoolArray, Float32Array, Int32Array, Int64Array
+from store.ids import distinct
 from store.segments.postings import Postings
 from store.segments.segment import Segment
 
@@ -78,7 +79,7 @@ class MergedPostings:
     def __init__(self, merge: Merge, postings: Sequence[Postings]) -> None:
         self._merge = merge
         self._postings = postings
-        terms = np.unique(np.concatenate([source.terms for source in postings]))
+        terms = distinct(np.concatenate([source.terms for source in postings]))
         self._numbers = [np.searchsorted(terms, source.terms) for source in postings]
         self._blocks = self._cut(len(terms))
         counts = np.zeros(len(terms), dtype=np.int64)

@@ -24,6 +24,7 @@ from store.changes import added_since, removed_since
 from store.commit import current_seq
 from store.database import Database, ReadSession
 from store.directory import SEGMENTS
+from store.ids import belong, distinct
 from store.segments.arrayfile import Seal
 from store.segments.files import discard, is_damaged, mark_damaged, new_file, open_segment
 from store.segments.merging import Merge
@@ -104,7 +105,8 @@ def rebuild(database: Database, generation_id: int) -> bool:
         _, ids = added_since(session, generation_id, 0, upto=sealed_seq(rows))
     # What is missing is what no sound segment holds.
     sound = {row.id: segment for row in rows if (segment := _opened(database, row)) is not None}
-    missing = np.setdiff1d(ids, np.concatenate([ids[:0], *(segment.ids for segment in sound.values())]))
+    held = distinct(np.concatenate([ids[:0], *(segment.ids for segment in sound.values())]))
+    missing = distinct(ids[~belong(ids, held)])
     broken = [row for row in rows if row.id not in sound]
     for row in broken:
         _log.warning("segment file %s is made anew from the database", row.name)

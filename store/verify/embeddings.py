@@ -10,6 +10,7 @@ import numpy as np
 
 from core.records import Int64Array
 from store.checksum import row_checksum
+from store.ids import belong
 from store.terms import FREQUENCY_STEP, POSTING
 from store.verify.reading import Finding, Reading
 
@@ -107,7 +108,7 @@ def _posting_problems(
         impossible = ~(np.isfinite(values) & (values > 0))
         if terms is not None:
             impossible |= values % FREQUENCY_STEP != 0
-    unknown = ids < 0 if terms is None else ~np.isin(ids, terms)
+    unknown = ids < 0 if terms is None else ~belong(ids.astype(np.int64), terms)
     for wrong, problem in (
         (unordered, f"its {what} are not in order"),
         (impossible, f"its {what} have a weight that cannot be"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from core.errors import IndexMissing, IndexUnavailable
 from core.records import IndexKind, Int64Array
+from store.ids import distinct
 from store.passageindex.naming import is_name
 from store.settings import parse_settings
 from store.terms import POSTING
@@ -176,7 +177,7 @@ def _add(counts: Int64Array, terms: Int64Array, ids: Int64Array, numbers: Int64A
 
 def _differing(counted: Int64Array, expected: Int64Array) -> int:
     """Of how many terms (terms, counts), rising, do not say the same."""
-    ids = np.union1d(counted[:, 0], expected[:, 0])
+    ids = distinct(np.concatenate([counted[:, 0], expected[:, 0]]))
     found = np.full((2, len(ids)), -1, np.int64)
     for side, counts in enumerate((counted, expected)):
         found[side, np.searchsorted(ids, counts[:, 0])] = counts[:, 1]

@@ -89,6 +89,30 @@ def a_job_waits_and_goes_on_by_itself(disk: Disk, folder: Path) -> None:
     assert verify(folder / "data").ok
 
 
+def a_worker_that_cannot_even_write_down_why_its_job_stands_is_told_of(disk: Disk, folder: Path) -> None:
+    """By /readyz: the job's row says that it runs. It goes on once there is room, long before its lease is over."""
+    encoder, full = FakeEncoder(), threading.Event()
+    with _serving(folder, encoder, lease_seconds=600) as client:
+        calls, encoder.before = encoder.calls, lambda texts: _held(full)
+        job = client.post(BULK, content=_lines([{"id": "d", "text": "One."}])).json()
+        until(lambda: encoder.calls > calls)
+        with disk.full():
+            full.set()
+            until(lambda: "no room to write" in _check(client, "worker")["text"])
+            assert not _check(client, "worker")["ok"]
+            assert client.get(f"/v1/jobs/{job['id']}").json()["state"] == "running"
+        done = _until_done(client, job["id"])
+        assert (done["state"], done["created"], done["attempts"]) == ("done", 1, 0)
+        until(lambda: _check(client, "worker")["text"] == "alive")
+    assert verify(folder / "data").ok
+
+
+def _check(client: TestClient, name: str) -> dict[str, Any]:
+    """What /readyz found of it."""
+    [found] = [check for check in client.get("/readyz").json()["checks"] if check["name"] == name]
+    return dict(found)
+
+
 @contextmanager
 def _serving(folder: Path, encoder: FakeEncoder | None = None, *, lease_seconds: float = 0.5) -> Iterator[TestClient]:
     """With a collection of 20 documents that were searched for once, and a worker that tries again soon."""

@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.cli.collections import create
+from app.schemas.collections import SettingsBody
 from app.wiring import Wiring
 from core.records import Collection, CollectionSettings
 
@@ -184,6 +187,24 @@ def test_collections(goods: Salience) -> None:
     assert "language         de" in goods("collections", "show", "produkte")[1]
     assert goods("collections", "delete", "goods", "--yes")[1] == "deleted goods with 3 documents\n"
     assert "goods" not in goods("collections", "list")[1]
+
+
+def test_a_collection_is_created_with_every_setting_that_the_api_takes(salience: Salience, tmp_path: Path) -> None:
+    assert SettingsBody.model_fields.keys() <= signature(create).parameters.keys()
+    file = tmp_path / "synonyms.txt"
+    file.write_text("laptop, notebook\n")
+    given = ("--alpha", "0.3", "--k1", "0.9", "--b", "0.4", "--synonym", "pc => computer", "--synonyms", str(file))
+    assert salience("collections", "create", "plain")[0] == 0
+    assert salience("collections", "create", "tuned", *given)[0] == 0
+    plain, tuned = (json.loads(salience("collections", "show", name, "--json")[1]) for name in ("plain", "tuned"))
+    default = SettingsBody(sparse="bm25").model_dump()
+    words = {"laptop": ["notebook"], "notebook": ["laptop"], "pc": ["computer"]}
+    assert plain["settings"] == default
+    assert tuned["settings"] == {**default, "alpha": 0.3, "k1": 0.9, "b": 0.4, "synonyms": words}
+    for option, value in (("alpha", "2"), ("k1", "11"), ("b", "-1"), ("synonym", "tv")):
+        code, _, err = salience("collections", "create", "none", f"--{option}", value)
+        assert code != 0
+        assert option in err
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,29 @@ def test_pages_of_what_satisfies_a_filter_leave_nothing_out(
         )  # and no error that tells
 
 
+def test_as_few_as_fit_on_a_page_are_not_looked_for_among_all(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(database, collection, *(Item(id=f"{n:02}", text="one", metadata={"n": n}) for n in range(20)))
+    looked_at: list[int] = []
+    held = documents._held
+    monkeypatch.setattr(documents, "_held", lambda found, numbers: looked_at.extend(numbers) or held(found, numbers))
+
+    def page(where: str, limit: int, after: str | None = None) -> list[str]:
+        with database.read() as session:
+            tree = parse_filter(where)
+            listed = documents.list_documents(session, collection.id, limit=limit, after=after, where=tree)
+            return [entry.document.id for entry in listed]
+
+    assert page("n in (17, 3, 9)", 3) == ["03", "09", "17"]
+    assert page("n in (17, 3, 9)", 3, "03") == ["09", "17"]
+    assert page("n in (17, 3, 9)", 3, "17") == []
+    assert looked_at == []
+    assert page("n in (17, 3, 9)", 2) == ["03", "09"]
+    assert page("not n > 1", 5) == ["00", "01"]
+    assert len(looked_at) == 40
+
+
 def test_a_fetched_passage_is_the_span_of_its_document(database: Database, collection: Collection) -> None:
     item = Item(id="a", text="e\u0301 \U0001f600 one\n\u05d0\u05d1 two", metadata={"n": [1, None]}, language="he")
     put(database, collection, item)

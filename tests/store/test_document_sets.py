@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from store.filters import sql
+from store import ids as module
 from store.filters.sql import Documents
 
 
@@ -21,7 +21,7 @@ def test_what_a_set_holds(monkeypatch: pytest.MonkeyPatch, asked: int, held: int
     ids = np.sort(chance.choice(50, held, replace=False)).astype(np.int64)
     expected = [(number in set(ids.tolist())) is not others for number in documents.tolist()]
     for few in (0, 100):
-        monkeypatch.setattr(sql, "_FEW", few)
+        monkeypatch.setattr(module, "_FEW", few)
         assert Documents(ids, others).holds(documents).tolist() == expected
 
 

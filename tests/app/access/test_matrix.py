@@ -33,7 +33,7 @@ ROLES = {
     """,
     "admin": """
         create_collection change_collection delete_collection create_key list_keys revoke_key rotate_key list_audit
-        start_reindex get_reindex switch_reindex rollback_reindex cancel_reindex clean_up_reindex
+        list_reindexes start_reindex get_reindex switch_reindex rollback_reindex cancel_reindex clean_up_reindex
         list_aliases get_alias set_alias delete_alias
     """,
 }

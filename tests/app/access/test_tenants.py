@@ -118,6 +118,25 @@ def test_what_a_reindex_waits_for_is_said_in_the_tenants_names(house: House, ten
     told = house.ask(tenants["acme"], "GET", path).json()
     assert (told["collection"], told["reason"]) == ("docs", reason.replace("acme~", ""))
     assert house.ask(house.operator, "GET", path.replace("docs", "acme~docs")).json()["reason"] == reason
+    assert house.ask(tenants["acme"], "GET", "/v1/admin/reindexes").json() == {"reindexes": [told]}
+
+
+def test_each_tenant_lists_its_own_reindexes(house: House, tenants: dict[str, str]) -> None:
+    for tenant in ("acme", "beta"):
+        begun = {"settings": {"passage_tokens": 64}, "auto_switch": False}
+        path = "/v1/admin/collections/docs/reindex"
+        assert house.ask(tenants[tenant], "POST", path, json=begun).status_code == 202
+
+    def listed(key: str) -> list[str]:
+        found = house.ask(key, "GET", "/v1/admin/reindexes").json()["reindexes"]
+        return [one["collection"] for one in found]
+
+    assert listed(tenants["acme"]) == listed(tenants["beta"]) == ["docs"]
+    assert listed(house.operator) == ["beta~docs", "acme~docs"]
+    assert listed(house.key("admin", tenant="acme", collections=["pl*"])) == []
+    assert listed(house.key("admin", collections=["acme~*"])) == ["acme~docs"]
+    house.ask(tenants["beta"], "DELETE", "/v1/collections/docs")
+    assert listed(house.operator) == ["acme~docs"]
 
 
 def test_an_operators_patterns(house: House, tenants: dict[str, str]) -> None:

@@ -134,6 +134,7 @@ def test_the_command_line(
     monkeypatch.setenv("SALIENCE_MODELS", json.dumps({"tiny": {"folder": str(tiny["tiny"]["folder"])}}))
     (tmp_path / "a.ndjson").write_text("".join(json.dumps(document) + "\n" for document in DOCUMENTS))
     assert salience("add", str(tmp_path / "a.ndjson"), "-c", "goods")[0] == 0
+    assert "no collection was reindexed" in salience("reindex", "list")[2]
     code, out, err = salience("reindex", "goods", "--model", "tiny", "--passage-tokens", "12", "--overlap-tokens", "2")
     assert (code, "goods: building, 0 of 3 documents" in out) == (0, True), err
     assert "salience worker does the work" in err
@@ -152,6 +153,9 @@ def test_the_command_line(
     assert salience("reindex", "goods", "--index", "hnsw")[0] == 0
     code, out, _ = salience("reindex", "cancel", "goods")
     assert (code, "goods: cancelled" in out, "to try" in out) == (0, True, False)
+    listed = [(one["collection"], one["state"]) for one in json.loads(salience("reindex", "list", "--json")[1])]
+    assert listed == [("goods", "cancelled")]  # the newest of three
+    assert salience("reindex", "list")[1].splitlines()[1].split() == ["goods", "cancelled", "3", "0", "-"]
     code, _, err = salience("reindex", "cancel", "goods")
     assert (code, "the reindex of 'goods' is cancelled" in err) == (1, True)
     assert salience("alias", "set", "shop", "goods")[1] == "shop is goods from now on\n"

@@ -76,6 +76,8 @@ def test_a_reindex_from_beginning_to_end(make_face: Callable[..., Face], address
     done = operator.wait_for_reindex("shop", timeout=240, progress=lambda seen: looks.append(seen.state))
     assert (done.id, done.state in ("switched", "done"), done.documents) == (begun.id, True, 20)
     assert looks[-1] == done.state
+    [listed] = operator.list_reindexes()
+    assert (listed.id, listed.collection) == (done.id, "shop")
     after = operator.search("shop", "lamp number 7")
     assert after.generation != before
     assert after.hits

@@ -81,9 +81,26 @@ def test_what_a_deleted_collection_left_is_removed_and_not_mended(data: Path, di
     if fields_too or not disputed:
         change(data, "DELETE FROM document_field WHERE document_id = 5")
     assert {finding.collection for finding in verify(data).findings} <= {"books!1", None}
+    planned, _ = mended(data, dry_run=True)
     done, remade = mended(data)
     assert "what deleted collections left: removed" in done.done
     assert (len(done.done), done.failed, done.left.findings, remade) == (1 + disputed, (), (), [])
+    assert (planned.done, planned.failed) == (done.done, ())
+
+
+@pytest.mark.parametrize("damage", ["UPDATE embedding SET dense = zeroblob(3)", "UPDATE document SET content_sha = ''"])
+def test_a_dry_run_leaves_to_go_what_a_deleted_collection_left(data: Path, damage: str) -> None:
+    """Beside one that stays, and is named."""
+    with closing(Database.open(data)) as database, database.write() as session:
+        delete_collection(session, "books")
+    change(data, damage)
+    before, found = contents(data), verify(data).findings
+    done, _ = mended(data, dry_run=True)
+    assert {finding.collection for finding in found} >= {"books!1", "songs"}
+    assert "what deleted collections left: removed" in done.done
+    assert not any("books" in line for line in (*done.done, *done.failed)), done
+    assert any("songs" in line for line in done.done)
+    assert (done.left.findings, contents(data)) == (found, before)
 
 
 def test_a_dry_run_says_as_much_and_changes_nothing(data: Path) -> None:
