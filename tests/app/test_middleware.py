@@ -47,7 +47,7 @@ def test_a_body_that_stops_on_its_way_is_given_up() -> None:
 
 
 def test_a_slow_body_is_read_while_it_moves() -> None:
-    assert read([HALF, *[HALF] * 8, REST], 0.02, stall_seconds=0.15) == b"{" * 9 + b"}"
+    assert read([HALF, *[HALF] * 8, REST], 0.1, stall_seconds=0.7) == b"{" * 9 + b"}"
 
 
 def test_a_body_that_hardly_moves_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -123,14 +122,14 @@ def test_serve_answers_and_stops(data_dir: Path) -> None:
     assert b"games" not in rest
 
 
-def test_a_port_in_use_is_said_at_once(data_dir: Path) -> None:
+def test_a_port_in_use_is_said_at_once(data_dir: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        began = time.monotonic()
-        out, err = (process := start("serve", "--port", str(port), data_dir=data_dir)).communicate(timeout=60)
+        # Before the model is loaded, which takes seconds: this one cannot be.
+        process = start("serve", "--port", str(port), data_dir=data_dir, SALIENCE_MODEL=str(tmp_path))
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, b"")
     assert f"port {port} is in use".encode() in err
-    assert time.monotonic() - began < 10
 
 
 def test_ctrl_c_says_that_nothing_is_lost(data_dir: Path) -> None:

@@ -146,7 +146,7 @@ def test_two_servers_share_a_directory_and_the_second_takes_over(tmp_path: Path)
         first.kill()
         began = time.monotonic()
         until(lambda: (owner(data) or "").startswith(f"{second.pid} "))
-        assert time.monotonic() - began < 10  # no lease of half a minute has to run out
+        assert time.monotonic() - began < 20  # no lease of half a minute has to run out
         assert [process.pid for process in processes(data)] == [second.pid]
         assert len(post(other, SEARCH, {"query": "lamp", "k": 20})["hits"]) == 10
         assert ended_by_sigterm_amid_a_job(second, other) < 40

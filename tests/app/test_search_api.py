@@ -143,10 +143,10 @@ def test_the_same_query_twice_gives_the_same_bytes(client: TestClient, body: dic
 def test_a_batch_waits_once_for_a_seq_that_does_not_come(client: TestClient) -> None:
     """Not as often as there are queries."""
     start = time.monotonic()
-    late = {"query": TEXT, "min_seq": 10**9, "timeout_ms": 300}
+    late = {"query": TEXT, "min_seq": 10**9, "timeout_ms": 1000}
     answers = client.post(BATCH, json={"queries": [late] * 20 + [{"query": TEXT}]}).json()["answers"]
     assert [answer["status"] for answer in answers] == [503] * 20 + [200]
-    assert time.monotonic() - start < 4.5
+    assert time.monotonic() - start < 15
 
 
 def test_fields_choose_what_is_returned(client: TestClient) -> None:

@@ -71,7 +71,7 @@ def test_more_than_the_limit_is_not_read() -> None:
 
 
 def test_a_sender_that_hardly_sends_anything_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 1.5)
     with pytest.raises(HTTPException, match="fewer than 1024 bytes a second came for") as caught:
         read(Sender(*[b"a"] * 100, pause=0.1))
     assert caught.value.status_code == 408

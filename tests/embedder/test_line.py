@@ -88,7 +88,8 @@ def test_two_models_of_a_place_take_turns_in_the_order_of_arrival() -> None:
     assert served == ["rerank", *["query"] * 3, *["rerank"] * 19]
 
 
-def test_a_reranker_waits_for_one_batch_of_an_ingest_and_not_for_more() -> None:
+def test_a_reranker_waits_for_one_batch_of_an_ingest_and_not_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder.place, "URGENT_SECONDS", LONG)
     place, served = Place(), list[str]()
     judge, passages = Line(place), Line(place)
     begun = threading.Event()

@@ -175,11 +175,11 @@ def test_a_sender_that_was_taken_for_dead_is_refused(database: Database, monkeyp
 @pytest.mark.usefixtures("collection")
 def test_a_slow_sender_keeps_its_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "FLUSHED_BYTES", 1)
-    monkeypatch.setattr(intake, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(intake, "LEASE_SECONDS", 1.5)
 
     def source() -> Iterator[Located]:
         yield from located(200)
-        threading.Event().wait(0.8)
+        threading.Event().wait(2.5)
         with database.read() as session:
             now = database_now(session)
         while sweep(database, now=now):

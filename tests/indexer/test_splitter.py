@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from core.records import Int64Array, Passage
 from indexer.splitter import split
+from tests.growth import assert_linear
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 NASTY = "ab C.!?。！\n\r\t ,'\"(\u00a0\u3000\u2028\u0085\u0301\u200d\u200b\ufe0fäß你好界アक्षिאבعربي👩👧🏽🇩🇪𝒳0١1"
@@ -185,12 +186,9 @@ def test_real_texts(name: str, tokenizer: Tokenizer) -> None:
     "unit", ["A sentence of six words here. ", "word ", "你好世界", 'He said "no. ', "x", "\n", "a\n\n"]
 )
 def test_the_cost_is_linear(unit: str) -> None:
-    def seconds(size: int) -> float:
+    def splitting(size: int) -> Callable[[], object]:
         text = (unit * (size // len(unit) + 1))[:size]
         spans = np.stack([np.arange(0, size - 3, 4), np.arange(4, size + 1, 4)], axis=1)
-        begin = time.process_time()
-        split(text, spans, budget=254, overlap=32, language="en")
-        return time.process_time() - begin
+        return lambda: split(text, spans, budget=254, overlap=32, language="en")
 
-    small = min(seconds(50_000) for _ in range(2))
-    assert seconds(400_000) < 8 * small * 2.5 + 0.1
+    assert_linear(splitting, 10_000, 80_000)

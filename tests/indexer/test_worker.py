@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -250,11 +249,11 @@ def test_a_job_that_nobody_waits_for_any_more_is_left_to_others(database: Databa
 
 
 def test_stop_finishes_the_batch_and_gives_the_lease_back(database: Database, encoder: FakeEncoder) -> None:
-    at_work = threading.Event()
+    at_work, stopping = threading.Event(), threading.Event()
 
     def wait(texts: list[str]) -> None:
         at_work.set()
-        time.sleep(0.2)
+        assert stopping.wait(20)
 
     encoder.before = wait
     enqueue(database, located(300))
@@ -262,15 +261,16 @@ def test_stop_finishes_the_batch_and_gives_the_lease_back(database: Database, en
     with running(worker):
         assert at_work.wait(20)
         worker.stop()
+        stopping.set()
     stopped = job(database)
     assert (stopped.state, stopped.worker, stopped.created, stopped.pending) == (JobState.QUEUED, None, 128, 172)
     assert worker_of(database, encoder).finish(1).created == 300
 
 
 def test_signs_of_life_keep_the_lease_through_a_long_batch(database: Database, encoder: FakeEncoder) -> None:
-    encoder.before = slow(1.5)
+    encoder.before = slow(3.0)
     enqueue(database, located(3))
-    policy = JobPolicy(lease_seconds=0.5, poll_seconds=0.01)
+    policy = JobPolicy(lease_seconds=1.5, poll_seconds=0.01)
     others = FakeEncoder()
     with running(worker_of(database, encoder, policy), worker_of(database, others, policy)):
         until(lambda: job(database).ended)

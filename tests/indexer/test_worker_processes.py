@@ -87,9 +87,9 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost_or_there_twice(
     enqueue(database, located(128 * 12))
     chance = random.Random(5)
     for _ in range(3):
-        process = processes.start(batch=0.05)
+        process = processes.start(batch=0.2)
         assert said(process).startswith("at work")
-        time.sleep(chance.uniform(0, 0.2))
+        time.sleep(chance.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
         process.wait(20)
     assert not job(database).ended
@@ -103,20 +103,20 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost_or_there_twice(
 
 def test_sigterm_finishes_the_batch_and_gives_the_lease_back(database: Database, processes: Processes) -> None:
     enqueue(database, located(300))
-    process = processes.start(lease=60, batch=0.5)
+    process = processes.start(lease=60, batch=2.0)  # in which the signal comes
     assert said(process).startswith("at work")
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     stopped = job(database)
     assert (stopped.state, stopped.worker, stopped.created) == (JobState.QUEUED, None, 128)
     processes.start(lease=60, batch=0.0)
-    until(lambda: job(database).ended, 10)
+    until(lambda: job(database).ended)
     assert job(database).created == 300
 
 
 def test_a_worker_that_was_frozen_past_its_lease_commits_nothing(database: Database, processes: Processes) -> None:
     enqueue(database, located(100))
-    frozen = processes.start(batch=1.0)  # it is asleep when it is stopped, and holds no lock
+    frozen = processes.start(batch=3.0)  # it is asleep when it is stopped, and holds no lock
     assert said(frozen).startswith("at work")
     stop(frozen)
     processes.start(batch=0.0)

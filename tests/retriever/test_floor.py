@@ -62,8 +62,8 @@ def test_who_takes_long_shares_the_floor() -> None:
             others.append(time.monotonic())
 
     threads = [threading.Thread(target=speak) for _ in range(5)]
+    begun = time.monotonic()
     with floor.taken():
-        begun = time.monotonic()
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -55,7 +55,7 @@ def test_where_the_model_does_not_answer_the_words_do(database: Database, search
     slow = Searcher(Views(database), only(halting), Analyzer())  # type: ignore[arg-type]
     start = time.perf_counter()
     found = slow.search("things", replace(QUERY, timeout_ms=150))
-    assert 0.14 < time.perf_counter() - start < 5
+    assert 0.14 < time.perf_counter() - start < 15
     alone = searcher.search("things", replace(QUERY, legs=SPARSE))
     assert found.timed_out
     assert found.left_out[0] == "dense"
@@ -102,11 +102,11 @@ def test_no_leg_is_begun_once_the_time_is_over(
     nearest = View.nearest
 
     def lingering(self: View, *arguments: Any) -> Any:
-        time.sleep(0.3)
+        time.sleep(1.1)
         return nearest(self, *arguments)
 
     monkeypatch.setattr(View, "nearest", lingering)
-    found = searcher.search("things", replace(WITH_VECTOR, timeout_ms=250, explain=Explain.SCORES))
+    found = searcher.search("things", replace(WITH_VECTOR, timeout_ms=1000, explain=Explain.SCORES))
     assert found.left_out == ("sparse", "explain")
     assert found.legs == DENSE
     wanted = searcher.search("things", replace(WITH_VECTOR, legs=DENSE)).hits

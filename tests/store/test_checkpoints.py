@@ -46,9 +46,7 @@ def test_the_owner_folds_the_log_in_while_others_write(
     monkeypatch.setattr(store.database, "CHECKPOINT_BYTES", 200_000)
     monkeypatch.setattr(store.maintenance, "CHECKPOINT_BYTES", 200_000)
     called: list[str] = []
-    monkeypatch.setattr(
-        Database, "checkpoint", lambda self, real=Database.checkpoint: (called.append(_thread()), real(self))
-    )
+    monkeypatch.setattr(database, "checkpoint", lambda real=database.checkpoint: (called.append(_thread()), real()))
     with Maintenance(database, lambda database: False, QUICK).running() as maintenance:
         until(lambda: maintenance.owns)
         largest = 0
@@ -122,11 +120,12 @@ def test_over_its_limit_writers_wait_a_little_for_the_log(
         took("a")
         assert database.log_bytes() >= 100_000
         assert took("b") >= 0.4  # and then it goes on: a reader may hold the log for an hour
+        monkeypatch.setattr(store.database, "LOG_WAIT_SECONDS", 30.0)
         owned = threading.Timer(0.15, database.checkpoint)
         owned.start()
-        assert took("c") < 0.4
+        assert took("c") < 15
         owned.join(60)
-    assert took("d") < 0.4
+    assert took("d") < 15
     assert database.log_bytes() < 100_000
 
 

@@ -317,8 +317,7 @@ def test_a_machine_without_simd(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
         scan._warned.cache_clear()
         with caplog.at_level(logging.WARNING):
             parts = [part_of(vectors_of(2000, 1), 0), part_of(vectors_of(2000, 2), 2000, kind=IndexKind.HNSW)]
-        assert [record.message for record in caplog.records if "no SIMD" in record.message]
-        assert len(caplog.records) == 1
+        assert len([record for record in caplog.records if "no SIMD" in record.message]) == 1
         assert parts[0].segment.scan is None
         assert parts[1].segment.scan is not None
         for query in vectors_of(5, 12):

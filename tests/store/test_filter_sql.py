@@ -315,7 +315,8 @@ def test_every_comparison_is_answered_by_an_index_alone(
     execute = ReadSession.execute
 
     def watched(self: ReadSession, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
-        asked.append(statement)
+        if self is session:  # a server that other tests share reads, too
+            asked.append(statement)
         return execute(self, statement, parameters)
 
     with database.read() as session:

@@ -41,7 +41,7 @@ def test_there_is_one_owner_and_the_next_one_takes_over_when_it_is_killed(databa
         for listener in listeners:
             listener.start()
         for number in range(3):
-            until(lambda number=number: len(heard) == number + 1, seconds=3)  # type: ignore[misc]
+            until(lambda number=number: len(heard) == number + 1)  # type: ignore[misc]
             time.sleep(0.3)
             assert len(heard) == number + 1
             assert (owner(database.directory) or "").split()[0] == str(heard[-1].process.pid)
@@ -66,10 +66,14 @@ def test_who_looks_at_the_lock_is_not_taken_for_its_owner(database: Database, mo
     look = os.open(path, os.O_RDONLY)
     fcntl.flock(look, fcntl.LOCK_SH)  # as store.lock.is_held does, for an instant
     waits: list[float] = []
+    sleep, mine = time.sleep, threading.get_ident()
 
     def over(seconds: float) -> None:
-        waits.append(seconds)
-        fcntl.flock(look, fcntl.LOCK_UN)
+        if threading.get_ident() == mine:
+            waits.append(seconds)
+            fcntl.flock(look, fcntl.LOCK_UN)
+        else:  # of a server that other tests share
+            sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", over)
     with owning(database.directory):
@@ -93,9 +97,8 @@ def test_one_thing_that_fails_keeps_no_other_from_being_done(
         until(lambda: len(tries) == 1)
         put(database, collection, Item(id="a", text="words " * 20_000))
         until(lambda: database.log_bytes() < 20_000)
-        assert len(tries) == 1  # it pauses
-        until(lambda: len(tries) == 2)
-        assert tries[1] - tries[0] >= 0.9
+        until(lambda: len(tries) > 1)
+        assert tries[1] - tries[0] >= 0.9  # it pauses
         until(lambda: "RuntimeError" in caplog.text)
     assert "segments failed, next try in 1 s: no room for a segment" in caplog.text
 
@@ -125,7 +128,7 @@ def test_a_command_does_not_fail_by_what_can_be_done_later(
     caplog.clear()
     with owning(database.directory):
         maintain_once(database, fail)
-    assert not caplog.text
+    assert not [record for record in caplog.records if record.thread == threading.get_ident()]
 
 
 def test_tidying_up_says_whether_others_do_it_or_it_failed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

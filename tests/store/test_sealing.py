@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -195,7 +197,7 @@ def test_a_small_tail_is_sealed_when_it_is_quiet(
     monkeypatch.setattr(upkeep, "QUIET_ROWS", 2)
     put(database, collection, Item(id="a", text="whale\nship"))
     clock = [100.0]
-    monkeypatch.setattr("store.segments.upkeep.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(upkeep, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
     seen = upkeep.Seen()
     assert not upkeep.maintain(database, seen)
     clock[0] += upkeep.QUIET_SECONDS - 0.1

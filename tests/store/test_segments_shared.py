@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from core.records import Collection
 from store import Database, Views, catalog, steps
 from store.directory import SEGMENTS
-from store.segments import sealing, upkeep
+from store.segments import files, sealing, upkeep
 from tests.store.library import Item, delete_books, put, random_item
 from tests.store.sealed import answers, check, check_files, check_fresh, files_of, rows_of, segmented, table_of
 
@@ -249,11 +250,17 @@ def test_retired_files_stay_for_the_grace(
     segmented(database, collection)
     upkeep.compact(database, collection)
     now = time.time()
-    for clock in (now + 50, now - 50):
-        monkeypatch.setattr("store.segments.upkeep.time.time", lambda clock=clock: clock)
+
+    def move(seconds: float) -> None:
+        for module in (files, upkeep):
+            clock = SimpleNamespace(time=lambda: now + seconds, monotonic=time.monotonic)
+            monkeypatch.setattr(module, "time", clock)
+
+    for seconds in (50, -50):
+        move(seconds)
         assert not upkeep.remove_retired(database, grace_seconds=60)
         assert len(table_of(database)) == len(files_of(database)) == 5
     # A clock that was set back by a day does not keep them for a day.
-    monkeypatch.setattr("store.segments.upkeep.time.time", lambda: now - 86_400)
+    move(-86_400)
     assert upkeep.remove_retired(database, grace_seconds=60)
     assert len(table_of(database)) == len(files_of(database)) == 1

@@ -239,13 +239,17 @@ def test_bad_requests_are_no_slower_than_good_ones(api: TestClient) -> None:
         {**BATCH, "prompts": [[{"type": "token_ids", "data": ["x"] * 100_000}]] * 10},
         {**BATCH, "prompts": [words] * 100, "compress_to_size": 64},
     ]
-    started = time.perf_counter()
-    assert api.post("/batch_semantic_embed", json=good).status_code == 200
-    allowed = time.perf_counter() - started
-    for body in bad:
+
+    def seconds(body: Any) -> float:
         started = time.perf_counter()
-        fault(api.post("/batch_semantic_embed", json=body))
-        assert time.perf_counter() - started < allowed
+        response = api.post("/batch_semantic_embed", json=body)
+        took = time.perf_counter() - started
+        assert body is good or fault(response)
+        return took
+
+    allowed = seconds(good)
+    for body in bad:  # once in several times at least: the machine may be busy
+        assert any(seconds(body) < allowed for _ in range(5))
 
 
 def test_no_fault_shows_what_was_sent(api: TestClient) -> None:

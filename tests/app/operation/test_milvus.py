@@ -115,7 +115,7 @@ def test_the_connection_ends_with_the_parts(tmp_path: Path, milvus: MilvusServer
 
 
 def test_readiness_follows_milvus(make_client: Callable[..., TestClient], mortal_milvus: MilvusServer) -> None:
-    client = make_client(milvus={"uri": mortal_milvus.uri})
+    client = make_client(milvus={"uri": mortal_milvus.uri, "timeout_seconds": 60})
 
     def finding() -> dict[str, Any]:
         [found] = [one for one in client.get("/readyz").json()["checks"] if one["name"] == "index"]
@@ -126,7 +126,7 @@ def test_readiness_follows_milvus(make_client: Callable[..., TestClient], mortal
     mortal_milvus.freeze()
     began = time.monotonic()
     answer = client.get("/readyz")
-    assert time.monotonic() - began < 8.0, "long before Milvus would be given up"
+    assert time.monotonic() - began < 30.0, "long before Milvus would be given up"
     assert answer.status_code == 200, "other collections are served"
     assert answer.json()["status"] == "ready"
     assert answer.json()["problems"] == [

@@ -20,7 +20,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from app.operation import panel
-from app.operation.tracing import _EXPORT_SECONDS, Tracing
+from app.operation.tracing import Tracing
 from core.current import traced_as
 from embedder.remote.config import RemoteConfig
 from embedder.remote.loading import load_remote
@@ -159,6 +159,7 @@ def collector() -> Iterator[Collector]:
 def test_a_collector_that_never_answers_holds_nobody_up(
     collector: Collector, make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.operation.tracing._EXPORT_SECONDS", 30.0)  # that sending a single span takes here
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")  # ms: the first span is sent at once
     client = make_client(tracing={"endpoint": f"http://127.0.0.1:{collector.server_port}/v1/traces"})
     began = time.monotonic()
@@ -166,5 +167,5 @@ def test_a_collector_that_never_answers_holds_nobody_up(
     assert collector.asked.wait(60)
     for _ in range(5):
         assert client.get("/v1/collections").status_code == 200
-    assert time.monotonic() - began < 0.8 * _EXPORT_SECONDS  # that sending a single span takes here
+    assert time.monotonic() - began < 20
     collector.speaks.set()  # or shutting down waits for it

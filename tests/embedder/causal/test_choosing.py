@@ -1,6 +1,7 @@
 """Sampling and penalties, each against transformers' own or a formula by hand."""
 
-import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from embedder.causal.model import CausalModel
 from embedder.causal.penalties import Penalties
 from embedder.causal.request import MAX_CHARACTERS, Completion, Penalty
 from embedder.causal.sampling import choices, distribution
+from tests.growth import assert_linear
 
 # Far enough apart that no temperature makes a tie of two, which libraries break differently.
 LOGITS = st.lists(st.integers(-8000, 8000).map(lambda n: n / 1000), min_size=2, max_size=12, unique=True)
@@ -260,11 +262,16 @@ def test_exceptions_by_their_definition(model: CausalModel, exceptions: tuple[st
 
 
 def test_as_many_exceptions_as_are_allowed_take_little_time(model: CausalModel) -> None:
-    exceptions = tuple(
-        "a" * (length - 1) + "!" for length in range(MAX_CHARACTERS // 10, MAX_CHARACTERS // 10 - 10, -1)
-    )
-    said, started = [*range(1, model.vocabulary), *model.tokenizer.ids("a" * 100)], time.perf_counter()
-    penalized(model, [], said, presence_penalty=Penalty(value=1.0), penalty_exceptions=exceptions)
-    assert time.perf_counter() - started < 2
+    said = [*range(1, model.vocabulary), *model.tokenizer.ids("a" * 100)]
+
+    def penalizing(characters: int) -> Callable[[], object]:
+        lengths = range(characters // 10, characters // 10 - 10, -1)
+        penalties: dict[str, Any] = {
+            "presence_penalty": Penalty(value=1.0),
+            "penalty_exceptions": tuple("a" * (length - 1) + "!" for length in lengths),
+        }
+        return lambda: penalized(model, [], said, **penalties)
+
+    assert_linear(penalizing, MAX_CHARACTERS // 8, MAX_CHARACTERS)
     with pytest.raises(InvalidInput, match=r"penalty_exceptions has 100001 characters in all: at most 100000"):
         Completion(prompt=EMPTY, penalty_exceptions=("a" * 50_000, "b" * 50_001))

@@ -178,16 +178,16 @@ def test_a_wish_that_is_refused_for_the_probe_too_is_no_callers_fault(remote: Re
 def test_a_slow_answer_is_given_up_in_time(remote: Remote, make: Make) -> None:
     encoder = make(real=True, timeout_seconds=0.3, deadline_seconds=1)
     _ = encoder.dimension
-    remote.faults.extend([later(5, send_json)] * 9)
+    remote.faults.extend([later(20, send_json)] * 9)
     began = real_time.monotonic()
     with pytest.raises(RemoteUnavailable, match="did not answer in time: ReadTimeout"):
         encode(encoder)
-    assert real_time.monotonic() - began < 4  # the answer would come after 5 s
+    assert real_time.monotonic() - began < 15  # the answer would come after 20 s
 
 
 def test_all_who_wait_for_the_first_answer_are_done_in_time(remote: Remote, make: Make) -> None:
     """A remote that has hung since the start: nobody's time begins when that of the one before has ended."""
-    remote.delay = lambda request: 5
+    remote.delay = lambda request: 30
     encoder = make(real=True, deadline_seconds=1)
     began, took = real_time.monotonic(), []
 
@@ -196,13 +196,13 @@ def test_all_who_wait_for_the_first_answer_are_done_in_time(remote: Remote, make
             encode(encoder)
         took.append(real_time.monotonic() - began)
 
-    callers = [threading.Thread(target=ask) for _ in range(5)]
+    callers = [threading.Thread(target=ask) for _ in range(12)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join(60)
-    assert len(took) == 5
-    assert max(took) < 4  # one after the other, 5.0
+    assert len(took) == 12
+    assert max(took) < 9  # one after the other, 12
 
 
 def test_an_answer_that_drips_is_given_up_at_the_deadline(remote: Remote, make: Make) -> None:
@@ -213,7 +213,7 @@ def test_an_answer_that_drips_is_given_up_at_the_deadline(remote: Remote, make: 
     began = real_time.monotonic()
     with pytest.raises(RemoteUnavailable, match="in time"):
         encode(encoder)
-    assert 0.45 < real_time.monotonic() - began < 4  # the whole answer takes more than 10 s
+    assert 0.45 < real_time.monotonic() - began < 8  # the whole answer takes more than 10 s
 
 
 def test_a_remote_that_is_not_there(make: Make) -> None:
@@ -334,5 +334,5 @@ def test_the_first_failure_ends_the_other_batches(remote: Remote, make: Make) ->
     began = real_time.monotonic()
     with pytest.raises(RemoteRefused, match="answered 403"):
         encoder.encode([Prompt.of(f"text {i}") for i in range(40)], Representation.DOCUMENT, priority=Priority.BULK)
-    assert real_time.monotonic() - began < 5
+    assert real_time.monotonic() - began < 15
     assert len(remote.asked) < 40

@@ -13,7 +13,7 @@ from core.errors import Abandoned
 from core.records import Representation
 from indexer.givingway import asked, at_work
 from tests.embedder.remote.conftest import Make, ingest, prompts
-from tests.embedder.remote.server import Remote, status
+from tests.embedder.remote.server import Received, Remote, status
 from tests.waiting import until
 
 
@@ -37,7 +37,7 @@ def test_a_portion_at_a_remote_gives_way_after_the_batches_in_flight(
     until(lambda: len(remote.asked) >= 4)
     began = monotonic()
     with asked(tmp_path):
-        assert monotonic() - began < 3
+        assert monotonic() - began < 10
         assert ended == [Abandoned]
         sent = len(remote.asked)
         sleep(0.3)
@@ -54,21 +54,27 @@ def test_a_wait_for_the_next_try_is_given_up(remote: Remote, make: Make) -> None
     began = monotonic()
     with awaited(answer), pytest.raises(Abandoned):
         encoder.encode(prompts(1), Representation.QUERY)
-    assert 0.25 < monotonic() - began < 3
+    assert 0.25 < monotonic() - began < 15
     assert len(remote.asked) == 1
 
 
 def test_a_wait_for_a_turn_of_ingest_is_given_up(remote: Remote, make: Make) -> None:
     encoder = make(real=True, concurrency=1)
     _ = encoder.dimension
-    remote.delay = lambda request: 4.0
+    answered = threading.Event()
+
+    def later(request: Received) -> float:
+        answered.wait(60)
+        return 0.0
+
+    remote.delay = later
     other = threading.Thread(target=ingest, args=(encoder, prompts(1)))
     other.start()
     until(lambda: len(remote.asked) == 1)
-    began = monotonic()
     with awaited(Awaited(monotonic() + 0.3)), pytest.raises(Abandoned):
         ingest(encoder, prompts(1))
-    assert monotonic() - began < 3
+    assert other.is_alive(), "the other one has its turn still"
+    answered.set()
     other.join()
     assert len(remote.asked) == 1
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -180,7 +181,7 @@ def test_while_queries_come_the_batches_of_others_are_small(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("embedder.turns.time.monotonic", lambda: now)
+    monkeypatch.setattr(embedder.place, "time", SimpleNamespace(monotonic=lambda: now))
     turns = Turns(recording, 100)
     assert [turns.room(priority) for priority in Priority] == [100, 100, 100]
     turns.hidden([text(5)], None, Priority.BULK)

@@ -37,7 +37,7 @@ def test_one_portion_after_the_other_does_not_keep_who_asks_from_its_turn(tmp_pa
             try:
                 with at_work(tmp_path):
                     time.sleep(0.1)  # a portion of which nothing can be given up
-                done[0] += 1
+                    done[0] += 1
             except LockHeld:
                 time.sleep(0.001)
 
@@ -49,7 +49,7 @@ def test_one_portion_after_the_other_does_not_keep_who_asks_from_its_turn(tmp_pa
             until(lambda before=done[0]: done[0] > before)  # type: ignore[misc]
             began = time.monotonic()
             with asked(tmp_path):
-                assert time.monotonic() - began < 2.0
+                assert time.monotonic() - began < givingway.LOCK_SECONDS / 2
                 before = done[0]
                 time.sleep(0.2)
                 assert done[0] == before, "nobody works meanwhile"
@@ -96,7 +96,7 @@ def test_who_stands_still_is_named_as_soon_as_the_caller_waits_no_longer(tmp_pat
             asked(tmp_path),
         ):
             pass
-        assert 0.3 <= time.monotonic() - began < 5.0
+        assert 0.3 <= time.monotonic() - began < givingway.LOCK_SECONDS / 2
     with asked(tmp_path):  # the kernel has freed what it held
         pass
 

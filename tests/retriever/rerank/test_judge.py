@@ -41,7 +41,7 @@ def test_the_same_pair_is_read_once(searcher: Searcher, judge: Opinionated) -> N
 def test_a_model_that_does_not_answer_in_time_is_left_out(searcher: Searcher, judge: Opinionated) -> None:
     go = threading.Event()
     judge.meanwhile = lambda: go.wait(20)
-    query = Query(text=TEXT, k=6, rerank=Rerank(model="judge", depth=9), timeout_ms=300, explain=Explain.SCORES)
+    query = Query(text=TEXT, k=6, rerank=Rerank(model="judge", depth=9), timeout_ms=1000, explain=Explain.SCORES)
     found = searcher.search("varied", query)
     go.set()
     assert found.left_out[0] == "rerank"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -60,7 +61,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def later(seconds: float) -> None:
         found.append(seconds)
 
-    monkeypatch.setattr("salience.client._blocking.time.sleep", found.append)
+    monkeypatch.setattr("salience.client._blocking.time", SimpleNamespace(sleep=found.append))
     monkeypatch.setattr("asyncio.sleep", later)
     return found
 

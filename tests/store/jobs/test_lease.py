@@ -20,7 +20,7 @@ def test_the_clock_is_that_of_the_database(database: Database) -> None:
     import time
 
     with database.read() as session:
-        assert abs(database_now(session) - time.time()) < 1
+        assert abs(database_now(session) - time.time()) < 60  # a wrong zone or unit is further away
 
 
 def test_only_one_worker_has_a_job_and_the_lease_runs_out(database: Database, collection: Collection) -> None:
