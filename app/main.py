@@ -90,6 +90,7 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
         openapi_url=None,  # FastAPI would make it in the event loop, which takes a second: app/api/web.py
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere; /docs is ours
         redoc_url=None,
+        redirect_slashes=False,  # a redirect keeps the method: a client that made /documents/.. of it deletes more
         responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
     )
     app.state.wiring = wiring
