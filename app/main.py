@@ -45,7 +45,9 @@ from app.wiring import Wiring
 from store.kernel_loading import expect_many_searches
 
 _DESCRIPTION = (
-    "Semantic search that can be steered and explains its scores. Errors are `{error: {code, message, ...}}`."
+    "Semantic search that can be steered and explains its scores. Errors are `{error: {code, message, ...}}`. Fields "
+    "and query parameters that are not described are refused; every operation under /v1 takes `nice=true`, too: it is "
+    "then served after all others."
 )
 
 
