@@ -52,7 +52,8 @@ _HTTP_CODES = {
     413: "too_large",
     415: "unsupported_media_type",
 }
-_EXPECTED = (Overloaded, errors.Abandoned)  # under load there are many, and the request's own line tells them
+# Not the server's failures: load, or a caller's own impossible min_seq, bring many. The request's own line tells them.
+_EXPECTED = (Overloaded, errors.Abandoned, errors.SeqNotReached)
 _log = structlog.get_logger("salience.error")
 
 

@@ -45,7 +45,9 @@ from app.wiring import Wiring
 from store.kernel_loading import expect_many_searches
 
 _DESCRIPTION = (
-    "Semantic search that can be steered and explains its scores. Errors are `{error: {code, message, ...}}`."
+    "Semantic search that can be steered and explains its scores. Errors are `{error: {code, message, ...}}`. Fields "
+    "and query parameters that are not described are refused; every operation under /v1 takes `nice=true`, too: it is "
+    "then served after all others."
 )
 
 
@@ -90,6 +92,7 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
         openapi_url=None,  # FastAPI would make it in the event loop, which takes a second: app/api/web.py
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere; /docs is ours
         redoc_url=None,
+        redirect_slashes=False,  # a redirect keeps the method: a client that made /documents/.. of it deletes more
         responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
     )
     app.state.wiring = wiring

@@ -23,6 +23,7 @@ MAX_TEXT_CHARACTERS = 5_000_000
 MAX_METADATA_BYTES = 256 * 1024  # as JSON
 _VECTORS = ("vector", "vectors", "embedding", "embeddings")  # where other stores take them
 _CONTROLS = "controls"
+_PATH_STEPS = (".", "..")  # the URL of such a document is, to most clients, that of its collection
 _SHOWN = 140  # characters of a field's name in a message: it may be as long as a line
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # A whole cell as JSON would write the number. "007" and "1,5" are none, and stay text.
@@ -146,12 +147,17 @@ def _id(fields: Mapping[str, Any], name: str | None) -> str | None:
     value = None if name is None else fields.get(name)
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InvalidDocument(f"{name}: an id must be a text or a number, not {value!r:.60}", param=name)
-    _check_finite(value, str(name))
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        # a float is how other programs write a column of integers with a gap, and has lost digits of the large ones
+        raise InvalidDocument(f"{name}: an id must be a text or an integer, not {value!r:.60}", param=name)
     id = str(value)
     if not id.strip():
         raise InvalidDocument(f"{name}: an id must not be white space only", param=name)
+    if id in _PATH_STEPS:
+        raise InvalidDocument(
+            f"{name}: {id!r} cannot be an id: in the path of a URL it is a step, which clients take before they ask",
+            param=name,
+        )
     if len(id) > MAX_ID_CHARACTERS:
         raise InvalidDocument(
             f"{name}: the id {id[:40]!r}... has {len(id)} characters; at most {MAX_ID_CHARACTERS} are allowed",

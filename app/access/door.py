@@ -22,6 +22,7 @@ from app.access.rules import Scope as Reach
 from app.access.signatures import SignatureAuth
 from app.errors import Refused, Unauthorized
 from app.headers import header
+from app.parameters import check_parameters
 from app.routepath import route_path
 from core.errors import Forbidden, InvalidSignature, SalienceError, StorageError, TooLarge
 
@@ -119,9 +120,9 @@ class Identify:
 class Door(SecurityBase):
     """A dependency of every route that is not public: lets a request in if its caller may do what the route does.
 
-    Raises what `state.caller` says is wrong, Forbidden, CollectionNotFound, QuotaExceeded, TooLarge. It takes no thread
-    of the pool: who is refused is refused at once, however busy the server is. To the API's description it is the
-    bearer token that the route takes.
+    Raises what `state.caller` says is wrong, Forbidden, CollectionNotFound, QuotaExceeded, TooLarge, Malformed. It
+    takes no thread of the pool: who is refused is refused at once, however busy the server is. To the API's description
+    it is the bearer token that the route takes.
     """
 
     scheme_name = "HTTPBearer"
@@ -143,6 +144,7 @@ class Door(SecurityBase):
         if rule.scope is Reach.COLLECTION:
             caller.collection(request.path_params["collection"])
         _check_length(request, caller)
+        check_parameters(request, route)
         request.state.until_answered.enter_context(self._limiter().admitted(caller, searches=rule.searches))
 
 

@@ -58,12 +58,14 @@ class Readiness(ResponseModel):
         )
 
 
+@router.head("/livez", operation_id="livez", include_in_schema=False)
 @router.get("/livez", operation_id="livez", summary="Liveness")
 async def livez() -> Liveness:
     """The process answers."""
     return Liveness()
 
 
+@router.head("/readyz", operation_id="readyz", include_in_schema=False)
 @router.get("/readyz", operation_id="readyz", summary="Readiness", responses={503: {"model": Readiness}})
 async def readyz(request: Request, panel: OperationPanel, response: Response) -> Readiness:
     """Everything that serving needs is there: model, database, fresh snapshots, disk, worker; otherwise 503.

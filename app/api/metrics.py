@@ -11,7 +11,7 @@ from app.api.dependencies import OperationPanel
 router = APIRouter(include_in_schema=False)  # its format is Prometheus' own; see docs/operate.md
 
 
-@router.get("/metrics")
+@router.api_route("/metrics", methods=["GET", "HEAD"])
 async def metrics(request: Request, panel: OperationPanel) -> Response:
     """What is counted and timed, of all processes of this server. Its threads are its own."""
     text = await to_thread.run_sync(panel.scrape.text, limiter=request.app.state.health)

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import RequestTimeout
 from app.headers import header
 from app.operation.lanes import Lane, Left
+from app.parameters import NICE
 from app.routepath import route_path
 from core.current import Awaited, awaited
 from core.errors import InvalidInput, SalienceError
@@ -148,7 +149,7 @@ class _Arriving:
 def lane_of(scope: Scope) -> str:
     """Writers may wait for long, and callers that ask to be served behind all others do: searches go beside them."""
     query = scope["query_string"]
-    if query and parse_qs(query.decode("latin-1")).get("nice", ["false"])[-1].lower() in _YES:
+    if query and parse_qs(query.decode("latin-1")).get(NICE, ["false"])[-1].lower() in _YES:
         return "nice"
     writes = scope["method"] in ("POST", "PUT", "PATCH", "DELETE") and _DOCUMENTS.match(route_path(scope))
     return "write" if writes else "search"

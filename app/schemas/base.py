@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,9 +23,7 @@ class RequestModel(BaseModel):
         known = cls.model_fields
         for key in value if isinstance(value, dict) else ():
             if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                message = f"unknown key {printable(str(key))!r:.80}; {hint}allowed are {', '.join(known)}"
+                message = unknown("key", str(key), known)
                 raise PydanticCustomError("unknown_key", "{message}", {"message": message})
         return value
 
@@ -50,6 +49,13 @@ class ErrorDetail(ResponseModel):
 
 class ErrorResponse(ResponseModel):
     error: ErrorDetail = Field(description="what was wrong")
+
+
+def unknown(kind: str, name: str, known: Collection[str]) -> str:
+    """The message about a name that is none of the `known` ones; `kind`: what it would be the name of."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {printable(name)!r:.80}; {hint}allowed are {', '.join(known)}"
 
 
 def printable(text: str) -> str:

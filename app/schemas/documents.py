@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.schemas.base import RequestModel, ResponseModel, printable
 from indexer.deletion import Deletion
@@ -38,8 +39,10 @@ class DocumentContent(RequestModel):
         return {"title": self.title, "text": self.text, "metadata": self.metadata, "controls": controls}
 
 
-def _id_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _id_text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise PydanticCustomError("not_an_id", "an id must be a text or an integer")
+    return str(value)
 
 
 DocumentIdText = Annotated[str, BeforeValidator(_id_text, json_schema_input_type=str | int)]
@@ -172,7 +175,9 @@ class RecordFailure(ResponseModel):
 class WriteReport(ResponseModel):
     """What became of the documents. They can be searched for once this is answered."""
 
-    seq: int = Field(description="a search that says this seq or a higher one has seen the change; 0: nothing was sent")
+    seq: int = Field(
+        description="a search that says this seq or a higher one has seen the change; 0: nothing was written"
+    )
     created: int = Field(description="documents that were new")
     replaced: int = Field(description="documents whose content changed: they have new passages")
     updated: int = Field(description="only metadata changed; nothing was embedded")

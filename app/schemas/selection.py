@@ -78,7 +78,7 @@ class SelectionBody(ThresholdsBody):
     group_by: str | None = Field(
         None, description="a metadata field: hits come in groups that share its value, and k and offset count groups"
     )
-    hits_per_group: int = Field(3, description="hits of a group at most, 1 to 100")
+    hits_per_group: int = Field(3, description="hits of a group at most, 1 to 100; k times this: 1000 at most")
     highlight: bool = Field(False, description="mark the query's words in each hit, and its best sentence")
     facets: list[str] = Field(
         default_factory=list,

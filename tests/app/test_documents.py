@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -90,3 +91,47 @@ def test_what_is_to_be_deleted_is_said_in_one_way(client: TestClient, body: Any)
     status, code, _ = error(client.post(f"{DOCUMENTS}:delete", json=body))
     assert (status, code) == (422, "malformed_request")
     assert len(listed(client)) == 3
+
+
+@pytest.mark.parametrize("id_", [".", ".."])
+def test_what_a_path_takes_for_a_step_is_no_id(client: TestClient, id_: str) -> None:
+    lamp = {"id": id_, "text": "A lamp."}
+    posted = client.post(DOCUMENTS, json={"documents": [lamp]}).json()
+    bulk = client.post(f"{DOCUMENTS}:bulk", params={"wait": True}, content=json.dumps(lamp)).json()
+    for report in (posted, bulk):
+        assert (report["created"], report["failed"], report["seq"]) == (0, 1, 0)
+        assert report["errors"][0]["code"] == "invalid_document"
+    put = client.put(f"{DOCUMENTS}/{id_.replace('.', '%2E')}", json={"text": "A lamp."})
+    assert error(put) == (400, "invalid_document", "id")
+    assert len(listed(client)) == 3
+
+
+def test_one_that_was_stored_before_it_was_refused_is_found_and_deleted(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("indexer.fields._PATH_STEPS", ())
+        assert client.post(DOCUMENTS, json={"documents": [{"id": "..", "text": "A lamp."}]}).json()["created"] == 1
+    hits = client.post(SEARCH, json={"query": "lamp", "k": 1}).json()["hits"]
+    assert [hit["document_id"] for hit in hits] == [".."]
+    assert client.post(f"{DOCUMENTS}:delete", json={"ids": [".."]}).json()["deleted"] == 1
+    assert listed(client) == ["console", "radio", "tv"]
+
+
+def test_a_path_that_a_client_has_shortened_deletes_nothing(client: TestClient) -> None:
+    shortened = client.delete("/v1/collections/goods/", follow_redirects=True)  # what browsers make of documents/..
+    assert error(shortened) == (404, "not_found", None)
+    assert len(listed(client)) == 3
+
+
+@pytest.mark.parametrize("number", [5.0, 1e300])
+def test_an_id_that_is_a_floating_point_number_is_refused_at_both_doors(client: TestClient, number: float) -> None:
+    lamp = {"id": number, "text": "A lamp."}
+    for body in ({"documents": [lamp]}, {"ids": [number]}):
+        door = f"{DOCUMENTS}:delete" if "ids" in body else DOCUMENTS
+        refused = client.post(door, json=body)
+        assert error(refused)[:2] == (422, "malformed_request")
+        assert "an id must be a text or an integer" in refused.json()["error"]["message"]
+    bulk = client.post(f"{DOCUMENTS}:bulk", params={"wait": True}, content=json.dumps(lamp)).json()
+    assert (bulk["created"], bulk["failed"]) == (0, 1)
+    assert "an id must be a text or an integer" in bulk["errors"][0]["reason"]

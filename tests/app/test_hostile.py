@@ -155,7 +155,7 @@ def test_a_judged_query_that_cannot_be_searched_begins_no_reindex(client: TestCl
         ("/v1/collections/goods", "DELETE, GET, PATCH"),
         ("/v1/collections/goods/documents/tv", "DELETE, GET, PATCH, PUT"),
         ("/v1/admin/aliases/shop", "DELETE, GET, PUT"),
-        ("/livez", "GET"),
+        ("/livez", "GET, HEAD"),
     ],
 )
 def test_a_method_that_is_not_taken_is_told_all_that_are(client: TestClient, path: str, allowed: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from store import Database
 from store.jobs import list_jobs
@@ -56,6 +57,13 @@ def test_a_seq_that_does_not_come_in_time_is_a_503_to_try_again(client: TestClie
         assert response.headers["Retry-After"] == "1"
     for bad in ({"min_seq": -1}, {"min_seq": 2**63}, {"min_seq": 1, "timeout_ms": 600_001}, {"min_seq": "1"}):
         assert client.post(SEARCH, json={"query": "lamp", **bad}).status_code == 422
+
+
+def test_what_a_caller_asks_in_vain_is_no_failure_of_the_server_in_its_log(client: TestClient) -> None:
+    with capture_logs() as lines:
+        assert client.post(SEARCH, json={"query": "lamp", "min_seq": 10**9, "timeout_ms": 50}).status_code == 503
+    [line] = lines
+    assert (line["log_level"], line["status"], line["code"]) == ("info", 503, "seq_not_reached")
 
 
 def test_a_deletion_names_its_seq(client: TestClient) -> None:

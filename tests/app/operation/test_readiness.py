@@ -34,6 +34,12 @@ def test_a_sound_server_is_ready_and_says_what_was_looked_at(client: TestClient)
     assert names == ["process", "model", "database", "snapshots", "disk", "worker", "reindexing", "maintenance"]
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_health_can_be_asked_for_without_a_body(client: TestClient, path: str) -> None:
+    asked = client.head(path)
+    assert (asked.status_code, asked.headers["content-type"]) == (200, client.get(path).headers["content-type"])
+
+
 def test_who_is_told_to_stop_is_not_ready_and_serves_on(client: TestClient) -> None:
     panel(client).readiness.stop()
     assert problems(client) == ["process: stopping"]
