@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from core.errors import CollectionMoved, ModelError, ModelMismatch, RemoteError
+from core.errors import CollectionMoved, InvalidInput, ModelError, ModelMismatch, ModelNotFound, RemoteError
 from core.filters import Filter
 from core.protocols import DenseModels, Priority, SparseModels
 from core.records import Collection, Document
@@ -93,19 +93,20 @@ class Pipeline:
         return Ingest(self._database, self._models(collection), sparse, self._analyzer, collection, priority)
 
     def collection(self, name: str) -> Collection:
-        """The collection, if its model is there. Raises CollectionNotFound, ModelMismatch."""
+        """The collection, if its models are there. Raises CollectionNotFound, ModelMismatch, ModelNotFound."""
         collection = self._found(name)
         self._models(collection)
+        sparse_model_of(collection, self._sparse_models)
         return collection
 
     def why_not(self, name: str) -> str | None:
-        """Why this process cannot add to the collection: it lacks its model. None: it can. Raises CollectionNotFound.
+        """Why this process cannot add to the collection: it lacks a model. None: it can. Raises CollectionNotFound.
 
         A remote model that is down is there: who needs it says what is wrong.
         """
         try:
             self.collection(name)
-        except (ModelMismatch, ModelError) as error:
+        except (ModelMismatch, ModelNotFound, ModelError, InvalidInput) as error:  # the last: it is of another kind
             return error.message
         except RemoteError:
             return None

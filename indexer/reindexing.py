@@ -28,6 +28,7 @@ from core.errors import (
     StorageFull,
     StorageReadOnly,
 )
+from core.keptreason import kept_reason
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
 from indexer.bringing import Bringing, Unsuitable
@@ -197,7 +198,7 @@ class Reindexing:
         except Unsuitable as error:
             self._postpone(reindex, error.message, self._backoff(reindex), logged="its status says for which document")
         except SalienceError as error:
-            self._postpone(reindex, error.message, max(self._backoff(reindex), error.retry_after or 0.0))
+            self._postpone(reindex, kept_reason(error), max(self._backoff(reindex), error.retry_after or 0.0))
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
             _log.exception("reindex %s: an unexpected failure", reindex.id)
             self._postpone(reindex, _unexpected(error), self._backoff(reindex))

@@ -19,7 +19,15 @@ from functools import partial
 
 from core.backoff import doubled
 from core.current import Awaited, current_answer, working_on
-from core.errors import CollectionNotFound, LeaseLost, SalienceError, StorageError
+from core.errors import (
+    CollectionNotFound,
+    LeaseLost,
+    ModelMismatch,
+    ModelNotFound,
+    SalienceError,
+    StorageError,
+)
+from core.keptreason import kept_reason
 from core.records import Job, JobState
 from indexer.heartbeat import Heartbeat
 from indexer.pipeline import Pipeline
@@ -78,7 +86,7 @@ class Worker:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._next_sweep = 0.0  # by time.monotonic
-        self._missing: dict[str, float] = {}  # fingerprints of models that are not here: when that was seen
+        self._missing: dict[str, float] = {}  # of the `wanted_models` those that are not here: when that was seen
         self._unwritten: deque[Callable[[WriteSession], None]] = deque()  # how turns ended, on a full disk
 
     def run(self) -> None:
@@ -161,8 +169,10 @@ class Worker:
                 job = turn.run()
         except LeaseLost as error:
             _log.info("job %s: %s", lease.job_id, error.message)
+        except (ModelMismatch, ModelNotFound) as error:  # another worker may have it
+            self._failed(lease, error.message, counts=False)
         except SalienceError as error:
-            self._failed(lease, error.message, counts=not error.retryable, retry_after=error.retry_after)
+            self._failed(lease, kept_reason(error), counts=not error.retryable, retry_after=error.retry_after)
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
             _log.exception("job %s: an unexpected failure", lease.job_id)
             self._failed(lease, f"an unexpected failure ({type(error).__name__}); see the log", counts=True)
@@ -221,7 +231,7 @@ class Worker:
             return runnable(session, fingerprints=fingerprints, now=now, but=lease.job_id) is not None
 
     def _served(self) -> set[str]:
-        """The fingerprints of the models that jobs wait for and that are here. Loads those that are not loaded yet."""
+        """Of the `wanted_models` those that are here. Loads what is not loaded yet."""
         with self._database.read() as session:
             wanted = wanted_models(session)
         return {fingerprint for fingerprint, collection in wanted.items() if self._serves(fingerprint, collection)}

@@ -18,6 +18,7 @@ from core.naming import HIDDEN, check_stored_name, hidden_name, is_hidden, is_st
 from core.records import Collection, CollectionSettings, Generation, GenerationState, IndexKind, Scoring
 from core.reindexes import ReindexState
 from store import schema
+from store.among import Patterns, name_among
 from store.database import ReadSession, WriteSession
 from store.documents import TEXT_LENGTH
 from store.filters.sql import documents_where, listed, read_ids
@@ -148,19 +149,22 @@ def stored_names(session: ReadSession) -> list[str]:
     return list(session.execute(names).scalars())
 
 
-def delete_collection(session: WriteSession, name: str) -> None:
+def delete_collection(session: WriteSession, name: str, *, among: Patterns | None = None) -> None:
     """Delete a collection, and its hidden generation as well; its jobs and its reindex end, and its name is free.
 
     From now on nobody finds it, and nothing is made of it. Its rows go piece by piece, as what a reindex leaves: see
-    store/reindex/dropping.py. Raises CollectionNotFound, and Conflict where an alias points at it.
+    store/reindex/dropping.py. Raises CollectionNotFound, and Conflict where an alias points at it, which names one
+    `among` those that are meant (None: all of them).
     """
     collection, now = get_collection(session, name), database_now(session)
-    aliases = sa.select(schema.alias.c.name).where(schema.alias.c.collection_id == collection.id)
-    pointing = list(session.execute(aliases.order_by(schema.alias.c.name)).scalars())
-    if pointing:
+    alias = schema.alias.c
+    seen = sa.true() if among is None else name_among(alias.name, among)
+    aliases = sa.select(alias.name, seen.label("seen")).where(alias.collection_id == collection.id)
+    pointing = session.execute(aliases.order_by(sa.desc("seen"), alias.name).limit(1)).first()
+    if pointing is not None:
+        which = f"the alias {pointing.name!r}" if pointing.seen else "an alias"
         raise Conflict(
-            f"the alias {pointing[0]!r} points at the collection {collection.name!r}: move or delete it first",
-            param="collection",
+            f"{which} points at the collection {collection.name!r}: move or delete it first", param="collection"
         )
     fail_jobs_of(session, collection.id, collection.name, now=now)
     reindex, ended = schema.reindex, {"state": ReindexState.CANCELLED.value, "reason": _DELETED, "ended_at": now}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from core.access import Rights, Role
 from core.errors import CollectionNotFound, Forbidden, QueueFull, SalienceError, StorageError
 from core.filters import Filter
+from core.keptreason import public_reason
 from core.naming import MARK, base_name, check_name, covers, qualified
 from core.records import Collection, Job
 from core.reindexes import Reindex
@@ -81,9 +82,13 @@ class Caller:
         return replace(found, name=self.shown(found.name))
 
     def shown_work(self, found: _Work) -> _Work:
-        """In the caller's names, also where it says what it waits for."""
+        """In the caller's names, also where it says what it waits for; as `told` where that is an error."""
         reason = found.reason and self._without_tenant(found.reason)
-        return replace(found, collection=self.shown(found.collection), reason=reason)
+        if self.sees_everything:
+            return replace(found, collection=self.shown(found.collection), reason=reason)
+        if isinstance(found, Job):
+            found = replace(found, worker=None)
+        return replace(found, collection=self.shown(found.collection), reason=reason and public_reason(reason))
 
     def shown_result(self, result: SearchResult) -> SearchResult:
         """Also in what its explanations say of themselves."""
@@ -108,7 +113,7 @@ class Caller:
             message = _HINT.split(message)[0]
         if isinstance(error, QueueFull) and self.among is not None:
             message = QueueFull().message  # how many wait is other people's business
-        if isinstance(error, StorageError) and self.rights.tenant is not None:
+        if isinstance(error, StorageError) and not self.sees_everything:
             message = type(error)().message  # where the data lies, and which processes there are, is the operator's
         message = self._without_tenant(message)
         if message != error.message:

@@ -169,11 +169,11 @@ def _whole(items: Iterable[Located], limit: int, room: PassageRoom, read: _Read)
 
 
 def _finished(parts: Wiring, caller: Caller, job: Job, response: Response) -> JobBody | WriteReport:
-    job = parts.worker.finish(job.id, return_waiting=True)
+    job = caller.shown_work(parts.worker.finish(job.id, return_waiting=True))
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         raise JobConflict(f"job {job.id} {job.state}" + (f": {job.reason}" if job.reason else ""))
     if job.state is not JobState.DONE:
-        return accepted(caller.shown_work(job), response)
+        return accepted(job, response)
     response.status_code = 200
     with parts.database.read() as session:
         return write_report(session, job)

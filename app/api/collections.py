@@ -106,7 +106,7 @@ def stats(parts: Parts, caller: Known, collection: CollectionName) -> Collection
 def delete(parts: Parts, caller: Known, collection: CollectionName) -> None:
     """Delete a collection and everything in it."""
     with audited_write(parts.database, caller.who, "collection.delete", collection) as session:
-        delete_collection(session, collection)
+        delete_collection(session, collection, among=caller.among)
 
 
 def _body(session: ReadSession, caller: Caller, collection: Collection) -> CollectionBody:

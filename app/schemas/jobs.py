@@ -41,7 +41,9 @@ class JobBody(ResponseModel):
     rate: float | None = Field(description="documents a second while it is worked on; null: not known yet")
     seconds_left: float | None = Field(description="at that rate, if no other job takes turns; null: not known")
     attempts: int = Field(description="failures since the last success")
-    worker: str | None = Field(description="who works on it: host, process, and a number")
+    worker: str | None = Field(
+        description="who works on it: host, process, and a number; null: nobody, or not for this key to know"
+    )
 
     @classmethod
     def of(cls, job: Job) -> Self:

@@ -51,7 +51,7 @@ def runnable(
 ) -> int | None:
     """The job whose turn it is: of those that can be worked on now, the one that was served longest ago.
 
-    `fingerprints`: of the worker's encoders; jobs of collections that another one embedded are left to others.
+    `fingerprints`: those of `wanted_models` that the worker has; jobs of all other collections are left to others.
     `job_id`: only this one; `but`: any but this one.
     """
     job, generation = schema.job.c, schema.generation.c
@@ -61,7 +61,7 @@ def runnable(
         .where(
             job.state.in_(RUNNABLE),
             generation.state == GenerationState.ACTIVE.value,
-            generation.fingerprint.in_(fingerprints),
+            _models().in_(fingerprints),
             job.worker.is_(None) | lease_over(now),
             job.paused_at.is_(None) | (sa.func.abs(now - job.paused_at) >= job.pause_seconds),
         )
@@ -175,16 +175,24 @@ def give_up(session: WriteSession, lease: Lease, *, reason: str, now: float) -> 
 
 
 def wanted_models(session: ReadSession) -> dict[str, str]:
-    """The fingerprints of the encoders that jobs wait for, each with the name of a collection embedded by it."""
+    """The fingerprints of the models that jobs wait for, each with the name of a collection embedded by them.
+
+    The encoder's, and behind a space that of the sparse model where there is one.
+    """
     job, generation, collection = schema.job.c, schema.generation.c, schema.collection.c
     found = (
-        sa.select(generation.fingerprint, sa.func.min(collection.name))
+        sa.select(_models(), sa.func.min(collection.name))
         .join_from(schema.job, schema.generation, generation.collection_id == job.collection_id)
         .join(schema.collection, collection.id == job.collection_id)
         .where(job.state.in_(RUNNABLE), generation.state == GenerationState.ACTIVE.value)
-        .group_by(generation.fingerprint)
+        .group_by(_models())
     )
     return dict(map(tuple, session.execute(found)))
+
+
+def _models() -> sa.ColumnElement[str]:
+    generation = schema.generation.c
+    return generation.fingerprint + sa.func.coalesce(" " + generation.sparse_fingerprint, "")
 
 
 def fenced(session: WriteSession, lease: Lease, *, states: tuple[str, ...] = RUNNABLE, **values: Any) -> sa.Row[Any]:

@@ -10,14 +10,16 @@ from store.database import Database, ReadSession
 from store.jobs.intake import drop_piece
 from store.jobs.lease import lease_over
 
-KEPT_JOBS = 10_000  # that have ended; older ones are forgotten
+KEPT_JOBS = 10_000  # of a collection, those that ended last; older ones are forgotten
+_AT_ONCE = 100  # jobs that one piece of the work is about
 
 
 def sweep(database: Database, *, now: float) -> bool:
     """One piece of the work; whether there may be more.
 
     Goes: documents of jobs that were cancelled or whose collection is gone, jobs whose sender vanished before all was
-    received, and the oldest of the jobs that have ended.
+    received, and of each collection the jobs that ended before its KEPT_JOBS last ones. A failed job that documents
+    wait in is not one of them: these were acknowledged, and only whoever sent them knows what is to become of them.
     """
     with database.read() as session:
         abandoned, emptied, forgotten = _abandoned(session, now), _to_empty(session), _forgotten(session)
@@ -33,7 +35,7 @@ def sweep(database: Database, *, now: float) -> bool:
             return drop_piece(session, abandoned, rows_too=True) or bool(forgotten)
         forgotten = _forgotten(session)  # one may have been tried again; from here on none can be
         session.execute(sa.update(job).where(job.c.id.in_(forgotten)).values(state=JobState.CANCELLED.value))
-        return drop_piece(session, forgotten, rows_too=True)
+        return drop_piece(session, forgotten, rows_too=True) or len(forgotten) >= _AT_ONCE
 
 
 def _abandoned(session: ReadSession, now: float) -> list[int]:
@@ -52,11 +54,17 @@ def _to_empty(session: ReadSession) -> list[int]:
 
 def _forgotten(session: ReadSession) -> list[int]:
     job = schema.job.c
-    ended = job.state.in_([state.value for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)])
-    last = sa.select(job.id).where(ended).order_by(job.id.desc()).limit(1).offset(KEPT_JOBS - 1)
-    oldest_kept = session.execute(last).scalar()
-    return [] if oldest_kept is None else _ids(session, sa.select(job.id).where(ended, job.id < oldest_kept))
+    kept = (job.state == JobState.FAILED.value) & (job.pending > 0) & job.collection_id.is_not(None)
+    ended = job.state.in_([state.value for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)]) & ~kept
+    crowded = sa.select(job.collection_id).group_by(job.collection_id).having(sa.func.count() > KEPT_JOBS)
+    found: list[int] = []
+    for collection_id in session.execute(crowded).scalars().all():  # None: those of all that were deleted
+        own = sa.select(job.id).where(ended, job.collection_id.is_not_distinct_from(collection_id))
+        found += _ids(session, own.order_by(job.ended_at.desc(), job.id.desc()).offset(KEPT_JOBS))
+        if len(found) >= _AT_ONCE:
+            break
+    return found
 
 
 def _ids(session: ReadSession, found: sa.Select[tuple[int]]) -> list[int]:
-    return list(session.execute(found.limit(100)).scalars())
+    return list(session.execute(found.limit(_AT_ONCE)).scalars())

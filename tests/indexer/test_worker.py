@@ -6,13 +6,14 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from core.current import Awaited, awaited
-from core.errors import RemoteUnavailable, StorageBusy
-from core.records import Document, JobState
+from core.errors import ModelMismatch, ModelNotFound, RemoteUnavailable, SalienceError, StorageBusy
+from core.protocols import SparseEncoder
+from core.records import CollectionSettings, Document, JobState, SparseScoring
 from indexer import turn as turn_module
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
@@ -22,6 +23,7 @@ from store.jobs import cancel_job
 from store.jobs.lease import claim, database_now
 from store.jobs.retry import retry_job
 from store.jobs.work import complete
+from tests.collections import create_for
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, slow
 from tests.indexer.working import QUICK, errors, running, worker_of
 from tests.waiting import until
@@ -31,6 +33,13 @@ from tests.waiting import until
 def database(database: Database) -> Database:
     create(database)
     return database
+
+
+class FakeSparse:
+    """As much of a sparse model as a collection is made of."""
+
+    name = "splade"
+    fingerprint = "fingerprint-of-the-fake-weights"
 
 
 @pytest.fixture
@@ -143,6 +152,42 @@ def test_a_model_that_fails_on_everything_ends_the_job_and_nothing_is_lost(
     encoder.before = lambda texts: None
     retry_job(database, 1)
     assert worker_of(database, encoder).finish(1).created == 3
+
+
+def test_jobs_whose_sparse_model_is_elsewhere_are_left_to_another_worker(
+    database: Database, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = CollectionSettings(language="en", sparse=SparseScoring.LEARNED)
+    create_for(encoder, database, "learned", settings, sparse=cast("SparseEncoder", FakeSparse()))
+    enqueue(database, located(3), "learned")
+    enqueue(database, located(3))
+    worker = worker_of(database, encoder)
+    worker.drain()
+    left = job(database)
+    assert (left.state, left.attempts, left.pending) == (JobState.QUEUED, 0, 3)
+    assert job(database, 2).state is JobState.DONE
+    assert "jobs of the collection learned wait for another worker" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ModelNotFound, ModelMismatch])
+def test_a_model_that_goes_under_the_workers_hands_uses_up_no_attempt(
+    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, error: type[SalienceError]
+) -> None:
+    tries = 0
+
+    def gone(*given: Any) -> None:
+        nonlocal tries
+        tries += 1
+        raise error("it was here a moment ago")
+
+    enqueue(database, located(3))
+    worker = worker_of(database, encoder)
+    monkeypatch.setattr(worker._pipeline, "ingest", gone)
+    with running(worker):
+        until(lambda: tries > 2 * QUICK.attempts)
+    waiting = job(database)
+    assert (waiting.state, waiting.attempts, waiting.pending) == (JobState.WAITING, 0, 3)
+    assert waiting.reason == "it was here a moment ago"
 
 
 def test_a_fault_of_ours_is_logged_and_written_down_without_the_text(

@@ -36,3 +36,15 @@ def test_the_passages_behind_an_alias_count(house: House) -> None:
     error_of(house.ask(key, "POST", path, json={"documents": two}), 409)
     assert house.ask(key, "POST", path, json={"documents": two[:1]}).status_code == 200
     assert error_of(house.ask(key, "POST", path, json={"documents": two[1:]}), 409)["code"] == "limit_reached"
+
+
+def test_a_collection_that_an_alias_holds_names_none_but_those_that_are_seen(house: House) -> None:
+    key = house.key("admin", collections=["pub-*"])
+    house.collection(key, "pub-a")
+    path, aliases = "/v1/collections/pub-a", "/v1/admin/aliases"
+    house.ask(house.operator, "PUT", f"{aliases}/merger", json={"collection": "pub-a"})
+    told, known = (error_of(house.ask(who, "DELETE", path), 409)["message"] for who in (key, house.operator))
+    assert told == "an alias points at the collection 'pub-a': move or delete it first"
+    assert known == "the alias 'merger' points at the collection 'pub-a': move or delete it first"
+    house.ask(house.operator, "PUT", f"{aliases}/pub-z", json={"collection": "pub-a"})
+    assert "the alias 'pub-z' points" in error_of(house.ask(key, "DELETE", path), 409)["message"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from app.access.caller import Caller
 from core.access import Rights, Role
-from core.errors import StorageBusy
+from core.errors import RemoteUnavailable, StorageBusy, StorageCorrupt, StorageError, StorageFull
+from core.keptreason import kept_reason
+from core.records import Job, JobState
 from store import schema
 from tests.app.access.conftest import House
 from tests.app.answers import error_of
@@ -194,12 +197,52 @@ def test_where_the_data_lies_is_told_to_no_tenant(house: House, tenants: dict[st
     assert folder in known["message"]
 
 
-def test_which_processes_there_are_is_told_to_no_tenant() -> None:
-    said = {}
-    for tenant in (None, "acme"):
-        caller = Caller(who="key", account="1", rights=Rights(name="k", role=Role.ADMIN, tenant=tenant))
-        said[tenant] = caller.told(StorageBusy("process 4711 on host-7 does not give way")).message
-    assert said == {
-        None: "process 4711 on host-7 does not give way",
-        "acme": "The database is locked by another process.",
-    }
+def test_which_processes_there_are_is_told_to_the_operator_alone() -> None:
+    known, public = "process 4711 on host-7 does not give way", "The database is locked by another process."
+    for rights, said in ({}, known), ({"tenant": "acme"}, public), ({"patterns": ("pub-*",)}, public):
+        caller = Caller(who="key", account="1", rights=Rights(name="k", role=Role.ADMIN, **rights))
+        assert caller.told(StorageBusy(known)).message == said
+
+
+def test_jobs_and_reindexes_tell_as_little_as_errors(house: House, tenants: dict[str, str]) -> None:
+    house.parts.worker.stop()  # what comes now waits
+    job = house.ask(tenants["acme"], "POST", "/v1/collections/docs/documents?wait=false", json={"documents": TEXTS})
+    by_pattern = house.key("ingest", collections=["acme~*"])
+    path = f"/v1/jobs/{job.json()['id']}"
+
+    def shown(reason: str) -> list[tuple[str | None, str | None]]:
+        with house.parts.database.write() as session:
+            session.execute(sa.update(schema.job).values(state="running", worker="host-7:4711:0b2e", reason=reason))
+        keys = (house.operator, tenants["acme"], by_pattern)
+        answers = [house.ask(key, "GET", path).json() for key in keys]
+        (listed,) = house.ask(tenants["acme"], "GET", "/v1/jobs").json()["jobs"]
+        return [(told["worker"], told["reason"]) for told in (*answers, listed)]
+
+    full = kept_reason(StorageFull("data directory /srv/x: no room to write"))
+    assert shown(full) == [("host-7:4711:0b2e", full), *[(None, "The disk is full.")] * 3]
+    down = kept_reason(RemoteUnavailable("the remote model cannot be reached"))
+    assert shown(down) == [("host-7:4711:0b2e", down), *[(None, down)] * 3]
+
+    path = "/v1/admin/collections/docs/reindex"
+    house.ask(tenants["acme"], "POST", path, json={"settings": {"passage_tokens": 64}, "auto_switch": False})
+    damaged = kept_reason(StorageCorrupt("segment file /srv/x/1.seg: is not there"))
+    with house.parts.database.write() as session:
+        session.execute(sa.update(schema.reindex).values(state="cancelled", reason=damaged))
+    assert house.ask(tenants["acme"], "GET", path).json()["reason"] == "The data directory is damaged."
+    assert house.ask(house.operator, "GET", path.replace("docs", "acme~docs")).json()["reason"] == damaged
+
+
+def test_a_request_that_waits_for_its_job_is_told_no_more(
+    house: House, tenants: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = house.parts.worker.finish
+
+    def failed(job_id: int, **options: bool) -> Job:
+        reason = kept_reason(StorageError("data directory /srv/x: cannot be used"))
+        return replace(finish(job_id, **options), state=JobState.FAILED, reason=reason)
+
+    monkeypatch.setattr(house.parts.worker, "finish", failed)
+    answer = house.ask(
+        tenants["acme"], "POST", "/v1/collections/docs/documents:bulk?wait=true", content='{"text": "A clock."}\n'
+    )
+    assert error_of(answer, 409)["message"].endswith("failed: The data directory cannot be used.")

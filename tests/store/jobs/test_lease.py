@@ -7,8 +7,8 @@ import pytest
 from hypothesis import strategies as st
 
 from core.errors import LeaseLost
-from core.records import Collection, JobState
-from store import Database, WriteSession
+from core.records import Collection, CollectionSettings, JobState, SparseScoring
+from store import Database, WriteSession, catalog
 from store.jobs.lease import Lease, database_now, give_up, postpone, release, renew, runnable, wanted_models
 from store.jobs.work import JobBatch, complete, conclude
 from tests.store import library
@@ -105,6 +105,20 @@ def test_a_worker_leaves_the_jobs_of_other_models_alone(database: Database, coll
         assert runnable(session, fingerprints=["another"], now=NOW) is None
         assert wanted_models(session) == {FINGERPRINT: collection.name}
         assert runnable(session, fingerprints=[FINGERPRINT, "another"], now=NOW) == 1
+
+
+def test_a_worker_needs_the_sparse_model_as_well(database: Database) -> None:
+    sparse = {"sparse_model": "splade", "sparse_fingerprint": "sparse"}
+    settings = CollectionSettings(sparse=SparseScoring.BOTH)
+    with database.write() as session:
+        learned = catalog.create_collection(
+            session, "learned", settings, model="m", fingerprint=FINGERPRINT, dimension=8, **sparse
+        )
+    queue(database, learned, 1)
+    with database.read() as session:
+        assert wanted_models(session) == {f"{FINGERPRINT} sparse": "learned"}
+        assert runnable(session, fingerprints=[FINGERPRINT], now=NOW) is None
+        assert runnable(session, fingerprints=[FINGERPRINT, f"{FINGERPRINT} sparse"], now=NOW) == 1
 
 
 ACTIONS = st.one_of(

@@ -204,6 +204,61 @@ def test_old_jobs_are_forgotten(database: Database, collection: Collection, monk
         assert [found.id for found in list_jobs(session, limit=9)] == [6, 5, 4, unended.id]
 
 
+def test_the_jobs_that_ended_first_are_forgotten_first(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_sweep, "KEPT_JOBS", 2)
+    long = queue(database, collection, 1)
+    for _ in range(3):
+        queue(database, collection)
+    assert work(database, taken(database), now=NOW + 1).state is JobState.DONE
+    swept(database)
+    with database.read() as session:
+        assert [found.id for found in list_jobs(session, limit=9)] == [4, long.id]
+
+
+def test_the_jobs_of_one_collection_push_out_none_of_another(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_sweep, "KEPT_JOBS", 1)
+    monkeypatch.setattr(job_sweep, "_AT_ONCE", 2)
+    queue(database, collection)
+    films, songs = library.create(database, "films"), library.create(database, "songs")
+    for _ in range(6):
+        queue(database, films)
+    for _ in range(2):
+        queue(database, songs)
+    swept(database)
+    with database.read() as session:
+        assert [found.id for found in list_jobs(session, limit=9)] == [9, 7, 1]
+    with database.write() as session:
+        for name in ("films", "songs"):
+            catalog.delete_collection(session, name)
+    swept(database)
+    with database.read() as session:
+        assert [found.id for found in list_jobs(session, limit=9)] == [9, 1], "of those that are gone it is one in all"
+
+
+def test_a_failed_job_that_documents_wait_in_is_kept(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_sweep, "KEPT_JOBS", 1)
+    queue(database, collection, 2)
+    with database.write() as session:
+        give_up(session, taken_in(session), reason="the key is wrong", now=NOW)
+    for _ in range(3):
+        queue(database, collection)
+    swept(database)
+    with database.read() as session:
+        assert [found.id for found in list_jobs(session, limit=9)] == [4, 1]
+    assert [documents for _, documents, _ in batches(database)] == [2]
+    with database.write() as session:
+        cancel_job(session, 1, now=NOW - 1)
+    swept(database)
+    with database.read() as session:
+        assert [found.id for found in list_jobs(session, limit=9)] == [4]
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_what_is_said_of_a_job_goes_before_it_in_pieces(
     database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch, whole: bool
@@ -238,8 +293,7 @@ def test_a_job_that_is_tried_again_meanwhile_is_not_forgotten(
     database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue(database, collection, 1)
-    with database.write() as session:
-        give_up(session, taken_in(session), reason="the key is wrong", now=NOW)
+    assert work(database, taken(database), ("d0", "model_error", "no kernel")).state is JobState.DONE
     for _ in range(2):
         queue(database, collection)
     monkeypatch.setattr(job_sweep, "KEPT_JOBS", 1)
