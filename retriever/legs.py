@@ -49,10 +49,10 @@ def learned_leg(collection: Collection) -> Leg | None:
 class Wording:
     """The words of a query, as a leg that goes by words has them."""
 
-    # 1 or more: how many were typed, stop words too, but none that is suppressed. None: they do not tell how much is
-    # asked for, as there is more than words, or they were written without spaces between them
+    # 1 or more: how many were typed, stop and function words too, but none that is suppressed. None: they do not tell
+    # how much is asked for, as there is more than words, or they were written without spaces between them
     words: int | None
-    known: float  # 0..1, the share of those that are no stop words that any passage of the collection has
+    known: float  # 0..1, the share of those, but for stop and function words, that any passage of the collection has
 
 
 class SparseTerms(Protocol):

@@ -48,7 +48,8 @@ class Seeker:
         place = learned_leg(view.collection)
         found: dict[Leg, SparseTerms] = {}
         if Leg.SPARSE in legs and place is not Leg.SPARSE:
-            terms = query_terms(query.text, query.controls, view.languages, self._analyzer)
+            required = query.conditions.required
+            terms = query_terms(query.text, query.controls, view.languages, self._analyzer, required)
             terms = self._synonyms.expanded(view, terms)
             terms = terms if examples is None else blended_terms(view, terms, examples)
             found[Leg.SPARSE] = replace(terms, whole=query.inputs.text_alone)

@@ -15,11 +15,11 @@ import numpy as np
 
 from core.synonyms import Synonyms
 from embedder.lexical import Analyzer, QueryWord
-from retriever.terms import QueryTerms, assembled
+from retriever.terms import QueryTerms, assembled, without_function_words
 from store.view import View
 
 _KEPT = 16  # collections
-_Key = frozenset[str]  # a word's terms in all languages, or the word itself where it has none
+_Key = frozenset[str]  # a word's terms in all languages, or the word itself where a query is not searched by it
 
 
 class SynonymReader:
@@ -67,7 +67,8 @@ class _Index:
         for said, others in synonyms.items():
             words = [analyzer.analyze_query(text, languages) for text in (said, *others)]
             if words[0]:  # "TV" and "tvs" are one word, by their terms
-                found.setdefault(tuple(map(_key, words[0])), []).extend(each for each in words[1:] if each)
+                others_of = found.setdefault(tuple(map(_key, words[0])), [])
+                others_of.extend(without_function_words(each, [1.0] * len(each)) for each in words[1:] if each)
         rules: dict[str, list[_Rule]] = {}
         for key, listed in found.items():
             for term in key[0]:
@@ -118,4 +119,4 @@ class _Index:
 
 
 def _key(word: QueryWord) -> _Key:
-    return frozenset(word.terms or (word.text,))
+    return frozenset((word.text,) if word.function else word.terms or (word.text,))

@@ -70,7 +70,8 @@ class Teller:
         return result
 
     def _terms(self, view: View, query: Query) -> QueryTerms:
-        return query_terms(query.text, query.controls, view.languages, self._analyzer)
+        required = query.conditions.required
+        return query_terms(query.text, query.controls, view.languages, self._analyzer, required)
 
 
 def _leg_terms(sparse: Mapping[Leg, SparseTerms]) -> QueryTerms | None:

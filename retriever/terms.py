@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from core.prompts import TextControl
 from core.records import Float64Array, Int64Array
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, QueryWord
-from embedder.lexical.words import has_spaces
+from embedder.lexical.words import has_spaces, units
 from retriever.legs import Wording
 from store import Pool, TermStatistics, View
 from store.bm25 import idf
@@ -45,7 +45,8 @@ class QueryTerms:
         typed = list(zip(self.words, self.word_factors, strict=True))[: self.typed]
         words = [word for word, factor in typed if factor]
         known = [any(df[term] for term in word.terms) for word in words]
-        # A stop word of one language that is in no text of the others is not missing: it was left out.
+        # A stop word of one language that is in no text of the others is not missing, nor is a function word: they were
+        # left out.
         asked = [found for word, found in zip(words, known, strict=True) if found or not word.stopped]
         counted = self.whole and all(has_spaces(word.text) for word in words)
         return Wording(words=len(words) if counted else None, known=sum(asked) / len(asked)) if asked else None
@@ -75,12 +76,40 @@ class QueryTerms:
         return synonym_scales(self, view.term_statistics(self.terms))
 
 
-def query_terms(text: str, controls: Sequence[TextControl], languages: Sequence[str], analyzer: Analyzer) -> QueryTerms:
-    """Analyse a query for documents in `languages`. A word's factor is that of its span, as for a model's token."""
+def query_terms(
+    text: str,
+    controls: Sequence[TextControl],
+    languages: Sequence[str],
+    analyzer: Analyzer,
+    required: Iterable[str] = (),
+) -> QueryTerms:
+    """Analyse a query for documents in `languages`. A word's factor is that of its span, as for a model's token.
+
+    Function words are left out, unless emphasised or in one of the entries that are `required`.
+    """
     words = analyzer.analyze_query(text, languages)
     spans = np.array([(word.start, word.end) for word in words], dtype=np.int64).reshape(-1, 2)
     # A word below 0 is not looked up, like one of 0: pushing away is for vectors, and words can be excluded.
-    return assembled(words, np.maximum(span_factors(text, controls, spans), 0.0))
+    factors = np.maximum(span_factors(text, controls, spans), 0.0)
+    kept = {word.text for entry in required for word in units(entry)}
+    return assembled(without_function_words(words, factors.tolist(), kept), factors)
+
+
+def without_function_words(
+    words: Sequence[QueryWord], factors: Sequence[float], kept: Collection[str] = ()
+) -> tuple[QueryWord, ...]:
+    """Function words as stop words, without terms: where texts are short they are rare, and would weigh the most.
+
+    Those above a factor of 1 keep their terms, and so do the texts in `kept`. Where no other word is looked for, all
+    do: "the who".
+    """
+    pairs = list(zip(words, factors, strict=True))
+    if not any(word.terms and factor > 0 and not (word.function or word.stopped) for word, factor in pairs):
+        return tuple(words)
+    return tuple(
+        replace(word, terms=(), stopped=True) if word.function and factor <= 1 and word.text not in kept else word
+        for word, factor in pairs
+    )
 
 
 def assembled(

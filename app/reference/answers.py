@@ -13,8 +13,8 @@ SEARCH_ANSWER: dict[str, Any] = {
             "metadata": {"price": 400},
             "score": 1.0,
             "scores": {
-                "dense": {"raw": 0.573408, "rank": 1, "norm": 1.0, "weight": 0.590905},
-                "sparse": {"raw": 0.199448, "rank": 1, "norm": 1.0, "weight": 0.409095},
+                "dense": {"raw": 0.573408, "rank": 1, "norm": 1.0, "weight": 0.570902},
+                "sparse": {"raw": 0.199448, "rank": 1, "norm": 1.0, "weight": 0.429098},
             },
             "passage": {"start": 0, "end": 59, "text": "Plug our new gaming console into your TV for unlimited fun."},
             "explanation": None,
@@ -35,8 +35,8 @@ SEARCH_ANSWER: dict[str, Any] = {
     "choice": {
         "agreement": 0.851767,
         "legs": {
-            "dense": {"weight": 0.590905, "prior": 0.5, "decisiveness": 1.0, "confirmation": 0.985939},
-            "sparse": {"weight": 0.409095, "prior": 0.5, "decisiveness": 0.111111, "confirmation": 0.717595},
+            "dense": {"weight": 0.570902, "prior": 0.5, "decisiveness": 1.0, "confirmation": 0.985939},
+            "sparse": {"weight": 0.429098, "prior": 0.5, "decisiveness": 0.308642, "confirmation": 0.717595},
         },
     },
     "legs": ["dense", "sparse"],

@@ -30,7 +30,8 @@ class QueryWord:
 
     Score them as synonyms, with one document frequency for all: were each term weighed by its own, the few documents
     in a rare language would outrank all others.
-    Without terms it is a stop word in every one of them: documents were indexed without it, so it cannot match.
+    Without terms nothing is looked up for it: it is a stop word in every one of them, which documents were indexed
+    without, or a function word that a query was not to be searched by.
     """
 
     text: str  # normal form
@@ -38,6 +39,7 @@ class QueryWord:
     end: int
     terms: tuple[str, ...]
     stopped: bool = False  # whether any of the languages stops it
+    function: bool = False  # whether any of them has it for a function word, as "how" is in English
 
 
 class Analyzer:
@@ -86,11 +88,13 @@ class Analyzer:
 
         Those are codes that `language_of` gave, not "auto". A document is indexed under the terms of its own
         language, so a word stands for the terms of all of them. A word that only some of the languages stop is kept
-        through the others ("die" in English and German texts).
+        through the others ("die" in English and German texts). Function words have their terms, as in documents;
+        one in capitals is a name, unless all words are in capitals: "WHO report".
         Without languages the default language is taken. Raises InvalidSettings for an unknown language.
         """
         codes = dict.fromkeys(_concrete(code) for code in languages or (self.default_language,))
         rules = [rules_for(code) for code in codes]
+        shouted = text.isupper() and sum(match[0].isupper() for match in WORD_PATTERN.finditer(text)) > 1
         found: list[QueryWord] = []
         for match in WORD_PATTERN.finditer(text):
             if match.lastgroup == "cjk":
@@ -102,8 +106,17 @@ class Analyzer:
                 made = [rule.term(match[0]) for rule in rules]
                 terms = tuple(dict.fromkeys(term for term in made if term))
                 start, end = match.span()
-                word = QueryWord(text=normalize(match[0]), start=start, end=end, terms=terms, stopped=not all(made))
-                found.append(word)
+                named = match[0].isupper() and end - start > 1 and not shouted
+                found.append(
+                    QueryWord(
+                        text=normalize(match[0]),
+                        start=start,
+                        end=end,
+                        terms=terms,
+                        stopped=not all(made),
+                        function=not named and any(rule.is_function_word(match[0]) for rule in rules),
+                    )
+                )
         return tuple(found)
 
 

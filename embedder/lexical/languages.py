@@ -13,7 +13,7 @@ import Stemmer
 
 from core.errors import InvalidSettings
 from embedder.lexical.detection import detect, detectable
-from embedder.lexical.stopwords import STOP_WORDS
+from embedder.lexical.stopwords import FUNCTION_WORDS, STOP_WORDS
 from embedder.lexical.words import normalize
 
 AUTO = "auto"
@@ -65,6 +65,7 @@ class LanguageRules:
     def __init__(self, code: str) -> None:
         self.code = code
         self.stop_words = STOP_WORDS.get(code, frozenset())
+        self.function_words = FUNCTION_WORDS.get(code, frozenset())
         self._stemmer = Stemmer.Stemmer(STEMMERS[code], 0) if code in STEMMERS else None  # 0: our cache is enough
         self._lock = Lock()  # a PyStemmer object keeps state while it stems
         self.term = lru_cache(maxsize=CACHED_WORDS)(self._term)
@@ -77,6 +78,11 @@ class LanguageRules:
         stem = self._stem(normal)
         # Stemmers drop what an apostrophe glues on, which can bare a stop word: "it's", "c'est".
         return None if "'" in normal and stem in self.stop_words else stem
+
+    def is_function_word(self, word: str) -> bool:
+        """Whether a word, as it is written, says little about what a query is about; documents are indexed with it."""
+        normal = normalize(word)
+        return normal in self.function_words or ("'" in normal and self._stem(normal) in self.function_words)
 
     def _stem(self, word: str) -> str:
         if self._stemmer is None:

@@ -5,6 +5,10 @@ docs/decisions/0002). The others hold the closed word classes of their language,
 pronouns, common prepositions and conjunctions, the forms of "be" and of the auxiliary "have"; written for this project
 and compared with the lists of Snowball. Words that are also common nouns or names are left out. Changing a list changes
 the terms of documents that are already indexed: they must be indexed again.
+
+Function words are those that documents are indexed with, but that a query is not searched by where it says more: "how
+do I cancel" looks for "cancel". No index depends on that list. English alone has one, as the other lists hold these
+words already. Left out are those that are as often something else (May, mine).
 """
 
 from __future__ import annotations
@@ -25,6 +29,13 @@ want waren was wat we wel wie wij wordt worden werd zal ze zich zij zijn zo zond
 _ENGLISH = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to
 was will with
+"""
+_ENGLISH_FUNCTION_WORDS = """
+i me my myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself its
+itself them theirs themselves those what which who whom whose when where why how am been being were do does did doing
+have has had having can could should would shall might must cannot can't couldn't don't doesn't didn't shouldn't won't
+wouldn't isn't aren't wasn't weren't haven't hasn't hadn't i'm i've i'd i'll you're you've you'd you'll he'd he'll she'd
+she'll we're we've we'd we'll they're they've they'd they'll
 """
 _FINNISH = """
 ei eivät emme en et ette hän hänen he heidän ja jo joka jonka jos jota jossa joita jotka kanssa kuin kun me meidän
@@ -95,3 +106,6 @@ STOP_WORDS: Mapping[str, frozenset[str]] = {
     "sv": frozenset(_SWEDISH.split()),
 }
 """By ISO 639-1 code, in normal form (see words.normalize)."""
+
+FUNCTION_WORDS: Mapping[str, frozenset[str]] = {"en": frozenset(_ENGLISH_FUNCTION_WORDS.split())}
+"""As STOP_WORDS, and none of them."""

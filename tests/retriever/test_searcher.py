@@ -16,6 +16,7 @@ from core.prompts import ControlOptions, Prompt, TextControl
 from core.records import CollectionSettings, Representation
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
+from embedder.lexical.stopwords import FUNCTION_WORDS
 from embedder.local import LocalEncoder
 from retriever.fusion import Fusion
 from retriever.legs import Leg
@@ -73,7 +74,10 @@ def slow_bm25(encoder: LocalEncoder, stored: list[StoredPassage], factors: dict[
 
 
 def terms_of(text: str) -> dict[str, float]:
-    return {term: float(n) for term, n in Counter(t.text for t in Analyzer().analyze(text, "en")).items()}
+    """Of a query that is more than function words: these are left out."""
+    found = Analyzer().analyze(text, "en")
+    kept = [term.text for term in found if text[term.start : term.end].lower() not in FUNCTION_WORDS["en"]]
+    return {term: float(n) for term, n in Counter(kept).items()}
 
 
 def best_of_documents(stored: list[StoredPassage], scores: dict[int, float]) -> list[tuple[int, float]]:

@@ -61,6 +61,7 @@ def test_words_that_no_passage_has_are_not_known(tmp_path: Path) -> None:
 
         assert wording("whale ship") == Wording(words=2, known=1.0)
         assert wording("the whale and a bicycle") == Wording(words=5, known=0.5)
+        assert wording("how whale and bicycle") == Wording(words=4, known=0.5)  # a function word counts as a stop word
         assert wording("Fahrrad bicycle") == Wording(words=2, known=0.0)
         assert wording("whale bicycle", TextControl(start=6, length=7, factor=0)) == Wording(words=1, known=1.0)
         assert wording("the and") is None
@@ -83,3 +84,16 @@ def test_a_word_of_zero_or_less_is_not_looked_up(factor: float) -> None:
     terms = query_terms("wolf rain", [TextControl(start=0, length=4, factor=factor)], ["en"], ANALYZER)
     assert dict(zip(terms.terms, terms.factors, strict=True)) == {"wolf": 0.0, "rain": 1.0}
     assert not terms.silent
+
+
+def test_function_words_are_looked_up_where_nothing_else_is() -> None:
+    def looked_up(text: str, *controls: TextControl, languages: tuple[str, ...] = ("en",)) -> tuple[str, ...]:
+        return query_terms(text, controls, languages, ANALYZER).terms
+
+    assert looked_up("how do I cancel") == ("cancel",)
+    assert looked_up("the who") == ("who",)
+    assert looked_up("who am I") == ("who", "am", "i")
+    assert looked_up("the who", languages=("de", "en")) == ("the", "who")  # to German alone "the" is a word
+    assert looked_up("who is this wolf", languages=("de", "en")) == ("is", "this", "wolf")
+    assert looked_up("how wolf", TextControl(start=0, length=3, factor=2)) == ("how", "wolf")
+    assert looked_up("how wolf", TextControl(start=4, length=4, factor=0)) == ("how", "wolf")

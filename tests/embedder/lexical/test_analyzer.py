@@ -20,7 +20,7 @@ from ir_measures import nDCG
 from core.errors import InvalidSettings
 from embedder.lexical import Analyzer, check_language
 from embedder.lexical.languages import STEMMERS, LanguageRules
-from embedder.lexical.stopwords import STOP_WORDS
+from embedder.lexical.stopwords import FUNCTION_WORDS, STOP_WORDS
 from embedder.lexical.words import normalize, units
 
 DATA = Path(__file__).resolve().parents[3] / "../shared/data"
@@ -36,6 +36,9 @@ def test_every_named_stemmer_exists_and_every_stop_word_is_in_normal_form() -> N
     for code, stop_words in STOP_WORDS.items():
         assert code in STEMMERS
         assert {normalize(word) for word in stop_words} == stop_words
+    for code, function_words in FUNCTION_WORDS.items():
+        assert {normalize(word) for word in function_words} == function_words
+        assert not function_words & STOP_WORDS[code]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,24 @@ def test_stop_words_of_all_languages_have_no_terms(text: str, languages: list[st
     stopped = [word.text for word in words if not word.terms]
     assert stopped == {"to be or not to be": text.split(), "and und": ["and"]}.get(text, [])
     assert [word.text for word in words if word.terms] == (["und"] if text == "and und" else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "languages", "expected"),
+    [
+        ("How do I cancel", ["en"], ["how", "do", "i"]),
+        ("what\u2019s the time, I'm late", ["en"], ["what's", "i'm"]),
+        ("how long", ["de", "en"], ["how"]),
+        ("how long", ["de"], []),
+        ("WHO report", ["en"], []),  # a name
+        ("WHO 2020", ["en"], []),
+        ("HOW DO I CANCEL", ["en"], ["how", "do", "i"]),
+    ],
+)
+def test_function_words_are_told_and_keep_their_terms(text: str, languages: list[str], expected: list[str]) -> None:
+    words = [word for word in ANALYZER.analyze_query(text, languages) if word.function]
+    assert [word.text for word in words] == expected
+    assert all(word.terms and not word.stopped for word in words)
 
 
 @pytest.mark.parametrize(
