@@ -8,7 +8,7 @@ the terms of documents that are already indexed: they must be indexed again.
 
 Function words are those that documents are indexed with, but that a query is not searched by where it says more: "how
 do I cancel" looks for "cancel". No index depends on that list. English alone has one, as the other lists hold these
-words already. Left out are those that are as often something else (May, mine).
+words already. Left out are those that are as often something else (May, mine, us).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ a an and are as at be but by for if in into is it no not of on or such that the 
 was will with
 """
 _ENGLISH_FUNCTION_WORDS = """
-i me my myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself its
+i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself its
 itself them theirs themselves those what which who whom whose when where why how am been being were do does did doing
 have has had having can could should would shall might must cannot can't couldn't don't doesn't didn't shouldn't won't
 wouldn't isn't aren't wasn't weren't haven't hasn't hadn't i'm i've i'd i'll you're you've you'd you'll he'd he'll she'd
