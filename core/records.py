@@ -263,12 +263,12 @@ class SparseTrace:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegScore:
-    """What one leg said of a hit."""
+    """What one leg, or a reranker, said of a hit."""
 
-    raw: float  # the leg's own score: cosine, BM25, or the dot product of learned weights
-    rank: int | None  # 1-based rank in the leg's pool; None where the hit was not in it
-    norm: float  # what the fusion made of the raw score, before weighting
-    weight: float  # the leg's weight in the fusion
+    raw: float  # its own score: cosine, BM25, the dot product of learned weights; a reranker's relevance
+    rank: int | None  # 1-based rank in the leg's pool, of a reranker in its window; None where the hit was not in it
+    norm: float  # what the fusion made of the raw score, before weighting; a reranker's relevance
+    weight: float  # its weight in the hit's score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,7 +282,7 @@ class Highlight:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
-    """A ranked passage. `score` is the sum of weight * norm over the legs."""
+    """A ranked passage. `score` is the sum of weight * norm over `scores`; of a judged hit with a constant added."""
 
     id: int  # passage id, never reused
     document_id: str
@@ -291,7 +291,7 @@ class Hit:
     passage: Passage
     text: str  # the passage's text
     score: float
-    scores: Mapping[str, LegScore]  # by leg: "dense", "sparse", "learned"
+    scores: Mapping[str, LegScore]  # by leg: "dense", "sparse", "learned"; and "rerank", where it was judged
     explanation: HitExplanation | None = None
     highlight: Highlight | None = None
     controls: tuple[TextControl, ...] = ()  # of the document, on spans of the passage's text
@@ -301,7 +301,7 @@ class Explanation(NamedTuple):  # a line for every word of every hit: a dataclas
     """A score as a tree: `value` is the sum of the details' values wherever there are details."""
 
     value: float
-    kind: str  # stable name of the line: score, leg, cosine, term, word, context, constant, residual, difference
+    kind: str  # stable name: score, leg, cosine, term, word, context, rerank, constant, residual, difference
     description: str
     details: tuple[Explanation, ...] = ()
 

@@ -4,8 +4,8 @@
 
 Source: Carbonell, Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and Producing
 Summaries", SIGIR 1998, with lambda = 1 - diversity. The relevance is the final score brought to 0..1 over the hits that
-take part, whatever the fusion; the cosines are those of the stored vectors. Scores stay as they were: only the order
-changes.
+take part, whatever the fusion; where these differ by noise alone, they are equally relevant. The cosines are those of
+the stored vectors. Scores stay as they were: only the order changes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.records import Float32Array, Float64Array, Int64Array
+from retriever.fusion import usable_spread
 
 WINDOW = 200  # best hits that take part; those behind them keep their places
 
@@ -26,8 +27,9 @@ def diverse(scores: Float64Array, vectors: Float32Array, diversity: float) -> In
     count = len(scores)
     if not count:
         return np.empty(0, dtype=np.int64)
-    lowest, spread = scores.min(), np.ptp(scores)
-    relevance = (scores - lowest) / spread if spread > 0 else np.zeros(count)
+    low, high = float(scores.min()), float(scores.max())
+    spread = usable_spread(low, high)
+    relevance = (scores - low) / spread if spread else np.zeros(count)
     likeness, directions = np.zeros(count), vectors.astype(np.float64)
     free = np.ones(count, dtype=np.bool_)
     order = np.empty(count, dtype=np.int64)

@@ -20,6 +20,7 @@ from retriever.legs import Leg, Wording
 from store.pool import ranking
 
 MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
+MAX_PARAMETER = 1e15  # of reciprocal rank: far larger ones tell no ranks apart, and their products overflow
 AUTO = "auto"
 CONVEX = "convex"
 RECIPROCAL_RANK = "rrf"
@@ -33,8 +34,8 @@ class Fusion:
 
     method: str = AUTO
     alpha: float | None = None  # weight of the dense leg, 0..1; the sparse side has the rest. None: the collection's
-    k: float = 60.0  # reciprocal rank: how slowly the ranks fade, >= 1
-    weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and of the sparse side, >= 0, not both 0
+    k: float = 60.0  # reciprocal rank: how slowly the ranks fade, 1..MAX_PARAMETER
+    weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and of the sparse side; not both 0
     learned: float = 0.5  # part of the learned leg in the sparse side's weight where BM25 is there as well, 0..1
 
     def __post_init__(self) -> None:
@@ -44,11 +45,12 @@ class Fusion:
             )
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise InvalidQuery(f"fusion alpha {self.alpha}: must be between 0 and 1", param="fusion.alpha")
-        if not (math.isfinite(self.k) and self.k >= 1):
-            raise InvalidQuery(f"fusion k {self.k}: must be a finite number, 1 or more", param="fusion.k")
-        if not all(math.isfinite(w) and w >= 0 for w in self.weights) or sum(self.weights) == 0:
+        if not 1 <= self.k <= MAX_PARAMETER:
+            raise InvalidQuery(f"fusion k {self.k}: must be between 1 and {MAX_PARAMETER:g}", param="fusion.k")
+        if not all(0 <= weight <= MAX_PARAMETER for weight in self.weights) or sum(self.weights) == 0:
             raise InvalidQuery(
-                f"fusion weights {self.weights}: must be finite, 0 or more, and not both 0", param="fusion.weights"
+                f"fusion weights {self.weights}: must be between 0 and {MAX_PARAMETER:g}, and not both 0",
+                param="fusion.weights",
             )
         if not 0 <= self.learned <= 1:
             raise InvalidQuery(f"fusion learned {self.learned}: must be between 0 and 1", param="fusion.learned")
@@ -154,13 +156,20 @@ def _convex(leg: Leg, scores: LegScores, weight: float, known: FusedLeg | None =
     return min_max(scores, weight, low=None if leg is Leg.DENSE else 0.0, known=known)
 
 
+def usable_spread(low: float, high: float) -> float:
+    """high - low, to divide by; 0 where it is noise (up to MIN_SPREAD of the scores) or too small to be divided by."""
+    spread = high - low
+    usable = spread > MIN_SPREAD * max(abs(low), abs(high)) and math.isfinite(MAX_PARAMETER / spread)
+    return spread if usable else 0.0
+
+
 def min_max(leg: LegScores, weight: float, *, low: float | None = None, known: FusedLeg | None = None) -> FusedLeg:
     """(raw - min) / (max - min), where min is the lowest score in the leg's own pool: the convex normalisation.
 
     A candidate that only other legs found counts as that minimum, norm 0, however far below it lies: a leg that does
     not understand a query (a language that its model never saw) must not sink what the other one finds. `low` stands in
-    for the minimum where the lowest possible score is known: 0 for the sparse legs. In a pool without spread (under
-    MIN_SPREAD of its scores) each candidate that reaches it has norm 1, the others 0; of an empty pool all have 0.
+    for the minimum where the lowest possible score is known: 0 for the sparse legs. In a pool without `usable_spread`
+    each candidate that reaches the pool's lowest score has norm 1, the others 0; of an empty pool all have 0.
     Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, where the
     form with a known lower bound is the theoretical min-max.
 
@@ -171,8 +180,8 @@ def min_max(leg: LegScores, weight: float, *, low: float | None = None, known: F
         return FusedLeg(norm=np.zeros(leg.raw.shape), weight=weight, scale=0.0, constant=0.0)
     lowest, high = float(pool.min()), float(pool.max())
     low = lowest if low is None else low
-    spread = high - low
-    if spread <= MIN_SPREAD * max(abs(low), abs(high)) or not math.isfinite(weight / spread):
+    spread = usable_spread(low, high)
+    if not spread:
         return FusedLeg(norm=(leg.raw >= lowest).astype(np.float64), weight=weight, scale=0.0, constant=weight)
     scale = weight / spread
     norm = known.norm if known is not None and known.scale else np.maximum(leg.raw - low, 0.0) / spread

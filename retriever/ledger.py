@@ -133,11 +133,9 @@ def _judgement(part: RerankPart | None) -> Sequence[Explanation]:
     )
     lines = [Explanation(value=part.value, kind=RERANK, description=described)]
     if part.constant:
-        lines.append(
-            Explanation(
-                value=part.constant, kind="constant", description="(1 - weight) * -low / (high - low) of the window"
-            )
-        )
+        taken = "(1 - weight) * -low / (high - low) of the window"
+        described = taken if part.scale else "1 - weight: the window's fused scores have no spread"
+        lines.append(Explanation(value=part.constant, kind="constant", description=described))
     return lines
 
 

@@ -195,9 +195,11 @@ def _example(said: Any) -> Example:
 
 def _fusion(method: str, parameters: Mapping[str, Any]) -> Fusion:
     known = dict(parameters)
+    if "k" in known:
+        known["k"] = finite(known["k"])
     if "weights" in known:
         dense, sparse = known["weights"]
-        known["weights"] = (dense, sparse)
+        known["weights"] = (finite(dense), finite(sparse))
     return Fusion(method=method, **known)
 
 

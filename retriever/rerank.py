@@ -24,7 +24,7 @@ from core.errors import InvalidQuery, ModelNotFound
 from core.passages import heard, passage_prompt
 from core.protocols import Reranker, Rerankers
 from core.records import Float64Array
-from retriever.fusion import MIN_SPREAD
+from retriever.fusion import usable_spread
 from retriever.recent import Audience, Recent, digest
 from store.documents import StoredPassage
 
@@ -88,8 +88,9 @@ class RerankPart:
 def reranked(fused: Float64Array, relevance: Float64Array, weight: float) -> Reranked:
     """`fused`, `relevance`: (window,) in one order; at least one."""
     low, high = float(fused.min()), float(fused.max())
-    if high - low > MIN_SPREAD * max(abs(low), abs(high)):
-        scale = (1 - weight) / (high - low)
+    spread = usable_spread(low, high)
+    if spread:
+        scale = (1 - weight) / spread
         constant = -scale * low
     else:
         scale, constant = 0.0, 1 - weight

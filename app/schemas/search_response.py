@@ -59,10 +59,9 @@ class LegScoreBody(ResponseModel):
     raw: float = Field(description="cosine, BM25, dot product of learned weights; of rerank the relevance, 0 to 1")
     rank: int | None = Field(description="rank in the leg's own pool, of rerank by relevance; null: not in it")
     norm: float = Field(
-        description="the raw score as the fusion counts it: 0 to 1; under rrf 1 / (k + rank). The sum of weight * "
-        "norm is the fused score"
+        description="the raw score as the fusion counts it: 0 to 1; under rrf 1 / (k + rank); of rerank the relevance"
     )
-    weight: float = Field(description="the leg's weight in the fusion")
+    weight: float = Field(description="its weight in the hit's score")
 
     @classmethod
     def of(cls, score: LegScore) -> Self:
@@ -79,7 +78,10 @@ class HitBody(ResponseModel):
     title: str | None = Field(description="null where fields leave it out")
     metadata: Mapping[str, Any] = Field(description="the document's metadata, as far as fields show it")
     score: float = Field(description="what hits are ranked by; comparable within one answer only")
-    scores: dict[str, LegScoreBody] = Field(description="by leg; and under rerank, where the hit was judged")
+    scores: dict[str, LegScoreBody] = Field(
+        description="by leg; and under rerank, where the hit was judged. The sum of weight * norm is the score; of "
+        "judged hits with a constant added, the same for all of them, that the ledger shows"
+    )
     passage: PassageBody = Field(description="the best passage of the document")
     explanation: ExplanationBody | None = Field(None, description="null unless explain was asked for")
     highlight: HighlightBody | None = Field(None, description="null unless it was asked for")

@@ -21,7 +21,7 @@ class Control:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegScore:
-    raw: float  # cosine, BM25, or dot product of learned weights
+    raw: float  # cosine, BM25, dot product of learned weights; of rerank the relevance
     norm: float
     weight: float
     rank: int | None = None  # in the leg's own pool; None: not in it
@@ -124,7 +124,7 @@ class Hit:
     id: int  # what `explain` takes
     document_id: str
     score: float
-    scores: Mapping[str, LegScore]  # by leg
+    scores: Mapping[str, LegScore]  # by leg; and "rerank", where it was judged
     passage: Passage
     metadata: Mapping[str, Any]
     title: str | None = None

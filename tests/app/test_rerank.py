@@ -58,6 +58,27 @@ def test_the_model_decides_among_the_first_documents(client: TestClient, judge: 
     assert post(client).json()["rerank"] is None
 
 
+@pytest.mark.parametrize("explain", ["none", "words"])
+@pytest.mark.parametrize(
+    ("fusion", "status"),
+    [
+        ({"weights": [1e-308, 0.0]}, 200),
+        ({"weights": [1e-320, 1e-320]}, 200),
+        ({"weights": [1e15, 1e10], "k": 1e15}, 200),
+        ({"weights": [1, 1e-3], "k": 1.7e308}, 400),
+    ],
+)
+def test_fused_scores_of_any_size_are_reranked_or_refused(
+    client: TestClient, fusion: dict[str, Any], status: int, explain: str
+) -> None:
+    for weight in (0.0, 0.5):
+        asked = {"rerank": {"model": "judge", "weight": weight}, "fusion": {"method": "rrf", **fusion}}
+        response = post(client, **asked, explain=explain)
+        assert response.status_code == status, response.text
+        for hit in response.json().get("hits", []):
+            assert 0 <= hit["score"] <= 1 + 1e-9
+
+
 def test_explain_batch_and_replay_know_it(client: TestClient) -> None:
     rerank = {"model": "judge", "depth": 3, "weight": 0.5}
     alone = post(client, rerank=rerank).json()["hits"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidQuery
 from core.records import Float64Array, Int64Array
-from retriever.fusion import Fusion, LegScores, collapse, fuse, min_max
+from retriever.fusion import MAX_PARAMETER, Fusion, LegScores, collapse, fuse, min_max, usable_spread
 from retriever.legs import Leg
 from store.pool import ranking
 
@@ -98,7 +98,7 @@ def test_parts_add_up_to_the_score(candidates: list[tuple[float, float]], alpha:
     np.testing.assert_allclose(ranks.scores, ranks.legs[Leg.DENSE].norm + ranks.legs[Leg.SPARSE].norm)
 
 
-@pytest.mark.parametrize("raw", [[3.0], [0.5, 0.5, 0.5], [-1.0, -1.0 + 1e-320]])
+@pytest.mark.parametrize("raw", [[3.0], [0.5, 0.5, 0.5], [1e-320, 0.0]])
 def test_where_a_pool_has_no_spread_each_is_its_best(raw: list[float]) -> None:
     part = min_max(LegScores(raw=np.array(raw), rank=np.arange(1, len(raw) + 1)), 0.5)
     assert part.norm.tolist() == [1.0] * len(raw)
@@ -110,6 +110,18 @@ def test_a_spread_of_rounding_alone_is_none() -> None:
     part = min_max(leg([0.7 + 1e-12, 0.7], everything=True), 0.5)
     assert part.norm.tolist() == [1.0, 1.0]
     assert (part.scale, part.constant) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize("largest", [0.8, 40.0, -0.7, 1e-280])
+def test_what_is_noise_goes_by_the_largest_score(largest: float) -> None:
+    size = abs(largest)
+    assert usable_spread(largest - 5e-7 * size, largest) == 0.0
+    assert usable_spread(largest - 2e-6 * size, largest) == pytest.approx(2e-6 * size)
+
+
+def test_a_usable_spread_divides_the_largest_weight() -> None:
+    assert math.isfinite(MAX_PARAMETER / usable_spread(0.0, 1e-290))
+    assert usable_spread(0.0, 1e-295) == 0.0
 
 
 def test_a_pool_without_spread_lifts_nothing_from_below_it() -> None:
@@ -179,9 +191,13 @@ def test_ranking_and_collapse_equal_the_slow_version(rows: list[tuple[int, float
         ({"method": "sum"}, "'auto', 'convex', 'rrf'"),
         ({"alpha": 1.5}, "between 0 and 1"),
         ({"alpha": math.nan}, "between 0 and 1"),
-        ({"k": 0.5}, "1 or more"),
-        ({"k": math.inf}, "finite"),
-        ({"weights": (-1.0, 1.0)}, "0 or more"),
+        ({"k": 0.5}, r"between 1 and 1e\+15"),
+        ({"k": math.inf}, r"between 1 and 1e\+15"),
+        ({"k": math.nan}, r"between 1 and 1e\+15"),
+        ({"k": 1.7e308}, r"between 1 and 1e\+15"),
+        ({"weights": (-1.0, 1.0)}, r"between 0 and 1e\+15"),
+        ({"weights": (1.0, math.nan)}, r"between 0 and 1e\+15"),
+        ({"weights": (1.0, 1e16)}, r"between 0 and 1e\+15"),
         ({"weights": (0.0, 0.0)}, "not both 0"),
         ({"learned": 1.1}, "between 0 and 1"),
     ],

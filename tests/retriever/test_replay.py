@@ -256,6 +256,7 @@ CONTROL = {"start": 0, "length": 4, "factor": 2, "token_overlap": "partial"}
         {"controls": [CONTROL | {"start": math.inf}]},
         {"controls": [CONTROL | {"factor": math.nan}]},
         {"fusion": "rrf", "fusion_parameters": {"k": 10**400, "weights": [1, 1]}},
+        {"fusion": "rrf", "fusion_parameters": {"k": 60, "weights": [10**400, 1]}},
         {"fusion": "rrf", "fusion_parameters": {"k": 60, "weights": [1, 1, 1]}},
         {"rerank": {"model": "m", "depth": math.inf, "weight": 1}},
         {"rerank": {"model": "m", "depth": 10, "weight": 1}, "min_scores": {"dense": math.inf}},

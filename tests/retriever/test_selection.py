@@ -143,6 +143,14 @@ def test_mmr_by_hand() -> None:
     assert diverse(scores, vectors, 0.5).tolist() == [0, 2, 1]
 
 
+def test_what_differs_by_noise_alone_is_equally_relevant() -> None:
+    """Blown up to 0..1, the last digit of a score would decide the order against any likeness."""
+    vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
+    for noise in (0.0, 1e-16, 1e-12, 4e-7):
+        assert diverse(np.array([0.5, 0.5, 0.5 - noise]), vectors, 0.4).tolist() == [0, 2, 1]
+    assert diverse(np.array([0.5, 0.5, 0.5 - 1e-6]), vectors, 0.4).tolist() == [0, 1, 2]
+
+
 def test_the_relevance_is_over_all_scores_in_whatever_order() -> None:
     """Deeper pools may find better ones than stand before them."""
     vectors = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], dtype=np.float32)

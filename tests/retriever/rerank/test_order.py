@@ -71,6 +71,13 @@ def test_the_formula_by_hand(fused: list[float], weight: float, data: st.DataObj
     assert swapped.scores == pytest.approx(found.scores, abs=1e-9)  # whatever scale the fusion has
 
 
+@pytest.mark.parametrize("fused", [[3e-310, 1e-310], [1e-320, 0.0], [0.7 + 5e-7, 0.7]])
+def test_a_spread_that_cannot_be_used_is_none(fused: list[float]) -> None:
+    found = reranked(np.array(fused), np.array([0.25, 0.75]), 0.5)
+    assert (found.scale, found.constant) == (0.0, 0.5)
+    assert found.scores.tolist() == [0.625, 0.875]
+
+
 @pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("depth", [5, 20])
 def test_pages_by_cursor_or_offset_make_up_one_big_k(searcher: Searcher, depth: int) -> None:
@@ -96,6 +103,7 @@ def test_a_page_goes_on_in_its_own_part_of_the_ranking() -> None:
     gone = Cursor(generation=1, seq=4, place=2, score=0.25, hit=8)
     assert gone.start(5, ids, scores, window=3) == 1
     assert replace(gone, score=0.05).start(5, ids, scores, window=3) == 3
+    assert replace(gone, place=3, score=0.05).start(5, ids, scores, window=3) == 3  # it was the window's last
     assert replace(gone, place=4, score=0.85).start(5, ids, scores, window=3) == 4
     assert replace(gone, hit=7).start(5, ids, scores, window=3) == 4
     assert gone.start(4, ids, scores, window=3) == 2

@@ -16,6 +16,7 @@ from core.records import Hit, Relevance
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
+from retriever.fusion import Fusion
 from retriever.legs import Leg
 from retriever.query import Explain, Query
 from retriever.reasons import explain_hit
@@ -34,6 +35,9 @@ def adds_up(hit: Hit) -> None:
     assert reasons.ledger.value == pytest.approx(hit.score, abs=1e-9)
     for branch in branches(reasons.ledger):
         assert math.fsum(d.value for d in branch.details) == pytest.approx(branch.value, abs=1e-6), branch.description
+    constants = math.fsum(line.value for line in reasons.ledger.details if line.kind == "constant")
+    by_leg = math.fsum(one.weight * one.norm for one in hit.scores.values())
+    assert by_leg + constants == pytest.approx(hit.score, abs=1e-9)
     by_query = math.fsum(w.dense + w.sparse for w in reasons.query_words) + reasons.query_rest
     assert by_query == pytest.approx(hit.score, abs=1e-6)
     lines = [line for line in reasons.ledger.details if line.kind == "rerank"]
@@ -53,6 +57,32 @@ def test_the_ledger_sums_after_reranking(lasting: Searcher, explain: Explain, we
             assert len(hits) == 5
             for hit in hits:
                 adds_up(hit)
+
+
+@pytest.mark.parametrize(
+    ("depth", "weight", "size", "said"),
+    [
+        (4, 0.25, 1.0, "(1 - weight) * -low / (high - low) of the window"),
+        (1, 0.25, 1.0, "1 - weight: the window's fused scores have no spread"),
+        (4, 0.25, 1e-308, "1 - weight: the window's fused scores have no spread"),
+        (4, 1.0, 1.0, None),
+    ],
+)
+def test_all_judged_hits_share_a_constant(
+    lasting: Searcher, depth: int, weight: float, size: float, said: str | None
+) -> None:
+    fusion, rerank = Fusion(method="rrf", weights=(size, size)), Rerank(model="judge", depth=depth, weight=weight)
+    fused = [hit.score for hit in lasting.search("varied", Query(text=TEXT, k=depth, fusion=fusion)).hits]
+    spread = said is not None and "high" in said
+    expected = -(1 - weight) * min(fused) / (max(fused) - min(fused)) if spread else 1 - weight
+    query = Query(text=TEXT, k=6, fusion=fusion, rerank=rerank, explain=Explain.SCORES)
+    hits = lasting.search("varied", query).hits
+    for place, hit in enumerate(hits):
+        adds_up(hit)
+        assert hit.explanation is not None
+        lines = [line for line in hit.explanation.ledger.details if line.kind == "constant"]
+        assert [line.description for line in lines] == ([said] if said is not None and place < depth else [])
+        assert [line.value for line in lines] == [pytest.approx(expected)] * len(lines)
 
 
 def test_a_hit_is_explained_with_the_score_that_it_was_shown_with(lasting: Searcher) -> None:
