@@ -227,7 +227,7 @@ class Reranker(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = ...) -> Relevance:
+    def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
         """The relevance of each document, in order, and what the model read to tell; core.current counts it, too.
 
         Scores are float64, (documents,), from 0 to 1. Raises InvalidInput for a query that is white space only, and all

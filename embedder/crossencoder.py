@@ -61,7 +61,7 @@ class CrossEncoder:
         self.waiting = self._line.waiting
         self._batch_tokens = batch_tokens(model.device)
 
-    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Relevance:
+    def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
         """The relevance of each document to the query, in order; a long pair is cut, its longer part first.
 
         Raises InvalidInput for a query without any character but white space, and Abandoned between two batches where
@@ -71,6 +71,7 @@ class CrossEncoder:
             raise InvalidInput("the query is empty: give a text to judge the documents by", param="query")
         encodings = self._encodings(query, documents)
         scores = np.zeros(len(documents))
+        priority = Priority.INTERACTIVE  # a reranker is asked while somebody waits for it
         budget = self._batch_tokens if self._pad is not None else 1  # without a padding token one pair at a time
         counts = [len(encoding.ids) for encoding in encodings]
         with self._line.staying(priority), torch.inference_mode():

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
 from core.errors import JobConflict, LeaseLost, QueueFull
-from core.records import Collection, Document, Job
+from core.records import Collection, Job
 from indexer.batches import batches
-from indexer.duplicates import Duplicates
 from indexer.heartbeat import Heartbeat
-from indexer.pipeline import Notice
-from indexer.records import Duplicate, Origin, RecordError, Skipped
+from indexer.items import Item, Notice, documents_among
+from indexer.records import Duplicate, Origin, RecordError
 from store.database import Database, WriteSession
 from store.jobs import cancel_job, queued_documents
 from store.jobs.intake import Intake, append, begin, drop, finish, job_with_key, unfinished_job
@@ -24,7 +23,7 @@ LEASE_SECONDS = 30.0
 FLUSHED_BYTES = 4 * 2**20  # that one transaction stores: other writers wait for it
 FLUSHED_NOTICES = 5000
 
-Located = tuple[Origin | None, Document | RecordError | Skipped]
+Located = tuple[Origin | None, Item]
 
 
 def receive(
@@ -103,23 +102,15 @@ class _Receiving:
         self._clock = clock
         self._stack = stack  # closes when all is over
         self._lease: Lease | None = None
-        self._known = Duplicates()
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._intake = Intake()
 
     def packed(self, items: Iterable[Located]) -> Iterator[str]:
         """The documents among `items`; the rest, and ids met before, are noted."""
-        for origin, item in items:
-            if not isinstance(item, Skipped):
-                self._intake.read += 1
-            if not isinstance(item, Document):
-                self._note(item, origin)
-                continue
-            if self._known.seen(item.id):
-                self._note(Duplicate(id=item.id), origin)
+        for origin, document in documents_among(items, count=self._count, note=self._note):
             path, line = (None, None) if origin is None else (origin.path, origin.line)
-            yield packed(QueuedDocument(document=item, path=path, line=line))
+            yield packed(QueuedDocument(document=document, path=path, line=line))
 
     def keep(self, batch: Sequence[str]) -> None:
         payload = joined(batch)
@@ -183,6 +174,9 @@ class _Receiving:
         append(session, lease, self._intake, now=now)
         self._intake, self._bytes = Intake(), 0
         return lease
+
+    def _count(self) -> None:
+        self._intake.read += 1
 
     def _note(self, notice: Notice, origin: Origin | None) -> None:
         path, line = (None, None) if origin is None else (origin.path, origin.line)

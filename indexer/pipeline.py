@@ -13,9 +13,9 @@ from core.records import Collection, Document
 from embedder.lexical import Analyzer
 from embedder.together import sparse_model_of
 from indexer.batches import batches, characters_of
-from indexer.duplicates import Duplicates
 from indexer.ingest import Ingest, Ingested
-from indexer.records import Duplicate, RecordError, Skipped
+from indexer.items import Item, Notice, documents_among
+from indexer.records import Origin
 from indexer.report import AddReport, Tally
 from store.batch import Batch, Receipt
 from store.catalog import find_collection, get_collection
@@ -24,8 +24,6 @@ from store.database import Database
 from store.documents import seen_ids
 
 _SWITCHES = 3  # of a collection's generations, in a row, after which a batch gives up
-
-Notice = RecordError | Skipped | Duplicate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +51,7 @@ class Pipeline:
     def add(
         self,
         collection_name: str,
-        items: Iterable[Document | RecordError | Skipped],
+        items: Iterable[Item],
         *,
         on_progress: Callable[[AddProgress], None] | None = None,
         on_notice: Callable[[Notice], None] | None = None,
@@ -144,26 +142,18 @@ class _Run:
         self._on_progress = on_progress
         self._on_notice = on_notice
 
-    def all(self, items: Iterable[Document | RecordError | Skipped]) -> AddReport:
+    def all(self, items: Iterable[Item]) -> AddReport:
         for batch in batches(self.documents(items), characters_of):
             self.add(batch)
         return self.tally.report()
 
-    def documents(self, items: Iterable[Document | RecordError | Skipped]) -> Iterator[Document]:
-        """The documents among `items`; the rest, and ids met before, are noted."""
-        known = Duplicates()
-        for item in items:
-            if not isinstance(item, Skipped):
-                self.tally.read += 1
-            if not isinstance(item, Document):
-                self._note(item)
-                continue
-            if problem := self._ingest.problem(item):
+    def documents(self, items: Iterable[Item]) -> Iterator[Document]:
+        """The documents among `items` that can be stored; the rest, and ids met before, are noted."""
+        for _, document in documents_among(((None, item) for item in items), count=self._count, note=self._note):
+            if problem := self._ingest.problem(document):
                 self._note(problem)
-                continue
-            if known.seen(item.id):
-                self._note(Duplicate(id=item.id))
-            yield item
+            else:
+                yield document
 
     def add(self, documents: Sequence[Document]) -> None:
         ingested = self._ingested(documents)
@@ -183,7 +173,10 @@ class _Run:
                 self._ingest = self._newest()
         raise moved
 
-    def _note(self, notice: Notice) -> None:
+    def _count(self) -> None:
+        self.tally.read += 1
+
+    def _note(self, notice: Notice, _: Origin | None = None) -> None:
         self.tally.note(notice)
         if self._on_notice is not None:
             self._on_notice(notice)

@@ -64,6 +64,6 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Duplicate:
-    """An id that came more than once in a run; the last document of that id is the one that stays."""
+    """An id that came more than once in a run; of its documents the last that can be stored is the one that stays."""
 
     id: str

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from core.records import GenerationState
 from store import schema
 from store.database import Database, ReadSession
-from store.jobs import UNENDED
+from store.jobs import queued_documents
 from store.segments.rows import SegmentState
 
 
@@ -47,7 +47,7 @@ def figures(database: Database) -> Figures:
         return Figures(
             collections=tuple(_collections(session)),
             jobs=_jobs(session),
-            waiting_documents=_waiting_documents(session),
+            waiting_documents=queued_documents(session),
             wal_bytes=database.log_bytes(),
             database_bytes=size * count,
             free_bytes=shutil.disk_usage(database.directory).free,
@@ -60,13 +60,6 @@ _PAGES = ("page_size", "page_count")
 def _jobs(session: ReadSession) -> dict[str, int]:
     job = schema.job.c
     return dict(map(tuple, session.execute(sa.select(job.state, sa.func.count()).group_by(job.state))))
-
-
-def _waiting_documents(session: ReadSession) -> int:
-    job, batch = schema.job, schema.job_batch
-    total = sa.func.coalesce(sa.func.sum(batch.c.documents), 0)
-    statement = sa.select(total).select_from(batch.join(job)).where(job.c.state.in_(UNENDED))
-    return int(session.execute(statement).scalar_one())
 
 
 def _collections(session: ReadSession) -> list[CollectionFigures]:

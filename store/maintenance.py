@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -77,23 +77,9 @@ def maintained_by(directory: Path) -> str | None:
 def maintain_once(database: Database, work: Work = maintain, *, index: PassageIndex | None = None) -> None:
     """All that is due now, where nobody else sees to it. What fails is logged: it stays due.
 
-    `index`: what collections of the index kind milvus are brought to.
+    `work` and `index`: as of Maintenance.
     """
-    try:
-        with owning(database.directory):
-            checkpoint = _Checkpoints(database, warn_seconds=math.inf).fold
-            checkpoint()
-            folding = partial(_again_and_again, [_Chore("checkpoint", checkpoint)], MaintenancePolicy().poll_seconds)
-            with beside(folding, name="checkpoints"):
-                while work(database):
-                    pass
-                following = Following(index) if index is not None else None
-                while following is not None and following.follow(database):
-                    pass
-    except LockHeld:
-        return
-    except (StorageError, IndexUnavailable) as error:
-        _log.warning("maintenance: %s", error.message)
+    Maintenance(database, work, MaintenancePolicy(warn_seconds=math.inf), index=index).once()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +103,9 @@ class Maintenance:
         *,
         index: PassageIndex | None = None,
     ) -> None:
-        """`work`: beside checkpoints and cleaning up; None: the segments. `index`: as in `maintain_once`."""
+        """`work`: beside all else that is due; None: the segments. `index`: what collections of the index kind milvus
+        are brought to.
+        """
         segments = work or partial(maintain, seen=Seen())
         self._database = database
         self._policy = policy or MaintenancePolicy()
@@ -125,7 +113,7 @@ class Maintenance:
         # In a thread of their own: a merge may take minutes, in which the log would grow until writers have to wait.
         self._checkpoints = _Chore("checkpoint", _Checkpoints(database, self._policy.warn_seconds).fold)
         self._chores = [
-            _Chore("segments", lambda: segments(database)),
+            _Chore("segments", partial(segments, database)),
             _Chore("leftovers", self._clean),
             _Chore("deleted collections", partial(drop_deleted_piece, database)),
         ]
@@ -153,6 +141,19 @@ class Maintenance:
                 self.owns = False
             self._stopping.wait(pause)
 
+    def once(self) -> None:
+        """All that is due now, one chore after the other, where nobody else sees to it. What fails is logged."""
+        try:
+            with owning(self._database.directory):
+                self._checkpoints.finish()
+                with self._folding():
+                    for chore in self._chores:
+                        chore.finish()
+        except LockHeld:
+            return
+        except StorageError as error:  # the lock cannot even be asked for
+            _log.warning("maintenance: %s", error.message)
+
     def stop(self) -> None:
         self._stopping.set()
 
@@ -168,9 +169,11 @@ class Maintenance:
             thread.join(STOP_SECONDS)
 
     def _own(self) -> None:
-        pause = self._policy.poll_seconds
-        with beside(partial(_again_and_again, [self._checkpoints], pause), name="checkpoints"):
-            _again_and_again(self._chores, pause, self._stopping)
+        with self._folding():
+            _again_and_again(self._chores, self._policy.poll_seconds, self._stopping)
+
+    def _folding(self) -> AbstractContextManager[None]:
+        return beside(partial(_again_and_again, [self._checkpoints], self._policy.poll_seconds), name="checkpoints")
 
     def _clean(self) -> bool:
         if time.monotonic() >= self._next_clean:
@@ -227,6 +230,14 @@ class _Chore:
         self._do = do
         self._failures = 0
         self._next = 0.0  # by time.monotonic
+
+    def finish(self) -> None:
+        """All that is due of it now. What keeps it from being done is logged: the others go on."""
+        try:
+            while self._do():
+                pass
+        except (StorageError, IndexUnavailable) as error:
+            _log.warning("maintenance: %s", error.message)
 
     def turn(self) -> bool:
         if time.monotonic() < self._next:

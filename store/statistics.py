@@ -33,6 +33,7 @@ _KINDS = {
     "term_count": "terms",
 }
 _OTHER = "catalogue"  # collections, generations, the schema itself
+_THERE = "id IN (SELECT collection_id FROM generation WHERE state = 'active')"  # what was deleted goes piece by piece
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +84,7 @@ class Statistics:
     free_bytes: int  # pages of the file that hold nothing, and are used before it grows
     bytes_by_kind: Mapping[str, int] | None  # with indexes: all pages but the free ones; None: this SQLite cannot tell
     collections: tuple[CollectionStatistics, ...]  # by name
+    deleted: int  # collections whose rows are still to go
     seq: int  # of the newest change of all
     jobs: Mapping[str, int]  # how many are in each state that occurs
     waiting_documents: int  # in jobs that somebody works on, or will
@@ -119,7 +121,7 @@ def room(directory: Path) -> Room:
     with open_read_only(directory) as connection:
         connection.execute("BEGIN")
         page_bytes, pages, free = _pages(connection)
-        collections = connection.execute("SELECT name, id FROM collection ORDER BY name").fetchall()
+        collections = connection.execute(f"SELECT name, id FROM collection WHERE {_THERE} ORDER BY name").fetchall()
         found = Room(
             file_bytes=page_bytes * pages,
             free_bytes=page_bytes * free,
@@ -146,6 +148,7 @@ def statistics(directory: Path) -> Statistics:
             free_bytes=page_bytes * free,
             bytes_by_kind=_bytes_by_kind(connection),
             collections=tuple(_collections(connection, tables)),
+            deleted=connection.execute(f"SELECT COUNT(*) FROM collection WHERE NOT {_THERE}").fetchone()[0],
             seq=connection.execute("SELECT COALESCE(MAX(seq), 0) FROM change").fetchone()[0],
             jobs=dict(connection.execute(jobs)) if schema.job.name in tables else {},
             waiting_documents=_waiting_documents(connection) if schema.job.name in tables else 0,
@@ -184,10 +187,9 @@ def _bytes_by_kind(connection: sqlite3.Connection) -> dict[str, int] | None:
 
 
 def _waiting_documents(connection: sqlite3.Connection) -> int:
+    """As store.jobs.queued_documents, of a schema that may be older."""
     states = ", ".join(f"'{state}'" for state in UNENDED)
-    statement = (
-        f"SELECT COALESCE(SUM(documents), 0) FROM job_batch JOIN job ON job.id = job_id WHERE state IN ({states})"
-    )
+    statement = f"SELECT COALESCE(SUM(pending), 0) FROM job WHERE state IN ({states})"
     return int(connection.execute(statement).fetchone()[0])
 
 
@@ -209,7 +211,7 @@ def _segments(connection: sqlite3.Connection, collection_id: int) -> tuple[Segme
     """The segments of the active generation, and how many of its passages they hold that are there."""
     (generation,) = connection.execute(
         "SELECT id FROM generation WHERE collection_id = ? AND state = 'active'", [collection_id]
-    ).fetchone() or (None,)
+    ).fetchone()
     files, rows, size, sealed = connection.execute(
         "SELECT COUNT(*), COALESCE(SUM(rows), 0), COALESCE(SUM(bytes), 0), MAX(seq) FROM segment "
         "WHERE generation_id = ? AND state = 'active'",
@@ -242,7 +244,7 @@ def _collections(
     sizes = "COUNT(*), COALESCE(SUM(LENGTH(dense)), 0), COALESCE(SUM(LENGTH(sparse)), 0)"
     sizes += f", COALESCE(SUM(LENGTH({'learned' if learned else 'NULL'})), 0)"
     rows = []
-    collections = "SELECT id, name FROM collection WHERE name = COALESCE(?, name) ORDER BY name"
+    collections = f"SELECT id, name FROM collection WHERE name = COALESCE(?, name) AND {_THERE} ORDER BY name"
     for id_, own_name in connection.execute(collections, [name]).fetchall():
         generations = "generation_id IN (SELECT id FROM generation WHERE collection_id = ?)"
         of_embeddings = connection.execute(f"SELECT {sizes} FROM embedding WHERE {generations}", [id_]).fetchone()

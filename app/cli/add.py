@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from app.schemas.documents import WriteReport
     from indexer.fields import FieldMapping
     from indexer.intake import Located
-    from indexer.pipeline import Notice
+    from indexer.items import Notice
     from indexer.readers import Format
     from indexer.records import Record, Skipped
 

@@ -88,6 +88,8 @@ def _work(found: Statistics) -> list[str]:
     lines = [f"jobs  {jobs or 'none'}"]
     if found.waiting_documents:
         lines.append(f"waiting in jobs  {found.waiting_documents:,} documents")
+    if found.deleted:
+        lines.append(f"deleted collections  {found.deleted:,}, whose rows will go")
     files = found.segment_files
     if files.retired or files.strays:
         strays = f"{files.strays:,} files of none ({_mebibytes(files.stray_bytes)} MiB)"

@@ -108,17 +108,15 @@ class Exchange:
         ranges = self._batches(items)
         if len(ranges) == 1:
             part = self._turn(items, wish, call)
-            models_read(sum(part.tokens))
             _tell(progress, len(items))
             return [part]
         with ThreadPoolExecutor(max_workers=self._config.concurrency) as pool:
-            # A thread of a pool has no context of its own: neither a trace, nor an answer that may be given up.
             futures = {
                 pool.submit(copy_context().run, self._some, items, each, wish, call): len(each) for each in ranges
             }
             try:
                 for future in as_completed(futures):
-                    models_read(sum(future.result().tokens))
+                    future.result()
                     _tell(progress, futures[future])
             except BaseException:
                 call.stop.set()
@@ -158,6 +156,7 @@ class Exchange:
             left_out = 0 if self._wire.counts_overhead else sum(item.overhead for item in sent)
             counts = spread(answer.tokens + left_out, counts)
         size = len(items)
+        models_read(sum(counts[:size]))
         return Part(
             vectors=answer.vectors[:size],
             sparse=answer.sparse[:size],

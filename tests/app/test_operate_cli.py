@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from store import Database
+from store.catalog import delete_collection
 from store.migrate import SCHEMA_VERSION
 from tests.store.versions import version_of, write_version
 
@@ -133,6 +135,20 @@ def test_stats(articles: Path, salience: Salience) -> None:
     assert segments["rows"] + unsealed == one["passages"]
     assert f"maintained by  {body['maintained_by'] or 'nobody now'}" in out
     assert (body["processes"], body["leftovers"], body["waiting_documents"]) == ([], [], 0)
+
+
+def test_what_a_deletion_left_unfinished_is_counted_and_not_shown_as_a_collection(
+    articles: Path, salience: Salience, tmp_path: Path
+) -> None:
+    database = Database.open(articles)
+    with database.write() as session:
+        delete_collection(session, "articles")
+    database.close()
+    out = salience("stats")[1]
+    assert "\ndeleted collections  1, whose rows will go\n" in out
+    assert "articles!" not in out
+    assert salience("add", str(tmp_path / "articles.jsonl"), "-c", "articles")[0] == 0
+    assert "deleted" not in salience("stats")[1]
 
 
 def test_statistics_of_one_collection_by_the_api(client: TestClient) -> None:

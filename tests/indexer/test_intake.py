@@ -21,7 +21,7 @@ from store.jobs.lease import database_now
 from store.jobs.notices import NoticeKind, job_notices
 from store.jobs.payload import unpack
 from store.jobs.sweep import sweep
-from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, rows
+from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows
 from tests.indexer.working import worker_of
 
 
@@ -219,3 +219,18 @@ def test_nothing_is_a_job_that_is_done(database: Database) -> None:
     assert enqueue(database, []).state is JobState.DONE
     with database.read() as session:
         assert list_jobs(session, limit=9, state=JobState.DONE) == [job(database)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["bad, good", "good, bad"])
+def test_an_id_that_came_twice_is_a_duplicate_by_every_way_in(database: Database, order: tuple[int, int]) -> None:
+    """Whether or not the other document of that id can be stored."""
+    found = [Document(id="a", text="bad", metadata={"n": float("nan")}), Document(id="a", text="good")]
+    items = [found[number] for number in order]
+    encoder = FakeEncoder()
+    create(database, "direct")
+    report = pipeline_of(database, encoder).add("direct", items)
+    assert (report.created, report.failed_count, report.duplicates) == (1, 1, ("a",))
+    create(database)
+    enqueue(database, [(None, item) for item in items])
+    done = worker_of(database, encoder).finish(1)
+    assert (done.created, done.failed, done.duplicates) == (1, 1, 1)

@@ -12,7 +12,6 @@ import pytest
 from app.schemas.explanations import ExplanationBody
 from core.errors import InvalidQuery
 from core.prompts import TextControl
-from core.protocols import Priority
 from core.records import CollectionSettings, Document, Explanation, Hit, Passage, Relevance, SparseScoring
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
@@ -75,7 +74,7 @@ class Recording:
     def __init__(self) -> None:
         self.read: list[str] = []
 
-    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.BULK) -> Relevance:
+    def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
         self.read += documents
         count = len(documents)
         ones = np.ones(count, dtype=np.int64)

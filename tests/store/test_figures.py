@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from core.naming import base_name
 from core.records import Collection
 from store import Database, schema
-from store.catalog import get_collection
+from store.catalog import delete_collection, get_collection
 from store.figures import figures
 from store.segments.sealing import seal
 from store.segments.upkeep import compact
-from store.statistics import statistics
+from store.statistics import room, statistics
 from tests.store.library import Item, create, put
 from tests.store.passageindex.bringing import bring
 from tests.store.passageindex.brought import stock_brought
@@ -66,6 +67,11 @@ def test_both_count_a_collection_that_was_lived_in_alike(tmp_path: Path, held_el
     put(database, empty, Item(id="a", text="x"))
     put(database, empty, delete=["a"])
     assert same(database)["empty"] == (0, 0, 0, 0, 0)
+    with database.write() as session:
+        delete_collection(session, "books")
+    assert "books" not in {base_name(name) for name in same(database)}, "though its rows are still there"
+    assert statistics(database.directory).deleted == 1
+    assert set(room(database.directory).segments) == set(same(database))
     database.close()
 
 

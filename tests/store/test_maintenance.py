@@ -18,7 +18,8 @@ from core.errors import StorageBusy, StorageFull
 from core.records import Collection
 from store import Database, Views, schema
 from store.catalog import delete_collection
-from store.directory import MAINTENANCE_LOCK
+from store.directory import BACKUPS, MAINTENANCE_LOCK
+from store.leftovers import leftovers
 from store.maintenance import Maintenance, maintain_once, owner, owning
 from store.vacuum import tidy
 from tests.store.children import Child, running
@@ -114,6 +115,24 @@ def test_what_is_due_is_done_to_its_end_while_nobody_else_does(database: Databas
         assert left == [1, 2, 3]
     maintain_once(database, work)
     assert left == []
+
+
+def test_what_is_due_once_is_what_the_owner_does(database: Database, collection: Collection) -> None:
+    """A deletion whose process was killed before its rows were gone, and an unfinished backup; one chore fails."""
+    put(database, collection, *(Item(id=str(number), text="a\nb") for number in range(5)))
+    with database.write() as session:
+        delete_collection(session, "books")
+    left = database.directory / BACKUPS / ".x.unfinished-1"
+    left.parent.mkdir(exist_ok=True)
+    left.touch()
+    os.utime(left, (1, 1))
+
+    def fail(database: Database) -> bool:
+        raise StorageFull("no room for a segment")
+
+    maintain_once(database, fail)
+    assert _rows(database, schema.collection) == _rows(database, schema.document) == 0
+    assert leftovers(database.directory) == []
 
 
 def test_a_command_does_not_fail_by_what_can_be_done_later(

@@ -11,16 +11,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.errors import StorageBusy, StorageCorrupt
-from store import Database, Views
+from store import Database, Views, wal
 from store.copying import copy_directory
 from store.readonly import open_read_only
 from store.statistics import statistics
-from store.wal import check_log, cut_log
+from store.wal import check_log, cut_log, lost_transactions
 from tests.store.children import ROOT
 from tests.store.library import Item, create, put
 
@@ -155,6 +156,25 @@ def test_a_log_that_is_being_written_is_fine(tmp_path: Path) -> None:
         finally:
             done.set()
             writer.join(60)
+
+
+def test_damage_counts_when_it_is_seen_twice(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer may be at the log: what is half written is whole at the next look, or ends elsewhere."""
+    monkeypatch.setattr(wal, "_PAUSE_SECONDS", 0.0)
+    sound = wal._Log(header=b"1", frames=9, intact=9, sound_bytes=9, lost=0, identities=frozenset())
+    torn, torn_later = (replace(sound, intact=intact, lost=1) for intact in (3, 5))
+    anew = replace(torn_later, header=b"2")
+
+    def lost(*looks: wal._Log | None) -> int:
+        seen = iter(looks)
+        monkeypatch.setattr(wal, "_scan", lambda database, log: next(seen))
+        found = lost_transactions(written)
+        assert next(seen, "all") == "all"
+        return found
+
+    assert lost(sound) == lost(torn, sound) == lost(torn, torn_later, sound) == lost(torn_later, anew, sound) == 0
+    assert lost(torn, None) == 0, "closed by its last process meanwhile"
+    assert lost(torn, torn) == lost(torn, torn_later, torn_later) == lost(torn_later, anew, anew) == 1
 
 
 def test_a_log_without_its_database_is_not_deleted(written: Path) -> None:

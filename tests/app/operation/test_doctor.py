@@ -188,3 +188,21 @@ def test_few_files_and_little_memory_are_warnings(tmp_path: Path, monkeypatch: p
     names = {one.name: one for one in diagnose(load_settings(data_dir=tmp_path / "data"))}
     assert (names["open files"].level, names["memory"].level) == (Level.WARN, Level.WARN)
     assert "LimitNOFILE" in names["open files"].advice
+
+
+@pytest.mark.parametrize(
+    ("flags", "level", "named"),
+    [
+        ("fp asimd evtstrm aes", "ok", "; asimd"),  # a 64-bit ARM kernel
+        ("half thumb neon vfpv4", "ok", "; neon"),
+        ("fpu avx avx2 avx512f amx_bf16", "ok", "; avx2, avx512f, amx_bf16"),
+        ("fpu sse4_2 avx", "warn", "no vector instructions"),
+        ("", "ok", "no vector instructions"),
+    ],
+)
+def test_vector_instructions_are_named_as_the_kernel_has_them(
+    monkeypatch: pytest.MonkeyPatch, flags: str, level: str, named: str
+) -> None:
+    monkeypatch.setattr(module, "_processor_flags", lambda: set(flags.split()))
+    [found] = module._processor(load_settings())
+    assert (found.level.value, named in found.text) == (level, True)

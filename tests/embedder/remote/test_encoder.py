@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import RemoteUnavailable
-from core.prompts import Prompt, TextControl
+from core.current import counted
+from core.errors import InvalidInput, RemoteUnavailable
+from core.prompts import Prompt, TextControl, TextItem
 from core.protocols import Encoder, HybridEncoder, Priority
 from core.records import Representation
 from embedder.remote.encoder import RemoteHybridEncoder
@@ -24,6 +25,7 @@ from embedder.remote.names import TokenNames
 from tests.embedder.remote.conftest import APIS, TOKENIZER, Make, ingest, prompts
 from tests.embedder.remote.server import DIMENSION, Received, Remote, status
 from tests.embedder.remote.world import FakeTime
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -39,6 +41,32 @@ def test_vectors_come_in_order_however_the_answers_do(remote: Remote, make: Make
     assert not found.truncated.any()
     assert sum(told) == 25
     assert len(told) == len(remote.asked) == 9  # batches of three and the probe
+
+
+@pytest.mark.parametrize("count", [2, 25], ids=["one batch", "several"])
+def test_what_a_remote_reads_is_counted_once_whoever_asks_it(make: Make, count: int) -> None:
+    encoder, read = make(real=True, batch_items=4, concurrency=3), list[int]()
+    with counted(read.append):
+        found = encoder.encode(prompts(count), Representation.DOCUMENT)
+    assert sum(read) == found.token_counts.sum() > 0
+
+
+def test_what_a_remote_has_read_is_counted_although_another_batch_fails(remote: Remote, make: Make) -> None:
+    first, second = (item.text for prompt in prompts(2) for item in prompt.items if isinstance(item, TextItem))
+
+    def takes(request: Received) -> float:
+        if second in request.texts:
+            return 0.3
+        until(lambda: any(second in other.texts for other in remote.asked))  # both are on their way
+        return 0.0
+
+    encoder, read = make(real=True, batch_items=2, concurrency=2), list[int]()
+    alone = encoder.encode(prompts(2)[1:], Representation.QUERY).token_counts.sum()
+    remote.received.clear()
+    remote.delay, remote.refuses = takes, lambda request: first in request.texts
+    with counted(read.append), pytest.raises(InvalidInput):
+        encoder.encode(prompts(2), Representation.QUERY)
+    assert sum(read) == alone > 0
 
 
 def test_only_so_many_requests_of_ingest_are_in_flight_and_queries_pass_them(remote: Remote, make: Make) -> None:

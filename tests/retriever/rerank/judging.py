@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.protocols import Priority
 from core.records import Hit, Relevance
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
@@ -34,7 +33,7 @@ class Opinionated:
         self.read: list[list[str]] = []
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def rerank(self, query: str, documents: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Relevance:
+    def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
         self.read.append(list(documents))
         self.meanwhile()
         scores = np.array([opinion(query, document) for document in documents])

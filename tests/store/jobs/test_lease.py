@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from core.errors import LeaseLost
 from core.records import Collection, CollectionSettings, JobState, SparseScoring
 from store import Database, WriteSession, catalog
-from store.jobs.lease import Lease, database_now, give_up, postpone, release, renew, runnable, wanted_models
+from store.jobs.lease import (
+    Lease,
+    database_now,
+    fenced,
+    give_up,
+    postpone,
+    release,
+    renew,
+    runnable,
+    wanted_models,
+)
 from store.jobs.work import JobBatch, complete, conclude
 from tests.store import library
 from tests.store.jobs.queueing import LEASE, NOW, batch_of, job, outcome, queue, take, taken, taken_in, work
@@ -53,6 +63,24 @@ def test_who_was_overtaken_writes_nothing(database: Database, collection: Collec
         release(session, asleep, idle=True)
     assert job(database) == before
     assert work(database, awake, now=NOW + LEASE).pending == 1
+
+
+@pytest.mark.parametrize("way", ["released, idle", "released", "postponed"])
+def test_a_lease_that_was_given_back_writes_nothing_more(database: Database, collection: Collection, way: str) -> None:
+    """Also where nobody else has the job yet."""
+    queue(database, collection, 1)
+    lease = taken(database)
+    with database.write() as session:
+        if way == "postponed":
+            postpone(session, lease, reason="r", pause_seconds=1, counts=True, now=NOW)
+        else:
+            release(session, lease, idle=way == "released, idle")
+    before = job(database)
+    with pytest.raises(LeaseLost), database.write() as session:
+        fenced(session, lease)
+    with pytest.raises(LeaseLost):
+        work(database, lease)
+    assert job(database) == before
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, -LEASE, 86_400.0])
