@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from core.backoff import doubled
 from core.current import Awaited, current_answer, working_on
-from core.errors import CollectionNotFound, LeaseLost, SalienceError, StorageError
+from core.errors import CollectionNotFound, LeaseLost, RemoteError, SalienceError, StorageError
 from core.records import Job, JobState
 from indexer.heartbeat import Heartbeat
 from indexer.pipeline import Pipeline
@@ -155,7 +155,8 @@ class Worker:
         except LeaseLost as error:
             _log.info("job %s: %s", lease.job_id, error.message)
         except SalienceError as error:
-            self._failed(lease, error.message, counts=not error.retryable, retry_after=error.retry_after)
+            passes = error.retryable or isinstance(error, RemoteError)  # what a remote refuses, its owner puts right
+            self._failed(lease, error.message, counts=not passes, retry_after=error.retry_after)
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
             _log.exception("job %s: an unexpected failure", lease.job_id)
             self._failed(lease, f"an unexpected failure ({type(error).__name__}); see the log", counts=True)
