@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors.numpy import save
 
 from core.errors import InvalidInput, ModelError
 from core.records import Float32Array, Float64Array
+from core.syncing import make_directories, replace_file
 
 TEXTS_PER_DIMENSION = 10  # fewer texts leave the last rows of a projection to chance
 _TENSOR = "projection"
@@ -84,16 +84,8 @@ def write_projection(folder: Path, projection: Projection) -> Path:
         "kept": f"{projection.kept:.6f}",
         "sha256": _sha256(projection.matrix),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as stream:
-            stream.write(save({_TENSOR: projection.matrix}, metadata=about))
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    make_directories(folder)
+    replace_file(file, save({_TENSOR: projection.matrix}, metadata=about))
     return file
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.errors import Abandoned, InvalidControl, ModelError, RemoteUnavailable, SalienceError
+from core.errors import Abandoned, InvalidControl, ModelError, RemoteError, SalienceError
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority, Progress, SparseEncoder
 from core.records import Embeddings, Representation, SparseEmbeddings
@@ -17,8 +17,7 @@ from indexer.drafting import Drafter
 from indexer.records import RecordError
 from store.batch import Draft, Embedding
 
-# What a model, or the library that runs it, may raise over a text; a failure of another kind ends the run, as does
-# a remote model that is down: no text is at fault then.
+# What a model, or the library that runs it, may raise over a text; a failure of another kind ends the run.
 _ENCODER_FAILURES = (SalienceError, ValueError, RuntimeError, IndexError, OverflowError)
 
 
@@ -50,7 +49,9 @@ def embed(
     on_progress: Callable[[int, int], None],
     priority: Priority = Priority.BULK,
 ) -> Embedded:
-    """Embed the passages whose hash is in `missing`, each text once, as documents. Raises RemoteUnavailable.
+    """Embed the passages whose hash is in `missing`, each text once, as documents.
+
+    Raises RemoteError where a remote model fails over no text: it is down, refuses whatever it is sent, is another one.
 
     `terms`: what BM25 finds these by.
     `on_progress(passages, tokens)` is told the totals so far; tokens only after each call of the encoder.
@@ -89,9 +90,9 @@ def _embed(
 
     try:
         made, learned = _encode(embedders, list(prompts.values()), priority, progress)
-    except (RemoteUnavailable, Abandoned):
-        raise
     except _ENCODER_FAILURES as error:
+        if isinstance(error, Abandoned) or (isinstance(error, RemoteError) and error.index is None):
+            raise
         if len(drafts) == 1:
             at_fault = InvalidControl if isinstance(error, InvalidControl) else ModelError  # the document, or the model
             reason = f"the model cannot embed it: {error}"

@@ -98,7 +98,7 @@ class Ingest:
     def embed(self, prepared: Prepared, on_progress: EmbedProgress) -> Embedded:
         """Embed what is missing. A document that makes the model fail costs itself only.
 
-        Raises ModelError where it fails on every document of the batch, and RemoteUnavailable.
+        Raises ModelError where it fails on every document of the batch, and RemoteError.
         """
         drafts = prepared.drafts
         embedded = embed(

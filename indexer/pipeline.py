@@ -66,7 +66,7 @@ class Pipeline:
 
         Raises CollectionNotFound, ModelMismatch where the collection's model is not there, StorageError, and
         ModelError where the model fails on every document of a batch; ModelNotFound where its sparse model is missing;
-        RemoteUnavailable where the model is a remote one that is down.
+        RemoteError where the model is a remote one that is down, or refuses what it is asked.
         """
         return _Run(partial(self.ingest, collection_name, priority), on_progress, on_notice).all(items)
 

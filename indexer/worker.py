@@ -24,6 +24,7 @@ from core.errors import (
     LeaseLost,
     ModelMismatch,
     ModelNotFound,
+    RemoteError,
     SalienceError,
     StorageError,
 )
@@ -172,7 +173,8 @@ class Worker:
         except (ModelMismatch, ModelNotFound) as error:  # another worker may have it
             self._failed(lease, error.message, counts=False)
         except SalienceError as error:
-            self._failed(lease, kept_reason(error), counts=not error.retryable, retry_after=error.retry_after)
+            passes = error.retryable or isinstance(error, RemoteError)  # what a remote refuses, its owner puts right
+            self._failed(lease, kept_reason(error), counts=not passes, retry_after=error.retry_after)
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
             _log.exception("job %s: an unexpected failure", lease.job_id)
             self._failed(lease, f"an unexpected failure ({type(error).__name__}); see the log", counts=True)

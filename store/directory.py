@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import StorageError
-from store.syncing import make_directories
+from core.syncing import make_directories
 
 DATABASE_NAME = "salience.db"
 MIGRATE_LOCK = "migrate.lock"  # held while tables are created or upgraded, and while a backup is restored

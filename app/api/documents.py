@@ -110,6 +110,7 @@ def upsert(
 ) -> WriteReport | JobBody:
     """Add or replace documents by id. One that cannot be used is listed under `errors`; the others go on.
 
+    A remote model that refuses, or answers with what does not fit, is no document's fault: the answer is 502.
     The report's `seq` names the change: a search with this `min_seq` sees it.
     """
     records = [
@@ -182,7 +183,10 @@ def put(
     document_id: DocumentId,
     body: Annotated[DocumentContent, Body(openapi_examples=_PUT)],
 ) -> WriteReport:
-    """Add or replace one document; one that cannot be used is an error."""
+    """Add or replace one document; one that cannot be used is an error.
+
+    A remote model that refuses, or answers with what does not fit, is not the document's fault: the answer is 502.
+    """
     document = to_document({"id": document_id, **body.to_fields()})
     check_documents(parts, caller, collection, [document])
     report = parts.pipeline.add(collection, [document], priority=Priority.INTERACTIVE)

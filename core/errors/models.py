@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.backoff import MAX_ASKED_SECONDS
 from core.errors.base import SalienceError
 
 
@@ -15,6 +16,7 @@ class RemoteError(SalienceError):
     """The remote embedding service failed."""
 
     code = "remote_error"
+    index: int | None = None  # of a prompt that alone may be at fault, among those of a call; None: it is the remote's
 
 
 class RemoteUnavailable(RemoteError):
@@ -26,8 +28,9 @@ class RemoteUnavailable(RemoteError):
     def __init__(
         self, message: str | None = None, *, param: str | None = None, retry_after: float | None = None
     ) -> None:
+        """`retry_after`: at most 300 seconds count, whatever the remote or its quota asks for."""
         super().__init__(message, param=param)
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(retry_after, MAX_ASKED_SECONDS)
 
 
 class RemoteRefused(RemoteError):
@@ -45,3 +48,7 @@ class RemoteMismatch(RemoteError):
     """The remote embedding service answered with something that does not fit the request."""
 
     code = "remote_mismatch"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, index: int | None = None) -> None:
+        super().__init__(message, param=param)
+        self.index = index

@@ -47,7 +47,10 @@ def token_total(usage: object, name: str) -> int | None:
 
 
 def unit_vectors(rows: Sequence[object]) -> Float32Array:
-    """(rows, dimension) float32 of unit length. Raises RemoteMismatch for ragged, infinite, zero ones."""
+    """(rows, dimension) float32 of unit length. Raises RemoteMismatch for ragged, infinite, zero ones.
+
+    A model may make the latter two of one text alone: `index` is the last such row then.
+    """
     try:
         matrix = np.asarray(rows)
     except ValueError:
@@ -55,12 +58,12 @@ def unit_vectors(rows: Sequence[object]) -> Float32Array:
     if matrix.ndim != 2 or matrix.shape[1] == 0 or matrix.dtype.kind not in "iuf":
         raise RemoteMismatch("the answer's vectors are not lists of numbers, all of one dimension")
     values = matrix.astype(np.float64)
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values).all(axis=1)))
-        raise RemoteMismatch(f"vector {row} of the answer holds a value that is not finite")
     largest = np.abs(values).max(axis=1, keepdims=True)
-    if (largest == 0).any():
-        raise RemoteMismatch(f"vector {int(np.argmin(largest))} of the answer is all zero")
+    unusable = np.flatnonzero(~np.isfinite(largest[:, 0]) | (largest[:, 0] == 0))
+    if len(unusable):
+        row = int(unusable[-1])
+        what = "is all zero" if largest[row, 0] == 0 else "holds a value that is not finite"
+        raise RemoteMismatch(f"vector {row} of the answer {what}", index=row)
     values = values / largest  # squares of tiny and of huge values would leave the range
     unit: Float32Array = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
     return unit

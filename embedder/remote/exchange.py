@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from core.current import check_awaited, models_read
-from core.errors import InvalidInput, RemoteError, RemoteRefused, RemoteUnavailable
+from core.errors import InvalidInput, RemoteError, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
 from core.records import Float32Array, Representation
@@ -26,7 +28,10 @@ from embedder.remote.wire import Wire
 _MARGIN_BYTES = 4096  # of a request, for what stands around its prompts
 _ITEM_BYTES = 200  # what JSON writes around an item, generously
 _ID_BYTES = 12  # a token id, a comma, a blank
-_INPUT_STATUSES = (400, 422)  # by which services say that a text, an image, a control or any other field is at fault
+_INPUT_STATUSES = (400, 413, 422)  # by which services say that a text, an image, a control or what else is at fault
+_BELIEVED_TIMES = 8  # the estimate, of a prompt's tokens: a byte-level vocabulary has four where it expects one
+_BELIEVED_TOKENS = 4096  # of a prompt, whatever the estimate: images and a remote's own instructions are not in it
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +84,7 @@ class Exchange:
         self._wire = wire
         self._transport = transport
         self._known: Identity | None = None
+        self._doubted = False  # whether the log has been told of a count of tokens that cannot be
         self._asking = threading.Lock()
         self._ingest_turns = threading.BoundedSemaphore(config.concurrency)
         probe_tokens = len(counter.spans(PROBE_TEXT)) + counter.special_tokens
@@ -93,7 +99,7 @@ class Exchange:
                 raise RemoteUnavailable(f"model {self._name}: {self._config.host} has not yet said which model it has")
             try:
                 if self._known is None:
-                    answer = self._ask([self._probe], Wish(representation=Representation.SYMMETRIC), call)
+                    answer = self._ask_probe(Wish(representation=Representation.SYMMETRIC), call)
                     self._known = Identity(self._config, self._name, answer, clock=self._transport.clock)
             finally:
                 self._asking.release()
@@ -102,7 +108,8 @@ class Exchange:
     def ask(self, items: Sequence[SizedPrompt], wish: Wish, progress: Progress | None) -> list[Part]:
         """What the prompts became, batch by batch, in their order. The first failure ends all batches.
 
-        Raises InvalidInput, with the `index` of the prompt, where the remote finds one at fault.
+        Raises InvalidInput, with the `index` of the prompt, where the remote finds one at fault, and RemoteMismatch
+        with one where it makes no vector of a prompt, and a sound one of the probe.
         """
         call = self._call()
         ranges = self._batches(items)
@@ -125,12 +132,8 @@ class Exchange:
         return [future.result() for future in futures]
 
     def _some(self, items: Sequence[SizedPrompt], which: range, wish: Wish, call: Call) -> Part:
-        try:
+        with _shifted(which.start):
             return self._turn(items[which.start : which.stop], wish, call)
-        except InvalidInput as error:
-            if error.index is not None:
-                error.index += which.start
-            raise
 
     def _turn(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
         """One batch. Ingest waits for its turn, and its time runs from then; a query's time runs from its call."""
@@ -144,12 +147,59 @@ class Exchange:
             self._ingest_turns.release()
 
     def _batch(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+        """Raises InvalidInput where one of the items is at fault.
+
+        That is one that is refused without other items, by a remote that takes the probe with the same wish.
+        """
         check_awaited()
+        try:
+            return self._whole(items, wish, call)
+        except RemoteRefused as error:
+            if error.status not in _INPUT_STATUSES:
+                raise
+            self._ask_probe(replace(wish, options=ControlOptions()), call)
+            return self._halves(items, error, wish, call)
+
+    def _halves(self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call) -> Part:
+        """What refused items become in smaller batches, down to the one at fault.
+
+        Without any at fault, the remote takes less at once than its settings say.
+        """
+        if len(items) == 1:
+            with InvalidInput.indexed(0):
+                raise InvalidInput(refusal.message) from refusal
+        middle = len(items) // 2
+        parts = []
+        for start, half in ((0, items[:middle]), (middle, items[middle:])):
+            with _shifted(start):
+                try:
+                    parts.append(self._whole(half, wish, call))
+                except RemoteRefused as error:
+                    if error.status not in _INPUT_STATUSES:
+                        raise
+                    parts.append(self._halves(half, error, wish, call))
+        first, second = parts
+        return Part(
+            vectors=np.concatenate([first.vectors, second.vectors]),
+            sparse=[*first.sparse, *second.sparse],
+            tokens=[*first.tokens, *second.tokens],
+            truncated=[*first.truncated, *second.truncated],
+        )
+
+    def _whole(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+        """By one request. Raises RemoteMismatch with an `index` only where the probe's vector is sound."""
         identity = self.identity(call)
         # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
         probed = wish.priority is not Priority.INTERACTIVE or identity.due
         sent = [*items, self._probe] if probed else items
-        answer = self._asked(items, sent, wish, call)
+        try:
+            answer = self._ask(sent, wish, call)
+        except RemoteMismatch as error:
+            if error.index == len(items):
+                error.index = None
+            elif error.index is not None and not probed:
+                self._ask_probe(replace(wish, options=ControlOptions()), call)
+            raise
         identity.check(answer, wish.representation, answer.vectors[-1] if probed else None)
         counts = [item.tokens for item in sent]
         if self._config.tokenizer is None and answer.tokens is not None:
@@ -164,44 +214,13 @@ class Exchange:
             truncated=[item.truncated or index in answer.truncated for index, item in enumerate(items)],
         )
 
-    def _asked(self, items: Sequence[SizedPrompt], sent: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
-        """As `_ask` of `sent`: `items`, and perhaps the probe. Raises InvalidInput where one of the items is at fault.
-
-        That is one that is refused without other items, by a remote that takes the probe with the same wish.
-        """
+    def _ask_probe(self, wish: Wish, call: Call) -> Answer:
+        """The probe alone: whatever is wrong with it is the remote's fault."""
         try:
-            return self._ask(sent, wish, call)
-        except RemoteRefused as error:
-            if error.status not in _INPUT_STATUSES:
-                raise
-            self._ask([self._probe], replace(wish, options=ControlOptions()), call)
-            fault = self._fault(items, error, wish, call)
-            if fault is None:
-                raise
-            index, refusal = fault
-            with InvalidInput.indexed(index):
-                raise InvalidInput(refusal.message) from refusal
-
-    def _fault(
-        self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call
-    ) -> tuple[int, RemoteRefused] | None:
-        """The index and the refusal of a single one of the refused items, sought half by half; None: the remote takes
-        the halves.
-        """
-        which = range(len(items))
-        while len(which) > 1:
-            middle = len(which) // 2
-            for half in (which[:middle], which[middle:]):
-                try:
-                    self._ask(items[half.start : half.stop], wish, call)
-                except RemoteRefused as error:
-                    if error.status not in _INPUT_STATUSES:
-                        raise
-                    which, refusal = half, error
-                    break
-            else:
-                return None
-        return which.start, refusal
+            return self._ask([self._probe], wish, call)
+        except RemoteMismatch as error:
+            error.index = None
+            raise
 
     def _ask(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
         request = self._wire.request(
@@ -216,7 +235,13 @@ class Exchange:
         try:
             answer = self._wire.read(payload, len(items), sparse=wish.sparse)
         except RemoteError as error:
-            raise type(error)(f"model {self._name}: {self._config.host}: {error.message}") from error
+            error.args = (f"model {self._name}: {self._config.host}: {error.message}",)
+            raise
+        if answer.tokens is not None and answer.tokens > _believed(items):
+            if not self._doubted:
+                _log.warning("model %s: %s counts more tokens than can be", self._name, self._config.host)
+                self._doubted = True
+            answer = replace(answer, tokens=None)
         if answer.tokens is not None:
             self._transport.quota.settle(estimate, answer.tokens)
         return answer
@@ -234,6 +259,22 @@ class Exchange:
 
     def _call(self) -> Call:
         return Call(ends_at=self._transport.deadline(), stop=threading.Event())
+
+
+def _believed(items: Sequence[SizedPrompt]) -> int:
+    """Tokens that a remote may say it read of the items: what exceeds them by far is no count, whatever it is."""
+    return sum(max(_BELIEVED_TIMES * item.tokens, _BELIEVED_TOKENS) for item in items)
+
+
+@contextmanager
+def _shifted(start: int) -> Iterator[None]:
+    """Within the block, a prompt at fault has its index in the list that its batch begins at `start` of."""
+    try:
+        yield
+    except (InvalidInput, RemoteMismatch) as error:
+        if error.index is not None:
+            error.index += start
+        raise
 
 
 def spread(total: int, estimates: Sequence[int]) -> list[int]:

@@ -65,10 +65,10 @@ class Identity:
     def _check_probe(self, representation: Representation, probe: Float32Array) -> None:
         known = self._probes.get(representation)
         if known is None:
-            self._probes[representation] = probe
-            if self._config.pin_file is not None:
-                write_pin(self._config.pin_file, self.fingerprint, representation, probe)
-        elif known.shape != probe.shape or float(np.dot(known, probe)) < self._config.probe_cosine:
+            file = self._config.pin_file
+            known = probe if file is None else write_pin(file, self.fingerprint, representation, probe)
+            self._probes[representation] = known
+        if known.shape != probe.shape or float(np.dot(known, probe)) < self._config.probe_cosine:
             cosine = float(np.dot(known, probe)) if known.shape == probe.shape else 0.0
             self._checked_at = -np.inf  # every batch is asked until the old model is back
             self._refuse(

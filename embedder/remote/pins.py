@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from core.errors import ModelError
 from core.records import Float32Array, Representation
+from core.syncing import make_directories, replace_file
+
+_LOCK_SECONDS = 10.0  # for another process to write a vector of its own
+_UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)  # what JSON of another shape raises
 
 
 def read_pins(file: Path, fingerprint: str) -> dict[Representation, Float32Array]:
     """The vectors that are kept for a fingerprint. Raises ModelError for a file that is none of ours."""
     try:
-        return {
-            Representation(name): np.array([float(value) for value in vector], dtype=np.float32)
-            for name, vector in _content(file).get(fingerprint, {}).items()
-        }
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _unusable(file, str(error)) from error
+        pins = _content(file).get(fingerprint, {})
+        return {Representation(name): _vector(numbers) for name, numbers in pins.items()}
+    except (OSError, *_UNREADABLE) as error:
+        raise _unusable(file, error) from error
 
 
-def write_pin(file: Path, fingerprint: str, representation: Representation, vector: Float32Array) -> None:
-    """Keep a vector; the file is replaced as a whole. Raises ModelError where it cannot be written."""
+def write_pin(file: Path, fingerprint: str, representation: Representation, vector: Float32Array) -> Float32Array:
+    """Keep a vector, unless another process was first; the one that is kept. Raises ModelError."""
     try:
-        content = _content(file)
-        content.setdefault(fingerprint, {})[representation.value] = vector.tolist()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, new = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream)
-        Path(new).replace(file)
-    except (OSError, ValueError) as error:
-        raise _unusable(file, str(error)) from error
+        make_directories(file.parent)
+        with filelock.FileLock(file.with_name(f"{file.name}.lock"), timeout=_LOCK_SECONDS):
+            content = _content(file)
+            pins = content.setdefault(fingerprint, {})
+            if representation.value not in pins:
+                pins[representation.value] = vector.tolist()
+                replace_file(file, json.dumps(content).encode("utf-8"))
+        return _vector(pins[representation.value])
+    except (OSError, *_UNREADABLE) as error:
+        raise _unusable(file, error) from error
 
 
 def _content(file: Path) -> dict[str, dict[str, list[float]]]:
@@ -43,15 +45,19 @@ def _content(file: Path) -> dict[str, dict[str, list[float]]]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise _unusable(file, str(error)) from error
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
     return content
 
 
-def _unusable(file: Path, reason: str) -> ModelError:
+def _vector(numbers: list[float]) -> Float32Array:
+    return np.array([float(number) for number in numbers], dtype=np.float32)
+
+
+def _unusable(file: Path, error: Exception) -> ModelError:
+    """Whoever asks is told no more of the file's place than its folder's name: where the data lies is no client's."""
+    reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
     return ModelError(
-        f"the pin file {file} of remote models cannot be used ({reason}). Restore it, or delete it if you know that no "
-        "remote changed its model"
+        f"the pin file {file.parent.name}/{file.name} of a remote model cannot be used ({reason}): it says which "
+        "model the remote was. Restore the file, or delete it if you know that it is the same still"
     )

@@ -49,10 +49,14 @@ class Quota:
             self._closed_until = max(self._closed_until, self._clock() + seconds)
 
     def settle(self, reserved: int, used: int) -> None:
-        """The request took another number of tokens than was reserved for it."""
+        """The request took another number of tokens than was reserved for it.
+
+        What it took above that leaves a bucket at minus its capacity at worst: no count stops the model for long.
+        """
         with self._lock:
             if self._tokens is not None:
-                self._tokens.level += reserved - used
+                worst = min(self._tokens.level, -self._tokens.capacity)
+                self._tokens.level = max(worst, self._tokens.level + reserved - used)
 
 
 class _Bucket:

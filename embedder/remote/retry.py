@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from random import Random
 
-from core.backoff import doubled
+from core.backoff import MAX_ASKED_SECONDS, doubled
 
 UNHEALTHY_STATUSES = frozenset({408, *range(500, 600)})  # a fault of the remote's own
 RETRIED_STATUSES = UNHEALTHY_STATUSES | {429}
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 20.0
-MAX_RETRY_AFTER_SECONDS = 300.0  # nobody is believed who asks for more
 
 
 def backoff(retry: int, random: Random) -> float:
@@ -36,7 +35,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         seconds = float(value) if value[:1].isdigit() else _seconds_between(headers.get("date"), value, now)
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+    return min(max(seconds, 0.0), MAX_ASKED_SECONDS) if math.isfinite(seconds) else None
 
 
 def _seconds_between(date: str | None, until: str, now: datetime) -> float:

@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from core.backoff import MAX_ASKED_SECONDS
 from core.errors import LeaseLost
 from core.records import GenerationState, JobState
 from store import schema
@@ -150,7 +151,8 @@ def postpone(
 ) -> None:
     """Give the lease back after a failure; the job can be had again after the pause. Raises LeaseLost.
 
-    `counts`: whether it was one of the attempts that a job has.
+    `counts`: whether it was one of the attempts that a job has. No pause is longer than five minutes: it is kept over
+    restarts, so one that a remote gone mad asked for could not be ended.
     """
     job = schema.job.c
     fenced(
@@ -163,7 +165,7 @@ def postpone(
         worker=None,
         token=job.token + 1,
         paused_at=now,
-        pause_seconds=pause_seconds,
+        pause_seconds=min(pause_seconds, MAX_ASKED_SECONDS),
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from core.errors import StorageCorrupt, StorageError
 from core.records import IndexKind, Int64Array
+from core.syncing import make_directories, sync
 from store.directory import SEGMENTS
 from store.faults import file_errors
 from store.scan import codes_of, open_scan, scan_arrays
@@ -27,7 +28,6 @@ from store.segments.postings import Postings
 from store.segments.rows import SegmentRow
 from store.segments.segment import Segment, largest_norm
 from store.steps import reached
-from store.syncing import make_directories, sync
 
 _DAMAGED = ".damaged"  # an empty file beside a segment's: its owner shall make it anew from the database
 _UNFINISHED = ".unfinished"

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from starlette.testclient import TestClient
 
 from app.wiring import Wiring
-from core.errors import RemoteUnavailable
+from core.errors import RemoteError, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from tests.app.bulk import BULK, articles, idle, lines
 from tests.indexer.fakes import FakeEncoder, slow
 
@@ -169,6 +170,34 @@ def test_a_remote_model_that_is_down(tmp_path: Path) -> None:
         down = False
         wiring: Wiring = client.app.state.wiring  # type: ignore[attr-defined]
         assert wiring.worker.finish(job["id"]).created == 3
+
+
+@pytest.mark.parametrize(
+    "fault", [RemoteRefused("the remote answered 401", status=401), RemoteMismatch("it changed its model")]
+)
+def test_a_remote_model_that_refuses_whatever_it_is_sent(tmp_path: Path, fault: RemoteError) -> None:
+    """No document is at fault: whoever waits is told 502, and a job waits."""
+    well = False
+
+    def fail(texts: list[str]) -> None:
+        if not well:
+            raise fault
+
+    with idle(tmp_path, FakeEncoder(fail)) as client:
+        answer = client.post(f"{BULK}?wait=true", content=articles(1))
+        assert answer.status_code == 202
+        job = answer.json()
+        assert (job["state"], job["reason"], job["failed"]) == ("waiting", fault.message, 0)
+        documents = "/v1/collections/goods/documents"
+        put = client.put(f"{documents}/x", json={"text": "By hand."})
+        assert (put.status_code, put.json()["error"]["code"]) == (502, fault.code)
+        for count in (1, 3):
+            body = {"documents": [{"id": f"p{number}", "text": f"Text {number}."} for number in range(count)]}
+            post = client.post(documents, json=body)
+            assert (post.status_code, post.json()["error"]["code"]) == (502, fault.code)
+        well = True
+        wiring: Wiring = client.app.state.wiring  # type: ignore[attr-defined]
+        assert wiring.worker.finish(job["id"]).created == 1
 
 
 def test_poison_can_be_tried_again(tmp_path: Path) -> None:

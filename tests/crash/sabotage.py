@@ -18,7 +18,7 @@ _RENAMING = """\
 # By name: module, what stands there, and what is put in its place. What no longer stands there fails the test.
 SABOTAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "synchronous=NORMAL": (("store.database", '"synchronous = FULL"', '"synchronous = NORMAL"'),),
-    "directories not synced": (("store.syncing", 'if path.is_dir() and os.name == "nt":', "if path.is_dir():"),),
+    "directories not synced": (("core.syncing", 'if path.is_dir() and os.name == "nt":', "if path.is_dir():"),),
     "row committed before the file is renamed": (
         ("store.segments.files", "            unfinished.rename(directory / name)\n", ""),
         ("store.segments.sealing", _COMMITTED, _COMMITTED + _RENAMING),

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +146,30 @@ def test_tokens_that_were_reserved_in_vain_are_given_back(remote: Remote, make: 
     for _ in range(15):
         encoder.encode([Prompt.of("incomprehensibilities " * 2)], Representation.QUERY)  # 2 tokens, estimated 18
     assert sum(time.slept) < 10
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_count_of_tokens_that_cannot_be_is_not_believed(
+    remote: Remote, make: Make, time: FakeTime, caplog: pytest.LogCaptureFixture, api: str
+) -> None:
+    """The estimate holds in its place, and the model is not stopped."""
+
+    def mad(answer: Any) -> Any:
+        holder = answer.get("usage") or answer.get("data", {}).get("token_usage") or answer
+        for name in ("prompt_tokens", "total_tokens", "num_tokens_prompt_total"):
+            if name in holder:
+                holder[name] = 10**30
+        return answer
+
+    remote.change = mad
+    encoder = make(api=api, tokens_per_minute=6000)
+    for _ in range(3):
+        found = encoder.encode(prompts(2), Representation.QUERY)
+        assert found.token_counts.tolist() == [len(encoder.token_spans("sentence number 0")) + 2] * 2
+    assert sum(time.slept) == 0
+    assert [record.message.partition(": ")[2].partition(" ")[2] for record in caplog.records] == [
+        "counts more tokens than can be"
+    ]
 
 
 @pytest.mark.parametrize("tokenizer", [None, TOKENIZER])

@@ -17,6 +17,7 @@ from core.prompts import Prompt, TextControl
 from core.protocols import Priority
 from core.records import Representation
 from embedder.remote.encoder import RemoteEncoder, RemoteHybridEncoder
+from embedder.remote.identity import PROBE_TEXT
 from tests.embedder.remote.conftest import TOKEN, Make
 from tests.embedder.remote.server import (
     Fault,
@@ -109,7 +110,7 @@ def test_what_one_request_was_asked_to_wait_all_wait(remote: Remote, make: Make)
     assert all(request.at - remote.asked[0].at > 0.95 for request in remote.asked[1:])
 
 
-@pytest.mark.parametrize("code", [401, 402, 403, 404, 409, 413, 301, 307])
+@pytest.mark.parametrize("code", [401, 402, 403, 404, 409, 301, 307])
 def test_no_other_answer_is_tried_again(remote: Remote, make: Make, time: FakeTime, code: int) -> None:
     remote.faults.append(status(code, {"error": "no such thing"}, Location="http://127.0.0.1:1/"))
     with pytest.raises(RemoteRefused, match=f"answered {code}: no such thing"):
@@ -118,7 +119,7 @@ def test_no_other_answer_is_tried_again(remote: Remote, make: Make, time: FakeTi
     assert time.slept == []
 
 
-@pytest.mark.parametrize("code", [400, 422])
+@pytest.mark.parametrize("code", [400, 413, 422])
 def test_what_the_remote_finds_at_fault_is_the_callers(remote: Remote, make: Make, time: FakeTime, code: int) -> None:
     """The remote took the probe, so it is not the address, the key or the model's name that it minds."""
     remote.faults.append(status(code, {"error": "prompt is empty"}))
@@ -143,7 +144,7 @@ def test_one_prompt_of_a_batch_that_is_refused_alone_is_the_callers(
     given = [Prompt.of(text) for text in ("a", "b", "c", "bad", "d")]
     with pytest.raises(InvalidInput, match="answered 422: this will not do") as caught:
         make().encode(given, Representation.DOCUMENT, priority=priority)
-    assert remote.asked[-1].texts == ["bad"]
+    assert [text for text in remote.asked[-1].texts if text != PROBE_TEXT] == ["bad"]
     assert caught.value.index == 3
     with pytest.raises(InvalidInput) as caught:
         make(batch_items=3).encode(given, Representation.DOCUMENT, priority=priority)
@@ -157,11 +158,14 @@ def test_what_is_found_at_fault_before_it_is_sent_is_told_with_its_place(make: M
     assert caught.value.index == 1
 
 
-def test_a_batch_of_which_each_part_is_taken_is_refused_by_no_callers_fault(remote: Remote, make: Make) -> None:
+def test_a_remote_that_takes_less_at_once_than_is_set_here_gets_it_in_parts(remote: Remote, make: Make) -> None:
     remote.refuses = lambda request: len(request.texts) > 4
-    with pytest.raises(RemoteRefused, match="answered 422"):
-        make().encode([Prompt.of(f"text {i}") for i in range(6)], Representation.DOCUMENT)
-    assert [len(request.texts) for request in remote.asked] == [6, 3, 3]
+    texts = [f"text {i}" for i in range(9)]
+    found = make().encode([Prompt.of(text) for text in texts], Representation.DOCUMENT)
+    assert [len(request.texts) for request in remote.asked] == [9, 4, 5, 2, 3]
+    np.testing.assert_allclose(found.vectors, [remote.unit(text) for text in texts], atol=1e-6)
+    assert found.token_counts.tolist() == [2] * 9
+    assert found.truncated.tolist() == [False] * 9
 
 
 def test_a_wish_that_is_refused_for_the_probe_too_is_no_callers_fault(remote: Remote, make: Make) -> None:

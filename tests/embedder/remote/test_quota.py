@@ -49,6 +49,20 @@ def test_tokens_that_were_not_used_come_back(time: FakeTime) -> None:
     assert bucket.reserve(1, patience=99) == pytest.approx(101 / (500 / 60))
 
 
+def test_a_count_gone_mad_stops_nobody_for_long(time: FakeTime) -> None:
+    bucket = quota(time, tokens=600)
+    bucket.reserve(100, patience=0)
+    bucket.settle(100, 10**30)
+    assert bucket.reserve(1, patience=99) == pytest.approx(101 / (500 / 60))
+
+
+def test_what_others_reserved_is_not_forgotten_over_a_count_gone_mad(time: FakeTime) -> None:
+    bucket = quota(time, tokens=600)
+    assert bucket.reserve(300, patience=99) == pytest.approx(200 / (500 / 60))
+    bucket.settle(10, 10**30)
+    assert bucket.reserve(1, patience=99) == pytest.approx(201 / (500 / 60))
+
+
 def test_a_pause_holds_for_all(time: FakeTime) -> None:
     bucket = quota(time)
     bucket.pause(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 
@@ -15,6 +16,20 @@ def make_directories(path: Path) -> None:
         parent = directory.absolute().parent
         if os.access(parent, os.R_OK):  # else it cannot be synced by us, and was not made by us
             sync(parent)
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write it at one stroke: readers see the old file or the new one, after a loss of power as well."""
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with unfinished.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync(file.parent)
 
 
 def sync_tree(directory: Path) -> None:
