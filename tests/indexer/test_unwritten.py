@@ -66,7 +66,7 @@ def test_the_next_turn_gives_the_job_back_with_the_reason_and_no_crash_is_counte
     place.room = True
     place.worker._write_down()
     waiting = job(place.database)
-    assert (waiting.state, waiting.reason, waiting.worker) == (JobState.WAITING, "no room to write", None)
+    assert (waiting.state, waiting.reason, waiting.worker) == (JobState.WAITING, "storage_full: no room to write", None)
     assert (waiting.attempts, place.crashes()) == (0, [0])
 
 
