@@ -3,8 +3,9 @@
 All are context variables: they follow a request into the thread that serves it, and the work of one thread never sees
 those of another. Whoever begins the work says so in a `with`; code further down asks, and need not be handed anything.
 A thread that the work starts for a part of itself knows none of them. It is handed all by `copy_context().run`, as
-`retriever/intime.py` does: tokens are counted where a model has read them, in whatever thread, and by nobody who waits
-for it. Or it says anew what holds, as `indexer/turn.py` does: what a job's documents cost was counted as they came in.
+`retriever/intime.py` does: tokens are counted where a model has read them, or what it read lately is remembered, in
+whatever thread, and by nobody who waits for it. Or it says anew what holds, as `indexer/turn.py` does: what a job's
+documents cost was counted as they came in.
 """
 
 from __future__ import annotations

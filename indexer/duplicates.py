@@ -19,7 +19,7 @@ class Duplicates:
 
     def seen(self, id: str) -> bool:
         """Whether `id` was asked for before; from now on it was."""
-        digest = int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")
+        digest = int.from_bytes(hashlib.blake2b(id.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
         if digest in self._recent:
             return True
         position = int(np.searchsorted(self._settled, np.uint64(digest)))

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import Any
 
 from core.errors import InvalidControl, InvalidDocument, TooLarge
@@ -23,7 +24,6 @@ MAX_TEXT_CHARACTERS = 5_000_000
 MAX_METADATA_BYTES = 256 * 1024  # as JSON
 _VECTORS = ("vector", "vectors", "embedding", "embeddings")  # where other stores take them
 _CONTROLS = "controls"
-_PATH_STEPS = (".", "..")  # the URL of such a document is, to most clients, that of its collection
 _SHOWN = 140  # characters of a field's name in a message: it may be as long as a line
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # A whole cell as JSON would write the number. "007" and "1,5" are none, and stay text.
@@ -153,9 +153,9 @@ def _id(fields: Mapping[str, Any], name: str | None) -> str | None:
     id = str(value)
     if not id.strip():
         raise InvalidDocument(f"{name}: an id must not be white space only", param=name)
-    if id in _PATH_STEPS:
+    if _leads_away(id):
         raise InvalidDocument(
-            f"{name}: {id!r} cannot be an id: in the path of a URL it is a step, which clients take before they ask",
+            f"{name}: {id!r:.60} cannot be an id: in the path of a URL it has steps that clients take before they ask",
             param=name,
         )
     if len(id) > MAX_ID_CHARACTERS:
@@ -165,6 +165,11 @@ def _id(fields: Mapping[str, Any], name: str | None) -> str | None:
         )
     _check_storable(id, str(name))
     return id
+
+
+def _leads_away(id: str) -> bool:
+    """Whether the URL of such a document is, to most clients, that of its collection, or leads out of it."""
+    return id in (".", "..") or not normpath(f"collection/documents/{id}").startswith("collection/")
 
 
 def _metadata(fields: Mapping[str, Any], taken: set[str], numbers_as_text: bool) -> dict[str, Any]:

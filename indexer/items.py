@@ -18,7 +18,7 @@ def documents_among(
     count: Callable[[], None],
     note: Callable[[Notice, Origin | None], None],
 ) -> Iterator[tuple[Origin | None, Document]]:
-    """The documents among `items`; all else is noted, and so is an id that came before, whatever became of it then.
+    """The documents among `items`; all else is noted, and so is the id of a document that came before, stored or not.
 
     `count` is called for each document, and for each error in place of one, before anything of it is noted.
     """

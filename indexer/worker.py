@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +28,7 @@ from core.errors import (
     RemoteError,
     SalienceError,
     StorageError,
+    StorageReadOnly,
 )
 from core.keptreason import kept_reason
 from core.records import Job, JobState
@@ -108,6 +110,8 @@ class Worker:
             if not busy:
                 self._wake.wait(self._policy.poll_seconds)
                 self._wake.clear()
+        with suppress(StorageError):  # its lease runs out then, as after a crash
+            self._write_down()
 
     def drain(self) -> None:
         """As `run`, until no job can be worked on now."""
@@ -283,8 +287,9 @@ class Worker:
                     end(session)
             except LeaseLost as error:
                 _log.info("%s", error.message)
-            except StorageError:
-                self._unwritten.appendleft(end)
+            except StorageError as error:
+                if error.retryable or isinstance(error, StorageReadOnly):
+                    self._unwritten.appendleft(end)
                 raise
 
     def _pause(self, failure: int) -> float:

@@ -20,7 +20,8 @@ from retriever.legs import Leg, Wording
 from store.pool import ranking
 
 MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
-MAX_PARAMETER = 1e15  # of reciprocal rank: far larger ones tell no ranks apart, and their products overflow
+MAX_K = 1e6  # of reciprocal rank: far larger ones tell no ranks apart
+MAX_PARAMETER = 1e15  # of its weights: products of far larger ones overflow
 AUTO = "auto"
 CONVEX = "convex"
 RECIPROCAL_RANK = "rrf"
@@ -34,7 +35,7 @@ class Fusion:
 
     method: str = AUTO
     alpha: float | None = None  # weight of the dense leg, 0..1; the sparse side has the rest. None: the collection's
-    k: float = 60.0  # reciprocal rank: how slowly the ranks fade, 1..MAX_PARAMETER
+    k: float = 60.0  # reciprocal rank: how slowly the ranks fade, 1..MAX_K
     weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and of the sparse side; not both 0
     learned: float = 0.5  # part of the learned leg in the sparse side's weight where BM25 is there as well, 0..1
 
@@ -45,8 +46,8 @@ class Fusion:
             )
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise InvalidQuery(f"fusion alpha {self.alpha}: must be between 0 and 1", param="fusion.alpha")
-        if not 1 <= self.k <= MAX_PARAMETER:
-            raise InvalidQuery(f"fusion k {self.k}: must be between 1 and {MAX_PARAMETER:g}", param="fusion.k")
+        if not 1 <= self.k <= MAX_K:
+            raise InvalidQuery(f"fusion k {self.k}: must be between 1 and {MAX_K:g}", param="fusion.k")
         if not all(0 <= weight <= MAX_PARAMETER for weight in self.weights) or sum(self.weights) == 0:
             raise InvalidQuery(
                 f"fusion weights {self.weights}: must be between 0 and {MAX_PARAMETER:g}, and not both 0",

@@ -52,6 +52,7 @@ class SynonymReader:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rule:
     said: tuple[_Key, ...]
+    own: tuple[str, ...]  # the terms of what is said, where that is one word
     synonyms: tuple[tuple[QueryWord, ...], ...]
 
 
@@ -64,15 +65,18 @@ class _Index:
     @classmethod
     def of(cls, synonyms: Synonyms, languages: tuple[str, ...], analyzer: Analyzer) -> _Index:
         found: dict[tuple[_Key, ...], list[tuple[QueryWord, ...]]] = {}
+        own: dict[tuple[_Key, ...], tuple[str, ...]] = {}
         for said, others in synonyms.items():
             words = [analyzer.analyze_query(text, languages) for text in (said, *others)]
             if words[0]:  # "TV" and "tvs" are one word, by their terms
-                others_of = found.setdefault(tuple(map(_key, words[0])), [])
+                key = tuple(map(_key, words[0]))
+                own[key] = words[0][0].terms if len(key) == 1 else ()
+                others_of = found.setdefault(key, [])
                 others_of.extend(without_function_words(each, [1.0] * len(each)) for each in words[1:] if each)
         rules: dict[str, list[_Rule]] = {}
         for key, listed in found.items():
             for term in key[0]:
-                rules.setdefault(term, []).append(_Rule(said=key, synonyms=tuple(listed)))
+                rules.setdefault(term, []).append(_Rule(said=key, own=own[key], synonyms=tuple(listed)))
         return cls(synonyms=synonyms, languages=languages, rules=rules)
 
     def expand(self, terms: QueryTerms) -> QueryTerms:
@@ -86,6 +90,8 @@ class _Index:
                 place += 1
                 continue
             end = place + len(rule.said)
+            if rule.own and not words[place].terms:  # a function word that has synonyms is more than grammar here
+                words[place] = replace(words[place], terms=rule.own, stopped=False)
             said = " ".join(word.text for word in terms.words[place:end])
             for synonym in rule.synonyms:
                 origins |= {term: said for word in synonym for term in word.terms}

@@ -33,7 +33,7 @@ def belong(some: Int64Array, ids: Int64Array) -> BoolArray:
     """(n,) which of `some`, in any order, are among the sorted `ids`."""
     if not len(ids):
         return np.zeros(len(some), dtype=np.bool_)
-    if len(some) > _FEW and ids[-1] - ids[0] <= _SPARSE * (len(some) + len(ids)):
+    if len(some) > _FEW and int(ids[-1]) - int(ids[0]) <= _SPARSE * (len(some) + len(ids)):
         return np.isin(some, ids, kind="table")
     found: BoolArray = ids.take(ids.searchsorted(some), mode="clip") == some
     return found

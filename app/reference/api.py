@@ -23,8 +23,8 @@ _INTRODUCTION = """# The HTTP API
 out. To change this page, change the endpoints' source.*
 
 Bodies are JSON in UTF-8. Requests are checked strictly: an unknown field or query parameter is refused, and the error
-lists the known ones. A path has no slash at its end, and nothing is redirected. An error has the HTTP status that fits
-and one shape, whose `code` is [stable](#errors):
+lists the known ones. No path has a slash at its end, unless a document's id has, and nothing is redirected. An error
+has the HTTP status that fits and one shape, whose `code` is [stable](#errors):
 
 ```json
 {"error": {"code": "invalid_query", "message": "what was wrong, what is allowed", "param": "k", "request_id": "..."}}

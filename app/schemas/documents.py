@@ -54,7 +54,9 @@ class DocumentBody(DocumentContent):
 
 class UpsertDocuments(RequestModel):
     documents: list[DocumentBody] = Field(
-        min_length=1, max_length=10_000, description="in order: of several with one id the last one counts"
+        min_length=1,
+        max_length=10_000,
+        description="in order: of several with one id the last that can be stored stays",
     )
 
 
@@ -185,7 +187,7 @@ class WriteReport(ResponseModel):
     failed: int = Field(description="documents that could not be used; see errors")
     errors: list[RecordFailure] = Field(description="the first 1,000 failures")
     truncated: list[str] = Field(description="ids of documents of which the model did not read all; the first 1,000")
-    duplicates: list[str] = Field(description="ids that were sent more than once: the last one counts")
+    duplicates: list[str] = Field(description="ids that were sent more than once: the last that can be stored counts")
     passages: int = Field(description="passages that had to be embedded")
     tokens: int = Field(description="tokens that the model read")
 

@@ -33,7 +33,7 @@ class JobBody(ResponseModel):
     replaced: int = Field(description="documents whose content changed: they have new passages")
     updated: int = Field(description="only metadata changed; nothing was embedded")
     unchanged: int = Field(description="documents that were there already, word for word")
-    duplicates: int = Field(description="ids that were sent more than once: the last one counts")
+    duplicates: int = Field(description="ids that were sent more than once: the last that can be stored counts")
     truncated: int = Field(description="documents of which the model did not read all")
     passages: int = Field(description="passages that had to be embedded")
     tokens: int = Field(description="tokens that the model read")

@@ -52,7 +52,7 @@ class FusionBody(RequestModel):
         description="weight of the dense leg, 0 to 1: of convex; where auto starts from in queries of four words or "
         "more, and from less of it in shorter ones; null: the collection's own",
     )
-    k: float = Field(60.0, description="rrf: how slowly the ranks fade, 1 to 1e15")
+    k: float = Field(60.0, description="rrf: how slowly the ranks fade, 1 to 1e6")
     weights: list[float] = Field(
         [1.0, 1.0], min_length=2, max_length=2, description="rrf: of dense and sparse leg, 0 to 1e15, not both 0"
     )

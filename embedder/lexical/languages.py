@@ -69,6 +69,7 @@ class LanguageRules:
         self._stemmer = Stemmer.Stemmer(STEMMERS[code], 0) if code in STEMMERS else None  # 0: our cache is enough
         self._lock = Lock()  # a PyStemmer object keeps state while it stems
         self.term = lru_cache(maxsize=CACHED_WORDS)(self._term)
+        self.is_function_word = lru_cache(maxsize=CACHED_WORDS)(self._is_function_word)
 
     def _term(self, word: str) -> str | None:
         """The term of a word as it is written, or None for a stop word."""
@@ -79,7 +80,7 @@ class LanguageRules:
         # Stemmers drop what an apostrophe glues on, which can bare a stop word: "it's", "c'est".
         return None if "'" in normal and stem in self.stop_words else stem
 
-    def is_function_word(self, word: str) -> bool:
+    def _is_function_word(self, word: str) -> bool:
         """Whether a word, as it is written, says little about what a query is about; documents are indexed with it."""
         normal = normalize(word)
         return normal in self.function_words or ("'" in normal and self._stem(normal) in self.function_words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,14 +50,16 @@ def token_total(usage: object, name: str) -> int | None:
 def unit_vectors(rows: Sequence[object]) -> Float32Array:
     """(rows, dimension) float32 of unit length. Raises RemoteMismatch for ragged, infinite, zero ones.
 
-    A model may make the latter two of one text alone: `index` is the last such row then.
+    `index`: the last of the rows that are not as the others; None: no row alone is at fault.
     """
     try:
         matrix = np.asarray(rows)
     except ValueError:
-        raise RemoteMismatch("the answer's vectors are not all of one dimension") from None
+        raise RemoteMismatch("the answer's vectors are not all of one dimension", index=_odd_one(rows)) from None
     if matrix.ndim != 2 or matrix.shape[1] == 0 or matrix.dtype.kind not in "iuf":
-        raise RemoteMismatch("the answer's vectors are not lists of numbers, all of one dimension")
+        raise RemoteMismatch(
+            "the answer's vectors are not lists of numbers, all of one dimension", index=_odd_one(rows)
+        )
     values = matrix.astype(np.float64)
     largest = np.abs(values).max(axis=1, keepdims=True)
     unusable = np.flatnonzero(~np.isfinite(largest[:, 0]) | (largest[:, 0] == 0))
@@ -69,12 +72,38 @@ def unit_vectors(rows: Sequence[object]) -> Float32Array:
     return unit
 
 
-def sparse_weights(entry: object) -> dict[str, float]:
-    """Weights above 0, in float32, by token. Raises RemoteMismatch for what is no object of numbers that it has."""
+def _odd_one(rows: Sequence[object]) -> int | None:
+    """The last row that is no vector as most others are, or, of two kinds as frequent, as the last one is.
+
+    None: none is a vector.
+    """
+    sizes = list(map(_size, rows))
+    usual = Counter(size for size in reversed(sizes) if size).most_common(1)
+    if not usual:
+        return None
+    return max((place for place, size in enumerate(sizes) if size != usual[0][0]), default=None)
+
+
+def _size(row: object) -> int:
+    """0 for what is no list of numbers."""
+    try:
+        vector = np.asarray(row)
+    except ValueError:
+        return 0
+    return len(vector) if vector.ndim == 1 and vector.dtype.kind in "iuf" else 0
+
+
+def sparse_weights(entry: object, place: int) -> dict[str, float]:
+    """Weights above 0, in float32, by token. Raises RemoteMismatch for what is no object of numbers that it has.
+
+    `place`: of the entry in the answer, which is the error's `index`.
+    """
     if not isinstance(entry, Mapping):
-        raise RemoteMismatch("a sparse vector of the answer is not an object of tokens and weights")
+        raise RemoteMismatch("a sparse vector of the answer is not an object of tokens and weights", index=place)
     for weight in entry.values():
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not number or not 0 <= weight <= _LARGEST:
-            raise RemoteMismatch(f"a sparse weight of the answer is not a finite number from 0 to {_LARGEST:.2g}")
+            raise RemoteMismatch(
+                f"a sparse weight of the answer is not a finite number from 0 to {_LARGEST:.2g}", index=place
+            )
     return {token: float(weight) for token, weight in entry.items() if np.float32(weight) > 0}

@@ -28,7 +28,7 @@ from embedder.remote.wire import Wire
 _MARGIN_BYTES = 4096  # of a request, for what stands around its prompts
 _ITEM_BYTES = 200  # what JSON writes around an item, generously
 _ID_BYTES = 12  # a token id, a comma, a blank
-_INPUT_STATUSES = (400, 413, 422)  # by which services say that a text, an image, a control or what else is at fault
+_INPUT_STATUSES = (400, 403, 413, 422, 451)  # by which services, and filters before them, may mind a text or image
 _BELIEVED_TIMES = 8  # the estimate, of a prompt's tokens: a byte-level vocabulary has four where it expects one
 _BELIEVED_TOKENS = 4096  # of a prompt, whatever the estimate: images and a remote's own instructions are not in it
 _log = logging.getLogger(__name__)
@@ -153,12 +153,14 @@ class Exchange:
         """
         check_awaited()
         try:
-            return self._whole(items, wish, call)
+            part = self._whole(items, wish, call)
         except RemoteRefused as error:
             if error.status not in _INPUT_STATUSES:
                 raise
             self._ask_probe(replace(wish, options=ControlOptions()), call)
-            return self._halves(items, error, wish, call)
+            part = self._halves(items, error, wish, call)
+        models_read(sum(part.tokens))  # once, whatever was asked again on the way
+        return part
 
     def _halves(self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call) -> Part:
         """What refused items become in smaller batches, down to the one at fault.
@@ -166,11 +168,15 @@ class Exchange:
         Without any at fault, the remote takes less at once than its settings say.
         """
         if len(items) == 1:
+            if wish.priority is not Priority.INTERACTIVE:  # it was refused together with the probe
+                refusal = self._refusal_alone(items, refusal, wish, call)
             with InvalidInput.indexed(0):
                 raise InvalidInput(refusal.message) from refusal
         middle = len(items) // 2
         parts = []
         for start, half in ((0, items[:middle]), (middle, items[middle:])):
+            if wish.priority is not Priority.INTERACTIVE:  # as in `_turn`: nobody waits for all of it at once
+                call = replace(call, ends_at=self._transport.deadline())
             with _shifted(start):
                 try:
                     parts.append(self._whole(half, wish, call))
@@ -185,6 +191,18 @@ class Exchange:
             tokens=[*first.tokens, *second.tokens],
             truncated=[*first.truncated, *second.truncated],
         )
+
+    def _refusal_alone(
+        self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call
+    ) -> RemoteRefused:
+        """Why the remote refuses the only item by itself. Raises `refusal` where it does not: it takes less at once."""
+        try:
+            self._ask(items, wish, call)
+        except RemoteRefused as error:
+            if error.status not in _INPUT_STATUSES:
+                raise
+            return error
+        raise refusal
 
     def _whole(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
         """By one request. Raises RemoteMismatch with an `index` only where the probe's vector is sound."""
@@ -206,7 +224,6 @@ class Exchange:
             left_out = 0 if self._wire.counts_overhead else sum(item.overhead for item in sent)
             counts = spread(answer.tokens + left_out, counts)
         size = len(items)
-        models_read(sum(counts[:size]))
         return Part(
             vectors=answer.vectors[:size],
             sparse=answer.sparse[:size],

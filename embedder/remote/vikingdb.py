@@ -81,7 +81,7 @@ class VikingDBWire:
         usage = data.get("token_usage") if isinstance(data, Mapping) else None
         return Answer(
             vectors=vectors,
-            sparse=tuple(sparse_weights(entry) for entry in weights),
+            sparse=tuple(sparse_weights(entry, place) for place, entry in enumerate(weights)),
             tokens=token_total(usage, "total_tokens"),
             version="",
         )

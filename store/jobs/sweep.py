@@ -33,7 +33,8 @@ def sweep(database: Database, *, now: float) -> bool:
             abandoned = _abandoned(session, now)  # a slow sender may have come back; from here on it is too late
             session.execute(sa.update(job).where(job.c.id.in_(abandoned)).values(token=job.c.token + 1))
             return drop_piece(session, abandoned, rows_too=True) or bool(forgotten)
-        forgotten = _forgotten(session)  # one may have been tried again; from here on none can be
+        again = sa.select(job.c.id).where(job.c.id.in_(forgotten), _may_be_forgotten())
+        forgotten = _ids(session, again)  # one may have been tried again; from here on none can be
         session.execute(sa.update(job).where(job.c.id.in_(forgotten)).values(state=JobState.CANCELLED.value))
         return drop_piece(session, forgotten, rows_too=True) or len(forgotten) >= _AT_ONCE
 
@@ -54,16 +55,20 @@ def _to_empty(session: ReadSession) -> list[int]:
 
 def _forgotten(session: ReadSession) -> list[int]:
     job = schema.job.c
-    kept = (job.state == JobState.FAILED.value) & (job.pending > 0) & job.collection_id.is_not(None)
-    ended = job.state.in_([state.value for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)]) & ~kept
     crowded = sa.select(job.collection_id).group_by(job.collection_id).having(sa.func.count() > KEPT_JOBS)
     found: list[int] = []
     for collection_id in session.execute(crowded).scalars().all():  # None: those of all that were deleted
-        own = sa.select(job.id).where(ended, job.collection_id.is_not_distinct_from(collection_id))
+        own = sa.select(job.id).where(_may_be_forgotten(), job.collection_id.is_not_distinct_from(collection_id))
         found += _ids(session, own.order_by(job.ended_at.desc(), job.id.desc()).offset(KEPT_JOBS))
         if len(found) >= _AT_ONCE:
             break
     return found
+
+
+def _may_be_forgotten() -> sa.ColumnElement[bool]:
+    job = schema.job.c
+    kept = (job.state == JobState.FAILED.value) & (job.pending > 0) & job.collection_id.is_not(None)
+    return job.state.in_([state.value for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)]) & ~kept
 
 
 def _ids(session: ReadSession, found: sa.Select[tuple[int]]) -> list[int]:

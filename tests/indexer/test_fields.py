@@ -58,6 +58,8 @@ def test_chosen_names() -> None:
         ({"id": "a", "sku": 1.5, "text": "t"}, {"id": "sku"}, "sku: an id must be a text or an integer"),
         ({"id": ".", "text": "t"}, {}, r"id: '\.' cannot be an id"),
         ({"_id": "..", "text": "t"}, {}, r"_id: '\.\.' cannot be an id"),
+        ({"id": "x/../..", "text": "t"}, {}, r"id: 'x/\.\./\.\.' cannot be an id"),
+        ({"id": "../../other", "text": "t"}, {}, r"id: '\.\./\.\./other' cannot be an id"),
         ({"id": " ", "text": "t"}, {}, "white space only"),
         ({"id": "x" * 513, "text": "t"}, {}, "has 513 characters; at most 512"),
         ({"id": "a", "text": "t\ud800"}, {}, "text: a lone surrogate at character 1"),

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from core.errors import StorageFull
+from core.errors import StorageCorrupt, StorageFull
 from core.records import JobState
+from indexer import worker as worker_module
 from indexer.worker import Worker
 from store import Database, schema
 from store.database import WriteSession
@@ -86,3 +87,26 @@ def test_why_nothing_can_be_written_is_said_until_it_can_be(place: Place) -> Non
         place.room = True
         until(lambda: job(place.database).ended and place.worker.problem is None)
     assert job(place.database).created == 3
+
+
+def test_a_worker_that_stops_writes_down_what_is_left_where_it_can(place: Place) -> None:
+    place.fail()
+    place.room = True
+    place.worker.stop()
+    place.worker.run()
+    assert (job(place.database).state, job(place.database).worker) == (JobState.WAITING, None)
+
+
+def test_an_end_that_can_never_be_written_stops_no_other_job(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.fail()
+    place.room = True
+
+    def damaged(*_: object, **__: object) -> None:
+        raise StorageCorrupt("a page is damaged")
+
+    monkeypatch.setattr(worker_module, "postpone", damaged)
+    with pytest.raises(StorageCorrupt):
+        place.worker.turn()
+    other = enqueue(place.database, located(2, "other-"))
+    assert place.worker.turn(other.id)
+    assert job(place.database, other.id).created == 2

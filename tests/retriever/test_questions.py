@@ -158,4 +158,6 @@ def test_synonyms_of_function_words_and_with_them(searcher: Searcher, database: 
     assert found(searcher, Query(text="whose passport")) == {"card", "donate"}
     assert found(searcher, Query(text="guide")) == {"food"}  # the synonym, too, is more than its function words
     assert found(searcher, Query(text="manual")) == {"card", "bus"}
+    set_synonyms({"how": ("novels",)})
+    assert found(searcher, Query(text="how lunch")) == {"food", "donate", "card"}, "more than grammar, as it has one"
     set_synonyms({})

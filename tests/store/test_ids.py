@@ -31,3 +31,8 @@ def test_a_table_is_made_of_many_ids_that_lie_close_only(monkeypatch: pytest.Mon
     for apart in (1, 100):
         belong(np.arange(asked), np.arange(0, 20_000 * apart, apart))
     assert made == ([{"kind": "table"}] if asked == 5000 else [])
+
+
+def test_ids_as_far_apart_as_can_be() -> None:
+    ids = np.array([-(2**63), 5, 2**63 - 1])
+    assert belong(np.arange(5000), ids).nonzero()[0].tolist() == [5]

@@ -72,6 +72,7 @@ class Remote:
     change: Callable[[Any], Any] = lambda answer: answer  # of every answer but to a probe alone
     refuses_probes: bool = False
     refuses: Callable[[Received], bool] = lambda request: False
+    refusal: int = 422  # the status of what it `refuses`
     delay: Callable[[Received], float] = lambda request: 0.0  # seconds before an answer
     received: list[Received] = field(default_factory=list)
     in_flight: int = 0
@@ -137,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
             if request.is_probe and remote.refuses_probes:
                 fault = status(400, {"error": "there is no such model"})
             if remote.refuses(request):
-                fault = status(422, {"error": "this will not do"})
+                fault = status(remote.refusal, {"error": "this will not do"})
             (fault or send_json)(self, json.dumps(answer).encode())
         except (BrokenPipeError, ConnectionResetError):  # the client went away, as some tests want
             self.close_connection = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -262,12 +263,12 @@ def test_controls_that_change_nothing_pass(make: Make) -> None:
 )
 def test_sparse_weights_that_cannot_be(weight: object) -> None:
     with pytest.raises(RemoteMismatch, match=r"finite number from 0 to 3\.4e\+38"):
-        sparse_weights({"a": 1.0, "b": weight})
+        sparse_weights({"a": 1.0, "b": weight}, 3)
 
 
 def test_sparse_weights_are_kept_as_float32_has_them() -> None:
     largest = float(np.finfo(np.float32).max)
-    assert sparse_weights({"a": 1e-46, "b": 0, "c": largest, "d": 2}) == {"c": largest, "d": 2.0}
+    assert sparse_weights({"a": 1e-46, "b": 0, "c": largest, "d": 2}, 0) == {"c": largest, "d": 2.0}
 
 
 def test_vectors_of_any_size_come_to_unit_length() -> None:
@@ -281,3 +282,21 @@ def test_vectors_of_any_size_come_to_unit_length() -> None:
 def test_rows_that_are_no_vectors(rows: list[Any]) -> None:
     with pytest.raises(RemoteMismatch):
         unit_vectors(rows)
+
+
+@pytest.mark.parametrize("bad", [None, [None, None], [], [1.0], [1.0, 2.0, 3.0], "text", [math.nan, 1.0], [0.0, 0.0]])
+def test_the_row_that_alone_is_no_vector_is_told(bad: object) -> None:
+    sound = [[1.0, 2.0], [2.0, 1.0], [3.0, 4.0]]
+    for place in range(4):
+        with pytest.raises(RemoteMismatch) as caught:
+            unit_vectors([*sound[:place], bad, *sound[place:]])
+        assert caught.value.index == place
+    with pytest.raises(RemoteMismatch) as caught:
+        unit_vectors([[1.0, 2.0, 3.0], [1.0, 2.0]])
+    assert caught.value.index == 0, "the last is the probe's"
+
+
+def test_no_row_is_told_where_none_is_a_vector() -> None:
+    with pytest.raises(RemoteMismatch) as caught:
+        unit_vectors([None, "text"])
+    assert caught.value.index is None
