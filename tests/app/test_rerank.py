@@ -64,8 +64,8 @@ def test_the_model_decides_among_the_first_documents(client: TestClient, judge: 
     [
         ({"weights": [1e-308, 0.0]}, 200),
         ({"weights": [1e-320, 1e-320]}, 200),
-        ({"weights": [1e15, 1e10], "k": 1e15}, 200),
-        ({"weights": [1, 1e-3], "k": 1.7e308}, 400),
+        ({"weights": [1e15, 1e10], "k": 1e6}, 200),
+        ({"weights": [1, 1e-3], "k": 1.1e6}, 400),
     ],
 )
 def test_fused_scores_of_any_size_are_reranked_or_refused(
