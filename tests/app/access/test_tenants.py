@@ -121,7 +121,8 @@ def test_what_a_reindex_waits_for_is_said_in_the_tenants_names(house: House, ten
     told = house.ask(tenants["acme"], "GET", path).json()
     assert (told["collection"], told["reason"]) == ("docs", reason.replace("acme~", ""))
     assert house.ask(house.operator, "GET", path.replace("docs", "acme~docs")).json()["reason"] == reason
-    assert house.ask(tenants["acme"], "GET", "/v1/admin/reindexes").json() == {"reindexes": [told]}
+    [listed] = house.ask(tenants["acme"], "GET", "/v1/admin/reindexes").json()["reindexes"]
+    assert (listed["collection"], listed["reason"]) == (told["collection"], told["reason"])  # its clean-up goes on
 
 
 def test_each_tenant_lists_its_own_reindexes(house: House, tenants: dict[str, str]) -> None:
