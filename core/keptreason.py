@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from core.errors import (
-    DirectoryInUse,
-    SalienceError,
-    SchemaTooNew,
-    StorageBusy,
-    StorageCorrupt,
-    StorageError,
-    StorageFull,
-    StorageReadOnly,
-)
+from core.errors import SalienceError, StorageError
 
-_KINDS = {
-    kind.code: kind
-    for kind in (
-        DirectoryInUse,
-        SchemaTooNew,
-        StorageBusy,
-        StorageCorrupt,
-        StorageError,
-        StorageFull,
-        StorageReadOnly,
-    )
-}
+_ALL: list[type[StorageError]] = [StorageError]
+_ALL += StorageError.__subclasses__()
+_KINDS = {kind.code: kind for kind in _ALL}
 
 
 def kept_reason(error: SalienceError) -> str:
