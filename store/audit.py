@@ -12,7 +12,6 @@ from store.database import ReadSession, WriteSession
 LOCAL = "local command"  # who, where somebody had the data directory itself
 DONE = "done"
 _MAX_CHARACTERS = 300  # of a target: a name out of a request, however long that is
-_MAX_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,5 +37,5 @@ def list_actions(session: ReadSession, *, limit: int, before: int | None = None)
     audit = schema.audit.c
     statement = sa.select(schema.audit).order_by(audit.id.desc()).limit(limit)
     if before is not None:
-        statement = statement.where(audit.id < min(before, _MAX_ID))
+        statement = statement.where(audit.id < min(before, schema.MAX_ID))
     return [Action(**row._mapping) for row in session.execute(statement)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ import filelock
 from core.errors import Conflict, StorageError
 from core.syncing import make_directories, sync, sync_tree
 from store.copying import CopyProgress, copy_directory, new_directory
-from store.directory import DATABASE_NAME, KEPT_FOLDERS, MIGRATE_LOCK, SEGMENTS
+from store.directory import DATABASE_NAME, KEPT_FOLDERS, LAST_BACKUP, MIGRATE_LOCK, SEGMENTS
 from store.faults import file_errors
 from store.leftovers import remove_unfinished
 from store.steps import reached
@@ -20,6 +22,7 @@ from store.verify import Progress, Recheck, Verification, check
 
 _UNFINISHED = ".restoring"  # within the data directory; a restore that was killed leaves it, and the next one clears it
 _LOCK_SECONDS = 10.0
+_log = logging.getLogger(__name__)
 _FOLDERS = (*KEPT_FOLDERS, SEGMENTS)
 
 
@@ -43,7 +46,21 @@ def backup(
             remove_unfinished(target.parent)  # of backups that were killed a day ago or more
     with new_directory(target) as unfinished:
         copy_directory(data_dir, unfinished, on_copy)
-        return check(unfinished, name=data_dir, recheck=recheck, on_progress=on_verify)
+        done = check(unfinished, name=data_dir, recheck=recheck, on_progress=on_verify)
+    try:
+        (data_dir / LAST_BACKUP).unlink(missing_ok=True)  # another user may have made it
+        (data_dir / LAST_BACKUP).touch()
+    except OSError as error:  # the backup is there all the same
+        _log.warning("%s does not say that a backup was made: %s", data_dir / LAST_BACKUP, error.strerror)
+    return done
+
+
+def last_backup(data_dir: Path) -> float:
+    """When a backup of the directory was made last, in seconds since 1970; 0: never, or by an earlier version."""
+    try:
+        return (data_dir / LAST_BACKUP).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def restore(
@@ -56,7 +73,8 @@ def restore(
 ) -> Verification:
     """Verify the backup `source`, copy it to `data_dir`, and verify the copy.
 
-    A backup of an older schema is restored as it is, and upgraded when it is opened.
+    A backup of an older schema is restored as it is, and upgraded when it is opened. Where root restores into another
+    user's directory, the files are that user's.
 
     Raises Conflict where `data_dir` holds anything, StorageBusy where another process is opening it, StorageCorrupt
     where the backup is damaged, StorageFull, StorageReadOnly. After any of them `data_dir` holds nothing but a lock.
@@ -67,6 +85,7 @@ def restore(
         copy_directory(source, unfinished, on_copy)
         done = check(unfinished, name=data_dir, recheck=recheck, on_progress=on_verify)
         with file_errors(data_dir):
+            _hand_over(data_dir, unfinished)
             sync_tree(unfinished)
             reached("restore.synced")
             # The database comes last, also on the disk: without it there is nothing yet.
@@ -78,6 +97,14 @@ def restore(
             sync(data_dir)
             reached("restore.durable")
     return done
+
+
+def _hand_over(data_dir: Path, tree: Path) -> None:
+    """What root restores belongs to the directory's owner, whose processes are to write to it."""
+    owner = data_dir.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        for path in (data_dir / MIGRATE_LOCK, tree, *tree.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,11 +18,12 @@ from core.records import Collection, CollectionSettings, Generation, GenerationS
 from core.reindexes import ReindexState
 from store import schema
 from store.among import Patterns, name_among
+from store.clock import database_now
+from store.closest import closest
 from store.database import ReadSession, WriteSession
 from store.documents import TEXT_LENGTH
 from store.filters.sql import documents_where, listed, read_ids
 from store.jobs import fail_jobs_of
-from store.jobs.lease import database_now
 from store.passageindex.record import insert_record
 from store.prepared import Prepared
 from store.settings import check_changeable, check_given, check_settings, check_sparse_model, parse_settings
@@ -141,6 +141,11 @@ def list_collections(session: ReadSession) -> list[Collection]:
     """Every collection, by name; without hidden generations."""
     rows = session.execute(_collections().where(_visible()).order_by(schema.collection.c.name))
     return [_collection(tuple(row)) for row in rows]
+
+
+def has_collections(session: ReadSession) -> bool:
+    """Whether there are any, at the cost of one row however many they are."""
+    return session.execute(sa.select(schema.collection.c.id).limit(1)).first() is not None
 
 
 def stored_names(session: ReadSession) -> list[str]:
@@ -302,8 +307,7 @@ def _no_such_collection(session: ReadSession, name: str) -> str:
     message = f"there is no collection {name!r:.140}"
     if not names:
         return f"{message}; there are none yet"
-    near = difflib.get_close_matches(name, names, n=3)
-    if near:
+    if near := closest(name, names):
         return f"{message}; did you mean {' or '.join(map(repr, near))}?"
     shown = ", ".join(map(repr, names[:5]))
     return f"{message}; there {'are' if len(names) > 1 else 'is'} {shown}{' and others' if len(names) > 5 else ''}"

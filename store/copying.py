@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from core.errors import Conflict, StorageCorrupt
@@ -40,6 +40,7 @@ def new_directory(target: Path) -> Iterator[Path]:
     with file_errors(target, "backup"):
         make_directories(target.parent)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.unfinished-", dir=target.parent))
+    named = False
     try:
         yield unfinished
         with file_errors(target, "backup"):
@@ -53,10 +54,14 @@ def new_directory(target: Path) -> Iterator[Path]:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                     raise
                 raise Conflict(f"{target} was made by another backup meanwhile") from error
+            named = True
             reached("directory.renamed")
             sync(target.parent)
             reached("directory.durable")
     except BaseException:
+        if named:  # not removed under its name: what is left of it, should this be killed, is no backup
+            with suppress(OSError):  # the first error is the one to tell
+                target.rename(unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
 

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,7 +131,7 @@ class Database:
         """
         began = time.monotonic()
         try:
-            with database_errors(self.directory), self._engine.connect() as connection:
+            with database_errors(self.directory, sound=True), self._engine.connect() as connection:
                 _driver(connection).execute("BEGIN")  # closing the connection ends it
                 yield ReadSession(connection)
         finally:
@@ -169,7 +169,7 @@ class Database:
 
     @contextmanager
     def _write(self, begun: Callable[[sa.Connection], sa.Transaction]) -> Iterator[WriteSession]:
-        with database_errors(self.directory), self._engine.connect() as connection, begun(connection):
+        with database_errors(self.directory, sound=True), self._engine.connect() as connection, begun(connection):
             self._check_schema(connection)
             reached("write.begun")
             yield WriteSession(connection)
@@ -189,8 +189,11 @@ class Database:
         For the holder of the maintenance lock: up to SQLite 3.51.2 two checkpoints at the same moment can corrupt the
         log. Raises StorageFull, StorageError.
         """
-        with database_errors(self.directory), self._engine.connect() as connection:
-            cursor = connection.connection.cursor()
+        with (
+            database_errors(self.directory),
+            self._engine.connect() as connection,
+            closing(_driver(connection).cursor()) as cursor,
+        ):
             cursor.execute("PRAGMA busy_timeout = 0")
             try:
                 reached("checkpoint.begun")
@@ -212,8 +215,12 @@ class Database:
         It takes the file's room once more in the log. Indexes are made from their tables: look for damage before.
         Raises StorageBusy, StorageFull.
         """
-        with database_errors(self.directory), self._engine.connect() as connection:
-            connection.connection.cursor().execute("VACUUM")
+        with (
+            database_errors(self.directory),
+            self._engine.connect() as connection,
+            closing(_driver(connection).cursor()) as cursor,
+        ):
+            cursor.execute("VACUUM")
         reached("vacuum.done")
 
     def close(self) -> None:
@@ -286,8 +293,7 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        for pragma in (
+        pragmas = (
             f"busy_timeout = {busy_timeout_ms}",
             "page_size = 8192",
             "journal_mode = WAL",
@@ -295,9 +301,14 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
             "wal_autocheckpoint = 0",
             f"journal_size_limit = {4 * CHECKPOINT_BYTES}",  # a log that grew large is cut when it begins anew
             "foreign_keys = ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        )
+        try:
+            with closing(connection.cursor()) as cursor:
+                for pragma in pragmas:
+                    cursor.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()  # the pool does not have it yet; and deleted files that are open keep their room
+            raise
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

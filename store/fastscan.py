@@ -115,14 +115,18 @@ class _Numbers:
         self._lock = threading.Lock()
 
     def take(self, count: int) -> int:
-        """The first of `count` numbers, which go on to the next multiple of 8; a multiple of 8 itself."""
+        """The first of `count` numbers, which go on to the next multiple of 8; a multiple of 8 itself.
+
+        At least 8 are taken: what has no rows has a beginning of its own all the same.
+        """
+        size = -(-max(count, 1) // 8) * 8
         with self._lock:
             begin = 0
             for taken, end in sorted(self._ends.copy().items()):
-                if taken - begin >= count:
+                if taken - begin >= size:
                     break
                 begin = end
-            self._ends[begin] = begin + -(-max(count, 1) // 8) * 8
+            self._ends[begin] = begin + size
             return begin
 
     def give_back(self, begin: int) -> None:

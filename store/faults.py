@@ -35,6 +35,7 @@ _SQLITE_CODES: dict[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_CORRUPT: (StorageCorrupt, _CORRUPT),
     sqlite3.SQLITE_NOTADB: (StorageCorrupt, _CORRUPT),
 }
+_MISTAKES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_MISUSE)
 _OS_CODES: dict[int | None, tuple[type[StorageError], str]] = {
     errno.ENOSPC: (StorageFull, _FULL),
     errno.EDQUOT: (StorageFull, _FULL),
@@ -46,15 +47,19 @@ _OS_CODES: dict[int | None, tuple[type[StorageError], str]] = {
 
 
 @contextmanager
-def database_errors(directory: Path, noun: str = "data directory") -> Iterator[None]:
-    """Raise SQLite's errors as a StorageError that says what to do. Faults of the program stay what they are."""
+def database_errors(directory: Path, noun: str = "data directory", *, sound: bool = False) -> Iterator[None]:
+    """Raise SQLite's errors as a StorageError that says what to do. Faults of the program stay what they are.
+
+    `sound`: the tables were found to be ours, so that a statement which SQLite cannot run is the program's fault. Else
+    it is the file that is not what the statement expects.
+    """
     try:
         yield
     except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
         cause = error.orig if isinstance(error, sa.exc.DatabaseError) else error
-        if isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-            raise
         code = getattr(cause, "sqlite_errorcode", 0)
+        if isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError) or (sound and code & 0xFF in _MISTAKES):
+            raise
         kind, meaning = _SQLITE_CODES.get(code) or _SQLITE_CODES.get(code & 0xFF) or (StorageError, "cannot be used")
         raise kind(f"{noun} {directory}: {meaning} ({cause})") from error
 

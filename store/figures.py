@@ -10,8 +10,11 @@ import sqlalchemy as sa
 
 from core.records import GenerationState
 from store import schema
+from store.backup import last_backup
+from store.clock import database_now
 from store.database import Database, ReadSession
 from store.jobs import queued_documents
+from store.jobs.lease import unserved_seconds
 from store.segments.rows import SegmentState
 
 
@@ -35,6 +38,8 @@ class Figures:
     collections: tuple[CollectionFigures, ...]  # by name
     jobs: Mapping[str, int]  # how many are in each state that occurs
     waiting_documents: int  # in jobs that somebody works on, or will
+    unserved_seconds: float  # without a worker, of the job that has waited longest
+    backup_at: float  # seconds since 1970; 0: no backup was made
     wal_bytes: int
     database_bytes: int
     free_bytes: int  # on the disk, for this process
@@ -48,6 +53,8 @@ def figures(database: Database) -> Figures:
             collections=tuple(_collections(session)),
             jobs=_jobs(session),
             waiting_documents=queued_documents(session),
+            unserved_seconds=unserved_seconds(session, now=database_now(session)),
+            backup_at=last_backup(database.directory),
             wal_bytes=database.log_bytes(),
             database_bytes=size * count,
             free_bytes=shutil.disk_usage(database.directory).free,

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from core.access import ApiKey, Limits, Rights, Role, new_secret
 from core.errors import Conflict, InvalidSettings, KeyNotFound, LastAdminKey
 from core.filters import filter_json, parse_filter
+from core.unicode import is_unicode
 from store import schema
 from store.database import ReadSession, WriteSession
 
@@ -49,10 +50,12 @@ def add_key(session: WriteSession, rights: Rights, *, now: float) -> tuple[ApiKe
 def get_key(session: ReadSession, key: int | str) -> ApiKey:
     """By its id, or its prefix. Raises KeyNotFound."""
     column = _key.prefix if isinstance(key, str) else _key.id
-    fits = isinstance(key, str) or 0 < key < 2**63
+    fits = is_unicode(key) if isinstance(key, str) else 0 < key <= schema.MAX_ID  # SQLite cannot be asked for any other
     row = session.execute(sa.select(schema.api_key).where(column == key)).first() if fits else None
     if row is None:
-        raise KeyNotFound(f"there is no key {key!r:.140}; the list has those that there are", param="key")
+        raise KeyNotFound(
+            f"there is no key {key!r:.140}; GET /v1/admin/keys (salience key list) lists the keys", param="key"
+        )
     return _key_of(row)
 
 

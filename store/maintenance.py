@@ -92,6 +92,15 @@ class MaintenancePolicy:
     warn_seconds: float = 60.0  # for which readers may hold a large log before it is said, and between two warnings
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failing:
+    """A kind of work that has failed at every try."""
+
+    chore: str
+    seconds: float  # since the first of those tries
+    reason: str
+
+
 class Maintenance:
     """Maintains a data directory for as long as this process lives and is its owner. Thread-safe."""
 
@@ -121,6 +130,18 @@ class Maintenance:
             self._chores.append(_Chore("passage index", partial(Following(index).follow, database)))
         self._next_clean = 0.0
         self.owns = False
+
+    @property
+    def chores(self) -> tuple[str, ...]:
+        """The kinds of work, by name."""
+        return tuple(chore.name for chore in (self._checkpoints, *self._chores))
+
+    @property
+    def failing(self) -> list[Failing]:
+        """What this process does not get done as the owner: the directory works on, and worse by the hour."""
+        if not self.owns:
+            return []
+        return [found for chore in (self._checkpoints, *self._chores) if (found := chore.failing) is not None]
 
     def run(self) -> None:
         """Until `stop`: after the step at hand."""
@@ -226,10 +247,18 @@ class _Chore:
     """One kind of work. When it fails it is left alone for a while, and the others go on."""
 
     def __init__(self, name: str, do: Callable[[], bool]) -> None:
-        self._name = name
+        self.name = name
         self._do = do
         self._failures = 0
+        self._failed: tuple[float, str] | None = None  # when it failed first, by time.monotonic, and why it did last
         self._next = 0.0  # by time.monotonic
+
+    @property
+    def failing(self) -> Failing | None:
+        failed = self._failed
+        if failed is None:
+            return None
+        return Failing(chore=self.name, seconds=time.monotonic() - failed[0], reason=failed[1])
 
     def finish(self) -> None:
         """All that is due of it now. What keeps it from being done is logged: the others go on."""
@@ -250,13 +279,14 @@ class _Chore:
             self._next = time.monotonic() + pause
             expected = isinstance(error, (StorageError, IndexUnavailable))
             reason = str(error) if expected else type(error).__name__
+            self._failed = (time.monotonic() if self._failed is None else self._failed[0], reason)
             _log.warning(
                 "maintenance: %s failed, next try in %.0f s: %s",
-                self._name,
+                self.name,
                 pause,
                 reason,
                 exc_info=not expected,
             )
             return False
-        self._failures = 0
+        self._failures, self._failed = 0, None
         return done

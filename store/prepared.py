@@ -24,9 +24,15 @@ class Prepared:
         self._sql = str(compiled)
         self._fixed = dict(compiled.params)
         self._names = list(compiled.positiontup or ())
+        self._parameters = {name for name, value in compiled.params.items() if value is None}  # to be given
 
     def rows(self, session: ReadSession, **values: Any) -> list[tuple[Any, ...]]:
-        """All rows, as plain tuples. A list of values may be as long as those of `database.chunks`."""
+        """All rows, as plain tuples. A list of values may be as long as those of `database.chunks`.
+
+        Raises TypeError where `values` are not those of the parameters.
+        """
+        if values.keys() != self._parameters:
+            raise TypeError(f"the statement has the parameters {sorted(self._parameters)}, not {sorted(values)}")
         sql = self._sql
         given: list[Any] = []
         for name in self._names:

@@ -10,12 +10,12 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import filelock
 
@@ -25,6 +25,7 @@ from store.faults import file_errors
 from store.steps import reached
 
 _LOCK_SECONDS = 10.0
+_UNKNOWN: Mapping[str, Any] = {"pid": 0, "address": None}  # what an entry does not say; all else: "unknown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,25 @@ class Process:
     schema: str  # of the tables that it reads and writes
     started_at: str  # ISO 8601, UTC
     address: str | None = None  # where it listens
+
+    @classmethod
+    def this(cls, *, kind: str, version: str, schema: str, address: str | None = None) -> Self:
+        """The process that calls it."""
+        return cls(
+            kind=kind,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            version=version,
+            schema=schema,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            address=address,
+        )
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """What another process wrote of itself, whose version may know more fields, or fewer."""
+        unknown = {one.name: _UNKNOWN.get(one.name, "unknown") for one in fields(cls)}
+        return cls(**unknown | {name: value for name, value in entry.items() if name in unknown})
 
     def __str__(self) -> str:
         listens = f" at {self.address}" if self.address else ""
@@ -79,15 +99,7 @@ class Registration:
 
 def register(directory: Path, *, kind: str, version: str, schema: str, address: str | None = None) -> Registration:
     """Enter this process. Raises DirectoryInUse where one is there that it does not go together with; StorageError."""
-    ours = Process(
-        kind=kind,
-        pid=os.getpid(),
-        host=socket.gethostname(),
-        version=version,
-        schema=schema,
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        address=address,
-    )
+    ours = Process.this(kind=kind, version=version, schema=schema, address=address)
     with file_errors(directory), _registry(directory):
         for other in _living(directory):
             if not ours.goes_with(other):
@@ -134,7 +146,7 @@ def _living(directory: Path) -> Iterator[Process]:
         try:
             lock.acquire()
         except filelock.Timeout:
-            yield Process(**json.loads(entry.read_text("utf-8")))
+            yield Process.of(json.loads(entry.read_text("utf-8")))
         else:
             lock.release()
             _forget(entry)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import CollectionNotFound
+from core.unicode import is_unicode
 from store import schema
 from store.directory import DATABASE_NAME, SEGMENTS
 from store.jobs import UNENDED
@@ -98,7 +99,7 @@ def collection_statistics(directory: Path, name: str) -> CollectionStatistics:
     """Of one collection; reads its rows, not what is in them. Raises CollectionNotFound, StorageError."""
     with open_read_only(directory) as connection:
         connection.execute("BEGIN")
-        found = _collections(connection, _tables(connection), name=name)
+        found = _collections(connection, _tables(connection), name=name) if is_unicode(name) else []
         connection.execute("ROLLBACK")
     if not found:
         raise CollectionNotFound(f"there is no collection {name!r:.140}", param="collection")

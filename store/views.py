@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+import sqlalchemy as sa
 
 from core.errors import CollectionNotFound
 from core.records import Collection, GenerationState, IndexKind
@@ -21,16 +25,20 @@ from store.snapshot import Snapshot, load, load_tail
 from store.view import View
 
 _NAMES = 256  # of which is remembered what was opened under them
+_KEPT = 512  # snapshots, those that were opened last: one takes tens of kilobytes, however few passages it has
+_LOOK_SECONDS = 5.0  # at most so often it is looked what is gone when another collection is read
 
 
 class Views:
-    """Opens views, and keeps the snapshots that they share: one for each collection that was searched. Thread-safe."""
+    """Opens views, and keeps the snapshots that they share: those of the collections searched last. Thread-safe."""
 
     def __init__(self, database: Database, index: PassageIndex | None = None) -> None:
         """`index`: what holds collections of the index kind milvus; None: those cannot be searched."""
         self._database = database
         self._index = index
-        self._slots: dict[int, _Slot] = {}  # by generation
+        self._slots: OrderedDict[int, _Slot] = OrderedDict()  # by generation, the one opened last at the end
+        self._lock = threading.Lock()  # of the slots
+        self._looked = float("-inf")
         self._lately: dict[str, Collection] = {}  # by the name that it was opened under
 
     def collection(self, name: str) -> Collection:
@@ -81,9 +89,9 @@ class Views:
 
     def held(self) -> list[Held]:
         """The snapshots that are in memory, and how far the database has gone beyond each. Raises StorageError."""
-        held = {generation: slot.snapshot for generation, slot in list(self._slots.items())}
+        held = {generation: slot.snapshot for generation, slot in self._present().items()}
         with self._database.read() as session:
-            states = current_states(session, schema.generation.c.state == GenerationState.ACTIVE.value)
+            states = current_states(session, _active(held))
         return [
             Held(
                 collection=snapshot.collection.name,
@@ -98,18 +106,16 @@ class Views:
         """The snapshot of the session's state; None when another thread has already gone beyond it."""
         collection = find_collection(session, name)
         seq, newest_segment = current_state(session, collection.active.id)
-        slot = self._slots.get(collection.active.id) or self._slots.setdefault(
-            collection.active.id, _Slot(OpenSegments(self._database.directory))
-        )
+        slot = self._slot(collection.active.id)
         if collection.settings.index is IndexKind.MILVUS:
             if not slot.snapshot:
-                self._let_go(session)
+                self._look(session)
             return slot.followed(session, collection, get_record(session, collection.active.id), seq)
         present = slot.snapshot
         if not present or present.seq != seq:
             with slot.lock:
                 if not slot.snapshot:
-                    self._let_go(session)
+                    self._look(session)
                     slot.snapshot = load(session, collection, slot.files)
                 elif slot.snapshot.seq < seq:
                     slot.snapshot = slot.snapshot.advance(session)
@@ -120,15 +126,41 @@ class Views:
             present = slot.resettled(present, collection)
         return slot.resealed(session, present) if present.newest_segment < newest_segment or slot.files.due else present
 
+    def _slot(self, generation: int) -> _Slot:
+        with self._lock:
+            slot = self._slots.get(generation)
+            if slot is None:
+                slot = self._slots[generation] = _Slot(OpenSegments(self._database.directory))
+            self._slots.move_to_end(generation)
+            while len(self._slots) > _KEPT:
+                self._slots.popitem(last=False)  # views that are open keep theirs
+            return slot
+
+    def _present(self) -> dict[int, _Slot]:
+        with self._lock:
+            return dict(self._slots)
+
+    def _look(self, session: ReadSession) -> None:
+        """Let go of what is gone, unless that was looked at a moment ago: it takes a look at each generation held."""
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._let_go(session)
+
     def _let_go(self, session: ReadSession, *, outdated: bool = False) -> None:
-        active = schema.generation.c.state == GenerationState.ACTIVE.value
-        slots = dict(self._slots)  # what comes meanwhile, other threads' beginnings, is not asked for
-        states = current_states(session, active & schema.generation.c.id.in_(list(slots)))
+        self._looked = time.monotonic()
+        slots = self._present()  # what comes meanwhile, other threads' beginnings, is not asked for
+        states = current_states(session, _active(slots))
         for generation, slot in slots.items():
             newest = states.get(generation)
             behind = newest is not None and slot.snapshot is not None and slot.snapshot.newest_segment < newest[1]
             if newest is None or (outdated and behind):
-                self._slots.pop(generation, None)
+                with self._lock:
+                    self._slots.pop(generation, None)
+
+
+def _active(generations: Iterable[int]) -> sa.ColumnElement[bool]:
+    """Whether it is one of these, and searches are answered from it."""
+    columns = schema.generation.c
+    return columns.id.in_(list(generations)) & (columns.state == GenerationState.ACTIVE.value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

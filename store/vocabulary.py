@@ -1,4 +1,4 @@
-"""The terms of collections by likeness: which ones a mistyped word could have been meant for.
+"""The terms of collections by likeness: which ones a mistyped word could have been meant for, or hold a part.
 
 A term is kept with two signatures of 64 bits, of its characters and of its pairs of neighbours, and its length. One
 edit (a character left out, put in, or exchanged, or two neighbours that changed places) can set and clear only so many
@@ -8,10 +8,11 @@ Terms are only ever added, so that what is known stays true: only newer ones are
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from store.view import View
 LONGEST = 40  # characters of a term that can be found
 _KEPT = 4  # collections
 _CHUNK = 50_000
+_HEAD = 3  # characters that a word and its stem have in common: mistakes are rarely so early, and the search is short
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # multiplicative hashing, Knuth, TAOCP 3, section 6.4
 _Bits = npt.NDArray[np.uint64]
 
@@ -36,7 +38,7 @@ _Bits = npt.NDArray[np.uint64]
 class _Terms:
     """Of one collection."""
 
-    read_to: int = 0  # the highest term.id that was read
+    read_to: int = 0  # the highest term.id of all collections when these were read
     text: bytes = b""  # of all terms, UTF-8, one behind the other
     ends: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))  # (terms,) of each in `text`
     lengths: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))  # (terms,) characters
@@ -50,11 +52,33 @@ class _Terms:
         close = close[_differing(self.characters[close], characters) <= edits]
         close = close[np.abs(self.lengths[close] - len(word)) <= edits]
         close = close[_differing(self.pairs[close], pairs) <= 3 * edits]
-        starts = np.where(close > 0, self.ends[close - 1], 0) if len(close) else close
-        spans = zip(starts.tolist(), self.ends[close].tolist(), strict=True)
-        texts = [self.text[start:end].decode() for start, end in spans]
+        texts = self._texts(close)
         apart = distances(word, texts).tolist()
         return {text: distance for text, distance in zip(texts, apart, strict=True) if distance <= edits}
+
+    def beginnings(self, word: str, edits: int) -> dict[str, int]:
+        matrix, lengths = _matrix([word])
+        ((characters,), (pairs,)) = _signatures(matrix, lengths)
+        close = np.flatnonzero(np.bitwise_count(self.characters & ~characters) <= edits)
+        close = close[(self.lengths[close] >= _least(word)) & (self.lengths[close] <= len(word) + edits)]
+        close = close[np.bitwise_count(self.pairs[close] & ~pairs) <= 3 * edits]
+        head = np.frombuffer(word[:_HEAD].encode(), dtype=np.uint8)
+        starts = np.where(close > 0, self.ends[close - 1], 0)
+        begun = np.frombuffer(self.text, dtype=np.uint8).take(starts[:, None] + np.arange(len(head)), mode="clip")
+        texts = self._texts(close[(begun == head).all(axis=1)])
+        parts = [word[:end] for end in range(max(1, _least(word) - edits), len(word) + 1)]
+        apart = cdist(parts, texts, scorer=OSA.distance, score_cutoff=edits, dtype=np.int64).min(axis=0).tolist()
+        return {text: distance for text, distance in zip(texts, apart, strict=True) if distance <= edits}
+
+    def containing(self, part: str) -> list[str]:
+        places = [match.start() for match in re.finditer(re.escape(part.encode()), self.text)]
+        held = np.unique(np.searchsorted(self.ends, places, side="right"))
+        return self._texts(held)
+
+    def _texts(self, places: Int64Array) -> list[str]:
+        starts = np.where(places > 0, self.ends[places - 1], 0)
+        spans = zip(starts.tolist(), self.ends[places].tolist(), strict=True)
+        return [self.text[start:end].decode() for start, end in spans]
 
 
 class Vocabularies:
@@ -71,6 +95,24 @@ class Vocabularies:
         """
         if not 0 < len(word) <= LONGEST:
             return {}
+        terms = self._terms(view)
+        return terms.near(word, edits) if len(terms.ends) else {}
+
+    def beginnings(self, view: View, word: str, edits: int) -> dict[str, int]:
+        """The collection's terms that are at most `edits` (0 or 1) away from a beginning of `word`, as `near` does it.
+
+        None is shorter than half of the word, but for a character: fewer are of any use as its stem.
+        """
+        if not 0 < len(word) <= LONGEST:
+            return {}
+        terms = self._terms(view)
+        return terms.beginnings(word, edits) if len(terms.ends) else {}
+
+    def containing(self, view: View, character: str) -> list[str]:
+        """The collection's terms that hold `character`, in any order; perhaps some that no passage holds any longer."""
+        return self._terms(view).containing(character)
+
+    def _terms(self, view: View) -> _Terms:
         with self._lock:
             slot = self._known.setdefault(view.collection.id, _Slot())
             self._known.move_to_end(view.collection.id)
@@ -78,7 +120,7 @@ class Vocabularies:
                 self._known.popitem(last=False)
         with slot.lock:
             slot.terms = terms = _read(view, slot.terms)
-        return terms.near(word, edits) if len(terms.ends) else {}
+        return terms
 
 
 @dataclass(slots=True)
@@ -97,25 +139,33 @@ def distances(word: str, others: Sequence[str]) -> Int64Array:
     return found
 
 
+def _least(word: str) -> int:
+    """Characters of a term that is near to a beginning of the word."""
+    return max(_HEAD, len(word) // 2 - 1)
+
+
 def _read(view: View, known: _Terms) -> _Terms:
-    """`known`, and the terms that came since."""
-    read_to = known.read_to
+    """`known`, and the terms that came since.
+
+    Ids grow with every commit, as one transaction writes at a time and no id is given twice: no term that is committed
+    later has an id up to the highest of all collections.
+    """
+    [(newest,)] = _NEWEST.rows(view.session)
+    if newest is None or newest <= known.read_to:
+        return known
     parts = [(known.text, known.ends, known.lengths, known.characters, known.pairs)]
     size = len(known.text)
-    for rows in _rows(view, since=known.read_to):
-        read_to = max(read_to, *(id_ for id_, _ in rows))
-        texts = [text for _, text in rows if len(text) <= LONGEST]
-        if texts:
-            encoded = [text.encode() for text in texts]
-            ends = size + np.cumsum([len(one) for one in encoded], dtype=np.int64)
-            matrix, lengths = _matrix(texts)
-            parts.append((b"".join(encoded), ends, lengths, *_signatures(matrix, lengths)))
-            size = int(ends[-1])
-    if read_to == known.read_to:
-        return known
+    for texts in _texts(view, known, newest):
+        encoded = [text.encode() for text in texts]
+        ends = size + np.cumsum([len(one) for one in encoded], dtype=np.int64)
+        matrix, lengths = _matrix(texts)
+        parts.append((b"".join(encoded), ends, lengths, *_signatures(matrix, lengths)))
+        size = int(ends[-1])
+    if len(parts) == 1:
+        return replace(known, read_to=newest)
     text, ends_, lengths_, characters, pairs = zip(*parts, strict=True)
     return _Terms(
-        read_to=read_to,
+        read_to=newest,
         text=b"".join(text),
         ends=np.concatenate(ends_),
         lengths=np.concatenate(lengths_),
@@ -124,24 +174,24 @@ def _read(view: View, known: _Terms) -> _Terms:
     )
 
 
-def _rows(view: View, *, since: int) -> Iterator[list[tuple[int, str]]]:
-    """(id, text) of the collection's terms with a higher id, in any order."""
+def _texts(view: View, known: _Terms, newest: int) -> Iterator[list[str]]:
+    """The collection's terms that are not `known` and short enough to be found, in any order.
+
+    By whatever is fewer: the newer terms of all collections, or all terms of this one. So the time that it takes is
+    bounded by the collection's own terms, however many others add.
+    """
     id_, text, collection = schema.term.c.id, schema.term.c.text, schema.term.c.collection_id
-    if since:
-        if newer := _NEWER.rows(view.session, since=since, collection=view.collection.id):
-            yield [(id_, text) for id_, text in newer]
-        return
-    statement = sa.select(id_, text).where(collection == view.collection.id)
-    rows: Any = view.session.execute(statement).cursor  # the driver's own: plain tuples
+    if newest - known.read_to <= len(known.ends):  # "+ 0" hides a column from the choice of the index
+        where = (id_ > known.read_to, collection + 0 == view.collection.id)
+    else:
+        where = (id_ + 0 > known.read_to, collection == view.collection.id)
+    rows: Any = view.session.execute(sa.select(text).where(*where)).cursor  # the driver's own: plain tuples
     while chunk := rows.fetchmany(_CHUNK):
-        yield chunk
+        if texts := [text for (text,) in chunk if len(text) <= LONGEST]:
+            yield texts
 
 
-_NEWER = Prepared(  # "+ 0": from the id on, where the index would begin with the collection
-    sa.select(schema.term.c.id, schema.term.c.text).where(
-        schema.term.c.id > sa.bindparam("since"), schema.term.c.collection_id + 0 == sa.bindparam("collection")
-    )
-)
+_NEWEST = Prepared(sa.select(sa.func.max(schema.term.c.id)))
 
 
 def _matrix(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], Int32Array]:

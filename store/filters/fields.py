@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
-
 import sqlalchemy as sa
 
 from core.errors import InvalidFilter
 from core.records import FieldKind
+from core.unicode import is_unicode
 from store import schema
+from store.closest import closest
 from store.database import ReadSession
+from store.prepared import Prepared
 
 _SHOWN = 8  # names in a message
+_column = schema.field.c
+_KINDS = Prepared(
+    sa.select(_column.kind, _column.id).where(
+        _column.collection_id == sa.bindparam("collection"), _column.name == sa.bindparam("name")
+    )
+)
 
 
-@dataclass(frozen=True, slots=True)
 class Fields:
-    """What was declared, and what any document ever had: its kinds, and the `field.id` of each."""
+    """What was declared, and what any document ever had, read as it is asked for. Valid while the session is open."""
 
-    by_name: dict[str, dict[FieldKind, int]]
-    silent: bool = False  # tells of no field: one that is unknown, or has no values of a kind, is one without values
+    def __init__(self, session: ReadSession, collection_id: int, *, silent: bool = False) -> None:
+        """`silent`: tells of no field. One that is unknown, or has no values of a kind, is one without values.
 
-    @classmethod
-    def of(cls, session: ReadSession, collection_id: int, *, silent: bool = False) -> Fields:
-        """`silent`: for those who see some of the documents, and could learn from the errors what others have."""
-        columns = schema.field.c
-        statement = sa.select(columns.name, columns.kind, columns.id).where(columns.collection_id == collection_id)
-        by_name: dict[str, dict[FieldKind, int]] = {}
-        for row in session.execute(statement):
-            by_name.setdefault(row.name, {})[FieldKind(row.kind)] = row.id
-        return cls(by_name, silent)
+        For callers who see some of the documents, and could learn from the errors what others have.
+        """
+        self._session = session
+        self._collection_id = collection_id
+        self._silent = silent
+        self._kinds: dict[str, dict[FieldKind, int]] = {}  # of the names that were asked for; none: there is no such
 
     def kinds(self, name: str) -> dict[FieldKind, int]:
-        """The kinds of values that the field has, and nulls. Raises InvalidFilter for an unknown field."""
-        found = self.by_name.get(name)
-        if found is not None:
+        """The kinds of values that the field has, and nulls, with the `field.id` of each.
+
+        Raises InvalidFilter for an unknown field.
+        """
+        found = self._kinds.get(name)
+        if found is None:
+            # SQLite cannot be asked for what is no Unicode.
+            rows = _KINDS.rows(self._session, collection=self._collection_id, name=name) if is_unicode(name) else []
+            found = self._kinds[name] = {FieldKind(kind): id_ for kind, id_ in rows}
+        if found or self._silent:
             return found
-        if self.silent:
-            return {}
-        nested = sorted(known for known in self.by_name if known.startswith(f"{name}."))
-        if nested:
+        if nested := self._names(_within(name), limit=_SHOWN + 1):
             raise _invalid(f"{name!r:.140} is an object, whose fields are compared one by one: {_listed(nested)}")
         raise _invalid(f"unknown field {name!r:.140}; {self._hint(name)}")
 
@@ -48,12 +54,15 @@ class Fields:
         """Of the field's values that are not null."""
         return [id_ for kind, id_ in self.kinds(name).items() if kind is not FieldKind.NULL]
 
-    def nested_ids(self, name: str, *, nulls: bool) -> list[int]:
-        """Of the values of the field and of all that are nested in it. Raises InvalidFilter for an unknown field."""
-        found = [kinds for known, kinds in self.by_name.items() if known == name or known.startswith(f"{name}.")]
-        if not found:
+    def nested_ids(self, name: str, *, nulls: bool) -> sa.Select[tuple[int]]:
+        """Of the values of the field and of all that are nested in it: to be selected from, as they may be many.
+
+        Raises InvalidFilter for an unknown field.
+        """
+        ids = sa.select(_column.id).where(_column.collection_id == self._collection_id, _is_or_within(name))
+        if self._session.execute(ids.limit(1)).first() is None:
             self.kinds(name)
-        return [id_ for kinds in found for kind, id_ in kinds.items() if nulls or kind is not FieldKind.NULL]
+        return ids if nulls else ids.where(_column.kind != FieldKind.NULL.value)
 
     def id_of(self, name: str, kind: FieldKind) -> int | None:
         """Of the field's values of the kind; None where all that it ever had are nulls.
@@ -62,7 +71,7 @@ class Fields:
         """
         kinds = self.kinds(name)
         values = sorted(known.value for known in kinds if known is not FieldKind.NULL)
-        if kind in kinds or not values or self.silent:
+        if kind in kinds or not values or self._silent:
             return kinds.get(kind)
         if kind is FieldKind.GEO:
             raise _invalid(f"{name!r:.140} holds no places; declare it as geo when the collection is created")
@@ -78,11 +87,28 @@ class Fields:
         )
 
     def _hint(self, name: str) -> str:
-        if not self.by_name:
+        names = self._names(sa.true())
+        if not names:
             return "the documents of this collection have no metadata"
-        if near := difflib.get_close_matches(name, self.by_name, n=3):
+        if near := closest(name, names):
             return f"did you mean {' or '.join(map(repr, near))}?"
-        return f"there are {_listed(sorted(self.by_name))}"
+        return f"there are {_listed(names)}"
+
+    def _names(self, which: sa.ColumnElement[bool], limit: int | None = None) -> list[str]:
+        """Of the fields that satisfy the condition, in order. For errors alone: there may be many thousands."""
+        own = sa.select(_column.name).distinct().where(_column.collection_id == self._collection_id, which)
+        return list(self._session.execute(own.order_by(_column.name).limit(limit)).scalars())
+
+
+def _within(name: str) -> sa.ColumnElement[bool]:
+    """Whether a field is nested in `name`. SQLite compares texts byte by byte, and "/" is what follows "."."""
+    return (_column.name > f"{name}.") & (_column.name < f"{name}/") if is_unicode(name) else sa.false()
+
+
+def _is_or_within(name: str) -> sa.ColumnElement[bool]:
+    """Likewise, or it is `name`. Put as one range, for which SQLite takes the index."""
+    own = (_column.name >= name) & ((_column.name == name) | (_column.name > f"{name}."))
+    return own & (_column.name < f"{name}/") if is_unicode(name) else sa.false()
 
 
 def _listed(names: list[str]) -> str:

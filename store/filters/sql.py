@@ -6,6 +6,7 @@ never listed. Ids come out of SQLite as one text: that is four times as fast as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -76,44 +77,71 @@ class Documents:
 _EVERYTHING = Documents(np.empty(0, dtype=np.int64), others=True)
 
 
-def documents_where(session: ReadSession, collection_id: int, tree: Filter, *, silent: bool = False) -> Documents:
+def documents_where(
+    session: ReadSession,
+    collection_id: int,
+    tree: Filter,
+    *,
+    silent: bool = False,
+    among: Sequence[int] | None = None,
+) -> Documents:
     """The documents of the collection that satisfy `tree`. Those of other collections may be in a set of `others`.
 
     `silent`: a field or a kind that is unknown is no error, and nothing has such values. Else raises InvalidFilter for
     a field that no document ever had and no setting declares, and for a value of a kind that the field never had; in
-    any case for a filter that is too large.
+    any case for a filter that is too large. `among`: of these few documents alone, whose values are all that is read.
     """
     _check_size(tree)
-    return _Resolver(session, Fields.of(session, collection_id, silent=silent)).resolve(tree)
+    return _Resolver(session, Fields(session, collection_id, silent=silent), among).resolve(tree)
 
 
-def external_ids_where(
-    session: ReadSession, collection_id: int, tree: Filter, *, limit: int, within: Filter | None = None
-) -> list[str]:
-    """The users' ids of the first `limit` documents of the collection that satisfy `tree`, the oldest first.
+def document_ids_where(
+    session: ReadSession, collection_id: int, tree: Filter | None, *, within: Filter | None = None
+) -> Int64Array:
+    """The ids of the documents of the collection that satisfy `tree`, None: of all, in any order.
 
     `within`: as if there were none but those that satisfy it, too. Raises as `documents_where` does.
     """
+    return listed(session, collection_id, seen_where(session, collection_id, tree, within))
+
+
+def external_ids_where(
+    session: ReadSession, collection_id: int, tree: Filter, *, among: Sequence[int], within: Filter | None = None
+) -> list[str]:
+    """The users' ids of those of the few documents `among` that the collection has and that satisfy `tree`.
+
+    Else as `document_ids_where`.
+    """
+    found = seen_where(session, collection_id, tree, within, among)
+    ids = np.array(among, dtype=np.int64)
     document = schema.document.c
-    ids = listed(session, collection_id, seen_where(session, collection_id, tree, within))
-    rows = session.rows_where_in(
-        sa.select(document.id, document.external_id), document.id, np.sort(ids)[:limit].tolist()
-    )
-    return [row.external_id for row in sorted(rows, key=lambda row: row.id)]
+    # With a sum SQLite goes by the ids, not through all documents of the collection.
+    statement = sa.select(document.external_id).where(document.collection_id + 0 == collection_id)
+    return [row.external_id for row in session.rows_where_in(statement, document.id, ids[found.holds(ids)].tolist())]
 
 
 def count_where(session: ReadSession, collection_id: int, tree: Filter | None, *, within: Filter | None = None) -> int:
-    """How many documents of the collection satisfy `tree`, None: are there. Else as `external_ids_where`."""
-    return len(listed(session, collection_id, seen_where(session, collection_id, tree, within)))
+    """How many documents of the collection satisfy `tree`, None: are there. Else as `document_ids_where`."""
+    return len(document_ids_where(session, collection_id, tree, within=within))
 
 
-def seen_where(session: ReadSession, collection_id: int, tree: Filter | None, within: Filter | None) -> Documents:
+def seen_where(
+    session: ReadSession,
+    collection_id: int,
+    tree: Filter | None,
+    within: Filter | None,
+    among: Sequence[int] | None = None,
+) -> Documents:
     """Those that satisfy `tree`, None: all, as if there were none but those that satisfy `within`.
 
-    Who sees these alone does not learn from an error which fields the others have. Raises as `documents_where` does.
+    Who sees these alone does not learn from an error which fields the others have. Else as `documents_where`.
     """
-    seen = _EVERYTHING if within is None else documents_where(session, collection_id, within, silent=True)
-    return seen if tree is None else seen & documents_where(session, collection_id, tree, silent=within is not None)
+    seen = _EVERYTHING
+    if within is not None:
+        seen = documents_where(session, collection_id, within, silent=True, among=among)
+    if tree is None:
+        return seen
+    return seen & documents_where(session, collection_id, tree, silent=within is not None, among=among)
 
 
 def read_ids(session: ReadSession, column: sa.ColumnElement[int], *where: sa.ColumnElement[bool]) -> Int64Array:
@@ -134,6 +162,7 @@ def listed(session: ReadSession, collection_id: int, found: Documents) -> Int64A
 class _Resolver:
     session: ReadSession
     fields: Fields
+    among: Sequence[int] | None  # documents
 
     def resolve(self, tree: Filter) -> Documents:
         match tree:
@@ -166,13 +195,12 @@ class _Resolver:
             case In() | Range() | Prefix() | Within() | Box():
                 return Documents(distinct(self._passing(leaf)))
 
-    def _with_values(self, field_ids: list[int]) -> Documents:
-        return Documents(distinct(read_ids(self.session, _value.document_id, _value.field_id.in_(field_ids))))
+    def _with_values(self, field_ids: list[int] | sa.Select[tuple[int]]) -> Documents:
+        return Documents(distinct(self._read(self._field_id.in_(field_ids))))
 
     def _every(self, part: Comparison) -> Documents:
         """Of these documents as many values pass as there are."""
-        of_field = _value.field_id.in_(self.fields.value_ids(part.field))
-        documents, counts = counted(read_ids(self.session, _value.document_id, of_field))
+        documents, counts = counted(self._read(self._field_id.in_(self.fields.value_ids(part.field))))
         passing, passing_counts = counted(self._passing(part))
         passed = np.zeros(len(documents), dtype=np.int64)
         passed[np.searchsorted(documents, passing)] = passing_counts  # the values that pass are among the values
@@ -182,17 +210,26 @@ class _Resolver:
         """The documents of all values that pass, each as often as it has some, in any order."""
         found = [np.empty(0, dtype=np.int64)]
         for field_id, test in value_tests(self.fields, part):
-            where = (_value.field_id == field_id, test)
-            if isinstance(part, Within):
-                found.append(self._near(part, *where))
-            else:
-                found.append(read_ids(self.session, _value.document_id, *where))
+            where = (self._field_id == field_id, test)
+            found.append(self._near(part, *where) if isinstance(part, Within) else self._read(*where))
         return np.concatenate(found)
+
+    def _read(self, *where: sa.ColumnElement[bool]) -> Int64Array:
+        return read_ids(self.session, _value.document_id, *where, *self._among)
+
+    @property
+    def _field_id(self) -> sa.ColumnElement[int]:
+        """With a sum SQLite goes by the documents, not through all values of the field."""
+        return _value.field_id if self.among is None else _value.field_id + 0
+
+    @property
+    def _among(self) -> tuple[sa.ColumnElement[bool], ...]:
+        return () if self.among is None else (_value.document_id.in_(self.among),)
 
     def _near(self, circle: Within, *where: sa.ColumnElement[bool]) -> Int64Array:
         """Of the places that `where` finds, those that are in the circle: their documents."""
         columns = sa.select(_value.document_id, _value.number, _value.longitude)
-        rows: Any = self.session.execute(columns.where(*where)).cursor  # the driver's own: plain tuples
+        rows: Any = self.session.execute(columns.where(*where, *self._among)).cursor  # the driver's own: plain tuples
         table = np.fromiter(chain.from_iterable(rows), dtype=np.float64).reshape(-1, 3)
         apart = distances(Place(circle.latitude, circle.longitude), table[:, 1], table[:, 2])
         near: Int64Array = table[apart <= circle.metres, 0].astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -50,8 +50,19 @@ class FieldValue(NamedTuple):
 class FieldCounts:
     """How many of the documents have each value. One with several values counts for each of them."""
 
-    counts: Sequence[tuple[FieldValue, int]]  # most documents first, equals by value
+    counts: Sequence[tuple[FieldValue, int]]  # those of most documents, most first, equals by value
+    distinct: int  # values, with those that are not among `counts`
     without: int  # documents with no value: it is missing, null, or too large to compare
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Values:
+    """The values of a field that are of one kind, ascending. There may be hundreds of thousands: Python sees few."""
+
+    kind: FieldKind
+    rows: Int64Array  # (values,) a `document_field.id` with the value
+    counts: Int64Array  # (values,) how many documents have it
+    holders: Int64Array  # (sum of counts,) their `document.id`, value after value
 
 
 class FieldReader:
@@ -60,7 +71,7 @@ class FieldReader:
     def __init__(self, view: View, name: str, *, param: str) -> None:
         self._view = view
         try:
-            kinds = Fields.of(view.session, view.collection.id, silent=view.restricted).kinds(name)
+            kinds = Fields(view.session, view.collection.id, silent=view.restricted).kinds(name)
         except InvalidFilter as error:
             raise InvalidQuery(f"{param}: {error.message.removeprefix('filter: ')}", param=param) from None
         if FieldKind.GEO in kinds:
@@ -81,60 +92,91 @@ class FieldReader:
                 value = row.text if kind is FieldKind.TEXT else row.number
                 found.setdefault(row.document_id, []).append(FieldValue(kind, value))
             return {document: sorted(values) for document, values in found.items()}
-        for values, counts, holders in self._listed:
-            places = np.flatnonzero(belong(holders, np.sort(documents)))
-            which = np.searchsorted(np.cumsum(counts), places, side="right")
-            for document, place in zip(holders[places].tolist(), which.tolist(), strict=True):
+        ascending = np.sort(documents)
+        for of_kind in self._listed:
+            places = np.flatnonzero(belong(of_kind.holders, ascending))
+            which = np.searchsorted(np.cumsum(of_kind.counts), places, side="right")
+            needed = distinct(which)
+            values = dict(zip(needed.tolist(), self._read(of_kind.kind, of_kind.rows[needed]), strict=True))
+            for document, place in zip(of_kind.holders[places].tolist(), which.tolist(), strict=True):
                 found.setdefault(document, []).append(values[place])
-        return {document: sorted(of_document) for document, of_document in found.items()}
+        return {document: sorted(values) for document, values in found.items()}
 
-    def counts(self, documents: Int64Array) -> FieldCounts:
-        """Over the documents with these `document.id`, sorted, each once. Exact."""
+    def counts(self, documents: Int64Array, most: int) -> FieldCounts:
+        """Over the documents with these `document.id`, sorted, each once. Exact; lists the first `most` values."""
         if len(documents) <= FEW:
             of_documents = self.values_of(documents)
             counted = Counter(value for each in of_documents.values() for value in each)
-            return FieldCounts(counts=_ranked(counted.items()), without=len(documents) - len(of_documents))
-        found: list[tuple[FieldValue, int]] = []
-        having = [np.empty(0, dtype=np.int64)]
-        for values, counts, holders in self._listed:
-            among = belong(holders, documents)
+            ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+            return FieldCounts(counts=ranked[:most], distinct=len(counted), without=len(documents) - len(of_documents))
+        sums, having = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+        for of_kind in self._listed:
+            among = belong(of_kind.holders, documents)
             upto = np.concatenate([[0], np.cumsum(among)])
-            sums = np.diff(upto[np.concatenate([[0], np.cumsum(counts)])]).tolist()
-            found += [(value, count) for value, count in zip(values, sums, strict=True) if count]
-            having.append(holders[among])
-        with_value = len(distinct(np.concatenate(having)))
-        return FieldCounts(counts=_ranked(found), without=len(documents) - with_value)
+            sums.append(np.diff(upto[np.concatenate([[0], np.cumsum(of_kind.counts)])]))
+            having.append(of_kind.holders[among])
+        return FieldCounts(
+            counts=self._first(np.concatenate(sums), most),
+            distinct=sum(int(np.count_nonzero(one)) for one in sums),
+            without=len(documents) - len(distinct(np.concatenate(having))),
+        )
+
+    def _first(self, sums: Int64Array, most: int) -> list[tuple[FieldValue, int]]:
+        """The `most` values of the highest sums above 0. `sums`: of all values, in the order of `_listed`."""
+        first = np.argsort(-sums, kind="stable")[:most]
+        first = first[sums[first] > 0]
+        values: dict[int, FieldValue] = {}
+        begin = 0
+        for of_kind in self._listed:
+            end = begin + len(of_kind.rows)
+            places = first[(begin <= first) & (first < end)]
+            values |= zip(places.tolist(), self._read(of_kind.kind, of_kind.rows[places - begin]), strict=True)
+            begin = end
+        return [(values[place], count) for place, count in zip(first.tolist(), sums[first].tolist(), strict=True)]
 
     @cached_property
-    def _listed(self) -> list[tuple[list[FieldValue], Int64Array, Int64Array]]:
-        """Of each kind of values: (values,), how many documents have each, and these, value after value."""
+    def _listed(self) -> list[_Values]:
+        """Of each kind, in order: so the values are in the order of FieldValue. Reads no value."""
         found = []
-        for id_, kind in self._kinds.items():
-            column: sa.ColumnElement[Any] = _value.text if kind is FieldKind.TEXT else _value.number
-            statement = sa.select(column, sa.func.count(), sa.func.group_concat(_value.document_id))
-            rows: Any = self._view.session.execute(
-                statement.where(_value.field_id == id_, column.is_not(None)).group_by(column)
-            ).cursor  # the driver's own: plain tuples
-            listed = rows.fetchall()
-            if listed:
-                values, counts, ids = zip(*listed, strict=True)
-                holders = np.fromstring(",".join(ids), dtype=np.int64, sep=",")
-                found.append(([FieldValue(kind, value) for value in values], np.array(counts), holders))
+        for id_, kind in sorted(self._kinds.items(), key=lambda item: item[1]):
+            column = _column(kind)
+            each = (
+                sa.select(
+                    sa.func.min(_value.id).label("row"),
+                    sa.func.count().label("count"),
+                    sa.func.group_concat(_value.document_id).label("holders"),
+                )
+                .where(_value.field_id == id_, column.is_not(None))
+                .group_by(column)
+                .order_by(column)
+                .subquery()
+            )
+            # Joined by SQLite, which needs no interpreter for it: row by row, others would wait for that.
+            joined = self._view.session.execute(sa.select(*(sa.func.group_concat(one) for one in each.c))).one()
+            if joined[0] is not None:
+                rows, counts, holders = (np.fromstring(text, dtype=np.int64, sep=",") for text in joined)
+                found.append(_Values(kind=kind, rows=rows, counts=counts, holders=holders))
         return found
+
+    def _read(self, kind: FieldKind, rows: Int64Array) -> list[FieldValue]:
+        """The values of the rows with these `document_field.id`, in this order."""
+        column = _column(kind)
+        read = self._view.session.rows_where_in(sa.select(_value.id, column), _value.id, rows.tolist())
+        values = {id_: FieldValue(kind, value) for id_, value in map(tuple, read)}
+        return [values[row] for row in rows.tolist()]
 
     def holders(self, value: FieldValue | None) -> Int64Array:
         """The sorted `document.id` of the documents that have the value; None: of those that have any."""
         where = [_value.field_id.in_(self._kinds), _comparable()]
         if value is not None:
             (field_id,) = (id_ for id_, kind in self._kinds.items() if kind is value.kind)
-            column = _value.text if value.kind is FieldKind.TEXT else _value.number
-            where = [_value.field_id == field_id, column == value.value]
+            where = [_value.field_id == field_id, _column(value.kind) == value.value]
         return distinct(read_ids(self._view.session, _value.document_id, *where))
+
+
+def _column(kind: FieldKind) -> sa.ColumnElement[Any]:
+    return _value.text if kind is FieldKind.TEXT else _value.number
 
 
 def _comparable() -> sa.ColumnElement[bool]:
     return _value.text.is_not(None) | _value.number.is_not(None)
-
-
-def _ranked(counted: Iterable[tuple[FieldValue, int]]) -> list[tuple[FieldValue, int]]:
-    return sorted(counted, key=lambda item: (-item[1], item[0]))

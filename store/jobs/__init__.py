@@ -16,7 +16,6 @@ from store.database import ReadSession, WriteSession
 
 RUNNABLE = tuple(state.value for state in (JobState.QUEUED, JobState.RUNNING, JobState.WAITING))
 UNENDED = (JobState.RECEIVING.value, *RUNNABLE)
-_MAX_ID = 2**63 - 1
 
 
 def get_job(session: ReadSession, job_id: int, *, among: Patterns | None = None) -> Job:
@@ -25,11 +24,11 @@ def get_job(session: ReadSession, job_id: int, *, among: Patterns | None = None)
     A job that is still being received is not there yet.
     """
     job = schema.job.c
-    if 0 < job_id <= _MAX_ID:
+    if 0 < job_id <= schema.MAX_ID:
         seen = sa.true() if among is None else held_among(job.collection_id, job.collection, among)
         for row in jobs_where(session, job.id == job_id, job.state != JobState.RECEIVING, seen, limit=1):
             return job_of(row)
-    raise JobNotFound(f"there is no job {job_id}; the list has those that there are", param="job_id")
+    raise JobNotFound(f"there is no job {job_id}; GET /v1/jobs (salience jobs list) lists the jobs", param="job_id")
 
 
 def list_jobs(
@@ -60,7 +59,7 @@ def list_jobs(
     if state is not None:
         conditions.append(job.state == state.value)
     if before is not None:
-        conditions.append(job.id < min(before, _MAX_ID))
+        conditions.append(job.id < min(before, schema.MAX_ID))
     return [job_of(row) for row in jobs_where(session, *conditions, limit=limit)]
 
 

@@ -39,11 +39,8 @@ def begin(
     collection_id = answering(session, collection)
     if collection_id is None:
         raise CollectionNotFound(f"the collection {collection.name!r} was deleted meanwhile", param="collection")
-    if key is not None and job_with_key(session, collection_id, key) is not None:
-        raise StillReceived(
-            f"another request with the idempotency key {key!r} is being received; repeat this one when it is done",
-            param="Idempotency-Key",
-        )
+    if key is not None:
+        check_key(session, collection_id, key)
     zeros = (
         "turn", "attempts", "pauses", "total", "pending", "failed", "created", "replaced", "updated", "unchanged",
         "duplicates", "truncated", "passages", "tokens", "seq", "busy_seconds",
@@ -105,6 +102,15 @@ def job_with_key(session: ReadSession, collection_id: int, key: str) -> tuple[Jo
     job = schema.job.c
     found = jobs_where(session, job.collection_id == collection_id, job.key == key, limit=1)
     return next(((job_of(row), row.digest) for row in found), None)
+
+
+def check_key(session: ReadSession, collection_id: int, key: str) -> None:
+    """Raises StillReceived where the collection has a job with this idempotency key."""
+    if job_with_key(session, collection_id, key) is not None:
+        raise StillReceived(
+            f"another request with the idempotency key {key!r} is being received; repeat this one when it is done",
+            param="Idempotency-Key",
+        )
 
 
 def unfinished_job(session: ReadSession, collection_id: int, digest: bytes) -> Job | None:

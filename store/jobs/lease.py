@@ -11,7 +11,7 @@ which costs a batch that is done twice and stored once. Pauses between tries are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,6 @@ from store.database import ReadSession, WriteSession
 from store.jobs import RUNNABLE, UNENDED
 from store.jobs.crashes import count_crash
 
-Clock = Callable[[ReadSession], float]  # seconds
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
@@ -35,11 +33,6 @@ class Lease:
     job_id: int
     token: int
     collection: str  # name
-
-
-def database_now(session: ReadSession) -> float:
-    """Seconds since 1970 by the database's clock, to the millisecond."""
-    return float(session.execute(sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())
 
 
 def runnable(
@@ -80,6 +73,19 @@ def lease_over(now: float) -> sa.ColumnElement[bool]:
     """Whether a job's lease has run out."""
     job = schema.job.c
     return sa.func.abs(now - job.leased_at) >= job.lease_seconds
+
+
+def unserved_seconds(session: ReadSession, *, now: float) -> float:
+    """How long ago the job that was served longest ago, of those that could go on, had a sign of life of a worker.
+
+    0 where none waits. A killed worker's job counts like one that no worker has taken yet.
+    """
+    job = schema.job.c
+    since = sa.func.max(  # of two values
+        sa.func.coalesce(job.leased_at, job.created_at), sa.func.coalesce(job.paused_at + job.pause_seconds, 0.0)
+    )
+    first = session.execute(sa.select(sa.func.min(since)).where(job.state.in_(RUNNABLE))).scalar()
+    return 0.0 if first is None else max(0.0, now - float(first))
 
 
 def claim(
@@ -182,11 +188,13 @@ def wanted_models(session: ReadSession) -> dict[str, str]:
     The encoder's, and behind a space that of the sparse model where there is one.
     """
     job, generation, collection = schema.job.c, schema.generation.c, schema.collection.c
+    # Each collection once: of one there may be many thousands of jobs.
+    waiting = sa.select(job.collection_id).where(job.state.in_(RUNNABLE)).distinct().subquery()
     found = (
         sa.select(_models(), sa.func.min(collection.name))
-        .join_from(schema.job, schema.generation, generation.collection_id == job.collection_id)
-        .join(schema.collection, collection.id == job.collection_id)
-        .where(job.state.in_(RUNNABLE), generation.state == GenerationState.ACTIVE.value)
+        .join_from(waiting, schema.generation, generation.collection_id == waiting.c.collection_id)
+        .join(schema.collection, collection.id == waiting.c.collection_id)
+        .where(generation.state == GenerationState.ACTIVE.value)
         .group_by(_models())
     )
     return dict(map(tuple, session.execute(found)))

@@ -11,11 +11,12 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from core.errors import ReindexConflict
+from core.naming import is_hidden
 from core.reindexes import Reindex
 from store import schema
+from store.clock import database_now
 from store.commit import log_changes
 from store.database import Database, ReadSession, WriteSession
-from store.jobs.lease import database_now
 from store.passageindex.counts import count
 from store.reindex.record import ENDED, changed, unfinished
 from store.steps import reached
@@ -40,6 +41,8 @@ def drop_piece(database: Database, reindex: Reindex) -> bool:
         )
         if done:  # with what little is left: generations, segments' rows, fields
             session.execute(sa.delete(schema.collection).where(schema.collection.c.id == hidden))
+            if is_hidden(row.collection):  # it was none: it stood for what a deleted collection left
+                session.execute(sa.delete(schema.reindex).where(schema.reindex.c.id == row.id))
     reached("reindex.dropped" if done else "reindex.piece_dropped")
     return not done
 

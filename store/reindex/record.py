@@ -120,9 +120,10 @@ def changed(session: WriteSession, reindex: Reindex, states: Sequence[ReindexSta
         sa.update(schema.reindex).where(same, wanted).values(values or {"state": columns.state}).returning(*columns)
     ).first()
     if row is None:
-        present = get(session, reindex.id)
+        found = sa.select(columns.state).where(columns.id == reindex.id)
+        state = session.execute(found).scalar() or "gone"
         raise ReindexConflict(
-            f"the reindex of {present.collection!r} is {present.state.value}; this needs one that is "
+            f"the reindex of {reindex.collection!r} is {state}; this needs one that is "
             f"{' or '.join(state.value for state in states)}, with both generations",
             param="collection",
         )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from store import schema
 from store.checksum import row_checksum
-from store.database import Database, ReadSession
+from store.database import Database, ReadSession, chunks
 from store.segments.files import open_apart, segment_problems
 from store.segments.postings import Postings
 from store.segments.rows import active_segments
@@ -41,7 +41,8 @@ def mend_embeddings(database: Database, broken: Collection[int], *, dry_run: boo
 
 def drop_embeddings(database: Database, ids: Collection[int]) -> None:
     with database.write() as session:
-        session.execute(sa.delete(schema.embedding).where(schema.embedding.c.id.in_(list(ids))))
+        for chunk in chunks(ids):
+            session.execute(sa.delete(schema.embedding).where(schema.embedding.c.id.in_(chunk)))
 
 
 def _sound_segments(database: Database, session: ReadSession, generation_id: int) -> list[Segment]:

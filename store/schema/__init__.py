@@ -6,7 +6,7 @@ An index whose columns nobody searches by is a copy: see store/checksum.py.
 from __future__ import annotations
 
 from store.schema.access import api_key, audit
-from store.schema.base import metadata
+from store.schema.base import MAX_ID, metadata
 from store.schema.changes import change, segment
 from store.schema.collections import alias, collection, generation
 from store.schema.documents import document, document_field, embedding, field, passage, term
@@ -15,6 +15,7 @@ from store.schema.passageindex import passage_index, term_count
 from store.schema.reindexes import NOT_BEGUN, UNHINDERED, reindex, reindex_pending
 
 __all__ = [
+    "MAX_ID",
     "NOT_BEGUN",
     "UNHINDERED",
     "alias",

@@ -19,8 +19,8 @@ from indexer.recheck import recheck
 from indexer.worker import Worker
 from store import Database, View, Views, schema
 from store.catalog import get_collection
+from store.clock import database_now
 from store.documents import list_documents
-from store.jobs.lease import database_now
 from store.segments.files import segment_problems
 from store.segments.rows import active_segments
 from store.verify import verify

@@ -22,7 +22,7 @@ from store import maintenance as maintenance_module
 from store.backup import backup
 from store.backup import restore as restore_backup
 from store.catalog import get_collection, list_collections
-from store.jobs.lease import database_now
+from store.clock import database_now
 from store.leftovers import remove_leftovers
 from store.maintenance import Maintenance, MaintenancePolicy
 from store.migrate import SCHEMA_VERSION

@@ -15,6 +15,7 @@ from core.records import Collection, CollectionSettings, FieldKind, GenerationSt
 from store import Database, catalog, schema
 from store.reindex.dropping import drop_deleted
 from store.settings import parse_settings
+from tests.store.effort import steps
 from tests.store.library import FINGERPRINT, Item, create, put
 
 
@@ -166,3 +167,16 @@ def test_a_deleted_collection_leaves_nothing_and_touches_no_other(database: Data
     with database.read() as reader:
         assert catalog.counts(reader, other.id) == catalog.Counts(documents=1, passages=2)
         assert catalog.counts(reader, collection.id) == catalog.Counts(documents=0, passages=0)
+
+
+def test_whether_there_are_collections_is_known_from_one_of_them(database: Database) -> None:
+    with database.read() as session:
+        assert not catalog.has_collections(session)
+    for number in range(60):
+        create(database, f"c{number}")
+    with database.read() as session:
+        with steps(session) as one:
+            assert catalog.has_collections(session)
+        with steps(session) as all_of_them:
+            catalog.list_collections(session)
+    assert len(one) == 0 < len(all_of_them)

@@ -93,6 +93,8 @@ def test_what_a_deleted_collection_left_goes_in_pieces_and_nobody_finds_it(
         assert view.passage_count == 1
     with database.read() as session:
         assert unfinished(session) == []
+        rows = session.execute(sa.select(schema.reindex.c.id)).scalars().all()
+        assert rows == [made.id], "the reindex itself is history, and nothing else is left"
 
 
 def test_two_may_remove_the_same(database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:

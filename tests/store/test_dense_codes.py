@@ -190,6 +190,7 @@ def test_numbers_of_rows_are_given_again() -> None:
     assert numbers.take(8) == 16
     numbers.give_back(0)
     assert numbers.take(16) == 0
+    assert [numbers.take(0), numbers.take(0)] == [152, 160]
     used = quantizer(32)
     before = dict(fastscan._numbers._ends)
     scan = FastScan(used, used.encode(unit(50, 32)), None, np.zeros((1, 32), np.float32))

@@ -12,14 +12,15 @@ import sqlalchemy as sa
 
 import store.view
 from core.filters import Filter, parse_filter
-from core.records import Collection, CollectionSettings
+from core.records import Collection, CollectionSettings, FieldKind, Int64Array
 from store import Database, Views, schema
 from store.contents import read_contents
-from store.database import ReadSession, _driver
+from store.database import ReadSession
 from store.documents import list_documents
-from store.filters.values import FieldReader
+from store.filters.values import FieldReader, FieldValue
 from store.segments.segment import read_segment
 from store.segments.upkeep import Seen, maintain
+from tests.store.effort import steps
 from tests.store.library import Item, create, put
 
 
@@ -130,19 +131,19 @@ def test_what_some_passages_hold_is_not_read_by_way_of_all(database: Database) -
 def _segment(database: Database, collection: Collection) -> int:
     with database.read() as session:
         ids = np.arange(*_ids(session, collection), dtype=np.int64)
-        with _steps(session) as steps:
+        with steps(session) as found:
             segment = read_segment(session, collection.active.id, collection.active.dimension, ids)
         assert segment is not None
         assert len(segment.ids) == 150
-    return len(steps)
+    return len(found)
 
 
 def _contents(database: Database, collection: Collection) -> int:
     with database.read() as session:
         ids = np.arange(*_ids(session, collection), dtype=np.int64)
-        with _steps(session) as steps:
+        with steps(session) as found:
             read_contents(session, collection.active.id, ids, learned=False)
-    return len(steps)
+    return len(found)
 
 
 def _ids(session: ReadSession, collection: Collection) -> tuple[int, int]:
@@ -150,18 +151,6 @@ def _ids(session: ReadSession, collection: Collection) -> tuple[int, int]:
     least = sa.select(sa.func.min(schema.passage.c.id)).join_from(schema.passage, schema.document)
     first = int(session.execute(least.where(schema.document.c.collection_id == collection.id)).scalar_one())
     return first, first + 150
-
-
-@contextmanager
-def _steps(session: ReadSession) -> Iterator[list[None]]:
-    """One entry for every hundred instructions that SQLite carries out meanwhile."""
-    found: list[None] = []
-    driver = _driver(session._connection)
-    driver.set_progress_handler(lambda: found.append(None), 100)
-    try:
-        yield found
-    finally:
-        driver.set_progress_handler(None, 100)
 
 
 def test_upkeep_looks_at_many_idle_collections_at_once(database: Database) -> None:
@@ -176,3 +165,24 @@ def test_upkeep_looks_at_many_idle_collections_at_once(database: Database) -> No
         with statements(database) as found:
             assert not maintain(database, seen)
     assert len(found) <= 4, found
+
+
+def test_a_facet_reads_the_values_that_it_lists(
+    database: Database, views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: of all others only the numbers of documents are read."""
+    monkeypatch.setattr("store.filters.values.FEW", 0)
+    read: list[int] = []
+    values = FieldReader._read
+
+    def watched(self: FieldReader, kind: FieldKind, rows: Int64Array) -> list[FieldValue]:
+        read.append(len(rows))
+        return values(self, kind, rows)
+
+    monkeypatch.setattr(FieldReader, "_read", watched)
+    with views.open("books") as view, statements(database) as asked:
+        found = FieldReader(view, "shelf", param="facets").counts(view.every_document(), 2)
+    assert [(value.json, count) for value, count in found.counts] == [("s0", 9), ("s1", 9)]
+    assert found.distinct == 7
+    assert read == [2]
+    assert len(asked) <= 3, asked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import sqlalchemy as sa
 from core.naming import base_name
 from core.records import Collection
 from store import Database, schema
+from store.backup import backup, last_backup
 from store.catalog import delete_collection, get_collection
+from store.directory import LAST_BACKUP
 from store.figures import figures
 from store.segments.sealing import seal
 from store.segments.upkeep import compact
@@ -73,6 +77,31 @@ def test_both_count_a_collection_that_was_lived_in_alike(tmp_path: Path, held_el
     assert statistics(database.directory).deleted == 1
     assert set(room(database.directory).segments) == set(same(database))
     database.close()
+
+
+def test_the_last_backup_is_noted_and_no_part_of_it(tmp_path: Path) -> None:
+    stock(tmp_path / "data")
+    database, mark = Database.open(tmp_path / "data"), tmp_path / "data" / LAST_BACKUP
+    assert figures(database).backup_at == 0
+    begun = time.time()
+    backup(tmp_path / "data", tmp_path / "first")
+    assert begun - 1 <= figures(database).backup_at <= time.time() + 1
+    os.utime(mark, (1, 1))
+    assert figures(database).backup_at == 1
+    backup(tmp_path / "data", tmp_path / "second")
+    assert figures(database).backup_at >= begun - 1
+    database.close()
+    assert last_backup(tmp_path / "second") == 0
+
+
+def test_a_backup_that_cannot_be_noted_is_there_and_that_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stock(tmp_path / "data")
+    monkeypatch.setattr("store.backup.LAST_BACKUP", "none/such")
+    assert backup(tmp_path / "data", tmp_path / "backup").ok
+    assert (tmp_path / "backup").is_dir()
+    assert "does not say that a backup was made" in caplog.text
 
 
 def documents(database: Database, collection: Collection) -> list[str]:

@@ -16,7 +16,7 @@ from core.filters import parse_filter
 from core.records import Collection, CollectionSettings, FieldKind
 from store import Database, Views
 from store.database import ReadSession
-from store.filters.sql import documents_where
+from store.filters.sql import documents_where, external_ids_where
 from tests.store.filter_oracle import holds
 from tests.store.library import Item, create, put
 
@@ -114,6 +114,10 @@ def test_filters_say_what_python_says(
                 name for name, item in everything.items() for _ in item.lines() if holds(tree, floats(item.metadata))
             ]
             assert sorted(found) == sorted(expected), value
+            among = [number + 1 for number in view.documents_of(ids[::2]).tolist()]  # some hold, some do not
+            of_few = external_ids_where(view.session, collection.id, tree, among=among)
+            names = {number: name for name, number in view.document_numbers(everything).items()}
+            assert sorted(of_few) == sorted({names[one] for one in among if one in names} & set(expected)), value
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import store.database
 import store.maintenance
-from core.errors import StorageBusy, StorageFull
+from core.errors import StorageBusy, StorageFull, StorageReadOnly
 from core.records import Collection
 from store import Database, Views, schema
 from store.catalog import delete_collection
@@ -102,6 +102,24 @@ def test_one_thing_that_fails_keeps_no_other_from_being_done(
         assert tries[1] - tries[0] >= 0.9  # it pauses
         until(lambda: "RuntimeError" in caplog.text)
     assert "segments failed, next try in 1 s: no room for a segment" in caplog.text
+
+
+def test_what_keeps_failing_is_told_until_it_works(database: Database) -> None:
+    broken = True
+
+    def work(database: Database) -> bool:
+        if broken:
+            raise StorageReadOnly("no file can be made")
+        return False
+
+    with Maintenance(database, work, QUICK).running() as maintenance:
+        until(lambda: bool(maintenance.failing))
+        [found] = maintenance.failing
+        assert (found.chore, found.reason) == ("segments", "no file can be made")
+        assert found.chore in maintenance.chores
+        until(lambda: maintenance.failing[0].seconds > found.seconds)
+        broken = False
+        until(lambda: not maintenance.failing)
 
 
 def test_what_is_due_is_done_to_its_end_while_nobody_else_does(database: Database) -> None:

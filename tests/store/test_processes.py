@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import sqlite3
 import statistics
@@ -234,3 +236,16 @@ print("ready", flush=True)
 for number in range(100_000):
     put(database, collection, Item(id=f"a{number}", text="whale"), Item(id=f"b{number}", text="whale ship"))
 """
+
+
+def test_an_entry_of_a_version_with_other_fields_is_read(tmp_path: Path) -> None:
+    Database.open(tmp_path).close()
+    with register(tmp_path, kind="serve", version="0.1.0", schema=SCHEMA_VERSION):
+        [entry] = [path for path in (tmp_path / "processes").iterdir() if path.suffix != ".lock"]
+        body = json.loads(entry.read_text("utf-8"))
+        del body["host"], body["address"]
+        entry.write_text(json.dumps(body | {"version": "0.9.0", "mood": "fine"}), "utf-8")
+        [found] = processes(tmp_path)
+        assert (found.version, found.pid, found.host, found.address) == ("0.9.0", os.getpid(), "unknown", None)
+        with pytest.raises(DirectoryInUse, match=r"0\.9\.0"):
+            register(tmp_path, kind="worker", version="0.1.0", schema=SCHEMA_VERSION)

@@ -248,7 +248,10 @@ def test_documents_are_numbered_as_their_passages_say(database: Database, collec
         }
 
 
-def test_a_collection_that_was_made_again_is_another(database: Database, collection: Collection, views: Views) -> None:
+def test_a_collection_that_was_made_again_is_another(
+    database: Database, collection: Collection, views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.views._LOOK_SECONDS", 0.0)
     put(database, collection, Item(id="a", text="sea"))
     with views.open("books") as view:
         old = view.nearest(vector_of("sea"), 5).ids

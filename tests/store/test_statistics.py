@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.errors import CollectionNotFound
 from store import Database, catalog
 from store.commit import current_seq
 from store.maintenance import owning
@@ -17,7 +18,7 @@ from store.processes import register
 from store.reindex.dropping import drop_deleted
 from store.segments.rows import active_segments
 from store.segments.upkeep import compact
-from store.statistics import SegmentStatistics, room, statistics
+from store.statistics import SegmentStatistics, collection_statistics, room, statistics
 from tests.store import library
 from tests.store.stocked import stock
 from tests.store.versions import write_version
@@ -113,6 +114,12 @@ def test_large_texts_are_documents_large_vectors_embeddings(tmp_path: Path) -> N
     assert after.free_bytes > 1_150_000
     assert (after.collections, after.seq) == ((), 0)
     database.close()
+
+
+@pytest.mark.parametrize("name", ["nothing", "\udcff"])
+def test_a_collection_that_is_not_there_has_no_statistics(stocked: Path, name: str) -> None:
+    with pytest.raises(CollectionNotFound):
+        collection_statistics(stocked, name)
 
 
 def test_an_older_schema_has_statistics_too(tmp_path: Path) -> None:

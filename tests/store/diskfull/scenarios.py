@@ -18,8 +18,8 @@ from indexer.worker import JobPolicy, Worker
 from store import Batch, Database, Embedding, Views, commit, schema
 from store.backup import backup, restore
 from store.catalog import get_collection
+from store.clock import database_now
 from store.jobs import list_jobs
-from store.jobs.lease import database_now
 from store.segments.files import SEGMENTS
 from store.segments.sealing import rebuild, seal
 from store.segments.upkeep import compact

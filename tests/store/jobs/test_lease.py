@@ -9,19 +9,21 @@ from hypothesis import strategies as st
 from core.errors import LeaseLost
 from core.records import Collection, CollectionSettings, JobState, SparseScoring
 from store import Database, WriteSession, catalog
+from store.clock import database_now
 from store.jobs.lease import (
     Lease,
-    database_now,
     fenced,
     give_up,
     postpone,
     release,
     renew,
     runnable,
+    unserved_seconds,
     wanted_models,
 )
 from store.jobs.work import JobBatch, complete, conclude
 from tests.store import library
+from tests.store.effort import steps
 from tests.store.jobs.queueing import LEASE, NOW, batch_of, job, outcome, queue, take, taken, taken_in, work
 from tests.store.library import FINGERPRINT
 
@@ -113,6 +115,28 @@ def test_a_pause_ends_even_if_the_clock_is_set_back(database: Database, collecti
     assert work(database, lease).reason is None
 
 
+def test_a_job_without_a_sign_of_life_is_unserved(database: Database, collection: Collection) -> None:
+    def unserved(now: float) -> float:
+        with database.read() as session:
+            return unserved_seconds(session, now=now)
+
+    assert unserved(NOW) == 0
+    queue(database, collection, 1)
+    assert unserved(NOW + 100) == 100, "no worker has taken it"
+    killed = taken(database, NOW + 100)
+    assert unserved(NOW + 100 + 20 * LEASE) == 20 * LEASE, "whatever its lease says"
+    with database.write() as session:
+        renew(session, killed, now=NOW + 5000)
+    assert unserved(NOW + 5003) == 3
+    with database.write() as session:
+        postpone(session, killed, reason="down", pause_seconds=60, counts=False, now=NOW + 5003)
+    assert (unserved(NOW + 5050), unserved(NOW + 5070)) == (0, 7), "a pause is no neglect"
+    other = queue(database, collection, 1)
+    assert other
+    assert unserved(NOW + 5070) > 5000, "the one that waited longest counts"
+    assert unserved(NOW - 10_000) == 0, "as where the clock was set back"
+
+
 def test_jobs_take_turns(database: Database, collection: Collection) -> None:
     for _ in range(3):
         queue(database, collection, 1, 1)
@@ -133,6 +157,25 @@ def test_a_worker_leaves_the_jobs_of_other_models_alone(database: Database, coll
         assert runnable(session, fingerprints=["another"], now=NOW) is None
         assert wanted_models(session) == {FINGERPRINT: collection.name}
         assert runnable(session, fingerprints=[FINGERPRINT, "another"], now=NOW) == 1
+
+
+def test_the_models_of_many_jobs_are_looked_up_once_for_each_collection(
+    database: Database, collection: Collection
+) -> None:
+    with database.write() as session:
+        other = catalog.create_collection(
+            session, "another", CollectionSettings(), model="m", fingerprint="other", dimension=8
+        )
+    for _ in range(20):
+        queue(database, collection, 1)
+    queue(database, other, 1)
+    with database.read() as session, steps(session) as few:
+        assert wanted_models(session) == {FINGERPRINT: collection.name, "other": "another"}
+    for _ in range(200):
+        queue(database, collection, 1)
+    with database.read() as session, steps(session) as many:
+        wanted_models(session)
+    assert len(many) - len(few) <= 200 * 12 / 100, "a dozen instructions for each job"
 
 
 def test_a_worker_needs_the_sparse_model_as_well(database: Database) -> None:

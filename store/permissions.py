@@ -1,0 +1,78 @@
+"""Which parts of a data directory its processes cannot use: those that another user made there."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from store.directory import BACKUPS, DATABASE_NAME, KEPT_FOLDERS, PROCESSES, SEGMENTS
+
+_FOLDERS = (SEGMENTS, PROCESSES, BACKUPS, *KEPT_FOLDERS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unusable:
+    """A file that cannot be read and written, or a folder in which no files can be made."""
+
+    path: Path
+    owner: str
+
+
+def user_of(directory: Path) -> str:
+    """Whose processes use the directory, by name or number: this user; for root, who may do anything, its owner."""
+    return _name_of(_uid_of(directory))
+
+
+def unusable(directory: Path) -> list[Unusable]:
+    """What `user_of` cannot use, by path. What goes meanwhile is left out."""
+    return list(_unusable(directory))
+
+
+def _unusable(directory: Path) -> Iterator[Unusable]:
+    for path, needed in _parts(directory):
+        try:
+            if not _allows(directory, path, needed):
+                yield Unusable(path=path, owner=_name_of(path.stat().st_uid))
+        except FileNotFoundError:
+            continue
+
+
+def _parts(directory: Path) -> Iterator[tuple[Path, int]]:
+    """Folders, and the files that are opened; each with the mode that it needs."""
+    folder, file = os.R_OK | os.W_OK | os.X_OK, os.R_OK | os.W_OK
+    yield directory, folder
+    for path in [directory / f"{DATABASE_NAME}{suffix}" for suffix in ("", "-wal", "-shm")]:
+        yield path, file
+    for path in sorted(directory.glob("*.lock")):
+        yield path, file
+    for name in _FOLDERS:
+        if (directory / name).is_dir():
+            yield directory / name, folder
+    for path in sorted((directory / PROCESSES).glob("*")):
+        yield path, file
+    for path in sorted((directory / SEGMENTS).glob("*")):
+        yield path, os.R_OK  # mapped, never changed
+
+
+def _allows(directory: Path, path: Path, needed: int) -> bool:
+    uid = _uid_of(directory)
+    if uid == os.geteuid():
+        return os.access(path, needed, effective_ids=True)
+    # The kernel would say what root may do. As it judges: the owner's bits, else the group's, else everybody's.
+    state = path.stat()
+    shift = 6 if state.st_uid == uid else 3 if state.st_gid == directory.stat().st_gid else 0
+    return (state.st_mode >> shift) & needed == needed
+
+
+def _uid_of(directory: Path) -> int:
+    return directory.stat().st_uid if os.geteuid() == 0 else os.geteuid()
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # as in a container
+        return str(uid)
