@@ -16,8 +16,8 @@ from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
 from indexer.pipeline import Pipeline
 from indexer.records import RecordError
+from store.clock import Clock
 from store.database import Database, WriteSession
-from store.jobs.lease import Clock
 from store.reindex.pending import Portion, next_portion, pending_count, strike_out, written_portion
 from store.reindex.record import changed, hidden_collection
 from store.reindex.switching import NotCaughtUp, switch

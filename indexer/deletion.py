@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+
+import numpy as np
 
 from core.filters import Filter
 from store.batch import Batch
 from store.catalog import get_collection
-from store.commit import commit
+from store.commit import commit, current_seq
 from store.database import Database
-from store.filters.sql import external_ids_where
+from store.filters.sql import document_ids_where, external_ids_where
 
-_BATCH_DOCUMENTS = 2_000
+_FIRST_BATCH = 64  # documents
+_LARGEST_BATCH = 2_000
+_BATCH_SECONDS = 0.2  # that a batch is to take, and other writers to wait; more commits take longer in all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,17 +30,31 @@ class Deletion:
 def delete_where(database: Database, collection_name: str, tree: Filter, *, within: Filter | None = None) -> Deletion:
     """Delete every document that satisfies `tree`, in batches that are committed one by one. Needs no model.
 
-    A document goes only if it satisfies the filter in the very transaction that deletes it. When a later batch fails,
-    the earlier ones stay deleted: ask again. `within`: as if there were none but the documents that satisfy it, too.
+    Documents are looked for outside of the write transactions, until there are none. One goes only if it satisfies the
+    filter in the very transaction that deletes it. When a later batch fails, the earlier ones stay deleted: ask again.
+    `within`: as if there were none but the documents that satisfy it, too.
 
     Raises CollectionNotFound, InvalidFilter and StorageError.
     """
-    deleted = 0
+    deleted, size = 0, _FIRST_BATCH
     while True:
-        with database.write() as session:
+        with database.read() as session:
             collection = get_collection(session, collection_name)
-            ids = external_ids_where(session, collection.id, tree, limit=_BATCH_DOCUMENTS, within=within)
-            receipt = commit(session, Batch.without_model(collection, deletions=ids))
-        deleted += receipt.deleted
-        if len(ids) < _BATCH_DOCUMENTS:
-            return Deletion(seq=receipt.seq, deleted=deleted)
+            left = np.sort(document_ids_where(session, collection.id, tree, within=within))
+            seq = current_seq(session, collection.active.id)
+        before = deleted
+        while len(left):
+            batch, left = left[:size].tolist(), left[size:]
+            with database.write() as session:
+                began = time.monotonic()
+                collection = get_collection(session, collection_name)
+                ids = external_ids_where(session, collection.id, tree, among=batch, within=within)
+                deleted += commit(session, Batch.without_model(collection, deletions=ids)).deleted
+            size = _next_size(size, time.monotonic() - began)
+        if deleted == before:
+            return Deletion(seq=seq, deleted=deleted)
+
+
+def _next_size(size: int, seconds: float) -> int:
+    """Of the batch after one that took so long: documents differ in how much there is to delete."""
+    return max(1, min(_LARGEST_BATCH, 2 * size, int(size * _BATCH_SECONDS / max(seconds, 1e-6))))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.errors import Abandoned, InvalidControl, ModelError, RemoteError, SalienceError
+from core.errors import Abandoned, InvalidControl, InvalidInput, ModelError, RemoteError, SalienceError
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority, Progress, SparseEncoder
 from core.records import Embeddings, Representation, SparseEmbeddings
@@ -54,7 +54,8 @@ def embed(
     Raises RemoteError where a remote model fails over no text: it is down, refuses whatever it is sent, is another one.
 
     `terms`: what BM25 finds these by.
-    `on_progress(passages, tokens)` is told the totals so far; tokens only after each call of the encoder.
+    `on_progress(passages, tokens)` is told the totals so far; tokens only after each call of the encoder, and passages
+    again from where they were before a call that failed.
     """
     result = Embedded()
     _embed(drafts, missing, terms, drafter, embedders, on_progress, priority, result)
@@ -71,7 +72,7 @@ def _embed(
     priority: Priority,
     result: Embedded,
 ) -> None:
-    """Into `result`. Where the encoder fails, half by half, down to the document at fault."""
+    """Into `result`. Where the encoder fails, half by half, down to the document at fault; without the one it names."""
     owners: dict[bytes, Draft] = {}
     prompts: dict[bytes, Prompt] = {}
     for draft in drafts:
@@ -93,13 +94,19 @@ def _embed(
     except _ENCODER_FAILURES as error:
         if isinstance(error, Abandoned) or (isinstance(error, RemoteError) and error.index is None):
             raise
-        if len(drafts) == 1:
-            at_fault = InvalidControl if isinstance(error, InvalidControl) else ModelError  # the document, or the model
-            reason = f"the model cannot embed it: {error}"
-            result.failed.append(RecordError(code=at_fault.code, reason=reason, id=drafts[0].document.id))
-            return
-        middle = len(drafts) // 2
-        for half in (drafts[:middle], drafts[middle:]):
+        named = list(prompts)[error.index] if isinstance(error, InvalidInput) and error.index is not None else None
+        kind = (
+            InvalidControl if isinstance(error, InvalidControl) else ModelError
+        )  # the document's fault, or the model's
+        others = []
+        for draft in drafts:
+            if len(drafts) == 1 or any(item.sha == named for item in draft.passages):
+                reason = f"the model cannot embed it: {error}"
+                result.failed.append(RecordError(code=kind.code, reason=reason, id=draft.document.id))
+            else:
+                others.append(draft)
+        middle = len(others) // 2
+        for half in (others[:middle], others[middle:]):
             _embed(half, missing, terms, drafter, embedders, on_progress, priority, result)
         return
     for row, sha in enumerate(prompts):

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from core.errors import LeaseLost, StorageError
+from store.clock import Clock
 from store.database import Database
-from store.jobs.lease import Clock, Lease, renew
+from store.jobs.lease import Lease, renew
 
 _log = logging.getLogger(__name__)
 

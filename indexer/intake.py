@@ -6,16 +6,17 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
-from core.errors import JobConflict, LeaseLost, QueueFull
+from core.errors import JobConflict, LeaseLost, LimitReached, QueueFull
 from core.records import Collection, Job
 from indexer.batches import batches
 from indexer.heartbeat import Heartbeat
 from indexer.items import Item, Notice, documents_among
 from indexer.records import Duplicate, Origin, RecordError
+from store.clock import Clock, database_now
 from store.database import Database, WriteSession
 from store.jobs import cancel_job, queued_documents
-from store.jobs.intake import Intake, append, begin, drop, finish, job_with_key, unfinished_job
-from store.jobs.lease import Clock, Lease, database_now
+from store.jobs.intake import Intake, append, begin, check_key, drop, finish, job_with_key, unfinished_job
+from store.jobs.lease import Lease
 from store.jobs.notices import JobNotice, NoticeKind
 from store.jobs.payload import QueuedDocument, joined, packed
 
@@ -38,36 +39,83 @@ def receive(
     on_notice: Callable[[Notice], None] | None = None,
     clock: Clock = database_now,
 ) -> Job:
+    """As `repeated` where the collection has a job under `key`, else as `receive_new`."""
+    earlier = None if key is None else repeated(database, collection, items, key=key, digest=digest)
+    if earlier is not None:
+        return earlier
+    return receive_new(
+        database,
+        collection,
+        items,
+        receiver=receiver,
+        key=key,
+        digest=digest,
+        resume=resume,
+        on_notice=on_notice,
+        clock=clock,
+    )
+
+
+def repeated(
+    database: Database,
+    collection: Collection,
+    items: Iterable[Located],
+    *,
+    key: str,
+    digest: Callable[[], bytes] | None,
+) -> Job | None:
+    """The job that an earlier request with this key made; None, and no item is used, where none has been made yet.
+
+    `digest`: of what is sent again, once the items are used up. Raises JobConflict where the earlier content was
+    another.
+    """
+    with database.read() as session:
+        earlier = job_with_key(session, collection.id, key)
+    if earlier is None or earlier[1] is None:
+        return None
+    for _ in items:
+        pass
+    if digest is None or earlier[1] != digest():
+        raise JobConflict(
+            f"the idempotency key {key!r} belongs to job {earlier[0].id}, whose content is another; "
+            "use a new key for new content",
+            param="Idempotency-Key",
+        )
+    return earlier[0]
+
+
+def receive_new(
+    database: Database,
+    collection: Collection,
+    items: Iterable[Located],
+    *,
+    receiver: str,
+    key: str | None = None,
+    digest: Callable[[], bytes] | None = None,
+    resume: bool = False,
+    on_notice: Callable[[Notice], None] | None = None,
+    clock: Clock = database_now,
+) -> Job:
     """A job for all of `items`, queued; done already where nothing is to do.
 
     When `items` raise, nothing stays. `receiver` names this process. `digest` tells the hash of what was sent, once
-    the items are used up; without it, it is that of the documents. With `key`, a job that the collection has under
-    it is answered if it is of the same digest. With `resume`, a job of this digest that has stored nothing yet is, and
-    one that has something left to do is cancelled.
+    the items are used up; without it, it is that of the documents. With `resume`, a job of this digest that has stored
+    nothing yet is answered, and one that has something left to do is cancelled.
     `on_notice` is called for each error, omission and duplicate as it is met.
 
-    Raises JobConflict where the key belongs to another content, or to a request that is still being received;
+    Raises StillReceived where another request with `key` came first, also where this one would find no room left;
     CollectionNotFound where the collection is deleted meanwhile; StorageError.
     """
-    if key is not None:
-        with database.read() as session:
-            earlier = job_with_key(session, collection.id, key)
-        if earlier is not None and earlier[1] is not None:
-            for _ in items:
-                pass
-            if digest is None or earlier[1] != digest():
-                raise JobConflict(
-                    f"the idempotency key {key!r} belongs to job {earlier[0].id}, whose content is another; "
-                    "use a new key for new content",
-                    param="Idempotency-Key",
-                )
-            return earlier[0]
     with ExitStack() as stack:
         receiving = _Receiving(database, collection, receiver, key, on_notice, clock, stack)
         try:
             for batch in batches(receiving.packed(items), len):
                 receiving.keep(batch)
             return receiving.finish(digest, resume)
+        except LimitReached:  # perhaps by the documents of the request that came first
+            receiving.drop()
+            receiving.check_key()
+            raise
         except BaseException:
             receiving.drop()
             raise
@@ -111,6 +159,12 @@ class _Receiving:
         for origin, document in documents_among(items, count=self._count, note=self._note):
             path, line = (None, None) if origin is None else (origin.path, origin.line)
             yield packed(QueuedDocument(document=document, path=path, line=line))
+
+    def check_key(self) -> None:
+        """Raises StillReceived where a job has the key."""
+        if self._key is not None:
+            with self._database.read() as session:
+                check_key(session, self._collection.id, self._key)
 
     def keep(self, batch: Sequence[str]) -> None:
         payload = joined(batch)

@@ -140,6 +140,7 @@ class _Run:
         self._newest = ingest
         self._ingest = ingest()
         self._on_progress = on_progress
+        self._reported = 0  # passages
         self._on_notice = on_notice
 
     def all(self, items: Iterable[Item]) -> AddReport:
@@ -184,11 +185,13 @@ class _Run:
     def _report_progress(self, passages: int, tokens: int) -> None:
         """`passages` and `tokens` were embedded of the batch at hand and are not in the tally yet."""
         if self._on_progress is not None:
+            # Passages that are embedded again, because another text of their call failed, were reported already.
+            self._reported = max(self._reported, self.tally.passages + passages)
             self._on_progress(
                 AddProgress(
                     documents=self.tally.read,
                     committed=self.tally.committed,
-                    passages=self.tally.passages + passages,
+                    passages=self._reported,
                     tokens=self.tally.tokens + tokens,
                 )
             )

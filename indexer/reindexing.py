@@ -36,8 +36,8 @@ from indexer.givingway import asked, at_work
 from indexer.pipeline import Pipeline
 from indexer.validation import Judge, validate
 from store import schema
+from store.clock import Clock, database_now
 from store.database import Database
-from store.jobs.lease import Clock, database_now
 from store.reindex.dropping import drop_piece
 from store.reindex.record import ENDED, FILLING, FOLLOWING, changed, get, hidden_collection, unfinished
 from store.reindex.switching import NotCaughtUp

@@ -14,8 +14,8 @@ from core.protocols import Encoder, Priority, SparseEncoder
 from core.records import Collection, CollectionSettings, Representation
 from core.reindexes import Reindex
 from store.catalog import counts, create_hidden, get_collection
+from store.clock import database_now
 from store.database import Database
-from store.jobs.lease import database_now
 from store.reindex.record import begin, check_free
 from store.settings import CHANGEABLE
 from store.steps import reached

@@ -17,9 +17,10 @@ from indexer.ahead import ahead
 from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
 from indexer.pipeline import Pipeline
+from store.clock import Clock
 from store.database import Database, WriteSession
 from store.jobs import get_job
-from store.jobs.lease import Clock, Lease
+from store.jobs.lease import Lease
 from store.jobs.work import BatchOutcome, JobBatch, complete, conclude, next_batch
 
 JobProgress = Callable[[Job, int], None]  # the job at its last commit, and passages embedded since

@@ -12,8 +12,8 @@ from core.current import check_awaited
 from core.records import Float32Array, Float64Array, Int64Array
 from core.reindexes import Reindex, ReindexState
 from store import schema
+from store.clock import Clock
 from store.database import Database
-from store.jobs.lease import Clock
 from store.reindex.comparing import Differences, differences
 from store.reindex.following import note_writes
 from store.reindex.record import FILLING, changed, hidden_collection

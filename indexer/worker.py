@@ -35,20 +35,10 @@ from core.records import Job, JobState
 from indexer.heartbeat import Heartbeat
 from indexer.pipeline import Pipeline
 from indexer.turn import JobProgress, Turn
+from store.clock import Clock, database_now
 from store.database import Database, WriteSession
 from store.jobs import get_job
-from store.jobs.lease import (
-    Clock,
-    Lease,
-    claim,
-    database_now,
-    failures,
-    give_up,
-    postpone,
-    release,
-    runnable,
-    wanted_models,
-)
+from store.jobs.lease import Lease, claim, failures, give_up, postpone, release, runnable, wanted_models
 from store.jobs.sweep import sweep
 
 SWEEP_SECONDS = 5.0
@@ -195,18 +185,22 @@ class Worker:
         fingerprints = self._served()
         if not fingerprints:
             return None
-        with self._database.read() as session:  # an idle worker never asks for the write lock
-            if runnable(session, fingerprints=fingerprints, now=self._clock(session), job_id=job_id) is None:
+        while True:
+            with self._database.read() as session:  # an idle worker never asks for the write lock
+                found = runnable(session, fingerprints=fingerprints, now=self._clock(session), job_id=job_id)
+            if found is None:
                 return None
-        with self._database.write() as session:
-            return claim(
-                session,
-                self.name,
-                seconds=self._policy.lease_seconds,
-                fingerprints=fingerprints,
-                now=self._clock(session),
-                job_id=job_id,
-            )
+            with self._database.write() as session:  # and of many jobs only one is looked at under it
+                lease = claim(
+                    session,
+                    self.name,
+                    seconds=self._policy.lease_seconds,
+                    fingerprints=fingerprints,
+                    now=self._clock(session),
+                    job_id=found,
+                )
+            if lease is not None:
+                return lease
 
     def _goes_on(self, lease: Lease, heartbeat: Heartbeat, alone: bool) -> Callable[[], bool]:
         """Tells whether the turn goes on with another batch. `alone`: this worker serves no other job."""

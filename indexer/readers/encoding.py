@@ -1,15 +1,17 @@
-"""Bytes to text: byte order mark, then UTF-8, then charset-normalizer on a sample."""
+"""Bytes to text: by the byte order mark, the encoding that was named, UTF-8, or a guess that is reported."""
 
 from __future__ import annotations
 
 import codecs
+import difflib
+import encodings.aliases
 import io
 import re
+from collections.abc import Callable
 from typing import BinaryIO
 
-import charset_normalizer
-
 from core.errors import UnreadableFile
+from indexer.readers.guessing import guess
 
 SAMPLE_BYTES = 1 << 16
 _MARKS = (  # the longer marks first: UTF-32's begins with UTF-16's
@@ -19,64 +21,150 @@ _MARKS = (  # the longer marks first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# The legacy encodings still met in files; a wider choice makes the guess on short texts worse.
-_LEGACY = [
-    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r",
-    "gb18030", "big5", "cp932", "euc_jp", "cp949",
-]  # fmt: skip
-_ESCAPED = re.compile("[\udc80-\udcff]")
+_ISO_2022 = re.compile(rb"\x1b\$[@AB(]|\x1b\$\)[AC]|\x1b\([IJ]")  # ESC sequences that switch between character sets
+_NOT_OF_FILES = {"charmap", "idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+_ASCII = bytes(range(128))
+_BAD = "\udc80"  # stands for bytes that could not be decoded: no text in any encoding holds half a surrogate pair
+_ISO_2022_CODECS = ("iso2022_jp_2", "iso2022_kr")
+_ADVICE = "save the file as UTF-8, or name its encoding (salience add --encoding)"
+_BINARY = "binary file, or UTF-16 without a byte order mark: only text can be read; save it as UTF-8"
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return _BAD, error.end
+
+
+_MARKING = "salience.undecodable"  # surrogateescape cannot stand for every byte of UTF-16 and Shift JIS
+codecs.register_error(_MARKING, _mark)
+
+
+class Decoder:
+    """How the bytes of one file become text."""
+
+    def __init__(self, encoding: str | None = None, on_guess: Callable[[str], object] | None = None) -> None:
+        """`encoding` is that of a file without a byte order mark. `on_guess` is called with an encoding guessed."""
+        self.encoding = encoding
+        self.used = "UTF-8"  # by the last call, as errors name it
+        self._on_guess = on_guess
+
+    def text(self, data: bytes) -> str:
+        """The text of a whole file. Raises UnreadableFile where it is binary or not in its encoding."""
+        encoding = self._chosen(data, whole=True)
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError as error:
+            at = error.start + len(data) - len(error.object)  # some codecs take off the byte order mark
+            raise UnreadableFile(f"byte {at} (0x{data[at]:02x}) is not {self.used}; {_ADVICE}") from error
+
+    def json_text(self, data: bytes) -> str:
+        """The text of JSON, which is UTF-8 where nothing else is said; `undecodable` finds what is not."""
+        return data.decode(self._of_json(data[:SAMPLE_BYTES]), _MARKING)
+
+    def html_text(self, data: bytes, declared: str | None) -> str:
+        """The text of a page that says it is in the encoding `declared`. Bytes that are UTF-8 are taken for UTF-8."""
+        if declared is None or self.encoding is not None or marked(data) is not None or b"\0" in data:
+            return self.text(data)
+        if (not data.isascii() or _switches(declared)) and not _mostly_utf8(data):
+            try:
+                return data.decode(declared)
+            except (LookupError, ValueError) as error:
+                raise UnreadableFile(f"declares the encoding {declared!r}, which does not fit: {error}") from error
+        return self.text(data)
+
+    def stream(self, stream: BinaryIO, head: bytes, *, newline: str | None = None) -> io.TextIOWrapper:
+        """`stream` as text; `head` is its start, which was peeked at and not consumed.
+
+        Bytes that are not in its encoding cost one record, not the file: `undecodable` finds them. Raises
+        UnreadableFile for a binary file.
+        """
+        encoding = self._chosen(head, whole=len(head) < SAMPLE_BYTES)
+        return io.TextIOWrapper(stream, encoding=encoding, errors=_MARKING, newline=newline)
+
+    def json_stream(self, stream: BinaryIO, head: bytes) -> io.TextIOWrapper:
+        """As `stream`, for lines of JSON: UTF-8 where nothing else is said."""
+        return io.TextIOWrapper(stream, encoding=self._of_json(head), errors=_MARKING)
+
+    def _of_json(self, head: bytes) -> str:
+        encoding = marked(head) or self.encoding
+        if encoding is None or not _wide(encoding):
+            begins_as_json = head.lstrip().startswith((b"{", b"[")) and b"\0" not in head[:4]
+            if b"\0" in head and not begins_as_json:
+                raise UnreadableFile(_BINARY)
+        return self._using(encoding or "utf-8")
+
+    def _chosen(self, data: bytes, *, whole: bool) -> str:
+        encoding = marked(data) or self.encoding
+        if b"\0" in data and not (encoding and _wide(encoding)):
+            raise UnreadableFile(_BINARY)
+        if encoding is not None:
+            return self._using(encoding)
+        if data.isascii() and (sequence := _ISO_2022.search(data)):
+            if named := next((codec for codec in _ISO_2022_CODECS if _fits(data, codec, whole)), None):
+                return self._guessed(named)
+            raise UnreadableFile(f"byte {sequence.start()} begins an ISO-2022 sequence that does not fit; {_ADVICE}")
+        if _fits(data, "utf-8", whole) or _mostly_utf8(data):
+            return self._using("utf-8")
+        if named := guess(_sample(data)):
+            return self._guessed(named)
+        at = _first_not_utf8(data)
+        raise UnreadableFile(f"byte {at} (0x{data[at]:02x}) is not UTF-8, and no other encoding is sure; {_ADVICE}")
+
+    def _guessed(self, encoding: str) -> str:
+        if self._on_guess is not None:
+            self._on_guess(encoding)
+        return self._using(encoding)
+
+    def _using(self, encoding: str) -> str:
+        self.used = "UTF-8" if encoding.startswith("utf-8") else encoding
+        return encoding
+
+
+def parse_encoding(name: str) -> str:
+    """The codec of this name. Raises UnreadableFile that names a near one."""
+    try:
+        "a".encode(name)  # refuses what is no encoding of texts, such as base64
+        codec = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        codec = "undefined"
+    if codec in _NOT_OF_FILES:
+        known = {*encodings.aliases.aliases, *encodings.aliases.aliases.values()}
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnreadableFile(
+            f"unknown encoding {name!r}: allowed are utf-8, windows-1252, shift_jis, gb18030 and many others{hint}",
+            param="encoding",
+        )
+    return codec
+
+
+def marked(data: bytes) -> str | None:
+    """The codec that a byte order mark names."""
+    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+
+
+def undecodable(text: str) -> bool:
+    """Whether `text` of a Decoder holds bytes that could not be decoded."""
+    return _BAD in text
 
 
 def decode(data: bytes) -> str:
     """The text of a whole file. Raises UnreadableFile where it is binary or in no encoding that we know."""
-    encoding = detect_encoding(data, whole=True)
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(
-            f"looks like {encoding} but byte {error.start} does not fit; save the file as UTF-8"
-        ) from error
+    return Decoder().text(data)
 
 
-def text_stream(stream: BinaryIO, head: bytes, *, newline: str | None = None) -> io.TextIOWrapper:
-    """`stream` as text; `head` is its start, which was peeked at and not consumed.
-
-    Bytes that are not UTF-8 in a stream that began as UTF-8 become lone surrogates, which `undecodable` finds:
-    so they cost one record, not the file. Raises UnreadableFile for a binary file.
-    """
-    encoding = detect_encoding(head, whole=len(head) < SAMPLE_BYTES)
-    errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
-    return io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline=newline)
+def _sample(data: bytes) -> bytes:
+    """SAMPLE_BYTES around the first byte that is not ASCII, up to the end of a word."""
+    first = re.search(rb"[^\x00-\x7f]", data)
+    start = max(0, (first.start() if first else 0) - SAMPLE_BYTES // 2)
+    sample = data[start : start + SAMPLE_BYTES]
+    end = max(sample.rfind(b"\n"), sample.rfind(b" ")) if len(data) >= SAMPLE_BYTES else len(sample)
+    return sample[:end]
 
 
-def undecodable(text: str) -> bool:
-    """Whether `text` of a `text_stream` holds bytes that could not be decoded."""
-    return _ESCAPED.search(text) is not None
-
-
-def detect_encoding(data: bytes, *, whole: bool) -> str:
-    """The codec of a text of which `data` is the start, or the whole. Raises UnreadableFile where it is no text."""
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            return encoding
-    if b"\0" in data:
-        raise UnreadableFile(
-            "binary file, or UTF-16 without a byte order mark: only text can be read; save it as UTF-8"
-        )
-    if _is_utf8(data, whole):
-        return "utf-8"
-    sample = data[:SAMPLE_BYTES].rpartition(b"\n")[0] if len(data) > SAMPLE_BYTES else data
-    matches = charset_normalizer.from_bytes(sample, cp_isolation=_LEGACY)
-    best = matches.best()
-    if best is None:
-        raise UnreadableFile("binary file, or text in an unknown encoding; save it as UTF-8")
-    # On short texts many code pages fit equally well; the western one is the most likely of them.
-    western = any("cp1252" in match.could_be_from_charset and match.chaos <= best.chaos for match in matches)
-    return "cp1252" if western and _decodes(data, "cp1252") else best.encoding
-
-
-def _is_utf8(data: bytes, whole: bool) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def _fits(data: bytes, encoding: str, whole: bool) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
         decoder.decode(data, final=whole)  # a sample may end within a character
     except UnicodeDecodeError:
@@ -84,9 +172,31 @@ def _is_utf8(data: bytes, whole: bool) -> bool:
     return True
 
 
-def _decodes(data: bytes, encoding: str) -> bool:
+def _first_not_utf8(data: bytes) -> int:
     try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
+
+
+def _mostly_utf8(data: bytes) -> bool:
+    """Whether as many sequences of high bytes form UTF-8 as do not; texts in other encodings have a third at most."""
+    text = data.decode("utf-8", _MARKING)
+    bad = text.count(_BAD)
+    good = len(text) - bad - (len(data) - len(data.translate(None, _ASCII)))
+    return good >= max(1, bad)
+
+
+def _wide(encoding: str) -> bool:
+    """Whether texts in this encoding hold NUL bytes."""
+    return encoding.replace("_", "-").startswith(("utf-16", "utf-32"))
+
+
+def _switches(declared: str) -> bool:
+    """Whether all of this encoding is ASCII bytes."""
+    try:
+        codec = codecs.lookup(declared).name
+    except (LookupError, ValueError):
         return False
-    return True
+    return codec.startswith("iso2022") or codec == "hz"

@@ -9,31 +9,31 @@ from pathlib import PurePosixPath
 
 from core.errors import TooLarge
 from indexer.readers import markup
-from indexer.readers.encoding import decode
+from indexer.readers.encoding import Decoder
 from indexer.readers.pdf import extract
 from indexer.records import Origin, Record, Shape
 
 MAX_FILE_BYTES = 256_000_000
 
 
-def read_text(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record]:
+def read_text(stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder) -> Iterator[Record]:
     """The whole file as one text, titled by its name."""
-    yield _record(origin, title="", text=decode(read_all(stream)))
+    yield _record(origin, title="", text=decoder.text(read_all(stream)))
 
 
-def read_markdown(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record]:
+def read_markdown(stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder) -> Iterator[Record]:
     """The text without its markup, titled by its front matter or first heading."""
-    title, text = markup.markdown_text(decode(read_all(stream)))
+    title, text = markup.markdown_text(decoder.text(read_all(stream)))
     yield _record(origin, title=title, text=text)
 
 
-def read_html(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record]:
+def read_html(stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder) -> Iterator[Record]:
     """What a browser shows of the page, titled by its title or first heading."""
-    title, text = markup.html_text(read_all(stream))
+    title, text = markup.html_text(read_all(stream), decoder)
     yield _record(origin, title=title, text=text)
 
 
-def read_pdf(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record]:
+def read_pdf(stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder) -> Iterator[Record]:
     """The text of all pages, titled by the document's information. Raises UnreadableFile where there is no text."""
     title, pages = extract(read_all(stream))
     yield _record(origin, title=title, text="\n\n".join(page for page in pages if page), pages=len(pages))

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from core.errors import UnreadableFile
+from indexer.readers.encoding import marked
 
 
 class Format(StrEnum):
@@ -57,15 +58,15 @@ def extension(path: PurePath) -> str:
     return plain.suffix.lower()
 
 
-def sniff(head: bytes) -> Format:
+def sniff(head: bytes, encoding: str | None = None) -> Format:
     """The format that a stream's first bytes look like: PDF, JSON, NDJSON, HTML, else plain text.
 
-    CSV, TSV and Markdown cannot be told from plain text with certainty, so they have to be named.
+    `encoding` is that of a text without a byte order mark. CSV, TSV and Markdown cannot be told from plain text with
+    certainty, so they have to be named.
     """
     if head.startswith(b"%PDF-"):
         return Format.PDF
-    encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    text = head.decode(encoding, errors="ignore").lstrip()
+    text = head.decode(marked(head) or encoding or "utf-8", errors="ignore").lstrip()
     if text.startswith("{"):
         return Format.NDJSON if _complete_object(text.partition("\n")[0]) else Format.JSON
     if text.startswith("["):

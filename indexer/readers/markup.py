@@ -11,8 +11,7 @@ from bs4.element import NavigableString, PageElement
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from core.errors import UnreadableFile
-from indexer.readers.encoding import decode, detect_encoding
+from indexer.readers.encoding import Decoder
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
@@ -22,7 +21,8 @@ _BLOCKS = {
     "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
 }  # fmt: skip
 _UNSEEN = {"head", "script", "style", "noscript", "template", "svg", "iframe", "object", "select", "textarea", "nav"}
-_PARAGRAPH, _LINE = "\ue000", "\ue001"  # private use: stand for breaks while the source's white space collapses
+# Half a surrogate pair, which no page holds: they stand for breaks while the source's white space collapses.
+_PARAGRAPH, _LINE = "\ud800", "\ud801"
 
 
 def markdown_text(source: str) -> tuple[str, str]:
@@ -52,10 +52,10 @@ def markdown_text(source: str) -> tuple[str, str]:
     return title, "\n\n".join(block for block in blocks if block)
 
 
-def html_text(data: bytes) -> tuple[str, str]:
+def html_text(data: bytes, decoder: Decoder) -> tuple[str, str]:
     """Title ("" where there is none) and text of an HTML file. Raises UnreadableFile where it is binary."""
-    source = _decode_html(data)
-    soup = _soup(source)
+    declared = EncodingDetector.find_declared_encoding(data, is_html=True, search_entire_document=False)
+    soup = _soup(decoder.html_text(data, declared))
     title = soup.title or soup.find("h1")
     name = title.get_text(" ", strip=True) if isinstance(title, Tag) else ""
     return name, _soup_text(soup)
@@ -69,17 +69,6 @@ def _inline(token: Token) -> str:
             return ""
         case _:  # text and code hold content, an image its alternative text; emphasis and links hold none
             return token.content
-
-
-def _decode_html(data: bytes) -> str:
-    """The declared encoding, unless a byte order mark or the bytes themselves say otherwise."""
-    declared = EncodingDetector.find_declared_encoding(data, is_html=True, search_entire_document=False)
-    if declared and detect_encoding(data, whole=True) not in {"utf-8", "utf-8-sig", "utf-16", "utf-32"}:
-        try:
-            return data.decode(declared)
-        except (LookupError, ValueError) as error:
-            raise UnreadableFile(f"declares the encoding {declared!r}, which does not fit: {error}") from error
-    return decode(data)
 
 
 def _visible_text(source: str) -> str:

@@ -10,16 +10,19 @@ import stat
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from core.errors import TooLarge, UnreadableFile
 from indexer.readers import files, tables
-from indexer.readers.encoding import SAMPLE_BYTES
+from indexer.readers.encoding import SAMPLE_BYTES, Decoder
 from indexer.readers.formats import EXTENSIONS, Format, extension, sniff
 from indexer.records import Origin, Record, RecordError, Skipped
 
-_READERS: dict[Format, Callable[[io.BufferedReader, bytes, Origin], Iterator[Record | RecordError]]] = {
+_Reader = Callable[[io.BufferedReader, bytes, Origin, Decoder], Iterator[Record | RecordError]]
+_OnGuess = Callable[[str, str], object]
+_READERS: dict[Format, _Reader] = {
     Format.JSON: tables.read_json,
     Format.CSV: tables.read_csv,
     Format.TSV: tables.read_tsv,
@@ -31,18 +34,26 @@ _READERS: dict[Format, Callable[[io.BufferedReader, bytes, Origin], Iterator[Rec
 _READ_FAILURES = (OSError, EOFError, zlib.error, UnicodeError, UnreadableFile, TooLarge)
 
 
-def read(path: Path, *, format: Format | None = None) -> Iterator[Record | RecordError | Skipped]:
+def read(
+    path: Path, *, format: Format | None = None, encoding: str | None = None, on_guess: _OnGuess | None = None
+) -> Iterator[Record | RecordError | Skipped]:
     """Every record of a file, or of the files in a folder and below, in the order of their names.
 
     A file's format is `format`, or goes by its extension, or by its first bytes. In a folder only files with a known
     extension are read, or only those of `format`; what is left out is reported as Skipped, once per extension, at the
     end. Hidden files and folders are passed over. A folder reached again by a symbolic link is read only once.
 
+    A text file is in the encoding of its byte order mark, else in `encoding` (see `parse_encoding`). Without either,
+    NDJSON and JSON are UTF-8, HTML is what it declares, and any other file that is not UTF-8 is guessed, or an error:
+    `on_guess` is called with the path and the guess.
+
     Raises UnreadableFile where `path` does not exist; every later failure is a RecordError among the records.
     """
     if not os.path.lexists(path):
         raise UnreadableFile(f"no such file or folder: {path}{_nearest(path)}", param="path")
-    return _read_folder(path, format) if path.is_dir() else _read_file(path, path.name, format)
+    if path.is_dir():
+        return _read_folder(path, format, encoding, on_guess)
+    return _read_file(path, path.name, format, encoding, on_guess)
 
 
 def read_stream(
@@ -50,23 +61,27 @@ def read_stream(
     *,
     format: Format | None = None,
     name: str = "stdin",
+    encoding: str | None = None,
+    on_guess: _OnGuess | None = None,
     line_characters: int = tables.MAX_LINE_CHARACTERS,
     watch: Callable[[int], None] | None = None,
 ) -> Iterator[Record | RecordError]:
     """Every record of a binary stream such as standard input. Without `format` it goes by the first bytes.
 
     `name` stands for the path in records and errors, and is the id where the whole stream is one document.
-    `line_characters`: of a line of NDJSON, at most; a longer one is an error, and is not held. `watch` is told how
-    many bytes of a compressed content were read, unpacked, and may raise; a TooLarge is an error of the stream.
+    `encoding` and `on_guess` as `read` has them. `line_characters`: of a line of NDJSON, at most; a longer one is an
+    error, and is not held. `watch` is told how many bytes of a compressed content were read, unpacked, and may raise; a
+    TooLarge is an error of the stream.
     """
     origin = Origin(path=name)
+    decoder = Decoder(encoding, None if on_guess is None else partial(on_guess, name))
     try:
         head, content = _decompressed(stream, watch)
-        kind = format or sniff(head)
+        kind = format or sniff(head, encoding)
         if (head or content.peek(1)) and kind is Format.NDJSON:
-            yield from tables.read_ndjson(content, head, origin, line_characters)
+            yield from tables.read_ndjson(content, head, origin, decoder, line_characters)
         elif head or content.peek(1):
-            yield from _READERS[kind](content, head, origin)
+            yield from _READERS[kind](content, head, origin, decoder)
         else:
             yield RecordError(code=UnreadableFile.code, reason="the file is empty", origin=origin)
     except _READ_FAILURES as error:
@@ -74,17 +89,22 @@ def read_stream(
         yield RecordError(code=code, reason=_reason(error), origin=origin)
 
 
-def _read_file(path: Path, name: str, format: Format | None) -> Iterator[Record | RecordError]:
+def _read_file(
+    path: Path, name: str, format: Format | None, encoding: str | None, on_guess: _OnGuess | None
+) -> Iterator[Record | RecordError]:
     try:
         stream = path.open("rb")
     except OSError as error:
         yield RecordError(code=UnreadableFile.code, reason=_reason(error), origin=Origin(path=name))
         return
     with stream:
-        yield from read_stream(stream, format=format or EXTENSIONS.get(extension(path)), name=name)
+        kind = format or EXTENSIONS.get(extension(path))
+        yield from read_stream(stream, format=kind, name=name, encoding=encoding, on_guess=on_guess)
 
 
-def _read_folder(root: Path, format: Format | None) -> Iterator[Record | RecordError | Skipped]:
+def _read_folder(
+    root: Path, format: Format | None, encoding: str | None, on_guess: _OnGuess | None
+) -> Iterator[Record | RecordError | Skipped]:
     skipped: Counter[str] = Counter()
     first: dict[str, str] = {}
     for found in _walk(root, PurePosixPath(), set()):
@@ -97,7 +117,7 @@ def _read_folder(root: Path, format: Format | None) -> Iterator[Record | RecordE
             skipped[reason] += 1
             first.setdefault(reason, str(found))
         else:
-            yield from _read_file(root / found, str(found), kind)
+            yield from _read_file(root / found, str(found), kind, encoding, on_guess)
     for reason, count in sorted(skipped.items()):
         yield Skipped(path=first[reason], reason=reason, count=count)
 
@@ -189,8 +209,6 @@ def _reason(error: Exception) -> str:
             return "the gzip stream ends too early; what came before was read. Fetch the file again"
         case gzip.BadGzipFile() | zlib.error():
             return f"damaged gzip stream ({error}); what came before was read"
-        case UnicodeDecodeError():
-            return f"not valid {error.encoding} from here on ({error.reason}); save the file as UTF-8"
         case OSError():
             return error.strerror or str(error)
         case _:

@@ -5,26 +5,33 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from core.errors import InvalidDocument, TooLarge, UnreadableFile
-from indexer.readers.encoding import decode, text_stream, undecodable
+from indexer.readers.encoding import Decoder, undecodable
 from indexer.readers.files import read_all
+from indexer.readers.rowlines import RowLines, RowTooLong
 from indexer.records import Origin, Record, RecordError, Shape
 
 MAX_LINE_CHARACTERS = 32_000_000  # of an NDJSON line, or a CSV cell
 MAX_BLANK_LINES = 1_000_000  # in a row: a few KiB of gzip unpack to any number of them
 _SKIPPED_CHARACTERS = 1_000_000  # of a line that is too long, held at a time
 _DELIMITERS = ",;\t|"
+_NAMED_DELIMITER = re.compile(r"""sep=([^"\s]|\t)\s*""", re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*(?:"|\Z)')
 
 
 def read_ndjson(
-    stream: io.BufferedReader, head: bytes, origin: Origin, line_characters: int = MAX_LINE_CHARACTERS
+    stream: io.BufferedReader,
+    head: bytes,
+    origin: Origin,
+    decoder: Decoder,
+    line_characters: int = MAX_LINE_CHARACTERS,
 ) -> Iterator[Record | RecordError]:
     """One JSON object a line; blank lines are passed over. Raises UnreadableFile where nothing else comes."""
-    with text_stream(stream, head) as lines:
+    with decoder.json_stream(stream, head) as lines:
         number = blank = 0
         while line := lines.readline(line_characters + 1):
             number += 1
@@ -40,20 +47,24 @@ def read_ndjson(
                 reason = f"the line is longer than {line_characters} characters; split the document"
                 yield RecordError(code=TooLarge.code, reason=reason, origin=place)
             elif undecodable(line):
-                yield _invalid("the line is not valid UTF-8", place)
+                yield _not_in(decoder, "line", place)
             elif not blank:
                 yield _parse_object(line, place)
 
 
-def read_json(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record | RecordError]:
+def read_json(
+    stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder
+) -> Iterator[Record | RecordError]:
     """A list of objects, or one object. What comes before a syntax error is used; what comes after it cannot be."""
-    text = decode(read_all(stream))
+    text = decoder.json_text(read_all(stream))
     position = _after_space(text, 0)
     if not text.startswith("[", position):
         if text[position : position + 1] == "{" and _is_ndjson(text):
-            yield from read_ndjson(io.BufferedReader(io.BytesIO(text.encode("utf-8"))), b"", origin)
-        else:
-            yield _parse_object(text, Origin(path=origin.path, line=text.count("\n", 0, position) + 1))
+            lines = io.BytesIO(text.encode("utf-8", "surrogatepass"))  # what could not be decoded will not be, again
+            yield from read_ndjson(io.BufferedReader(lines), b"", origin, Decoder())
+            return
+        place = Origin(path=origin.path, line=text.count("\n", 0, position) + 1)
+        yield _not_in(decoder, "file", place) if undecodable(text) else _parse_object(text, place)
         return
     line, counted = 1, 0
     separator = "["
@@ -64,60 +75,102 @@ def read_json(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterato
         line, counted = line + text.count("\n", counted, position), position
         place = Origin(path=origin.path, line=line)
         try:
-            value, position = _DECODER.raw_decode(text, position)
+            value, end = _DECODER.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
             yield _invalid(f"broken JSON: {_syntax(error)}; the list's items after it were not read", place)
             return
-        yield _record(value, place)
-        position, separator = _after_space(text, position), ","
+        yield _not_in(decoder, "item", place) if undecodable(text[position:end]) else _record(value, place)
+        position, separator = _after_space(text, end), ","
     if not text.startswith("]", position) or _after_space(text, position + 1) < len(text):
         place = Origin(path=origin.path, line=line + text.count("\n", counted, position))
         yield _invalid("broken JSON: the list does not end with its ]; what follows was not read", place)
 
 
-def read_csv(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record | RecordError]:
-    """Rows under a header line; the delimiter is the one of `, ; tab |` that the header has most of."""
-    return _read_rows(stream, head, origin, delimiter=None)
+def read_csv(
+    stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder
+) -> Iterator[Record | RecordError]:
+    """Rows under a header line; the delimiter is the one of `, ; tab |` that the header has most of outside quotes.
+
+    A first line such as `sep=;`, as Excel writes it, names the delimiter.
+    """
+    return _read_rows(stream, head, origin, decoder, delimiter=None)
 
 
-def read_tsv(stream: io.BufferedReader, head: bytes, origin: Origin) -> Iterator[Record | RecordError]:
+def read_tsv(
+    stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder
+) -> Iterator[Record | RecordError]:
     """As CSV, tab-separated."""
-    return _read_rows(stream, head, origin, delimiter="\t")
+    return _read_rows(stream, head, origin, decoder, delimiter="\t")
 
 
 def _read_rows(
-    stream: io.BufferedReader, head: bytes, origin: Origin, delimiter: str | None
+    stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder, delimiter: str | None
 ) -> Iterator[Record | RecordError]:
     csv.field_size_limit(MAX_LINE_CHARACTERS)  # the default refuses cells over 128 KiB; a process has only one limit
-    with text_stream(stream, head, newline="") as lines:
-        header = lines.readline(MAX_LINE_CHARACTERS)
+    with decoder.stream(stream, head, newline="") as text:
+        lines = RowLines(text, MAX_LINE_CHARACTERS)
+        header, place = _header(lines)
+        if delimiter is None and (named := _NAMED_DELIMITER.fullmatch(header)):
+            delimiter = named[1]
+            header, place = _header(lines)
         if delimiter is None:
-            delimiter = max(_DELIMITERS, key=header.count)
-        rows = csv.reader(chain([header], lines), delimiter=delimiter, strict=True)
+            unquoted = _QUOTED.sub("", header)
+            delimiter = max(_DELIMITERS, key=unquoted.count)
+        lines.put_back(header)
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             names = [name.strip() for name in next(rows)]
-        except csv.Error as error:
-            raise UnreadableFile(f"line 1: the header cannot be read: {error}") from error
-        if any(not name for name in names) or len(set(names)) < len(names):
-            raise UnreadableFile("line 1: the header must name every column, and each only once")
+        except (csv.Error, RowTooLong) as error:
+            raise UnreadableFile(f"line {place}: the header cannot be read: {error}") from error
+        _check_header(names, place, decoder)
         while True:
-            place = Origin(path=origin.path, line=rows.line_num + 1)
+            lines.begin_row()
+            here = Origin(path=origin.path, line=lines.number + 1)
             try:
                 row = next(rows)
             except StopIteration:
                 return
+            except RowTooLong as error:
+                yield RecordError(code=TooLarge.code, reason=str(error), origin=here)
+                continue
             except csv.Error as error:
-                yield _invalid(f"broken row: {error}", place)
+                yield _invalid(f"broken row: {error}", here)
                 continue
             if row:
-                yield _row(names, row, place)
+                yield _row(names, row, here, decoder)
 
 
-def _row(names: list[str], row: list[str], origin: Origin) -> Record | RecordError:
+def _header(lines: RowLines) -> tuple[str, int]:
+    """The next line that is not blank, and its number. Raises UnreadableFile where none comes."""
+    for _ in range(MAX_BLANK_LINES):
+        lines.begin_row()
+        try:
+            line = next(lines)
+        except StopIteration:
+            break
+        except RowTooLong as error:
+            raise UnreadableFile(f"line {lines.number}: the header cannot be read: {error}") from error
+        if line.strip(" \r\n"):
+            return line, lines.number
+    raise UnreadableFile("the file has no header line")
+
+
+def _check_header(names: list[str], line: int, decoder: Decoder) -> None:
+    """Raises UnreadableFile."""
+    if any(map(undecodable, names)):
+        raise UnreadableFile(f"line {line}: the header is not valid {decoder.used}")
+    rule = "the header must name every column, and each only once"
+    if "" in names:
+        raise UnreadableFile(f"line {line}: {rule}; column {names.index('') + 1} of {len(names)} has no name")
+    if again := next((name for at, name in enumerate(names) if name in names[:at]), None):
+        raise UnreadableFile(f"line {line}: {rule}; {again!r} comes twice")
+
+
+def _row(names: list[str], row: list[str], origin: Origin, decoder: Decoder) -> Record | RecordError:
     if len(row) > len(names):
         return _invalid(f"{len(row)} cells, but the header has {len(names)} columns; is a quote missing?", origin)
     if any(map(undecodable, row)):
-        return _invalid("the row is not valid UTF-8", origin)
+        return _not_in(decoder, "row", origin)
     fields = {name: cell for name, cell in zip(names, row, strict=False) if cell}
     return Record(fields=fields, origin=origin, shape=Shape.TABLE)
 
@@ -138,6 +191,10 @@ def _record(value: Any, origin: Origin) -> Record | RecordError:
 
 def _invalid(reason: str, origin: Origin) -> RecordError:
     return RecordError(code=InvalidDocument.code, reason=reason, origin=origin)
+
+
+def _not_in(decoder: Decoder, what: str, origin: Origin) -> RecordError:
+    return _invalid(f"the {what} is not valid {decoder.used}", origin)
 
 
 def _syntax(error: ValueError | RecursionError) -> str:

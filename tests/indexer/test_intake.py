@@ -16,8 +16,8 @@ from indexer.pipeline import delete
 from indexer.records import Duplicate, Origin, RecordError, Skipped
 from store import Database, schema
 from store.catalog import delete_collection
+from store.clock import database_now
 from store.jobs import cancel_job, list_jobs
-from store.jobs.lease import database_now
 from store.jobs.notices import NoticeKind, job_notices
 from store.jobs.payload import unpack
 from store.jobs.sweep import sweep

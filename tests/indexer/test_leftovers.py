@@ -9,8 +9,8 @@ from core.errors import StorageError
 from core.records import JobState
 from indexer import worker as worker_module
 from store import Database, schema
+from store.clock import database_now
 from store.jobs import cancel_job
-from store.jobs.lease import database_now
 from tests.indexer.fakes import FakeEncoder, create, enqueue, job, located, slow
 from tests.indexer.working import running, worker_of
 from tests.waiting import until

@@ -20,8 +20,8 @@ from indexer.worker import Worker
 from store import Database
 from store.batch import Draft
 from store.catalog import delete_collection
+from store.clock import database_now
 from store.jobs import cancel_job
-from store.jobs.lease import database_now
 from store.jobs.retry import retry_job
 from store.jobs.sweep import sweep
 from store.verify import verify

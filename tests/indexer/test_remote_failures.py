@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from core.backoff import MAX_ASKED_SECONDS
 from core.errors import InvalidInput, RemoteError, RemoteMismatch, RemoteRefused, RemoteUnavailable
-from core.records import Document, JobState
+from core.prompts import Prompt
+from core.records import Document, Embeddings, JobState, Representation
 from indexer.pipeline import Pipeline
 from store import Database
-from store.jobs.lease import claim, database_now, postpone, runnable
+from store.clock import database_now
+from store.jobs.lease import claim, postpone, runnable
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of
 from tests.indexer.working import QUICK, errors, running, worker_of
 from tests.waiting import until
@@ -83,6 +88,62 @@ def test_a_fault_of_one_text_costs_its_document_only(
     done = worker_of(database, encoder).finish(1)
     assert (done.state, done.created, done.failed) == (JobState.DONE, 19, 1)
     assert errors(database) == {"d7": ("model_error", 8)}
+
+
+@pytest.mark.parametrize("faulty", [{7}, {7, 100}, set(range(1, 128))], ids=len)
+def test_a_text_that_the_model_names_is_left_out_without_a_search_for_it(
+    database: Database, encoder: FakeEncoder, faulty: set[int]
+) -> None:
+    wrong, sent = {f"text d {number}" for number in faulty}, []
+
+    def fail(texts: list[str]) -> None:
+        sent.append(len(texts))
+        for index, text in enumerate(texts):
+            with InvalidInput.indexed(index):
+                if text in wrong:
+                    raise InvalidInput("answered 400")
+
+    encoder.before = fail
+    enqueue(database, located(128))
+    done = worker_of(database, encoder).finish(1)
+    assert (done.state, done.created, done.failed) == (JobState.DONE, 128 - len(faulty), len(faulty))
+    assert errors(database) == {f"d{number}": ("model_error", number + 1) for number in faulty}
+    assert len(sent) <= 1 + 2 * len(faulty)
+    assert sum(sent) < 128 * 7  # of half by half
+
+
+def test_documents_of_the_text_that_the_model_names_fail_together(database: Database, encoder: FakeEncoder) -> None:
+    def fail(texts: list[str]) -> None:
+        if "twin" in texts:
+            with InvalidInput.indexed(texts.index("twin")):
+                raise InvalidInput("answered 400")
+
+    encoder.before = fail
+    documents = [
+        Document(id=f"d{number}", text="twin" if number in (1, 3) else f"text {number}") for number in range(5)
+    ]
+    report = pipeline_of(database, encoder).add("c", documents)
+    assert ({error.id for error in report.failed}, report.created) == ({"d1", "d3"}, 3)
+    assert encoder.calls == 3
+
+
+@pytest.mark.parametrize("fault", [InvalidInput("answered 400"), ValueError("no kernel")])
+def test_progress_never_runs_backwards(database: Database, encoder: FakeEncoder, fault: Exception) -> None:
+    told: list[int] = []
+
+    def encode(prompts: Sequence[Prompt], representation: Representation, **options: Any) -> Embeddings:
+        made = FakeEncoder.encode(encoder, prompts, representation)
+        for _ in prompts:
+            options["progress"](1)
+        if any(prompt == Prompt.of("text 60") for prompt in prompts):
+            raise fault
+        return made
+
+    encoder.encode = encode  # type: ignore[method-assign]
+    documents = [Document(id=f"d{number}", text=f"text {number}") for number in range(64)]
+    report = pipeline_of(database, encoder).add("c", documents, on_progress=lambda said: told.append(said.passages))
+    assert report.created == 63
+    assert told == sorted(told)
 
 
 @pytest.mark.parametrize("fault", REMOTES_FAULTS, ids=lambda fault: fault.message)

@@ -18,8 +18,9 @@ from indexer.ingest import Ingest, Prepared
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
 from store import Database, schema
+from store.clock import database_now
 from store.jobs import get_job
-from store.jobs.lease import claim, database_now
+from store.jobs.lease import claim
 from store.jobs.retry import retry_job
 from store.jobs.work import complete
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, slow

@@ -13,9 +13,9 @@ from core.records import JobState
 from indexer import worker as worker_module
 from indexer.worker import Worker
 from store import Database, schema
+from store.clock import database_now
 from store.database import WriteSession
 from store.jobs import cancel_job
-from store.jobs.lease import database_now
 from tests.indexer.fakes import FakeEncoder, create, enqueue, job, located, pipeline_of
 from tests.indexer.working import QUICK, running
 from tests.waiting import until

@@ -16,10 +16,11 @@ from core.records import Document, JobState
 from indexer import turn as turn_module
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
-from store import Database, ReadSession, schema
+from store import Database, ReadSession, WriteSession, schema
 from store.catalog import delete_collection
+from store.clock import database_now
 from store.jobs import cancel_job
-from store.jobs.lease import claim, database_now
+from store.jobs.lease import Lease, claim
 from store.jobs.retry import retry_job
 from store.jobs.work import complete
 from tests.indexer.fakes import FakeEncoder, create, enqueue, ids, job, located, pipeline_of, rows, slow
@@ -64,6 +65,24 @@ def test_a_look_into_an_empty_queue_is_one_read(
     monkeypatch.setattr(database, "read", read)
     assert not worker_of(database, encoder).turn()
     assert len(reads) == 1
+
+
+def test_who_is_overtaken_takes_the_next_job_and_looks_at_one_under_the_lock(
+    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = enqueue(database, located(1)), enqueue(database, located(2))
+    asked: list[int | None] = []
+
+    def overtaken(session: WriteSession, worker: str, **options: Any) -> Lease | None:
+        asked.append(options["job_id"])
+        if len(asked) == 1:
+            assert claim(session, "another", **options) is not None
+        return claim(session, worker, **options)
+
+    monkeypatch.setattr("indexer.worker.claim", overtaken)
+    assert worker_of(database, encoder).turn()
+    assert asked == [first.id, second.id]
+    assert (job(database, first.id).worker, job(database, second.id).state) == ("another", JobState.DONE)
 
 
 def test_a_poison_document_costs_itself_only_and_can_be_tried_again(database: Database, encoder: FakeEncoder) -> None:

@@ -10,7 +10,7 @@ from core.errors import ModelMismatch, ModelNotFound, RemoteUnavailable, Salienc
 from core.protocols import SparseEncoder
 from core.records import CollectionSettings, JobState, SparseScoring
 from store import Database
-from store.jobs.lease import database_now
+from store.clock import database_now
 from store.jobs.retry import retry_job
 from tests.collections import create_for
 from tests.indexer.fakes import FakeEncoder, create, enqueue, job, located

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from indexer.worker import JobPolicy, Worker
 from store import Database, ReadSession
-from store.jobs.lease import database_now
+from store.clock import database_now
 from store.jobs.notices import NoticeKind, job_notices
 from tests.indexer.fakes import FakeEncoder, pipeline_of
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import UnreadableFile
 from indexer.readers import files, read
-from indexer.records import Shape
+from indexer.readers.encoding import parse_encoding
+from indexer.records import Record, Shape
 from tests.growth import assert_linear
 from tests.indexer.readers.reading import only_error, pdf, records, split_errors, write
 
@@ -55,6 +57,11 @@ class TestFiles:
         (record,) = records(write(tmp_path / "a.html", source))
         assert record.fields["title"] == "My page"
         assert record.fields["text"] == "Head\n\nFirst bold text.\nLine.\n\nSecond & last.\n\na\nb\n\none\n\ntwo"
+
+    def test_the_signs_of_icon_fonts_are_no_breaks(self, tmp_path: Path) -> None:
+        source = "<p>a\ue000b &#xe001; c &#xd800; d<pre>e\n\ue001</pre>"
+        (record,) = records(write(tmp_path / "a.html", source))
+        assert record.fields["text"] == "a\ue000b \ue001 c \ufffd d\n\ne\n\ue001"
 
     def test_html_says_its_encoding(self, tmp_path: Path) -> None:
         source = '<html><head><meta charset="iso-8859-2"><title>Łódź</title></head><body>Zażółć</body></html>'
@@ -125,7 +132,10 @@ class TestEncodings:
             "a.json": json.dumps([{"text": self.TEXT}], ensure_ascii=False),
             "a.html": f"<p>{self.TEXT}</p>",
         }.get(name, self.TEXT)
-        (record,) = records(write(tmp_path / name, source.encode(encoding)))
+        path = write(tmp_path / name, source.encode(encoding))
+        named = encoding if name.startswith("a.js") else None  # JSON is UTF-8 by its standard: no guess
+        (record,) = read(path, encoding=named)
+        assert isinstance(record, Record)
         assert record.fields["text"] == self.TEXT
 
     @pytest.mark.parametrize(
@@ -134,12 +144,93 @@ class TestEncodings:
             ("café", "latin-1"),
             ("Zażółć gęślą jaźń, proszę bardzo. Łódź leży w Polsce.", "cp1250"),
             ("Привет, как дела? Это текст на русском языке.", "cp1251"),
-            ("日本語のテキストです。今日は天気がいいです。明日も晴れるでしょう。", "shift_jis"),
-            ("你好，世界。这是一个测试文本，用来检查编码。", "gb18030"),
+            (
+                "日本語のテキストです。今日は天気がいいです。明日も晴れるでしょう。東京へ行って古い町を見ます。",
+                "shift_jis",
+            ),
+            ("你好，世界。这是一个测试文本，用来检查编码。明天我们去北京看老城区，晚上会很冷，要带热茶。", "gb18030"),
+            ("日本語のテキスト", "iso2022_jp"),
+            ("£5 only: “really”, it’s cheap", "cp1252"),
+            ("À la fête, où étiez-vous ? Le garçon a reçu une leçon sévère. " * 5 + "Fin.", "cp1252"),
+            ("Příliš žluťoučký kůň úpěl ďábelské ódy.", "cp1250"),
+            ("Bugün hava çok güzel, çocuklar bahçede oynuyor. Yarın eski şehri göreceğiz.", "cp1254"),
         ],
     )
     def test_legacy_encodings(self, tmp_path: Path, text: str, encoding: str) -> None:
         assert records(write(tmp_path / "a.txt", text.encode(encoding)))[0].fields["text"] == text
+
+    @pytest.mark.parametrize(
+        ("text", "encoding"),
+        [
+            ("Łódź", "cp1257"),
+            ("안녕하세요", "cp949"),
+            ("子们在花园里玩耍", "gb18030"),
+            ("25°C", "cp1252"),
+            ("дел", "koi8_r"),
+        ],
+    )
+    def test_too_little_to_tell_the_encoding_is_an_error(self, tmp_path: Path, text: str, encoding: str) -> None:
+        path = write(tmp_path / "a.txt", text.encode(encoding))
+        error = only_error(path)
+        assert "is not UTF-8, and no other encoding is sure" in error.reason
+        assert "--encoding" in error.reason
+        (record,) = read(path, encoding=encoding)
+        assert isinstance(record, Record)
+        assert record.fields["text"] == text
+
+    def test_a_guess_is_told_with_the_file(self, tmp_path: Path) -> None:
+        write(tmp_path / "a.txt", self.TEXT.encode("cp1252"))
+        write(tmp_path / "b.txt", self.TEXT)
+        write(tmp_path / "sub" / "c.csv", f"text\n{self.TEXT}\n".encode("cp1252"))
+        write(tmp_path / "d.html", f'<meta charset="latin-1"><p>{self.TEXT}'.encode("cp1252"))
+        told: list[tuple[str, str]] = []
+        assert len(list(read(tmp_path, on_guess=lambda *guess: told.append(guess)))) == 4
+        assert told == [("a.txt", "cp1252"), ("sub/c.csv", "cp1252")]
+
+    def test_a_byte_order_mark_is_above_a_named_encoding_and_that_above_what_html_declares(
+        self, tmp_path: Path
+    ) -> None:
+        write(tmp_path / "a.txt", self.TEXT.encode("utf-8-sig"))
+        write(tmp_path / "b.html", f'<meta charset="latin-1"><p>{self.TEXT}'.encode("cp850"))
+        texts = [item.fields["text"] for item in read(tmp_path, encoding="cp850") if isinstance(item, Record)]
+        assert texts == [self.TEXT] * 2
+
+    @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html"])
+    def test_a_bad_byte_in_utf8_is_named_and_nothing_is_guessed(self, tmp_path: Path, name: str) -> None:
+        content = f"{self.TEXT}\n{self.TEXT}\n".encode()
+        content += b"M\xe4rz"
+        error = only_error(write(tmp_path / name, content))
+        assert error.reason.startswith(f"byte {len(content) - 3} (0xe4) is not UTF-8; ")
+
+    def test_a_bad_byte_after_a_byte_order_mark_is_named_where_it_is(self, tmp_path: Path) -> None:
+        assert "byte 4 (0xe4)" in only_error(write(tmp_path / "a.txt", b"\xef\xbb\xbfM\xe4rz")).reason
+
+    def test_escape_sequences_are_read_to_their_end_or_refused(self, tmp_path: Path) -> None:
+        rows = "id,text\n" + "1,日本語のテキスト\n" * 5000
+        assert len(records(write(tmp_path / "a.csv", rows.encode("iso2022_jp")))) == 5000
+        error = only_error(write(tmp_path / "a.txt", b"hello \x1b$B$"))
+        assert error.reason.startswith("byte 6 begins an ISO-2022 sequence that does not fit; ")
+        assert records(write(tmp_path / "b.txt", "a \x1b[31mred\x1b[0m word"))
+
+    def test_html_in_escape_sequences_is_what_it_declares(self, tmp_path: Path) -> None:
+        page = '<meta charset="iso-2022-jp"><p>日本語'.encode("iso2022_jp")
+        assert records(write(tmp_path / "a.html", page))[0].fields["text"] == "日本語"
+
+    @pytest.mark.parametrize("name", ["latin1", "Windows-1252", "SJIS", "koi8-u", "utf-16-le"])
+    def test_encodings_by_name(self, tmp_path: Path, name: str) -> None:
+        encoding = parse_encoding(name)
+        (record,) = read(write(tmp_path / "a.jsonl", '{"text": "a"}'.encode(encoding)), encoding=encoding)
+        assert isinstance(record, Record)
+        assert record.fields["text"] == "a"
+
+    @pytest.mark.parametrize("name", ["rot13", "base64", "punycode", "idna", "undefined", "", "a\0b", "unicode_escape"])
+    def test_what_is_no_encoding_of_a_file(self, name: str) -> None:
+        with pytest.raises(UnreadableFile, match="unknown encoding"):
+            parse_encoding(name)
+
+    def test_an_encoding_mistyped(self) -> None:
+        with pytest.raises(UnreadableFile, match="did you mean 'shift_jis'"):
+            parse_encoding("shift-jiss")
 
     @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", bytes(range(256)) * 10, b"a\0b"])
     @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html", "a.csv", "a.jsonl", "a.json"])
@@ -152,7 +243,7 @@ class TestEncodings:
         content = '{"text": "a"}\n{"text": "b"}\n'.encode("utf-16")[:-1]
         good, errors = split_errors(read(write(tmp_path / "a.jsonl", content)))
         assert good[0].fields == {"text": "a"}
-        assert "not valid utf-16" in errors[0].reason
+        assert [error.reason for error in errors] == ["the line is not valid utf-16"]
 
 
 class TestGzip:

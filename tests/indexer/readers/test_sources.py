@@ -104,6 +104,7 @@ class TestStreams:
             (b' \n[{"text": "a"}]', Format.JSON),
             (b"<!DOCTYPE html><p>x", Format.HTML),
             ("<html>x".encode("utf-16"), Format.HTML),
+            ('{"text": "a"}\n{"text": "b"}'.encode("utf-32"), Format.NDJSON),
             (b"%PDF-1.4", Format.PDF),
             (b"just text", Format.TEXT),
             (b'{"a":' + b"[" * 5000, Format.JSON),

@@ -1,0 +1,75 @@
+"""The legacy encoding of a text, where its bytes leave only one that makes sense; else none.
+
+charset-normalizer finds the code pages that give a text, and how well each goes with a language (its coherence). Code
+pages of one script give texts that differ in a few letters, which it does not weigh. So a guess must also use only the
+letters of one language, and be the only such text.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections import Counter
+
+import charset_normalizer
+
+# The legacy encodings still met in files; a wider choice makes the guess on short texts worse.
+_LEGACY = [
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r",
+    "gb18030", "big5", "cp932", "euc_jp", "cp949",
+]  # fmt: skip
+_MULTIBYTE = {"gb18030", "big5", "cp932", "euc_jp", "cp949"}
+_ALPHABETS = [  # the letters outside ASCII of languages in Latin script
+    frozenset(letters)
+    for letters in (
+        "äöüß àâçéèêëîïôœùûüÿæ áéíñóúüªº àèéìíîòóùú áâãàçéêíóôõúªº åäöé æøåé áéèëïóöü áéíóúýþæöð àèéíïòóúüç "
+        "ąćęłńóśźż áčďéěíňóřšťúůýž áäčďéíĺľňóôŕšťúýž áéíóöőúüű ăâîşţ čćđšž çğıiöşüâîû ąčęėįšųūž āčēģīķļņšūž äöõüšž"
+    ).split()
+]
+_SCRIPTS = re.compile("([\u0370-\u03ff]+)|([\u0400-\u04ff]+)|([\u05d0-\u05ea]+)|([\u0600-\u06ff]+)")
+_LETTERS = 12  # of another script than Latin; fewer may as well be the bytes of yet another one
+_COHERENCE_GAP = 0.1  # by which a guess must be ahead of any other text
+_FOREIGN = 0.05  # letters of other languages, in names and quotations
+_IMPLAUSIBLE = re.compile(  # a letter beside a digit ("Ł5"), a sign within a word ("le¿y"), a frame's lines ("5─")
+    r"[^\W\d_a-zA-Zªº]\d|\d[^\W\d_a-zA-Zªº]"
+    r"|[^\W\d_][^\x00-\x7f\w\s‘’‚“”„–—…·\xad][^\W\d_]|[\u2500-\u259f]"
+)
+
+
+def guess(sample: bytes) -> str | None:
+    """The encoding of this sample of a text; None where several make sense, or none does."""
+    found = [
+        (-match.coherence, min(map(_LEGACY.index, match.could_be_from_charset)))
+        for match in charset_normalizer.from_bytes(sample, cp_isolation=_LEGACY, preemptive_behaviour=False)
+        if _plausible(str(match), match.encoding, match.coherence)
+    ]  # texts that are the same under several code pages are one match
+    if not found:
+        return None
+    best, *others = sorted(found)
+    if others and others[0][0] - best[0] < _COHERENCE_GAP:
+        return None
+    return _LEGACY[best[1]]
+
+
+def _plausible(text: str, encoding: str, coherence: float) -> bool:
+    """Whether a person may have written `text`."""
+    letters = Counter(character for character in text if character.isalpha() and not character.isascii())
+    if encoding in _MULTIBYTE:
+        return coherence > 0 and letters.total() >= _LETTERS
+    if len(_IMPLAUSIBLE.findall(text)) > _FOREIGN * letters.total():
+        return False
+    if not letters:
+        return all(unicodedata.category(sign)[0] in "PSZ" for sign in set(text) if not sign.isascii())
+    small = sum(count for letter, count in letters.items() if letter == letter.lower())
+    if letters.total() >= _LETTERS and small * 2 < letters.total():
+        return False  # what is small in one code page is large in another
+    allowed = letters.total() * (1 - _FOREIGN)
+    folded: Counter[str] = Counter()
+    for letter, count in letters.items():
+        folded[letter.lower()[0]] += count
+    plain = sum(map(text.count, string.ascii_lowercase))
+    if plain * 2 >= letters.total():
+        return any(sum(map(folded.__getitem__, alphabet)) >= allowed for alphabet in _ALPHABETS)
+    scripts = [sum(map(len, runs)) for runs in zip(*_SCRIPTS.findall(text), strict=True)]
+    return coherence > 0 and max(scripts, default=0) >= max(_LETTERS, allowed)
