@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 import secrets
 from dataclasses import dataclass, field, fields
@@ -82,6 +83,8 @@ class Rights:
             raise InvalidSettings(
                 f"key name {self.name!r:.140}: must be 1 to {_MAX_NAME} printable characters", param="name"
             )
+        if self.expires_at is not None and not math.isfinite(self.expires_at):
+            raise InvalidSettings(f"expires_at {self.expires_at}: must be a time", param="expires_at")
         if self.tenant is not None:
             check_tenant(self.tenant)
         if len(self.patterns) > _MAX_PATTERNS:

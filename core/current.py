@@ -1,4 +1,4 @@
-"""What the running code works for: which job, which trace, whose tokens, and whether anybody waits for the answer.
+"""What the running code works for: which job, which trace, whose tokens, after whom, and whether anybody waits for it.
 
 All are context variables: they follow a request into the thread that serves it, and the work of one thread never sees
 those of another. Whoever begins the work says so in a `with`; code further down asks, and need not be handed anything.
@@ -16,15 +16,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from core.errors import Abandoned
+from core.protocols import Priority
 
 
 class Awaited:
     """An answer that somebody waits for, until they give up. Thread-safe: one side gives up, the other asks."""
 
-    __slots__ = ("_given_up", "_until", "_within")
+    __slots__ = ("_given_up", "_until", "_within", "began")
 
     def __init__(self, until: float | None = None, *, within: Awaited | None = None) -> None:
         """`until`: by time.monotonic, None: without an end. `within`: the answer that this one is a part of."""
+        self.began = time.monotonic()
         self._until = until
         self._within = within
         self._given_up = False
@@ -51,6 +53,7 @@ _awaited: ContextVar[Awaited | None] = ContextVar("salience_awaited", default=No
 _job: ContextVar[int | None] = ContextVar("salience_job", default=None)
 _trace: ContextVar[str | None] = ContextVar("salience_trace", default=None)
 _count: ContextVar[Callable[[int], None] | None] = ContextVar("salience_count", default=None)
+_last: ContextVar[bool] = ContextVar("salience_last", default=False)
 
 
 @contextmanager
@@ -123,3 +126,18 @@ def models_read(tokens: int) -> None:
     count = _count.get()
     if count is not None:
         count(tokens)
+
+
+@contextmanager
+def after_others() -> Iterator[None]:
+    """Models read what is done in the block after all that other requests and jobs need."""
+    token = _last.set(True)
+    try:
+        yield
+    finally:
+        _last.reset(token)
+
+
+def current_priority(usual: Priority) -> Priority:
+    """The priority of this code at a model; `usual`: of such work, where the request did not ask to be served last."""
+    return Priority.NICE if _last.get() else usual

@@ -72,7 +72,7 @@ def fault(text: str, at: int, problem: str) -> InvalidFilter:
     """The error that shows the place `at` within `text`."""
     before, after = text[max(0, at - _SHOWN) : at], text[at : at + _SHOWN]
     shown = f"{'...' if at > _SHOWN else ''}{before} >>> {after}{'...' if at + _SHOWN < len(text) else ''}"
-    return InvalidFilter(f"filter, character {at + 1}: {problem}; at the arrows: {shown}", param="filter")
+    return InvalidFilter(f"filter, character {at + 1}: {problem}; the place is marked >>>: {shown}", param="filter")
 
 
 def _token(found: re.Match[str]) -> Token:

@@ -8,7 +8,6 @@ from enum import IntEnum
 from typing import Protocol, runtime_checkable
 
 from core.prompts import ControlOptions, Prompt
-from core.reasons import TokenAttributions
 from core.records import (
     Collection,
     Embeddings,
@@ -19,6 +18,7 @@ from core.records import (
     Representation,
     SparseEmbeddings,
     SparseTrace,
+    TokenAttributions,
     TokenTrace,
 )
 
@@ -230,8 +230,7 @@ class Reranker(Protocol):
     def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
         """The relevance of each document, in order, and what the model read to tell; core.current counts it, too.
 
-        Scores are float64, (documents,), from 0 to 1. Raises InvalidInput for a query that is white space only, and all
-        else as Encoder.encode does, but for InvalidControl.
+        Scores are float64, (documents,), from 0 to 1. Raises as Encoder.encode does, but for InvalidControl.
         """
         ...
 

@@ -1,16 +1,21 @@
-"""The nouns of explanations beside the ledger: parts of a passage, contrasts, and changes that a user can apply."""
+"""The nouns of explanations: ledgers, parts of a passage, contrasts, and changes that a user can apply."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from core.prompts import TextControl
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-    from core.records import BoolArray, Explanation, Float64Array, Int64Array
+class Explanation(NamedTuple):  # a line for every word of every hit: a dataclass takes three times as long to make
+    """A score as a tree: `value` is the sum of the details' values wherever there are details."""
+
+    value: float
+    kind: str  # stable name: score, leg, cosine, term, word, context, rerank, constant, residual, difference
+    description: str
+    details: tuple[Explanation, ...] = ()
 
 
 class LegEffect(NamedTuple):
@@ -18,6 +23,18 @@ class LegEffect(NamedTuple):
 
     share: float | None  # its part of the raw score; None where the method tells effects alone
     effect: float  # signed: how far the raw score falls without it
+
+
+class WordEffect(NamedTuple):
+    """A word of a passage (or of its title) and what it did to the hit's score."""
+
+    text: str
+    start: int  # span in the passage's text, or in the title
+    end: int
+    in_title: bool
+    share: float  # its part of the score: with the other words', the context's and the constants it sums to the score
+    effect: float  # signed: how far the score falls when the word leaves (dense: the pool; sparse: its terms' products)
+    legs: Mapping[str, LegEffect]  # by leg, what share and effect are made of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +51,19 @@ class UnitEffect:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueryWordShare:
+    """A word of the query and its part of the score, by leg."""
+
+    text: str
+    start: int  # span in the query's text
+    end: int
+    factor: float  # its control factor, 1 where it is not steered
+    dense: float
+    sparse: float
+    learned: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Steering:
     """A change of a query that was tried by searching with it, and what it did to a hit."""
 
@@ -46,21 +76,37 @@ class Steering:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Swap(Steering):
+    """A change that puts the other hit of a contrast above; the ranks of a Steering are those of the other hit.
+
+    Both may have fallen: the other one then less than the hit that stood above it.
+    """
+
+    upper_rank_before: int | None  # of the document of the hit that stood above, as its other ranks are
+    upper_rank_after: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Contrast:
     """Why one hit is above another."""
 
     other: int  # id of the hit that it is held against
     ledger: Explanation  # this hit's score less the other's, as a tree that adds up
-    swap: Steering | None  # the smallest change that was found to put the other above; None: none was found
+    swap: Swap | None  # the smallest change that was found, one by which the other does not fall first; None: none was
     tried: int  # searches that were made to find it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenAttributions:
-    """What each token of a text adds to a cosine."""
+class HitExplanation:
+    """Why a hit has its score."""
 
-    spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
-    special: BoolArray  # (tokens,)
-    values: Float64Array  # (tokens,) signed
-    cosine: float
-    baseline: float  # the cosine of the text that says nothing
+    ledger: Explanation  # sums to the score
+    words: tuple[WordEffect, ...]  # of title and passage, in text order
+    query_words: tuple[QueryWordShare, ...]  # in text order
+    query_rest: float  # special tokens, prefix and constants: with the query's words it sums to the score
+    significant: bool  # whether any word has an effect that reaches 2 % of the score
+    provenance: Mapping[str, Any]  # method, objective, fingerprints, generation, seq, document, query: to replay it
+    sentences: tuple[UnitEffect, ...] = ()  # of title and passage, in text order
+    units: tuple[UnitEffect, ...] = ()  # by the method that was asked for in place of leave-one-out
+    contrast: Contrast | None = None
+    advice: tuple[Steering, ...] = ()  # what would raise the hit, the most effective first

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from core.prompts import TextControl
-from core.reasons import Contrast, LegEffect, Steering, UnitEffect
+from core.reasons import HitExplanation
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -262,6 +262,17 @@ class SparseTrace:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenAttributions:
+    """What each token of a text adds to a cosine."""
+
+    spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
+    special: BoolArray  # (tokens,)
+    values: Float64Array  # (tokens,) signed
+    cosine: float
+    baseline: float  # the cosine of the text that says nothing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LegScore:
     """What one leg, or a reranker, said of a hit."""
 
@@ -295,53 +306,3 @@ class Hit:
     explanation: HitExplanation | None = None
     highlight: Highlight | None = None
     controls: tuple[TextControl, ...] = ()  # of the document, on spans of the passage's text
-
-
-class Explanation(NamedTuple):  # a line for every word of every hit: a dataclass takes three times as long to make
-    """A score as a tree: `value` is the sum of the details' values wherever there are details."""
-
-    value: float
-    kind: str  # stable name: score, leg, cosine, term, word, context, rerank, constant, residual, difference
-    description: str
-    details: tuple[Explanation, ...] = ()
-
-
-class WordEffect(NamedTuple):
-    """A word of a passage (or of its title) and what it did to the hit's score."""
-
-    text: str
-    start: int  # span in the passage's text, or in the title
-    end: int
-    in_title: bool
-    share: float  # its part of the score: with the other words', the context's and the constants it sums to the score
-    effect: float  # signed: how far the score falls when the word leaves (dense: the pool; sparse: its terms' products)
-    legs: Mapping[str, LegEffect]  # by leg, what share and effect are made of
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueryWordShare:
-    """A word of the query and its part of the score, by leg."""
-
-    text: str
-    start: int  # span in the query's text
-    end: int
-    factor: float  # its control factor, 1 where it is not steered
-    dense: float
-    sparse: float
-    learned: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HitExplanation:
-    """Why a hit has its score."""
-
-    ledger: Explanation  # sums to the score
-    words: tuple[WordEffect, ...]  # of title and passage, in text order
-    query_words: tuple[QueryWordShare, ...]  # in text order
-    query_rest: float  # special tokens and constants: with the query's words it sums to the score
-    significant: bool  # whether any word has an effect that reaches 2 % of the score
-    provenance: Mapping[str, Any]  # method, objective, fingerprints, generation, seq, document, query: to replay it
-    sentences: tuple[UnitEffect, ...] = ()  # of title and passage, in text order
-    units: tuple[UnitEffect, ...] = ()  # by the method that was asked for in place of leave-one-out
-    contrast: Contrast | None = None
-    advice: tuple[Steering, ...] = ()  # what would raise the hit, the most effective first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from core.errors import InvalidSettings
@@ -9,6 +10,8 @@ from core.errors import InvalidSettings
 MAX_WORDS = 2_000  # that have synonyms
 MAX_SYNONYMS = 50  # of one
 MAX_CHARACTERS = 100  # of a word, or of several that stand for one
+
+_COMMENT = re.compile(r"\s#(?!\S)")
 
 Synonyms = Mapping[str, tuple[str, ...]]
 
@@ -28,11 +31,14 @@ def of_groups(groups: Iterable[Sequence[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def of_lines(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """As Solr writes them: `tv, television` are a group, `pc => computer` goes one way; # begins a comment."""
+    """As Solr writes them: `tv, television` are a group, `pc => computer` goes one way.
+
+    A `#` at the beginning of a line, or with white space on both sides, begins a comment; `c#` is a word.
+    """
     groups: list[list[str]] = []
     one_way: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
-        said = line.partition("#")[0].strip()
+        said = "" if line.lstrip().startswith("#") else _COMMENT.split(line, maxsplit=1)[0].strip()
         if not said:
             continue
         left, arrow, right = said.partition("=>")

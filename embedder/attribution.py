@@ -11,7 +11,8 @@ A learned sparse weight is the maximum, or the sum, of what the tokens say for i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -23,25 +24,36 @@ FEW = 4  # tokens of a unit that are added up beside those of the others
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Parts of a text, such as its words, by the tokens that they are made of."""
+    """Parts of a text, such as its words, by the tokens that they are made of.
+
+    A token that covers several of them, such as two characters of Chinese, belongs to each by a fraction.
+    """
 
     tokens: Int64Array  # indices, one unit's behind the other's
+    fractions: Float64Array  # (tokens,) above 0, up to 1: how much of the token is the unit's
     counts: Int64Array  # (units,) how many of them each has
 
     @classmethod
     def of(cls, units: Sequence[Int64Array]) -> Self:
-        """Of the token indices of each unit."""
+        """Of the token indices of each unit, whose tokens are its own."""
         tokens = np.concatenate([np.zeros(0, dtype=np.int64), *units])
-        return cls(tokens, np.array([len(unit) for unit in units], dtype=np.int64))
+        return cls(tokens, np.ones(len(tokens)), np.array([len(unit) for unit in units], dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.counts)
 
-    def __iter__(self) -> Iterator[Int64Array]:
-        return iter(np.split(self.tokens, self.counts.cumsum()[:-1]) if len(self) else ())
+    def __iter__(self) -> Iterator[tuple[Int64Array, Float64Array]]:
+        """The tokens of each unit, and the fractions of them."""
+        ends = self.counts.cumsum().tolist()
+        for start, end in pairwise([0, *ends]):
+            yield self.tokens[start:end], self.fractions[start:end]
 
     def __add__(self, other: Units) -> Units:
-        return Units(np.concatenate([self.tokens, other.tokens]), np.concatenate([self.counts, other.counts]))
+        return Units(
+            np.concatenate([self.tokens, other.tokens]),
+            np.concatenate([self.fractions, other.fractions]),
+            np.concatenate([self.counts, other.counts]),
+        )
 
 
 def parts(trace: TokenTrace) -> Float64Array:
@@ -52,7 +64,10 @@ def parts(trace: TokenTrace) -> Float64Array:
 
 
 def sums(values: Float64Array, units: Units) -> Float64Array:
-    """(units, n) the sum of each unit's rows of `values` (tokens, n); 0 for a unit without tokens."""
+    """(units, n) the sum of each unit's rows of `values` (tokens, n), by its fractions; 0 for a unit without tokens."""
+    if (units.fractions != 1).any():
+        values = values[units.tokens] * units.fractions[:, None]
+        units = replace(units, tokens=np.arange(len(values)), fractions=np.ones(len(values)))
     counts, ends = units.counts, units.counts.cumsum()
     starts = ends - counts
     tokens = np.append(units.tokens, 0)  # for a last unit without any
@@ -71,9 +86,9 @@ def sums(values: Float64Array, units: Units) -> Float64Array:
 def leave_one_out(passage: Float64Array, query_vector: Float64Array, units: Units) -> Float64Array:
     """(units,) signed: how far the cosine to `query_vector` falls when a unit's tokens leave the pool.
 
-    s - cos(sum of the other tokens, q), for each unit. `passage`: (tokens, dimension), its
-    `parts`. `query_vector` has unit length. No forward pass: the other tokens keep the vectors that they had in the
-    unit's presence. A unit that holds every weighted token scores s itself.
+    s - cos(sum of what stays, q), for each unit; of a token that is the unit's by a fraction, the rest stays.
+    `passage`: (tokens, dimension), its `parts`. `query_vector` has unit length. No forward pass: the other tokens keep
+    the vectors that they had in the unit's presence. A unit that holds every weighted token scores s itself.
     """
     total, left = passage.sum(axis=0), sums(passage, units)
     np.subtract(total, left, out=left)
@@ -99,15 +114,18 @@ def term_shares(trace: SparseTrace) -> Float64Array:
 def term_losses(trace: SparseTrace, units: Units) -> Float64Array:
     """(units, terms) which share of each learned weight is lost when a unit's tokens leave the pool: 0..1.
 
-    The other tokens keep what they say; of a maximum the next strongest steps in.
+    A token of which the unit has a fraction says so much less. The other tokens keep what they say; of a maximum the
+    next strongest steps in.
     """
     said = trace.activations.astype(np.float64)
     pool = np.max if trace.pooling is TermPooling.MAX else np.sum
     weights = pool(said, axis=0, initial=0.0)
     losses = np.zeros((len(units), said.shape[1]))
-    for row, unit in enumerate(units):
+    for row, (unit, fractions) in enumerate(units):
         if len(unit):
-            left = pool(np.delete(said, unit, axis=0), axis=0, initial=0.0)
+            kept = said.copy()
+            kept[unit] *= 1 - fractions[:, None]
+            left = pool(kept, axis=0, initial=0.0)
             np.divide(weights - left, weights, out=losses[row], where=weights > 0)
     return losses
 

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from core.current import models_read
-from core.errors import InvalidInput, ModelError
+from core.errors import ModelError
 from core.protocols import Priority
 from core.records import Relevance
 from embedder.batching import batch_tokens, token_budget_batches
@@ -24,6 +22,7 @@ from embedder.line import Line
 from embedder.loading import fingerprint_of, token_limit, torch_device
 from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
 from embedder.place import place_of
+from embedder.pretrained import load_pretrained
 
 _TASK = "sequence-classification"
 _ACTIVATIONS = ("Sigmoid", "Identity")  # of torch.nn: either way the score below is the sigmoid of the logit
@@ -64,11 +63,8 @@ class CrossEncoder:
     def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
         """The relevance of each document to the query, in order; a long pair is cut, its longer part first.
 
-        Raises InvalidInput for a query without any character but white space, and Abandoned between two batches where
-        nobody waits for the answer any more.
+        Raises Abandoned between two batches where nobody waits for the answer any more.
         """
-        if not query.strip():
-            raise InvalidInput("the query is empty: give a text to judge the documents by", param="query")
         encodings = self._encodings(query, documents)
         scores = np.zeros(len(documents))
         priority = Priority.INTERACTIVE  # a reranker is asked while somebody waits for it
@@ -136,20 +132,11 @@ def load_reranker(folder: Path, *, name: str | None = None, device: str = "auto"
 
 
 def _load_network(folder: Path, device: torch.device) -> PreTrainedModel:
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     labels = len(json_object(folder / "config.json").get("id2label") or range(2))
     if labels != 1:
         raise ModelError(f"{folder}: the classifier has {labels} labels; a reranker has one, the relevance")
-    try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: {error}") from error
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(f"{folder}: the weights lack {missing[0]!r}: they hold no trained cross-encoder")
-    moved: PreTrainedModel = model.eval().to(device)
-    return moved
+    network = AutoModelForSequenceClassification
+    return load_pretrained(network, folder, device, lacking="they hold no trained cross-encoder")
 
 
 def _activation(folder: Path, described: ModelFolder) -> str:

@@ -13,13 +13,13 @@ def checked(encoder: Encoder, collection: Collection) -> Encoder:
     if encoder.fingerprint == active.fingerprint:
         return encoder
     if encoder.name == active.model:
-        problem = f"the model of this name is another now (fingerprint {encoder.fingerprint})"
+        problem = f"{encoder.name} now loads another model (fingerprint {encoder.fingerprint})"
     else:
-        problem = f"there is no model of this name here; what is loaded is {encoder.name}"
+        problem = f"no loaded model has this name; {encoder.name} is loaded"
     raise ModelMismatch(
         f"the collection {collection.name!r} was embedded by {active.model} (fingerprint {active.fingerprint}), and "
-        f"{problem}. Name the former in the settings, in the precision and with the settings of then, or reindex the "
-        "collection with a model that is there"
+        f"{problem}. Configure that model again, with the same precision and settings, or reindex the collection with "
+        "a loaded model"
     )
 
 

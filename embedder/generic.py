@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
-    AutoConfig,
     AutoModel,
     LongT5EncoderModel,
     MT5EncoderModel,
@@ -32,13 +30,13 @@ from transformers import (
 )
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
-from transformers.utils import logging as transformers_logging
 
 from core.errors import ModelError
 from core.records import Float32Array, Int64Array
 from embedder.backbone import TOLERANCE, KeyFactors, probe_ids, suppression_problem
 from embedder.positions import first_position
 from embedder.precision import Precision
+from embedder.pretrained import load_config, load_pretrained
 from embedder.steered import log_factors, scale_scores
 
 IMPLEMENTATION = "salience"
@@ -132,19 +130,8 @@ def position_limit(config: PreTrainedConfig) -> int | None:
 
 
 def _loaded(folder: Path, device: torch.device) -> PreTrainedModel:
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr, least of all in a pipe
-    try:
-        kind = _network(AutoConfig.from_pretrained(folder, local_files_only=True))
-        model, report = kind.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: {error}") from error
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    if missing:  # transformers would fill them at random
-        raise ModelError(f"{folder}: the weights lack {missing[0]!r}: they do not belong to this config.json")
-    moved: PreTrainedModel = model.eval().to(device)
-    return moved
+    network = _network(load_config(folder))
+    return load_pretrained(network, folder, device, lacking="they do not belong to this config.json", unused="pooler")
 
 
 def _network(config: PreTrainedConfig) -> Any:

@@ -6,41 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import logging as transformers_logging
 
 from core.errors import ModelError
 from embedder.backbone import TOLERANCE, probe_ids
 from embedder.generic import GenericBackbone, position_limit
 from embedder.maskedlm import MaskedLanguageModel
+from embedder.pretrained import load_pretrained
 
 
 def load_generic_masked(folder: Path, device: torch.device) -> MaskedLanguageModel:
     """The transformer and the head of a folder's model. Raises ModelError."""
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: {error}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{folder}: the weights lack {missing[0]!r}: there is no masked language model, which learned sparse "
-            "vectors need"
-        )
-    model = model.eval().to(device)
+    lacking = "there is no masked language model, which learned sparse vectors need"
+    model = load_pretrained(AutoModelForMaskedLM, folder, device, lacking=lacking)
     config = model.config.get_text_config()
     positions = position_limit(model.config)
     ids = torch.from_numpy(probe_ids(int(config.vocab_size))[0])[None].to(device)
     with torch.inference_mode():
         expected = model(input_ids=ids).logits[0]
         hidden = model.base_model(input_ids=ids)[0][0]
-    backbone = GenericBackbone(model.base_model)
+    transformer = model.base_model
+    assert isinstance(transformer, PreTrainedModel)
+    backbone = GenericBackbone(transformer)
     head = _GenericHead(model)
     try:
         found = head(hidden)

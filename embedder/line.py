@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.current import current_answer
+from core.current import current_answer, current_priority
 from core.errors import Abandoned
 from core.protocols import BatchObserver, Priority, RanBatch
 from embedder.place import Place, Standing
@@ -20,13 +20,16 @@ class Line:
         self._place = Place() if place is None else place
         self._observer: BatchObserver | None = None
         self.staying = self._place.staying
-        self.room = self._place.room
 
     def observe(self, observer: BatchObserver) -> None:
         self._observer = observer
 
     def waiting(self) -> dict[Priority, int]:
         return self._place.waiting(self)
+
+    def room(self, budget: int, priority: Priority) -> int:
+        """As Place.room, for the caller's own batch."""
+        return self._place.room(budget, current_priority(priority))
 
     @contextmanager
     def turn(self, priority: Priority, *, texts: int, tokens: int) -> Iterator[None]:
@@ -45,4 +48,4 @@ class Line:
             yield
             seconds = time.perf_counter() - begun
         if self._observer is not None:
-            self._observer(RanBatch(priority=priority, texts=texts, tokens=tokens, seconds=seconds))
+            self._observer(RanBatch(priority=own.priority, texts=texts, tokens=tokens, seconds=seconds))

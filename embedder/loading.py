@@ -72,12 +72,14 @@ def load_model(
     """Whatever model a folder holds, under `name` (None: the folder's own), or the default one for "default".
 
     `kind`: None where the folder's own files are to say it. The others as in `load_encoder`; a model that is not dense
-    takes no overrides. Raises ModelError.
+    takes no overrides and computes in fp32. Raises ModelError.
     """
     folder = model_folder(model)
     chosen = kind or model_kind(folder)
     if chosen is not ModelKind.DENSE and overrides != _AS_THE_FOLDER_SAYS:
         raise ModelError(f"{folder} holds a {chosen} model: only a dense one takes prefixes, a pooling or a dimension")
+    if chosen is not ModelKind.DENSE and parse_precision(precision) not in (Precision.AUTO, Precision.FP32):
+        raise ModelError(f"{folder} holds a {chosen} model: only a dense one computes in {precision}, others in fp32")
     match chosen:
         case ModelKind.DENSE:
             return load_encoder(

@@ -10,8 +10,15 @@ from torch import Tensor
 
 from core.prompts import ControlOptions, Prompt
 from core.protocols import BatchObserver, Priority, Progress
-from core.reasons import TokenAttributions
-from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
+from core.records import (
+    Embeddings,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    Representation,
+    TokenAttributions,
+    TokenTrace,
+)
 from embedder.auto import pushed_away
 from embedder.backbone import Backbone
 from embedder.forward import DEFAULT_OPTIONS, Batch, Forward, token_counts, truncated

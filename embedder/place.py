@@ -14,7 +14,7 @@ from functools import cache
 
 import torch
 
-from core.current import Awaited
+from core.current import Awaited, current_priority
 from core.protocols import Priority
 
 URGENT_SECONDS = 1.0  # since somebody waited for an answer, during which the batches of others are small
@@ -32,6 +32,9 @@ class Standing:
     answer: Awaited | None = None  # what it is needed for
     arrived_at: float = field(default_factory=time.monotonic)
     told: threading.Condition = field(init=False, repr=False)  # that it is over, or its turn; of where it stands
+
+    def __post_init__(self) -> None:
+        self.priority = current_priority(self.priority)
 
     @property
     def is_abandoned(self) -> bool:
@@ -62,6 +65,7 @@ class Place:
     @contextmanager
     def staying(self, priority: Priority) -> Iterator[None]:
         """Within the block a caller of several batches is not overtaken between two of them by a less urgent one."""
+        priority = current_priority(priority)
         with self.lock:
             self._staying[priority] += 1
         try:

@@ -8,15 +8,15 @@ from enum import StrEnum
 import numpy as np
 
 from core.errors import InvalidControl
-from core.prompts import MAX_FACTOR, ControlOptions, Prompt, TextItem, TokenIdsItem
+from core.prompts import MAX_FACTOR, ControlOptions, ImageItem, Prompt, PromptItem, TextItem, TokenIdsItem
 from core.records import BoolArray, Float32Array, Float64Array, Int64Array
 from embedder.contextual import spread_factors
 from embedder.factors import index_factors, span_factors
-from embedder.lexical.stopwords import STOP_WORDS
+from embedder.lexical.languages import detected_language, rules_for
 from embedder.lexical.words import normalize
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 
-_STOP_WORDS = frozenset[str]().union(*STOP_WORDS.values())  # of every language: a prompt does not name its own
+_DEFAULT_LANGUAGE = "en"  # of a prompt whose own cannot be told
 
 
 class Negative(StrEnum):
@@ -66,9 +66,24 @@ def prompt_factors(
 
 
 def _stop_words(prompt: Prompt, tokens: TokenizedPrompt, tokenizer: TextTokenizer) -> BoolArray:
-    """(tokens,) whether the token is a stop word of any language."""
+    """(tokens,) whether the token is a stop word of the prompt's language, which all of its words tell together.
+
+    Not of others: "war", "die" and "her" are stop words elsewhere.
+    """
+    read = [_text(item, tokenizer) for item in prompt.items]
+    stop_words = rules_for(detected_language(" ".join(read)) or _DEFAULT_LANGUAGE).stop_words
     words = []
     for index, (start, end), id in zip(tokens.items, tokens.spans, tokens.ids, strict=True):
         item = prompt.items[index]
         words.append(item.text[start:end] if isinstance(item, TextItem) else tokenizer.text([int(id)]))
-    return np.array([normalize(word.strip()) in _STOP_WORDS for word in words], dtype=np.bool_)
+    return np.array([normalize(word.strip()) in stop_words for word in words], dtype=np.bool_)
+
+
+def _text(item: PromptItem, tokenizer: TextTokenizer) -> str:
+    match item:
+        case TextItem():
+            return item.text
+        case TokenIdsItem():
+            return tokenizer.text(item.ids)
+        case ImageItem():
+            return ""

@@ -34,8 +34,8 @@ def sparse_model_of(collection: Collection, models: SparseModels | None) -> Spar
     if model.fingerprint != active.sparse_fingerprint:
         raise ModelMismatch(
             f"the learned weights of collection {collection.name!r} were made by {active.sparse_model} "
-            f"(fingerprint {active.sparse_fingerprint}), the model of this name is another now ({model.fingerprint}); "
-            "configure the former, or index the collection anew"
+            f"(fingerprint {active.sparse_fingerprint}), and this name now loads another model ({model.fingerprint}); "
+            "configure that model again, with the same precision and settings, or reindex the collection"
         )
     return model
 

@@ -18,7 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from core.current import Awaited, current_answer
+from core.current import Awaited, current_answer, current_priority
 from core.errors import Abandoned
 from core.protocols import BatchObserver, Priority, RanBatch
 from core.records import Int64Array
@@ -48,8 +48,8 @@ class Turns:
         return self._place.waiting(self)
 
     def room(self, priority: Priority) -> int:
-        """Tokens of a batch of this priority at most, now."""
-        return self._place.room(self._budget, priority)
+        """Tokens of the caller's own batch at most, now."""
+        return self._place.room(self._budget, current_priority(priority))
 
     def hidden(
         self, ids: Sequence[Int64Array], factors: KeyFactors | None, priority: Priority = Priority.INTERACTIVE
@@ -93,7 +93,7 @@ class Turns:
                 raise Abandoned
             waiting = [one for one in cast("list[_Request]", place.present(self)) if one is request or not one.is_over]
             first = request.priority if place.begin(request) else min(one.priority for one in waiting)
-            return _batch([one for one in waiting if one.priority is first], self.room(first))
+            return _batch([one for one in waiting if one.priority is first], place.room(self._budget, first))
 
     def _compute(self, batch: Sequence[_Request]) -> None:
         """Results or errors into the requests. Where a joint batch fails, each is computed alone: one is at fault."""

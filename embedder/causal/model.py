@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from core.current import models_read
 from core.errors import InvalidControl, InvalidInput, ModelError
@@ -28,6 +26,7 @@ from embedder.causal.pieces import TokenTexts
 from embedder.generic import BatchFactors, GenericBackbone, steered
 from embedder.line import Line
 from embedder.modelfolder import json_object, network_facts, require_tokenizer, weights_sha256
+from embedder.pretrained import load_pretrained
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt, load_tokenizer
 
@@ -220,18 +219,12 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
     """
     weights = weights_sha256(folder)
     require_tokenizer(folder)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr
-    try:
-        loaded = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: {error}") from error
-    network: torch.nn.Module = loaded
-    network.eval().to(device)
-    max_tokens = _max_tokens(folder, loaded)
+    model = load_pretrained(AutoModelForCausalLM, folder, device, lacking="they hold no trained language model")
+    max_tokens = _max_tokens(folder, model)
     definition, tokenizer = load_tokenizer(folder, max_tokens + _SPARE)
     return CausalModel(
         name=name or folder.resolve().name,
-        model=loaded,
+        model=model,
         tokenizer=tokenizer,
         fingerprint=_fingerprint(folder, weights, definition, max_tokens),
         max_tokens=max_tokens,

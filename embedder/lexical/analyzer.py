@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from core.errors import InvalidSettings
@@ -17,7 +18,7 @@ from embedder.lexical.words import WORD_PATTERN, Word, character_pairs, normaliz
 
 
 class Term(NamedTuple):
-    """An occurrence of a term in a text. Pairs of CJK characters overlap by one character."""
+    """An occurrence of a term in a text. Pairs of characters overlap by one."""
 
     text: str
     start: int  # first character of the word, code points of the original text
@@ -73,7 +74,7 @@ class Analyzer:
             return [Term(term, start, end) for word, start, end in found if (term := term_of(word))]
         terms: list[Term] = []
         for match in WORD_PATTERN.finditer(text):
-            if match.lastgroup == "cjk":
+            if match.lastgroup == "unspaced":
                 terms.extend(Term(*pair) for pair in character_pairs(match[0], match.start()))
             elif term := term_of(match[0]):
                 terms.append(Term(term, *match.span()))
@@ -97,14 +98,14 @@ class Analyzer:
         shouted = text.isupper() and sum(match[0].isupper() for match in WORD_PATTERN.finditer(text)) > 1
         found: list[QueryWord] = []
         for match in WORD_PATTERN.finditer(text):
-            if match.lastgroup == "cjk":
+            if match.lastgroup == "unspaced":
                 found.extend(
                     QueryWord(text=pair.text, start=pair.start, end=pair.end, terms=(pair.text,))
                     for pair in character_pairs(match[0], match.start())
                 )
             else:
-                made = [rule.term(match[0]) for rule in rules]
-                terms = tuple(dict.fromkeys(term for term in made if term))
+                made = [rule.query_terms(match[0]) for rule in rules]
+                terms = tuple(dict.fromkeys(chain.from_iterable(made)))
                 start, end = match.span()
                 named = match[0].isupper() and end - start > 1 and not shouted
                 found.append(

@@ -6,6 +6,7 @@ its words whole; one without a stop list keeps all its words, and BM25's inverse
 
 from __future__ import annotations
 
+import unicodedata
 from functools import cache, lru_cache
 from threading import Lock
 
@@ -71,6 +72,11 @@ class LanguageRules:
         self.term = lru_cache(maxsize=CACHED_WORDS)(self._term)
         self.is_function_word = lru_cache(maxsize=CACHED_WORDS)(self._is_function_word)
 
+    def query_terms(self, word: str) -> tuple[str, ...]:
+        """The terms that texts may have a word of a query under; of a stop word none."""
+        terms = [self.term(reading) for reading in (_turkish_readings(word) if self.code == "tr" else (word,))]
+        return tuple(dict.fromkeys(term for term in terms if term))
+
     def _term(self, word: str) -> str | None:
         """The term of a word as it is written, or None for a stop word."""
         normal = normalize(word)
@@ -90,6 +96,16 @@ class LanguageRules:
             return word
         with self._lock:
             return str(self._stemmer.stemWord(word)) or word
+
+
+def _turkish_readings(word: str) -> tuple[str, ...]:
+    """A word, and as case folding leaves it in texts that have it in capitals: there I, the capital of ı, becomes i.
+
+    Texts are indexed by i, too: they have names such as IBM, which are looked for in either case.
+    """
+    dotless = unicodedata.normalize("NFC", word).replace("I", "ı")
+    capitalized = "i" + dotless[1:] if dotless.startswith("ı") else dotless
+    return dotless, capitalized, dotless.replace("ı", "i")
 
 
 @cache

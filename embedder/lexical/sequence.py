@@ -5,13 +5,13 @@ from __future__ import annotations
 from embedder.lexical.languages import rules_for
 from embedder.lexical.words import WORD_PATTERN, normalize, units
 
-_BREAK = "\x01"  # between two runs of CJK characters that something parts
+_BREAK = "\x01"  # between two runs of unspaced characters that something parts
 
 
 class WordSequence:
-    """Words stand for their terms, stop words for their normal form, CJK characters each for itself.
+    """Words stand for their terms, stop words for their normal form, characters of unspaced scripts each for itself.
 
-    What is between words, such as a comma, does not matter; only runs of CJK characters are told apart by it.
+    What is between words, such as a comma, does not matter; only runs of such characters are told apart by it.
     """
 
     def __init__(self, text: str, language: str) -> None:
@@ -20,13 +20,13 @@ class WordSequence:
         term_of = rules_for(language).term
         after_run = False
         for match in WORD_PATTERN.finditer(text):
-            if match.lastgroup == "cjk":
+            if match.lastgroup == "unspaced":
                 if after_run:
                     keys.append(_BREAK)
                 keys.extend(unit.text for unit in units(match[0]))
             else:
                 keys.append(term_of(match[0]) or normalize(match[0]))
-            after_run = match.lastgroup == "cjk"
+            after_run = match.lastgroup == "unspaced"
         self._joined = "\0".join(["", *keys, ""])
 
     def __contains__(self, phrase: WordSequence) -> bool:

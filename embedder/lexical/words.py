@@ -1,9 +1,10 @@
 """Words of a text with their character spans, the same for every language.
 
 A word is a letter or digit with the letters, digits and combining marks that follow it; an apostrophe, soft hyphen or
-zero-width joiner between two of them stays inside the word ("don't"). Chinese, Japanese and Korean write without
-spaces, or glue particles to their words: a run of their characters becomes overlapping pairs of characters, a lone
-character stands by itself. Words are compared by their normal form: NFKC, case folded, without invisible characters.
+zero-width joiner between two of them stays inside the word ("don't"). Chinese, Japanese, Thai, Lao, Khmer and Burmese
+write without spaces, Korean glues particles to its words: a run of their characters becomes overlapping pairs of
+characters, a lone character stands by itself. Words are compared by their normal form: NFKC, case folded, without
+invisible characters.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ import regex
 MAX_RUN = 128  # characters; longer runs without a space or apostrophe, such as base64, are cut into several words
 
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\u30FC\uFF70\uFF9E\uFF9F"  # the last four: long and voiced marks
-_START = rf"[[\p{{L}}\p{{N}}]--[{_CJK}]]"
-_INSIDE = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_CJK}]]"
+_RUN = rf"{_CJK}[[\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}]&&\p{{L}}]"  # scripts whose runs become pairs
+_COMMON = r"A-Za-z\u00DF-\u00F6\u03B1-\u03C9\u0430-\u044F"  # letters that are tested first, as most are of these
+_START = rf"[{_COMMON}[[\p{{L}}\p{{N}}]--[{_RUN}]]]"
+_INSIDE = rf"[{_COMMON}[[\p{{L}}\p{{N}}\p{{M}}]--[{_RUN}]]]"
 _JOINER = r"['\u2019\uFF07\u00AD\u200C\u200D\u2060]"
 
 WORD_PATTERN = regex.compile(
-    rf"(?P<cjk>[{_CJK}][{_CJK}\p{{M}}]*+)|{_START}{_INSIDE}{{0,{MAX_RUN}}}+(?:{_JOINER}{_INSIDE}{{1,{MAX_RUN}}}+){{0,15}}+",
+    rf"(?P<unspaced>[{_RUN}][{_RUN}\p{{M}}]*+)|{_START}{_INSIDE}{{0,{MAX_RUN}}}+(?:{_JOINER}{_INSIDE}{{1,{MAX_RUN}}}+){{0,15}}+",
     flags=regex.VERSION1,
 )
 _ASCII_WORD = re.compile(rf"[a-z0-9]{{1,{MAX_RUN + 1}}}+(?:'[a-z0-9]{{1,{MAX_RUN}}}+){{0,15}}+")  # the same, of these
 _PLAIN_RUN = regex.compile(r"[\u3041-\u3096\u30A1-\u30FA\u30FC\u4E00-\u9FFF\uAC00-\uD7A3]+")
-_UNSPACED = regex.compile(rf"[{_CJK}\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}]")
+_UNSPACED = regex.compile(rf"[{_RUN}]", flags=regex.VERSION1)
 _CHARACTER = regex.compile(r"\X")
+_DOTTED = re.compile("i\u0307+")
 _INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Me}]")
 
 
@@ -43,12 +47,12 @@ class Word(NamedTuple):
 
 
 def units(text: str) -> Iterator[Word]:
-    """The words of `text`, each CJK character by itself: the smallest things that a user can point at."""
+    """The words of `text`, each character of unspaced scripts by itself: the least that a user can point at."""
     if text.isascii():  # by Python's own expression, which is far faster
         yield from (Word(match[0], *match.span()) for match in _ASCII_WORD.finditer(text.lower()))
         return
     for match in WORD_PATTERN.finditer(text):
-        if match.lastgroup == "cjk":
+        if match.lastgroup == "unspaced":
             yield from _characters(match[0], match.start())
         else:
             yield Word(normalize(match[0]), match.start(), match.end())
@@ -60,7 +64,7 @@ def has_spaces(word: str) -> bool:
 
 
 def forms(text: str) -> list[str]:
-    """The words of `text` as they are written, in lower case and in any order; a run of CJK characters is one."""
+    """The words of `text` as they are written, in lower case and in any order; a run of unspaced characters is one."""
     if text.isascii():  # Python's own expressions are faster, and keep the interpreter's lock
         return _ASCII_WORD.findall(text.lower())
     parts = text.split()  # no word holds white space
@@ -70,7 +74,7 @@ def forms(text: str) -> list[str]:
 
 
 def character_pairs(run: str, offset: int = 0) -> Iterator[Word]:
-    """The overlapping pairs of characters of a CJK run that begins at `offset`; the character itself if it is alone.
+    """The overlapping pairs of characters of a run that begins at `offset`; the character itself if it is alone.
 
     A character is what a reader sees as one: half-width and decomposed forms count after composition, and a
     compatibility character that stands for several (such as U+337F) counts as those, at one and the same span.
@@ -80,6 +84,12 @@ def character_pairs(run: str, offset: int = 0) -> Iterator[Word]:
         yield characters[0]
     for left, right in pairwise(characters):
         yield Word(left.text + right.text, left.start, right.end)
+
+
+def is_character(term: str) -> bool:
+    """Whether a term is one character of an unspaced script: a text that is indexed by it has it alone."""
+    match = None if term.isascii() else WORD_PATTERN.fullmatch(term)
+    return match is not None and match.lastgroup == "unspaced" and len(_characters(term, 0)) == 1
 
 
 def _characters(run: str, offset: int) -> list[Word]:
@@ -93,9 +103,12 @@ def _characters(run: str, offset: int) -> list[Word]:
 
 
 def normalize(text: str) -> str:
-    """NFKC, fully case folded (Unicode Standard, section 3.13), apostrophes straight, invisible characters dropped."""
+    """NFKC, fully case folded (Unicode Standard, section 3.13), apostrophes straight, invisible characters dropped.
+
+    So is the dot that folding leaves of a Turkish capital with one, which no keyboard writes behind an i.
+    """
     if text.isascii():
         return text.lower()
     folded = unicodedata.normalize("NFKC", text).casefold()
     visible = _INVISIBLE.sub("", folded)  # which can bring an accent next to its letter, so compose once more
-    return unicodedata.normalize("NFKC", visible).replace("\u2019", "'")
+    return unicodedata.normalize("NFKC", _DOTTED.sub("i", visible)).replace("\u2019", "'")

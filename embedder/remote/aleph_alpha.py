@@ -15,7 +15,7 @@ from embedder.remote.config import RemoteConfig
 from embedder.remote.wire import WireRequest, json_request
 
 _CUT = "so cut: "  # behind it, Salience's message names the prompts of which it did not read all
-_PLACE = re.compile(r"prompts\[(\d+)\]", re.ASCII)
+_PLACE = re.compile(r"prompts\[(\d{1,9})\]", re.ASCII)  # int() refuses numbers of more than 4,300 digits
 
 
 class AlephAlphaWire:

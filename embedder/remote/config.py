@@ -26,12 +26,10 @@ class RemoteConfig:
     api: Api
     url: str  # http or https, without query and credentials
     model: str  # as the remote calls it
-    revision: str = ""  # a name of your own: change it when the remote's model changed, then embed collections anew
+    revision: str = ""  # a name of your own: change it where the remote changed its model on purpose
     token: str = field(default="", repr=False)  # bearer token (Aleph Alpha, OpenAI)
     access_key: str = field(default="", repr=False)  # VikingDB signs with these two
     secret_key: str = field(default="", repr=False)
-    region: str = "cn-north-1"  # VikingDB: what the signature is good for
-    service: str = "air"
     dimension: int | None = None  # what the vectors must have; None: whatever the remote's first answer has
     compress_to: int | None = None  # ask for shorter vectors: OpenAI `dimensions`, Aleph Alpha 128
     sparse: bool = False  # VikingDB: the model gives sparse vectors too
@@ -47,8 +45,6 @@ class RemoteConfig:
     attempts: int = 6  # tries of a request at most
     concurrency: int = 4  # requests of ingest in flight at most; queries go beside them
     ca_file: Path | None = None  # certificates to trust in place of the public ones
-    check_minutes: float = 10.0  # between two looks whether the model is still the same, while only queries come
-    probe_cosine: float = 0.9999  # that the probe's vector must keep to the one it had at first
     pin_file: Path | None = None  # where that first vector is kept for the next start; None: only while running
 
     def __post_init__(self) -> None:
@@ -90,9 +86,8 @@ class RemoteConfig:
         for name in ("requests_per_minute", "tokens_per_minute", "dimension", "compress_to"):
             value = getattr(self, name)
             self._require(value is None or value >= 1, name, f"{value}: must be 1 or more, or not be set")
-        for name in ("timeout_seconds", "deadline_seconds", "check_minutes"):
+        for name in ("timeout_seconds", "deadline_seconds"):
             self._require(getattr(self, name) > 0, name, f"{getattr(self, name)}: must be above 0")
-        self._require(0 < self.probe_cosine <= 1, "probe_cosine", f"{self.probe_cosine}: must be above 0, at most 1")
 
     def _check_api(self) -> None:
         for secret in self.secrets:  # they travel in headers

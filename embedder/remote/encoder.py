@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from core.current import current_priority
 from core.errors import InvalidInput, InvalidSettings
 from core.prompts import ControlOptions, ImageItem, Prompt
 from core.protocols import Priority, Progress
@@ -80,7 +81,7 @@ class RemoteEncoder:
         Token counts are the configured tokenizer's; without one, the remote's total, spread by estimate.
         Raises RemoteError, and for what the API cannot take InvalidControl and InvalidInput, with the prompt's `index`.
         """
-        wish = Wish(representation=representation, options=options, priority=priority)
+        wish = Wish(representation=representation, options=options, priority=current_priority(priority))
         items = self._fitted(prompts, wish)
         return self._embeddings(self._exchange.ask(items, wish, progress))
 
@@ -154,7 +155,7 @@ class RemoteHybridEncoder(RemoteEncoder):
         progress: Progress | None = None,
     ) -> tuple[Embeddings, SparseEmbeddings]:
         """Both kinds of vectors out of one request. Raises as `encode` does."""
-        wish = Wish(representation=representation, options=options, priority=priority, sparse=True)
+        wish = Wish(representation=representation, options=options, priority=current_priority(priority), sparse=True)
         items = self._fitted(prompts, wish)
         parts = self._exchange.ask(items, wish, progress)
         dense = self._embeddings(parts)

@@ -23,6 +23,8 @@ from embedder.remote.pins import read_pins, write_pin
 
 PROBE_TEXT = "Salience asks which model answers here: a fixed text, always the same, 1234."
 PROBE = Prompt.of(PROBE_TEXT)
+PROBE_COSINE = 0.9999  # that the probe's vector must keep to the one it had at first
+CHECK_SECONDS = 600.0  # between two looks whether the model is still the same, while only queries come
 
 
 class Identity:
@@ -50,7 +52,7 @@ class Identity:
     def due(self) -> bool:
         """Whether the next batch must carry the probe."""
         with self._lock:
-            return self._clock() >= self._checked_at + self._config.check_minutes * 60
+            return self._clock() >= self._checked_at + CHECK_SECONDS
 
     def check(self, answer: Answer, representation: Representation, probe: Float32Array | None) -> None:
         """Compare an answer; `probe`: the vector of PROBE in it, under this representation. Raises RemoteMismatch."""
@@ -68,18 +70,16 @@ class Identity:
             file = self._config.pin_file
             known = probe if file is None else write_pin(file, self.fingerprint, representation, probe)
             self._probes[representation] = known
-        if known.shape != probe.shape or float(np.dot(known, probe)) < self._config.probe_cosine:
+        if known.shape != probe.shape or float(np.dot(known, probe)) < PROBE_COSINE:
             cosine = float(np.dot(known, probe)) if known.shape == probe.shape else 0.0
             self._checked_at = -np.inf  # every batch is asked until the old model is back
-            self._refuse(
-                f"the probe's vector has cosine {cosine:.5f} to what it was, allowed is {self._config.probe_cosine}"
-            )
+            self._refuse(f"the probe's vector has cosine {cosine:.5f} to what it was, allowed is {PROBE_COSINE}")
         self._checked_at = self._clock()
 
     def _refuse(self, what: str) -> None:
         raise RemoteMismatch(
-            f"model {self._name}: {self._config.host} changed its model: {what}. If this is meant, change `revision` "
-            "in its configuration, restart, and embed the collections that use it anew"
+            f"model {self._name}: {self._config.host} changed its model: {what}. If this is meant, change the "
+            f"setting models.{self._name}.revision, restart, and embed the collections that use it anew"
         )
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModel, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from core.errors import ModelError
 from core.prompts import Prompt, TokenIdsItem
@@ -18,6 +16,7 @@ from core.records import Int64Array
 from embedder.backbone import probe_ids
 from embedder.loading import fingerprint_of, token_limit, torch_device
 from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
+from embedder.pretrained import load_pretrained
 from embedder.tokens import TextTokenizer, load_tokenizer
 from embedder.vision.encoder import VisionEncoder
 from embedder.vision.imagefile import RULES
@@ -88,25 +87,10 @@ def _load_network(folder: Path, device: torch.device) -> PreTrainedModel:
             f"{folder / 'config.json'}: model_type {kind} is not supported for images; supported are clip and siglip "
             "(of SigLIP 2 the models of a fixed resolution, which are siglip)"
         )
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr, least of all in a pipe
-    try:
-        model, found = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, with a message
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: {error}") from error
-    if found["mismatched_keys"]:
-        raise ModelError(f"{folder}: the weights do not fit the config.json: {min(found['mismatched_keys'])}")
-    if found["missing_keys"]:
-        raise ModelError(f"{folder}: the weights lack {min(found['missing_keys'])!r}: both towers are needed")
+    model = load_pretrained(AutoModel, folder, device, lacking="both towers are needed")
     if kind == "siglip" and not model.config.vision_config.vision_use_head:
         raise ModelError(f"{folder / 'config.json'}: an image tower without its pooling head gives no vectors")
-    moved: PreTrainedModel = model.eval().to(device)
-    return moved
+    return model
 
 
 def _padding_id(folder: Path, tokenizer: TextTokenizer, default: int) -> int:

@@ -175,7 +175,7 @@ def test_text_and_json_are_one_language(text: str, value: Any) -> None:
         ("a = 1e999", 1, "a: must be a finite number, not inf"),
         ("not " * 30 + "a = 1", 85, "nested deeper than 20 levels"),
         ("(" * 30 + "a = 1" + ")" * 30, 22, "nested deeper than 20 levels"),
-        ("a = 1 and " * 40 + "b c", 403, "at the arrows: \\.\\.\\."),
+        ("a = 1 and " * 40 + "b c", 403, "the place is marked >>>: \\.\\.\\."),
         (f"a in ({', '.join(['1'] * 10_001)})", 1, "a: 10001 values; 1 to 10000 are allowed"),
         ("a = " + "1" * 1_000_000, None, "a text of 1,000,004 characters; at most 1,000,000"),
     ],

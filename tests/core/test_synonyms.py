@@ -22,6 +22,24 @@ def test_groups_and_lines_become_one_mapping() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "c sharp, c#, csharp",
+            {"c sharp": ("c#", "csharp"), "c#": ("c sharp", "csharp"), "csharp": ("c sharp", "c#")},
+        ),
+        ("c#=>csharp", {"c#": ("csharp",)}),
+        ("f, #f # a comment, f#", {"f": ("#f",), "#f": ("f",)}),
+        ("  #f, f", {}),
+        ("a, b\t#\tc", {"a": ("b",), "b": ("a",)}),
+        ("a, b #", {"a": ("b",), "b": ("a",)}),
+    ],
+)
+def test_a_comment_has_white_space_around_its_sign(line: str, expected: dict[str, tuple[str, ...]]) -> None:
+    assert of_lines([line]) == expected
+
+
 @pytest.mark.parametrize("line", ["tv", "tv =>", "=> tv", ",", "=>"])
 def test_lines_that_say_nothing_are_refused_with_their_number(line: str) -> None:
     with pytest.raises(InvalidSettings, match="synonyms, line 2"):

@@ -56,8 +56,9 @@ def test_sums_are_those_of_each_unit_by_itself(counts: list[int], seed: int) -> 
     units = Units.of(members)
     found = sums(values, units)
     assert found.shape == (len(counts), 3)
-    for row, unit, again in zip(found, members, units, strict=True):
+    for row, unit, (again, fractions) in zip(found, members, units, strict=True):
         np.testing.assert_array_equal(again, unit)
+        np.testing.assert_array_equal(fractions, 1)
         np.testing.assert_allclose(row, values[unit].sum(axis=0), atol=1e-12)
     both = units + Units.of([np.arange(20)])
     np.testing.assert_allclose(sums(values, both)[-1], values.sum(axis=0), atol=1e-12)

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import CrossEncoder as Oracle
 
 from core.current import Awaited, awaited
-from core.errors import Abandoned, InvalidInput, ModelError
+from core.errors import Abandoned, ModelError
 from core.protocols import Observable, Priority, RanBatch
 from embedder.crossencoder import load_reranker
 from embedder.kinds import ModelKind, model_kind
@@ -101,11 +101,6 @@ def test_every_batch_is_told_and_waits_for_other_models_of_the_device(tmp_path: 
     assert sum(batch.texts for batch in told) == len(DOCUMENTS)
     assert sum(batch.tokens for batch in told) == found.token_counts.sum()
     assert not any(model.waiting().values())
-
-
-def test_an_empty_query_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="the query is empty"):
-        load_reranker(save_classifier(tmp_path / "m"), device="cpu").rerank(" \n", ["a"])
 
 
 def test_the_fingerprint_tells_rerankers_apart(tmp_path: Path) -> None:

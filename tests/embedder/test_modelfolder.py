@@ -20,6 +20,7 @@ from embedder.loading import Overrides, load_encoder, load_model
 from embedder.local import LocalEncoder
 from embedder.modelfolder import Pooling as OurPooling
 from embedder.modelfolder import read_model_folder
+from tests.embedder.classifiers import save_classifier
 from tests.embedder.tiny import save_tiny_model, write_json
 
 TEXTS = ["i want to play on my tv", "the wolf", "a red car " * 20, "movie"]
@@ -202,6 +203,15 @@ def test_weights_that_transformers_would_make_up_are_refused(tmp_path: Path) -> 
     write_json(folder / "config.json", config | {"num_hidden_layers": 3})
     with pytest.raises(ModelError, match=r"the weights lack 'encoder\.layer\.2"):
         load(folder)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "nonsense"])
+def test_a_precision_is_honoured_or_refused(tmp_path: Path, precision: str) -> None:
+    folder = save_classifier(tmp_path / "m")
+    with pytest.raises(ModelError, match=f"precision 'nonsense' is unknown|only a dense one computes in {precision}"):
+        load_model(folder, device="cpu", precision=precision)
+    for other in ("auto", "fp32"):
+        load_model(folder, device="cpu", precision=other)
 
 
 def test_an_encoder_with_a_decoder_behind_it_is_refused(tmp_path: Path) -> None:

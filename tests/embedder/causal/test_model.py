@@ -1,11 +1,14 @@
 """Loading, reading prompts, and steering: against the same network of transformers, run by hand."""
 
+import json
+import re
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
@@ -28,6 +31,7 @@ from tests.embedder.causal.tiny import save_tiny_causal
 from tests.waiting import until
 
 CPU = torch.device("cpu")
+META = {"format": "pt"}  # without it transformers reads no file
 OPTIONS = ControlOptions()
 TEXT = "Andreas likes the red house by the lake."
 
@@ -50,6 +54,24 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     folder = save_tiny_causal(tmp_path / "m")
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"no tokenizer\.json"):
+        load_causal(folder, device=CPU)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_weights_that_transformers_would_make_up_are_refused(tmp_path: Path, kind: str) -> None:
+    folder = save_tiny_causal(tmp_path / "m", kind)
+    weights = load_file(folder / "model.safetensors")
+    lost = max(name for name in weights if ".1." in name)
+    save_file({name: value for name, value in weights.items() if name != lost}, folder / "model.safetensors", META)
+    with pytest.raises(ModelError, match=rf"the weights lack '{re.escape(lost)}': they hold no trained language model"):
+        load_causal(folder, device=CPU)
+
+
+def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny_causal(tmp_path / "m", "llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 50}))
+    with pytest.raises(ModelError, match=r"the weights do not fit the config\.json: .*mlp"):
         load_causal(folder, device=CPU)
 
 

@@ -31,6 +31,36 @@ def terms(text: str, language: str) -> list[str]:
     return [term.text for term in ANALYZER.analyze(text, language)]
 
 
+@pytest.mark.parametrize("language", ["de", "en", "tr"])
+@pytest.mark.parametrize("typed", ["istanbul", "\u0130stanbul", "I\u0307stanbul"])
+def test_a_capital_with_a_dot_is_an_i(language: str, typed: str) -> None:
+    (word,) = ANALYZER.analyze_query(typed, [language])
+    for text in ("\u0130stanbul", "istanbul", "\u0130STANBUL", "I\u0307stanbul"):
+        (term,) = terms(text, language)
+        assert term in word.terms, text
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [
+        ("\u0131sparta", ["\u0131sparta", "Isparta", "ISPARTA"]),
+        ("ISPARTA", ["\u0131sparta", "Isparta", "ISPARTA"]),
+        ("I\u015eIK", ["\u0131\u015f\u0131k", "I\u015f\u0131k", "I\u015eIK"]),
+        ("\u0131\u015f\u0131k", ["\u0131\u015f\u0131k", "I\u015f\u0131k", "I\u015eIK"]),
+        ("K\u0131z", ["k\u0131z", "K\u0131z", "KIZ"]),
+        ("I\u00c7IN", ["i\u00e7in", "I\u00e7\u0131n"]),
+        ("ibm", ["IBM", "ibm"]),
+        ("IBM", ["IBM", "ibm"]),
+    ],
+)
+def test_turkish_words_are_found_in_either_case(typed: str, written: list[str]) -> None:
+    (word,) = ANALYZER.analyze_query(typed, ["tr"])
+    for text in written:
+        (term,) = terms(text, "tr")
+        assert term in word.terms, text
+    assert not word.stopped
+
+
 def test_every_named_stemmer_exists_and_every_stop_word_is_in_normal_form() -> None:
     assert set(STEMMERS.values()) <= set(Stemmer.algorithms())
     for code, stop_words in STOP_WORDS.items():
@@ -54,6 +84,14 @@ def test_every_named_stemmer_exists_and_every_stop_word_is_in_normal_form() -> N
         ("fi", "taloissa ja autoissa", ["talo", "auto"]),
         ("nn", "Husene og bilene", ["hus", "bil"]),
         ("zh", "我想看电视 TV", ["我想", "想看", "看电", "电视", "tv"]),
+        (
+            "th",
+            "\u0e19\u0e49\u0e33\u0e14\u0e37\u0e48\u0e21 \u0e51\u0e52 TV",
+            ["\u0e19\u0e49\u0e4d\u0e32", "\u0e32\u0e14\u0e37\u0e48", "\u0e14\u0e37\u0e48\u0e21", "\u0e51\u0e52", "tv"],
+        ),
+        ("lo", "\u0e9a\u0ec9\u0eb2\u0e99\u0ec2", ["\u0e9a\u0ec9\u0eb2", "\u0eb2\u0e99", "\u0e99\u0ec2"]),
+        ("km", "\u1795\u17d2\u1791\u17c7\u17d4", ["\u1795\u17d2\u1791\u17c7"]),
+        ("my", "\u1021\u102d\u1019\u103a\u104b", ["\u1021\u102d\u1019\u103a"]),
         ("vi", "Running tiếng Việt", ["running", "tiếng", "việt"]),  # a language without rules of its own
     ],
 )

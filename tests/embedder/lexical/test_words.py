@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from typing import Literal
 
 import pytest
 import regex
@@ -88,6 +89,12 @@ def test_normalize_is_idempotent_and_blind_to_case_and_composition(text: str) ->
 
 def test_an_invisible_character_inside_a_word_changes_nothing() -> None:
     assert normalize("e\u200d\u0301t\u00ade\u034f\u0301") == "été"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_case_folding_leaves_no_dot_behind_an_i(form: Literal["NFC", "NFD"]) -> None:
+    assert normalize(unicodedata.normalize(form, "\u0130STANBUL")) == "istanbul"
+    assert normalize("i\u0307\u0307x") == "ix"
 
 
 def test_a_long_run_is_cut_and_an_adversarial_text_takes_linear_time() -> None:

@@ -33,7 +33,6 @@ from tests.embedder.remote.conftest import KEYS, TOKEN, config
         ({"tokens_per_minute": -1}, "tokens_per_minute"),
         ({"timeout_seconds": 0}, "timeout_seconds"),
         ({"deadline_seconds": float("nan")}, "deadline_seconds"),
-        ({"probe_cosine": 1.1}, "probe_cosine"),
         ({"token": "line\nbreak"}, "token"),
         ({"token": "schlüssel"}, "token"),
         ({"sparse": True}, "sparse"),

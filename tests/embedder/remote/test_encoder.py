@@ -186,6 +186,22 @@ def test_what_is_too_long_is_cut_and_said_to_be(remote: Remote, make: Make, toke
         assert encoder.token_spans("unbelievable")[-1].tolist() == [0, 12]
 
 
+@pytest.mark.parametrize(
+    ("said", "truncated"),
+    [
+        ("prompts[1]", [False, True]),
+        ("prompts[0], prompts[1]", [True, True]),
+        (f"prompts[{'1' * 5000}], prompts[1]", [False, True]),  # more digits than Python makes a number of
+    ],
+)
+def test_what_the_remote_cut_is_said_to_be(remote: Remote, make: Make, said: str, truncated: list[bool]) -> None:
+    encoder = make(api="aleph_alpha")
+    encoder.encode([Prompt.of("one")], Representation.QUERY)
+    remote.change = lambda answer: {**answer, "message": f"longer, so cut: {said}"}
+    found = encoder.encode([Prompt.of("one"), Prompt.of("two")], Representation.QUERY)
+    assert found.truncated.tolist() == truncated
+
+
 def test_a_control_behind_the_cut_is_left_out(remote: Remote, make: Make) -> None:
     controls = (TextControl(start=0, length=3, factor=2), TextControl(start=10, length=3, factor=2))
     encoder = make(api="aleph_alpha", max_tokens=4)

@@ -83,7 +83,7 @@ def test_a_model_that_changes_without_a_word_is_noticed_with_the_next_batch(
     remote.seed = 2
     with pytest.raises(RemoteMismatch, match="changed its model: the probe's vector has cosine"):
         ingest(encoder, prompts(9))
-    with pytest.raises(RemoteMismatch, match="change `revision`"):
+    with pytest.raises(RemoteMismatch, match=r"change the setting models\.mine\.revision"):
         encoder.encode(prompts(1), Representation.DOCUMENT)  # queries are checked from now on
     remote.seed = 1
     ingest(encoder, prompts(9))
@@ -100,7 +100,7 @@ def test_a_change_in_the_midst_of_ingest_is_noticed(remote: Remote, make: Make) 
 
 
 def test_queries_alone_are_checked_every_few_minutes(remote: Remote, make: Make, time: FakeTime) -> None:
-    encoder = make(check_minutes=10)
+    encoder = make()
     encoder.encode(prompts(1), Representation.SYMMETRIC)
     remote.seed = 2
     time.seconds += 599

@@ -153,7 +153,7 @@ def test_openai_sends_dimensions_only_where_wanted(remote: Remote, make: Make) -
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_vikingdb(remote: Remote, make: Make, time: FakeTime, sparse: bool) -> None:
-    encoder = make(api="vikingdb", sparse=sparse, region="cn-beijing", service="vikingdb", url=remote.url + "/base/")
+    encoder = make(api="vikingdb", sparse=sparse, url=remote.url + "/base/")
     prompts = [
         Prompt.of("热茶"),
         Prompt(items=(ImageItem(data=b"i"),)),
@@ -178,7 +178,7 @@ def test_vikingdb(remote: Remote, make: Make, time: FakeTime, sparse: bool) -> N
         ],
     }
     authorization = parse_authorization(request.headers["authorization"])
-    assert str(authorization.scope) == "20260105/cn-beijing/vikingdb/request"
+    assert str(authorization.scope) == "20260105/cn-north-1/air/request"
     assert authorization.scope.access_key == KEYS["access_key"]
     signed = SignableRequest(method="POST", path=request.path, headers=request.headers, body=request.raw)
     verify(signed, authorization, KEYS["secret_key"], now=time.now())
