@@ -66,7 +66,8 @@ def count_facets(
         for terms in sparse.values():
             matching |= _holders(view, terms)
         documents = documents[matching.holds(documents)]
-    fields = {name: FieldReader(view, name, param="facets").counts(documents) for name in beside.facets}
+    most = beside.facet_values
+    fields = {name: FieldReader(view, name, param="facets").counts(documents, most) for name in beside.facets}
     return Facets(documents=len(documents), fields=fields)
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 from core.errors import InvalidQuery
-from core.reasons import Contrast, Steering
-from core.records import Explanation, Hit, HitExplanation, LegScore
+from core.reasons import Contrast, Explanation, HitExplanation, Swap
+from core.records import Hit, LegScore
 from retriever.query import MAX_DEPTH, Query
 from retriever.rerank import RERANK
 from retriever.stopwatch import Stopwatch
@@ -66,7 +66,7 @@ def difference(upper: Hit, lower: Hit) -> Explanation:
     )  # fmt: skip
 
 
-def _contrast(upper: Hit, lower: Hit, swap: Steering | None, tried: int) -> Contrast:
+def _contrast(upper: Hit, lower: Hit, swap: Swap | None, tried: int) -> Contrast:
     return Contrast(other=lower.id, ledger=difference(upper, lower), swap=swap, tried=tried)
 
 
@@ -89,7 +89,9 @@ def _leg_difference(leg: str, upper: Hit, lower: Hit) -> Explanation:
     if lines:
         rest = value - math.fsum(line.value for line in lines)
         lines.append(
-            Explanation(value=rest, kind="context", description="special tokens, constants and what rounding leaves")
+            Explanation(
+                value=rest, kind="context", description="special tokens, prefix, constants and what rounding leaves"
+            )
         )
     description = f"{leg}: raw {here.raw:.6f} against {there.raw:.6f}, weight {here.weight:g}"
     kind = RERANK if leg == RERANK else "leg"
@@ -103,41 +105,45 @@ def _standing(hit: Hit) -> tuple[bool, float, int]:
 
 def _swaps(
     trials: Trials, query: Query, pairs: Sequence[tuple[Hit, Hit]], watch: Stopwatch, *, narrow: bool = False
-) -> list[Steering | None]:
-    """For each pair the smallest change that puts the lower one above; None where none of those tried does.
+) -> list[Swap | None]:
+    """For each pair the change that puts the lower one above; None where none of those tried does.
 
+    It is the smallest one by which the lower one does not fall itself; where it falls by all of them, the smallest.
     A pair that stands the other way round by its scores, for the sake of diversity, is left alone.
     `narrow`: there is one pair; look closer, and at two words against each other.
     """
     words = words_to_try(query, [hit for pair in pairs for hit in pair])
     found: list[Change | None] = [None] * len(pairs)
+    unsettled = [i for i, (upper, lower) in enumerate(pairs) if _standing(upper) >= _standing(lower)]
     for size in changes(words, opposed_words(query, *pairs[0]) if narrow else ()):
-        open_pairs = [
-            i for i, change in enumerate(found) if change is None and _standing(pairs[i][0]) >= _standing(pairs[i][1])
-        ]
-        if not open_pairs or watch.late:
+        if not unsettled or watch.late:
             break
-        trials.run(size)
-        for i in open_pairs:
-            found[i] = next((change for change in size if _swapped(trials, change, *pairs[i])), None)
+        trials.run([None, *size])
+        for i in list(unsettled):
+            swapping = [change for change in size if _swapped(trials, change, *pairs[i])]
+            upright = next((change for change in swapping if not _fell(trials, change, pairs[i][1])), None)
+            if upright is not None:
+                found[i] = upright
+                unsettled.remove(i)
+            elif found[i] is None and swapping:
+                found[i] = swapping[0]
     if narrow:
         found = [
             None if change is None else _narrowed(trials, change, *pair, watch)
             for change, pair in zip(found, pairs, strict=True)
         ]
-    return [
-        None if change is None else trials.steering(change, lower)
-        for change, (_, lower) in zip(found, pairs, strict=True)
-    ]
+    return [None if change is None else trials.swap(change, *pair) for change, pair in zip(found, pairs, strict=True)]
 
 
 def _narrowed(trials: Trials, change: Change, upper: Hit, lower: Hit, watch: Stopwatch) -> Change:
-    """A smaller factor for the same words that swaps them, too."""
+    """A smaller factor for the same word that swaps them, too, and by which the lower one falls only if it did."""
     for smaller in change.smaller():
         if watch.late:
             break
         trials.run([smaller])
         if not _swapped(trials, smaller, upper, lower):
+            break
+        if _fell(trials, smaller, lower) and not _fell(trials, change, lower):
             break
         change = smaller
     return change
@@ -146,6 +152,11 @@ def _narrowed(trials: Trials, change: Change, upper: Hit, lower: Hit, watch: Sto
 def _swapped(trials: Trials, change: Change | None, upper: Hit, lower: Hit) -> bool:
     above, below = trials.rank(change, lower), trials.rank(change, upper)
     return above is not None and (below is None or above < below)
+
+
+def _fell(trials: Trials, change: Change, hit: Hit) -> bool:
+    before, after = trials.rank(None, hit), trials.rank(change, hit)
+    return (before or math.inf) < (after or math.inf)
 
 
 def _with(hit: Hit, contrast: Contrast | None) -> Hit:

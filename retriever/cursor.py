@@ -78,7 +78,7 @@ def unpacked(text: str, key: bytes, generation: int) -> Cursor:
         data = b""
     body, tag = data[:-_TAG_BYTES], data[-_TAG_BYTES:]
     if len(body) != _LAYOUT.size or body[0] != _VERSION:
-        raise InvalidQuery("this is no cursor; send the text of `next` of the page before, unaltered", param="cursor")
+        raise InvalidQuery("invalid cursor: send the `next` value of the page before, unchanged", param="cursor")
     _, found, seq, place, score, hit, digest = _LAYOUT.unpack(body)
     if digest != key[:8]:
         raise InvalidQuery(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.reasons import LegEffect, UnitEffect
-from core.records import Float64Array, Int64Array, QueryWordShare, WordEffect
+from core.reasons import LegEffect, QueryWordShare, UnitEffect, WordEffect
+from core.records import Float64Array, Int64Array
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer
 from embedder.lexical.words import units

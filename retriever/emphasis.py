@@ -19,9 +19,9 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
     """A control on every place of `text` where a word or phrase of `emphasis` stands, ordered by start.
 
     Words are compared whole and in normal form (NFKC, case folded); a phrase is a sequence of words, whatever stands
-    between them; Chinese, Japanese and Korean match by character. A key without letters and digits (an emoji) is looked
-    up as it is. Raises InvalidControl for too many keys, for one that is empty, too long, not in the text or given
-    twice in different spelling, and for a factor that is no number from MIN_FACTOR to MAX_FACTOR.
+    between them; scripts without spaces, and Korean, match by character. A key without letters and digits (an emoji) is
+    looked up as it is. Raises InvalidControl for too many keys, for one that is empty, too long, not in the text or
+    given twice in different spelling, and for a factor that is no number from MIN_FACTOR to MAX_FACTOR.
     """
     if not emphasis:
         return ()

@@ -12,16 +12,8 @@ import numpy as np
 from core.passages import heard, passage_prompt, prompt_title, text_offset
 from core.prompts import Prompt
 from core.protocols import DenseModels, Encoder
-from core.records import (
-    Collection,
-    Float32Array,
-    Float64Array,
-    Hit,
-    HitExplanation,
-    Representation,
-    SparseTrace,
-    TokenTrace,
-)
+from core.reasons import HitExplanation
+from core.records import Collection, Float32Array, Float64Array, Hit, Representation, SparseTrace, TokenTrace
 from embedder.attribution import parts as token_parts
 from embedder.lexical import Analyzer
 from retriever.effects import leg_words, query_word_shares, sentence_effects, word_effects

@@ -12,6 +12,7 @@ from core.prompts import TextControl
 from core.records import Highlight
 from embedder.lexical import Analyzer, Term
 from embedder.lexical.sentences import sentence_ends, without_space
+from embedder.lexical.words import is_character, units
 from retriever.terms import QueryTerms
 from store.documents import StoredPassage
 from store.view import View
@@ -21,7 +22,8 @@ def highlights(
     view: View, passages: Sequence[StoredPassage], terms: QueryTerms, required: Iterable[str], analyzer: Analyzer
 ) -> list[Highlight]:
     """Of the passages, in order. Synonyms and words that are required are marked, too; suppressed words are not."""
-    weights = {term: float(factor) for term, factor in zip(terms.terms, terms.factors, strict=True) if factor > 0}
+    asked = zip(terms.terms, terms.factors.tolist(), strict=True)
+    weights = {term: factor for term, factor in asked if factor > 0 and term not in terms.characters}
     for entry in required:
         for word in analyzer.analyze_query(entry, view.languages):
             weights.update({term: weights.get(term, 1.0) for term in word.terms})
@@ -46,13 +48,17 @@ def _marked(
     """As the index has them: of what the document's controls leave of the text, at their places in all of it."""
     said = heard(text, controls)
     found = [term for term in analyzer.analyze(said.text, language) if term.text in worth]
+    characters = {term for term in worth if is_character(term)}  # which texts have in pairs, but where they stand alone
+    if characters:
+        found += [Term(*unit) for unit in units(said.text) if unit.text in characters]
+        found = sorted(set(found), key=lambda term: (term.start, term.end))
     spans = np.array([(term.start, term.end) for term in found], dtype=np.int64).reshape(-1, 2)
     places = said.origin(spans).tolist()
     return [Term(term.text, start, end) for term, (start, end) in zip(found, places, strict=True)]
 
 
 def _spans(terms: Sequence[Term]) -> tuple[tuple[int, int], ...]:
-    """Of the words; pairs of CJK characters that overlap are one."""
+    """Of the words; pairs of characters that overlap are one."""
     spans: list[tuple[int, int]] = []
     for term in terms:
         if spans and term.start < spans[-1][1]:

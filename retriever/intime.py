@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import copy_context
-from functools import cached_property
 from typing import TypeVar
 
 from core.current import Awaited, awaited, current_answer
@@ -15,7 +16,10 @@ _T = TypeVar("_T")
 
 
 class InTime:
-    """Thread-safe."""
+    """Thread-safe. A process that ends does not wait for calls that were given up."""
+
+    def __init__(self) -> None:
+        self._places = threading.BoundedSemaphore(_THREADS)
 
     def call(self, work: Callable[[], _T], seconds: float | None) -> _T:
         """What `work` returns, or raises. None: whenever that is. Raises TimeoutError after `seconds`.
@@ -25,18 +29,31 @@ class InTime:
         """
         if seconds is None:
             return work()
-        if not seconds:
+        until = time.monotonic() + seconds
+        if not seconds or not self._places.acquire(timeout=seconds):
             raise TimeoutError
-        answer = Awaited(within=current_answer())
+        answer, future = Awaited(within=current_answer()), Future[_T]()
         with awaited(answer):
-            future: Future[_T] = self._threads.submit(copy_context().run, work)
+            context = copy_context()
+        # No executor: the interpreter waits at its end for the threads of every one.
+        thread = threading.Thread(target=self._run, args=(context.run, work, future), name="in-time", daemon=True)
         try:
-            return future.result(seconds)
+            thread.start()
+        except BaseException:
+            self._places.release()
+            raise
+        try:
+            return future.result(until - time.monotonic())
         except TimeoutError:
             answer.give_up()
-            future.cancel()
             raise
 
-    @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(_THREADS, thread_name_prefix="in-time")
+    def _run(self, within: Callable[[Callable[[], _T]], _T], work: Callable[[], _T], future: Future[_T]) -> None:
+        try:
+            result = within(work)
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        finally:
+            self._places.release()

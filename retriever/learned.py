@@ -5,7 +5,6 @@ A passage's score is the dot product of its weights with the query's: over the t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,9 +30,8 @@ class LearnedTerms:
         """(terms,) the query's weights."""
         return self.vector.weights.astype(np.float64)
 
-    @property
-    def origins(self) -> Mapping[str, str]:
-        return {}
+    def label(self, term: str) -> str:
+        return repr(term)
 
     @property
     def formula(self) -> str:

@@ -21,11 +21,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from core.records import Explanation, Float64Array
+from core.reasons import Explanation
+from core.records import Float64Array
 from retriever.adaptive import Choice
 from retriever.legs import Leg, SparseTerms
 from retriever.rerank import RERANK, RerankPart
 from retriever.words import DenseWords, LearnedWords, PassageWords
+
+_CONTEXT = "special tokens, the model's prefix (if any) and punctuation"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,7 +168,7 @@ def _cosine(part: LegPart, words: HitWords | None) -> Sequence[Explanation]:
         dense = words.dense
         details = _words(words.passage, part.slope * dense.shares, "in the")
         context = part.slope * dense.context
-        details.append(Explanation(value=context, kind="context", description="special tokens and punctuation"))
+        details.append(Explanation(value=context, kind="context", description=_CONTEXT))
         residual = part.slope * (part.raw - dense.cosine)
         details.append(Explanation(value=residual, kind="residual", description="stored vector less the one explained"))
     how = "allocated to the parts of cosine" if part.allocated else "scale * cosine"
@@ -187,10 +190,9 @@ def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords |
             details = _words(words.passage, shares, "allocated to the", zeros=False)
             rest = product * float(learned.context[i])
             if rest:
-                details.append(Explanation(value=rest, kind="context", description="special tokens and punctuation"))
+                details.append(Explanation(value=rest, kind="context", description=_CONTEXT))
         formula = terms.formula.format(factor=factor, value=value)
-        origin = f" (synonym of {terms.origins[term]!r})" if term in terms.origins else ""
-        description = f"{term!r}{origin}: {how} {formula}"
+        description = f"{terms.label(term)}: {how} {formula}"
         lines.append(Explanation(value=product, kind="term", description=description, details=tuple(details)))
     return lines
 

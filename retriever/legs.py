@@ -68,9 +68,8 @@ class SparseTerms(Protocol):
         """(terms,) the query's side, >= 0."""
         ...
 
-    @property
-    def origins(self) -> Mapping[str, str]:
-        """What a term is a synonym of, where it is one."""
+    def label(self, term: str) -> str:
+        """One of the terms as an explanation names it, with what it is looked for in place of."""
         ...
 
     @property

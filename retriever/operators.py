@@ -7,6 +7,8 @@
 
 A sign counts at the beginning of a word, a quote where no word touches it in front. A phrase with a boost behind it
 ("tv show"^2) is emphasised alone, as without operators. A backslash in front takes the meaning from a sign or a quote.
+Signs and quotes may be those that keyboards and word processors put in their place: a minus sign, full-width signs,
+and the pairs of quotes of several languages.
 Without operators all of this is text: in plain language quotes and dashes mean other things, and an exclusion that
 nobody meant would hide documents without a trace.
 """
@@ -20,9 +22,22 @@ from embedder.lexical.words import units
 from retriever.syntax import only_marks, parse
 from retriever.wordconditions import WordConditions
 
+_PLUS, _MINUS = r"+\uFF0B", r"\-\u2212\uFF0D"
+_QUOTES = {  # what opens a phrase, and what closes it
+    "\u201c\u201d\u201e": '\u201c\u201d"',
+    "\u00ab": "\u00bb",
+    "\u00bb": "\u00ab",
+    "\u300c": "\u300d",
+    "\u300e": "\u300f",
+    "\u301d": "\u301e\u301f",
+    "\uff02": "\uff02",
+}
+_PHRASES = [f'[{opens}](?P<phrase>[^"{opens}{closes}]++)[{closes}]' for opens, closes in _QUOTES.items()]
+_PHRASE = "|".join([r'"(?P<phrase>(?:\\[\\^"]|[^"])++)"', *_PHRASES])
 _TOKEN = regex.compile(
-    r'(?P<space>\s++)|\\(?P<literal>[+-][^\s"]*+)|(?P<sign>[+-]?)'
-    r'(?:"(?P<phrase>(?:\\[\\^"]|[^"])++)"(?P<tail>[^\s"]*+)|(?P<word>(?:\\[\\^"]|[^\s"])++))|(?P<quote>")'
+    rf'(?P<space>\s++)|\\(?P<literal>[{_PLUS}{_MINUS}{"".join(_QUOTES)}][^\s"]*+)'
+    rf"|(?P<sign>[{_PLUS}]|(?P<minus>[{_MINUS}])|)"
+    rf'(?:(?:{_PHRASE})(?P<tail>[^\s"]*+)|(?P<word>(?:\\[\\^"]|[^\s"])++))|(?P<quote>")'
 )
 
 
@@ -49,12 +64,14 @@ def read_operators(text: str, *, boosts: bool = True) -> tuple[str, WordConditio
             and not as_text
             and _has_words(meant := parse(said)[0] if boosts else said)
         ):
-            excluded = token["sign"] == "-"
+            excluded = token["minus"] is not None
             (must_not if excluded else must).append(meant)
             if not excluded:
                 kept.append(said + tail)
             else:  # with the comma behind it, but not with a word
                 kept.append(tail if _has_words(tail) else "")
+        elif leading and boosts and token["phrase"] and tail.startswith("^"):  # only these quotes are read with a boost
+            kept.append(f'{token["sign"]}"{said}"{tail}')
         else:
             kept.append(token[0])
     clean = "".join(kept)

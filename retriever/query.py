@@ -107,7 +107,9 @@ class Query:
         if self.controls:
             Prompt.of(self.text, controls=self.controls)  # a control outside the text is refused here
         if self.text and not self.inputs.wordless and not (_word_factors(self.text, self.controls) > 0).any():
-            raise InvalidQuery("the controls suppress every word of the query: nothing is left to search for")
+            raise InvalidQuery(
+                "the controls suppress every word of the query: nothing is left to search for", param="controls"
+            )
 
     def _check_selection(self) -> None:
         group_by = self.selection.group_by

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from core.errors import InvalidQuery
-from core.records import HitExplanation
+from core.reasons import HitExplanation
 from retriever.contrast import contrast_pair
 from retriever.query import Query
 from retriever.result import SearchResult

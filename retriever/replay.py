@@ -11,7 +11,8 @@ from typing import Any
 
 from core.errors import DocumentNotFound, HitNotFound, InvalidInput, ModelMismatch, ModelNotFound
 from core.filters import Filter
-from core.records import Collection, Explanation, Hit
+from core.reasons import Explanation
+from core.records import Collection, Hit
 from retriever.contrast import difference
 from retriever.query import Query
 from retriever.record import bm25_json, document_sha256, finite, recorded_query

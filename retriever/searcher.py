@@ -36,6 +36,7 @@ from retriever.telling import Teller
 from store.documents import StoredPassage
 from store.view import View
 from store.views import Views
+from store.vocabulary import Vocabularies
 
 _ROUNDS = 3  # of judging a window that others write to
 
@@ -58,8 +59,9 @@ class Searcher:
         self._judge = Judge(rerankers)
         self._in_time = InTime()
         self._floor = Floor()
-        self._seeker = Seeker(analyzer)
-        self._teller = Teller(analyzer)
+        vocabularies = Vocabularies()
+        self._seeker = Seeker(analyzer, vocabularies)
+        self._teller = Teller(analyzer, vocabularies)
 
     @property
     def kept_bytes(self) -> dict[str, int]:

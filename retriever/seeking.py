@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from embedder.lexical import Analyzer
+from retriever.characters import with_pairs
 from retriever.encoding import EncodedQuery, with_examples
 from retriever.examples import Examples, blended_terms, read_examples
 from retriever.legs import Leg, SparseTerms, learned_leg
@@ -15,13 +16,15 @@ from retriever.synonyms import SynonymReader
 from retriever.terms import query_terms
 from retriever.wordconditions import fulfilling
 from store.view import View
+from store.vocabulary import Vocabularies
 
 
 class Seeker:
     """Thread-safe; remembers the synonyms of the collections as they are analysed."""
 
-    def __init__(self, analyzer: Analyzer) -> None:
+    def __init__(self, analyzer: Analyzer, vocabularies: Vocabularies) -> None:
         self._analyzer = analyzer
+        self._vocabularies = vocabularies
         self._synonyms = SynonymReader(analyzer)
 
     def sought(
@@ -50,7 +53,7 @@ class Seeker:
         if Leg.SPARSE in legs and place is not Leg.SPARSE:
             required = query.conditions.required
             terms = query_terms(query.text, query.controls, view.languages, self._analyzer, required)
-            terms = self._synonyms.expanded(view, terms)
+            terms = with_pairs(view, self._synonyms.expanded(view, terms), self._vocabularies)
             terms = terms if examples is None else blended_terms(view, terms, examples)
             found[Leg.SPARSE] = replace(terms, whole=query.inputs.text_alone)
         if place in legs and (learned := encoded.learned_terms) is not None:

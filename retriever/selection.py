@@ -13,7 +13,7 @@ from retriever.candidates import Candidates
 from retriever.fusion import Fused
 from retriever.legs import Leg
 
-MAX_GROUP_HITS = 100
+GROUP_HITS, MAX_GROUP_HITS = 3, 100  # of a group, where the request does not say; and at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +21,7 @@ class GroupBy:
     """Raises InvalidQuery for a number of hits that is not allowed."""
 
     field: str  # of the metadata, keys of nested objects joined by dots
-    hits: int = 3  # of a group at most
+    hits: int = GROUP_HITS  # of a group at most
 
     def __post_init__(self) -> None:
         if not 1 <= self.hits <= MAX_GROUP_HITS:

@@ -7,9 +7,12 @@ have for it.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,7 +30,8 @@ PER_WORD = 3
 RARE = 2  # passages: a word that no more hold may be a mistake, where another one is far more frequent
 FAR_MORE = 50  # times
 _LOOKED_AT = 12  # terms of a word whose passages are read
-_SAMPLED = 3  # passages of a term
+_SAMPLED = 6  # passages of a term
+_POINTS = re.compile("[\u0640\u064b-\u065f\u0670]")  # Arabic vowel points, and the line that words are drawn out by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,17 +105,25 @@ def _meant(
     view: View, word: QueryWord, passages: int, analyzer: Analyzer, vocabularies: Vocabularies
 ) -> tuple[Meant, ...]:
     edits = edits_allowed(word.text)
-    near: dict[str, int] = {}
+    away: dict[str, int] = {}
     for typed in {word.text, *word.terms}:  # of a mistyped word, the stem may be as wrong as the word
         for term, apart in vocabularies.near(view, typed, edits).items():
-            near[term] = min(apart, near.get(term, apart))
-    df = view.term_statistics(list(near)).df
-    likely = [term for term in near if term not in word.terms and df[term] > passages * FAR_MORE]
-    likely.sort(key=lambda term: (near[term], -df[term], term))
+            away[term] = min(apart, away.get(term, apart))
+    # An ending with a mistake is not taken off. Then the stem is near to a beginning of the word, but for that mistake.
+    for typed in word.terms:
+        for term, apart in vocabularies.beginnings(view, typed, edits - 1).items():
+            away[term] = min(apart + 1, away.get(term, apart + 1))
+    df = view.term_statistics(list(away)).df
+    likely = [term for term in away if term not in word.terms and df[term] > passages * FAR_MORE]
+    likely.sort(key=lambda term: (-df[term], term))
     found: dict[str, Meant] = {}
-    for term, (written, apart) in _written(view, likely[:_LOOKED_AT], word.text, edits, analyzer).items():
-        if written not in found:
-            found[written] = Meant(text=written, passages=df[term], edits=apart)
+    for far in (False, True):  # only where the terms that are one edit away are not written so
+        terms = [term for term in likely if (away[term] > 1) is far]
+        for term, (written, apart) in _written(view, terms[:_LOOKED_AT], word.text, edits, analyzer).items():
+            if written not in found:
+                found[written] = Meant(text=written, passages=df[term], edits=apart)
+        if any(meant.edits <= 1 for meant in found.values()):
+            break
     return tuple(sorted(found.values(), key=lambda meant: (meant.edits, -meant.passages, meant.text)))[:PER_WORD]
 
 
@@ -140,9 +152,28 @@ def _written(
 
 def _near(passage: StoredPassage, typed: str, edits: int, analyzer: Analyzer) -> list[tuple[str, int, str, int]]:
     """Form, distance, term and count of the passage's words that are near to what was typed; no others are analysed."""
+    typed = _plain(typed)
     least, most = len(typed) - edits, len(typed) + edits
-    counts = Counter([form for form in forms(f"{passage.title}\n{passage.text}") if least <= len(form) <= most])
-    apart = distances(typed, list(counts)).tolist()
-    near = [(form, distance) for form, distance in zip(counts, apart, strict=True) if distance <= edits]
-    terms = {form: analyzer.analyze(form, passage.language) for form, _ in near}
-    return [(form, distance, terms[form][0].text, counts[form]) for form, distance in near if terms[form]]
+    counts = Counter(forms(f"{passage.title}\n{passage.text}"))
+    likely = [form for form in counts if least <= len(form) <= most or not form.isascii() or "'" in form]
+    spelled = [(form, *spelling) for form in likely for spelling in _spellings(form)]
+    spelled = [one for one in spelled if least <= len(one[2]) <= most]
+    apart = distances(typed, [plain for _, _, plain in spelled]).tolist()
+    near = [(*one, distance) for one, distance in zip(spelled, apart, strict=True) if distance <= edits]
+    found = [(part, distance, analyzer.analyze(part, passage.language), form) for form, part, _, distance in near]
+    return [(part, distance, terms[0].text, counts[form]) for part, distance, terms, form in found if terms]
+
+
+@lru_cache(maxsize=1 << 14)
+def _spellings(form: str) -> tuple[tuple[str, str], ...]:
+    """A form as it is shown, and as it is compared; where it has an apostrophe, its parts as well: "l'été"."""
+    if form.isascii() and "'" not in form:
+        return ((form, form),)  # nearly all
+    whole = unicodedata.normalize("NFC", form).replace("\u2019", "'")
+    parts = dict.fromkeys((whole, *whole.split("'")))
+    return tuple((part, _plain(part)) for part in parts if part)
+
+
+def _plain(word: str) -> str:
+    """In normal form, and without what Arabic may be written with or without: both have one stem."""
+    return _POINTS.sub("", normalize(word))

@@ -21,11 +21,11 @@ from store.vocabulary import Vocabularies
 
 
 class Teller:
-    """Thread-safe; remembers the terms of the collections that suggestions were made of."""
+    """Thread-safe."""
 
-    def __init__(self, analyzer: Analyzer) -> None:
+    def __init__(self, analyzer: Analyzer, vocabularies: Vocabularies) -> None:
         self._analyzer = analyzer
-        self._vocabularies = Vocabularies()
+        self._vocabularies = vocabularies
 
     def told(
         self,

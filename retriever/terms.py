@@ -29,12 +29,19 @@ class QueryTerms:
     factors: Float64Array  # (terms,) >= 0
     typed: int | None = None  # how many of the words were typed, the first ones; the rest are synonyms. None: all
     origins: Mapping[str, str] = field(default_factory=dict)  # what a term is a synonym of, where it was not typed
+    characters: Mapping[str, str] = field(default_factory=dict)  # the lone character that a pair is looked up for
     whole: bool = True  # whether the words are all that is asked for: no vector, image or example is given beside them
 
     @property
     def silent(self) -> bool:
         """Whether nothing can match: there are stop words only, no words at all, or all are suppressed."""
         return not bool((self.factors > 0).any())
+
+    def label(self, term: str) -> str:
+        character = self.characters.get(term)
+        origin = self.origins.get(character or term)
+        shown = repr(term) if character is None else f"{character!r} in {term!r}"
+        return shown if origin is None else f"{shown} (synonym of {origin!r})"
 
     @property
     def formula(self) -> str:
@@ -143,13 +150,17 @@ def synonym_scales(terms: QueryTerms, statistics: TermStatistics) -> Float64Arra
     """
     if all(len(word.terms) <= 1 for word in terms.words):
         return np.ones(len(terms.terms))
-    synonyms: dict[str, set[str]] = {term: {term} for term in terms.terms}
+    synonyms: dict[str, frozenset[str]] = {}
     for word in terms.words:
+        together = frozenset(word.terms)
         for term in word.terms:
-            synonyms[term].update(word.terms)
+            synonyms[term] = synonyms[term] | together if term in synonyms else together
+    joint = {
+        each: min(sum(statistics.df[term] for term in each), statistics.passages) for each in set(synonyms.values())
+    }
     scales = np.ones(len(terms.terms))
     for i, term in enumerate(terms.terms):
-        df = min(sum(statistics.df[other] for other in synonyms[term]), statistics.passages)
+        df = joint[synonyms[term]] if term in synonyms else statistics.df[term]
         if statistics.df[term] and df > statistics.df[term]:
             scales[i] = idf(statistics.passages, df) / statistics.idf[term]
     return scales

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from core.errors import InvalidControl, SalienceError
-from core.prompts import MAX_FACTOR, MIN_FACTOR, ControlOptions, TextControl
-from core.reasons import Steering
+from core.prompts import MAX_FACTOR, MIN_FACTOR, ControlOptions, TextControl, TokenOverlap
+from core.reasons import Steering, Swap
 from core.records import Hit
+from embedder.lexical.sentences import without_space
 from embedder.lexical.words import Word, units
 from retriever.beside import Beside
 from retriever.query import MAX_CONTROLS, Explain, Query
@@ -87,16 +89,28 @@ class Trials:
         return self._ranks[change].get(hit.document_id)
 
     def steering(self, change: Change, hit: Hit) -> Steering:
+        """The change, and what it does to the hit."""
+        return Steering(**self._told(change, hit))
+
+    def swap(self, change: Change, upper: Hit, lower: Hit) -> Swap:
+        """The change, which puts `lower` above `upper`, and what it does to both."""
+        upper_ranks: dict[str, Any] = {
+            "upper_rank_before": self.rank(None, upper),
+            "upper_rank_after": self.rank(change, upper),
+        }
+        return Swap(**self._told(change, lower), **upper_ranks)
+
+    def _told(self, change: Change, hit: Hit) -> dict[str, Any]:
         query = _steered(self._query, change)
         assert query is not None  # it was searched with
-        return Steering(
-            words=tuple(self._query.text[word.start : word.end] for word in change.words),
-            factors=change.factors,
-            query=_written(query),
-            controls=query.controls,
-            rank_before=self.rank(None, hit),
-            rank_after=self.rank(change, hit),
-        )
+        return {
+            "words": tuple(self._query.text[word.start : word.end] for word in change.words),
+            "factors": change.factors,
+            "query": _written(query),
+            "controls": query.controls,
+            "rank_before": self.rank(None, hit),
+            "rank_after": self.rank(change, hit),
+        }
 
 
 def advice(search: SearchMany, query: Query, hit: Hit, watch: Stopwatch) -> tuple[Steering, ...]:
@@ -163,18 +177,30 @@ def _steered(query: Query, change: Change | None) -> Query | None:
     else:
         controls = query.controls
         for word, factor in zip(change.words, change.factors, strict=True):
-            controls = _multiplied(controls, word, factor)
+            controls = _multiplied(query.text, controls, word, factor)
     if len(controls) > MAX_CONTROLS or any(control.factor > MAX_FACTOR for control in controls):
         return None
     return replace(query, controls=controls)
 
 
-def _multiplied(controls: tuple[TextControl, ...], word: Word, factor: float) -> tuple[TextControl, ...]:
-    """With the factor on the word: in the control that it has, or in one more."""
+def _multiplied(text: str, controls: tuple[TextControl, ...], word: Word, factor: float) -> tuple[TextControl, ...]:
+    """With the factor on the word: in the control that it has, or in one more.
+
+    A control on more than the word is divided, as boosts cannot overlap. The factors of tokens are those of all
+    characters, so it makes no difference to them.
+    """
     for i, control in enumerate(controls):
         if (control.start, control.end) == (word.start, word.end):
-            product = _rounded(max(MIN_FACTOR, min(control.factor * factor, MAX_FACTOR)))
-            return (*controls[:i], replace(control, factor=product), *controls[i + 1 :])
+            own = [control]
+        elif control.start <= word.start and word.end <= control.end and control.token_overlap is TokenOverlap.PARTIAL:
+            borders = pairwise((control.start, word.start, word.end, control.end))
+            spans = [span for start, end in borders if (span := without_space(text, start, end)) is not None]
+            own = [replace(control, start=start, length=end - start) for start, end in spans]
+        else:
+            continue
+        product = _rounded(max(MIN_FACTOR, min(control.factor * factor, MAX_FACTOR)))
+        own = [replace(one, factor=product) if one.start == word.start else one for one in own]
+        return (*controls[:i], *own, *controls[i + 1 :])
     return (*controls, TextControl(start=word.start, length=word.end - word.start, factor=factor))
 
 

@@ -103,7 +103,7 @@ def _learned_suppression(terms: LearnedTerms, passage: PassageWords, suppressed:
 def _gradients(
     encoder: Encoder, vector: Float64Array, passage: PassageWords, spans: Sequence[tuple[int, int]]
 ) -> Float64Array:
-    """(parts,) the sum of what their tokens add to the cosine; a token counts where it begins."""
+    """(parts,) the sum of what their tokens add to the cosine."""
     if not isinstance(encoder, GradientEncoder):
         raise InvalidQuery(
             f"method: the model {encoder.name} has no gradients; choose atman, or leave-one-out", param="method"
@@ -115,5 +115,5 @@ def _gradients(
             param="method",
         )
     found = encoder.integrated_gradients(Prompt.of(passage.text), Representation.DOCUMENT, vector)
-    members = tokens_of(passage.text, np.array(spans, dtype=np.int64).reshape(-1, 2), found)
+    members = tokens_of(np.array(spans, dtype=np.int64).reshape(-1, 2), found)
     return sums(found.values[:, None], members)[:, 0]

@@ -19,7 +19,7 @@ from core.errors import InvalidQuery
 from core.records import Int64Array
 from embedder.lexical import Analyzer, QueryWord
 from embedder.lexical.sequence import WordSequence
-from embedder.lexical.words import units
+from embedder.lexical.words import is_character, units
 from retriever.syntax import check_query
 from store.filters.sql import Documents
 from store.holders import (
@@ -98,7 +98,7 @@ class _Resolver:
         """The documents of `among` that hold the word or phrase; of a word perhaps others that hold it, too."""
         words = self._analyzer.analyze_query(entry, self._languages)
         by_language = {code: self._analyzer.analyze_query(entry, [code]) for code in self._languages}
-        plain = len(words) == 1 and not _is_character(words[0]) and len(list(units(entry))) == 1
+        plain = len(words) == 1 and not is_character(words[0].text) and len(list(units(entry))) == 1
         if plain and all(word.terms for (word,) in by_language.values()):
             return self._word({code: word.terms for code, (word,) in by_language.items()})
         candidates = reduce(or_, (self._candidates(words, code) for code, words in by_language.items())) & among
@@ -117,7 +117,7 @@ class _Resolver:
         return reduce(and_, held) if held else self._view.documents_in(language)
 
     def _with(self, word: QueryWord) -> Documents:
-        terms = terms_containing(self._view, word.text) if _is_character(word) else word.terms
+        terms = terms_containing(self._view, word.text) if is_character(word.text) else word.terms
         return documents_with_terms(self._view, terms)
 
     def _read(self, entry: str, candidates: Documents) -> Documents:
@@ -139,12 +139,3 @@ class _Resolver:
             )
         ]
         return Documents(np.sort(np.array(found, dtype=np.int64)))
-
-
-def _is_character(word: QueryWord) -> bool:
-    """Whether it is a CJK character that stands alone: it is indexed by itself only where it does so there, too."""
-    return len(word.terms) == 1 and word.end - word.start == 1 and word.terms[0] == word.text and _cjk(word.text)
-
-
-def _cjk(text: str) -> bool:
-    return len(list(units(text + text))) > 1

@@ -1,6 +1,7 @@
 """Scores by word and by sentence: model tokens and terms gathered into what a reader sees.
 
-A word is a unit of the lexical analysis: a run of letters and digits, or one character of Chinese, Japanese or Korean.
+A word is a unit of the lexical analysis: a run of letters and digits, or one character of
+Chinese, Japanese, Korean, Thai, Lao, Khmer or Burmese.
 A title is a sentence of its own.
 """
 
@@ -15,8 +16,7 @@ import numpy as np
 
 from core.passages import Heard, heard
 from core.prompts import Prompt, TextControl
-from core.reasons import TokenAttributions
-from core.records import Float32Array, Float64Array, Int64Array, SparseTrace, TokenTrace
+from core.records import Float32Array, Float64Array, Int64Array, SparseTrace, TokenAttributions, TokenTrace
 from embedder.attribution import Units, leave_one_out, parts, sums, term_losses, term_shares
 from embedder.factors import span_factors
 from embedder.lexical import Analyzer, Term
@@ -39,6 +39,11 @@ class PassageWords:
     title_weight: int  # how often BM25 counts a word of the title
     said: Heard  # the passage's own part of `text`, and where it stands in the passage as it is stored
     factors: Float64Array  # (words,) of the units, by the controls
+
+    @property
+    def sentence_spans(self) -> Int64Array:
+        """(sentences, 2)"""
+        return np.array(self.sentences, dtype=np.int64).reshape(-1, 2)
 
     @property
     def controls(self) -> tuple[TextControl, ...]:
@@ -65,7 +70,7 @@ class DenseWords:
 
     cosine: float
     shares: Float64Array  # (words of the passage,) with `context` they sum to the cosine
-    context: float  # special tokens and punctuation of the passage
+    context: float  # special tokens, prefix and punctuation of the passage
     effects: Float64Array  # (words of the passage,) leave-one-out in the pool
     sentence_effects: Float64Array  # (sentences of the passage,) the same, of all their tokens at once
     query_shares: Float64Array  # (words of the query,) with the query's own context they sum to the cosine
@@ -109,16 +114,16 @@ def dense_query(text: str, query: TokenTrace | Float32Array) -> DenseQuery:
         vector = query.astype(np.float64)
         return DenseQuery(vector=vector, words=np.zeros((0, len(vector))))
     held = parts(query)
-    return DenseQuery(vector=held.sum(axis=0), words=sums(held, tokens_of(text, spans_of(tuple(units(text))), query)))
+    return DenseQuery(vector=held.sum(axis=0), words=sums(held, tokens_of(spans_of(tuple(units(text))), query)))
 
 
 def dense_words(passage: PassageWords, query: DenseQuery, trace: TokenTrace) -> DenseWords:
     """Gather the token matrix (embedder.attribution) into the words of query and passage."""
-    held, members = parts(trace), tokens_of(passage.text, passage.spans, trace)
+    held, members = parts(trace), tokens_of(passage.spans, trace)
     by_token = held @ query.vector  # the sums of the matrix's columns
     cosine, shares = float(by_token.sum()), sums(by_token[:, None], members)[:, 0]
     query_shares = query.words @ held.sum(axis=0)
-    effects = leave_one_out(held, query.vector, members + _tokens_in(passage, trace))
+    effects = leave_one_out(held, query.vector, members + tokens_of(passage.sentence_spans, trace))
     return DenseWords(
         cosine=cosine,
         shares=shares,
@@ -136,17 +141,17 @@ def learned_words(
 
     `query`: None where the weights were not made of a text; then its words have no shares.
     """
-    members = tokens_of(passage.text, passage.spans, trace)
+    members = tokens_of(passage.spans, trace)
     shares = sums(term_shares(trace), members)
     query_shares = np.zeros((0, shares.shape[1]))
     if query is not None:
-        query_shares = sums(term_shares(query), tokens_of(query_text, spans_of(tuple(units(query_text))), query))
+        query_shares = sums(term_shares(query), tokens_of(spans_of(tuple(units(query_text))), query))
     return LearnedWords(
         leg=leg,
         shares=shares,
         context=1 - shares.sum(axis=0),
         losses=term_losses(trace, members),
-        sentence_losses=term_losses(trace, _tokens_in(passage, trace)),
+        sentence_losses=term_losses(trace, tokens_of(passage.sentence_spans, trace)),
         query_shares=query_shares,
     )
 
@@ -196,43 +201,30 @@ def _sentences(text: str, offset: int, language: str) -> tuple[tuple[int, int], 
     return tuple(span for start, end in pairwise(borders) if (span := without_space(text, start, end)) is not None)
 
 
-def _tokens_in(passage: PassageWords, trace: TokenTrace | SparseTrace) -> Units:
-    """For each sentence the indices of its tokens, marks included."""
-    starts = trace.spans[:, 0]
-    own = ~trace.special & (trace.spans[:, 1] > starts)
-    ends = trace.spans[:, 1]
-    return Units.of([np.flatnonzero(own & (starts < end) & (ends > start)) for start, end in passage.sentences])
-
-
 def spans_of(words: Sequence[Word | Term]) -> Int64Array:
     """(words, 2)"""
     return np.array([[word.start for word in words], [word.end for word in words]], dtype=np.int64).T
 
 
 def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, value: float) -> None:
-    """Adds `value` in equal parts to the words in the span: one word, or the two characters of a CJK pair."""
+    """Adds `value` in equal parts to the words in the span: one word, or the two characters of a pair."""
     # Words are in text order and do not overlap, but for compatibility characters that share one span.
     first = bisect.bisect_right(words, start, key=lambda word: word.end)
     last = bisect.bisect_left(words, end, key=lambda word: word.start)
     shares[first:last] += value / max(last - first, 1)
 
 
-def tokens_of(text: str, spans: Int64Array, trace: TokenTrace | SparseTrace | TokenAttributions) -> Units:
-    """For each word the indices of its tokens: those whose first character that is no space lies in it.
+def tokens_of(spans: Int64Array, trace: TokenTrace | SparseTrace | TokenAttributions) -> Units:
+    """For each word its tokens: a token is divided in equal parts among the words that it overlaps.
 
-    `spans`: (words, 2), or of other parts; rising, and not overlapping.
+    `spans`: (words, 2), or of other parts; rising, and not overlapping but where they are equal.
     """
-    starts = trace.spans[:, 0].copy()
-    for token in [i for i, start in enumerate(starts.tolist()) if text[start : start + 1].isspace()]:
-        starts[token] = _behind_space(text, *trace.spans[token].tolist())
-    found = np.searchsorted(spans[:, 0], starts, side="right") - 1  # (tokens,) the last word that begins so early
-    tokens = np.flatnonzero(~trace.special & (trace.spans[:, 0] < trace.spans[:, 1]) & (found >= 0))
-    tokens = tokens[starts[tokens] < spans[found[tokens], 1]]
-    tokens = tokens[np.argsort(found[tokens], kind="stable")]
-    return Units(tokens, np.bincount(found[tokens], minlength=len(spans)))
-
-
-def _behind_space(text: str, start: int, end: int) -> int:
-    while start < end - 1 and text[start].isspace():
-        start += 1
-    return start
+    starts, ends = trace.spans[:, 0], trace.spans[:, 1]
+    first = spans[:, 1].searchsorted(starts, side="right")  # (tokens,) the first word that ends behind its beginning
+    behind = spans[:, 0].searchsorted(ends, side="left")
+    covered = np.where(~trace.special & (starts < ends), np.maximum(behind - first, 0), 0)  # (tokens,) how many words
+    tokens = np.repeat(np.arange(len(covered)), covered)
+    words = np.arange(len(tokens)) - np.repeat(covered.cumsum() - covered - first, covered)
+    order = np.argsort(words, kind="stable")
+    tokens = tokens[order]
+    return Units(tokens, 1 / covered[tokens], np.bincount(words, minlength=len(spans)))

@@ -20,7 +20,8 @@ import numpy as np
 
 from app.wiring import Wiring
 from core.prompts import Prompt, TextControl
-from core.records import CollectionSettings, Document, Hit, HitExplanation, Passage, Representation, WordEffect
+from core.reasons import HitExplanation, WordEffect
+from core.records import CollectionSettings, Document, Hit, Passage, Representation
 from embedder.lexical.words import units
 from indexer.drafting import Drafter
 from retriever.query import Explain, Query

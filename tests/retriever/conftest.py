@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.steering.groups import GROUPS, load_group
-from core.records import CollectionSettings, Document, Explanation, FieldKind, Hit, HitExplanation
+from core.reasons import Explanation, HitExplanation
+from core.records import CollectionSettings, Document, FieldKind, Hit
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder

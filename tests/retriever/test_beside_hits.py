@@ -1,15 +1,18 @@
 """Highlights, synonyms and suggestions of a small collection in two languages."""
 
 import time
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from core.records import CollectionSettings, Document, SparseScoring
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
+from embedder.lexical.words import normalize
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
 from retriever.beside import Beside
@@ -156,6 +159,52 @@ def test_words_of_the_collection_are_suggested_for_mistyped_ones(searcher: Searc
     assert suggested(searcher, "Jahr renovirt, Strase") == {"renovirt": ["renoviert"], "Strase": ["straße"]}
     found = searcher.search("small", Query(text="A Telvision!", beside=Beside(suggest=True))).suggestions
     assert corrected("A Telvision!", found) == "A television!"
+
+
+INFLECTED = {
+    "letters": (
+        "The information in this communication is about our international organization. Nobody may use it for anything "
+        "else, and everybody is kindly asked to keep their copy of it in a safe place."
+    ),
+    "organs": "The heart is an organ. The liver is an organ, too. Doctors inform people about each organ every day.",
+    "état": (
+        "Les villes sont loin de la mer. Hier, l’information venait de la mairie, et le gouvernement a répondu "
+        "que les écoles resteraient ouvertes pendant toute la semaine."
+    ),
+    "müller": (
+        "Die Familie Müller wohnt seit vielen Jahren in einem kleinen Haus am Rande der Stadt, und Herr Müller "
+        "arbeitet dort als Lehrer."
+    ),
+    "كتاب": ("قَرَأَ الطّالِبُ المَكْتَبَةَ فِي المَدْرَسَةِ كُلَّ يَوْمٍ مَعَ الأُسْتَاذِ"),
+}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("informaton", "information"),  # one edit away from the word, four from its stem
+        ("organizaton", "organization"),
+        ("communicatoin", "communication"),
+        ("internationel", "international"),
+        ("gouvernemnt", "gouvernement"),
+        ("Müler", "müller"),
+    ],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_mistakes_in_an_ending_and_in_what_has_accents(
+    searcher: Searcher, database: Database, encoder: LocalEncoder, typed: str, meant: str, form: Literal["NFC", "NFD"]
+) -> None:
+    documents = [Document(id=id_, text=unicodedata.normalize(form, text)) for id_, text in INFLECTED.items()]
+    Pipeline(database, only(encoder), Analyzer()).add("small", documents)
+    assert suggested(searcher, typed) == {typed: [meant]}
+
+
+def test_what_is_glued_to_a_word_is_no_edit(searcher: Searcher, database: Database, encoder: LocalEncoder) -> None:
+    documents = [Document(id=id_, text=INFLECTED[id_]) for id_ in ("état", "كتاب")]
+    Pipeline(database, only(encoder), Analyzer()).add("small", documents)
+    assert suggested(searcher, "informaton") == {"informaton": ["information"]}  # as in "l’information"
+    found = suggested(searcher, "المكتبتة")  # texts have it with vowel points
+    assert [normalize(word) for words in found.values() for word in words] == [normalize("المَكْتَبَةَ")]
 
 
 @pytest.mark.parametrize("text", ["television", "xqzwv", "film 2042", "ab", "the", "电影", "keyboards"])

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from core.errors import HitNotFound, InvalidQuery
-from core.prompts import Prompt, TextControl, TextItem, TokenIdsItem
+from core.prompts import Prompt, TextControl, TextItem, TokenIdsItem, TokenOverlap
 from core.records import Representation
+from embedder.factors import character_factors
+from embedder.lexical.words import units
 from embedder.local import LocalEncoder
 from retriever.contrast import contrasted, difference
 from retriever.fusion import Fusion
@@ -20,7 +22,7 @@ from retriever.reasons import explain_hit
 from retriever.searcher import Searcher
 from retriever.selection import Selection
 from retriever.stopwatch import Stopwatch
-from retriever.trials import DEPTH, MARGIN, SHOWN, Change, Trials
+from retriever.trials import DEPTH, MARGIN, SHOWN, Change, Trials, changes, opposed_words, words_to_try
 from tests.retriever.conftest import FUSIONS, explained, lines, steered
 
 
@@ -140,6 +142,39 @@ def test_a_pair_is_swapped_by_less_than_the_steps_of_the_page(searcher: Searcher
     assert found
 
 
+@pytest.mark.parametrize("narrow", [False, True], ids=["page", "pair"])
+def test_a_hit_that_is_swapped_falls_only_where_it_falls_by_all_changes(searcher: Searcher, narrow: bool) -> None:
+    def fallen(before: int | None, after: int | None) -> bool:
+        return (before or math.inf) < (after or math.inf)
+
+    depth, fell = DEPTH if narrow else 9 + MARGIN, 0
+    for text in ("a story of war in the summer", "I want to play games on my TV", "red dress for a summer wedding"):
+        query = Query(text=text, k=9)
+        hits = searcher.search("things", replace(query, explain=Explain.WORDS)).hits
+        asked = replace(query, explain=Explain.CONTRAST)
+        page = [explained(hit) for hit in searcher.search("things", asked).hits]
+        trials = Trials(lambda queries: searcher.search_many("things", queries), query, depth=depth)
+        for (upper, lower), told in zip(itertools.pairwise(hits), page, strict=False):
+            if narrow:
+                told = explained(explain_hit(searcher, "things", query, upper.id, above=lower.id).hits[0])
+            assert told.contrast is not None
+            if (swap := told.contrast.swap) is None:
+                continue
+            assert (swap.rank_before, swap.upper_rank_before) == (hits.index(lower) + 1, hits.index(upper) + 1)
+            changed = replace(query, controls=swap.controls, k=depth)
+            ranks = {hit.document_id: i for i, hit in enumerate(searcher.search("things", changed).hits, start=1)}
+            assert (swap.rank_after, swap.upper_rank_after) == (ranks[lower.document_id], ranks.get(upper.document_id))
+            if fallen(swap.rank_before, swap.rank_after):
+                assert fallen(swap.upper_rank_before, swap.upper_rank_after)
+                fell += 1
+                words = words_to_try(query, [upper, lower] if narrow else hits)
+                for change in itertools.chain(*changes(words, opposed_words(query, upper, lower) if narrow else ())):
+                    above, below = trials.rank(change, lower), trials.rank(change, upper)
+                    if above is not None and above < (below or math.inf):
+                        assert fallen(trials.rank(None, lower), above), change
+    assert fell
+
+
 def test_what_stands_above_already_is_not_swapped(searcher: Searcher) -> None:
     """A passage that another one of its document hides has a lower score than hits that stand below the document."""
     query = Query(text="a red dress, a story of war, a recipe")
@@ -235,6 +270,43 @@ def test_a_change_that_the_query_cannot_take_ranks_nothing(searcher: Searcher) -
     hit = searcher.search("things", query).hits[0]
     answer = explain_hit(searcher, "things", query, hit.id, advise=True)
     assert all(control.factor <= 1000 for one in explained(answer.hits[0]).advice for control in one.controls)
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "expected"),
+    [
+        ('"boundary layer"^2 flow', "boundary", "boundary^0.4 layer^2 flow"),
+        ('"boundary layer"^2 flow', "layer", "boundary^2 layer^0.4 flow"),
+        ('the "thin boundary layer flow"^2', "boundary", 'the thin^2 boundary^0.4 "layer flow"^2'),
+        ('a "don\'t-play,  games"^0.5', "play", 'a "don\'t-"^0.5"play"^0.1",  games"^0.5'),
+        ("(C++^7 books", "C", '("C"^1.4"++"^7 books'),
+        ('"公司"^2', "公", '公^0.4"司"^2'),
+        ("boundary^2 layer", "boundary", "boundary^0.4 layer"),
+    ],
+)
+def test_a_boost_on_more_than_the_word_is_divided(searcher: Searcher, typed: str, word: str, expected: str) -> None:
+    query = steered(typed)
+    [hit] = searcher.search("things", Query(text="wolf", k=1)).hits
+    trials = Trials(lambda queries: searcher.search_many("things", queries), query)
+    [unit] = [unit for unit in units(query.text) if query.text[unit.start : unit.end] == word]
+    told = trials.steering(Change(words=(unit,), factors=(0.2,)), hit)
+    assert told.query is not None
+    assert told.query == expected
+    text, controls = steer(told.query)
+    assert (text, controls) == (query.text, told.controls)
+    field = character_factors(text, query.controls)
+    field[unit.start : unit.end] *= 0.2
+    seen = [place for place, character in enumerate(text) if not character.isspace()]
+    assert character_factors(text, controls)[seen] == pytest.approx(field[seen])
+
+
+def test_a_control_of_complete_overlap_is_left_whole(searcher: Searcher) -> None:
+    control = TextControl(start=0, length=14, factor=2, token_overlap=TokenOverlap.COMPLETE)
+    query = Query(text="boundary layer flow", controls=(control,))
+    [hit] = searcher.search("things", Query(text="wolf", k=1)).hits
+    trials = Trials(lambda queries: searcher.search_many("things", queries), query)
+    told = trials.steering(Change(words=(next(units(query.text)),), factors=(0.2,)), hit)
+    assert (told.query, told.controls) == (None, (control, TextControl(start=0, length=8, factor=0.2)))
 
 
 def test_what_was_tried_is_not_searched_again(searcher: Searcher) -> None:

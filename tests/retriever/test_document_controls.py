@@ -12,7 +12,8 @@ import pytest
 from app.schemas.explanations import ExplanationBody
 from core.errors import InvalidQuery
 from core.prompts import TextControl
-from core.records import CollectionSettings, Document, Explanation, Hit, Passage, Relevance, SparseScoring
+from core.reasons import Explanation
+from core.records import CollectionSettings, Document, Hit, Passage, Relevance, SparseScoring
 from embedder.densemodels import only
 from embedder.explaining.request import Granularity
 from embedder.lexical import Analyzer

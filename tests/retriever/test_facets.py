@@ -70,8 +70,10 @@ def test_facets_equal_a_count_over_all_documents_that_match(
     monkeypatch.setattr(store.filters.values, "FEW", few)
     query = QUERIES[name]
     everything = {hit.document_id for hit in searcher.search("varied", replace(query, k=1000)).hits}
-    facets = searcher.search("varied", replace(query, k=2, beside=Beside(facets=FIELDS))).facets
+    facets = searcher.search("varied", replace(query, k=2, beside=Beside(facets=FIELDS, facet_values=1000))).facets
     assert facets is not None
+    few_values = searcher.search("varied", replace(query, k=2, beside=Beside(facets=FIELDS, facet_values=2))).facets
+    assert few_values is not None
     assert facets.documents == len(everything)
     for field in FIELDS:
         counts, without = slow_counts(everything, field)
@@ -81,6 +83,8 @@ def test_facets_equal_a_count_over_all_documents_that_match(
             for value, count in found.counts
         }
         assert (got, found.without) == (counts, without)
+        assert found.distinct == len(counts)
+        assert few_values.fields[field] == replace(found, counts=found.counts[:2])
         order = [(-count, value) for value, count in found.counts]
         assert order == sorted(order)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ from retriever.searcher import Searcher
 from store import Database, Views
 from tests.retriever.pools import with_pools_of
 
+ROOT = Path(__file__).resolve().parents[2]
 DENSE, SPARSE = (Leg.DENSE,), (Leg.SPARSE,)
 QUERY = Query(text="red dress for a summer wedding", k=20)
 WITH_VECTOR = replace(QUERY, inputs=Inputs(vector=dense_input([1.0] * 384)))  # waits for no model
@@ -172,4 +176,31 @@ def test_calls_in_time_give_what_they_give() -> None:
     begun: list[int] = []
     with pytest.raises(TimeoutError):
         in_time.call(lambda: begun.append(1), 0.0)
+    assert not begun
+
+
+def test_a_process_ends_without_waiting_for_a_call_that_was_given_up() -> None:
+    code = """
+import time
+from retriever.intime import InTime
+try:
+    InTime().call(lambda: time.sleep(60), 0.1)
+except TimeoutError:
+    print("given up")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30, cwd=ROOT
+    )
+    assert done.stdout == "given up\n"
+
+
+def test_calls_beyond_the_threads_wait_for_a_place_and_are_given_up_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retriever.intime._THREADS", 1)
+    in_time, released, begun = InTime(), threading.Event(), list[int]()
+    with pytest.raises(TimeoutError):
+        in_time.call(released.wait, 0.05)
+    with pytest.raises(TimeoutError):
+        in_time.call(lambda: begun.append(1), 0.05)
+    released.set()
+    assert in_time.call(lambda: 7, 30.0) == 7
     assert not begun

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidInput, InvalidQuery, ModelMismatch
 from core.prompts import ImageItem, Prompt, TextControl, TextItem, TokenIdsItem
-from core.records import Explanation, Float32Array, Representation
+from core.reasons import Explanation
+from core.records import Float32Array, Representation
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder

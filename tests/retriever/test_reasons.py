@@ -52,6 +52,8 @@ def test_words_make_sentences_and_legs_make_the_score(searcher: Searcher, text: 
         assert math.fsum(s.share or 0.0 for s in why.sentences) == pytest.approx(
             math.fsum(word.share for word in why.words), abs=1e-9
         )
+        rest = {line.description for line in lines(why.ledger) if line.kind == "context"}
+        assert rest <= {"special tokens, the model's prefix (if any) and punctuation"}
         for leg in (leg for leg in why.ledger.details if leg.details):
             name = leg.description.split(":")[0]
             raw = hit.scores[name].raw

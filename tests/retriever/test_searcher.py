@@ -225,8 +225,9 @@ def test_negative_emphasis_turns_the_dense_leg_away_and_the_sparse_one_does_not_
         assert named["white"].sparse == 0
         assert named["white"].factor == controls[0].factor
     assert ranks["a white^-2 hat"] > ranks["a white^0 hat"]
-    with pytest.raises(InvalidQuery, match="suppress every word"):
+    with pytest.raises(InvalidQuery, match="suppress every word") as refused:
         Query(text="white", controls=(TextControl(start=0, length=5, factor=-1),))
+    assert refused.value.param == "controls"
 
 
 def test_stop_words_alone_leave_the_sparse_leg_silent_and_say_so(searcher: Searcher) -> None:

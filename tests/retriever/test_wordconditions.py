@@ -40,12 +40,12 @@ def slow_words(text: str, language: str) -> list[str]:
     """The words by their terms; a stop word by itself; each run of CJK characters behind another begins with a bar."""
     analyzer, found, after = Analyzer(), [], False
     for match in WORD_PATTERN.finditer(text):
-        if match.lastgroup == "cjk":
+        if match.lastgroup == "unspaced":
             found += (["|"] if after else []) + [unit.text for unit in units(match[0])]
         else:
             terms = analyzer.analyze(match[0], language)
             found.append(terms[0].text if terms else normalize(match[0]))
-        after = match.lastgroup == "cjk"
+        after = match.lastgroup == "unspaced"
     return found
 
 
@@ -140,6 +140,15 @@ def test_an_entry_without_a_word_and_too_many_are_refused() -> None:
         (r"a \"b c\" d", r"a \"b c\" d", (), ()),
         ('C++ a-b 5"x" "" - + !-x "open', 'C++ a-b 5"x" "" - + !-x "open', (), ()),
         ("plain text, as it is", "plain text, as it is", (), ()),
+        ("Haus -\u201esch\u00f6nes Auto\u201c", "Haus ", (), ("sch\u00f6nes Auto",)),
+        ('Haus -\u201esch\u00f6nes Auto"', "Haus ", (), ("sch\u00f6nes Auto",)),
+        ("a -\u201cb c\u201d +\u201ed e\u201d", "a d e", ("d e",), ("b c",)),
+        ("a \u2212\u00ab b c \u00bb \u00bbd e\u00ab", "a d e", ("d e",), (" b c ",)),
+        ("\uff0b\u732b\u3000\uff0d\u300c\u9ed2 \u732b\u300d", "\u732b\u3000", ("\u732b",), ("\u9ed2 \u732b",)),
+        ("a -\uff02b c\uff02 \u300ed e\u300f", "a d e", ("d e",), ("b c",)),
+        ("\u201etv show\u201c^2 x", '"tv show"^2 x', (), ()),
+        ("\\\u201ea b\u201c \\\u2212c", "\u201ea b\u201c \u2212c", (), ()),
+        ("x\u201ca b\u201d -\u201ea", "x\u201ca b\u201d ", (), ("\u201ea",)),
     ],
 )
 def test_operators(text: str, clean: str, must: tuple[str, ...], must_not: tuple[str, ...]) -> None:
@@ -179,7 +188,7 @@ def test_only_exclusions_are_refused() -> None:
 
 
 @settings(deadline=None)
-@given(st.text(alphabet='ab+- "\\^2', max_size=20))
+@given(st.text(alphabet='ab+- "\\^2\u201e\u201c\u2212\u300c\u300d', max_size=20))
 def test_any_text_is_read_without_losing_what_is_no_exclusion(text: str) -> None:
     try:
         clean, conditions = read_operators(text, boosts=False)

@@ -1,0 +1,56 @@
+"""A character of a script without spaces (Chinese, Thai) alone in a query: the pairs that have it in the texts.
+
+Texts are indexed by pairs of neighbouring characters, so that a character by itself is a term only where no other one
+is beside it. In a query it stands for all pairs of the collection that hold it, as a word stands for its synonyms: with
+one factor, and one document frequency for all of them. One that touches letters or digits ("2015年", "T恤") is looked
+up as it is, as texts mostly have it so, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from embedder.lexical.words import is_character, units
+from retriever.terms import QueryTerms, assembled
+from store.view import View
+from store.vocabulary import Vocabularies
+
+MAX_CHARACTERS = 8  # of a query, the first ones: each takes a look at all terms of the collection
+MAX_PAIRS = 256  # of a character, those in most passages
+
+
+def with_pairs(view: View, terms: QueryTerms, vocabularies: Vocabularies) -> QueryTerms:
+    """`terms`, and the pairs of the lone characters among them."""
+    starts, ends = {word.start for word in terms.words}, {word.end for word in terms.words}
+    alone = [word.start not in ends and word.end not in starts for word in terms.words]
+    asked = [
+        term
+        for word, factor, apart in zip(terms.words, terms.word_factors, alone, strict=True)
+        for term in word.terms
+        if apart and factor > 0 and is_character(term)
+    ]
+    if not asked:
+        return terms
+    pairs = {character: _pairs(view, character, vocabularies) for character in [*dict.fromkeys(asked)][:MAX_CHARACTERS]}
+    words = [
+        replace(word, terms=_with(word.terms, pairs)) if apart else word
+        for word, apart in zip(terms.words, alone, strict=True)
+    ]
+    known = set(terms.terms)
+    held = {pair: character for character, found in pairs.items() for pair in found if pair not in known}
+    widened = assembled(words, terms.word_factors, typed=terms.typed, origins=terms.origins)
+    return replace(widened, characters=held)
+
+
+def _with(terms: Sequence[str], pairs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each for term in terms for each in (term, *pairs.get(term, ()))))
+
+
+def _pairs(view: View, character: str, vocabularies: Vocabularies) -> list[str]:
+    found = [term for term in vocabularies.containing(view, character) if term != character]
+    df = view.term_statistics(found).df
+    found = sorted((term for term in found if df[term]), key=lambda term: (-df[term], term))
+    # A Thai consonant is also a code point of characters that carry marks.
+    return [*islice((term for term in found if any(unit.text == character for unit in units(term))), MAX_PAIRS)]
