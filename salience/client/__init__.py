@@ -17,7 +17,7 @@ from salience.client._awaiting import AsyncClient
 from salience.client._blocking import Client
 from salience.client._search import ExplainOptions, QueryOptions, SearchOptions, SearchQuery
 from salience.client.errors import RequestFailed, SalienceError
-from salience.client.results import Collection, Document, DocumentControl, Embeddings, Job, WriteReport
+from salience.client.results import Collection, Document, DocumentControl, Embeddings, Job, Reranking, WriteReport
 from salience.client.search_results import Control, Explanation, Hit, SearchResult
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Job",
     "QueryOptions",
     "RequestFailed",
+    "Reranking",
     "Retries",
     "SalienceError",
     "SearchOptions",

@@ -122,6 +122,6 @@ class Client(Methods, Blocking):
         content = None if call.stream is None else call.stream.chunks()
         try:
             response = self._http.request(call.method, call.path, **_sending.request(call, content=content))
-        except httpx.RequestError as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             return _sending.no_answer(call, error)
         return _sending.answer(response)

@@ -34,7 +34,7 @@ class Answer:
         """Raises UnexpectedAnswer."""
         try:
             return json.loads(self.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             kind = self.headers.get("content-type", "no media type")
             raise UnexpectedAnswer(
                 f"the answer (status {self.status}, {kind}) is not JSON; is this Salience?"
@@ -53,6 +53,8 @@ class Call(Generic[T_co]):
     # Whether a second one does no harm where nobody knows if the first was served: reads, and writes that say the
     # whole new state. Others are sent again only where the server said that it did nothing.
     repeatable: bool = True
+    timeout: float | None = None  # seconds; None: the client's
+    after_timeout: str = ""  # what may have been done, and what to do then
 
     @property
     def at_hand(self) -> bool:
@@ -105,7 +107,7 @@ def failed(answer: Answer) -> RequestFailed:
         detail = json.loads(answer.content)["error"]
         code, message = str(detail["code"]), str(detail["message"])
         param, request_id = detail.get("param"), detail.get("request_id", request_id)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         code, message = "", f"the answer has status {answer.status}, and does not come from Salience"
     return failure(
         answer.status,
@@ -135,5 +137,5 @@ def _retry_after(said: str | None) -> float | None:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

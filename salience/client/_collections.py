@@ -6,12 +6,13 @@ import base64
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from salience.client._attempts import NoAnswer, Steps
 from salience.client._calls import Answer, Call, failed, given, nothing, path_of, reading
 from salience.client.errors import UnexpectedAnswer
-from salience.client.results import Collection, CollectionStats, Embeddings, Ranked, Readiness
+from salience.client.results import Collection, CollectionStats, Embeddings, Ranked, Readiness, Reranking
 
 
 def create_collection(
@@ -82,15 +83,15 @@ def embed(
         "encoding_format": "base64",
         **given(dimensions=dimensions),
     }
-    return Call(method="POST", path="/v1/embeddings", body=body, read=_embeddings)
+    return Call(method="POST", path="/v1/embeddings", body=body, read=partial(_embeddings, len(texts)))
 
 
 def rerank(
     query: str, documents: Sequence[str], *, top_n: int | None = None, model: str | None = None
-) -> Call[tuple[Ranked, ...]]:
-    """Texts by their relevance to a query, best first; 1,000 at most."""
+) -> Call[Reranking]:
+    """Texts by their relevance to a query, best first; 1,000 at most. Long ones are cut, and named in `truncated`."""
     body = {"query": query, "documents": list(documents), **given(top_n=top_n, model=model)}
-    return Call(method="POST", path="/v1/rerank", body=body, read=reading(tuple[Ranked, ...], "results"))
+    return Call(method="POST", path="/v1/rerank", body=body, read=partial(_reranking, len(documents)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +113,13 @@ class _Made:
     truncated_inputs: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    results: tuple[Ranked, ...]
+    usage: _Usage
+    truncated_documents: tuple[int, ...] = ()
+
+
 def _ready(answer: Answer) -> Readiness:
     if answer.status not in (200, 503):
         raise failed(answer)
@@ -119,15 +127,25 @@ def _ready(answer: Answer) -> Readiness:
     return Readiness(ready=answer.status == 200 and details.get("status") == "ready", details=details)
 
 
-def _embeddings(answer: Answer) -> Embeddings:
+def _embeddings(texts: int, answer: Answer) -> Embeddings:
     made = reading(_Made)(answer)
     ordered = sorted(made.data, key=lambda vector: vector.index)
+    if [vector.index for vector in ordered] != list(range(texts)):
+        raise UnexpectedAnswer(f"the answer has {len(ordered)} vectors, and not one for each of {texts} texts")
     return Embeddings(
         vectors=tuple(_numbers(vector.embedding) for vector in ordered),
         model=made.model,
         tokens=made.usage.total_tokens,
         truncated=made.truncated_inputs,
     )
+
+
+def _reranking(documents: int, answer: Answer) -> Reranking:
+    judged = reading(_Judged)(answer)
+    places = {ranked.index for ranked in judged.results}
+    if len(places) < len(judged.results) or not places <= set(range(documents)):
+        raise UnexpectedAnswer(f"the answer does not rank each of {documents} documents once at most")
+    return Reranking(results=judged.results, tokens=judged.usage.total_tokens, truncated=judged.truncated_documents)
 
 
 def _numbers(encoded: str) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from salience.client._bulk import BulkBody
 from salience.client._calls import Answer, Call, given, header_value, nothing, path_of, reading
 from salience.client._search import Filter
+from salience.client.errors import UnexpectedAnswer
 from salience.client.results import (
     Deletion,
     Document,
@@ -21,10 +22,13 @@ from salience.client.results import (
 )
 
 
-def add_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Call[WriteReport]:
+def add_documents(
+    collection: str, documents: Sequence[Mapping[str, Any]], *, timeout: float | None = None
+) -> Call[WriteReport]:
     """Add or replace up to 10,000 documents: `text`, and `id`, `title`, `metadata`, `controls` where they have them.
 
-    They are searchable once this returns; those that could not be used are in `errors`.
+    They are searchable once this returns; those that could not be used are in `errors`. All are embedded before the
+    answer: `timeout` is that of this call, in seconds. After a TimedOut they may be sent again.
     """
     body = {"documents": [dict(document) for document in documents]}
     return Call(
@@ -32,6 +36,11 @@ def add_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Ca
         path=path_of("v1", "collections", collection, "documents"),
         body=body,
         read=reading(WriteReport),
+        timeout=timeout,
+        after_timeout=(
+            "some of the documents may be stored, and sending them again is safe; "
+            "give this call a longer timeout, or use add_bulk, which does not wait for the model"
+        ),
     )
 
 
@@ -69,6 +78,7 @@ def put_document(
         path=path_of("v1", "collections", collection, "documents", id),
         body=body,
         read=reading(WriteReport),
+        after_timeout="the document may be stored, and sending it again is safe",
     )
 
 
@@ -169,4 +179,7 @@ def bulk(
 
 def _seq(answer: Answer) -> int:
     nothing(answer)
-    return int(answer.headers.get("salience-seq", 0))
+    said = answer.headers.get("salience-seq", "")
+    if not (said.isascii() and said.isdigit() and len(said) < 20):
+        raise UnexpectedAnswer(f"the answer's header Salience-Seq is {said!r:.40}, and not a number; is this Salience?")
+    return int(said)

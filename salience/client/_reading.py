@@ -52,7 +52,10 @@ def _plain(kind: type) -> Reader:
 def _number(value: Any, place: str) -> float:
     if type(value) not in (int, float):
         raise ValueError(f"{place or 'the answer'} is {_shown(value)}, and not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{place or 'the answer'} is an integer of too many digits for a number") from None
 
 
 def _one_of(kinds: tuple[Any, ...]) -> Reader:

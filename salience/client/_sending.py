@@ -13,6 +13,8 @@ from salience.client.errors import ConnectionFailed, TimedOut, UnexpectedAnswer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 LONGEST_CONNECT = 10.0  # seconds
+LONGEST_TIMEOUT = 1e9  # seconds: more does not fit into what the operating system takes
+LONGEST_URL = 65_536  # characters that httpx makes a request of
 
 
 def settings(address: str, key: str | None, timeout: float) -> dict[str, Any]:
@@ -23,25 +25,31 @@ def settings(address: str, key: str | None, timeout: float) -> dict[str, Any]:
         raise ValueError(f"{address!r:.200} is no address: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{address!r:.200} is no address; one is such as http://localhost:8080")
+    if url.query or url.fragment:
+        raise ValueError("an address has no query and no fragment; one is such as http://localhost:8080")
+    if url.userinfo and key is not None:  # httpx would send the name and password in the key's place
+        raise ValueError("give an API key, or a name and password in the address, and not both")
     headers = {"User-Agent": "salience-client", "Accept": "application/json"}
     if key is not None:
         headers["Authorization"] = f"Bearer {header_value(key, 'the API key')}"
     return {
         "base_url": url,
         "headers": headers,
-        "timeout": httpx.Timeout(timeout, connect=min(timeout, LONGEST_CONNECT)),
+        "timeout": _timeout(timeout),
     }
 
 
 def request(call: Call[Any], *, content: Any) -> dict[str, Any]:
     """What httpx is called with. `content`: the call's stream, as the client at hand takes it; None: there is none.
 
-    Raises ValueError for a body that is no JSON, and says where.
+    Raises ValueError for a body that is no JSON, and says where, and for a timeout that is none.
     """
     given: dict[str, Any] = {
         "params": {name: _text(value) for name, value in call.params.items() if value is not None},
         "headers": dict(call.headers),
     }
+    if call.timeout is not None:
+        given["timeout"] = _timeout(call.timeout)
     if content is not None:
         given["content"] = content
     elif call.body is not None:
@@ -55,8 +63,13 @@ def answer(response: httpx.Response) -> Answer:
     return Answer(status=response.status_code, headers=headers, content=response.content)
 
 
-def no_answer(call: Call[Any], error: httpx.RequestError) -> NoAnswer:
-    """Raises `error` itself where it is one of the documents that were to be sent, and UnexpectedAnswer."""
+def no_answer(call: Call[Any], error: httpx.RequestError | httpx.InvalidURL) -> NoAnswer:
+    """Raises `error` itself where it is one of the documents that were to be sent, ValueError and UnexpectedAnswer."""
+    if isinstance(error, httpx.InvalidURL):
+        raise ValueError(
+            f"{call.method} {call.path:.200}: {error}; what goes in the address, such as an id and the filter of a "
+            f"listing, has {LONGEST_URL:,} characters at most"
+        ) from error
     if call.stream is not None and call.stream.error is error:
         raise error
     if not isinstance(error, httpx.TransportError):
@@ -66,9 +79,20 @@ def no_answer(call: Call[Any], error: httpx.RequestError) -> NoAnswer:
     sent = not isinstance(error, NOT_SENT)
     url = error.request.url
     hint = "" if sent else f"; does a server listen at {url.scheme}://{url.netloc.decode()}?"
+    unknown = "" if call.repeatable else "the server may have done it, or still be at work"
+    if sent and kind is TimedOut and (advice := call.after_timeout or unknown):
+        hint = f"; {advice}"
     failed = kind(f"{call.method} {call.path}: {what}{hint}")
     failed.__cause__ = error
     return NoAnswer(error=failed, sent=sent)
+
+
+def _timeout(seconds: Any) -> httpx.Timeout:
+    """Raises ValueError."""
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not 0 < seconds <= LONGEST_TIMEOUT:
+        raise ValueError(f"timeout is {seconds!r:.40}: it must be a number of seconds above 0, 1e9 at most")
+    return httpx.Timeout(seconds, connect=min(seconds, LONGEST_CONNECT))
 
 
 def _text(value: str | int | float | bool) -> str:

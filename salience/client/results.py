@@ -6,9 +6,9 @@ is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 JobState = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
@@ -112,8 +112,12 @@ class WriteReport:
     unchanged: int
     failed: int
     errors: tuple[RecordFailure, ...]
-    truncated: tuple[str, ...]  # ids of documents of which the model did not read all
-    duplicates: tuple[str, ...]  # ids that were sent more than once
+    truncated: tuple[str, ...]  # ids of documents of which the model did not read all: the first 1,000
+    truncated_count: int
+    duplicates: tuple[
+        str, ...
+    ]  # ids that were sent before in the same request, each time that they came again: the first 1,000
+    duplicate_count: int
     passages: int  # that had to be embedded
     tokens: int
 
@@ -182,6 +186,28 @@ class Embeddings:
 class Ranked:
     index: int  # of the document in what was sent
     relevance_score: float  # 0 to 1 by a cross-encoder, a cosine by any other model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reranking:
+    """What was ranked, best first: iterated, indexed and measured as the tuple of it."""
+
+    results: tuple[Ranked, ...]
+    tokens: int  # that the model read
+    truncated: tuple[int, ...]  # places of documents of which it did not read all, or not beside all of the query
+
+    def __iter__(self) -> Iterator[Ranked]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    @overload
+    def __getitem__(self, place: int) -> Ranked: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Ranked, ...]: ...
+    def __getitem__(self, place: int | slice) -> Ranked | tuple[Ranked, ...]:
+        return self.results[place]
 
 
 # --- the server -------------------------------------------------------------------------------------------------------

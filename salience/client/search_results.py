@@ -87,13 +87,21 @@ class SteeringChange:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Swap(SteeringChange):
+    """A change that puts the other hit above: ranks of the other hit, and of the one that stood above it."""
+
+    upper_rank_before: int | None = None
+    upper_rank_after: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Contrast:
     """Why a hit is above another."""
 
     other: int
     ledger: Line
     tried: int
-    swap: SteeringChange | None = None
+    swap: Swap | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from salience.client import AsyncClient, Client, Retries
@@ -68,6 +70,59 @@ def make_face(kind: Callable[..., Client | AsyncClient]) -> Iterator[Callable[..
     yield make
     for face in made:
         face.end()
+
+
+class Network:
+    """Answers one request after another by the script; its last line answers all that follow."""
+
+    def __init__(self, *script: httpx.Response | Exception) -> None:
+        self.script = list(script)
+        self.requests: list[httpx.Request] = []
+
+    def sync(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        return self._answer(request)
+
+    async def later(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        return self._answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        line = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(line, Exception):
+            raise line
+        return line
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses, which are not waited for."""
+    found: list[float] = []
+
+    async def later(seconds: float) -> None:
+        found.append(seconds)
+
+    monkeypatch.setattr("salience.client._blocking.time", SimpleNamespace(sleep=found.append))
+    monkeypatch.setattr("asyncio.sleep", later)
+    return found
+
+
+@pytest.fixture
+def over(make_face: Callable[..., Face], kind: type) -> Callable[..., Face]:
+    """A client over a network."""
+
+    def make(network: Network, **options: Any) -> Face:
+        handler = network.sync if kind.__name__ == "Client" else network.later
+        return make_face("http://salience", transport=httpx.MockTransport(handler), **options)
+
+    return make
+
+
+def refusal(status: int, code: str = "x", retry_after: str | None = None) -> httpx.Response:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    body = {"error": {"code": code, "message": "not now", "param": None, "request_id": "r1"}}
+    return httpx.Response(status, json=body, headers=headers)
 
 
 async def _awaited(made: Any) -> Any:

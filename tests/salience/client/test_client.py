@@ -154,6 +154,10 @@ def test_embedding_and_reranking(client: Face) -> None:
     ranked = client.rerank("music in the kitchen", [str(document["text"]) for document in DOCUMENTS], top_n=2)
     assert ranked[0].index == 2
     assert ranked[0].relevance_score > ranked[1].relevance_score
+    assert (list(ranked), ranked[1:], len(ranked)) == ([*ranked.results], ranked.results[1:], 2)
+    assert ranked.tokens > 10
+    assert ranked.truncated == ()
+    assert client.rerank("music", ["short", "radio " * 2000]).truncated == (1,)
 
 
 def test_what_is_no_json_is_not_sent_and_its_place_is_named(client: Face) -> None:
@@ -199,6 +203,14 @@ def test_errors_are_classes_that_carry_what_the_server_said(client: Face) -> Non
             assert caught.value.param == param
 
 
+def test_what_no_address_has_room_for_is_refused_with_the_limit(client: Face) -> None:
+    many = ", ".join(f'"{n}"' for n in range(20_000))
+    with pytest.raises(ValueError, match="65,536 characters at most"):
+        client.iter_documents("goods", filter=f"id in ({many})")
+    with pytest.raises(ValueError, match="65,536 characters at most"):
+        client.get_document("goods", "a" * 70_000)
+
+
 def test_the_key_is_sent(make_face: Callable[..., Face], address: str) -> None:
     for key in (None, "wrong"):
         with pytest.raises(errors.Unauthorized):
@@ -210,6 +222,18 @@ def test_an_address_that_is_none_is_refused_at_once(make_face: Callable[..., Fac
     for bad in ("localhost:8080", "", "ftp://localhost", "http://", "http://localhost:port", "http://[::1"):
         with pytest.raises(ValueError, match="is no address"):
             make_face(bad)
+    for bad in ("http://localhost:8080/?a=1", "http://localhost:8080#part"):
+        with pytest.raises(ValueError, match="no query and no fragment"):
+            make_face(bad)
+    with pytest.raises(ValueError, match="and not both") as refused:
+        make_face("http://user:secret@localhost:8080", key="key")
+    assert "secret" not in str(refused.value)
+    for timeout in ("a", -1, 0, float("nan"), float("inf"), True, None):
+        with pytest.raises(ValueError, match="timeout is"):
+            make_face("http://localhost:1", timeout=timeout)
+        if timeout is not None:
+            with pytest.raises(ValueError, match="timeout is"):
+                make_face("http://localhost:1").add_documents("goods", [], timeout=timeout)
     with pytest.raises(ValueError, match="may not be empty"):
         make_face("http://localhost:1").get_document("goods", "")
 

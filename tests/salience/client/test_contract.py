@@ -72,6 +72,7 @@ ANSWERS: list[tuple[type[BaseModel], type[Any]]] = [
     (explanations.LegEffectBody, search_results.LegEffect),
     (explanations.QueryWordBody, search_results.QueryWord),
     (explanations.SteeringChangeBody, search_results.SteeringChange),
+    (explanations.SwapBody, search_results.Swap),
     (explanations.ContrastBody, search_results.Contrast),
     (explanations.ReplayResponse, search_results.Replay),
     (keys.KeyBody, admin_results.Key),

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from salience.client import Retries, errors
-from tests.salience.client.conftest import Face
+from tests.salience.client.conftest import Face, Network, refusal
 
 JOB = {
     **dict.fromkeys(("total", "pending", "failed", "created", "replaced", "updated", "unchanged", "duplicates"), 0),
@@ -28,59 +27,6 @@ JOB = {
     "created_at": "2026-01-01T00:00:00Z",
 }
 READY: dict[str, list[object]] = {"collections": []}
-
-
-class Network:
-    """Answers one request after another by the script; its last line answers all that follow."""
-
-    def __init__(self, *script: httpx.Response | Exception) -> None:
-        self.script = list(script)
-        self.requests: list[httpx.Request] = []
-
-    def sync(self, request: httpx.Request) -> httpx.Response:
-        request.read()
-        return self._answer(request)
-
-    async def later(self, request: httpx.Request) -> httpx.Response:
-        await request.aread()
-        return self._answer(request)
-
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        line = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if isinstance(line, Exception):
-            raise line
-        return line
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses, which are not waited for."""
-    found: list[float] = []
-
-    async def later(seconds: float) -> None:
-        found.append(seconds)
-
-    monkeypatch.setattr("salience.client._blocking.time", SimpleNamespace(sleep=found.append))
-    monkeypatch.setattr("asyncio.sleep", later)
-    return found
-
-
-@pytest.fixture
-def over(make_face: Callable[..., Face], kind: type) -> Callable[..., Face]:
-    """A client over a network."""
-
-    def make(network: Network, **options: Any) -> Face:
-        handler = network.sync if kind.__name__ == "Client" else network.later
-        return make_face("http://salience", transport=httpx.MockTransport(handler), **options)
-
-    return make
-
-
-def refusal(status: int, code: str = "x", retry_after: str | None = None) -> httpx.Response:
-    headers = {} if retry_after is None else {"Retry-After": retry_after}
-    body = {"error": {"code": code, "message": "not now", "param": None, "request_id": "r1"}}
-    return httpx.Response(status, json=body, headers=headers)
 
 
 def test_what_is_refused_for_now_is_tried_again(over: Callable[..., Face], waits: list[float]) -> None:
@@ -307,3 +253,29 @@ def test_a_task_that_is_cancelled_ends_at_once() -> None:
         assert len(network.requests) == 1
 
     asyncio.run(run())
+
+
+def test_a_write_that_times_out_says_what_may_have_been_done(over: Callable[..., Face]) -> None:
+    network = Network(httpx.ReadTimeout("timed out"))
+    with pytest.raises(
+        errors.TimedOut, match=r"some of the documents may be stored, and sending them again is safe.*bulk"
+    ):
+        over(network).add_documents("c", [{"text": "a"}])
+    with pytest.raises(errors.TimedOut, match="the document may be stored, and sending it again is safe"):
+        over(network).put_document("c", "a", "text")
+    with pytest.raises(errors.TimedOut, match="the server may have done it, or still be at work"):
+        over(network).delete_documents("c", ids=["a"])
+    with pytest.raises(errors.TimedOut) as read:
+        over(network).list_collections()
+    assert str(read.value) == "GET /v1/collections: timed out"
+
+
+def test_a_call_can_have_a_timeout_of_its_own(over: Callable[..., Face]) -> None:
+    report = dict.fromkeys(("seq", "created", "replaced", "updated", "unchanged", "failed", "passages", "tokens"), 0)
+    lists: dict[str, list[object]] = {"errors": [], "truncated": [], "duplicates": []}
+    network = Network(httpx.Response(200, json={**report, **lists}))
+    client = over(network, timeout=5.0)
+    client.add_documents("c", [])
+    client.add_documents("c", [], timeout=600)
+    found = [request.extensions["timeout"] for request in network.requests]
+    assert [(one["read"], one["connect"]) for one in found] == [(5.0, 5.0), (600, 10.0)]
