@@ -5,33 +5,35 @@ import { byId, el } from "./dom.js";
 const KEY = "salience-key"; // an API key, or a token of the settings
 const KEY_PATTERN = "[ -~]+"; // ASCII, as tokens are: of other characters many are no part of a header, and no request is sent
 
-/** An answer that is an error: `status` 0 if there was no answer, `code`, `param` and message as the API says them. */
+/**
+ * An answer that is an error: `status` 0 if there was no answer, `code`, `param` and message as the API says them,
+ * `retryAfter`: seconds after which the server wants to be asked again.
+ */
 export class ApiError extends Error {
-  constructor(status, { code, message, param }) {
+  constructor(status, { code, message, param }, retryAfter = 0) {
     super(message);
-    Object.assign(this, { status, code, param });
+    Object.assign(this, { status, code, param, retryAfter });
   }
 }
 
 /** The answer to a request: its JSON, or null if it is empty. Throws ApiError, and AbortError if `signal` says so. */
 export async function call(method, path, { body, type = "application/json", signal } = {}) {
-  const { status, text } = await send(method, path, { body, type, signal });
+  const { status, text, retryAfter } = await send(method, path, { body, type, signal });
   const answer = parsed(text);
   if (status >= 200 && status < 300) return answer;
   const unknown = { code: "unknown", message: `the server answered ${status}`, param: null };
-  throw new ApiError(status, answer?.error ?? unknown);
+  throw new ApiError(status, answer?.error ?? unknown, retryAfter);
 }
 
-/** `{status, text}` of a request, whatever its status. Asks for a key as long as the answer is 401. */
+/** `{status, text, retryAfter}` of a request, whatever its status. Asks for a key as long as the answer is 401. */
 export async function send(method, path, { body, type = "application/json", headers: more = {}, signal } = {}) {
   const headers = body === undefined ? { ...more } : { ...more, "Content-Type": type };
   for (;;) {
     const key = sessionStorage.getItem(KEY);
     if (key) headers.Authorization = `Bearer ${key}`;
-    const response = await reach(path, { method, headers, body, signal });
-    const text = await response.text();
-    if (response.status !== 401) offerToForget(Boolean(key));
-    if (response.status !== 401 || !(await askForKey(Boolean(key)))) return { status: response.status, text };
+    const { status, text, retryAfter } = await reach(path, { method, headers, body, signal });
+    if (status !== 401) offerToForget(Boolean(key));
+    if (status !== 401 || !(await askForKey(Boolean(key)))) return { status, text, retryAfter };
   }
 }
 
@@ -47,18 +49,21 @@ export function curl(method, path, body, type = "application/json", headers = {}
 /** Whether this tab keeps a key. */
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
-/** Forget the key, and load the page again: it asks for another one. */
+/** Forget the key, and load the page again with the same search: it asks for another key. */
 export function forgetKey() {
   sessionStorage.removeItem(KEY);
-  location.assign(location.pathname);
+  location.reload();
 }
 
 async function reach(path, options) {
+  let response = null;
   try {
-    return await fetch(path, options);
+    response = await fetch(path, options);
+    const text = await response.text();
+    return { status: response.status, text, retryAfter: Number(response.headers.get("Retry-After")) || 0 };
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    const message = "the server does not answer; is `salience serve` still running?";
+    const message = response ? "the server's answer broke off" : "the server does not answer; is `salience serve` still running?";
     throw new ApiError(0, { code: "unreachable", message, param: null });
   }
 }
@@ -70,7 +75,7 @@ function askForKey(refused) {
   return asking;
 }
 
-/** A button beside the page's name, for whoever has several keys. */
+/** A button beside the page's name, for people with several keys. */
 function offerToForget(kept) {
   byId("forget-key").hidden = !kept;
   byId("forget-key").onclick = forgetKey;
@@ -82,7 +87,7 @@ function openDialog(refused) {
   const dialog = el("dialog", { "aria-labelledby": "key-title" },
     el("form", { method: "dialog" },
       el("h2", { id: "key-title" }, "Your key"),
-      el("p", {}, refused ? "The server does not know this key, or it is no longer good. " : "This server asks who you are. ",
+      el("p", {}, refused ? "The server does not know this key, or it is no longer good. " : "This server needs a key. ",
         "Enter an API key (", el("code", {}, "salience key create"), " makes one), or a token of the server's settings.",
         " This tab keeps it until you close it."),
       el("label", { class: "field" }, el("span", {}, "Key"), input),

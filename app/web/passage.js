@@ -16,9 +16,12 @@ export function passage(hit, strongest) {
     const shifted = inside.map((word) => ({ ...word, start: word.start - from, end: word.end - from }));
     const text = coloured(points.slice(from, to).join(""), shifted, found, strongest);
     const cut = to - from < points.length;
-    const all = () => show([0, points.length]);
+    const all = () => {
+      show([0, points.length]);
+      box.firstChild.focus({ preventScroll: true }); // the button is gone
+    };
     box.replaceChildren(
-      el("p", {}, from ? "\u2026 " : "", text, to < points.length ? " \u2026" : ""),
+      el("p", { tabindex: -1 }, from ? "\u2026 " : "", text, to < points.length ? " \u2026" : ""),
       cut ? el("button", { type: "button", class: "link", click: all }, "whole passage") : "");
   };
   show(bestWindow(points, found?.significant ? words : []));
@@ -54,7 +57,7 @@ export function coloured(text, words, found, strongest) {
       "aria-description": `${word.effect < 0 ? "pulls down" : "pulls up"} the score by ${effect}`,
       keydown: (event) => walk(event, marks),
     }, points.slice(word.start, word.end).join(""));
-    mark.style.setProperty("--strength", Math.abs(word.effect) / strongest);
+    mark.style.setProperty("--strength", Math.min(1, Math.abs(word.effect) / strongest));
     marks.push(mark);
     parts.push(plain(points.slice(done, word.start)), mark);
     done = word.end;

@@ -27,7 +27,7 @@ export function written(text, words) {
   return query + escaped(text.slice(done), done > 0);
 }
 
-/** The words of a query as sliders. `onChange(query string)` is told of each change. */
+/** The words of a query as sliders. `onChange(query string, word)` is called at each change of a word. */
 export class Steering {
   #box;
   #onChange;
@@ -74,7 +74,7 @@ export class Steering {
     const change = (factor) => {
       word.factor = factor;
       word.show(factor);
-      this.#onChange(written(this.#text, this.#words));
+      this.#onChange(written(this.#text, this.#words), word);
     };
     const slider = el("input", {
       type: "range", min: 0, max: FACTORS.length - 1, step: 1, "aria-label": `factor of ${name}`,
@@ -86,7 +86,11 @@ export class Steering {
         change(FACTORS[slider.value]);
       },
     });
-    const reset = el("button", { type: "button", class: "factor", click: () => change(1) });
+    const clear = () => {
+      slider.focus(); // the button is disabled now
+      change(1);
+    };
+    const reset = el("button", { type: "button", class: "factor", click: clear });
     const chip = el("div", { class: "word" }, el("span", { class: "text", title: name }, name), slider, reset);
     word.show = (factor) => {
       slider.value = nearest(factor);

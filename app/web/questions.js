@@ -1,49 +1,78 @@
 // What else can be asked of a hit: what would raise it, and why it is above the next one.
 
 import { el, times } from "./dom.js";
+import { failure } from "./failure.js";
 import { line } from "./ledger.js";
 
 /**
- * The questions about `hit`, which stands above `next` (undefined: it is the last one). `asks`: `explain(asked)`, a
- * promise of the hit's explanation with what is asked for, and `search(query)`, which shows another search.
+ * The questions about a hit, `shown` as `{hit, rank}`; `next()` is the one below it, undefined for the last one. `asks`:
+ * `explain(asked, signal)`, a promise of the hit's explanation with what is asked for, and `search(query)`, which shows
+ * another search.
  */
-export function questions(hit, next, { explain, search }) {
+export function questions(shown, next, { explain, search }) {
   const answer = el("div", { class: "answer", "aria-live": "polite" });
+  let asking = new AbortController(); // the latest question alone is answered
   const ask = (name, asked, told) => {
-    const button = el("button", { type: "button", click: async () => {
-      button.disabled = true;
-      answer.replaceChildren(el("p", { class: "quiet" }, "Trying changes of the emphasis \u2026"));
+    const answerIt = async () => {
+      asking.abort();
+      const { signal } = (asking = new AbortController());
+      const show = (...parts) => answer.replaceChildren(el("h3", {}, name), ...parts);
+      show(el("p", { class: "quiet" }, "Trying changes of the emphasis \u2026"));
       try {
-        answer.replaceChildren(...told(await explain({ id: hit.id, ...asked })));
+        const found = await explain({ id: shown.hit.id, ...asked() }, signal);
+        show(...told(found));
       } catch (error) {
-        if (error.name !== "AbortError") answer.replaceChildren(el("p", { class: "wrong" }, error.message));
+        if (signal.aborted) return; // another question was asked
+        if (error.name === "AbortError") return answer.replaceChildren(); // another search is under way
+        show(...failure(error, answerIt));
       }
-      button.disabled = false;
-    } }, name);
-    return button;
+    };
+    return el("button", { type: "button", click: answerIt }, name);
+  };
+  const above = () => ({ above: next().hit.id });
+  const compared = ({ contrast: { ledger, swap } }) => {
+    const description = `score of ${named(shown)} less that of ${named(next())}`;
+    const titles = { upper: title(shown.hit), lower: title(next().hit) };
+    return held({ ledger: { ...ledger, description }, swap }, titles, search);
   };
   return el("div", { class: "questions" },
     el("div", { class: "buttons" },
-      ask("What would raise it?", { advise: true }, ({ advice }) => raised(advice, search)),
-      next ? ask("Why is it above the next one?", { above: next.id }, ({ contrast }) => held(contrast, search)) : ""),
+      ask("What would raise it?", () => ({ advise: true }), ({ advice }) => raised(advice, search)),
+      next() ? ask("Why is it above the next one?", above, compared) : ""),
     answer);
 }
+
+/** A hit as the page names it. */
+const named = ({ hit, rank }) => `hit ${rank} (${title(hit)})`;
+const title = (hit) => hit.title || hit.document_id;
 
 function raised(advice, search) {
   if (!advice.length) return [el("p", { class: "quiet" }, "No change of emphasis that was tried raises it.")];
   return [el("ul", {}, ...advice.map((change) => el("li", {}, ...tried(change, search))))];
 }
 
-function held({ ledger, swap }, search) {
-  const turned = swap ? ["The smallest change that turns them round: ", ...tried(swap, search)]
-    : ["No change of emphasis that was tried turns them round."];
+function held({ ledger, swap }, titles, search) {
+  const turned = swap ? swapped(swap, titles, search) : ["No change of emphasis that was tried turns them round."];
   return [el("ul", { class: "ledger" }, line(ledger, true)), el("p", {}, ...turned)];
 }
 
-/** A change of the emphasis, and what came of it. */
-function tried({ words, factors, query, rank_before, rank_after }, search) {
-  const change = words.map((word, place) => `${word} ${times(factors[place])}`).join(", ");
-  const rank = (place) => place ?? "far behind";
-  const apply = query === null ? "" : el("button", { type: "button", class: "link", click: () => search(query) }, "try it");
-  return [el("b", {}, change), ` takes it from rank ${rank(rank_before)} to ${rank(rank_after)} `, apply];
+/** What says that the lower one of two hits stands above with the change, and how far both have moved. */
+export function swapped(swap, { upper, lower }, search) {
+  const place = (title, before, after) => `\u2018${title}\u2019 (${rank(before)} \u2192 ${rank(after)})`;
+  const fell = (swap.rank_before ?? Infinity) < (swap.rank_after ?? Infinity);
+  return ["With ", el("b", {}, changed(swap)), `, ${place(lower, swap.rank_before, swap.rank_after)} stands above `
+    + `${place(upper, swap.upper_rank_before, swap.upper_rank_after)}${fell ? ": both fall" : ""}. `, apply(swap, search)];
 }
+
+/** A change of the emphasis, and what came of it. */
+function tried(change, search) {
+  const moved = ` takes it from rank ${rank(change.rank_before)} to ${rank(change.rank_after)} `;
+  return [el("b", {}, changed(change)), moved, apply(change, search)];
+}
+
+const changed = ({ words, factors }) => words.map((word, place) => `${word} ${times(factors[place])}`).join(", ");
+
+const rank = (place) => place ?? "far behind";
+
+const apply = ({ query }, search) => query === null ? ""
+  : el("button", { type: "button", class: "link", click: () => search(query) }, "try it");
