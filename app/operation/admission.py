@@ -12,7 +12,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qs
+from contextlib import nullcontext
 
 from fastapi import HTTPException
 from starlette.requests import Request
@@ -22,17 +22,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import RequestTimeout
 from app.headers import header
 from app.operation.lanes import Lane, Left
-from app.parameters import NICE
+from app.parameters import comes_last
 from app.routepath import route_path
-from core.current import Awaited, awaited
+from core.current import Awaited, after_others, awaited
 from core.errors import InvalidInput, SalienceError
+from retriever.query import MAX_TIMEOUT_MS
 
 HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # answered without a place, and without a thread of the pool
 TIMEOUT_HEADER = "salience-timeout-ms"
 READ_AHEAD = 64 * 2**10  # bytes of a body that are read before a request takes a place
 ARRIVAL_SECONDS = 60.0  # for these
-MAX_TIMEOUT_MS = 600_000
-_YES = frozenset(("true", "t", "1", "on", "yes", "y"))  # what pydantic takes for true in a query
 _DOCUMENTS = re.compile(r"/v1/collections/[^/]*/documents\b(?!:count)")
 
 Answer = Callable[[Request, SalienceError], Response]
@@ -56,19 +55,20 @@ class Admission:
         try:
             seconds = seconds_given(scope)
             until = None if seconds is None else arrived + seconds
-            answer = Awaited(until)
-            arriving = _Arriving(receive, answer)
+            last = comes_last(scope)
+            arriving = _Arriving(receive)
             try:
                 await arriving.read_ahead()
                 if arriving.refused is not None:  # who it is, is not known: that is said at once, and takes no place
                     await self._app(scope, arriving.receive, send)
                     return
-                lane = self._lanes[lane_of(scope)]
+                lane = self._lanes[lane_of(scope, last=last)]
                 lane.check_room()
-                arriving.watch()
+                answer = Awaited(until)
+                arriving.watch(answer)
                 left = None if until is None else until - time.monotonic()
                 async with lane.place(arriving.gone, left):
-                    with awaited(answer):
+                    with awaited(answer), after_others() if last else nullcontext():
                         await self._app(scope, arriving.receive, send)
             finally:
                 arriving.close()
@@ -84,9 +84,9 @@ class _Arriving:
     To watch takes a task, and to end it a turn of the event loop: who is refused at once is not watched.
     """
 
-    def __init__(self, receive: Receive, answer: Awaited) -> None:
+    def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._answer = answer
+        self._answer: Awaited | None = None
         self._ahead: deque[Message] = deque()
         self._whole = False
         self._watch: asyncio.Task[None] | None = None
@@ -112,8 +112,9 @@ class _Arriving:
             raise RequestTimeout(f"the body did not come within {ARRIVAL_SECONDS:g} seconds; send it again") from None
         self._whole = not more
 
-    def watch(self) -> None:
-        """From now on, or once the whole body is there."""
+    def watch(self, answer: Awaited) -> None:
+        """From now on, or once the whole body is there: `answer` is given up when the sender leaves."""
+        self._answer = answer
         if self._whole:
             self._watch = asyncio.ensure_future(self._watched())
 
@@ -142,14 +143,14 @@ class _Arriving:
         self._leave()
 
     def _leave(self) -> None:
-        self._answer.give_up()
+        if self._answer is not None:
+            self._answer.give_up()
         self.gone.set()
 
 
-def lane_of(scope: Scope) -> str:
-    """Writers may wait for long, and callers that ask to be served behind all others do: searches go beside them."""
-    query = scope["query_string"]
-    if query and parse_qs(query.decode("latin-1")).get(NICE, ["false"])[-1].lower() in _YES:
+def lane_of(scope: Scope, *, last: bool) -> str:
+    """Writers may wait for long, and requests that are to come `last` do: searches go beside them."""
+    if last:
         return "nice"
     writes = scope["method"] in ("POST", "PUT", "PATCH", "DELETE") and _DOCUMENTS.match(route_path(scope))
     return "write" if writes else "search"

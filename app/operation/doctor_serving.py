@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,6 +25,7 @@ from store.processes import processes
 from store.readonly import open_read_only, schema_version
 
 _REASON_LENGTH = 200  # characters of what Milvus said
+_LACKING = "put the folder back, or correct the settings (models.NAME.folder); without it, reindex its collections"
 _PROBE = "how do I play on my television"
 
 
@@ -36,9 +38,14 @@ def port(settings: Settings) -> Iterator[Diagnosis]:
         if ours:
             yield Diagnosis(name="port", level=Level.OK, text=f"{number}: a server of this data directory is there")
             return
-        advice = "choose another one: salience serve --port, SALIENCE_SERVER__PORT"
         text = f"{host} port {number} cannot be listened at: {error.strerror or error}"
-        yield Diagnosis(name="port", level=Level.WARN, text=text, advice=advice)
+        if error.errno == errno.EADDRINUSE:
+            level, advice = Level.WARN, "choose another one: salience serve --port, SALIENCE_SERVER__PORT"
+        elif error.errno == errno.EACCES:
+            level, advice = Level.FAIL, "choose one of 1024 or more: salience serve --port, SALIENCE_SERVER__PORT"
+        else:
+            level, advice = Level.FAIL, "name an address of this machine: salience serve --host, SALIENCE_SERVER__HOST"
+        yield Diagnosis(name="port", level=level, text=text, advice=advice)
         return
     yield Diagnosis(name="port", level=Level.OK, text=f"{host} port {number} is free")
 
@@ -82,19 +89,14 @@ def index(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def model(called: Callable[[str], str] = str) -> Check:
-    """The check of the main model. `called`: what to call a collection."""
+    """The check of the main model, and of those that collections need. `called`: what to call a collection."""
 
     def look(settings: Settings) -> Iterator[Diagnosis]:
         models = Models(settings)
         try:
             yield _main(models)
-            for name in _without_model(settings, models):
-                yield Diagnosis(
-                    name="model",
-                    level=Level.WARN,
-                    text=f"collection {called(name)} was embedded by another model, or by other files of this one",
-                    advice="name its model in the settings, or reindex it: salience reindex",
-                )
+            for collection in _collections(settings):
+                yield from _serving_model(models, collection, called(collection.name))
         except SalienceError as error:
             advice = "salience models check says more; a damaged folder has to be copied anew"
             yield Diagnosis(name="model", level=Level.FAIL, text=error.message, advice=advice)
@@ -103,6 +105,17 @@ def model(called: Callable[[str], str] = str) -> Check:
 
     look.__name__ = "model"
     return look
+
+
+def named_models(settings: Settings) -> Iterator[Diagnosis]:
+    """Models of the settings whose folders hold none. Reads their descriptions, no weights."""
+    models = Models(settings)
+    for name in settings.models:
+        try:
+            models.describe(name)
+        except ModelError as error:
+            text = f"{name}: {error.message}"
+            yield Diagnosis(name="model", level=Level.FAIL, text=text, advice=_LACKING)
 
 
 def _main(models: Models) -> Diagnosis:
@@ -120,13 +133,17 @@ def _main(models: Models) -> Diagnosis:
     )
 
 
-def _without_model(settings: Settings, models: Models) -> Iterator[str]:
-    """Collections that none of the models serves."""
-    for collection in _collections(settings):
-        try:
-            models.encoder_of(collection)
-        except (ModelError, ModelMismatch):
-            yield collection.name
+def _serving_model(models: Models, collection: Collection, name: str) -> Iterator[Diagnosis]:
+    """What is wrong with the model that the collection, called `name`, was embedded by."""
+    try:
+        models.encoder_of(collection)
+    except ModelMismatch:
+        text = f"collection {name} was embedded by another model, or by other files of this one"
+        advice = "name its model in the settings, or reindex it: salience reindex"
+        yield Diagnosis(name="model", level=Level.WARN, text=text, advice=advice)
+    except ModelError as error:
+        text = f"collection {name} cannot be searched: {error.message}"
+        yield Diagnosis(name="model", level=Level.FAIL, text=text, advice=_LACKING)
 
 
 def _collections(settings: Settings) -> list[Collection]:

@@ -30,6 +30,8 @@ class Gauges:
         for model, line in self._parts.models.waiting():
             for priority, count in line.items():
                 self._metrics.encoder(model, priority, count)
+        maintenance = self._parts.maintenance
+        self._metrics.maintenance(maintenance.chores, {one.chore: one.seconds for one in maintenance.failing})
         self._metrics.process(connections=self._connections(), cache_bytes=self._parts.searcher.kept_bytes)
 
     def taken_regularly(self) -> AbstractContextManager[None]:

@@ -90,6 +90,7 @@ class Metrics:
                 ("connections", "Connections that are open", []),
                 ("encoder_waiting", "Callers in line for a forward pass", ["model", "priority"]),
                 ("cache_bytes", "Memory of what models made lately", ["kind"]),
+                ("maintenance_failing_seconds", "For how long a chore has failed here; 0: it works", ["chore"]),
                 ("process_resident_bytes", "Memory that the processes hold", []),
                 ("process_open_files", "File descriptors that the processes hold", []),
             )
@@ -110,10 +111,10 @@ class Metrics:
     def refused(self, lane: str, reason: str) -> None:
         self._refused_of(lane, reason).inc()
 
-    def searched(self, result: SearchResult) -> None:
+    def searched(self, result: SearchResult, stages_ms: Mapping[str, float]) -> None:
         with self._lock:  # else a series might be made anew that was just forgotten
             name = self._label(result.collection)
-            for stage, milliseconds in result.stages_ms.items():
+            for stage, milliseconds in stages_ms.items():
                 self._stages.labels(name, stage).observe(milliseconds / 1000)
             self._searches.labels(name, "partial" if result.timed_out else "complete").inc()
             self._hits.labels(name).inc(len(result.hits))
@@ -150,6 +151,11 @@ class Metrics:
 
     def encoder(self, model: str, priority: Priority, waiting: int) -> None:
         self._gauges["encoder_waiting"].labels(model, priority.name.lower()).set(waiting)
+
+    def maintenance(self, chores: Iterable[str], failing: Mapping[str, float]) -> None:
+        """By the name of a chore, for how many seconds it has failed."""
+        for chore in chores:
+            self._gauges["maintenance_failing_seconds"].labels(chore).set(failing.get(chore, 0.0))
 
     def process(self, *, connections: int, cache_bytes: Mapping[str, int]) -> None:
         """This process's own figures, as they are now; the caches' by kind."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+
 import structlog
 
 from app.operation.metrics import Metrics
 from app.operation.slow import shape_of
 from app.operation.tracing import Tracing
+from core.current import current_answer
 from core.errors import SalienceError
 from retriever.result import SearchResult
 
+WAITING = "waiting"  # a stage beside those of the searcher: what a request waits outside of them
 _log = structlog.get_logger("salience.search")
 
 
@@ -23,15 +28,25 @@ class Observation:
         self._slow_ms = slow_ms
 
     def searched(self, result: SearchResult) -> SearchResult:
-        """The result, once it is noted."""
-        self._metrics.searched(result)
-        if self._tracing is not None:
-            self._tracing.searched(result)
-        took = sum(result.stages_ms.values())
-        if self._slow_ms and took >= self._slow_ms:
-            self._metrics.slow(result.collection)
-            _log.warning("slow search", took_ms=round(took, 1), **shape_of(result))
+        """The result of a request's only search, once it is noted: it took as long as its request has waited."""
+        answer = current_answer()
+        waited = 0.0 if answer is None else (time.monotonic() - answer.began) * 1000
+        staged = sum(result.stages_ms.values())
+        self._note(result, {**result.stages_ms, WAITING: max(0.0, waited - staged)})
         return result
 
     def all_searched(self, results: list[SearchResult | SalienceError]) -> list[SearchResult | SalienceError]:
-        return [result if isinstance(result, SalienceError) else self.searched(result) for result in results]
+        """The same of a batch. Each search took its own stages: they wait together."""
+        for result in results:
+            if not isinstance(result, SalienceError):
+                self._note(result, result.stages_ms)
+        return results
+
+    def _note(self, result: SearchResult, stages_ms: Mapping[str, float]) -> None:
+        self._metrics.searched(result, stages_ms)
+        if self._tracing is not None:
+            self._tracing.searched(result)
+        took = sum(stages_ms.values())
+        if self._slow_ms and took >= self._slow_ms:
+            self._metrics.slow(result.collection)
+            _log.warning("slow search", took_ms=round(took, 1), **shape_of(result, stages_ms))

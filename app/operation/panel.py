@@ -48,7 +48,7 @@ class Panel:
             for name, (at_once, seconds) in places.items()
         }
         self._gauges = Gauges(parts, self.metrics, self.lanes, connections)
-        self.scrape = Scrape(parts, self.metrics, self._gauges)
+        self.scrape = Scrape(parts, self.metrics, self._gauges, self.readiness)
 
     @property
     def threads(self) -> int:

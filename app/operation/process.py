@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import resource
@@ -80,6 +81,11 @@ def bound(host: str, port: int) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def is_local(listener: socket.socket) -> bool:
+    """Whether it can be reached from this machine alone."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _quotas() -> Iterator[float]:

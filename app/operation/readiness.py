@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from app.wiring import Wiring
 from core.current import Awaited, awaited
 from core.errors import SalienceError
-from store.catalog import list_collections
+from store.catalog import has_collections
 from store.maintenance import maintained_by
 
 FRESH_CHANGES = 10_000  # that a snapshot may be behind: the next search reads them in some hundred milliseconds
 INDEX_SECONDS = 1.0  # within which Milvus answers: who probes does not wait for long
+FAILING_SECONDS = 60.0  # for which a chore of the maintenance may fail, as on a disk that is full for a moment
 UNMAINTAINED_SECONDS = 10.0  # for which nobody may see to the data directory: another owner takes over by then
 
 
@@ -79,7 +80,7 @@ class Readiness:
     def _database(self) -> Finding:
         try:
             with self._parts.database.read() as session:
-                list_collections(session)
+                has_collections(session)
         except SalienceError as error:
             return Finding(name="database", ok=False, text=error.message)
         return Finding(name="database", ok=True, text="ok")
@@ -152,6 +153,10 @@ class Readiness:
         now = time.monotonic()
         if who is not None:
             self._maintained_at = now
+        failing = [one for one in self._parts.maintenance.failing if one.seconds >= FAILING_SECONDS]
+        if failing:
+            text = "; ".join(f"{one.chore} has failed for {one.seconds:.0f} s: {one.reason}" for one in failing)
+            return Finding(name="maintenance", ok=False, text=text, needed=False)
         alone = now - self._maintained_at
         text = who or f"nobody for {alone:.0f} s: the write-ahead log grows"
         return Finding(name="maintenance", ok=alone < UNMAINTAINED_SECONDS, text=text)

@@ -12,9 +12,11 @@ from prometheus_client.registry import Collector
 
 from app.operation.gauges import Gauges
 from app.operation.metrics import OTHER, Metrics
+from app.operation.readiness import Readiness
 from app.wiring import Wiring
 from core.errors import StorageError
 from core.naming import HIDDEN
+from core.records import JobState
 from store.catalog import stored_names
 from store.figures import CollectionFigures, Figures, figures
 from store.views import Held
@@ -35,11 +37,12 @@ _BY_COLLECTION = (
 class Scrape:
     """Thread-safe; one at a time."""
 
-    def __init__(self, parts: Wiring, metrics: Metrics, gauges: Gauges) -> None:
+    def __init__(self, parts: Wiring, metrics: Metrics, gauges: Gauges, readiness: Readiness) -> None:
         self._gauges = gauges
         self._registry = CollectorRegistry()
         self._registry.register(_Processes(parts, metrics))
         self._registry.register(_Data(parts))
+        self._registry.register(_Checks(readiness))
         self._lock = threading.Lock()
 
     def text(self) -> bytes:
@@ -75,6 +78,24 @@ class _Processes(Collector):
         return families
 
 
+class _Checks(Collector):
+    """What /readyz says of the process that is asked."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # as above
+
+    def collect(self) -> Iterable[Metric]:
+        found = self._readiness.findings()
+        yield _gauge("ready", "1: /readyz says so", int(all(one.ok or not one.needed for one in found)))
+        failed = GaugeMetricFamily("salience_check_failed", "1: a problem of /readyz", labels=["check"])
+        for one in found:
+            failed.add_metric([one.name], int(not one.ok))
+        yield failed
+
+
 class _Data(Collector):
     """Of the data directory: the same whichever process is asked, but for how far its snapshots are behind."""
 
@@ -97,10 +118,14 @@ class _Data(Collector):
         yield _gauge("wal_bytes", "Size of the write-ahead log", found.wal_bytes)
         yield _gauge("database_bytes", "Size of the database file", found.database_bytes)
         yield _gauge("disk_free_bytes", "Room on the disk of the data", found.free_bytes)
+        yield _gauge("last_backup_timestamp_seconds", "When a backup was made last; 0: never", found.backup_at)
         yield _gauge("job_documents_waiting", "Documents that wait in jobs", found.waiting_documents)
+        yield _gauge(
+            "job_unserved_seconds", "Without a worker, of the job that has waited longest", found.unserved_seconds
+        )
         jobs = GaugeMetricFamily("salience_jobs", "Jobs by their state", labels=["state"])
-        for state, count in found.jobs.items():
-            jobs.add_metric([state], count)
+        for state in JobState:
+            jobs.add_metric([state.value], found.jobs.get(state.value, 0))
         yield jobs
         yield from self._by_collection(found.collections)
 

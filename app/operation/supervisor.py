@@ -55,11 +55,24 @@ class _Place:
 class Supervisor:
     """For the main thread of a process that does nothing else."""
 
-    def __init__(self, serve: Serve, listener: socket.socket, workers: int, *, threads: int, **given: Any) -> None:
-        """`serve` and `given` must be picklable. `threads`: for each to compute with; OMP_NUM_THREADS counts more."""
+    def __init__(
+        self,
+        serve: Serve,
+        listener: socket.socket,
+        workers: int,
+        *,
+        threads: int,
+        drain_seconds: float,
+        **given: Any,
+    ) -> None:
+        """`serve` and `given` must be picklable. `threads`: for each to compute with; OMP_NUM_THREADS counts more.
+
+        `drain_seconds`: from the signal to stop to the end of the port, as the workers have it, too.
+        """
         self._serve = serve
         self._listener = listener
         self._environment = {"OMP_NUM_THREADS": str(threads)}
+        self._drain_seconds = drain_seconds
         self._given = given
         self._places = [_Place(number=number) for number in range(workers)]
         self._context = multiprocessing.get_context("spawn")
@@ -137,12 +150,19 @@ class Supervisor:
         place.deaths, place.again_at = place.deaths + 1, time.monotonic() + pause
 
     def _stop(self) -> None:
-        """All at once; whoever does not end in time is killed, which costs nothing that was acknowledged."""
-        until = time.monotonic() + STOP_SECONDS
+        """All at once; whoever does not end in time is killed, which costs nothing that was acknowledged.
+
+        As long as one process holds the listening socket, connections are taken that none of them would answer.
+        """
+        began = time.monotonic()
+        until = began + STOP_SECONDS
         alive = [place.process for place in self._places if place.process is not None]
         for process in alive:
             if process.is_alive() and process.pid is not None:
                 os.kill(process.pid, signal.SIGTERM)  # a second SIGINT, behind that of a terminal, would be rude
+        for process in alive:
+            process.join(max(0.0, began + self._drain_seconds - time.monotonic()))
+        self._listener.close()
         for process in alive:
             process.join(max(0.0, until - time.monotonic()))
             if process.is_alive():

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.operation.admission import HEALTH
-from app.routepath import route_path, route_template
+from app.routepath import RouteTemplates, route_path
 from app.settings import TracingSettings
 from core.current import traced_as
 from core.errors import InvalidSettings
@@ -119,9 +119,10 @@ def start_tracing(settings: TracingSettings, version: str) -> Tracing | None:
 class Traced:
     """Outermost: a span for each request but those that ask for the process's health."""
 
-    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
+    def __init__(self, app: ASGIApp, tracing: Tracing, templates: RouteTemplates) -> None:
         self._app = app
         self._tracing = tracing
+        self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or route_path(scope) in HEALTH:
@@ -131,16 +132,15 @@ class Traced:
 
             async def noting(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    _note(span, scope, message["status"])
+                    _note(span, scope, self._templates.of(scope), message["status"])
                 await send(message)
 
             await self._app(scope, receive, noting)
 
 
-def _note(span: Any, scope: Scope, status: int) -> None:
+def _note(span: Any, scope: Scope, route: str | None, status: int) -> None:
     from opentelemetry.trace import StatusCode
 
-    route = route_template(scope)
     span.set_attribute("http.response.status_code", status)
     span.set_attribute("salience.request_id", scope.get("state", {}).get("request_id", ""))
     if route is not None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from fastapi import HTTPException
-from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
@@ -18,8 +17,10 @@ from app.middleware import CLIENT_LEFT, RequestContext
 from app.operation import admission
 from app.operation.admission import Admission
 from app.operation.lanes import Lane
-from core.current import Awaited, current_answer
+from app.routepath import RouteTemplates
+from core.current import Awaited, current_answer, current_priority
 from core.errors import SalienceError
+from core.protocols import Priority
 
 WHOLE: Message = {"type": "http.request", "body": b"{}", "more_body": False}
 DISCONNECT: Message = {"type": "http.disconnect"}
@@ -43,6 +44,7 @@ class Door:
         self.inside: list[str] = []
         self.bodies: list[bytes] = []
         self.answers: list[Awaited | None] = []
+        self.priorities: list[Priority] = []
         self.go = asyncio.Event()
         self._admission = Admission(self._app, self.lanes, _answer)
 
@@ -77,6 +79,7 @@ class Door:
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.inside.append(scope["path"])
         self.answers.append(current_answer())
+        self.priorities.append(current_priority(Priority.INTERACTIVE))
         if scope["path"] not in admission.HEALTH:
             try:
                 self.bodies.append((await receive())["body"])
@@ -115,14 +118,21 @@ def test_beyond_the_queue_it_is_a_503_and_health_answers_all_the_same() -> None:
     run(test())
 
 
-@pytest.mark.parametrize("said", ["true", "True", "t", "1", "on", "y", "YES", "false", "f", "0", "off", "n", "no", ""])
-def test_the_door_takes_for_nice_what_the_endpoint_does(said: str) -> None:
-    try:
-        nice = TypeAdapter(bool).validate_python(said)
-    except ValidationError:
-        nice = False  # the endpoint refuses it
-    scope = {"method": "POST", "path": "/embed", "query_string": f"nice={said}".encode()}
-    assert admission.lane_of(scope) == ("nice" if nice else "search")
+def test_a_request_that_is_to_come_last_says_so_in_any_word_for_yes() -> None:
+    async def test() -> None:
+        door = Door(at_once=20)
+        door.go.set()
+        for said in ("true", "True", "t", "1", "on", "y", "YES", "false&nice=true"):
+            assert await door.ask("/embed", WHOLE, query=f"nice={said}") == 200
+            assert door.priorities.pop() is Priority.NICE, said
+        for said in ("false", "f", "0", "off", "n", "no", "true&nice=false"):
+            assert await door.ask("/embed", WHOLE, query=f"nice={said}") == 200
+            assert door.priorities.pop() is Priority.INTERACTIVE, said
+        for said in ("", "perhaps", "2", "tru%C3%A9"):
+            assert await door.ask("/embed", WHOLE, query=f"nice={said}") == 422, said
+        assert door.priorities == []
+
+    run(test())
 
 
 @pytest.mark.parametrize(
@@ -138,7 +148,7 @@ def test_the_door_takes_for_nice_what_the_endpoint_does(said: str) -> None:
 )
 def test_writers_wait_in_a_line_of_their_own(method: str, path: str, lane: str) -> None:
     scope = {"method": method, "path": f"/v1/collections/goods/{path}", "query_string": b""}
-    assert admission.lane_of(scope) == lane
+    assert admission.lane_of(scope, last=False) == lane
 
 
 def test_who_is_refused_at_once_is_not_watched() -> None:
@@ -294,7 +304,7 @@ def test_who_left_is_noted_as_such_and_not_as_a_failure() -> None:
 
     async def test() -> None:
         door = Door()
-        outer = RequestContext(door._admission, answered)
+        outer = RequestContext(door._admission, answered, RouteTemplates(list))
         scope: Scope = {"type": "http", "path": "/v1/x", "method": "POST", "query_string": b"", "headers": []}
 
         async def receive() -> Message:

@@ -15,6 +15,7 @@ import pytest
 
 from app.operation import doctor as module
 from app.operation.doctor import Level, diagnose
+from app.operation.doctor_data import access
 from app.settings import load_settings
 from app.wiring import Wiring
 from core.records import CollectionSettings
@@ -101,7 +102,7 @@ def test_a_damaged_database_fails_and_the_rest_is_looked_at(salience: Salience, 
     (added(salience, tmp_path) / "salience.db").write_bytes(b"no database at all" * 1000)
     code, found = checks(salience)
     assert code == 1
-    assert [one["level"] for one in found["data"]] == ["fail"]
+    assert [one["level"] for one in found["data directory"]] == ["fail"]
     assert "port" in found
 
 
@@ -166,8 +167,9 @@ def test_a_collection_of_another_model_that_is_there_is_sound(
 def test_with_a_key_the_doors_are_closed(salience: Salience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SALIENCE_SERVER__HOST", "0.0.0.0")
     added(salience, tmp_path)
-    _, found = checks(salience)
-    assert found["access"][0]["level"] == "warn"
+    code, found = checks(salience)
+    assert (code, found["access"][0]["level"]) == (1, "fail")
+    assert "serve refuses" in found["access"][0]["text"]
     assert salience("key", "create", "operator", "--role", "admin")[0] == 0
     _, found = checks(salience)
     assert "access" not in found
@@ -175,10 +177,13 @@ def test_with_a_key_the_doors_are_closed(salience: Salience, tmp_path: Path, mon
 
 def test_tokens_and_open_doors_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(data_dir=tmp_path / "data", server={"host": "0.0.0.0"}, auth={"tokens": ""})
-    names = {one.name: one for one in diagnose(settings)}
+    names = {one.name: one for one in diagnose(settings, access)}
+    assert names["access"].level is Level.FAIL
+    opened = load_settings(data_dir=tmp_path / "data", server={"host": "0.0.0.0", "allow_anonymous": True})
+    names = {one.name: one for one in diagnose(opened, access)}
     assert names["access"].level is Level.WARN
     weak = load_settings(data_dir=tmp_path / "data", server={"host": "0.0.0.0"}, auth={"tokens": "short"})
-    names = {one.name: one for one in diagnose(weak)}
+    names = {one.name: one for one in diagnose(weak, access)}
     assert ("access" in names, names["tokens"].level) == (False, Level.WARN)
 
 

@@ -70,7 +70,10 @@ def test_errors_are_counted_by_code_and_paths_by_route(client: TestClient) -> No
     assert client.post(SEARCH, json={"query": "x", "k": "1"}).status_code == 422
     for number in range(5):
         assert client.get(f"/nothing/{number}").status_code == 404
+    assert client.post(SEARCH, json={}, headers={"Salience-Timeout-Ms": "soon"}).status_code == 400
     after = scraped(client)
+    search = "/v1/collections/{collection}/search"  # where the request was going that was refused on its way
+    assert value(after, "salience_requests_total", method="POST", route=search, status="400") == 1
     for code, times in (("collection_not_found", 1), ("malformed_request", 1), ("not_found", 5)):
         key = ("salience_errors_total", frozenset({("code", code)}))
         assert after[key] - before.get(key, 0) == times

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.operation import readiness as module
+from store.segments import upkeep
 from tests.waiting import until
 
 
@@ -71,6 +73,26 @@ def test_nobody_who_maintains_is_noticed(client: TestClient, monkeypatch: pytest
     app: Any = client.app
     app.state.wiring.maintenance.stop()
     until(lambda: [found.split(":")[0] for found in problems(client)] == ["maintenance"])
+
+
+def test_maintenance_that_keeps_failing_is_a_problem_and_searches_are_answered(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "FAILING_SECONDS", 0.2)
+    monkeypatch.setattr(upkeep, "QUIET_SECONDS", 0.0)
+    assert 'salience_maintenance_failing_seconds{chore="segments"} 0.0' in client.get("/metrics").text
+    shutil.rmtree(tmp_path / "data" / "segments", ignore_errors=True)
+    (tmp_path / "data" / "segments").touch()  # where files are to be made
+    monkeypatch.setattr(upkeep, "QUIET_ROWS", 1)
+    client.post("/v1/collections/goods/documents", json={"documents": [{"id": "one", "text": "One more."}]})
+    until(lambda: bool(client.get("/readyz").json()["problems"]))
+    response = client.get("/readyz")
+    [found] = response.json()["problems"]
+    assert (response.status_code, found.startswith("maintenance: segments has failed for")) == (200, True)
+    [line] = [one for one in client.get("/metrics").text.splitlines() if 'failing_seconds{chore="segments"}' in one]
+    assert float(line.split()[-1]) > 0
+    (tmp_path / "data" / "segments").unlink()
+    until(lambda: not client.get("/readyz").json()["problems"])
 
 
 def test_a_snapshot_that_is_far_behind_is_not_ready_until_it_was_read(

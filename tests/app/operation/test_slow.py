@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.operation.slow import filter_shape
 from core.filters import parse_filter
+from retriever.searcher import Searcher
 
 SEARCH = "/v1/collections/goods/search"
 
@@ -51,6 +53,28 @@ def test_a_slow_search_is_logged_by_shape(make_client: Callable[..., TestClient]
     assert line["options"] == {"filter": "range", "fusion": "auto", "explain": "words", "controls": 1, "must_not": 1}
     assert {"encode", "filter", "fetch", "explain"} <= set(line["stages_ms"])
     assert line["took_ms"] == pytest.approx(sum(line["stages_ms"].values()), abs=1)
+
+
+def test_a_search_that_waited_is_slow_and_says_how_long(
+    make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an overloaded server searches are slow, and none of their stages is."""
+    client = make_client(log={"slow_query_ms": 300})
+    client.post("/v1/collections", json={"name": "goods"})
+    search = Searcher.search
+
+    def held_up(self: Searcher, *arguments: Any) -> Any:
+        time.sleep(0.3)
+        return search(self, *arguments)
+
+    monkeypatch.setattr(Searcher, "search", held_up)
+    with structlog.testing.capture_logs() as lines:
+        assert client.post(SEARCH, json={"query": "games"}).status_code == 200
+    [line] = [line for line in lines if line["event"] == "slow search"]
+    assert line["stages_ms"]["waiting"] >= 299
+    assert line["took_ms"] == pytest.approx(sum(line["stages_ms"].values()), abs=1)
+    stage = 'salience_search_stage_seconds_count{collection="goods",stage="waiting"} 1.0'
+    assert stage in client.get("/metrics").text
 
 
 def test_nothing_is_slow_where_that_is_off(make_client: Callable[..., TestClient]) -> None:

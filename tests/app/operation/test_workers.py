@@ -6,7 +6,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,34 @@ def test_two_workers_serve_one_dies_and_both_stop(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate(timeout=60)
+
+
+def test_no_connection_is_taken_that_no_worker_would_answer(tmp_path: Path) -> None:
+    """While an upload keeps a worker from ending, the port is closed to others."""
+    data = tmp_path / "data"
+    process = start("serve", "--port", "0", "--workers", "2", data_dir=data, SALIENCE_SERVER__DRAIN_SECONDS="0.2")
+    try:
+        address = urllib.parse.urlsplit(listening(process))
+        post(address.geturl(), "/v1/collections", {"name": "goods"})
+        where = (str(address.hostname), int(address.port or 0))
+        with socket.create_connection(where, timeout=60) as upload:
+            head = "POST /v1/collections/goods/documents:bulk HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            upload.sendall(head.encode() + b'5\r\n{"id"\r\n')
+            time.sleep(0.5)  # until it is begun
+            process.send_signal(signal.SIGTERM)
+            until(lambda: _refuses(where), 10)
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+def _refuses(where: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(where, timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_workers_that_cannot_start_end_at_once(tmp_path: Path) -> None:
