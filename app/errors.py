@@ -18,6 +18,7 @@ from app.access.caller import Caller
 from app.error_shapes import Failure, shape_of
 from app.operation.lanes import Overloaded
 from app.routepath import route_path
+from app.schemas.base import field_path
 from core import errors
 from core.errors import SalienceError
 from core.signing import ALGORITHM
@@ -215,9 +216,3 @@ def _http_message(request: Request, error: AnyHTTPException, headers: Mapping[st
             return "the body's JSON has an integer of too many digits; send it as a text"
         case _:
             return str(error.detail)
-
-
-def field_path(location: Sequence[int | str]) -> str:
-    """ "hits[0].factor" for ("hits", 0, "factor")."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
-    return "".join(parts).removeprefix(".")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import io
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import ir_measures
+import numpy as np
 from ir_measures import RR, R, nDCG
 
 from app.significance import compare
@@ -119,8 +119,7 @@ def evaluate(
         runs[name] = {}
         for id, text in dataset.queries.items():
             result = parts.searcher.search(COLLECTION, Query(text=text, k=DEPTH, **asked))
-            found = [(hit.document_id, hit.score) for hit in result.hits]
-            runs[name][id] = _falling(found) if "rerank" in asked else found
+            runs[name][id] = [(hit.document_id, hit.score) for hit in result.hits]
             done += 1
             if on_searched is not None:
                 on_searched(done)
@@ -149,13 +148,16 @@ def evaluate(
 
 
 def measure(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
-    """Means over all judged queries, those without hits included, as trec_eval defines the measures."""
+    """Means over all judged queries, those without hits included, as trec_eval defines the measures.
+
+    A hit counts by its place in the run, whatever its score.
+    """
     found = ir_measures.calc_aggregate(MEASURES.values(), _relevance(judgements), _scored(run))
     return {name: float(found[kind]) for name, kind in MEASURES.items()}
 
 
 def ndcg_by_query(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> list[float]:
-    """nDCG@10 of every judged query, in the order of the judgements."""
+    """nDCG@10 of every judged query by the places of its hits, in the order of the judgements."""
     kind = MEASURES[COMPARED]
     values = {
         found.query_id: float(found.value)
@@ -165,11 +167,14 @@ def ndcg_by_query(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> list
 
 
 def write_run(path: Path, name: str, run: Run) -> None:
-    """Write the run in TREC's format: query, Q0, document, rank, score, name. Raises UnreadableFile where it cannot."""
+    """Write the run in TREC's format: query, Q0, document, rank, score, name. Raises UnreadableFile where it cannot.
+
+    Scores are lowered where they do not fall with the rank.
+    """
     lines = [
-        f"{query} Q0 {document} {rank} {score!r} {name}\n"
+        f"{query} Q0 {document} {rank} {score} {name}\n"
         for query, hits in run.items()
-        for rank, (document, score) in enumerate(hits, start=1)
+        for rank, ((document, _), score) in enumerate(zip(hits, _falling(score for _, score in hits), strict=True), 1)
     ]
     try:
         path.write_text("".join(lines), encoding="utf-8")
@@ -190,12 +195,15 @@ def _runs(collection: Collection, rerank: Rerank | None) -> dict[str, dict[str, 
     return {**alone, "hybrid": {}, **others, **({} if rerank is None else {"reranked": {"rerank": rerank}})}
 
 
-def _falling(found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """With scores that fall: behind the window of a reranker they are of another scale, and measures sort by them."""
-    falling: list[tuple[str, float]] = []
-    for document, score in found:
-        falling.append((document, min(score, math.nextafter(falling[-1][1], -math.inf)) if falling else score))
-    return falling
+def _falling(scores: Iterable[float]) -> Iterator[np.float32]:
+    """Float32, as trec_eval reads scores, each below the one before: it sorts by score and breaks ties by document id.
+
+    Scores can be equal, and those behind a reranker's window are of another scale.
+    """
+    last = np.float32(np.inf)
+    for score in scores:
+        last = min(np.float32(score), np.nextafter(last, np.float32(-np.inf)))
+        yield last
 
 
 def _relevance(judgements: Mapping[str, Mapping[str, int]]) -> list[ir_measures.Qrel]:
@@ -207,7 +215,12 @@ def _relevance(judgements: Mapping[str, Mapping[str, int]]) -> list[ir_measures.
 
 
 def _scored(run: Run) -> list[ir_measures.ScoredDoc]:
-    return [ir_measures.ScoredDoc(query, document, score) for query, hits in run.items() for document, score in hits]
+    """Scored by place: the measures sort by score in float32 and break ties by document id."""
+    return [
+        ir_measures.ScoredDoc(query, document, -place)
+        for query, hits in run.items()
+        for place, (document, _) in enumerate(hits)
+    ]
 
 
 def _seen(items: Iterator[Item], unseen: set[str]) -> Iterator[Item]:

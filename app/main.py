@@ -34,11 +34,13 @@ from app.api import (
 )
 from app.api.health import HEALTH_AT_ONCE
 from app.api.uploads import UPLOADS_AT_ONCE
+from app.compression import Compressed
 from app.middleware import BodyLimit, RequestContext
 from app.operation.admission import Admission
 from app.operation.panel import Panel
 from app.operation.tracing import Traced
 from app.refusals import Refusals
+from app.routepath import RouteTemplates
 from app.schemas.base import ErrorResponse
 from app.settings import LimitSettings
 from app.wiring import Wiring
@@ -47,7 +49,8 @@ from store.kernel_loading import expect_many_searches
 _DESCRIPTION = (
     "Semantic search that can be steered and explains its scores. Errors are `{error: {code, message, ...}}`. Fields "
     "and query parameters that are not described are refused; every operation under /v1 takes `nice=true`, too: it is "
-    "then served after all others."
+    "then served after all others. `/v1/embeddings`, `/v1/models` and `/v1/rerank` are those of other services' APIs, "
+    "and not described here."
 )
 
 
@@ -99,14 +102,16 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
     app.state.panel = panel
     limit, by_path = wiring.settings.limits.body_bytes, _body_limits(wiring.settings.limits)
     callers = Callers(lambda: wiring.keyring, lambda: wiring.signatures, signed=vikingdb.PATHS)
-    app.state.refusals = Refusals(panel, callers, lambda: wiring.limiter, limit=limit, by_path=by_path)
+    templates = RouteTemplates(lambda: app.routes)
+    app.state.refusals = Refusals(panel, callers, lambda: wiring.limiter, templates, limit=limit, by_path=by_path)
     # Innermost: whoever is refused for what it is, or for the size of its body, takes no place.
     app.add_middleware(Admission, lanes=panel.lanes, answer=errors.answered)
+    app.add_middleware(Compressed)
     app.add_middleware(BodyLimit, limit=limit, by_path=by_path)
     app.add_middleware(Identify, callers=callers, limiter=lambda: wiring.limiter)
-    app.add_middleware(RequestContext, answered=panel.metrics.answered)
+    app.add_middleware(RequestContext, answered=panel.metrics.answered, templates=templates)
     if panel.tracing is not None:
-        app.add_middleware(Traced, tracing=panel.tracing)  # outermost: the last one added
+        app.add_middleware(Traced, tracing=panel.tracing, templates=templates)  # outermost: the last one added
     errors.install(app)
     door = [Depends(Door(lambda: wiring.limiter))]
     ours = (collections.router, bulk.router, documents.router, jobs.router, search.router, replay.router, keys.router)

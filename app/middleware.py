@@ -19,7 +19,7 @@ from app.access.caller import Caller
 from app.headers import header
 from app.operation.admission import HEALTH
 from app.operation.pace import SLOWEST_BYTES, Pace
-from app.routepath import route_path, route_template
+from app.routepath import RouteTemplates, route_path
 
 CLIENT_LEFT = 499  # what is noted, as many servers do, of a request that nobody was left to be answered
 STALL_SECONDS = 60.0
@@ -38,9 +38,10 @@ class Answered(Protocol):
 class RequestContext:
     """Gives a request its id (`X-Request-ID`, the caller's own where it sends one), logs and counts how it went."""
 
-    def __init__(self, app: ASGIApp, answered: Answered) -> None:
+    def __init__(self, app: ASGIApp, answered: Answered, templates: RouteTemplates) -> None:
         self._app = app
         self._answered = answered
+        self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,7 +64,7 @@ class RequestContext:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                route, code = route_template(scope), state.get("error_code")
+                route, code = self._templates.of(scope), state.get("error_code")
                 seconds = time.perf_counter() - started
                 if state.get("left"):
                     status = CLIENT_LEFT

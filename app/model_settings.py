@@ -13,7 +13,9 @@ Api = Literal["aleph_alpha", "openai", "vikingdb"]
 Pooling = Literal["mean", "weightedmean", "max", "cls", "lasttoken"]
 Kind = Literal["dense", "sparse", "hybrid", "vision", "reranker", "causal"]
 _LOCAL_ONLY = ("kind", "device", "precision", "pooling")
-_REMOTE_ONLY = ("url", "remote_model", "token", "access_key", "secret_key", "tokenizer", "max_tokens", "ca_file")
+_REMOTE_ONLY = (
+    "url", "remote_model", "revision", "token", "access_key", "secret_key", "tokenizer", "max_tokens", "ca_file"
+)  # fmt: skip
 
 
 class Group(BaseModel):
@@ -35,6 +37,7 @@ class ModelSettings(Group):
     api: Api | None = None  # the kind of service that the model is behind, in place of folder
     url: str | None = None  # address of the service, such as https://api.example.com
     remote_model: str | None = None  # the model's name there; None: the same as here
+    revision: str | None = None  # a name of your own: change it where the remote changed its model on purpose
     token: SecretStr | None = None  # bearer token
     access_key: SecretStr | None = None  # vikingdb signs by a pair of keys
     secret_key: SecretStr | None = None  # the other half of the pair

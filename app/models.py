@@ -253,7 +253,7 @@ class Models:
             name=None if name == DEFAULT_MODEL else name,
             kind=kind,
             device=settings.device or self._settings.device,
-            precision=settings.precision or self._settings.precision,
+            precision=settings.precision or (self._settings.precision if kind is ModelKind.DENSE else "auto"),
             overrides=Overrides(
                 query_prefix=settings.query_prefix,
                 document_prefix=settings.document_prefix,

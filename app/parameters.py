@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs
+
 from fastapi import Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from starlette.types import Scope
 
 from app.errors import Malformed
 from app.schemas.base import unknown
 
-NICE = "nice"  # taken by every route: app/operation/admission.py reads it
+NICE = "nice"  # taken by every route
+_boolean = TypeAdapter(bool)
+
+
+def comes_last(scope: Scope) -> bool:
+    """Whether the request asks to be served after all others. Raises Malformed for what is neither yes nor no."""
+    query: bytes = scope["query_string"]
+    if not query:
+        return False
+    said = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(NICE, ["false"])[-1]
+    try:
+        return _boolean.validate_python(said)
+    except ValidationError:
+        raise Malformed(f"{NICE}: must be true or false", param=NICE) from None
 
 
 def check_parameters(request: Request, route: APIRoute) -> None:

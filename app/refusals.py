@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import structlog
 from starlette.requests import Request
 from starlette.types import Scope
 from structlog.contextvars import bound_contextvars
@@ -21,17 +22,20 @@ from app.access.caller import Caller
 from app.access.door import Callers
 from app.access.limits import Limiter
 from app.error_shapes import Shape, shape_of
-from app.errors import answered
+from app.errors import Malformed, answered
 from app.middleware import HTTP_LOG, body_limit, log_request, request_id_of
 from app.operation.admission import HEALTH, lane_of, seconds_given
 from app.operation.connections import Answer
 from app.operation.lanes import Lane, Overloaded
 from app.operation.panel import Panel
-from app.routepath import route_path
+from app.parameters import comes_last
+from app.routepath import RouteTemplates, route_path
 from core.errors import InvalidInput
 
+_LINES_A_SECOND = 20  # of refusals; overload has thousands, and the disk that the log fills may be that of the data
 _ID = "{request_id}"  # in a prepared answer; no id may have these brackets
 _level = logging.getLogger(HTTP_LOG)
+_log = structlog.get_logger(HTTP_LOG)
 
 
 class _Prepared(NamedTuple):
@@ -50,6 +54,7 @@ class Refusals:
         panel: Panel,
         callers: Callers,
         limiter: Callable[[], Limiter],
+        templates: RouteTemplates,
         *,
         limit: int,
         by_path: Mapping[str, int],
@@ -58,8 +63,11 @@ class Refusals:
         self._panel = panel
         self._callers = callers
         self._limiter = limiter
+        self._templates = templates
         self._limit = limit
         self._by_path = by_path
+        self._lines = 0  # written, or left out, in the second `_since`
+        self._since = 0.0
         self._prepared: dict[tuple[Shape, str, float], _Prepared] = {}  # of lanes, which advise 1 to 30 seconds
 
     def answer(self, scope: Scope, body_bytes: int) -> Answer | None:
@@ -73,15 +81,15 @@ class Refusals:
             return None
         try:
             seconds_given(scope)
-        except InvalidInput:
+            lane = self._panel.lanes[lane_of(scope, last=comes_last(scope))]
+        except (InvalidInput, Malformed):
             return None
-        lane = self._panel.lanes[lane_of(scope)]
         if lane.expect():
             return None
         request_id = request_id_of(scope)
         answer = self._made(path, lane, request_id, self._limiter().headers(caller))
         lane.count_refusal()
-        self._note(scope["method"], answer.status, time.perf_counter() - began, request_id)
+        self._note(scope, answer.status, time.perf_counter() - began, request_id)
         return answer
 
     def _made(self, path: str, lane: Lane, request_id: str, limits: Mapping[str, str]) -> Answer:
@@ -97,13 +105,24 @@ class Refusals:
         fields.append((b"x-request-id", raw_id))
         return Answer(prepared.status, fields, body)
 
-    def _note(self, method: str, status: int, seconds: float, request_id: str) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         """As app/middleware.py RequestContext does, but for the work on a line that is not written."""
-        code = Overloaded.code
-        self._panel.metrics.answered(method=method, route=None, status=status, seconds=seconds, code=code)
-        if _level.isEnabledFor(logging.INFO):
+        method, route, code = scope["method"], self._templates.of(scope), Overloaded.code
+        self._panel.metrics.answered(method=method, route=route, status=status, seconds=seconds, code=code)
+        if _level.isEnabledFor(logging.INFO) and self._has_line():
             with bound_contextvars(request_id=request_id):
-                log_request(method=method, route=None, status=status, seconds=seconds, code=code)
+                log_request(method=method, route=route, status=status, seconds=seconds, code=code)
+
+    def _has_line(self) -> bool:
+        """Whether this refusal is logged by a line of its own; those that were not are told by their number."""
+        now = time.monotonic()
+        if now - self._since >= 1.0:
+            left_out = self._lines - _LINES_A_SECOND
+            self._since, self._lines = now, 0
+            if left_out > 0:
+                _log.info("requests refused", code=Overloaded.code, more=left_out)
+        self._lines += 1
+        return self._lines <= _LINES_A_SECOND
 
 
 def _prepare(path: str, error: Overloaded) -> _Prepared:

@@ -36,6 +36,7 @@ def load_remote_model(name: str, settings: ModelSettings, data_dir: Path) -> Rem
         api=settings.api,
         url=settings.url,
         model=settings.remote_model or name,
+        revision=settings.revision or "",
         token=_revealed(settings.token),
         access_key=_revealed(settings.access_key),
         secret_key=_revealed(settings.secret_key),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from starlette.routing import Route
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute, Route, compile_path
 from starlette.types import Scope
 
 
@@ -14,10 +19,37 @@ def route_path(scope: Scope) -> str:
     return below if not below or below.startswith("/") else path
 
 
-def route_template(scope: Scope) -> str | None:
-    """The path of the application's own route that a request was for, with names for what varies; None: it has none.
+class RouteTemplates:
+    """The paths of an application's own routes, with names for what varies: `/v1/collections/{collection}/search`."""
 
-    Below a mount the scope holds the mount until a route is found: without one a request is as unknown as elsewhere.
-    """
-    route = scope.get("route")
-    return route.path if isinstance(route, Route) else None
+    def __init__(self, routes: Callable[[], Sequence[BaseRoute]]) -> None:
+        """`routes`: asked for once, when the first request needs them."""
+        self._routes = routes
+
+    def of(self, scope: Scope) -> str | None:
+        """The template of the route that a request is for; None: there is no such route.
+
+        A request that is refused before it is routed is counted where it was going, too. Below a mount the scope holds
+        the mount until a route is found: without one a request is as unknown as elsewhere.
+        """
+        route = scope.get("route")
+        if isinstance(route, Route):
+            return route.path
+        return None if route is not None else self._sought(scope["method"], route_path(scope))
+
+    def _sought(self, method: str, path: str) -> str | None:
+        found = None
+        for pattern, methods, template in self._patterns:
+            if pattern.match(path):
+                if method in methods:
+                    return template
+                found = found or template
+        return found
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], set[str], str]]:
+        return [
+            (compile_path(route.path)[0], set(route.methods or ()), route.path)
+            for route in iter_route_contexts(self._routes())
+            if route.path is not None
+        ]

@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     allow_network_file_system: bool = False  # for data_dir: SQLite's locks do not hold on most of them
     model: str = "default"  # what new collections are embedded by: a name of `models`, a folder, or "default"
     device: Device = "auto"  # of the models: cpu, cuda, cuda:N; auto: CUDA where there is one
-    precision: Precision = "auto"  # what the models compute in; auto: bf16 where the processor has it, else fp32
+    precision: Precision = "auto"  # what dense models compute in; auto: bf16 where the processor has it, else fp32
     models: dict[str, ModelSettings] = {}  # more models, by name
     aliases: dict[str, str] = {}  # other names of models, as clients of the embedding APIs ask for them
     server: ServerSettings = ServerSettings()

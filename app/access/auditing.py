@@ -14,12 +14,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from core.errors import SalienceError, StorageError
+from core.naming import base_name, is_stored_name
 from store.audit import DONE, LOCAL, note_action
 from store.database import Database, WriteSession
 from store.faults import database_errors
 from store.migrate import SCHEMA_VERSION
 from store.readonly import open_read_only, schema_version
 
+NO_NAME = "(not a name)"
 _log = logging.getLogger(__name__)
 
 
@@ -27,11 +29,11 @@ _log = logging.getLogger(__name__)
 def audited_write(database: Database, who: str, action: str, target: str) -> Iterator[WriteSession]:
     """A write transaction with the note of what it does: there are both, or neither. What ends it is noted behind it.
 
-    `target`: a collection's stored name, a key's prefix; never a text.
+    `target`: a collection's stored name, an alias, a key's prefix. What could not be one of these is not noted.
     """
-    with _failure_noted(database, who, action, target), database.write() as session:
+    with failure_noted(database, who, action, target), database.write() as session:
         yield session
-        note_action(session, at=time.time(), who=who, action=action, target=target)
+        note_action(session, at=time.time(), who=who, action=action, target=_named(target))
 
 
 @contextmanager
@@ -41,9 +43,19 @@ def audited(database: Database, who: str, action: str, target: str) -> Iterator[
     A process that is killed in between leaves the deed without a note, and so does a note that cannot be written: the
     deed is done all the same, and whoever asked for it is not to repeat it.
     """
-    with _failure_noted(database, who, action, target):
+    with failure_noted(database, who, action, target):
         yield
-    _note_if_possible(database, who, action, target, DONE)
+    _note_if_possible(database, who, action, _named(target), DONE)
+
+
+@contextmanager
+def failure_noted(database: Database, who: str, action: str, target: str) -> Iterator[None]:
+    """An error that ends the block is noted by its code; what is done in it is noted there."""
+    try:
+        yield
+    except SalienceError as error:
+        _note_if_possible(database, who, action, _named(target), error.code)
+        raise
 
 
 def note_of_directory(
@@ -63,13 +75,9 @@ def note_of_directory(
         _note(database, LOCAL, action, target, outcome)
 
 
-@contextmanager
-def _failure_noted(database: Database, who: str, action: str, target: str) -> Iterator[None]:
-    try:
-        yield
-    except SalienceError as error:
-        _note_if_possible(database, who, action, target, error.code)
-        raise
+def _named(target: str) -> str:
+    """`target` where it could be a name. What else a request puts in place of one may be any text."""
+    return target if is_stored_name(base_name(target)) else NO_NAME
 
 
 def _note_if_possible(database: Database, who: str, action: str, target: str, outcome: str) -> None:

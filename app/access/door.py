@@ -172,10 +172,10 @@ def check_rights(caller: Caller, rule: Rule) -> None:
     rights = caller.rights
     if rule.role is not None and not rights.role.may(rule.role):
         raise Forbidden(
-            f"this takes a key of the role {rule.role.value}, and this one has the role {rights.role.value}"
+            f"this requires a key with the role {rule.role.value}; this key has the role {rights.role.value}"
         )
     if rule.scope is Reach.OPERATOR and not caller.sees_everything:
-        raise Forbidden("this takes a key of the operator's: without tenant, patterns and row filter")
+        raise Forbidden("this requires an operator key: one without a tenant, collection patterns or a row filter")
     if rights.rows is not None and not rule.rows:
         raise Forbidden(
             "this key sees some of the documents only, and here it could learn of others or change them; use a key "

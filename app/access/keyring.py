@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from app.access.caller import ANONYMOUS, TOKEN, Caller
 from app.errors import Unauthorized
@@ -25,6 +26,11 @@ REFRESH_SECONDS = 0.5
 NEWEST_SECONDS = 0.01  # for which whoever is not known has no key that another process has made meanwhile
 NOTED_SECONDS = 60.0  # between two notes of when keys were used
 _log = logging.getLogger(__name__)
+
+
+class _Known(NamedTuple):
+    key: ApiKey
+    account: str  # whose limits count
 
 
 class KeyRing:
@@ -46,9 +52,8 @@ class KeyRing:
         self._lock = threading.Lock()
         self._read_at: float | None = None
         self._revision = 0
-        self._keys: Mapping[str, ApiKey] = {}
-        self._accounts: Mapping[int, str] = {}
-        self._nobodys = _nobodys_key()
+        self._keys: Mapping[str, _Known] = {}  # by prefix; another one takes its place, it is never changed
+        self._nobodys = _Known(_nobodys_key(), "")
         self._used: dict[int, float] = {}
 
     @property
@@ -93,8 +98,8 @@ class KeyRing:
                 revision = keys_revision(session)
                 if revision != self._revision:
                     keys = list_keys(session)
-                    self._keys = {key.prefix: key for key in keys}
-                    self._accounts = _accounts(keys)
+                    accounts = _accounts(keys)
+                    self._keys = {key.prefix: _Known(key, accounts[key.id]) for key in keys}
                     self._revision = revision
             self._read_at = began
 
@@ -108,7 +113,7 @@ class KeyRing:
             return ANONYMOUS
         given = credential or ""
         prefix, secret = split_token(given)
-        key = self._keys.get(prefix, self._nobodys)
+        key, account = self._keys.get(prefix, self._nobodys)
         fits = secrets.compare_digest(digest_of(key.salt, secret), key.digest)
         matches = [secrets.compare_digest(given.encode(), token) for token in self._tokens]
         if any(matches):
@@ -117,13 +122,12 @@ class KeyRing:
         if not fits or not key.usable(now):
             return None
         self._used[key.id] = now
-        return Caller(who=f"key {key.prefix}", account=self._accounts[key.id], rights=key.rights, prefix=key.prefix)
+        return Caller(who=f"key {key.prefix}", account=account, rights=key.rights, prefix=key.prefix)
 
     def check_still(self, caller: Caller) -> None:
         """For what comes in for long. Raises Unauthorized where the caller's key is good no more, and StorageError."""
         self.refresh()
-        key = None if caller.prefix is None else self._keys.get(caller.prefix, self._nobodys)
-        if key is not None and not key.usable(self._now()):
+        if caller.prefix is not None and not self._keys.get(caller.prefix, self._nobodys).key.usable(self._now()):
             raise Unauthorized("the key was revoked, or has expired, while the body came in; nothing of it was kept")
 
     @contextmanager

@@ -9,9 +9,10 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.errors import field_path
+from app.schemas.base import field_path
 from core.errors import InvalidInput
 
+MAX_TOKEN_IDS = 1_000_000  # of one prompt's item; models read far fewer
 Body = TypeVar("Body", bound="PublicModel")
 
 

@@ -26,7 +26,7 @@ from core.current import check_awaited
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
 from core.records import Document, Job, JobState
 from indexer.fields import FieldMapping, located_documents
-from indexer.intake import Located, check_room, receive
+from indexer.intake import Located, check_room, receive_new, repeated
 from indexer.readers import Format, read_stream
 from indexer.records import RecordError
 
@@ -95,9 +95,8 @@ def _receive(
     parts: Wiring, caller: Caller, name: str, upload: Upload, limit: int, mapping: FieldMapping, key: str | None
 ) -> Job:
     """`limit`: bytes of the body, also once it is unpacked, and characters of its documents."""
-    limits, room = parts.settings.limits, PassageRoom(parts, caller, name)
+    limits, read = parts.settings.limits, _Read()
     collection = parts.pipeline.collection(name)
-    check_room(parts.database, limits.queued_items)
     records = read_stream(
         cast(BinaryIO, upload),
         format=Format.NDJSON,
@@ -105,14 +104,18 @@ def _receive(
         line_characters=limits.line_characters,
         watch=partial(_watched, limit),
     )
-    read = _Read()
-    job = receive(
+    items = _permitted(parts, caller, _whole(located_documents(records, mapping), limit, read))
+    digest = partial(upload.digest, mapping.id, mapping.text, mapping.title)
+    if key is not None and (earlier := repeated(parts.database, collection, items, key=key, digest=digest)) is not None:
+        return earlier  # which has room and tokens of its own
+    check_room(parts.database, limits.queued_items)
+    job = receive_new(
         parts.database,
         collection,
-        _permitted(parts, caller, _whole(located_documents(records, mapping), limit, room, read)),
+        _with_room(items, PassageRoom(parts, caller, name)),
         receiver=parts.worker.name,
         key=key,
-        digest=lambda: upload.digest(mapping.id, mapping.text, mapping.title),
+        digest=digest,
     )
     parts.limiter.spend(caller, tokens_of(read.characters))
     parts.worker.wake()
@@ -140,12 +143,8 @@ class _Read:
     characters: int = 0
 
 
-def _whole(items: Iterable[Located], limit: int, room: PassageRoom, read: _Read) -> Iterator[Located]:
-    """`items`, as long as the body can be read, and there is room. Raises UnreadableFile, TooLarge, LimitReached.
-
-    `limit`: characters.
-    """
-    lengths: dict[str, int] = {}  # of documents that may have no room
+def _whole(items: Iterable[Located], limit: int, read: _Read) -> Iterator[Located]:
+    """`items`, as long as the body can be read. Raises UnreadableFile, TooLarge. `limit`: characters."""
     for origin, item in items:
         if isinstance(item, RecordError) and (origin is None or origin.line is None):  # of the body, not of a line
             kind = TooLarge if item.code == TooLarge.code else UnreadableFile
@@ -157,13 +156,21 @@ def _whole(items: Iterable[Located], limit: int, room: PassageRoom, read: _Read)
                     f"more than {MAX_BROKEN_LINES} lines are no documents; nothing of the body was kept"
                 )
         if isinstance(item, Document):
-            length = lengths[item.id] = length_of(item)
+            read.characters += length_of(item)
+            if read.characters > limit:  # of a compressed body
+                raise TooLarge(f"the documents have more than {limit} characters; send them in parts")
+        yield origin, item
+
+
+def _with_room(items: Iterable[Located], room: PassageRoom) -> Iterator[Located]:
+    """`items`, as long as there is room for their passages. Raises LimitReached."""
+    lengths: dict[str, int] = {}  # of documents that may have no room
+    for origin, item in items:
+        if isinstance(item, Document):
+            lengths[item.id] = length_of(item)
             if len(lengths) == ROOM_FOR:
                 room.take(lengths)
                 lengths.clear()
-            read.characters += length
-            if read.characters > limit:  # of a compressed body
-                raise TooLarge(f"the documents have more than {limit} characters; send them in parts")
         yield origin, item
     room.take(lengths)
 

@@ -41,6 +41,7 @@ from store.catalog import get_collection
 from store.commit import current_seq
 from store.documents import get_document, list_documents
 from store.filters.sql import count_where
+from store.schema import MAX_ID
 
 
 class _AnyText(Convertor[str]):
@@ -164,7 +165,7 @@ def get(
     collection: CollectionName,
     document_id: DocumentId,
     min_seq: Annotated[
-        int | None, Query(ge=0, le=2**63 - 1, description="see at least this change: the seq of a write's answer")
+        int | None, Query(ge=0, le=MAX_ID, description="see at least this change: the seq of a write's answer")
     ] = None,
     timeout_ms: Annotated[int, Query(ge=1, le=10_000, description="milliseconds to wait for min_seq at most")] = 2000,
 ) -> StoredDocumentBody:

@@ -71,7 +71,7 @@ async def readyz(request: Request, panel: OperationPanel, response: Response) ->
     """Everything that serving needs is there: model, database, fresh snapshots, disk, worker; otherwise 503.
 
     A Milvus that does not answer is a problem, but no 503: collections that it does not hold are served. Neither is a
-    queue of jobs that cannot be written to: searches are answered.
+    queue of jobs that cannot be written to, nor maintenance that keeps failing: searches are answered.
 
     As soon as the process is told to stop, the answer is 503. Keys of the operator's, tokens, and everybody where there
     are neither, are told what was found; others only the names of the checks that failed.

@@ -12,14 +12,14 @@ from app.api.serialized import serialized
 from app.schemas.jobs import JobBody, JobDetail, JobList, State, error_lines
 from core.naming import qualified
 from core.records import Job, JobState
+from store.clock import database_now
 from store.jobs import cancel_job, get_job, list_jobs
-from store.jobs.lease import database_now
 from store.jobs.retry import retry_job
+from store.schema import MAX_ID
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_MAX_ID = 2**63 - 1
-JobId = Annotated[int, Path(description="the job's number", examples=[1], ge=1, le=_MAX_ID)]
+JobId = Annotated[int, Path(description="the job's number", examples=[1], ge=1, le=MAX_ID)]
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs")
@@ -30,7 +30,7 @@ def list_page(
     collection: Annotated[str | None, Query(description="only those of this collection")] = None,
     state: Annotated[State | None, Query(description="only those in this state")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="jobs of one page")] = 100,
-    before: Annotated[int | None, Query(ge=1, le=_MAX_ID, description="the job behind which to go on")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="the job behind which to go on")] = None,
 ) -> JobList:
     """Jobs, the newest first."""
     wanted = None if state is None else JobState(state)

@@ -13,10 +13,10 @@ from app.api.links import KEY_MADE
 from app.schemas.keys import ActionBody, AuditLog, CreateKey, KeyBody, KeyList, NewKeyBody, RotateKey
 from store.audit import list_actions
 from store.keys import list_keys
+from store.schema import MAX_ID
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
-_MAX_ID = 2**63 - 1
 _CREATE = {
     "shop": {
         "summary": "A tenant's key that searches, with limits",
@@ -34,7 +34,7 @@ _CREATE = {
     },
 }
 _ROTATE = {"day": {"summary": "Both are good for a day", "value": {"overlap_seconds": 86400}}}
-KeyId = Annotated[int, Path(description="the key's id", examples=[1], ge=1, le=_MAX_ID)]
+KeyId = Annotated[int, Path(description="the key's id", examples=[1], ge=1, le=MAX_ID)]
 
 
 @router.post("/keys", status_code=201, responses={201: KEY_MADE}, operation_id="create_key", summary="Create a key")
@@ -76,7 +76,7 @@ def revoke(parts: Parts, caller: Known, key_id: KeyId) -> KeyBody:
 def audit(
     parts: Parts,
     limit: Annotated[int, Query(ge=1, le=1000, description="actions of one page")] = 100,
-    before: Annotated[int | None, Query(ge=1, le=_MAX_ID, description="the action behind which to go on")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="the action behind which to go on")] = None,
 ) -> AuditLog:
     """What was done to keys and collections, by whom, and what came of it; the newest first."""
     with parts.database.read() as session:

@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
-from app.api.bodies import PublicModel, RawBody, parsed
+from app.api.bodies import MAX_TOKEN_IDS, PublicModel, RawBody, parsed
 from app.api.dependencies import Parts, RequestId
 from app.wiring import Wiring
 from core.errors import InvalidInput
@@ -23,11 +23,10 @@ from core.protocols import Encoder
 from core.records import Float32Array, Relevance, Representation
 from embedder.kinds import ModelKind
 from embedder.projection import compressed
+from retriever.inputs import MAX_DIMENSIONS
 
 MAX_INPUTS = 2048
-MAX_TOKEN_IDS = 1_000_000  # of one input; models read far fewer
 MAX_DOCUMENTS = 1000
-MAX_DIMENSIONS = 65_536  # no model has more; which sizes there are, the model says
 PATHS = ("/v1/embeddings", "/embeddings", "/v1/rerank", "/rerank")  # that take bodies
 router = APIRouter(include_in_schema=False)  # described by its own makers; see docs/embedding-apis.md
 
@@ -59,7 +58,7 @@ def _text_of(document: Any) -> Any:
 
 
 class RerankRequest(PublicModel):
-    query: Annotated[str, Field(min_length=1)]
+    query: str
     documents: Annotated[
         list[Annotated[str, Field(min_length=1), BeforeValidator(_text_of)]],
         Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True),
@@ -157,7 +156,12 @@ def _base64(vectors: Float32Array) -> list[str]:
 
 
 def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> Relevance:
-    """The relevance of each document; a query that is embedded once counts as read with the first."""
+    """The relevance of each document; a query that is embedded once counts as read with the first.
+
+    Raises InvalidInput for a query without any character but white space.
+    """
+    if not query.strip():
+        raise InvalidInput("query: is empty: give a text to judge the documents by", param="query")
     if parts.models.kind(model) is ModelKind.RERANKER:
         return parts.models.reranker(model).rerank(query, documents)
     encoder = parts.models.encoder(model)

@@ -58,6 +58,13 @@ def add(
             help="ndjson, json, csv, tsv, text, markdown, html or pdf.", show_default="by extension, or first bytes"
         ),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoding of text files that begin with no byte order mark, such as windows-1252 or shift_jis.",
+            show_default="UTF-8, or what HTML declares; CSV, TSV and texts that are neither are guessed, and named",
+        ),
+    ] = None,
     language: Annotated[str, typer.Option(help="Language of a new collection: a code such as en, or auto.")] = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -79,11 +86,14 @@ def add(
       zcat articles.jsonl.gz | salience add - --format ndjson
     """
     from indexer.fields import FieldMapping
+    from indexer.readers.encoding import parse_encoding
     from indexer.readers.formats import parse_format
 
     kind = None if format is None else parse_format(format)
+    codec = None if encoding is None else parse_encoding(encoding)
+    guesses: list[dict[str, str]] = []
     mapping = FieldMapping(id=id_field, text=text_field, title=title_field)
-    sources = [_source(path, kind) for path in paths]  # a missing path fails before the model is loaded
+    sources = [_source(path, kind, codec, guesses) for path in paths]  # a missing path fails before the model is loaded
     with open_parts(data_dir, model, device) as parts:
         _ensure_collection(parts, collection, language)
         found = parts.pipeline.collection(collection)
@@ -93,15 +103,21 @@ def add(
         parts.maintain_once()
         with parts.database.read() as session:
             report = write_report(session, job)
-    _summary(job, report, as_json)
+    _summary(job, report, guesses, as_json)
     if job.failed:
         raise typer.Exit(1)
 
 
-def _source(path: str, kind: Format | None) -> Items:
+def _source(path: str, kind: Format | None, encoding: str | None, guesses: list[dict[str, str]]) -> Items:
     from indexer.readers import read, read_stream
 
-    return read_stream(sys.stdin.buffer, format=kind) if path == STDIN else read(Path(path), format=kind)
+    def guessed(name: str, guess: str) -> None:
+        guesses.append({"path": name, "encoding": guess})
+        note(f"{name} is not UTF-8 and was read as {guess}, a guess; if it is another encoding, add it with --encoding")
+
+    if path == STDIN:
+        return read_stream(sys.stdin.buffer, format=kind, encoding=encoding, on_guess=guessed)
+    return read(Path(path), format=kind, encoding=encoding, on_guess=guessed)
 
 
 def _ensure_collection(parts: Wiring, name: str, language: str) -> None:
@@ -240,9 +256,9 @@ def _report(notice: Notice) -> None:
             note(f"left out {notice.path}{count}: {notice.reason}")
 
 
-def _summary(job: Job, report: WriteReport, as_json: bool) -> None:
+def _summary(job: Job, report: WriteReport, guesses: list[dict[str, str]], as_json: bool) -> None:
     if as_json:
-        print_json(report.model_dump())
+        print_json({**report.model_dump(), "guessed_encodings": guesses})
         return
     numbers = {
         "created": job.created,

@@ -22,7 +22,7 @@ from app.cli.options import (
     sparse_scoring,
 )
 from app.cli.terminal import note, out, print_json, table
-from app.schemas.collections import CollectionBody
+from app.schemas.collections import NEW_COLLECTION, CollectionBody
 from core.errors import InvalidInput, InvalidSettings, UnreadableFile
 from core.naming import check_name
 from core.records import CollectionSettings, IndexKind
@@ -40,7 +40,9 @@ Synonym = Annotated[
         help="'tv, television' (each for the other) or 'pc => computer' (one way). May be repeated.",
     ),
 ]
-Synonyms = Annotated[Path | None, typer.Option(help="A file of such lines; # begins a comment.", show_default=False)]
+Synonyms = Annotated[
+    Path | None, typer.Option(help="A file of such lines; # begins a line of comment.", show_default=False)
+]
 Alpha = Annotated[float | None, typer.Option(help="Weight of the dense leg in searches that name none, 0 to 1.")]
 K1 = Annotated[float | None, typer.Option(help="BM25 term frequency saturation, 0 to 10.")]
 B = Annotated[float | None, typer.Option(help="BM25 length normalisation, 0 to 1.")]
@@ -85,12 +87,16 @@ def create(
     passage_tokens: Annotated[
         int | None, typer.Option(help="Tokens of a passage at most.", show_default="what the model reads")
     ] = None,
-    overlap_tokens: Annotated[int, typer.Option(help="Tokens that a passage repeats from the one before.")] = 32,
+    overlap_tokens: Annotated[
+        int, typer.Option(help="Tokens that a passage repeats from the one before.")
+    ] = NEW_COLLECTION.overlap_tokens,
     whole_documents: Annotated[bool, typer.Option(help="One passage a document, cut by the model.")] = False,
-    title_weight: Annotated[int, typer.Option(help="How often BM25 counts a word of a title, 0 to 10.")] = 2,
-    k1: K1 = 1.2,
-    b: B = 0.75,
-    alpha: Alpha = 0.5,
+    title_weight: Annotated[
+        int, typer.Option(help="How often BM25 counts a word of a title, 0 to 10.")
+    ] = NEW_COLLECTION.title_weight,
+    k1: K1 = NEW_COLLECTION.k1,
+    b: B = NEW_COLLECTION.b,
+    alpha: Alpha = NEW_COLLECTION.alpha,
     synonym: Synonym = None,
     synonyms: Synonyms = None,
     fields: Fields = None,

@@ -13,7 +13,8 @@ from rich.text import Text
 from app.cli.options import DataDir, Device, Json, Model, settings
 from app.cli.terminal import BAD, GOOD, QUIET, out, plain, print_json
 from app.operation.doctor import Diagnosis, Level, diagnose
-from app.operation.doctor_serving import index, port, tracing
+from app.operation.doctor_data import CHECKS
+from app.operation.doctor_serving import index, named_models, port, tracing
 from app.operation.doctor_serving import model as model_check
 from core.errors import InvalidSettings
 
@@ -62,7 +63,7 @@ def diagnoses(
             yield Diagnosis(name="settings", level=Level.FAIL, text=problem)
         return
     yield Diagnosis(name="settings", level=Level.OK, text="all are known and within their bounds")
-    yield from diagnose(chosen, port, tracing, index, *([model_check(called)] if probe else []))
+    yield from diagnose(chosen, *CHECKS, port, tracing, index, named_models, *([model_check(called)] if probe else []))
 
 
 def _failed(found: list[Diagnosis]) -> bool:

@@ -47,8 +47,8 @@ def evaluate_command(
     sparse_model: SparseModel = None,
     sparse: Sparse = None,
     rerank: Rerank = None,
-    rerank_depth: RerankDepth = 50,
-    rerank_weight: RerankWeight = 1.0,
+    rerank_depth: RerankDepth = None,
+    rerank_weight: RerankWeight = None,
     run_file: Annotated[
         Path | None,
         typer.Option(

@@ -44,8 +44,8 @@ def explain(
     alpha: Alpha = None,
     leg: Leg = None,
     rerank: Rerank = None,
-    rerank_depth: RerankDepth = 50,
-    rerank_weight: RerankWeight = 1.0,
+    rerank_depth: RerankDepth = None,
+    rerank_weight: RerankWeight = None,
     target: Target = "auto",
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
     above: Annotated[

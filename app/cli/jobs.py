@@ -12,8 +12,8 @@ from app.cli.terminal import note, out, plain, print_json, table
 from app.schemas.jobs import JobBody, JobDetail, error_lines
 from core.errors import InvalidInput
 from core.records import JobState
+from store.clock import database_now
 from store.jobs import cancel_job, get_job, list_jobs
-from store.jobs.lease import database_now
 from store.jobs.retry import retry_job
 from store.jobs.sweep import sweep
 

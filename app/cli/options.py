@@ -101,9 +101,14 @@ Rerank = Annotated[
         metavar="MODEL", show_default=False, help="A reranker of the settings judges the first documents anew."
     ),
 ]
-RerankDepth = Annotated[int, typer.Option(help="Documents that the reranker judges, 1 to 200.")]
+RerankDepth = Annotated[
+    int | None, typer.Option(help="Documents that the reranker judges, 1 to 200.", show_default="50")
+]
 RerankWeight = Annotated[
-    float, typer.Option(help="Weight of its judgement in their scores, 0 to 1; the fused score has the rest.")
+    float | None,
+    typer.Option(
+        help="Weight of its judgement in their scores, 0 to 1; the fused score has the rest.", show_default="1.0"
+    ),
 ]
 Target = Annotated[str, typer.Option(help="Where emphasis acts in the model: auto, attention, pool or both.")]
 
@@ -141,9 +146,14 @@ def sparse_scoring(sparse: str | None, sparse_model: str | None) -> SparseScorin
     return SparseScoring(sparse)
 
 
-def rerank_option(model: str | None, depth: int, weight: float) -> dict[str, Any] | None:
-    """The three options as the JSON of a search."""
-    return None if model is None else {"model": model, "depth": depth, "weight": weight}
+def rerank_option(model: str | None, depth: int | None, weight: float | None) -> dict[str, Any] | None:
+    """The three options as the JSON of a search. Raises InvalidQuery for the others without a model."""
+    given = {name: value for name, value in (("depth", depth), ("weight", weight)) if value is not None}
+    if model is None:
+        for name in given:
+            raise InvalidQuery(f"--rerank-{name} needs --rerank", param=f"rerank.{name}")
+        return None
+    return {"model": model, **given}
 
 
 def parse_emphasis(given: list[str] | None) -> dict[str, float]:
@@ -196,6 +206,8 @@ def parse_filter_option(given: str | None) -> dict[str, Any] | str | None:
 
 def first_problem(error: ValidationError) -> InvalidQuery:
     """What pydantic refuses of a request, as an error of ours."""
+    from app.schemas.base import field_path
+
     problem = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
+    place = field_path(problem["loc"])
     return InvalidQuery(f"{place}: {problem['msg']}", param=place)

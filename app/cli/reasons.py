@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.text import Text
 
 from app.cli.rendering import ledger_tree
 from app.cli.terminal import BAD, GOOD, QUIET, out, plain
-from core.reasons import Steering, UnitEffect
+from core.reasons import Steering, Swap, UnitEffect
 from retriever.result import SearchResult
 
 SHOWN_UNITS = 8
@@ -36,6 +37,7 @@ def print_reasons(result: SearchResult) -> None:
             )
         else:
             out.print(Text(f"This puts #{contrast.other} above: {_said(swap)}"))
+            out.print(Text(f"  {_moved(contrast.other, result.hits[0].id, swap)}"))
     if explanation.advice:
         out.print()
         out.print(Text("What raises it:", style="bold"))
@@ -59,6 +61,15 @@ def _said(steering: Steering) -> str:
         return plain(steering.query)
     factors = zip(steering.words, steering.factors, strict=True)
     return ", ".join(f"{plain(word)} x{factor:g}" for word, factor in factors)
+
+
+def _moved(other: int, upper: int, swap: Swap) -> str:
+    fell = (swap.rank_before or math.inf) < (swap.rank_after or math.inf)
+    ranks = (
+        f"#{other} from rank {_rank(swap.rank_before)} to {_rank(swap.rank_after)}, "
+        f"#{upper} from {_rank(swap.upper_rank_before)} to {_rank(swap.upper_rank_after)}"
+    )
+    return f"{ranks}: both fall" if fell else ranks
 
 
 def _rank(rank: int | None) -> str:

@@ -11,7 +11,8 @@ from rich.tree import Tree
 
 from app.cli.selection import print_facets, print_group, print_suggestions
 from app.cli.terminal import BAD, GOOD, QUIET, note, out, plain
-from core.records import Explanation, Hit, HitExplanation, WordEffect
+from core.reasons import Explanation, HitExplanation, WordEffect
+from core.records import Hit
 from retriever.fields import Shown
 from retriever.result import Profile, SearchResult
 

@@ -59,7 +59,6 @@ def selection(
     highlight: bool,
 ) -> dict[str, Any]:
     """The options as the JSON of a search. Raises InvalidQuery."""
-    per_group = {} if hits_per_group is None else {"hits_per_group": hits_per_group}
     return {
         "operators": operators,
         "must": must or [],
@@ -67,9 +66,9 @@ def selection(
         "min_scores": _min_scores(min_score),
         "diversity": diversity,
         "group_by": group_by,
+        "hits_per_group": hits_per_group,
         "facets": facet or [],
         "highlight": highlight,
-        **per_group,
     }
 
 
@@ -95,10 +94,9 @@ def print_facets(result: SearchResult) -> None:
     if result.facets is None:
         return
     out.print(Text(f"{result.facets.documents:,} documents match", style=QUIET))
-    most = result.query.beside.facet_values
     for name, found in result.facets.fields.items():
-        listed = [f"{plain(str(value.json))} ({count:,})" for value, count in found.counts[:most]]
-        rest = len(found.counts) - len(listed)
+        listed = [f"{plain(str(value.json))} ({count:,})" for value, count in found.counts]
+        rest = found.distinct - len(listed)
         more = [f"{rest:,} more values"] if rest else []
         none = [f"without ({found.without:,})"] if found.without else []
         out.print(Text(f"{plain(name)}: {', '.join([*listed, *more, *none])}", style=QUIET))

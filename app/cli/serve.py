@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from app.cli.options import DataDir, Device, Model, settings
 from app.cli.terminal import note
+from app.operation.process import is_local
 from app.settings import SAFE_TOKEN_LENGTH, Settings
 from core.errors import InvalidSettings
 
@@ -45,7 +45,7 @@ def serve(
     chosen = settings(data_dir, model, device)
     address, number = host or chosen.server.host, chosen.server.port if port is None else port
     listener = _listen(address, number)
-    if not (allow_anonymous or chosen.server.allow_anonymous or _is_local(listener)):
+    if not (allow_anonymous or chosen.server.allow_anonymous or is_local(listener)):
         _check_guarded(chosen)
     if chosen.auth.weak:
         note(f"A token of SALIENCE_AUTH__TOKENS has fewer than {SAFE_TOKEN_LENGTH} characters: it can be guessed.")
@@ -116,6 +116,7 @@ def _supervise(
         listener,
         processes,
         threads=max(1, cores() // processes),
+        drain_seconds=chosen.server.drain_seconds,
         options=options,
         worker=worker,
     )
@@ -140,11 +141,6 @@ def _listen(host: str, port: int) -> socket.socket:
             reason = f"cannot listen at {host} port {port}: {error.strerror or error}"
         raise InvalidSettings(reason, param="port") from None
     return listener
-
-
-def _is_local(listener: socket.socket) -> bool:
-    """Whether it listens to this machine alone."""
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _check_guarded(chosen: Settings) -> None:

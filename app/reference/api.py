@@ -45,7 +45,7 @@ has the HTTP status that fits and one shape, whose `code` is [stable](#errors):
 | `Authorization: Bearer KEY` | a [key](access.md) or a token; not needed while the server has neither |
 | `X-Request-ID` | a name for the request, repeated in the answer and in the server's log; else the server makes one |
 | `Salience-Timeout-Ms` | milliseconds until the request stops waiting or working: 503 `overloaded` or `abandoned` |
-| `?nice=true` | serve this request after all others; it may wait up to a minute ([overload](operate.md#overload)) |
+| `?nice=true` | serve this after all others, at models too; it may wait a minute ([overload](operate.md#overload)) |
 
 Answers to keys with limits by the minute say what is left of them in `RateLimit` and `RateLimit-Policy`
 ([limits](access.md#limits)).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +49,14 @@ class ErrorDetail(ResponseModel):
 
 class ErrorResponse(ResponseModel):
     error: ErrorDetail = Field(description="what was wrong")
+
+
+def field_path(location: Sequence[int | str]) -> str:
+    """ "hits[0].factor" for ("hits", 0, "factor"). What pydantic marks as a key of its object is named as a field."""
+    if location and location[-1] == "[key]":
+        location = location[:-1]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(parts).removeprefix(".")
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> str:

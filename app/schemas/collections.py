@@ -14,6 +14,7 @@ from store.catalog import counts
 from store.database import ReadSession
 from store.settings import check_changeable
 
+NEW_COLLECTION = CollectionSettings()  # the settings of one that is made without any
 DeclaredKind = Literal["text", "number", "boolean", "date", "geo"]  # core.records.DECLARABLE
 
 
@@ -32,12 +33,16 @@ class SettingsBody(RequestModel):
 
     language: str = Field("auto", description="ISO 639-1 code, or auto: detected for each document")
     passage_tokens: int | None = Field(None, description="tokens of a passage at most; null: what the model reads")
-    overlap_tokens: int = Field(32, description="tokens that a passage repeats from the one before, at most")
+    overlap_tokens: int = Field(
+        NEW_COLLECTION.overlap_tokens, description="tokens that a passage repeats from the one before, at most"
+    )
     whole_documents: bool = Field(False, description="one passage a document, cut where the model stops reading")
-    k1: float = Field(1.2, description="BM25 term frequency saturation, 0 to 10")
-    b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
-    title_weight: int = Field(2, description="how often BM25 counts a word of a title, 0 to 10; models read it once")
-    alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
+    k1: float = Field(NEW_COLLECTION.k1, description="BM25 term frequency saturation, 0 to 10")
+    b: float = Field(NEW_COLLECTION.b, description="BM25 length normalisation, 0 to 1")
+    title_weight: int = Field(
+        NEW_COLLECTION.title_weight, description="how often BM25 counts a word of a title, 0 to 10; models read it once"
+    )
+    alpha: float = Field(NEW_COLLECTION.alpha, description="weight of the dense leg in searches that name none, 0 to 1")
     fields: dict[str, DeclaredKind] = Field(
         default_factory=dict,
         description="kinds of metadata fields that are fixed beforehand: a value that does not fit makes "
@@ -103,9 +108,9 @@ class SettingsChange(RequestModel):
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
 
-    alpha: float = Field(0.5, description="weight of the dense leg in searches that name none, 0 to 1")
-    k1: float = Field(1.2, description="BM25 term frequency saturation, 0 to 10")
-    b: float = Field(0.75, description="BM25 length normalisation, 0 to 1")
+    alpha: float = Field(NEW_COLLECTION.alpha, description="weight of the dense leg in searches that name none, 0 to 1")
+    k1: float = Field(NEW_COLLECTION.k1, description="BM25 term frequency saturation, 0 to 10")
+    b: float = Field(NEW_COLLECTION.b, description="BM25 length normalisation, 0 to 1")
     synonyms: SynonymsBody = Field(default_factory=dict, description="all of them, in place of the present ones")
 
     @model_validator(mode="before")

@@ -187,7 +187,12 @@ class WriteReport(ResponseModel):
     failed: int = Field(description="documents that could not be used; see errors")
     errors: list[RecordFailure] = Field(description="the first 1,000 failures")
     truncated: list[str] = Field(description="ids of documents of which the model did not read all; the first 1,000")
-    duplicates: list[str] = Field(description="ids that were sent more than once: the last that can be stored counts")
+    truncated_count: int = Field(description="how many of these documents there are")
+    duplicates: list[str] = Field(
+        description="ids that were sent before in the same request, each time that they came again; the last document "
+        "that can be stored counts; the first 1,000"
+    )
+    duplicate_count: int = Field(description="how often an id came again")
     passages: int = Field(description="passages that had to be embedded")
     tokens: int = Field(description="tokens that the model read")
 
@@ -202,7 +207,9 @@ class WriteReport(ResponseModel):
             failed=report.failed_count,
             errors=[RecordFailure.of(error) for error in report.failed],
             truncated=list(report.truncated),
+            truncated_count=report.truncated_count,
             duplicates=list(report.duplicates),
+            duplicate_count=report.duplicate_count,
             passages=report.passages,
             tokens=report.tokens,
         )

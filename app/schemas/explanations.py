@@ -10,7 +10,7 @@ from pydantic import Field
 
 from app.schemas.base import RequestModel, ResponseModel
 from app.schemas.inputs import ControlBody
-from core.records import HitExplanation
+from core.reasons import HitExplanation
 from retriever.replay import Changed, Replay
 
 
@@ -77,13 +77,29 @@ class SteeringChangeBody(ResponseModel):
     )
 
 
+class SwapBody(SteeringChangeBody):
+    """A change that puts the other hit above. Both may fall by it, the other one less far."""
+
+    rank_before: int | None = Field(description="of the other hit's document; null: behind those that were looked at")
+    rank_after: int | None = Field(
+        description="of the other hit's document, by searching with the change; larger than before: both have fallen"
+    )
+    upper_rank_before: int | None = Field(
+        description="of the document of the hit that stands above; null: behind those that were looked at"
+    )
+    upper_rank_after: int | None = Field(
+        description="of that document, by searching with the change; null: behind those that were looked at"
+    )
+
+
 class ContrastBody(ResponseModel):
     """Why a hit is above another."""
 
     other: int = Field(description="id of the other hit")
     ledger: LineBody = Field(description="the difference of the two scores, by leg and by word of the query")
-    swap: SteeringChangeBody | None = Field(
-        description="the smallest change of those tried that puts the other hit above; null: none does"
+    swap: SwapBody | None = Field(
+        description="the smallest change of those tried that puts the other hit above without a fall of its own; "
+        "where it falls by all of them, the smallest; null: none puts it above"
     )
     tried: int = Field(description="searches that this took, for all hits of the page together")
 
@@ -94,7 +110,7 @@ class ExplanationBody(ResponseModel):
     words: list[WordBody] = Field(description="of title and passage, in text order")
     query_words: list[QueryWordBody] = Field(description="words of the query, in text order")
     query_rest: float = Field(
-        description="special tokens and constants: together with the query's words they add up to the score"
+        description="special tokens, prefix and constants: together with the query's words they add up to the score"
     )
     significant: bool = Field(description="false: no single word made the match")
     units: list[UnitBody] = Field(description="the parts by the method that was asked for; else empty")

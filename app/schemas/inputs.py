@@ -23,6 +23,8 @@ from core.prompts import (
 )
 from core.records import SparseVector
 from retriever.inputs import MAX_DIMENSIONS, MAX_EXAMPLES, MAX_ITEMS, MAX_WEIGHTS, Inputs, dense_input, sparse_input
+from retriever.query import MAX_CONTROLS
+from store.schema import MAX_ID
 
 MAX_TOKEN_IDS = 100_000  # of one item; models read far fewer
 Overlap = Literal["partial", "complete"]
@@ -72,7 +74,7 @@ class TextItemBody(RequestModel):
     type: Literal["text"] = Field(description="the kind of item")
     text: str = Field(description="what is read")
     controls: list[ControlBody] = Field(
-        default_factory=list, max_length=1000, description="factors by span of this text"
+        default_factory=list, max_length=MAX_CONTROLS, description="factors by span of this text"
     )
 
     def to_item(self) -> PromptItem:
@@ -82,7 +84,9 @@ class TextItemBody(RequestModel):
 class TokenIdsItemBody(RequestModel):
     type: Literal["token_ids"] = Field(description="the kind of item")
     ids: list[int] = Field(description="of the model's own vocabulary", min_length=1, max_length=MAX_TOKEN_IDS)
-    controls: list[TokenControlBody] = Field(default_factory=list, max_length=1000, description="factors by token")
+    controls: list[TokenControlBody] = Field(
+        default_factory=list, max_length=MAX_CONTROLS, description="factors by token"
+    )
 
     def to_item(self) -> PromptItem:
         controls = tuple(TokenControl(index=control.index, factor=control.factor) for control in self.controls)
@@ -93,7 +97,9 @@ class ImageItemBody(RequestModel):
     type: Literal["image"] = Field(description="the kind of item")
     data: str = Field(description="the image's file (PNG, JPEG, WebP ...) in base64")
     crop: CropBody | None = Field(None, description="null: the largest square in the centre")
-    controls: list[ImageControlBody] = Field(default_factory=list, max_length=1000, description="factors by rectangle")
+    controls: list[ImageControlBody] = Field(
+        default_factory=list, max_length=MAX_CONTROLS, description="factors by rectangle"
+    )
 
     def to_item(self) -> PromptItem:
         controls = tuple(
@@ -112,7 +118,7 @@ class ImageItemBody(RequestModel):
 
 
 ItemBody = Annotated[TextItemBody | TokenIdsItemBody | ImageItemBody, Field(discriminator="type")]
-HitId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+HitId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
 class SparseVectorBody(RequestModel):

@@ -22,7 +22,10 @@ _PAGE = 1000  # errors that are read at once
 class JobBody(ResponseModel):
     id: int = Field(description="number of the job")
     collection: str = Field(description="name when the job was made")
-    state: State = Field(description="waiting: a try failed, the next one comes by itself; failed: given up")
+    state: State = Field(
+        description="waiting: a try failed, the next one comes by itself; running: also where its worker was killed, "
+        "until another worker takes it; failed: given up"
+    )
     reason: str | None = Field(description="why it waits, or failed")
     created_at: str = Field(description="ISO 8601, in UTC")
     ended_at: str | None = Field(description="ISO 8601, in UTC; null: it has not ended")
@@ -110,7 +113,9 @@ def write_report(session: ReadSession, job: Job) -> WriteReport:
         failed=job.failed,
         errors=[failure(error) for error in listed[NoticeKind.ERROR]],
         truncated=[notice.document_id or "" for notice in listed[NoticeKind.TRUNCATED]],
+        truncated_count=job.truncated,
         duplicates=[notice.document_id or "" for notice in listed[NoticeKind.DUPLICATE]],
+        duplicate_count=job.duplicates,
         passages=job.passages,
         tokens=job.tokens,
     )

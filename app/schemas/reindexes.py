@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from app.schemas.base import RequestModel, ResponseModel, time_text, without_defaults
-from app.schemas.collections import DeclaredKind
+from app.schemas.collections import NEW_COLLECTION, DeclaredKind
 from core.errors import InvalidInput, InvalidQuery
 from core.naming import hidden_name
 from core.records import FieldKind, IndexKind, SparseScoring
@@ -24,9 +24,13 @@ class ReindexSettings(RequestModel):
 
     language: str = Field("auto", description="ISO 639-1 code, or auto: detected for each document")
     passage_tokens: int | None = Field(None, description="tokens of a passage at most; null: what the model reads")
-    overlap_tokens: int = Field(32, description="tokens that a passage repeats from the one before, at most")
+    overlap_tokens: int = Field(
+        NEW_COLLECTION.overlap_tokens, description="tokens that a passage repeats from the one before, at most"
+    )
     whole_documents: bool = Field(False, description="one passage a document, cut where the model stops reading")
-    title_weight: int = Field(2, description="how often BM25 counts a word of a title, 0 to 10")
+    title_weight: int = Field(
+        NEW_COLLECTION.title_weight, description="how often BM25 counts a word of a title, 0 to 10"
+    )
     fields: dict[str, DeclaredKind] = Field(default_factory=dict, description="kinds of metadata fields, all of them")
     sparse: Literal["bm25", "learned", "both"] = Field("bm25", description="the sparse leg; as when one is created")
     index: Literal["auto", "exact", "hnsw", "milvus"] = Field("auto", description="how passages are found")
@@ -71,7 +75,11 @@ class Judgements(RequestModel):
 class ReindexRequest(RequestModel):
     model: str | None = Field(None, description="name of a configured model; null: that of the collection")
     sparse_model: str | None = Field(None, description="name of a configured sparse model; null: the collection's")
-    settings: ReindexSettings = Field(ReindexSettings(), description="what is to change; what is left out stays")
+    settings: ReindexSettings = Field(
+        ReindexSettings(),
+        description="what is to change; what is left out stays",
+        json_schema_extra={"default": {}},  # the fields' own defaults, once they are sent, are changes
+    )
     share: float = Field(0.5, description="of the time that it may work, 0.05 to 1; queries go first in any case")
     auto_switch: bool = Field(True, description="let the new generation answer as soon as it is ready")
     grace_seconds: float = Field(3600.0, description="for which the old generation is kept for a rollback")

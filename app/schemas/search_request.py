@@ -20,10 +20,11 @@ from retriever.fields import MAX_FIELDS
 from retriever.fusion import Fusion
 from retriever.inputs import text_of
 from retriever.legs import Leg
-from retriever.query import MAX_TIMEOUT_MS, Explain, Query, steer
+from retriever.query import MAX_CONTROLS, MAX_TIMEOUT_MS, Explain, Query, steer
 from retriever.rerank import Rerank
 from retriever.selection import Selection
 from retriever.unit_request import UnitMethod, UnitRequest
+from store.schema import MAX_ID
 
 WAIT_SECONDS = 2.0  # for min_seq, where no timeout is given
 MAX_WAIT_SECONDS = 10.0
@@ -88,7 +89,7 @@ class QueryBody(ConditionsBody, InputsBody):
     )
     boosts: bool = Field(True, description="whether boost marks are read; false: the text is taken as it is")
     emphasis: dict[str, float] = Field(default_factory=dict, description="factor by word of the query")
-    controls: list[ControlBody] = Field(default_factory=list, max_length=1000, description="factors by span")
+    controls: list[ControlBody] = Field(default_factory=list, max_length=MAX_CONTROLS, description="factors by span")
     steering: SteeringBody = Field(SteeringBody(), description="how factors act on the model")
     filter: dict[str, Any] | str | None = Field(
         None,
@@ -96,7 +97,9 @@ class QueryBody(ConditionsBody, InputsBody):
         examples=[{"price": {"gte": 10, "lt": 20}}],
     )
     fusion: Annotated[FusionBody, BeforeValidator(_fusion_object, json_schema_input_type=FusionBody | str)] = Field(
-        FusionBody(), description="how the legs' scores become one; a text stands for the method alone"
+        FusionBody(),
+        description="how the legs' scores become one; a text stands for the method alone",
+        json_schema_extra={"default": "auto"},  # generators of clients cannot write an object as a default
     )
     rerank: Annotated[
         RerankBody | None, BeforeValidator(_rerank_object, json_schema_input_type=RerankBody | str | None)
@@ -113,7 +116,7 @@ class QueryBody(ConditionsBody, InputsBody):
         None,
         description="see at least this change of the collection: the seq that a write was answered with",
         ge=0,
-        le=2**63 - 1,
+        le=MAX_ID,
     )
     timeout_ms: int | None = Field(
         None,
@@ -235,14 +238,19 @@ class ExplainRequest(ThresholdsBody, QueryBody):
     granularity: Literal["token", "word", "sentence", "paragraph"] | None = Field(
         None, description="what a unit is; null: what cuts the passage into about 30"
     )
-    control_factor: float = Field(
-        DEFAULT_FACTOR, description="atman: the factor on the unit that is suppressed, 0 to below 1"
+    control_factor: float | None = Field(
+        None, description=f"atman: the factor on the unit that is suppressed, 0 to below 1; null: {DEFAULT_FACTOR}"
     )
     above: int | None = Field(None, description="id of another hit: explain why this one is above it")
     advise: bool = Field(False, description="also say which emphasis would raise the hit")
 
     def to_explain(self) -> Query:
         """Raises as `to_query` does."""
+        if self.control_factor is not None and self.method != "atman":
+            raise InvalidQuery(
+                f"control_factor goes with the method atman; {self.method} suppresses nothing by a factor",
+                param="control_factor",
+            )
         query = self.to_query(explain=Explain.WORDS, selection=Selection(min_scores=self.thresholds))
         if self.method == "leave_one_out":
             if self.granularity is not None:
@@ -255,6 +263,6 @@ class ExplainRequest(ThresholdsBody, QueryBody):
         units = UnitRequest(
             method=UnitMethod(self.method),
             granularity=None if self.granularity is None else Granularity(self.granularity),
-            control_factor=self.control_factor,
+            control_factor=DEFAULT_FACTOR if self.control_factor is None else self.control_factor,
         )
         return replace(query, units=units)

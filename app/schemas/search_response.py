@@ -168,7 +168,7 @@ class SearchResponse(ResponseModel):
         return cls(
             hits=[HitBody.of(hit, shown) for hit in result.hits],
             groups=None if result.groups is None else [GroupBody.of(group) for group in result.groups],
-            facets=None if result.facets is None else FacetsBody.of(result.facets, query.beside.facet_values),
+            facets=None if result.facets is None else FacetsBody.of(result.facets),
             suggestions=SuggestionsBody.of(query.text, result.suggestions) if result.suggestions else None,
             next=result.next,
             changed=result.changed,

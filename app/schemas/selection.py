@@ -16,7 +16,8 @@ from retriever.beside import MAX_FACETS, Beside, Facets
 from retriever.grouping import HitGroup
 from retriever.legs import Leg
 from retriever.operators import read_operators
-from retriever.selection import GroupBy, Selection
+from retriever.query import MAX_K
+from retriever.selection import GROUP_HITS, MAX_GROUP_HITS, GroupBy, Selection
 from retriever.suggestions import Suggestion, corrected
 from retriever.wordconditions import MAX_CONDITIONS, WordConditions
 from store.filters.values import FieldCounts
@@ -78,7 +79,11 @@ class SelectionBody(ThresholdsBody):
     group_by: str | None = Field(
         None, description="a metadata field: hits come in groups that share its value, and k and offset count groups"
     )
-    hits_per_group: int = Field(3, description="hits of a group at most, 1 to 100; k times this: 1000 at most")
+    hits_per_group: int | None = Field(
+        None,
+        description=f"with group_by: hits of a group at most, 1 to {MAX_GROUP_HITS}; k times this: {MAX_K} at most. "
+        f"null: {GROUP_HITS}",
+    )
     highlight: bool = Field(False, description="mark the query's words in each hit, and its best sentence")
     facets: list[str] = Field(
         default_factory=list,
@@ -90,12 +95,13 @@ class SelectionBody(ThresholdsBody):
 
     def to_selection(self) -> Selection:
         """Raises InvalidQuery."""
-        if self.group_by is None and "hits_per_group" in self.model_fields_set:
+        if self.group_by is None and self.hits_per_group is not None:
             raise InvalidQuery("hits_per_group needs group_by", param="hits_per_group")
+        hits = GROUP_HITS if self.hits_per_group is None else self.hits_per_group
         return Selection(
             min_scores=self.thresholds,
             diversity=self.diversity,
-            group_by=None if self.group_by is None else GroupBy(field=self.group_by, hits=self.hits_per_group),
+            group_by=None if self.group_by is None else GroupBy(field=self.group_by, hits=hits),
         )
 
     def to_beside(self) -> Beside:
@@ -144,9 +150,9 @@ class FacetBody(ResponseModel):
     without: int = Field(description="documents with no value: it is missing, null, or too long to compare")
 
     @classmethod
-    def of(cls, counts: FieldCounts, most: int) -> Self:
-        listed = [FacetValueBody(value=value.json, documents=count) for value, count in counts.counts[:most]]
-        return cls(values=listed, distinct=len(counts.counts), without=counts.without)
+    def of(cls, counts: FieldCounts) -> Self:
+        listed = [FacetValueBody(value=value.json, documents=count) for value, count in counts.counts]
+        return cls(values=listed, distinct=counts.distinct, without=counts.without)
 
 
 class FacetsBody(ResponseModel):
@@ -156,8 +162,8 @@ class FacetsBody(ResponseModel):
     fields: dict[str, FacetBody] = Field(description="by name of the field")
 
     @classmethod
-    def of(cls, facets: Facets, most: int) -> Self:
-        fields = {name: FacetBody.of(counts, most) for name, counts in facets.fields.items()}
+    def of(cls, facets: Facets) -> Self:
+        fields = {name: FacetBody.of(counts) for name, counts in facets.fields.items()}
         return cls(documents=facets.documents, fields=fields)
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import load_settings
 from app.wiring import Wiring
+from core.prompts import Prompt
+from core.records import Embeddings, Representation
 from tests.app.bulk import BULK, articles, idle, lines
 from tests.indexer.fakes import FakeEncoder
 from tests.waiting import until
@@ -118,6 +123,26 @@ def test_of_the_same_id_twice_the_last_wins_and_it_is_said(tmp_path: Path, way: 
         stored = client.get(f"{DOCUMENTS}/a").json()
         assert (stored["text"], stored["metadata"]) == ("Last.", {"m": 2})
         assert client.get("/v1/collections/goods").json()["documents"] == 2
+
+
+class Cutting(FakeEncoder):
+    """Reads no text to its end."""
+
+    def encode(self, prompts: Sequence[Prompt], representation: Representation, **options: Any) -> Embeddings:
+        made = super().encode(prompts, representation, **options)
+        return replace(made, truncated=np.ones(len(prompts), bool))
+
+
+@pytest.mark.parametrize("way", ["documents", "bulk"])
+def test_a_report_counts_what_its_lists_leave_out(tmp_path: Path, way: str) -> None:
+    twice = [{"id": f"{number}", "text": f"Text {number}."} for number in range(1_003)] * 2
+    with idle(tmp_path, Cutting()) as client:
+        if way == "documents":
+            report = client.post(DOCUMENTS, json={"documents": twice}).json()
+        else:
+            report = client.post(f"{BULK}?wait=true", content=lines(*twice)).json()
+    assert (len(report["duplicates"]), report["duplicate_count"]) == (1_000, 1_003)
+    assert (len(report["truncated"]), report["truncated_count"]) == (1_000, 1_003)
 
 
 def test_metadata_of_changing_type_can_be_filtered_by_each(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ def test_a_search_can_be_said_as_the_api_takes_it(goods: Salience, tmp_path: Pat
         ("{", "not JSON"),
         ('{"k": 0}', "k is 0"),
         ('{"qu": 1}', "unknown key 'qu'"),
+        ('{"query": "x", "controls": [{"start": "0", "length": 1, "factor": 2}]}', "error: controls[0].start: Input"),
+        ('{"query": "x", "min_scores": {"spare": 1}}', "error: min_scores.spare: Input"),
     ):
         file.write_text(wrong)
         code, _, err = goods("search", "--body", str(file), "-c", "goods")
@@ -145,6 +147,24 @@ def test_errors_go_to_standard_error_and_the_rest_goes_on(goods: Salience, tmp_p
     assert (code, report["unchanged"], report["tokens"]) == (1, 9, 0)
 
 
+def test_a_guessed_encoding_is_told_and_another_can_be_named(salience: Salience, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes("Müller fährt nach Köln. Grüße!".encode("cp1252"))
+    (folder / "b.txt").write_text("Müller fährt nach Köln. Grüße!")
+    code, _, err = salience("add", str(folder), "-c", "notes")
+    assert code == 0
+    assert "a.txt is not UTF-8 and was read as cp1252, a guess; if it is another encoding" in err
+    assert "b.txt" not in err
+    code, out, _ = salience("add", str(folder / "a.txt"), "-c", "notes", "--json")
+    report = json.loads(out)
+    assert (report["unchanged"], report["guessed_encodings"]) == (1, [{"path": "a.txt", "encoding": "cp1252"}])
+    (folder / "b.txt").unlink()
+    code, out, err = salience("add", str(folder), "-c", "notes", "--json", "--encoding", "windows-1251")
+    report = json.loads(out)
+    assert (code, report["replaced"], report["guessed_encodings"]) == (0, 1, [])
+
+
 def test_ids_that_are_none_are_counted_and_not_told_line_by_line(goods: Salience, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("id,text\n" + "".join(f"red,Row {n} of red things.\n" for n in range(500)))
@@ -223,6 +243,8 @@ def test_a_collection_is_created_with_every_setting_that_the_api_takes(salience:
         (["search", "x", "-c", "goods", "--emphasis", "x=inf"], "a factor from -10 to 1000"),
         (["search", "x", "-c", "goods", "--emphasis", "y=2"], "its words are 'x'"),
         (["search", "x", "-c", "goods", "--filter", "{"], "--filter is not JSON"),
+        (["search", "x", "-c", "goods", "--rerank-depth", "-7"], "--rerank-depth needs --rerank"),
+        (["explain", "x", "-c", "goods", "--rerank-weight", "0.5"], "--rerank-weight needs --rerank"),
         (["search", "x", "-c", "goods", "--filter", '{"colour": 1}'], "colour"),
         (["search", "x", "-c", "goods", "--like", f"#{'9' * 5000}"], "there is no document"),
         (["key", "create", "x", "--role", "admin", "--limit", "passages=1", "--limit", "passages=2"], "given twice"),
@@ -231,6 +253,7 @@ def test_a_collection_is_created_with_every_setting_that_the_api_takes(salience:
         (["explain", "x", "1", "--above", "c1", "-c", "goods"], "above 'c1'"),
         (["add", "no-such-file.csv"], "no such file or folder"),
         (["add", "x.csv", "--format", "jsn"], "did you mean 'json'?"),
+        (["add", "x.csv", "--encoding", "windows-125"], "did you mean 'windows_125"),
         (["collections", "show", "none"], "there is no collection 'none'"),
         (["collections", "create", "a b"], "must be 1 to 128"),
         (["collections", "create", "n", "--language", "xx"], "xx"),

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
+import ir_measures
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.evaluation import measure, ndcg_by_query, read_dataset
+from app.evaluation import MEASURES, Run, measure, ndcg_by_query, read_dataset, write_run
+from app.tuning import ndcg
 from core.errors import UnreadableFile
 
 CORPUS = [
@@ -85,6 +89,47 @@ def test_measures_equal_the_textbook() -> None:
     assert ndcg_by_query(run, judgements) == pytest.approx([gain / ideal, 1 / math.log2(3), 0])
     assert found["recall@100"] == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert found["mrr@10"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+
+
+SHOWN = {  # 60 documents of a query in the order shown, by what their scores do
+    "of a reranker, then of another scale": [0.1, 0.05, 0.01] + [0.9 - i / 1000 for i in range(57)],
+    "equal": [0.5] * 60,
+    "apart in float64 alone": [0.5 - i * 1e-12 for i in range(60)],
+    "zero": [0.0] * 60,
+}
+
+
+@pytest.mark.parametrize("scores", SHOWN.values(), ids=SHOWN.keys())
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_order_shown_is_what_is_measured(scores: list[float], step: int, tmp_path: Path) -> None:
+    """Whatever the scores are, and whichever way the names of the documents are sorted."""
+    names = [f"d{number:02}" for number in range(60)][::step]
+    run = {"q": list(zip(names, scores, strict=True))}
+    judgements = {"q": {names[0]: 1, names[5]: 2, names[40]: 1}}
+    found = measure(run, judgements)
+    assert found == {
+        "ndcg@10": pytest.approx((1 + 2 / math.log2(7)) / (2 + 1 / math.log2(3) + 1 / math.log2(4))),
+        "recall@100": 1.0,
+        "mrr@10": 1.0,
+    }
+    assert _read_again(tmp_path, run, judgements) == found
+
+
+@given(order=st.permutations([f"d{number:02}" for number in range(20)]), levels=st.integers(1, 4))
+def test_eval_and_tune_say_the_same_of_a_ranking(order: list[str], levels: int) -> None:
+    judged = {name: int(name[1:]) % 7 - 1 for name in order[3:] if name != "d05"}
+    run = {"q": [(name, -float(place * levels // 20)) for place, name in enumerate(order)]}
+    ranked = [max(judged.get(name, 0), 0) for name in order]
+    assert ndcg_by_query(run, {"q": judged}) == [pytest.approx(ndcg(ranked, [max(n, 0) for n in judged.values()]))]
+
+
+def _read_again(folder: Path, run: Run, judgements: dict[str, dict[str, int]]) -> dict[str, float]:
+    """What trec_eval makes of the run's file."""
+    write_run(folder / "run", "hybrid", run)
+    rows = ir_measures.read_trec_run(str(folder / "run"))  # type: ignore[no-untyped-call]
+    qrels = [ir_measures.Qrel(query, *entry) for query, judged in judgements.items() for entry in judged.items()]
+    found = ir_measures.calc_aggregate(MEASURES.values(), qrels, rows)
+    return {name: found[kind] for name, kind in MEASURES.items()}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,16 @@ def ended(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError(f"the job never ends: {found}")
 
 
+def test_a_bad_byte_costs_its_line_and_changes_no_other_document(client: TestClient) -> None:
+    texts = [{"id": n, "text": f"Müller fährt zum {n}. Mal nach Köln."} for n in range(1, 31)]
+    sent = [json.dumps(text, ensure_ascii=False).encode() for text in texts]
+    assert client.post(BULK, params={"wait": True}, content=b"\n".join(sent)).json()["created"] == 30
+    sent[7] = sent[7].replace("ü".encode(), b"\xe4")
+    report = client.post(BULK, params={"wait": True}, content=b"\n".join(sent)).json()
+    assert (report["unchanged"], report["replaced"]) == (29, 0)
+    assert [(error["line"], error["reason"]) for error in report["errors"]] == [(8, "the line is not valid UTF-8")]
+
+
 def test_the_way_of_a_bulk_request(client: TestClient) -> None:
     broken = '{"id": "b", "text": '
     body = "\n".join(

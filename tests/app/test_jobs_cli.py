@@ -120,7 +120,7 @@ def test_the_table_and_mistakes(interrupted: Salience) -> None:
     assert "queued" in out
     assert "128" in out
     code, _, err = interrupted("jobs", "show", "99")
-    assert (code, "there is no job 99" in err) == (1, True)
+    assert (code, "there is no job 99; GET /v1/jobs (salience jobs list) lists the jobs" in err) == (1, True)
     code, _, err = interrupted("jobs", "list", "--state", "lost")
     assert (code, "must be one of queued, running" in err) == (1, True)
     code, _, err = interrupted("jobs", "retry", "1")

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import middleware
 from app.middleware import BodyLimit, RequestContext
+from app.routepath import RouteTemplates
 
 HALF: Message = {"type": "http.request", "body": b"{", "more_body": True}
 REST: Message = {"type": "http.request", "body": b"}", "more_body": False}
@@ -80,7 +81,7 @@ def test_every_request_has_an_id_of_its_own_and_the_kernel_is_not_asked_for_it(m
 
     monkeypatch.setattr(os, "urandom", asked)
     ids: list[str] = []
-    context = RequestContext(application, lambda **_: None)
+    context = RequestContext(application, lambda **_: None, RouteTemplates(list))
     for _ in range(100):
         asyncio.run(context({"type": "http", "path": "/", "method": "GET", "headers": []}, unused, unused))
     assert len(set(ids)) == 100

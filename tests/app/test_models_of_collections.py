@@ -95,8 +95,8 @@ def test_a_model_is_loaded_when_it_is_needed_and_once(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("tiny", "the model of this name is another now"),
-        ("renamed", "there is no model of this name here; what is loaded is renamed"),
+        ("tiny", "tiny now loads another model"),
+        ("renamed", "no loaded model has this name; renamed is loaded"),
     ],
 )
 def test_a_model_that_became_another_is_refused(tmp_path: Path, tiny: dict[str, Any], name: str, said: str) -> None:

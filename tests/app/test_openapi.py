@@ -37,6 +37,35 @@ def examples(openapi: dict[str, Any]) -> Iterator[tuple[str, str, str, str, byte
                     yield operation["operationId"], name, method, path.format(**parameters), body.encode(), kind
 
 
+def in_order(openapi: dict[str, Any]) -> list[tuple[str, str, str, str, bytes, str]]:
+    """The examples, those first that others build on."""
+    return sorted(examples(openapi), key=lambda found: ORDER.index(found[0]) if found[0] in ORDER else len(ORDER))
+
+
+def with_defaults(value: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    """`value` as a client sends it that leaves nothing out of which the documentation gives a default, or null."""
+    if "$ref" in schema:
+        return with_defaults(value, schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    kinds = {dict: "object", list: "array"}
+    for option in schema.get("anyOf", schema.get("oneOf", ())):
+        found = schemas[option["$ref"].rpartition("/")[2]] if "$ref" in option else option
+        if found.get("type") == kinds.get(type(value), ""):
+            return with_defaults(value, option, schemas)
+    if isinstance(value, list) and "items" in schema:
+        return [with_defaults(item, schema["items"], schemas) for item in value]
+    if not isinstance(value, dict) or "properties" not in schema:
+        return value
+    whole = dict(value)
+    for name, field in schema["properties"].items():
+        if name not in whole and "default" in field:
+            whole[name] = field["default"]
+        elif name not in whole and {"type": "null"} in field.get("anyOf", ()):
+            whole[name] = None
+        if name in whole:
+            whole[name] = with_defaults(whole[name], field, schemas)
+    return whole
+
+
 @schemathesis.serializer("application/x-ndjson")
 def as_ndjson(_: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
@@ -52,12 +81,8 @@ def checked(case: Any, response: Any) -> None:
 def test_every_example_runs(make_client: Callable[..., TestClient]) -> None:
     client = make_client(auth={"tokens": TOKEN})  # without it, the key that one of them makes would be asked for
     client.headers["Authorization"] = f"Bearer {TOKEN}"
-    found = sorted(
-        examples(client.get("/openapi.json").json()),
-        key=lambda example: ORDER.index(example[0]) if example[0] in ORDER else len(ORDER),
-    )
     answers = {}
-    for operation, name, method, path, body, kind in found:
+    for operation, name, method, path, body, kind in in_order(client.get("/openapi.json").json()):
         response = client.request(method, path, content=body, headers={"Content-Type": kind})
         assert response.status_code in (200, 201, 202), f"{operation} {name}: {response.text}"
         answers[operation, name] = response.json()
@@ -66,6 +91,27 @@ def test_every_example_runs(make_client: Callable[..., TestClient]) -> None:
     assert answers["search", "boosted"]["controls"] == answers["search", "emphasis"]["controls"]
     assert answers["explain", "hit"]["hits"][0]["id"] == 1
     assert answers["bulk_documents", "example"]["total"] == 2
+
+
+def test_every_default_may_be_sent(make_client: Callable[..., TestClient]) -> None:
+    """As generated clients do."""
+    client = make_client(auth={"tokens": TOKEN})
+    client.headers["Authorization"] = f"Bearer {TOKEN}"
+    openapi = client.get("/openapi.json").json()
+    schemas = openapi["components"]["schemas"]
+    described = {found["operationId"]: found for path in openapi["paths"].values() for found in path.values()}
+    added: set[str] = set()
+    for operation, name, method, path, body, kind in in_order(openapi):
+        if kind == "application/json" and method != "patch":  # which changes whatever it names
+            schema = described[operation]["requestBody"]["content"][kind]["schema"]
+            given = json.loads(body)
+            whole = with_defaults(given, schema, schemas)
+            added |= whole.keys() - given.keys()
+            body = json.dumps(whole).encode()
+        response = client.request(method, path, content=body, headers={"Content-Type": kind})
+        assert response.status_code in (200, 201, 202), f"{operation} {name}: {response.text}"
+    assert schemas["ReindexRequest"]["properties"]["settings"]["default"] == {}, "what is sent would be changed"
+    assert {"hits_per_group", "fusion", "control_factor", "settings", "limits"} <= added
 
 
 def test_every_operation_is_described(client: TestClient) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from starlette.testclient import TestClient
+
+from app.wiring import Wiring
+from core.protocols import Priority
+from embedder.local import LocalEncoder
 
 DOCUMENTS = "/v1/collections/goods/documents"
 
@@ -60,3 +66,29 @@ def test_every_parameter_that_is_described_is_known(client: TestClient) -> None:
             known = error["message"].rpartition("allowed are ")[2].split(", ")
             described = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
             assert set(known) == described | {"nice"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/collections/goods/search", {"query": "a television"}),
+        ("POST", "/v1/collections/goods/search:batch", {"queries": [{"query": "a television", "timeout_ms": 60_000}]}),
+        ("POST", "/v1/collections/goods/explain", {"query": "a television", "id": 1}),
+        ("PUT", f"{DOCUMENTS}/lamp", {"text": "A lamp for the table."}),
+        ("POST", DOCUMENTS, {"documents": [{"text": "A lamp for the desk."}]}),
+        ("POST", "/v1/embeddings", {"model": "default", "input": "a lamp"}),
+        ("POST", "/v1/rerank", {"query": "a lamp", "documents": ["A lamp."]}),
+        ("POST", "/semantic_embed", {"model": "default", "prompt": "a lamp", "representation": "document"}),
+    ],
+)
+def test_models_read_last_what_a_nice_request_needs(client: TestClient, method: str, path: str, body: Any) -> None:
+    wiring: Wiring = client.app.state.wiring  # type: ignore[attr-defined]
+    priorities: list[Priority] = []
+    cast(LocalEncoder, wiring.encoder).observe(lambda ran: priorities.append(ran.priority))
+    for said in ("perhaps", ""):
+        refused = client.request(method, f"{path}?nice={said}", json=body)
+        assert refused.status_code in (400, 422)
+        assert "nice: must be true or false" in refused.text
+    assert priorities == []
+    assert client.request(method, f"{path}?nice=yes", json=body).status_code == 200
+    assert set(priorities) == {Priority.NICE}

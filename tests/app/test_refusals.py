@@ -294,9 +294,26 @@ def test_the_line_in_the_log_is_the_same(busy: Busy, caplog: pytest.LogCaptureFi
         for line in found:
             assert line.pop("took_ms") >= 0
             assert line == {
-                "event": "request", "log_level": "info", "request_id": "mine", "method": "POST", "route": None,
+                "event": "request", "log_level": "info", "request_id": "mine", "method": "POST",
+                "route": "/v1/collections/{collection}/search",
                 "status": 503, "code": "overloaded",
             }  # fmt: skip
+
+
+def test_many_refusals_are_told_by_their_number(
+    busy: Busy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.refusals._LINES_A_SECOND", 2)
+    time.sleep(1.1)  # a second of its own
+    sent = request(key=busy.keys["plain"])
+    with caplog.at_level("INFO", "salience.http"), noted() as logs:
+        for _ in range(7):
+            busy.say(sent)
+        time.sleep(1.1)
+        busy.say(sent)
+    lines = [line for line in logs if line.get("code") == "overloaded"]
+    assert [line["event"] for line in lines] == ["request", "request", "requests refused", "request"]
+    assert lines[2]["more"] == 5
 
 
 @contextmanager

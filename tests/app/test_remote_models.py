@@ -17,7 +17,7 @@ from app.models import Models
 from app.remote_models import load_remote_model
 from app.settings import load_settings
 from app.wiring import Wiring
-from core.errors import InvalidControl, InvalidSettings, RemoteRefused
+from core.errors import InvalidControl, InvalidSettings, RemoteMismatch, RemoteRefused
 from core.prompts import Prompt, TextControl
 from core.protocols import Priority
 from core.records import Representation
@@ -205,6 +205,37 @@ def test_settings_become_the_remotes_configuration(tmp_path: Path) -> None:
     remote.close()
     with pytest.raises(InvalidSettings, match="aleph_alpha knows representations itself"):
         load_remote_model("e5", ModelSettings(api="aleph_alpha", url="http://up", query_prefix="query: "), tmp_path)
+
+
+def test_a_changed_model_is_accepted_as_another_revision(tmp_path: Path) -> None:
+    """As the error says, through the settings: what a start pinned holds for later ones with the same revision."""
+    with serving(Remote()) as remote:
+        given = {"api": "openai", "url": remote.url, "token": "a-token"}
+        before = _fingerprint(tmp_path, **given)
+        remote.seed = 2
+        with pytest.raises(RemoteMismatch, match=r"change the setting models\.m\.revision"):
+            _fingerprint(tmp_path, **given)
+        after = _fingerprint(tmp_path, **given, revision="2026-02")
+        assert after not in (before, None)
+        assert _fingerprint(tmp_path, **given, revision="2026-02") == after
+        remote.seed = 1
+        with pytest.raises(RemoteMismatch, match="changed its model"):
+            _fingerprint(tmp_path, **given, revision="2026-02")
+        assert _fingerprint(tmp_path, **given) == before
+
+
+def _fingerprint(data_dir: Path, **model: Any) -> str:
+    """Of the model "m" of a process that is started with these settings."""
+    found = Models(load_settings(data_dir=data_dir, models={"m": model}))
+    try:
+        return found.encoder("m").fingerprint
+    finally:
+        found.close()
+
+
+def test_a_model_in_a_folder_has_no_revision(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="revision: only for a model behind an api"):
+        load_settings(models={"m": {"folder": tmp_path, "revision": "2"}})
 
 
 def test_a_remote_whose_certificate_an_authority_of_ones_own_signed(tmp_path: Path) -> None:

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.models import Models
+from app.settings import load_settings
+from core.errors import ModelError
 from embedder.crossencoder import load_reranker
+from embedder.local import LocalEncoder
 from tests.embedder.classifiers import save_classifier
 
 TEXTS = {
@@ -137,6 +141,15 @@ def test_without_a_reranker_it_is_said_how_to_come_by_one(make_client: Callable[
     assert "no reranker is configured: name the folder of a cross-encoder in the settings" in error["message"]
     error = client.post("/v1/collections/things/search", json={"like": ["a"], "rerank": "judge"}).json()["error"]
     assert (error["code"], error["param"]) == ("invalid_query", "rerank")
+
+
+def test_only_a_precision_of_its_own_is_refused(judge: Path, tmp_path: Path, encoder: LocalEncoder) -> None:
+    """The process's is for its dense models."""
+    own = {"judge": {"folder": judge}, "exact": {"folder": judge, "precision": "bf16"}}
+    models = Models(load_settings(data_dir=tmp_path, precision="int8", models=own), encoder=encoder)
+    assert models.reranker("judge").rerank("a", ["a", "b"])
+    with pytest.raises(ModelError, match="holds a reranker model: only a dense one computes in bf16"):
+        models.reranker("exact")
 
 
 def test_the_commands_take_it(

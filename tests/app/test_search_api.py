@@ -86,7 +86,7 @@ def test_examples_are_left_out_and_can_be_explained(client: TestClient) -> None:
             {"prompt": [{"type": "text", "text": "a", "controls": [{"start": 9, "length": 1, "factor": 2}]}]},
             400, "invalid_control", "prompt[0]",
         ),
-        ({"query": "a", "cursor": "nonsense"}, 400, "invalid_query", "no cursor"),
+        ({"query": "a", "cursor": "nonsense"}, 400, "invalid_query", "invalid cursor: send the `next` value"),
         ({"query": "a", "cursor": "x" * 201}, 422, "malformed_request", "cursor"),
         ({"query": "a", "fields": ["titel"]}, 400, "invalid_query", "did you mean 'title'"),
         ({"query": "a", "timeout_ms": 0}, 422, "malformed_request", "timeout_ms"),

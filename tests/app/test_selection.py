@@ -137,6 +137,12 @@ def test_bad_wishes_are_refused(client: TestClient, body: dict[str, Any], param:
     assert problem in error["message"]
 
 
+def test_an_unknown_leg_is_named_as_the_key_that_it_is(client: TestClient) -> None:
+    error = error_of(client.post(SEARCH, json={"query": "tv", "min_scores": {"spare": 1}}), 422)
+    assert error["param"] == "min_scores.spare"
+    assert error["message"].startswith("min_scores.spare: Input should be 'dense'")
+
+
 def test_the_command_line_says_the_same(salience: Salience, tmp_path: Path) -> None:
     source = tmp_path / "goods.jsonl"
     source.write_text("".join(json.dumps(document) + "\n" for document in DOCUMENTS))

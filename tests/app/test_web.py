@@ -156,6 +156,15 @@ def test_what_others_wrote_goes_in_its_own_direction() -> None:
     assert query["dir"] == "auto"
 
 
+def test_the_borders_of_fields_stand_out_in_both_themes() -> None:
+    """3:1, as the guidelines for accessibility ask."""
+    for theme in re.findall(r":root \{(.*?)\}", SOURCES["style.css"], re.DOTALL):
+        colours = dict(re.findall(r"--(edge|card|paper): (#\w+)", theme))
+        for ground in ("card", "paper"):
+            lighter, darker = sorted((_luminance(colours[ground]), _luminance(colours["edge"])), reverse=True)
+            assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
 def test_only_a_key_that_a_header_can_carry_is_taken() -> None:
     """With any other one fetch() throws, and the page would say that no server answers, until the tab is closed."""
     found = re.search(r'KEY_PATTERN = (".*?");', SOURCES["api.js"])
@@ -262,3 +271,11 @@ def test_the_description_is_made_outside_of_the_event_loop(client: TestClient, m
     assert client.get("/openapi.json").json()["info"]["title"] == "Salience"
     assert client.head("/openapi.json").status_code == 200
     assert loops == [None, None]
+
+
+def _luminance(colour: str) -> float:
+    """The relative luminance of an sRGB colour, as WCAG defines it; `colour`: #rgb or #rrggbb."""
+    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

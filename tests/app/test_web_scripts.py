@@ -76,6 +76,49 @@ def test_the_factors_of_sliders_are_read_as_they_were_set(tmp_path: Path) -> Non
         assert found == [said for said in wanted if said[2] != 1], query
 
 
+def test_a_reason_in_short_names_what_brought_more_than_half_and_what_is_missing(tmp_path: Path) -> None:
+    def said(sought: list[str], *words: tuple[str, float, float]) -> dict[str, Any]:
+        brought = [{"text": text, "dense": dense, "sparse": sparse, "learned": 0.0} for text, dense, sparse in words]
+        hit = {"explanation": {"query_words": brought}, "title": "A laptop", "passage": {"text": "with a battery"}}
+        return {"hit": hit, "sought": sought}
+
+    cases = {
+        "Mostly because of \u201cbattery\u201d.": said([], ("battery", 0.4, 0.2), ("life", 0.1, 0.0)),
+        "Mostly because of \u201ca\u201d and \u201cb\u201d; \u201ctravel\u201d is not in it.": said(
+            ["travel", "laptops"],
+            ("c", 0.1, 0.1),
+            ("a", 0.4, 0.0),
+            ("b", 0.0, 0.3),
+            ("travel", 0.1, 0.0),
+            ("with", 0.0, 0.0),
+        ),
+        "No word of the query raises its score; \u201cbag\u201d and \u201cpen\u201d are not in it.": said(
+            ["bag", "pen", "battery"], ("bag", -0.1, 0.0), ("pen", 0.0, 0.0), ("battery", 0.0, 0.0)
+        ),
+        "": said(["x"]),
+    }
+    shown = _evaluated(tmp_path, "why.js", "module.inShort(given.hit, new Set(given.sought))", list(cases.values()))
+    assert shown == list(cases)
+
+
+def test_a_swap_says_how_far_both_hits_have_moved(tmp_path: Path) -> None:
+    told = """(() => {
+      const append = function (...children) { this.text = children.join(""); };
+      globalThis.document = { createElement: () => ({ append, setAttribute() {}, addEventListener() {} }) };
+      const parts = module.swapped({ words: ["travel"], ...given }, { upper: "A", lower: "B" }, () => {});
+      return parts.map((part) => part.text ?? part).join("");
+    })()"""
+    ranks = {"rank_before": 3, "rank_after": 10, "upper_rank_before": 2, "upper_rank_after": 12}
+    cases = [
+        {"factors": [1.3], "query": "travel^1.3", **ranks},
+        {"factors": [2], "query": None, **ranks, "rank_before": None, "upper_rank_after": None},
+    ]
+    assert _evaluated(tmp_path, "questions.js", told, cases) == [
+        "With travel ×1.3, \u2018B\u2019 (3 \u2192 10) stands above \u2018A\u2019 (2 \u2192 12): both fall. try it",
+        "With travel ×2, \u2018B\u2019 (far behind \u2192 10) stands above \u2018A\u2019 (2 \u2192 far behind). ",
+    ]
+
+
 def _read(text: str) -> Filter:
     """As settings() in form.js sends it."""
     return parse_filter(json.loads(text) if text.startswith("{") else text)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from app.api.bodies import PublicModel, RawBody
 from core.errors import InvalidInput
 from core.prompts import ControlOptions
-from core.protocols import Priority
 
 
 class Part(PublicModel):
@@ -63,12 +62,4 @@ async def _json(request: Request, body: RawBody) -> bytes:
     return body
 
 
-async def _turn(
-    nice: Annotated[bool, Query(description="serve this request behind all others")] = False,
-) -> Priority:
-    """Nice requests have places of their own (app.operation.admission), so they hold up no others."""
-    return Priority.NICE if nice else Priority.INTERACTIVE
-
-
 JsonBody = Annotated[bytes, Depends(_json)]
-Turn = Annotated[Priority, Depends(_turn)]  # out of ?nice=true

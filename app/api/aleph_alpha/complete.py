@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
 
-from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
+from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody
 from app.api.aleph_alpha.names import causal_names, model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
@@ -143,13 +143,13 @@ class Evaluation(Answer):
 
 
 @router.post("/complete", response_model=Completions)
-def complete(parts: Parts, body: JsonBody, turn: Turn) -> Completions | StreamingResponse:
+def complete(parts: Parts, body: JsonBody) -> Completions | StreamingResponse:
     """Continue a prompt. With `stream` the same comes as server-sent events, once it is written."""
     asked = parsed(CompletionRequest, body)
     model = causal_model(parts.models, asked.model)
     from embedder.causal.complete import complete as completed
 
-    found = completed(model, asked.to_completion(), priority=turn)
+    found = completed(model, asked.to_completion())
     whole = Completions(
         model_version=model_version(model),
         completions=[_completion(text) for text in found.completions],
@@ -160,14 +160,14 @@ def complete(parts: Parts, body: JsonBody, turn: Turn) -> Completions | Streamin
 
 
 @router.post("/evaluate")
-def evaluate(parts: Parts, body: JsonBody, turn: Turn) -> Evaluation:
+def evaluate(parts: Parts, body: JsonBody) -> Evaluation:
     """How likely a completion is."""
     asked = parsed(EvaluationRequest, body)
     model = causal_model(parts.models, asked.model)
     from embedder.causal.evaluate import evaluate as evaluated
 
     prompt = to_prompt(asked.prompt)
-    found = evaluated(model, prompt, asked.completion_expected, options=asked.options(), priority=turn)
+    found = evaluated(model, prompt, asked.completion_expected, options=asked.options())
     return Evaluation(
         model_version=model_version(model),
         result={

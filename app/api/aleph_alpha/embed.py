@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import FailFast, Field
 
-from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
+from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody
 from app.api.aleph_alpha.names import model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed, placed
@@ -17,7 +17,7 @@ from app.api.serialized import serialized
 from app.wiring import Wiring
 from core.errors import InvalidInput
 from core.prompts import ImageItem, Prompt, PromptItem, TextItem, TokenIdsItem
-from core.protocols import Encoder, Priority
+from core.protocols import Encoder
 from core.records import Embeddings, Representation
 
 router = APIRouter()
@@ -61,10 +61,10 @@ class EmbeddingBatch(Answer):
 
 @router.post("/semantic_embed")
 @serialized
-def semantic_embed(parts: Parts, body: JsonBody, turn: Turn) -> Embedding:
+def semantic_embed(parts: Parts, body: JsonBody) -> Embedding:
     """One prompt to one vector."""
     asked = parsed(PromptRequest, body)
-    found = _embedded(parts, asked, {"prompt": to_prompt(asked.prompt)}, turn)
+    found = _embedded(parts, asked, {"prompt": to_prompt(asked.prompt)})
     return Embedding(
         model_version=found.model_version,
         embedding=found.embeddings[0],
@@ -75,16 +75,14 @@ def semantic_embed(parts: Parts, body: JsonBody, turn: Turn) -> Embedding:
 
 @router.post("/batch_semantic_embed")
 @serialized
-def batch_semantic_embed(parts: Parts, body: JsonBody, turn: Turn) -> EmbeddingBatch:
+def batch_semantic_embed(parts: Parts, body: JsonBody) -> EmbeddingBatch:
     """Up to 100 prompts to as many vectors, in their order."""
     asked = parsed(BatchRequest, body)
     bodies = {f"prompts[{index}]": items for index, items in enumerate(asked.prompts)}
-    return _embedded(parts, asked, {place: to_prompt(items, place) for place, items in bodies.items()}, turn)
+    return _embedded(parts, asked, {place: to_prompt(items, place) for place, items in bodies.items()})
 
 
-def _embedded(
-    parts: Wiring, asked: PromptRequest | BatchRequest, prompts: Mapping[str, Prompt], turn: Priority
-) -> EmbeddingBatch:
+def _embedded(parts: Wiring, asked: PromptRequest | BatchRequest, prompts: Mapping[str, Prompt]) -> EmbeddingBatch:
     """`prompts` by their place in the request."""
     encoder = parts.models.encoder(asked.model)
     if asked.compress_to_size is not None:
@@ -93,7 +91,7 @@ def _embedded(
         encoder = compressed(encoder, asked.compress_to_size, fitted=parts.models.fitted_projections)
     representation = Representation(asked.representation)
     with placed(list(prompts)):
-        found = encoder.encode(list(prompts.values()), representation, options=asked.options(), priority=turn)
+        found = encoder.encode(list(prompts.values()), representation, options=asked.options())
     return EmbeddingBatch(
         model_version=model_version(encoder),
         embeddings=found.vectors.tolist(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.api.aleph_alpha.bodies import Answer, JsonBody, Part, SteeredBody, Turn
+from app.api.aleph_alpha.bodies import Answer, JsonBody, Part, SteeredBody
 from app.api.aleph_alpha.names import VERSION_DIGITS
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
 from app.api.bodies import parsed
@@ -19,7 +19,6 @@ from core.prompts import TokenOverlap
 from embedder.kinds import ModelKind
 
 if TYPE_CHECKING:
-    from core.protocols import Priority
     from embedder.explaining.objective import Objective
     from embedder.explaining.request import (
         ExplanationRequest,
@@ -85,12 +84,12 @@ class Explanations(Answer):
 
 @router.post("/explain")
 @serialized
-def explain(parts: Parts, body: JsonBody, turn: Turn) -> Explanations:
+def explain(parts: Parts, body: JsonBody) -> Explanations:
     """By the similarity of prompt and target where the model is an encoder, by the target's cross-entropy else."""
     asked = parsed(ExplainRequest, body)
     from embedder.explaining.explain import explain as explained
 
-    found = explained(_objective(parts.models, asked.model, turn), asked.to_request())
+    found = explained(_objective(parts.models, asked.model), asked.to_request())
     return Explanations(
         model_version=f"{found.model}-{found.fingerprint[:VERSION_DIGITS]}",
         explanations=[
@@ -103,14 +102,14 @@ def explain(parts: Parts, body: JsonBody, turn: Turn) -> Explanations:
     )
 
 
-def _objective(models: Models, name: str, turn: Priority) -> Objective:
+def _objective(models: Models, name: str) -> Objective:
     if models.describe(name).kind is ModelKind.CAUSAL:
         from embedder.explaining.crossentropy import CrossEntropy
 
-        return CrossEntropy(models.causal_model(name), priority=turn)
+        return CrossEntropy(models.causal_model(name))
     from embedder.explaining.similarity import Similarity
 
-    return Similarity(models.encoder(name), priority=turn)
+    return Similarity(models.encoder(name))
 
 
 def _item(item: TextScores | TokenIdsScores | ImageScores) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import FailFast, Field
 
-from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody, Turn
+from app.api.aleph_alpha.bodies import Answer, JsonBody, SteeredBody
 from app.api.aleph_alpha.embed import EMBEDDING_TYPES
 from app.api.aleph_alpha.names import model_version
 from app.api.aleph_alpha.prompts import PromptBody, to_prompt
@@ -51,7 +51,7 @@ class LayerEmbeddings(Answer):
 
 @router.post("/embed")
 @serialized
-def embed(parts: Parts, body: JsonBody, turn: Turn) -> LayerEmbeddings:
+def embed(parts: Parts, body: JsonBody) -> LayerEmbeddings:
     """One prompt to vectors of any layers, pooled over the prompt's own tokens."""
     asked = parsed(LayersRequest, body)
     from embedder.layers import LayeredEncoder, LayerPooling, pooled_layers  # torch takes seconds to import
@@ -67,7 +67,6 @@ def embed(parts: Parts, body: JsonBody, turn: Turn) -> LayerEmbeddings:
         poolings=[LayerPooling(pooling) for pooling in asked.pooling],
         options=asked.options(),
         normalize=asked.normalize,
-        priority=turn,
     )
     return LayerEmbeddings(
         model_version=model_version(encoder),

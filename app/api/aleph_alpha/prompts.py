@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, FailFast, Field, Tag
 
 from app.api.aleph_alpha.bodies import Part
+from app.api.bodies import MAX_TOKEN_IDS
 from app.schemas.base64data import decoded_base64
 from core.errors import InvalidControl, InvalidInput
 from core.prompts import (
@@ -26,7 +27,6 @@ from core.prompts import (
 
 MAX_ITEMS = 1_000  # of one prompt
 MAX_CONTROLS = 10_000  # of one item
-MAX_TOKEN_IDS = 1_000_000  # of one item; models read far fewer
 
 
 class TextControlBody(Part):

@@ -10,8 +10,7 @@ from pydantic import BaseModel, FailFast, Field
 
 from app.api.aleph_alpha.bodies import Body, JsonBody
 from app.api.aleph_alpha.names import tokenizer_of
-from app.api.aleph_alpha.prompts import MAX_TOKEN_IDS
-from app.api.bodies import parsed
+from app.api.bodies import MAX_TOKEN_IDS, parsed
 from app.api.dependencies import Parts
 
 MAX_CHARACTERS = 1_000_000  # of a text to tokenize: each takes some 300 bytes meanwhile

@@ -71,3 +71,40 @@ def test_a_reindex_that_is_switched_and_cannot_be_read_is_noted_as_switched(
     path = "/v1/admin/collections/docs/reindex/switch"
     assert error_of(house.ask(house.operator, "POST", path), 503)["code"] == "storage_busy"
     assert outcomes(house, "reindex.switch") == ["done"]
+
+
+def test_what_is_refused_of_keys_is_noted(house: House) -> None:
+    made = house.made("search")
+    path = f"/v1/admin/keys/{made['id']}"
+    late = {"name": "k", "role": "search", "expires_at": "2001-01-01"}
+    assert house.ask(house.operator, "POST", "/v1/admin/keys", json=late).status_code == 400
+    assert house.ask(house.operator, "POST", f"{path}/rotate", json={"overlap_seconds": -1}).status_code == 400
+    assert house.ask(house.operator, "DELETE", path).status_code == 200
+    assert house.ask(house.operator, "POST", f"{path}/rotate", json={}).status_code == 409
+    assert house.ask(house.operator, "POST", "/v1/admin/keys/77/rotate", json={}).status_code == 404
+    assert house.ask(house.operator, "DELETE", "/v1/admin/keys/77").status_code == 404
+    noted = house.ask(house.operator, "GET", "/v1/admin/audit", params={"limit": 6}).json()["actions"]
+    assert [(one["action"], one["target"], one["outcome"]) for one in reversed(noted)] == [
+        ("key.create", "new", "invalid_settings"),
+        ("key.rotate", made["prefix"], "invalid_settings"),
+        ("key.revoke", made["prefix"], "done"),
+        ("key.rotate", made["prefix"], "conflict"),
+        ("key.rotate", "77", "key_not_found"),
+        ("key.revoke", "77", "key_not_found"),
+    ]
+
+
+def test_what_could_not_be_a_name_is_not_written_down(house: House) -> None:
+    text = "a text that nobody else may read "
+    for method, path, body in (
+        ("DELETE", f"/v1/admin/aliases/{text * 90}", None),
+        ("PUT", f"/v1/admin/aliases/{text}", {"collection": "docs"}),
+        ("DELETE", f"{COLLECTIONS}/{text}", None),
+        ("POST", f"/v1/admin/collections/{text}/reindex/switch", None),
+    ):
+        assert house.ask(house.operator, method, path, json=body).status_code in (400, 404)
+    noted = house.ask(house.operator, "GET", "/v1/admin/audit", params={"limit": 4})
+    assert [one["target"] for one in noted.json()["actions"]] == ["(not a name)"] * 4
+    assert "nobody else" not in noted.text
+    assert house.ask(house.operator, "DELETE", "/v1/admin/aliases/acme~none").status_code == 404
+    assert house.ask(house.operator, "GET", "/v1/admin/audit").json()["actions"][0]["target"] == "acme~none"

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.cli import serve
+from app.operation.process import is_local
 from tests.app.command import start
 from tests.store.versions import version_of, write_version
 
@@ -32,6 +33,9 @@ def test_a_key_by_hand(salience: Salience) -> None:
     rotated = json.loads(salience("key", "rotate", made["prefix"], "--overlap", "0", "--json")[1])
     assert (rotated["tenant"], rotated["id"]) == ("acme", made["id"] + 1)
     assert salience("key", "revoke", str(rotated["id"]))[:2] == (0, f"revoked key {rotated['prefix']} (shop)\n")
+    for unknown in ("sal", "\udcff"):  # an argument may hold bytes that are no text
+        code, _, err = salience("key", "revoke", unknown)
+        assert (code, "there is no key" in err) == (1, True)
     code, out, _ = salience("key", "list")
     states = [next(word for word in ("good", "expired", "revoked") if word in line) for line in out.splitlines()[1:]]
     assert (code, states) == (0, ["good", "expired", "revoked"])
@@ -159,4 +163,4 @@ def test_serve_listens_to_others_only_where_somebody_is_asked(tmp_path: Path, sa
 def test_what_is_this_machine(host: str, local: bool) -> None:
     listener = serve._listen(host, 0)
     with listener:
-        assert serve._is_local(listener) is local
+        assert is_local(listener) is local

@@ -107,3 +107,11 @@ def test_below_a_prefix_everything_is_as_without(open_house: Callable[..., House
         assert client.post(f"/below{SEARCH}%0A", json={"query": "radio"}, headers=headers).status_code == 404
         found = client.post(f"/below{SEARCH}", json={"query": "radio"}, headers=headers)
         assert found.json()["hits"][0]["document_id"] == "a"
+
+
+def test_what_a_key_lacks_is_said(house: House) -> None:
+    tenants = house.key("admin", tenant="acme")
+    refused = error_of(house.ask(tenants, "GET", "/v1/admin/keys"), 403)["message"]
+    assert refused == "this requires an operator key: one without a tenant, collection patterns or a row filter"
+    refused = error_of(house.ask(house.key("search"), "POST", "/v1/collections", json={"name": "docs"}), 403)["message"]
+    assert refused == "this requires a key with the role admin; this key has the role search"

@@ -87,7 +87,7 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("/semantic_embed", {**SEMANTIC, "hosting": "the moon"}, "hosting: Input should be 'aleph-alpha'"),
     ("/semantic_embed", {**SEMANTIC, "normalize": "yes"}, "normalize: Input should be a valid boolean"),
     ("/semantic_embed", {**SEMANTIC, "contextual_control_threshold": 2}, "must be between -1 and 1"),
-    ("/semantic_embed?nice=perhaps", SEMANTIC, "nice: Input should be a valid boolean"),
+    ("/semantic_embed?nice=perhaps", SEMANTIC, "nice: must be true or false"),
     ("/batch_semantic_embed", {**BATCH, "prompts": []}, "prompts: List should have at least 1 item"),
     ("/batch_semantic_embed", {**BATCH, "prompts": ["a"] * 101}, "prompts: List should have at most 100 items"),
     ("/batch_semantic_embed", {**BATCH, "prompts": ["a", []]}, "prompts[1] has no items"),

@@ -104,6 +104,7 @@ def test_what_was_cut_is_said(doors: TestClient, make_client: Callable[..., Test
     ("fields", "problem", "param"),
     [
         ({"query": ""}, "query: ", "query"),
+        ({"query": " \t\n"}, "query: ", "query"),
         ({"query": None}, "query: ", "query"),
         ({"documents": []}, "documents: ", "documents"),
         ({"documents": "Paris"}, "documents: ", "documents"),
@@ -125,6 +126,16 @@ def test_a_body_of_another_form_is_refused_with_its_param(
     assert problem in error["message"]
     assert error["param"] == param
     assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("model", ["judge", "default"])
+def test_an_empty_query_is_refused_whatever_model_judges(
+    make_client: Callable[..., TestClient], judge: Path, model: str
+) -> None:
+    response = rerank(make_client(models={"judge": {"folder": judge}}), query=" \n", model=model)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "query")
+    assert error["message"] == "query: is empty: give a text to judge the documents by"
 
 
 @pytest.mark.parametrize("name", ["your-reranker-model", ""])
