@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from app.access.auditing import audited_write, failure_noted
+from app.access.auditing import NO_NAME, audited_write, failure_noted
 from core.access import ApiKey, Rights
 from core.errors import KeyNotFound
 from store.audit import note_action
@@ -39,7 +39,7 @@ def revoke(database: Database, who: str, key: int | str, *, others: bool) -> Api
 
 
 def _name(database: Database, key: int | str) -> str:
-    """In the audit log: the prefix; what was asked for where there is no such key."""
+    """In the audit log: the prefix; of what is no key's, the id alone, as a text may be a whole key with its secret."""
     with suppress(KeyNotFound), database.read() as session:
         return get_key(session, key).prefix
-    return str(key)
+    return str(key) if isinstance(key, int) else NO_NAME

@@ -44,10 +44,11 @@ def test_a_key_by_hand(salience: Salience) -> None:
     assert all("key" not in key for key in listed)
     code, out, _ = salience("audit", "--json")
     actions = [(action["who"], action["action"], action["outcome"]) for action in json.loads(out)]
-    assert actions == [
+    unknown_twice = [("local command", "key.revoke", "key_not_found")] * 2
+    assert actions == unknown_twice + [
         ("local command", name, "done") for name in ("key.revoke", "key.rotate", "key.create", "key.create")
     ]
-    assert "key.rotate" in salience("audit", "-n", "2")[1]
+    assert "key.rotate" in salience("audit", "-n", "4")[1]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,17 @@ def test_the_last_key_and_unknown_ones(salience: Salience) -> None:
     code, _, err = salience("key", "revoke", "0123456789ab")
     assert (code, "there is no key '0123456789ab'" in err) == (1, True)
     assert "key.revoke" in salience("audit")[1]
+
+
+@pytest.mark.parametrize("command", ["revoke", "rotate"])
+def test_a_whole_key_in_place_of_its_prefix_is_not_written_down(salience: Salience, command: str) -> None:
+    key = salience("key", "create", "operator", "--role", "admin")[1].strip()
+    code, _, err = salience("key", command, key)
+    assert (code, "there is no key" in err) == (1, True)
+    code, out, _ = salience("audit", "--json")
+    noted = json.loads(out)[0]
+    assert (noted["target"], noted["outcome"]) == ("(not a name)", "key_not_found")
+    assert key not in out
 
 
 def test_collections_by_hand_are_noted(salience: Salience) -> None:
