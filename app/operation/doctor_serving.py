@@ -14,7 +14,7 @@ from app.models import Models
 from app.operation.doctor import Check, Diagnosis, Level
 from app.operation.process import bound
 from app.settings import Settings
-from core.errors import IndexUnavailable, ModelError, ModelMismatch, SalienceError
+from core.errors import IndexUnavailable, ModelError, ModelMismatch, RemoteError, SalienceError
 from core.prompts import Prompt
 from core.records import Collection, IndexKind, Representation
 from store import Database
@@ -26,6 +26,7 @@ from store.readonly import open_read_only, schema_version
 
 _REASON_LENGTH = 200  # characters of what Milvus said
 _LACKING = "put the folder back, or correct the settings (models.NAME.folder); without it, reindex its collections"
+_AWAY = "start the service, or correct the settings (models.NAME.url, .token); salience models check says more"
 _PROBE = "how do I play on my television"
 
 
@@ -93,10 +94,13 @@ def model(called: Callable[[str], str] = str) -> Check:
 
     def look(settings: Settings) -> Iterator[Diagnosis]:
         models = Models(settings)
+        away: dict[str, str] = {}  # remote models that did not answer, and why: they are asked once
         try:
             yield _main(models)
             for collection in _collections(settings):
-                yield from _serving_model(models, collection, called(collection.name))
+                yield from _serving_model(models, collection, called(collection.name), away)
+        except RemoteError as error:
+            yield Diagnosis(name="model", level=Level.FAIL, text=error.message, advice=_AWAY)
         except SalienceError as error:
             advice = "salience models check says more; a damaged folder has to be copied anew"
             yield Diagnosis(name="model", level=Level.FAIL, text=error.message, advice=advice)
@@ -133,10 +137,14 @@ def _main(models: Models) -> Diagnosis:
     )
 
 
-def _serving_model(models: Models, collection: Collection, name: str) -> Iterator[Diagnosis]:
+def _serving_model(models: Models, collection: Collection, name: str, away: dict[str, str]) -> Iterator[Diagnosis]:
     """What is wrong with the model that the collection, called `name`, was embedded by."""
+    embedded_by = collection.active.model
     try:
-        models.encoder_of(collection)
+        if embedded_by not in away:
+            models.encoder_of(collection)
+    except RemoteError as error:
+        away[embedded_by] = error.message
     except ModelMismatch:
         text = f"collection {name} was embedded by another model, or by other files of this one"
         advice = "name its model in the settings, or reindex it: salience reindex"
@@ -144,6 +152,9 @@ def _serving_model(models: Models, collection: Collection, name: str) -> Iterato
     except ModelError as error:
         text = f"collection {name} cannot be searched: {error.message}"
         yield Diagnosis(name="model", level=Level.FAIL, text=text, advice=_LACKING)
+    if embedded_by in away:
+        text = f"collection {name} cannot be searched: {away[embedded_by]}"
+        yield Diagnosis(name="model", level=Level.FAIL, text=text, advice=_AWAY)
 
 
 def _collections(settings: Settings) -> list[Collection]:

@@ -164,6 +164,25 @@ def test_a_collection_of_another_model_that_is_there_is_sound(
     assert [one["level"] for one in found["model"]] == ["ok"]
 
 
+def test_a_remote_that_is_down_keeps_no_other_model_from_being_looked_at(
+    salience: Salience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = added(salience, tmp_path) / "salience.db"
+    assert salience("collections", "create", "other")[0] == 0
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE generation SET fingerprint = 'another'")
+        connection.execute("UPDATE generation SET model = 'far' WHERE id = (SELECT min(id) FROM generation)")
+    connection.close()
+    monkeypatch.setenv("SALIENCE_MODELS__FAR__API", "openai")
+    monkeypatch.setenv("SALIENCE_MODELS__FAR__URL", "http://127.0.0.1:1")
+    code, found = checks(salience, probe=True)
+    main, down, other = found["model"]
+    assert (code, main["level"], down["level"], other["level"]) == (1, "ok", "fail", "warn")
+    assert down["text"].startswith("collection goods cannot be searched: ")
+    assert "models.NAME.url" in down["advice"]
+    assert "collection other" in other["text"]
+
+
 def test_with_a_key_the_doors_are_closed(salience: Salience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SALIENCE_SERVER__HOST", "0.0.0.0")
     added(salience, tmp_path)
