@@ -95,11 +95,13 @@ async function slowly(what, task) {
 
 /**
  * Search for what the form says; with an empty query show what can be done here. `step`: as one to go back from;
- * `land`: then the keyboard goes on at the first hit, as the button that was pressed is gone.
+ * `land`: then the keyboard goes on at the first hit, as the button that was pressed is gone; `slider`: the one that
+ * asks for it, whose next change belongs to the same step.
  */
-async function run({ step = true, land = false } = {}) {
+async function run({ step = true, land = false, slider = null } = {}) {
   clearTimeout(timer);
   due = false;
+  turned = slider;
   running?.abort();
   const { signal } = (running = new AbortController());
   delete document.body.dataset.busy;
@@ -313,5 +315,5 @@ function later(slider = null) {
   clearTimeout(timer);
   due ||= slider === null || slider !== turned;
   turned = slider;
-  timer = setTimeout(() => run({ step: due }), PAUSE_MS);
+  timer = setTimeout(() => run({ step: due, slider }), PAUSE_MS);
 }

@@ -120,6 +120,18 @@ def test_a_slider_is_one_step_to_go_back_from(searched: Page) -> None:
     searched.until("$('#query').value === 'laptop' && document.title === 'laptop \\u2013 Salience'")
 
 
+def test_a_slider_that_is_moved_after_going_back_is_a_step_of_its_own(searched: Page) -> None:
+    move = "($('.word input').value = {0}, $('.word input').dispatchEvent(new Event('input')))"
+    searched.eval(move.format(5))
+    searched.until("location.search.includes('%5E2') && !('busy' in document.body.dataset)")
+    searched.eval("history.back()")
+    searched.until("$('#query').value === 'laptop' && !('busy' in document.body.dataset)")
+    searched.eval(move.format(6))
+    searched.until("location.search.includes('%5E4') && !('busy' in document.body.dataset)")
+    searched.eval("history.back()")
+    searched.until("$('#query').value === 'laptop' && !('busy' in document.body.dataset)")
+
+
 def test_a_query_that_is_too_long_for_the_url_outlives_a_reload(searched: Page) -> None:
     query = "laptop " * 600
     searched.search(query)
