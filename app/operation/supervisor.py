@@ -29,7 +29,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from app.operation.process import METRICS_VARIABLE
 from core.backoff import doubled
 
-STOP_SECONDS = 75.0  # for all of them: what the documentation tells service managers
+STOP_SECONDS = 74.0  # for all of them, once the port is closed: what the documentation tells service managers
 _FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started anew; doubled each time
 _LONGEST_PAUSE_SECONDS = 30.0
 _SOUND_SECONDS = 60.0  # after which a worker's death is not held against the next one
@@ -154,14 +154,14 @@ class Supervisor:
 
         As long as one process holds the listening socket, connections are taken that none of them would answer.
         """
-        began = time.monotonic()
-        until = began + STOP_SECONDS
+        closes = time.monotonic() + self._drain_seconds
+        until = closes + STOP_SECONDS
         alive = [place.process for place in self._places if place.process is not None]
         for process in alive:
             if process.is_alive() and process.pid is not None:
                 os.kill(process.pid, signal.SIGTERM)  # a second SIGINT, behind that of a terminal, would be rude
         for process in alive:
-            process.join(max(0.0, began + self._drain_seconds - time.monotonic()))
+            process.join(max(0.0, closes - time.monotonic()))
         self._listener.close()
         for process in alive:
             process.join(max(0.0, until - time.monotonic()))

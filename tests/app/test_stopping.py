@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from starlette.testclient import TestClient
 
 import app.main
+from app.operation.supervisor import STOP_SECONDS, Supervisor
 from app.settings import load_settings
 from app.wiring import Wiring
 from embedder.local import LocalEncoder
@@ -84,6 +87,28 @@ def test_a_signal_stops_a_worker_whatever_it_is_at(tmp_path: Path, number: signa
 
 def test_a_signal_wakes_the_supervisor_before_any_handler_runs(tmp_path: Path) -> None:
     assert said_by(_SUPERVISOR, data_dir=tmp_path / "data") == "woken\n"
+
+
+def test_what_is_begun_has_its_time_from_the_end_of_the_port_on() -> None:
+    """However long the port stays open: a balancer may need longer to see that /readyz says no."""
+    patience: list[float] = []
+
+    class Ending:
+        pid = None
+
+        def is_alive(self) -> bool:
+            return False
+
+        def join(self, seconds: float) -> None:
+            patience.append(seconds)
+
+    with socket.socket() as listener:
+        supervisor = Supervisor(print, listener, 1, threads=1, drain_seconds=100.0)
+        supervisor._places[0].process = cast(Any, Ending())
+        supervisor._stop()
+    port, rest = patience
+    assert 99 < port <= 100
+    assert 99 + STOP_SECONDS < rest <= 100 + STOP_SECONDS
 
 
 def said_by(script: str, *arguments: str, data_dir: Path) -> str:
