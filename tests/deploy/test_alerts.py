@@ -11,6 +11,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.operation.admission import HEALTH
 from app.settings import load_settings
 from app.wiring import Wiring
 from embedder.local import LocalEncoder
@@ -56,6 +57,15 @@ def test_the_documentation_has_every_alarm_and_no_other() -> None:
     assert len(names) == len(RULES)
     table = OPERATE.partition("### Alarms")[2].partition("\n## ")[0]
     assert set(re.findall(r"`(Salience\w+)`", table)) == names
+
+
+def test_checks_of_health_are_no_answers_that_fail_or_succeed() -> None:
+    """A /readyz that is a 503 is an alarm of its own, and scrapes would hide the failures of a server with few users."""
+    [expression] = [rule["expr"] for rule in RULES if rule["alert"] == "SalienceServerErrors"]
+    left_out = re.findall(r'route!~"([^"]*)"', expression)
+    assert len(left_out) == expression.count("salience_requests_total") == 2
+    for pattern in left_out:
+        assert [path for path in (*HEALTH, "/v1/collections", "other") if re.fullmatch(pattern, path)] == [*HEALTH]
 
 
 def test_the_prometheus_of_compose_reads_the_rules() -> None:
