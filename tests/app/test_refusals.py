@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import structlog
@@ -20,52 +20,15 @@ from uvicorn import Config, Server
 from app.access import keys
 from app.main import create_app
 from app.operation.connections import Answer, Connections
-from app.operation.panel import Panel
 from app.settings import load_settings
 from app.wiring import Wiring
 from core.access import Limits, Rights, Role
 from embedder.local import LocalEncoder
 from store.audit import LOCAL
+from tests.app.busy import LIVEZ, SEARCH, Busy, answers_from, masked, request
 
 LIMIT = 2000  # bytes of a body
 OWN_LIMIT = 500  # of one key
-SEARCH = "/v1/collections/goods/search"
-LIVEZ = b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n"
-
-
-class Busy(NamedTuple):
-    """A server all of whose lanes are full."""
-
-    address: tuple[str, int]
-    wiring: Wiring
-    panel: Panel
-    connections: Connections
-    at_once: list[Answer]  # that took no application
-    keys: dict[str, str]
-
-    def say(self, *pieces: bytes, answers: int = 1, fast: bool = True) -> bytes:
-        """All that comes back for these pieces, sent one after the other. `fast`: or the application answers."""
-        refuse = self.connections.at_once
-        if not fast:
-            self.connections.at_once = lambda scope, body_bytes: None
-        try:
-            with socket.create_connection(self.address, timeout=10) as client:
-                for number, piece in enumerate(pieces):
-                    time.sleep(0.05 if number else 0.0)
-                    client.sendall(piece)
-                return _received(client, answers, bodies=not pieces[0].startswith(b"HEAD"))
-        finally:
-            self.connections.at_once = refuse
-
-    def counted(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """What the registry holds of requests; not how long they took."""
-        return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in self.panel.metrics.registry.collect()
-            for sample in family.samples
-            if "request" in sample.name or "error" in sample.name
-            if not sample.name.endswith(("_bucket", "_sum")) and sample.labels.get("route") != "/livez"
-        }
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +69,6 @@ def busy(encoder: LocalEncoder, tmp_path_factory: pytest.TempPathFactory) -> Ite
         thread.join(20)
 
 
-def request(
-    path: str = SEARCH, body: bytes = b"{}", *fields: str, method: str = "POST", key: str = "", version: str = "1.1"
-) -> bytes:
-    """`fields`: instead of the body's length."""
-    head = [f"{method} {path} HTTP/{version}", "Host: here", *(fields or (f"Content-Length: {len(body)}",))]
-    return "\r\n".join([*head, *([f"Authorization: Bearer {key}"] if key else []), "", ""]).encode() + body
-
-
 CHUNKED = "Transfer-Encoding: chunked"
 EXPECT = ("Content-Length: 2", "Expect: 100-continue")
 REFUSED: dict[str, dict[str, Any]] = {  # as arguments of `request`
@@ -143,6 +98,7 @@ NOT_AT_ONCE: dict[str, dict[str, Any]] = {
     "too large": {"body": b"x" * (LIMIT + 1)},
     "too large, in chunks": {"body": b"7d1\r\n" + b"x" * (LIMIT + 1) + b"\r\n0\r\n\r\n", "fields": (CHUNKED,)},
     "a time that is none": {"fields": ("Content-Length: 2", "Salience-Timeout-Ms: soon")},
+    "neither nice nor not": {"path": f"{SEARCH}?nice=perhaps"},
 }
 
 
@@ -247,7 +203,7 @@ def test_a_connection_that_was_refused_is_idle_again(busy: Busy) -> None:
         before = len(busy.at_once)
         for _ in range(3):
             client.sendall(request(key=busy.keys["plain"]))
-            assert _received(client, 1)
+            assert answers_from(client, 1)
         assert len(busy.at_once) == before + 3, "the application was not asked"
         [one] = busy.connections._idle
         assert not one._answering
@@ -325,31 +281,3 @@ def noted() -> Iterator[list[Any]]:
 def _settle(busy: Busy) -> None:
     """The application writes its line after its answer: another answer comes later."""
     busy.say(LIVEZ)
-
-
-def _received(client: socket.socket, answers: int, *, bodies: bool = True) -> bytes:
-    """So many answers, and the end of the connection where they announce it. `bodies`: whether answers have any."""
-    received = b""
-    while not _whole(received, answers, bodies) or b"\r\nconnection: close\r\n" in received:
-        part = client.recv(65_536)
-        if not part:
-            return received + b"(end)"
-        received += part
-    return received
-
-
-def _whole(received: bytes, answers: int, bodies: bool) -> bool:
-    for _ in range(answers):
-        head, found, received = received.partition(b"\r\n\r\n")
-        length = re.search(rb"\r\ncontent-length: (\d+)", head)
-        size = int(length[1]) if length and bodies else 0
-        if not found or len(received) < size:
-            return False
-        received = received[size:]
-    return True
-
-
-def masked(received: bytes) -> bytes:
-    """Without what differs from answer to answer: the hour, and ids that nobody gave."""
-    received = re.sub(rb"date: [^\r]+", b"date:", received)
-    return re.sub(rb"\b[0-9a-f]{32}\b", b"(id)", received)
