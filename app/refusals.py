@@ -8,6 +8,7 @@ or is not refused for lack of a place, is for them.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -66,8 +67,9 @@ class Refusals:
         self._templates = templates
         self._limit = limit
         self._by_path = by_path
-        self._lines = 0  # written, or left out, in the second `_since`
+        self._lines = 0  # written in the second that began at `_since`
         self._since = 0.0
+        self._left_out = 0  # refusals without a line, whose number is yet to be told
         self._prepared: dict[tuple[Shape, str, float], _Prepared] = {}  # of lanes, which advise 1 to 30 seconds
 
     def answer(self, scope: Scope, body_bytes: int) -> Answer | None:
@@ -114,15 +116,21 @@ class Refusals:
                 log_request(method=method, route=route, status=status, seconds=seconds, code=code)
 
     def _has_line(self) -> bool:
-        """Whether this refusal is logged by a line of its own; those that were not are told by their number."""
+        """Whether this refusal is logged by a line of its own; a second later the number of the others is."""
         now = time.monotonic()
         if now - self._since >= 1.0:
-            left_out = self._lines - _LINES_A_SECOND
             self._since, self._lines = now, 0
-            if left_out > 0:
-                _log.info("requests refused", code=Overloaded.code, more=left_out)
-        self._lines += 1
-        return self._lines <= _LINES_A_SECOND
+        if self._lines < _LINES_A_SECOND:
+            self._lines += 1
+            return True
+        if not self._left_out:
+            asyncio.get_running_loop().call_later(1.0, self._tell_others)
+        self._left_out += 1
+        return False
+
+    def _tell_others(self) -> None:
+        _log.info("requests refused", code=Overloaded.code, more=self._left_out)
+        self._left_out = 0
 
 
 def _prepare(path: str, error: Overloaded) -> _Prepared:
