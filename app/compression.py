@@ -55,6 +55,6 @@ def _may_be_compressed(scope: Scope) -> bool:
     if not _EXPLAINED.fullmatch(route_path(scope)):
         return False
     host = (scope.get("client") or ("127.0.0.1", 0))[0]  # none: a Unix socket
-    if host.startswith("127.") or host == "::1":
+    if host == "::1" or host.removeprefix("::ffff:").startswith("127."):  # IPv4 at a socket of IPv6, too
         return False
     return bool(_TAKES_GZIP.search((header(scope, b"accept-encoding") or "").lower()))

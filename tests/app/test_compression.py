@@ -57,7 +57,7 @@ def test_a_client_that_takes_no_gzip_gets_none(accepted: str) -> None:
     assert answered(LARGE, accepted=accepted) == ({"content-length": str(len(LARGE))}, LARGE)
 
 
-@pytest.mark.parametrize("client", [("127.0.0.1", 1), ("127.8.0.1", 1), ("::1", 1), None])
+@pytest.mark.parametrize("client", [("127.0.0.1", 1), ("127.8.0.1", 1), ("::1", 1), ("::ffff:127.0.0.1", 1), None])
 def test_on_this_machine_bytes_cost_less_than_the_time(client: tuple[str, int] | None) -> None:
     assert answered(LARGE, client=client)[1] == LARGE
 
