@@ -57,7 +57,7 @@ def write_bundle(target: Path, settings: Settings, found: Iterable[Diagnosis], n
     """
     checks = [asdict(one) for one in found]
     parts: dict[str, Callable[[], str]] = {
-        "doctor.json": lambda: _json(checks),
+        "doctor.json": lambda: _USER.sub("***@", _json(checks)),
         "settings.json": lambda: _USER.sub("***@", _json(settings.model_dump(mode="json"))),
         "versions.json": lambda: _json(_versions()),
         "stats.json": lambda: _json(_statistics(settings.data_dir, names)),

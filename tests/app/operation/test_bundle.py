@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.operation.bundle import Names, write_bundle
+from app.operation.doctor import Diagnosis, Level
 from app.settings import load_settings
 from store import Database
 from store.processes import register
@@ -55,6 +56,15 @@ def test_it_holds_everything_and_no_marked_word(
     assert json.loads(found["versions.json"])["packages"]["torch"]
     assert all(f"CREATE TABLE {name}" in found["schema.sql"].replace('"', "") for name in metadata.tables)
     assert found["metrics.txt"] == "# no server is running\n"
+
+
+def test_what_the_doctor_says_of_an_address_leaves_its_password_out(tmp_path: Path) -> None:
+    text = f"Milvus does not answer at http://me:{MARK}@index:19530: refused"
+    found = Diagnosis(name="index", level=Level.FAIL, text=text)
+    settings = load_settings(data_dir=tmp_path / "data")
+    write_bundle(tmp_path / "bundle", settings, [found], Names(tmp_path / "data"), lambda *_: "")
+    [said] = json.loads(contents(tmp_path / "bundle")["doctor.json"])
+    assert said["text"] == "Milvus does not answer at http://***@index:19530: refused"
 
 
 def test_metrics_of_a_server_are_there_under_the_bundles_names(stocked: Path, tmp_path: Path) -> None:
