@@ -178,7 +178,7 @@ async function more() {
     const first = page.hits.length;
     Object.assign(page, { hits: [...page.hits, ...result.hits], next: result.next });
     hits.append(result.hits, headings(result), result.changed ? changed() : null);
-    byId("status").textContent = `${page.hits.length} hits`;
+    if (!("stale" in byId("hits").dataset)) byId("status").textContent = `${page.hits.length} hits`;
     showRest();
     hits.focus(first);
   } catch (error) {

@@ -41,6 +41,18 @@ def test_more_hits_that_fail_keep_those_that_are_there(searched: Page, site: Sit
     assert searched.eval("$t('#more-error')") == ""
 
 
+def test_more_of_the_hits_of_the_search_before_are_said_to_be_of_that(searched: Page, site: Site) -> None:
+    site.answer = failing(400)
+    searched.search("monitor")
+    searched.until("!$('#error').hidden")
+    said = searched.eval("$t('#status')")
+    assert "search before" in said
+    site.answer = usual
+    searched.click("More hits")
+    searched.until(f"{SHOWN} === 20")
+    assert searched.eval("$t('#status')") == said
+
+
 def test_without_the_comparison_the_hits_only_have_no_marks(searched: Page, site: Site) -> None:
     def answer(request: Request) -> Answer:
         compared = request.body is not None and request.body.get("boosts") is False
