@@ -13,7 +13,7 @@ export class HitList {
   #list;
   #asks;
   #open = new Set();
-  #shown = []; // {hit, rank, compare}: in order
+  #shown = []; // {hit, rank, compare, and followed, where its questions are shown}: in order
   #before = null; // as `compare` was given it
   #scale = {};
 
@@ -42,6 +42,7 @@ export class HitList {
     const first = this.#shown.length;
     if (notice) this.#list.append(el("li", { class: "heading" }, notice));
     this.#shown.push(...hits.map((hit, place) => ({ hit, rank: first + place + 1 })));
+    this.#shown[first - 1]?.followed?.();
     for (const shown of this.#shown.slice(first)) {
       const heading = headings.get(shown.hit.id);
       if (heading !== undefined) this.#list.append(el("li", { class: "heading" }, el("h2", {}, heading)));

@@ -5,9 +5,9 @@ import { failure } from "./failure.js";
 import { line } from "./ledger.js";
 
 /**
- * The questions about a hit, `shown` as `{hit, rank}`; `next()` is the one below it, undefined for the last one. `asks`:
- * `explain(asked, signal)`, a promise of the hit's explanation with what is asked for, and `search(query)`, which shows
- * another search.
+ * The questions about a hit, `shown` as `{hit, rank}`; `next()` is the one below it, undefined for the last one. It is
+ * given `followed()`, to be called when there are more. `asks`: `explain(asked, signal)`, a promise of the hit's
+ * explanation with what is asked for, and `search(query)`, which shows another search.
  */
 export function questions(shown, next, { explain, search }) {
   const answer = el("div", { class: "answer", "aria-live": "polite" });
@@ -35,10 +35,12 @@ export function questions(shown, next, { explain, search }) {
     const titles = { upper: title(shown.hit), lower: title(next().hit) };
     return held({ ledger: { ...ledger, description }, swap }, titles, search);
   };
+  const comparing = ask("Why is it above the next one?", above, compared);
+  shown.followed = () => (comparing.hidden = !next());
+  shown.followed();
   return el("div", { class: "questions" },
     el("div", { class: "buttons" },
-      ask("What would raise it?", () => ({ advise: true }), ({ advice }) => raised(advice, search)),
-      next() ? ask("Why is it above the next one?", above, compared) : ""),
+      ask("What would raise it?", () => ({ advise: true }), ({ advice }) => raised(advice, search)), comparing),
     answer);
 }
 

@@ -60,7 +60,7 @@ def test_the_documentation_has_every_alarm_and_no_other() -> None:
 
 
 def test_checks_of_health_are_no_answers_that_fail_or_succeed() -> None:
-    """A /readyz that is a 503 is an alarm of its own, and scrapes would hide the failures of a server with few users."""
+    """A /readyz that is a 503 has an alarm of its own, and scrapes would hide the failures where users are few."""
     [expression] = [rule["expr"] for rule in RULES if rule["alert"] == "SalienceServerErrors"]
     left_out = re.findall(r'route!~"([^"]*)"', expression)
     assert len(left_out) == expression.count("salience_requests_total") == 2

@@ -50,6 +50,15 @@ def test_more_hits_leave_those_that_are_there_alone(searched: Page, site: Site) 
     assert searched.eval("document.activeElement.dataset.id") == "l11"
 
 
+def test_the_last_hit_can_be_compared_once_there_is_a_next_one(searched: Page) -> None:
+    asked = "$$('#why-10 .questions .buttons button').filter((one) => one.offsetParent).map((one) => one.textContent)"
+    searched.eval("$('[aria-controls=why-10]').click()")
+    assert searched.eval(asked) == ["What would raise it?"]
+    searched.click("More hits")
+    searched.until(f"{SHOWN} === 20")
+    assert searched.eval(asked) == ["What would raise it?", "Why is it above the next one?"]
+
+
 def test_a_button_that_goes_hands_the_keyboard_on(searched: Page, site: Site) -> None:
     searched.click("whole value, 400 characters")
     assert searched.eval("document.activeElement.tagName") == "DD"
