@@ -23,7 +23,7 @@ def row(models: Models, name: str) -> dict[str, Any]:
         folder = _folder(described)
     except ModelError as error:
         unknown = dict.fromkeys(("kind", "dimension", "max_tokens", "from"))
-        return {**facts, **unknown, "aliases": [], "problem": error.message}
+        return {**facts, **unknown, "aliases": [], "problem": error.detail}
     return {
         **facts,
         "kind": described.kind.value,

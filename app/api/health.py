@@ -24,7 +24,9 @@ class Liveness(ResponseModel):
 
 
 class CheckBody(ResponseModel):
-    name: str = Field(description="process, model, database, snapshots, index, disk, worker, reindexing or maintenance")
+    name: str = Field(
+        description="process, model, models, database, snapshots, index, disk, worker, reindexing or maintenance"
+    )
     ok: bool = Field(description="false: this is a problem")
     text: str = Field(description="what was found, or what is wrong")
 

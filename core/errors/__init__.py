@@ -36,6 +36,7 @@
     ├── Forbidden                    the caller is known, and may not do this (HTTP 403)
     ├── InvalidSignature             a signed request whose signature does not hold (HTTP 401)
     ├── ModelError                   a model folder that cannot be used
+    │   └── ModelUnavailable         a model of the settings that cannot be loaded (HTTP 503)
     ├── RemoteError                  an embedding service elsewhere (HTTP 502)
     │   ├── RemoteUnavailable        down, slow, over its quota; try again (HTTP 503)
     │   ├── RemoteRefused            it did not take the request: key, model name
@@ -93,7 +94,14 @@ from core.errors.missing import (
     NotFound,
     ReindexNotFound,
 )
-from core.errors.models import ModelError, RemoteError, RemoteMismatch, RemoteRefused, RemoteUnavailable
+from core.errors.models import (
+    ModelError,
+    ModelUnavailable,
+    RemoteError,
+    RemoteMismatch,
+    RemoteRefused,
+    RemoteUnavailable,
+)
 from core.errors.refusals import Abandoned, Forbidden, InvalidSignature, QueueFull, SeqNotReached
 from core.errors.storage import (
     DirectoryInUse,
@@ -140,6 +148,7 @@ __all__ = [
     "ModelError",
     "ModelMismatch",
     "ModelNotFound",
+    "ModelUnavailable",
     "NotFound",
     "QueueFull",
     "ReindexConflict",
