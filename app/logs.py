@@ -9,6 +9,7 @@ import structlog
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
+from app.addresses import shown_text
 from app.settings import LogSettings
 from core.current import current_job
 
@@ -42,7 +43,7 @@ def configure_logs(settings: LogSettings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
@@ -52,6 +53,13 @@ def configure_logs(settings: LogSettings) -> None:
     root.setLevel(settings.level.upper())
     for noisy in ("alembic", "uvicorn.access", "transformers", "filelock", "httpx", "httpcore", "opentelemetry"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Masks addresses in the whole line, as libraries write them into messages and exceptions alike."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown_text(super().format(record))
 
 
 def _with_job(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

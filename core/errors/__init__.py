@@ -7,7 +7,8 @@
     │   ├── InvalidFilter            unknown field or operator, value of the wrong type
     │   ├── InvalidDocument          a record that cannot become a document
     │   ├── InvalidSettings          collection or process settings
-    │   └── UnreadableFile           a file that no reader can make sense of
+    │   ├── UnreadableFile           a file that no reader can make sense of
+    │   └── UnwritableFile           a file that a command was to write
     ├── NotFound                     (HTTP 404)
     │   ├── CollectionNotFound
     │   ├── DocumentNotFound
@@ -82,6 +83,7 @@ from core.errors.inputs import (
     InvalidSettings,
     TooLarge,
     UnreadableFile,
+    UnwritableFile,
 )
 from core.errors.missing import (
     AliasNotFound,
@@ -168,4 +170,5 @@ __all__ = [
     "StorageReadOnly",
     "TooLarge",
     "UnreadableFile",
+    "UnwritableFile",
 ]
