@@ -53,7 +53,16 @@ def configure_logs(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("alembic", "uvicorn.access", "transformers", "filelock", "httpx", "httpcore", "opentelemetry"):
+    for noisy in (
+        "alembic",
+        "faiss",
+        "uvicorn.access",
+        "transformers",
+        "filelock",
+        "httpx",
+        "httpcore",
+        "opentelemetry",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger(COMMAND).setLevel(logging.INFO)  # where a server listens is told whatever the level
 
