@@ -184,6 +184,17 @@ def test_a_token_in_the_file_serves_every_command() -> None:
         assert "export METRICS_TOKEN" not in text
 
 
+def test_a_backup_has_a_place_beside_the_data(tmp_path: Path) -> None:
+    """Within the data directory it is refused."""
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    found = re.search(r"docker compose exec api salience backup (/\w+)/", text)
+    assert found
+    volumes = dict(reversed(volume.split(":")) for volume in COMPOSE["services"]["api"]["volumes"])
+    assert volumes[found[1]] in COMPOSE["volumes"]
+    assert found[1] != "/data"
+    assert re.search(rf"install -d -o salience -g salience -m 0750 .*{found[1]}\b", DOCKERFILE), "it is the user's"
+
+
 def test_logs_do_not_fill_the_disk() -> None:
     for name, service in COMPOSE["services"].items():
         logging = service["logging"]
