@@ -67,7 +67,7 @@ import signal, socket
 from app.operation.supervisor import Supervisor
 
 with socket.socket() as listener:
-    supervisor = Supervisor(print, listener, 1, threads=1)
+    supervisor = Supervisor(print, listener, 1, threads=1, drain_seconds=0.0)
     with supervisor._signals():
         signal.signal(signal.SIGTERM, lambda number, frame: None)  # as in the moment before it begins to wait
         signal.raise_signal(signal.SIGTERM)
