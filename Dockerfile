@@ -20,7 +20,7 @@ LABEL org.opencontainers.image.title=salience \
       org.opencontainers.image.description="Semantic search that can be steered and explains its scores"
 RUN groupadd --system --gid 10001 salience \
     && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin salience \
-    && install -d -o salience -g salience -m 0750 /data
+    && install -d -o salience -g salience -m 0750 /data /backups
 COPY --from=build /opt/salience /opt/salience
 # With a read-only file system there is room in /tmp, which is memory, for what numba compiles; and in /data, which is a
 # disk, for what SQLite puts aside while it sorts or vacuums.

@@ -37,6 +37,7 @@ STATUS: dict[type[SalienceError], int] = {
     errors.RemoteError: 502,
     errors.RemoteUnavailable: 503,
     errors.IndexUnavailable: 503,
+    errors.ModelUnavailable: 503,
     errors.SchemaTooNew: 503,
     errors.StorageBusy: 503,
     errors.StorageReadOnly: 503,
@@ -145,7 +146,7 @@ def answered(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SalienceError)
     status = status_of(error)
     if status >= 500 and not isinstance(error, _EXPECTED):
-        _log.error("request failed", code=error.code, error=error.message)
+        _log.error("request failed", code=error.code, error=error.detail)
     caller = getattr(request.state, "caller", None)
     if isinstance(caller, Caller):
         caller.told(error)

@@ -15,7 +15,7 @@ from ir_measures import RR, R, nDCG
 
 from app.significance import compare
 from app.wiring import Wiring
-from core.errors import InvalidQuery, UnreadableFile
+from core.errors import InvalidQuery, UnreadableFile, UnwritableFile
 from core.records import Collection, CollectionSettings, Document, SparseScoring
 from indexer.fields import FieldMapping, documents
 from indexer.pipeline import AddProgress
@@ -167,7 +167,7 @@ def ndcg_by_query(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> list
 
 
 def write_run(path: Path, name: str, run: Run) -> None:
-    """Write the run in TREC's format: query, Q0, document, rank, score, name. Raises UnreadableFile where it cannot.
+    """Write the run in TREC's format: query, Q0, document, rank, score, name. Raises UnwritableFile where it cannot.
 
     Scores are lowered where they do not fall with the rank.
     """
@@ -179,7 +179,7 @@ def write_run(path: Path, name: str, run: Run) -> None:
     try:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
-        raise UnreadableFile(f"cannot write {path}: {error.strerror}", param="run_file") from None
+        raise UnwritableFile(f"cannot write {path}: {error.strerror}", param="run_file") from None
 
 
 def run_count(sparse: SparseScoring, rerank: Rerank | None = None) -> int:

@@ -9,6 +9,7 @@ import structlog
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
+from app.addresses import shown_text
 from app.settings import LogSettings
 from core.current import current_job
 
@@ -16,9 +17,11 @@ from core.current import current_job
 _TRACEBACKS = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
 
+COMMAND = "salience.command"  # the logger of what a command says of itself
+
+
 def configure_logs(settings: LogSettings) -> None:
     """Send structlog's events and the standard library's records, in one format, to standard error."""
-    pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,  # the request's id
         _with_job,
@@ -28,7 +31,7 @@ def configure_logs(settings: LogSettings) -> None:
     ]
     last: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-        if pretty
+        if for_people(settings)
         else [_TRACEBACKS, structlog.processors.JSONRenderer(ensure_ascii=True)]
     )
     structlog.configure(
@@ -42,7 +45,7 @@ def configure_logs(settings: LogSettings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
@@ -50,8 +53,30 @@ def configure_logs(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("alembic", "uvicorn.access", "transformers", "filelock", "httpx", "httpcore", "opentelemetry"):
+    for noisy in (
+        "alembic",
+        "faiss",
+        "uvicorn.access",
+        "transformers",
+        "filelock",
+        "httpx",
+        "httpcore",
+        "opentelemetry",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger(COMMAND).setLevel(logging.INFO)  # where a server listens is told whatever the level
+
+
+def for_people(settings: LogSettings) -> bool:
+    """Whether lines are for people, and not JSON."""
+    return settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Masks addresses in the whole line, as libraries write them into messages and exceptions alike."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown_text(super().format(record))
 
 
 def _with_job(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from app.addresses import shown_address
 from app.models import Models, NamedModel
 from core.errors import ModelError
 from embedder.kinds import ModelKind, model_folder
@@ -23,7 +24,7 @@ def row(models: Models, name: str) -> dict[str, Any]:
         folder = _folder(described)
     except ModelError as error:
         unknown = dict.fromkeys(("kind", "dimension", "max_tokens", "from"))
-        return {**facts, **unknown, "aliases": [], "problem": error.message}
+        return {**facts, **unknown, "aliases": [], "problem": error.detail}
     return {
         **facts,
         "kind": described.kind.value,
@@ -89,4 +90,4 @@ def _place(described: NamedModel) -> str:
     settings = described.settings
     if settings.folder is not None:
         return str(settings.folder)
-    return f"{settings.api} at {settings.url}"
+    return f"{settings.api} at {shown_address(str(settings.url))}"

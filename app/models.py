@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from app.model_settings import ModelSettings
 from app.remote_models import gives_sparse, load_remote_model
 from app.settings import Settings
-from core.errors import InvalidInput, InvalidSettings, ModelError, ModelNotFound
+from core.errors import InvalidInput, InvalidSettings, ModelError, ModelNotFound, ModelUnavailable
 from core.protocols import Observable, Priority, RanBatch
 from embedder.densemodels import checked
 from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, DENSE_KINDS, SPARSE_KINDS, ModelKind, model_folder, model_kind
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from embedder.loading import Model
     from embedder.remote.encoder import RemoteEncoder
 
+TRY_AGAIN_SECONDS = 10.0  # after a model could not be loaded: a try may read gigabytes, and every search would make one
+_UNREAD = float("-inf")  # its descriptions alone were wrong: another look costs nothing
 LUMINOUS = "luminous-base"  # what clients of the Aleph Alpha API ask for: the main model, unless it is configured
 
 
@@ -58,6 +61,7 @@ class Models:
         self._kinds: dict[str, ModelKind] = {}  # of those that are loaded
         if encoder is not None:
             self._loaded[self.main], self._kinds[self.main] = encoder, ModelKind.DENSE
+        self._failed: dict[str, tuple[float, str]] = {}  # when it was read, by time.monotonic, and what was wrong
         self._asked: dict[str, float] = {}  # when each was asked for last, by time.monotonic
         self._locks = {name: threading.Lock() for name in self._entries}
         self._told: Callable[[str, RanBatch], None] | None = None
@@ -80,28 +84,27 @@ class Models:
         raise ModelNotFound(f"there is no model {name!r:.80} here; there are {known}", param="model")
 
     def describe(self, name: str) -> NamedModel:
-        """What the settings and the folder say of a model, without loading it. Raises ModelNotFound, ModelError."""
+        """What the settings and the folder say of a model, without loading it.
+
+        Raises ModelNotFound, and ModelUnavailable where the folder does not say it.
+        """
         name = self.resolve(name)
-        settings = self._entries[name]
-        if settings.folder is not None:
-            folder = model_folder(settings.folder)
-            if name == self.main and name not in self._settings.models and not folder.is_dir():
-                others = ", ".join(other for other in self._entries if other != name)
-                raise ModelError(
-                    f"{folder} is not a folder, and no model of the settings has this name; there are {others}"
-                )
-            kind = ModelKind(settings.kind) if settings.kind else model_kind(folder)
-        else:
-            kind = ModelKind.HYBRID if gives_sparse(name, settings) else ModelKind.DENSE
-        aliases = [alias for alias, target in self._settings.aliases.items() if target == name]
-        if name == self.main and LUMINOUS not in {*self._entries, *self._settings.aliases}:
-            aliases.append(LUMINOUS)
-        return NamedModel(name=name, settings=settings, kind=kind, aliases=tuple(aliases))
+        with _unavailable(name):
+            return self._described(name)
 
     def kind(self, name: str) -> ModelKind:
         """What the model is; its folder is read where it is not loaded. Raises ModelNotFound, ModelError."""
         name = self.resolve(name)
-        return self._kinds.get(name) or self.describe(name).kind
+        if name in self._kinds:
+            return self._kinds[name]
+        try:
+            kind = self.describe(name).kind
+        except ModelUnavailable as error:
+            self._failed[name] = _UNREAD, error.detail
+            raise
+        if self._failed.get(name, (None, ""))[0] == _UNREAD:
+            self._failed.pop(name, None)
+        return kind
 
     def encoder(self, name: str | None = None) -> Encoder:
         """The dense encoder of this name, or the main one. Raises ModelNotFound, ModelError, InvalidInput."""
@@ -162,6 +165,14 @@ class Models:
     def is_loaded(self, name: str) -> bool:
         return name in self._loaded
 
+    @property
+    def failing(self) -> Mapping[str, str]:
+        """Why, with its files, by the name of each model that could not be loaded when it was asked for last."""
+        for name in list(self._failed):
+            with suppress(ModelUnavailable):
+                self.kind(name)  # its folder may be back
+        return {name: reason for name, (_, reason) in self._failed.copy().items()}
+
     def let_go(self, name: str, *, idle_seconds: float) -> bool:
         """Forget a loaded model that nobody has asked for in so long, and whose network nobody waits for.
 
@@ -203,6 +214,23 @@ class Models:
             if self._entries[name].api is not None:
                 cast("RemoteEncoder", model).close()
 
+    def _described(self, name: str) -> NamedModel:
+        settings = self._entries[name]
+        if settings.folder is not None:
+            folder = model_folder(settings.folder)
+            if name == self.main and name not in self._settings.models and not folder.is_dir():
+                others = ", ".join(other for other in self._entries if other != name)
+                raise ModelError(
+                    f"{folder} is not a folder, and no model of the settings has this name; there are {others}"
+                )
+            kind = ModelKind(settings.kind) if settings.kind else model_kind(folder)
+        else:
+            kind = ModelKind.HYBRID if gives_sparse(name, settings) else ModelKind.DENSE
+        aliases = [alias for alias, target in self._settings.aliases.items() if target == name]
+        if name == self.main and LUMINOUS not in {*self._entries, *self._settings.aliases}:
+            aliases.append(LUMINOUS)
+        return NamedModel(name=name, settings=settings, kind=kind, aliases=tuple(aliases))
+
     def _is_reranker(self, name: str) -> bool:
         try:
             return self.kind(name) is ModelKind.RERANKER
@@ -229,11 +257,25 @@ class Models:
             if kind not in kinds:
                 raise InvalidInput(f"model {name} is a {kind} model: it makes no {product}", param="model")
             if name not in self._loaded:
-                model = self._built(name, kind)
+                model = self._tried(name, kind)
                 self._watch(name, model)
                 self._loaded[name], self._kinds[name] = model, kind
             self._asked[name] = time.monotonic()
             return self._loaded[name]
+
+    def _tried(self, name: str, kind: ModelKind) -> Model:
+        """For the holder of the model's lock."""
+        read_at, reason = self._failed.get(name, (_UNREAD, ""))
+        if time.monotonic() - read_at < TRY_AGAIN_SECONDS:
+            raise _cannot_be_loaded(name, reason)
+        try:
+            with _unavailable(name):
+                model = self._built(name, kind)
+        except ModelUnavailable as error:
+            self._failed[name] = time.monotonic(), error.detail
+            raise
+        self._failed.pop(name, None)
+        return model
 
     def _watch(self, name: str, model: object) -> None:
         if self._told is not None and isinstance(model, Observable):
@@ -262,3 +304,19 @@ class Models:
             ),
             fitted=self.fitted_projections,
         )
+
+
+@contextmanager
+def _unavailable(name: str) -> Iterator[None]:
+    """What keeps the model from being loaded is told without its files, which are the operator's to know."""
+    try:
+        yield
+    except ModelError as error:
+        raise _cannot_be_loaded(name, error.detail) from error
+    except OSError as error:
+        raise _cannot_be_loaded(name, str(error)) from error
+
+
+def _cannot_be_loaded(name: str, reason: str) -> ModelUnavailable:
+    why = "the server's log and salience doctor say why"
+    return ModelUnavailable(f"model {name} cannot be loaded; {why}", param="model", detail=reason)

@@ -158,7 +158,7 @@ class Forthcoming:
                 if models.describe(name).settings.folder is not None:
                     models.model(name)
             except SalienceError as error:
-                _log.info("the model %s of a reindex is not loaded ahead: %s", name, error.message)
+                _log.info("the model %s of a reindex is not loaded ahead: %s", name, error.detail)
             except Exception:  # noqa: BLE001 - as above: a server need not end for it, nor the next model wait
                 _log.exception("the model %s of a reindex could not be loaded ahead", name)
         self._let_go(kept)

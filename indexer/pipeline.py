@@ -98,14 +98,14 @@ class Pipeline:
         return collection
 
     def why_not(self, name: str) -> str | None:
-        """Why this process cannot add to the collection: it lacks a model. None: it can. Raises CollectionNotFound.
+        """Why this process cannot add to the collection, for the log: it lacks a model. None: it can.
 
-        A remote model that is down is there: who needs it says what is wrong.
+        Raises CollectionNotFound. A remote model that is down is there: who needs it says what is wrong.
         """
         try:
             self.collection(name)
         except (ModelMismatch, ModelNotFound, ModelError, InvalidInput) as error:  # the last: it is of another kind
-            return error.message
+            return error.detail
         except RemoteError:
             return None
         return None

@@ -21,6 +21,7 @@ from core.errors import (
     LockHeld,
     ModelMismatch,
     ModelNotFound,
+    ModelUnavailable,
     ReindexConflict,
     SalienceError,
     StorageBusy,
@@ -197,6 +198,8 @@ class Reindexing:
             return False
         except Unsuitable as error:
             self._postpone(reindex, error.message, self._backoff(reindex), logged="its status says for which document")
+        except ModelUnavailable as error:
+            self._postpone(reindex, error.message, self._backoff(reindex), logged=error.detail)
         except SalienceError as error:
             self._postpone(reindex, kept_reason(error), max(self._backoff(reindex), error.retry_after or 0.0))
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again

@@ -25,6 +25,7 @@ from core.errors import (
     LeaseLost,
     ModelMismatch,
     ModelNotFound,
+    ModelUnavailable,
     RemoteError,
     SalienceError,
     StorageError,
@@ -165,6 +166,9 @@ class Worker:
         except LeaseLost as error:
             _log.info("job %s: %s", lease.job_id, error.message)
         except (ModelMismatch, ModelNotFound) as error:  # another worker may have it
+            self._failed(lease, error.message, counts=False)
+        except ModelUnavailable as error:  # until somebody puts its files right
+            _log.error("job %s: %s", lease.job_id, error.detail)
             self._failed(lease, error.message, counts=False)
         except SalienceError as error:
             passes = error.retryable or isinstance(error, RemoteError)  # what a remote refuses, its owner puts right

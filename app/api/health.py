@@ -24,7 +24,9 @@ class Liveness(ResponseModel):
 
 
 class CheckBody(ResponseModel):
-    name: str = Field(description="process, model, database, snapshots, index, disk, worker, reindexing or maintenance")
+    name: str = Field(
+        description="process, model, models, database, snapshots, index, disk, worker, reindexing or maintenance"
+    )
     ok: bool = Field(description="false: this is a problem")
     text: str = Field(description="what was found, or what is wrong")
 
@@ -71,7 +73,8 @@ async def readyz(request: Request, panel: OperationPanel, response: Response) ->
     """Everything that serving needs is there: model, database, fresh snapshots, disk, worker; otherwise 503.
 
     A Milvus that does not answer is a problem, but no 503: collections that it does not hold are served. Neither is a
-    queue of jobs that cannot be written to, nor maintenance that keeps failing: searches are answered.
+    queue of jobs that cannot be written to, nor maintenance that keeps failing: searches are answered. Nor is a model
+    that cannot be loaded, as long as it is not the main one.
 
     As soon as the process is told to stop, the answer is 503. Keys of the operator's, tokens, and everybody where there
     are neither, are told what was found; others only the names of the checks that failed.

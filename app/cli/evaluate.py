@@ -23,7 +23,7 @@ from app.cli.options import (
 )
 from app.cli.terminal import note, out, print_json, progress_bar, table
 from app.wiring import Wiring
-from core.errors import UnreadableFile
+from core.errors import UnwritableFile
 
 if TYPE_CHECKING:
     from app.evaluation import Dataset, Evaluation
@@ -75,7 +75,7 @@ def evaluate_command(
     from retriever.rerank import Rerank as Reranking
 
     if run_file is not None and not run_file.parent.is_dir():
-        raise UnreadableFile(f"cannot write {run_file}: there is no folder {run_file.parent}", param="run_file")
+        raise UnwritableFile(f"cannot write {run_file}: there is no folder {run_file.parent}", param="run_file")
     dataset = read_dataset(folder)
     scoring = sparse_scoring(sparse, sparse_model)
     asked = rerank_option(rerank, rerank_depth, rerank_weight)

@@ -61,7 +61,7 @@ def run(arguments: list[str] | None = None) -> None:
         finally:
             sys.stdout.flush()  # what is still in the buffer: here a reader that left can be handled
     except SalienceError as error:
-        complain(error.message)
+        complain(error.detail)
         if isinstance(error, StorageFull):
             note("What was committed before is safe. Free some space, and run the command again.")
         sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import DataDir, Device, Model, settings
-from app.cli.terminal import note
+from app.cli.terminal import announce
 from app.operation.process import is_local
 from app.settings import SAFE_TOKEN_LENGTH, Settings
 from core.errors import InvalidSettings
@@ -42,13 +43,17 @@ def serve(
 
       salience serve --port 9000
     """
+    from app.logs import configure_logs
+
     chosen = settings(data_dir, model, device)
     address, number = host or chosen.server.host, chosen.server.port if port is None else port
     listener = _listen(address, number)
     if not (allow_anonymous or chosen.server.allow_anonymous or is_local(listener)):
         _check_guarded(chosen)
+    configure_logs(chosen.log)
     if chosen.auth.weak:
-        note(f"A token of SALIENCE_AUTH__TOKENS has fewer than {SAFE_TOKEN_LENGTH} characters: it can be guessed.")
+        weak = f"A token of SALIENCE_AUTH__TOKENS has fewer than {SAFE_TOKEN_LENGTH} characters: it can be guessed."
+        announce(weak, chosen.log, level=logging.WARNING)
     processes = workers or chosen.server.workers
     if processes == 1:
         started = _serve(chosen, listener, worker=worker, ready=lambda: _say_where(listener, chosen))
@@ -106,11 +111,9 @@ def _supervise(
     options: tuple[Path | None, str | None, str | None],
 ) -> bool:
     """In processes of their own, until a signal says stop; whether they ever served."""
-    from app.logs import configure_logs
     from app.operation.process import cores
     from app.operation.supervisor import Supervisor
 
-    configure_logs(chosen.log)
     supervisor = Supervisor(
         serve_beside_others,
         listener,
@@ -124,7 +127,9 @@ def _supervise(
 
 
 def _say_where(listener: socket.socket, chosen: Settings) -> None:
-    note(f"Salience listens at http://{_shown(listener)} (documentation: /docs); data in {chosen.data_dir}")
+    address, directory = f"http://{_shown(listener)}", str(chosen.data_dir)
+    message = f"Salience listens at {address} (documentation: /docs); data in {directory}"
+    announce(message, chosen.log, address=address, data_dir=directory)
 
 
 def _listen(host: str, port: int) -> socket.socket:

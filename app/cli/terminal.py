@@ -6,14 +6,18 @@ rich leaves out colour in a pipe and where NO_COLOR is set; in a pipe lines are 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Container
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from app.settings import LogSettings
 
 _TERMINAL = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed before the command began
 _PIPE_WIDTH = None if _TERMINAL else 100_000  # of a line: what goes on to another program is never cut
@@ -34,6 +38,18 @@ def print_json(value: Any) -> None:
 def note(message: str) -> None:
     """A remark on standard error."""
     err.print(plain(message), style=QUIET)
+
+
+def announce(message: str, settings: LogSettings, *, level: int = logging.INFO, **facts: str) -> None:
+    """A remark of a command that goes on: a line of its log with `facts` where that is JSON. The log is set up."""
+    import structlog
+
+    from app.logs import COMMAND, for_people  # commands that end have no use for either
+
+    if for_people(settings):
+        note(message)
+    else:
+        structlog.get_logger(COMMAND).log(level, message, **facts)
 
 
 def complain(message: str) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import DataDir, Device, Model, open_parts
-from app.cli.terminal import note
+from app.cli.terminal import announce
 
 
 def worker(
@@ -44,7 +44,8 @@ def worker(
             reindexing.stop()
 
         with _told(stop):
-            note(f"Salience works on the jobs in {parts.settings.data_dir}; stop it with Ctrl-C")
+            message = f"Salience works on the jobs in {parts.settings.data_dir}; stop it with Ctrl-C"
+            announce(message, parts.settings.log, data_dir=str(parts.settings.data_dir))
             if once:
                 serving.drain()
                 reindexing.drain()

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import platform
 import re
+import secrets
 import sqlite3
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from app.addresses import shown_address, shown_text
 from app.operation.doctor import Diagnosis
 from app.settings import Settings
-from core.errors import Conflict, SalienceError, UnreadableFile
+from core.errors import Conflict, SalienceError, UnwritableFile
 from store.directory import DATABASE_NAME
 from store.processes import processes
 from store.readonly import open_read_only
 from store.statistics import statistics
 
 _SECONDS = 5.0  # for a server's metrics
-_USER = re.compile(r"(?<=//)[^/@\s]*@")  # of an address, with its password
 _LABEL = re.compile(r'(?<=collection=")(?:[^"\\]|\\.)*(?=")')
 
 Ask = Callable[[str, str | None, float], str]  # (address, token, seconds): the text of its answer
@@ -52,31 +55,65 @@ class Names:
 def write_bundle(target: Path, settings: Settings, found: Iterable[Diagnosis], names: Names, ask: Ask) -> list[str]:
     """The names of what is in the file. What cannot be had is in it as a reason.
 
-    `ask`: how to get the metrics of a server. Raises Conflict where the file is there already, UnreadableFile where it
-    cannot be written.
+    `ask`: how to get the metrics of a server. The file has its name once it is whole. Raises Conflict where the file is
+    there already, UnwritableFile where it cannot be written.
     """
+    _check_absent(target)
     checks = [asdict(one) for one in found]
     parts: dict[str, Callable[[], str]] = {
-        "doctor.json": lambda: _USER.sub("***@", _json(checks)),
-        "settings.json": lambda: _USER.sub("***@", _json(settings.model_dump(mode="json"))),
+        "doctor.json": lambda: _json(checks),
+        "settings.json": lambda: _json(_shown(settings.model_dump(mode="json"))),
         "versions.json": lambda: _json(_versions()),
         "stats.json": lambda: _json(_statistics(settings.data_dir, names)),
         "schema.sql": lambda: _schema(settings.data_dir),
         "metrics.txt": lambda: _metrics(settings, names, ask),
     }
     try:
-        with target.open("xb") as file, tarfile.open(fileobj=file, mode="w:gz") as bundle:
+        with _new_file(target) as file, tarfile.open(fileobj=file, mode="w:gz") as bundle:
             for name, make in parts.items():
                 try:
-                    content = make()
+                    content = shown_text(make())
                 except (SalienceError, OSError, sqlite3.Error) as error:
-                    content = f"cannot be had: {error}\n"
+                    content = shown_text(f"cannot be had: {error}\n")
                 _add(bundle, f"salience-debug/{name}", content.encode("utf-8", "backslashreplace"))
-    except FileExistsError:
-        raise Conflict(f"{target} is there already; name another file") from None
     except OSError as error:
-        raise UnreadableFile(f"{target} cannot be written: {error.strerror or error}") from None
+        raise UnwritableFile(f"{target} cannot be written: {error.strerror or error}") from None
     return list(parts)
+
+
+def _check_absent(target: Path) -> None:
+    if os.path.lexists(target):
+        raise Conflict(f"{target} is there already; name another file")
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """A file that becomes `target` when the block ends, and is gone when it raises. Raises Conflict, OSError."""
+    unfinished = target.parent / f".{target.name}.unfinished-{secrets.token_hex(4)}"
+    try:
+        with unfinished.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _check_absent(target)
+        try:
+            os.link(unfinished, target)  # a rename would take the place of a file that came meanwhile
+        except FileExistsError:
+            _check_absent(target)
+            raise
+        except OSError:  # the file system has no links
+            unfinished.rename(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _shown(value: Any) -> Any:
+    """Settings, with their addresses as they may be shown."""
+    if isinstance(value, dict):
+        return {name: _shown(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_shown(one) for one in value]
+    return shown_address(value) if isinstance(value, str) and "://" in value else value
 
 
 def _add(bundle: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -103,7 +103,7 @@ def model(called: Callable[[str], str] = str) -> Check:
             yield Diagnosis(name="model", level=Level.FAIL, text=error.message, advice=_AWAY)
         except SalienceError as error:
             advice = "salience models check says more; a damaged folder has to be copied anew"
-            yield Diagnosis(name="model", level=Level.FAIL, text=error.message, advice=advice)
+            yield Diagnosis(name="model", level=Level.FAIL, text=error.detail, advice=advice)
         finally:
             models.close()
 
@@ -118,7 +118,7 @@ def named_models(settings: Settings) -> Iterator[Diagnosis]:
         try:
             models.describe(name)
         except ModelError as error:
-            text = f"{name}: {error.message}"
+            text = f"{name}: {error.detail}"
             yield Diagnosis(name="model", level=Level.FAIL, text=text, advice=_LACKING)
 
 
@@ -150,7 +150,7 @@ def _serving_model(models: Models, collection: Collection, name: str, away: dict
         advice = "name its model in the settings, or reindex it: salience reindex"
         yield Diagnosis(name="model", level=Level.WARN, text=text, advice=advice)
     except ModelError as error:
-        text = f"collection {name} cannot be searched: {error.message}"
+        text = f"collection {name} cannot be searched: {error.detail}"
         yield Diagnosis(name="model", level=Level.FAIL, text=text, advice=_LACKING)
     if embedded_by in away:
         text = f"collection {name} cannot be searched: {away[embedded_by]}"

@@ -59,6 +59,9 @@ class Readiness:
     def _check(self) -> Iterator[Finding]:
         yield self._process()
         yield self._model()
+        if failing := self._parts.models.failing:
+            text = "; ".join(f"{name} cannot be loaded: {reason}" for name, reason in failing.items())
+            yield Finding(name="models", ok=False, text=text, needed=False)
         database = self._database()
         yield database
         if database.ok:

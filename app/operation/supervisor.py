@@ -9,10 +9,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from typing import Any
 from prometheus_client.multiprocess import mark_process_dead
 
 from app.operation.process import METRICS_VARIABLE
+from app.operation.sharedmetrics import hold, shared_metrics
 from core.backoff import doubled
 
 STOP_SECONDS = 74.0  # for all of them, once the port is closed: what the documentation tells service managers
@@ -86,7 +85,7 @@ class Supervisor:
         """
         for name, value in self._environment.items():
             os.environ.setdefault(name, value)  # of the workers: libraries read it when they are loaded
-        with self._signals(), _shared_figures() as figures:
+        with self._signals(), shared_metrics() as figures:
             for place in self._places:
                 self._start(place)
             said = False
@@ -191,6 +190,7 @@ class Supervisor:
 def _work(serve: Serve, number: int, listener: socket.socket, link: Connection, given: dict[str, Any]) -> None:
     """In the worker's process. It ends when the supervisor does, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves: the supervisor passes on what a terminal says
+    hold(os.environ[METRICS_VARIABLE])
 
     def end_with_it() -> None:
         try:
@@ -207,15 +207,3 @@ def _read(link: Connection) -> object:
         return link.recv()
     except (EOFError, OSError):
         return None  # it is ending: its sentinel says so
-
-
-@contextmanager
-def _shared_figures() -> Iterator[Path]:
-    """A folder in which the workers keep what they count, so that each can show the figures of all."""
-    folder = Path(tempfile.mkdtemp(prefix="salience-metrics-"))
-    os.environ[METRICS_VARIABLE] = str(folder)
-    try:
-        yield folder
-    finally:
-        del os.environ[METRICS_VARIABLE]
-        shutil.rmtree(folder, ignore_errors=True)

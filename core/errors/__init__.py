@@ -7,7 +7,8 @@
     │   ├── InvalidFilter            unknown field or operator, value of the wrong type
     │   ├── InvalidDocument          a record that cannot become a document
     │   ├── InvalidSettings          collection or process settings
-    │   └── UnreadableFile           a file that no reader can make sense of
+    │   ├── UnreadableFile           a file that no reader can make sense of
+    │   └── UnwritableFile           a file that a command was to write
     ├── NotFound                     (HTTP 404)
     │   ├── CollectionNotFound
     │   ├── DocumentNotFound
@@ -36,6 +37,7 @@
     ├── Forbidden                    the caller is known, and may not do this (HTTP 403)
     ├── InvalidSignature             a signed request whose signature does not hold (HTTP 401)
     ├── ModelError                   a model folder that cannot be used
+    │   └── ModelUnavailable         a model of the settings that cannot be loaded (HTTP 503)
     ├── RemoteError                  an embedding service elsewhere (HTTP 502)
     │   ├── RemoteUnavailable        down, slow, over its quota; try again (HTTP 503)
     │   ├── RemoteRefused            it did not take the request: key, model name
@@ -81,6 +83,7 @@ from core.errors.inputs import (
     InvalidSettings,
     TooLarge,
     UnreadableFile,
+    UnwritableFile,
 )
 from core.errors.missing import (
     AliasNotFound,
@@ -93,7 +96,14 @@ from core.errors.missing import (
     NotFound,
     ReindexNotFound,
 )
-from core.errors.models import ModelError, RemoteError, RemoteMismatch, RemoteRefused, RemoteUnavailable
+from core.errors.models import (
+    ModelError,
+    ModelUnavailable,
+    RemoteError,
+    RemoteMismatch,
+    RemoteRefused,
+    RemoteUnavailable,
+)
 from core.errors.refusals import Abandoned, Forbidden, InvalidSignature, QueueFull, SeqNotReached
 from core.errors.storage import (
     DirectoryInUse,
@@ -140,6 +150,7 @@ __all__ = [
     "ModelError",
     "ModelMismatch",
     "ModelNotFound",
+    "ModelUnavailable",
     "NotFound",
     "QueueFull",
     "ReindexConflict",
@@ -159,4 +170,5 @@ __all__ = [
     "StorageReadOnly",
     "TooLarge",
     "UnreadableFile",
+    "UnwritableFile",
 ]

@@ -20,3 +20,8 @@ class SalienceError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0])
+
+    @property
+    def detail(self) -> str:
+        """What the log and the operator at the machine are told: the message, unless callers are not to know it all."""
+        return self.message

@@ -66,6 +66,12 @@ class UnreadableFile(InvalidInput):
     code = "unreadable_file"
 
 
+class UnwritableFile(InvalidInput):
+    """The file cannot be written."""
+
+    code = "unwritable_file"
+
+
 class TooLarge(SalienceError):
     """The input is larger than allowed."""
 

@@ -12,6 +12,21 @@ class ModelError(SalienceError):
     code = "model_error"
 
 
+class ModelUnavailable(ModelError):
+    """The model cannot be loaded; the server's log and `salience doctor` say why."""
+
+    code = "model_unavailable"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, detail: str | None = None) -> None:
+        """`detail`: why, with the files that are at fault; None: the message says it all."""
+        super().__init__(message, param=param)
+        self._detail = detail
+
+    @property
+    def detail(self) -> str:
+        return self._detail or self.message
+
+
 class RemoteError(SalienceError):
     """The remote embedding service failed."""
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from app.cli.main import run
 from app.models import Models
 from app.settings import load_settings
-from core.errors import InvalidInput, InvalidSettings, ModelError
+from core.errors import InvalidInput, InvalidSettings, ModelUnavailable
 from core.prompts import Prompt
 from core.records import Representation
 from embedder.projection import compressed
@@ -223,8 +223,10 @@ def test_names_that_stand_for_nothing_or_two_models_are_refused(tmp_path: Path) 
     assert Models(again).names == ("tiny", "default")
     with pytest.raises(InvalidSettings, match="has the name of another model of the settings, 'tiny'"):
         Models(load_settings(models=models, model=str(tmp_path / "elsewhere" / "tiny")))
-    with pytest.raises(ModelError, match="is not a folder, and no model of the settings has this name; there are tiny"):
+    with pytest.raises(ModelUnavailable) as refused:
         Models(load_settings(models=models, model="tyny")).encoder()
+    said = "is not a folder, and no model of the settings has this name; there are tiny"
+    assert said in refused.value.detail
 
 
 def test_check_of_a_model_that_takes_no_controls(models: Salience, tmp_path: Path) -> None:

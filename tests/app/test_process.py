@@ -122,6 +122,39 @@ def test_serve_answers_and_stops(data_dir: Path) -> None:
     assert b"games" not in rest
 
 
+@pytest.mark.parametrize("options", [("serve", "--port", "0"), ("serve", "--port", "0", "--workers", "2"), ("worker",)])
+def test_in_json_every_line_is_a_line_of_the_log(data_dir: Path, options: tuple[str, ...]) -> None:
+    process = start(*options, data_dir=data_dir, SALIENCE_LOG__FORMAT="json", SALIENCE_AUTH__TOKENS="short")
+    lines = []
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if b"listens at" in line or b"works on the jobs" in line:
+                break
+    finally:
+        process.send_signal(signal.SIGTERM)
+        lines += process.communicate(timeout=60)[1].splitlines()
+    logged = [json.loads(line) for line in lines]
+    assert all({"event", "level", "logger", "timestamp"} <= line.keys() for line in logged)
+    [said] = [line for line in logged if "data_dir" in line]
+    assert (said["level"], said["data_dir"]) == ("info", str(data_dir))
+    if "serve" in options:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", said["address"])
+        assert any("can be guessed" in line["event"] and line["level"] == "warning" for line in logged)
+
+
+def test_for_people_it_says_in_plain_words_where_it_listens(data_dir: Path) -> None:
+    process = start("serve", "--port", "0", data_dir=data_dir, SALIENCE_LOG__FORMAT="console")
+    try:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if b"listens at" in line)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert line.startswith(b"Salience listens at http://127.0.0.1:")
+
+
 def test_a_port_in_use_is_said_at_once(data_dir: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app.models import Models
 from app.settings import load_settings
-from core.errors import ModelError
+from core.errors import ModelUnavailable
 from embedder.crossencoder import load_reranker
 from embedder.local import LocalEncoder
 from tests.embedder.classifiers import save_classifier
@@ -148,8 +148,9 @@ def test_only_a_precision_of_its_own_is_refused(judge: Path, tmp_path: Path, enc
     own = {"judge": {"folder": judge}, "exact": {"folder": judge, "precision": "bf16"}}
     models = Models(load_settings(data_dir=tmp_path, precision="int8", models=own), encoder=encoder)
     assert models.reranker("judge").rerank("a", ["a", "b"])
-    with pytest.raises(ModelError, match="holds a reranker model: only a dense one computes in bf16"):
+    with pytest.raises(ModelUnavailable) as refused:
         models.reranker("exact")
+    assert "holds a reranker model: only a dense one computes in bf16" in refused.value.detail
 
 
 def test_the_commands_take_it(

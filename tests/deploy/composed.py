@@ -52,7 +52,7 @@ class Service:
     def __init__(self, name: str, given: Mapping[str, str], *, data: Path, port: int, log: Path) -> None:
         environment = environment_of(name, given)
         assert environment["SALIENCE_DATA_DIR"] == "/data"
-        assert COMPOSE["services"][name]["volumes"] == ["data:/data"]
+        assert "data:/data" in COMPOSE["services"][name]["volumes"]
         own = {"SALIENCE_DATA_DIR": str(data), "SALIENCE_SERVER__PORT": str(port), "NUMBA_CACHE_DIR": str(log.parent)}
         inherited = {key: said for key, said in os.environ.items() if not key.startswith("SALIENCE_")}
         self._environment = {**inherited, **environment, **own}

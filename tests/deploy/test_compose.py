@@ -161,7 +161,7 @@ def test_restarts_in_turn_under_load_lose_nothing(tmp_path: Path, make: Make, po
 
 
 def test_without_a_token_it_does_not_start() -> None:
-    with pytest.raises(ValueError, match="SALIENCE_AUTH__TOKENS: set it to"):
+    with pytest.raises(ValueError, match=r"SALIENCE_AUTH__TOKENS: write it into the file \.env"):
         environment_of("api", {})
     assert environment_of("api", GIVEN)["SALIENCE_SERVER__HOST"] == "0.0.0.0"
     assert environment_of("api", GIVEN)["SALIENCE_AUTH__TOKENS"] == TOKEN
@@ -172,6 +172,35 @@ def test_an_address_for_all_is_refused_without_authentication(tmp_path: Path, po
     service._environment["SALIENCE_AUTH__TOKENS"] = ""
     with pytest.raises(AssertionError, match="allow-anonymous"):
         service.start()
+
+
+def test_a_token_in_the_file_serves_every_command() -> None:
+    """A variable of one shell would be missing in the next one, where logs are to be read or all is to be stopped."""
+    assert environment_of("api", {}, GIVEN)["SALIENCE_AUTH__TOKENS"] == TOKEN
+    for file in ("docker-compose.yml", "docs/deploy.md"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(r'umask 077; echo "SALIENCE_AUTH__TOKENS=\$\(openssl rand -hex 24\)" >> \.env', text), file
+        assert "export SALIENCE_AUTH__TOKENS" not in text
+        assert "export METRICS_TOKEN" not in text
+
+
+def test_a_backup_has_a_place_beside_the_data(tmp_path: Path) -> None:
+    """Within the data directory it is refused."""
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    found = re.search(r"docker compose exec api salience backup (/\w+)/", text)
+    assert found
+    volumes = dict(reversed(volume.split(":")) for volume in COMPOSE["services"]["api"]["volumes"])
+    assert volumes[found[1]] in COMPOSE["volumes"]
+    assert found[1] != "/data"
+    assert re.search(rf"install -d -o salience -g salience -m 0750 .*{found[1]}\b", DOCKERFILE), "it is the user's"
+
+
+def test_logs_do_not_fill_the_disk() -> None:
+    for name, service in COMPOSE["services"].items():
+        logging = service["logging"]
+        assert logging["driver"] == "json-file", name
+        assert logging["options"].keys() == {"max-size", "max-file"}, name
+        assert all(isinstance(value, str) for value in logging["options"].values()), "docker takes no numbers there"
 
 
 def test_containers_are_kept_small() -> None:

@@ -54,6 +54,15 @@ def test_the_units_run_what_compose_runs() -> None:
         assert set(re.findall(r"SALIENCE_\w+(?==)", text)) <= set(variable_names())
 
 
+def test_a_command_runs_as_the_units_do() -> None:
+    script = (ROOT / "deploy" / "systemd" / "salience-run").read_text(encoding="utf-8")
+    given = [one.strip('"') for one in re.findall(r'-p ("[^"]+"|\S+)', script)]
+    assert len(given) > 8
+    for unit in UNITS:
+        lines = unit.read_text(encoding="utf-8").replace(" SALIENCE_LOG__FORMAT=json", "").splitlines()
+        assert [one for one in given if one not in lines] == [], "a command writes for people"
+
+
 def test_every_variable_of_the_files_is_a_setting() -> None:
     text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("Dockerfile", "docker-compose.yml"))
     assert set(re.findall(r"\bSALIENCE_\w+", text)) <= set(variable_names())

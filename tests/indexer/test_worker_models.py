@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.errors import ModelMismatch, ModelNotFound, RemoteUnavailable, SalienceError
+from core.errors import ModelMismatch, ModelNotFound, ModelUnavailable, RemoteUnavailable, SalienceError
 from core.protocols import SparseEncoder
 from core.records import CollectionSettings, JobState, SparseScoring
 from store import Database
@@ -71,6 +71,20 @@ def test_the_pause_after_a_remote_failure_is_as_long_as_it_asks_for(database: Da
     assert not worker.turn()
     later = worker_of(database, encoder, clock=lambda session: database_now(session) + 41)
     assert later.turn()
+
+
+def test_a_model_that_cannot_be_loaded_is_waited_for_and_its_files_are_in_the_log_alone(
+    database: Database, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModelUnavailable("model m cannot be loaded", detail="/models/m is not a folder")
+
+    enqueue(database, located(3))
+    monkeypatch.setattr("indexer.worker.Turn.run", fail)
+    assert worker_of(database, encoder).turn()
+    waiting = job(database)
+    assert (waiting.state, waiting.attempts, waiting.reason) == (JobState.WAITING, 0, "model m cannot be loaded")
+    assert "/models/m is not a folder" in caplog.text
 
 
 def test_a_model_that_fails_on_everything_ends_the_job_and_nothing_is_lost(

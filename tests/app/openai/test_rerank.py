@@ -148,4 +148,4 @@ def test_an_unknown_model(doors: TestClient, name: str) -> None:
 def test_a_model_that_cannot_be_used_is_no_obstacle(make_client: Callable[..., TestClient]) -> None:
     client = make_client(models={"lost": {"folder": "nowhere"}})
     assert rerank(client).json()["results"][0]["index"] == 1
-    assert "nowhere is not a folder" in rerank(client, model="lost").json()["error"]["message"]
+    assert "model lost cannot be loaded" in rerank(client, model="lost").json()["error"]["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import tarfile
@@ -14,6 +15,7 @@ import pytest
 from app.operation.bundle import Names, write_bundle
 from app.operation.doctor import Diagnosis, Level
 from app.settings import load_settings
+from core.errors import Conflict, UnwritableFile
 from store import Database
 from store.processes import register
 from store.schema import metadata
@@ -133,6 +135,71 @@ def test_a_file_that_is_there_is_kept(salience: Salience, tmp_path: Path) -> Non
     assert (code, "is there already" in err, target.read_text()) == (1, True, "mine")
     code, _, err = salience("debug-bundle", str(tmp_path / "none" / "b.tar.gz"), "--no-model-probe")
     assert (code, "cannot be written" in err) == (1, True)
+    with pytest.raises(UnwritableFile):
+        write(tmp_path / "none" / "b.tar.gz", tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_what_fails_or_is_interrupted_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fails(bundle: tarfile.TarFile, name: str, content: bytes) -> None:
+        assert list(tmp_path.glob(".b.tar.gz.unfinished-*"))
+        raise error
+
+    monkeypatch.setattr("app.operation.bundle._add", fails)
+    expected = UnwritableFile if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        write(tmp_path / "b.tar.gz", tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_comes_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    target = tmp_path / "b.tar.gz"
+
+    def comes(bundle: tarfile.TarFile, name: str, content: bytes) -> None:
+        target.write_text("another's")
+
+    def refuses(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "this file system has no links")
+
+    monkeypatch.setattr("app.operation.bundle._add", comes)
+    if not links:
+        monkeypatch.setattr("os.link", refuses)
+    with pytest.raises(Conflict):
+        write(target, tmp_path / "data")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("b.tar.gz", "another's")]
+
+
+def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "this file system has no links")
+
+    monkeypatch.setattr("os.link", refuses)
+    write(tmp_path / "b.tar.gz", tmp_path / "data")
+    assert "versions.json" in contents(tmp_path / "b.tar.gz")
+    assert [file.name for file in tmp_path.iterdir()] == ["b.tar.gz"]
+
+
+def write(target: Path, directory: Path) -> None:
+    write_bundle(target, load_settings(data_dir=directory), [], Names(directory), lambda *_: "")
+
+
+def test_no_address_shows_what_lets_its_caller_in(tmp_path: Path) -> None:
+    api = {"api": "openai", "url": f"https://me:{MARK}/x@far.example/v1?api_key={MARK}#{MARK}", "remote_model": "m"}
+    tracing = {"endpoint": f'https://collector:4318/v1/traces?token={MARK}"{MARK}&a=b'}
+    settings = load_settings(data_dir=tmp_path / "data", models={"far": api}, tracing=tracing)
+    said = f"Max retries exceeded with url: /v1/traces?token={MARK} (Caused by ...) https://me:{MARK}@host/x?y={MARK}"
+    found = [Diagnosis(name="tracing", level=Level.FAIL, text=said, advice="")]
+    target = tmp_path / "b.tar.gz"
+    write_bundle(target, settings, found, Names(tmp_path / "data"), lambda *_: "")
+    inside = contents(target)
+    assert [name for name, text in inside.items() if MARK in text] == []
+    shown = json.loads(inside["settings.json"])
+    assert shown["models"]["far"]["url"] == "https://***@far.example/v1?***"
+    assert shown["tracing"]["endpoint"] == "https://collector:4318/v1/traces?***"
+    assert "url: /v1/traces?*** (Caused by ...) https://***@host/x?***" in inside["doctor.json"]
 
 
 def _registered(directory: Path, address: str = "http://127.0.0.1:1"):  # type: ignore[no-untyped-def]  # a context manager of the store's

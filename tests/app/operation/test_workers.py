@@ -131,12 +131,20 @@ def test_workers_that_cannot_start_end_at_once(tmp_path: Path) -> None:
     assert b"holds other files" in err
 
 
-def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    process = start("serve", "--port", "0", "--workers", "2", data_dir=data)
+def test_workers_end_with_their_supervisor_and_the_next_one_removes_what_they_counted(tmp_path: Path) -> None:
+    data, temporary = tmp_path / "data", tmp_path / "temporary"
+    temporary.mkdir()
+    process = start("serve", "--port", "0", "--workers", "2", data_dir=data, TMPDIR=str(temporary))
     try:
         listening(process)
     finally:
         process.kill()
     until(lambda: processes(data) == [], 40)
     process.communicate(timeout=40)
+    assert len(list(temporary.glob("salience-metrics-*"))) == 1
+    (data / "processes").rename(tmp_path / "kept")  # so that the next one cannot start, and ends
+    (data / "processes").touch()
+    process = start("serve", "--port", "0", "--workers", "2", data_dir=data, TMPDIR=str(temporary))
+    assert process.communicate(timeout=60)[0] == b""
+    assert process.returncode == 1
+    assert list(temporary.glob("salience-metrics-*")) == []

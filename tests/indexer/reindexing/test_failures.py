@@ -13,7 +13,15 @@ import pytest
 import sqlalchemy as sa
 
 import indexer.reindexing as reindexing_module
-from core.errors import ModelError, RemoteUnavailable, StorageBusy, StorageCorrupt, StorageError, StorageFull
+from core.errors import (
+    ModelError,
+    ModelUnavailable,
+    RemoteUnavailable,
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+)
 from core.keptreason import kept_reason
 from core.records import Document, FieldKind
 from core.reindexes import Reindex, ReindexState
@@ -69,6 +77,19 @@ def test_a_write_that_is_refused_is_no_turn_of_others(place: Place, monkeypatch:
         place.reindexing.turn()
     with at_work(place.database.directory):
         assert not place.reindexing.turn()
+
+
+def test_where_a_models_files_lie_is_in_the_log_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.add(a="text")
+    place.begin()
+    lost = ModelUnavailable("model m cannot be loaded", detail="/models/m is not a folder")
+    monkeypatch.setattr(place.reindexing, "_next", raising(lost))
+    with caplog.at_level("INFO"):
+        place.reindexing.turn()
+    assert place.now().reason == "model m cannot be loaded"
+    assert "/models/m is not a folder" in caplog.text
 
 
 def test_a_process_without_the_model_leaves_it_to_others(place: Place) -> None:
