@@ -73,6 +73,26 @@ def test_a_user_is_told_what_the_kernel_refuses(data: Path, as_somebody: None) -
     assert (user_of(data), found(data)) == (str(SOMEBODY), {"segments": "root", "migrate.lock": "root"})
 
 
+@pytest.mark.parametrize("closed", [".", "segments", "processes"])
+def test_a_closed_folder_is_named_whatever_it_holds(data: Path, as_somebody: None, closed: str) -> None:
+    os.seteuid(0)
+    (data / "processes").mkdir(exist_ok=True)
+    (data / "processes" / "file").touch()
+    os.chown(data / closed, 0, 0)
+    for mode in (0o700, 0o744):
+        (data / closed).chmod(mode)
+        os.seteuid(SOMEBODY)
+        assert next(iter(found(data).items())) == (closed, "root")
+        os.seteuid(0)
+
+
+def test_a_projection_that_cannot_be_read_is_named(data: Path) -> None:
+    (data / "projections").mkdir(mode=0o755)
+    (data / "projections" / "small").touch(mode=0o600)
+    os.chown(data / "projections", SOMEBODY, SOMEBODY)
+    assert found(data) == {"projections/small": "root"}
+
+
 @pytest.mark.parametrize("owner", [SOMEBODY, 0])
 def test_what_root_restores_is_its_owners(data: Path, tmp_path: Path, owner: int) -> None:
     backup(data, tmp_path / "backup")
