@@ -216,12 +216,33 @@ class TestEncodings:
         page = '<meta charset="iso-2022-jp"><p>日本語'.encode("iso2022_jp")
         assert records(write(tmp_path / "a.html", page))[0].fields["text"] == "日本語"
 
+    @pytest.mark.parametrize(
+        ("declared", "text", "encoding"),
+        [
+            ("iso-8859-1", "it’s “cheap” – €5", "cp1252"),
+            ("us-ascii", "it’s", "cp1252"),
+            ("iso-8859-1", "\x81 é", "latin-1"),
+            ("iso-8859-9", "“şey”", "cp1254"),
+            ("shift_jis", "①日本語", "cp932"),
+            ("x-sjis", "①日本語", "cp932"),
+            ("gb2312", "朱镕基", "gb18030"),
+            ("euc-kr", "똠방각하", "cp949"),
+            ("utf-16", "À la fête, où étiez-vous ? Le garçon a reçu une leçon sévère.", "cp1252"),
+        ],
+    )
+    def test_html_is_read_as_browsers_read_what_it_declares(
+        self, tmp_path: Path, declared: str, text: str, encoding: str
+    ) -> None:
+        page = f'<meta charset="{declared}"><p>{text}'.encode(encoding)
+        assert records(write(tmp_path / "a.html", page))[0].fields["text"] == text
+
     @pytest.mark.parametrize("name", ["latin1", "Windows-1252", "SJIS", "koi8-u", "utf-16-le"])
     def test_encodings_by_name(self, tmp_path: Path, name: str) -> None:
-        encoding = parse_encoding(name)
-        (record,) = read(write(tmp_path / "a.jsonl", '{"text": "a"}'.encode(encoding)), encoding=encoding)
+        text = {"SJIS": "日本", "koi8-u": "дім"}.get(name, "é")
+        path = write(tmp_path / "a.jsonl", f'{{"text": "{text}"}}'.encode(name))
+        (record,) = read(path, encoding=parse_encoding(name))
         assert isinstance(record, Record)
-        assert record.fields["text"] == "a"
+        assert record.fields["text"] == text
 
     @pytest.mark.parametrize("name", ["rot13", "base64", "punycode", "idna", "undefined", "", "a\0b", "unicode_escape"])
     def test_what_is_no_encoding_of_a_file(self, name: str) -> None:
