@@ -55,7 +55,7 @@ def _parts(directory: Path) -> Iterator[tuple[Path, int]]:
         yield path, file
     for name in (SEGMENTS, *KEPT_FOLDERS):
         for path in _listed(directory / name):
-            yield path, os.R_OK  # never changed, only replaced
+            yield path, file if path.suffix == ".lock" else os.R_OK  # all else is replaced, never changed
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -86,11 +86,14 @@ def test_a_closed_folder_is_named_whatever_it_holds(data: Path, as_somebody: Non
         os.seteuid(0)
 
 
-def test_a_projection_that_cannot_be_read_is_named(data: Path) -> None:
-    (data / "projections").mkdir(mode=0o755)
-    (data / "projections" / "small").touch(mode=0o600)
-    os.chown(data / "projections", SOMEBODY, SOMEBODY)
-    assert found(data) == {"projections/small": "root"}
+def test_files_of_models_need_only_be_read_but_for_their_locks(data: Path) -> None:
+    for name in ("projections", "remote-models"):
+        (data / name).mkdir(mode=0o755)
+        os.chown(data / name, SOMEBODY, SOMEBODY)
+    (data / "projections" / "closed").touch(mode=0o600)
+    (data / "remote-models" / "pin").touch(mode=0o644)
+    (data / "remote-models" / "pin.lock").touch(mode=0o644)
+    assert found(data) == {"projections/closed": "root", "remote-models/pin.lock": "root"}
 
 
 @pytest.mark.parametrize("owner", [SOMEBODY, 0])
