@@ -47,11 +47,7 @@ def backup(
     with new_directory(target) as unfinished:
         copy_directory(data_dir, unfinished, on_copy)
         done = check(unfinished, name=data_dir, recheck=recheck, on_progress=on_verify)
-    try:
-        (data_dir / LAST_BACKUP).unlink(missing_ok=True)  # another user may have made it
-        (data_dir / LAST_BACKUP).touch()
-    except OSError as error:  # the backup is there all the same
-        _log.warning("%s does not say that a backup was made: %s", data_dir / LAST_BACKUP, error.strerror)
+    _note(data_dir / LAST_BACKUP)
     return done
 
 
@@ -97,6 +93,17 @@ def restore(
             sync(data_dir)
             reached("restore.durable")
     return done
+
+
+def _note(mark: Path) -> None:
+    try:
+        try:
+            mark.touch()
+        except PermissionError:  # another user made it
+            mark.unlink()
+            mark.touch()
+    except OSError as error:  # the backup is there all the same
+        _log.warning("%s does not say that a backup was made: %s", mark, error.strerror)
 
 
 def _hand_over(data_dir: Path, tree: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from store import Database
-from store.backup import backup, restore
+from store.backup import _note, backup, last_backup, restore
+from store.directory import LAST_BACKUP
 from store.permissions import unusable, user_of
 
 SOMEBODY, NOBODY = 54321, 54322
@@ -94,6 +95,15 @@ def test_files_of_models_need_only_be_read_but_for_their_locks(data: Path) -> No
     (data / "remote-models" / "pin").touch(mode=0o644)
     (data / "remote-models" / "pin.lock").touch(mode=0o644)
     assert found(data) == {"projections/closed": "root", "remote-models/pin.lock": "root"}
+
+
+def test_a_backup_is_noted_over_the_note_of_another_user(data: Path, as_somebody: None) -> None:
+    os.seteuid(0)
+    (data / LAST_BACKUP).touch(mode=0o644)
+    os.utime(data / LAST_BACKUP, (1, 1))
+    os.seteuid(SOMEBODY)
+    _note(data / LAST_BACKUP)
+    assert last_backup(data) > 1
 
 
 @pytest.mark.parametrize("owner", [SOMEBODY, 0])
