@@ -2,7 +2,7 @@
 
 charset-normalizer finds the code pages that give a text, and how well each goes with a language (its coherence). Code
 pages of one script give texts that differ in a few letters, which it does not weigh. So a guess must also use only the
-letters of one language, and be the only such text.
+letters of one language, or of one script where that is not Latin, and be the only such text.
 """
 
 from __future__ import annotations
@@ -31,9 +31,17 @@ _SCRIPTS = re.compile("([\u0370-\u03ff]+)|([\u0400-\u04ff]+)|([\u05d0-\u05ea]+)|
 _LETTERS = 12  # of another script than Latin; fewer may as well be the bytes of yet another one
 _COHERENCE_GAP = 0.1  # by which a guess must be ahead of any other text
 _FOREIGN = 0.05  # letters of other languages, in names and quotations
-_IMPLAUSIBLE = re.compile(  # a letter beside a digit ("Ł5"), a sign within a word ("le¿y"), a frame's lines ("5─")
-    r"[^\W\d_a-zA-Zªº]\d|\d[^\W\d_a-zA-Zªº]"
-    r"|[^\W\d_][^\x00-\x7f\w\s‘’‚“”„–—…·\xad][^\W\d_]|[\u2500-\u259f]"
+_IMPLAUSIBLE = re.compile(
+    "|".join(
+        (
+            r"[^\W\d_a-zA-Zªº]\d|\d[^\W\d_a-zA-Zªº]",  # a letter beside a digit: "Ł5"
+            r"[^\W\d_][^\x00-\x7f\w\s‘’–—…·\xad][^\W\d_]",  # a sign within a word: "le¿y", "f”r"
+            r"[^\W\d_][‚„]",  # an opening quote behind a letter: "hyv„"
+            r"[¢¦¨¯²³´¸¹¼½¾][^\W\d_]",  # a sign that no word begins with: "¸anr", "¹umu"
+            r"[а-яё][А-ЯЁ]",  # capitals within words: "БузАБ"
+            r"[\u2500-\u259f]",  # lines of a frame: "5─"
+        )
+    )
 )
 
 

@@ -167,9 +167,16 @@ class TestEncodings:
             ("子们在花园里玩耍", "gb18030"),
             ("25°C", "cp1252"),
             ("дел", "koi8_r"),
+            # Other code pages that are guessed give texts that nobody writes: "hyv„ p„iv„", "¹etao".
+            ("Tänään on hyvä päivä. Äiti söi jäätelöä, mutta isä ei syönyt.", "cp850"),
+            ("Perché la città è così bella? Però più tardi andrò giù.", "cp437"),
+            ("Čovjek je šetao kroz šumu i vidio žutu pticu. Đaci uče u školi ćirilicu.", "iso8859_2"),
+            ("Täna on väga ilus ilm. Õhtul lähme öö läbi tantsima, šokolaad on žanr.", "iso8859_15"),
+            ("Здравей, как си? Това е текст на български език. Утре ще бъде нов ден.", "iso8859_5"),
+            ("Apple – £5\n" * 9 + "Pear – £7", "big5"),
         ],
     )
-    def test_too_little_to_tell_the_encoding_is_an_error(self, tmp_path: Path, text: str, encoding: str) -> None:
+    def test_what_does_not_tell_its_encoding_is_an_error(self, tmp_path: Path, text: str, encoding: str) -> None:
         path = write(tmp_path / "a.txt", text.encode(encoding))
         error = only_error(path)
         assert "is not UTF-8, and no other encoding is sure" in error.reason
