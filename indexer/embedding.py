@@ -95,12 +95,12 @@ def _embed(
         if isinstance(error, Abandoned) or (isinstance(error, RemoteError) and error.index is None):
             raise
         named = list(prompts)[error.index] if isinstance(error, InvalidInput) and error.index is not None else None
-        at_fault = InvalidControl if isinstance(error, InvalidControl) else ModelError  # the document, or the model
+        kind = InvalidControl if isinstance(error, InvalidControl) else ModelError  # of the document, or of the model
         others = []
         for draft in drafts:
             if len(drafts) == 1 or any(item.sha == named for item in draft.passages):
                 reason = f"the model cannot embed it: {error}"
-                result.failed.append(RecordError(code=at_fault.code, reason=reason, id=draft.document.id))
+                result.failed.append(RecordError(code=kind.code, reason=reason, id=draft.document.id))
             else:
                 others.append(draft)
         middle = len(others) // 2
