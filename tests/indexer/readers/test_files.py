@@ -153,6 +153,7 @@ class TestEncodings:
             ("£5 only: “really”, it’s cheap", "cp1252"),
             ("À la fête, où étiez-vous ? Le garçon a reçu une leçon sévère. " * 5 + "Fin.", "cp1252"),
             ("Příliš žluťoučký kůň úpěl ďábelské ódy.", "cp1250"),
+            ("Čovjek je šetao kroz šumu i vidio žutu pticu. Đaci uče u školi ćirilicu.", "iso8859_2"),
             ("Bugün hava çok güzel, çocuklar bahçede oynuyor. Yarın eski şehri göreceğiz.", "cp1254"),
         ],
     )
@@ -170,7 +171,11 @@ class TestEncodings:
             # Other code pages that are guessed give texts that nobody writes: "hyv„ p„iv„", "¹etao".
             ("Tänään on hyvä päivä. Äiti söi jäätelöä, mutta isä ei syönyt.", "cp850"),
             ("Perché la città è così bella? Però più tardi andrò giù.", "cp437"),
-            ("Čovjek je šetao kroz šumu i vidio žutu pticu. Đaci uče u školi ćirilicu.", "iso8859_2"),
+            ("Mauvaise références de renvoi: elles ont été supprimées.", "mac_roman"),
+            (
+                "Настройката на системата е завършена. Няма повече възможности за промяна, моля изчакайте.",
+                "mac_cyrillic",
+            ),
             ("Täna on väga ilus ilm. Õhtul lähme öö läbi tantsima, šokolaad on žanr.", "iso8859_15"),
             ("Здравей, как си? Това е текст на български език. Утре ще бъде нов ден.", "iso8859_5"),
             ("Apple – £5\n" * 9 + "Pear – £7", "big5"),
