@@ -111,7 +111,7 @@ def _hand_over(data_dir: Path, tree: Path) -> None:
     owner = data_dir.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         for path in (data_dir / MIGRATE_LOCK, tree, *tree.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid)
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)  # the owner may have put links there
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from store import Database
-from store.backup import _note, backup, last_backup, restore
+from store.backup import _hand_over, _note, backup, last_backup, restore
 from store.directory import LAST_BACKUP
 from store.permissions import unusable, user_of
 
@@ -115,3 +115,13 @@ def test_what_root_restores_is_its_owners(data: Path, tmp_path: Path, owner: int
     restore(tmp_path / "backup", target)
     assert {(path.stat().st_uid, path.stat().st_gid) for path in (target, *target.rglob("*"))} == {(owner, owner)}
     assert found(target) == {}
+
+
+def test_root_gives_away_no_file_that_a_link_leads_to(data: Path, tmp_path: Path) -> None:
+    """The owner of the directory could have put it there."""
+    other = tmp_path / "other"
+    other.touch()
+    (data / "migrate.lock").unlink()
+    (data / "migrate.lock").symlink_to(other)
+    _hand_over(data, data / "segments")
+    assert other.stat().st_uid == 0
