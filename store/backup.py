@@ -98,12 +98,21 @@ def restore(
 def _note(mark: Path) -> None:
     try:
         try:
-            mark.touch()
-        except PermissionError:  # another user made it
-            mark.unlink()
-            mark.touch()
+            _touch(mark)
+        except OSError:  # another user made it, or it is a link
+            mark.unlink(missing_ok=True)
+            _touch(mark)
     except OSError as error:  # the backup is there all the same
         _log.warning("%s does not say that a backup was made: %s", mark, error.strerror)
+
+
+def _touch(file: Path) -> None:
+    """As Path.touch, and no file that a link leads to."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _hand_over(data_dir: Path, tree: Path) -> None:

@@ -125,3 +125,10 @@ def test_root_gives_away_no_file_that_a_link_leads_to(data: Path, tmp_path: Path
     (data / "migrate.lock").symlink_to(other)
     _hand_over(data, data / "segments")
     assert other.stat().st_uid == 0
+
+
+def test_a_backup_is_noted_in_the_directory_and_not_where_a_link_leads_to(data: Path, tmp_path: Path) -> None:
+    (data / LAST_BACKUP).symlink_to(tmp_path / "other")
+    _note(data / LAST_BACKUP)
+    assert last_backup(data) > 0
+    assert not (tmp_path / "other").exists()
