@@ -95,9 +95,7 @@ def _embed(
         if isinstance(error, Abandoned) or (isinstance(error, RemoteError) and error.index is None):
             raise
         named = list(prompts)[error.index] if isinstance(error, InvalidInput) and error.index is not None else None
-        kind = (
-            InvalidControl if isinstance(error, InvalidControl) else ModelError
-        )  # the document's fault, or the model's
+        kind = InvalidControl if isinstance(error, InvalidControl) else ModelError  # of the document, or of the model
         others = []
         for draft in drafts:
             if len(drafts) == 1 or any(item.sha == named for item in draft.passages):

@@ -27,42 +27,13 @@ FLUSHED_NOTICES = 5000
 Located = tuple[Origin | None, Item]
 
 
-def receive(
-    database: Database,
-    collection: Collection,
-    items: Iterable[Located],
-    *,
-    receiver: str,
-    key: str | None = None,
-    digest: Callable[[], bytes] | None = None,
-    resume: bool = False,
-    on_notice: Callable[[Notice], None] | None = None,
-    clock: Clock = database_now,
-) -> Job:
-    """As `repeated` where the collection has a job under `key`, else as `receive_new`."""
-    earlier = None if key is None else repeated(database, collection, items, key=key, digest=digest)
-    if earlier is not None:
-        return earlier
-    return receive_new(
-        database,
-        collection,
-        items,
-        receiver=receiver,
-        key=key,
-        digest=digest,
-        resume=resume,
-        on_notice=on_notice,
-        clock=clock,
-    )
-
-
 def repeated(
     database: Database,
     collection: Collection,
     items: Iterable[Located],
     *,
     key: str,
-    digest: Callable[[], bytes] | None,
+    digest: Callable[[], bytes],
 ) -> Job | None:
     """The job that an earlier request with this key made; None, and no item is used, where none has been made yet.
 
@@ -75,7 +46,7 @@ def repeated(
         return None
     for _ in items:
         pass
-    if digest is None or earlier[1] != digest():
+    if earlier[1] != digest():
         raise JobConflict(
             f"the idempotency key {key!r} belongs to job {earlier[0].id}, whose content is another; "
             "use a new key for new content",
@@ -84,7 +55,7 @@ def repeated(
     return earlier[0]
 
 
-def receive_new(
+def receive(
     database: Database,
     collection: Collection,
     items: Iterable[Located],
@@ -96,7 +67,7 @@ def receive_new(
     on_notice: Callable[[Notice], None] | None = None,
     clock: Clock = database_now,
 ) -> Job:
-    """A job for all of `items`, queued; done already where nothing is to do.
+    """A job for all of `items`, queued; done already where nothing is to do. With a `key`, ask `repeated` first.
 
     When `items` raise, nothing stays. `receiver` names this process. `digest` tells the hash of what was sent, once
     the items are used up; without it, it is that of the documents. With `resume`, a job of this digest that has stored

@@ -47,11 +47,7 @@ def backup(
     with new_directory(target) as unfinished:
         copy_directory(data_dir, unfinished, on_copy)
         done = check(unfinished, name=data_dir, recheck=recheck, on_progress=on_verify)
-    try:
-        (data_dir / LAST_BACKUP).unlink(missing_ok=True)  # another user may have made it
-        (data_dir / LAST_BACKUP).touch()
-    except OSError as error:  # the backup is there all the same
-        _log.warning("%s does not say that a backup was made: %s", data_dir / LAST_BACKUP, error.strerror)
+    _note(data_dir / LAST_BACKUP)
     return done
 
 
@@ -99,12 +95,32 @@ def restore(
     return done
 
 
+def _note(mark: Path) -> None:
+    try:
+        try:
+            _touch(mark)
+        except OSError:  # another user made it, or it is a link
+            mark.unlink(missing_ok=True)
+            _touch(mark)
+    except OSError as error:  # the backup is there all the same
+        _log.warning("%s does not say that a backup was made: %s", mark, error.strerror)
+
+
+def _touch(file: Path) -> None:
+    """As Path.touch, and no file that a link leads to."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _hand_over(data_dir: Path, tree: Path) -> None:
     """What root restores belongs to the directory's owner, whose processes are to write to it."""
     owner = data_dir.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         for path in (data_dir / MIGRATE_LOCK, tree, *tree.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid)
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)  # the owner may have put links there
 
 
 @contextmanager

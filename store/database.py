@@ -131,7 +131,7 @@ class Database:
         """
         began = time.monotonic()
         try:
-            with database_errors(self.directory, sound=True), self._engine.connect() as connection:
+            with database_errors(self.directory, sound=self._has_our_tables), self._engine.connect() as connection:
                 _driver(connection).execute("BEGIN")  # closing the connection ends it
                 yield ReadSession(connection)
         finally:
@@ -169,7 +169,11 @@ class Database:
 
     @contextmanager
     def _write(self, begun: Callable[[sa.Connection], sa.Transaction]) -> Iterator[WriteSession]:
-        with database_errors(self.directory, sound=True), self._engine.connect() as connection, begun(connection):
+        with (
+            database_errors(self.directory, sound=self._has_our_tables),
+            self._engine.connect() as connection,
+            begun(connection),
+        ):
             self._check_schema(connection)
             reached("write.begun")
             yield WriteSession(connection)
@@ -249,6 +253,15 @@ class Database:
                 f"data directory {self.directory}: its tables were upgraded to schema {version} while this process had "
                 f"it open, which speaks {SCHEMA_VERSION}; nothing was written. Start the newer Salience in its place"
             )
+
+    def _has_our_tables(self) -> bool:
+        """False after an upgrade, and where the volume went, as SQLite makes a file in the place of a missing one."""
+        try:
+            with self._engine.connect() as connection:
+                self._check_schema(connection)
+        except (SchemaTooNew, sa.exc.DatabaseError):
+            return False
+        return True
 
     def _wait_for_log(self) -> None:
         """Let whoever maintains the directory catch up. A reader may hold the log for long: then on it goes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,18 +47,22 @@ _OS_CODES: dict[int | None, tuple[type[StorageError], str]] = {
 
 
 @contextmanager
-def database_errors(directory: Path, noun: str = "data directory", *, sound: bool = False) -> Iterator[None]:
+def database_errors(
+    directory: Path, noun: str = "data directory", *, sound: Callable[[], bool] | None = None
+) -> Iterator[None]:
     """Raise SQLite's errors as a StorageError that says what to do. Faults of the program stay what they are.
 
-    `sound`: the tables were found to be ours, so that a statement which SQLite cannot run is the program's fault. Else
-    it is the file that is not what the statement expects.
+    `sound` tells whether the tables are ours, so that a statement which SQLite cannot run is the program's fault. Else,
+    and without it, the file is not what the statement expects.
     """
     try:
         yield
     except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
         cause = error.orig if isinstance(error, sa.exc.DatabaseError) else error
         code = getattr(cause, "sqlite_errorcode", 0)
-        if isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError) or (sound and code & 0xFF in _MISTAKES):
+        if isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        if code & 0xFF in _MISTAKES and sound is not None and sound():
             raise
         kind, meaning = _SQLITE_CODES.get(code) or _SQLITE_CODES.get(code & 0xFF) or (StorageError, "cannot be used")
         raise kind(f"{noun} {directory}: {meaning} ({cause})") from error

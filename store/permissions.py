@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,34 +28,42 @@ def user_of(directory: Path) -> str:
 
 
 def unusable(directory: Path) -> list[Unusable]:
-    """What `user_of` cannot use, by path. What goes meanwhile is left out."""
+    """What `user_of` cannot use, folders before what they hold. What goes meanwhile is left out."""
     return list(_unusable(directory))
 
 
 def _unusable(directory: Path) -> Iterator[Unusable]:
     for path, needed in _parts(directory):
-        try:
+        # One in a closed folder cannot be looked at; the folder was named.
+        with suppress(FileNotFoundError, PermissionError):
             if not _allows(directory, path, needed):
                 yield Unusable(path=path, owner=_name_of(path.stat().st_uid))
-        except FileNotFoundError:
-            continue
 
 
 def _parts(directory: Path) -> Iterator[tuple[Path, int]]:
-    """Folders, and the files that are opened; each with the mode that it needs."""
+    """Folders, and the files that are opened; each with the mode that it needs. Some may not be there."""
     folder, file = os.R_OK | os.W_OK | os.X_OK, os.R_OK | os.W_OK
     yield directory, folder
-    for path in [directory / f"{DATABASE_NAME}{suffix}" for suffix in ("", "-wal", "-shm")]:
-        yield path, file
-    for path in sorted(directory.glob("*.lock")):
-        yield path, file
+    for suffix in ("", "-wal", "-shm"):
+        yield directory / f"{DATABASE_NAME}{suffix}", file
+    for path in _listed(directory):
+        if path.suffix == ".lock":
+            yield path, file
     for name in _FOLDERS:
-        if (directory / name).is_dir():
-            yield directory / name, folder
-    for path in sorted((directory / PROCESSES).glob("*")):
+        yield directory / name, folder
+    for path in _listed(directory / PROCESSES):
         yield path, file
-    for path in sorted((directory / SEGMENTS).glob("*")):
-        yield path, os.R_OK  # mapped, never changed
+    for name in (SEGMENTS, *KEPT_FOLDERS):
+        for path in _listed(directory / name):
+            yield path, file if path.suffix == ".lock" else os.R_OK  # all else is replaced, never changed
+
+
+def _listed(folder: Path) -> list[Path]:
+    """In order; none where the folder is not there, or closed."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, PermissionError):
+        return []
 
 
 def _allows(directory: Path, path: Path, needed: int) -> bool:

@@ -101,9 +101,10 @@ class Vocabularies:
     def beginnings(self, view: View, word: str, edits: int) -> dict[str, int]:
         """The collection's terms that are at most `edits` (0 or 1) away from a beginning of `word`, as `near` does it.
 
-        None is shorter than half of the word, but for a character: fewer are of any use as its stem.
+        None is shorter than three characters, or than half of the word but for a character: fewer are of any use as its
+        stem.
         """
-        if not 0 < len(word) <= LONGEST:
+        if not _HEAD <= len(word) <= LONGEST:
             return {}
         terms = self._terms(view)
         return terms.beginnings(word, edits) if len(terms.ends) else {}

@@ -23,6 +23,10 @@ _MARKS = (  # the longer marks first: UTF-32's begins with UTF-16's
 )
 _ISO_2022 = re.compile(rb"\x1b\$[@AB(]|\x1b\$\)[AC]|\x1b\([IJ]")  # ESC sequences that switch between character sets
 _NOT_OF_FILES = {"charmap", "idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+_WIDER = {  # what browsers read pages in that declare the first: https://encoding.spec.whatwg.org/#names-and-labels
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
+    "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949",
+}  # fmt: skip
 _ASCII = bytes(range(128))
 _BAD = "\udc80"  # stands for bytes that could not be decoded: no text in any encoding holds half a surrogate pair
 _ISO_2022_CODECS = ("iso2022_jp_2", "iso2022_kr")
@@ -66,12 +70,18 @@ class Decoder:
         """The text of a page that says it is in the encoding `declared`. Bytes that are UTF-8 are taken for UTF-8."""
         if declared is None or self.encoding is not None or marked(data) is not None or b"\0" in data:
             return self.text(data)
-        if (not data.isascii() or _switches(declared)) and not _mostly_utf8(data):
+        meant = _meant(declared)
+        if any(map(_wide, meant)):  # but there are no NUL bytes
+            return self.text(data)
+        if (data.isascii() and not any(map(_is_ascii_bytes, meant))) or _mostly_utf8(data):
+            return self.text(data)
+        reason = "it is unknown"
+        for codec in meant:
             try:
-                return data.decode(declared)
-            except (LookupError, ValueError) as error:
-                raise UnreadableFile(f"declares the encoding {declared!r}, which does not fit: {error}") from error
-        return self.text(data)
+                return data.decode(codec)
+            except ValueError as error:
+                reason = str(error)
+        raise UnreadableFile(f"declares the encoding {declared!r}, which does not fit: {reason}")
 
     def stream(self, stream: BinaryIO, head: bytes, *, newline: str | None = None) -> io.TextIOWrapper:
         """`stream` as text; `head` is its start, which was peeked at and not consumed.
@@ -193,10 +203,15 @@ def _wide(encoding: str) -> bool:
     return encoding.replace("_", "-").startswith(("utf-16", "utf-32"))
 
 
-def _switches(declared: str) -> bool:
-    """Whether all of this encoding is ASCII bytes."""
-    try:
-        codec = codecs.lookup(declared).name
-    except (LookupError, ValueError):
-        return False
+def _is_ascii_bytes(codec: str) -> bool:
+    """Whether all texts in this encoding are bytes below 128."""
     return codec.startswith("iso2022") or codec == "hz"
+
+
+def _meant(declared: str) -> list[str]:
+    """The codecs to try for a page that declares this encoding; none where it is unknown."""
+    try:
+        codec = parse_encoding(re.sub(r"\A(?:x-)+", "", declared))
+    except UnreadableFile:
+        return []
+    return [_WIDER[codec], codec] if codec in _WIDER else [codec]

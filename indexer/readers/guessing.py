@@ -2,7 +2,7 @@
 
 charset-normalizer finds the code pages that give a text, and how well each goes with a language (its coherence). Code
 pages of one script give texts that differ in a few letters, which it does not weigh. So a guess must also use only the
-letters of one language, and be the only such text.
+letters of one language, or of one script where that is not Latin, and be the only such text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import charset_normalizer
 
 # The legacy encodings still met in files; a wider choice makes the guess on short texts worse.
 _LEGACY = [
-    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r",
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r", "iso8859_2",
     "gb18030", "big5", "cp932", "euc_jp", "cp949",
 ]  # fmt: skip
 _MULTIBYTE = {"gb18030", "big5", "cp932", "euc_jp", "cp949"}
@@ -31,9 +31,29 @@ _SCRIPTS = re.compile("([\u0370-\u03ff]+)|([\u0400-\u04ff]+)|([\u05d0-\u05ea]+)|
 _LETTERS = 12  # of another script than Latin; fewer may as well be the bytes of yet another one
 _COHERENCE_GAP = 0.1  # by which a guess must be ahead of any other text
 _FOREIGN = 0.05  # letters of other languages, in names and quotations
-_IMPLAUSIBLE = re.compile(  # a letter beside a digit ("Ł5"), a sign within a word ("le¿y"), a frame's lines ("5─")
-    r"[^\W\d_a-zA-Zªº]\d|\d[^\W\d_a-zA-Zªº]"
-    r"|[^\W\d_][^\x00-\x7f\w\s‘’‚“”„–—…·\xad][^\W\d_]|[\u2500-\u259f]"
+_ODD = 0.01  # of the letters: what even names and quotations hardly ever hold
+_IMPLAUSIBLE = re.compile(
+    "|".join(
+        (
+            r"[^\W\d_a-zA-Zªº]\d|\d[^\W\d_a-zA-Zªº]",  # a letter beside a digit: "Ł5"
+            r"[^\W\d_][^\x00-\x7f\w\s‘’–—…·\xad][^\W\d_]",  # a sign within a word: "le¿y", "f”r"
+            r"[^\W\d_][‚„•‡]",  # an opening quote, or a mark of a list or a note, behind a letter: "hyv„", "pu•"
+            r"[¢¦¨¯²³´¸¹¼½¾][^\W\d_]",  # a sign that no word begins with: "¸anr", "¹umu"
+        )
+    )
+)
+_CAPITALS = "".join(filter(str.isupper, map(chr, range(0xC0, 0x530))))
+_SMALL = "".join(filter(str.islower, map(chr, range(0x61, 0x530))))
+_HARDLY_EVER = re.compile(
+    "|".join(
+        (
+            f"[{_SMALL}][{_CAPITALS}]",  # a capital within a word: "БузАБ", "krŠvs"
+            r"ς[^\W\d_]",  # a final sigma that is none
+            r"[\x80-\x9f]",  # control characters
+            r"[¨¯¸ˆˇ˘-˝]",  # accents without a letter: "Exce¨‹o"
+            r"[\u2500-\u259f]",  # lines of a frame: "5─"
+        )
+    )
 )
 
 
@@ -58,6 +78,8 @@ def _plausible(text: str, encoding: str, coherence: float) -> bool:
     if encoding in _MULTIBYTE:
         return coherence > 0 and letters.total() >= _LETTERS
     if len(_IMPLAUSIBLE.findall(text)) > _FOREIGN * letters.total():
+        return False
+    if len(_HARDLY_EVER.findall(text)) > _ODD * letters.total():
         return False
     if not letters:
         return all(unicodedata.category(sign)[0] in "PSZ" for sign in set(text) if not sign.isascii())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-_SKIPPED_CHARACTERS = 1_000_000  # of a line that is too long, held at a time
+SKIPPED_CHARACTERS = 1_000_000  # of a line that is too long, held at a time
 
 
 class RowTooLong(Exception):
@@ -50,11 +50,11 @@ class RowLines:
 
     def _pass_over(self, line: str) -> None:
         while line and not line.endswith(("\n", "\r")):
-            line = self._text.readline(_SKIPPED_CHARACTERS)
+            line = self._text.readline(SKIPPED_CHARACTERS)
             self._quotes += line.count('"')
         reason = f"the row is longer than {self._limit} characters; split the document"
         if self._quotes % 2 == 0:
             raise RowTooLong(reason)
-        while self._text.read(_SKIPPED_CHARACTERS):
+        while self._text.read(SKIPPED_CHARACTERS):
             pass
         raise RowTooLong(f"{reason}. A quote is open at the end of its last line: what comes after it was not read")

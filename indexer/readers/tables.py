@@ -12,12 +12,11 @@ from typing import Any
 from core.errors import InvalidDocument, TooLarge, UnreadableFile
 from indexer.readers.encoding import Decoder, undecodable
 from indexer.readers.files import read_all
-from indexer.readers.rowlines import RowLines, RowTooLong
+from indexer.readers.rowlines import SKIPPED_CHARACTERS, RowLines, RowTooLong
 from indexer.records import Origin, Record, RecordError, Shape
 
-MAX_LINE_CHARACTERS = 32_000_000  # of an NDJSON line, or a CSV cell
+MAX_LINE_CHARACTERS = 32_000_000  # of a line of NDJSON, or a row of a table
 MAX_BLANK_LINES = 1_000_000  # in a row: a few KiB of gzip unpack to any number of them
-_SKIPPED_CHARACTERS = 1_000_000  # of a line that is too long, held at a time
 _DELIMITERS = ",;\t|"
 _NAMED_DELIMITER = re.compile(r"""sep=([^"\s]|\t)\s*""", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*(?:"|\Z)')
@@ -32,24 +31,7 @@ def read_ndjson(
 ) -> Iterator[Record | RecordError]:
     """One JSON object a line; blank lines are passed over. Raises UnreadableFile where nothing else comes."""
     with decoder.json_stream(stream, head) as lines:
-        number = blank = 0
-        while line := lines.readline(line_characters + 1):
-            number += 1
-            blank = blank + 1 if line.isspace() else 0
-            if blank > MAX_BLANK_LINES:
-                raise UnreadableFile(
-                    f"{MAX_BLANK_LINES} blank lines in a row end at line {number}: the file is damaged"
-                )
-            place = Origin(path=origin.path, line=number)
-            if len(line) > line_characters and line[line_characters:] != "\n":
-                while line and not line.endswith("\n"):
-                    line = lines.readline(_SKIPPED_CHARACTERS)
-                reason = f"the line is longer than {line_characters} characters; split the document"
-                yield RecordError(code=TooLarge.code, reason=reason, origin=place)
-            elif undecodable(line):
-                yield _not_in(decoder, "line", place)
-            elif not blank:
-                yield _parse_object(line, place)
+        yield from _parse_lines(lines, origin, decoder, line_characters)
 
 
 def read_json(
@@ -60,8 +42,11 @@ def read_json(
     position = _after_space(text, 0)
     if not text.startswith("[", position):
         if text[position : position + 1] == "{" and _is_ndjson(text):
-            lines = io.BytesIO(text.encode("utf-8", "surrogatepass"))  # what could not be decoded will not be, again
-            yield from read_ndjson(io.BufferedReader(lines), b"", origin, Decoder())
+            data = io.BytesIO(
+                text.encode("utf-8", "surrogatepass")
+            )  # as StringIO, it would take up to four times as much
+            with io.TextIOWrapper(data, encoding="utf-8", errors="surrogatepass") as lines:
+                yield from _parse_lines(lines, origin, decoder, MAX_LINE_CHARACTERS)
             return
         place = Origin(path=origin.path, line=text.count("\n", 0, position) + 1)
         yield _not_in(decoder, "file", place) if undecodable(text) else _parse_object(text, place)
@@ -123,6 +108,8 @@ def _read_rows(
         except (csv.Error, RowTooLong) as error:
             raise UnreadableFile(f"line {place}: the header cannot be read: {error}") from error
         _check_header(names, place, decoder)
+        blank = 0
+        found: Record | RecordError | None
         while True:
             lines.begin_row()
             here = Origin(path=origin.path, line=lines.number + 1)
@@ -131,13 +118,41 @@ def _read_rows(
             except StopIteration:
                 return
             except RowTooLong as error:
-                yield RecordError(code=TooLarge.code, reason=str(error), origin=here)
-                continue
+                found = RecordError(code=TooLarge.code, reason=str(error), origin=here)
             except csv.Error as error:
-                yield _invalid(f"broken row: {error}", here)
-                continue
-            if row:
-                yield _row(names, row, here, decoder)
+                found = _invalid(f"broken row: {error}", here)
+            else:
+                found = _row(names, row, here, decoder) if row else None
+            blank = 0 if found else blank + 1
+            _check_blank(blank, lines.number)
+            if found:
+                yield found
+
+
+def _parse_lines(
+    lines: io.TextIOWrapper, origin: Origin, decoder: Decoder, line_characters: int
+) -> Iterator[Record | RecordError]:
+    number = blank = 0
+    while line := lines.readline(line_characters + 1):
+        number += 1
+        blank = blank + 1 if line.isspace() else 0
+        _check_blank(blank, number)
+        place = Origin(path=origin.path, line=number)
+        if len(line) > line_characters and line[line_characters:] != "\n":
+            while line and not line.endswith("\n"):
+                line = lines.readline(SKIPPED_CHARACTERS)
+            reason = f"the line is longer than {line_characters} characters; split the document"
+            yield RecordError(code=TooLarge.code, reason=reason, origin=place)
+        elif undecodable(line):
+            yield _not_in(decoder, "line", place)
+        elif not blank:
+            yield _parse_object(line, place)
+
+
+def _check_blank(lines: int, number: int) -> None:
+    """`lines`: in a row, the last of them the line `number`. Raises UnreadableFile for too many."""
+    if lines > MAX_BLANK_LINES:
+        raise UnreadableFile(f"{MAX_BLANK_LINES} blank lines in a row end at line {number}: the file is damaged")
 
 
 def _header(lines: RowLines) -> tuple[str, int]:

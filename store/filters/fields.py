@@ -102,12 +102,12 @@ class Fields:
 
 def _within(name: str) -> sa.ColumnElement[bool]:
     """Whether a field is nested in `name`. SQLite compares texts byte by byte, and "/" is what follows "."."""
-    return (_column.name > f"{name}.") & (_column.name < f"{name}/") if is_unicode(name) else sa.false()
+    return (_column.name >= f"{name}.") & (_column.name < f"{name}/") if is_unicode(name) else sa.false()
 
 
 def _is_or_within(name: str) -> sa.ColumnElement[bool]:
     """Likewise, or it is `name`. Put as one range, for which SQLite takes the index."""
-    own = (_column.name >= name) & ((_column.name == name) | (_column.name > f"{name}."))
+    own = (_column.name >= name) & ((_column.name == name) | (_column.name >= f"{name}."))
     return own & (_column.name < f"{name}/") if is_unicode(name) else sa.false()
 
 

@@ -76,9 +76,9 @@ def lease_over(now: float) -> sa.ColumnElement[bool]:
 
 
 def unserved_seconds(session: ReadSession, *, now: float) -> float:
-    """How long ago the job that was served longest ago, of those that could go on, had a sign of life of a worker.
+    """For how long no worker gave a sign of life, of the job where that is longest; since its beginning where none did.
 
-    0 where none waits. A killed worker's job counts like one that no worker has taken yet.
+    Of jobs that could go on: a pause between tries does not count. 0 where there are none.
     """
     job = schema.job.c
     since = sa.func.max(  # of two values

@@ -53,6 +53,14 @@ def test_an_object_may_have_any_number_of_fields(wide: Database, name: str) -> N
     assert found(wide, "not exists(x)", name) == ["beside", "null"]
 
 
+def test_an_objects_only_key_may_be_empty(database: Database) -> None:
+    put(database, create(database, "books"), Item(id="a", text="t", metadata={"x": {"": 1}}), Item(id="b", text="t"))
+    assert found(database, "exists(x)") == ["a"]
+    assert found(database, "missing(x)") == ["b"]
+    with pytest.raises(InvalidFilter, match=r"'x' is an object, .*: 'x\.'$"):
+        found(database, "x = 1")
+
+
 def test_a_filter_reads_only_the_fields_that_it_names(wide: Database) -> None:
     numbers, effort = ids(wide), {}
     for name, number in numbers.items():

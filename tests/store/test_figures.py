@@ -88,7 +88,9 @@ def test_the_last_backup_is_noted_and_no_part_of_it(tmp_path: Path) -> None:
     assert begun - 1 <= figures(database).backup_at <= time.time() + 1
     os.utime(mark, (1, 1))
     assert figures(database).backup_at == 1
-    backup(tmp_path / "data", tmp_path / "second")
+    with mark.open("rb") as opened:
+        backup(tmp_path / "data", tmp_path / "second")
+        assert os.fstat(opened.fileno()).st_nlink == 1, "nobody saw the directory without it"
     assert figures(database).backup_at >= begun - 1
     database.close()
     assert last_backup(tmp_path / "second") == 0

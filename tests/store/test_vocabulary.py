@@ -97,7 +97,7 @@ def test_beginnings_are_the_terms_near_to_one_of_them(database: Database) -> Non
         parts = create_collection(session, "parts", CollectionSettings(), model="m", fingerprint="f", dimension=2)
         register_terms(session, parts.id, texts)
     with views.open("parts") as view:
-        for word in ("retainers", "rétaineres", "ret", "sat", "x" * 41, ""):
+        for word in ("retainers", "rétaineres", "ret", "sat", "x" * 41, "re", "r", ""):
             for edits in (0, 1):
                 expected = {}
                 for text in texts:

@@ -153,6 +153,7 @@ class TestEncodings:
             ("£5 only: “really”, it’s cheap", "cp1252"),
             ("À la fête, où étiez-vous ? Le garçon a reçu une leçon sévère. " * 5 + "Fin.", "cp1252"),
             ("Příliš žluťoučký kůň úpěl ďábelské ódy.", "cp1250"),
+            ("Čovjek je šetao kroz šumu i vidio žutu pticu. Đaci uče u školi ćirilicu.", "iso8859_2"),
             ("Bugün hava çok güzel, çocuklar bahçede oynuyor. Yarın eski şehri göreceğiz.", "cp1254"),
         ],
     )
@@ -167,9 +168,20 @@ class TestEncodings:
             ("子们在花园里玩耍", "gb18030"),
             ("25°C", "cp1252"),
             ("дел", "koi8_r"),
+            # Other code pages that are guessed give texts that nobody writes: "hyv„ p„iv„", "¹etao".
+            ("Tänään on hyvä päivä. Äiti söi jäätelöä, mutta isä ei syönyt.", "cp850"),
+            ("Perché la città è così bella? Però più tardi andrò giù.", "cp437"),
+            ("Mauvaise références de renvoi: elles ont été supprimées.", "mac_roman"),
+            (
+                "Настройката на системата е завършена. Няма повече възможности за промяна, моля изчакайте.",
+                "mac_cyrillic",
+            ),
+            ("Täna on väga ilus ilm. Õhtul lähme öö läbi tantsima, šokolaad on žanr.", "iso8859_15"),
+            ("Здравей, как си? Това е текст на български език. Утре ще бъде нов ден.", "iso8859_5"),
+            ("Apple – £5\n" * 9 + "Pear – £7", "big5"),
         ],
     )
-    def test_too_little_to_tell_the_encoding_is_an_error(self, tmp_path: Path, text: str, encoding: str) -> None:
+    def test_what_does_not_tell_its_encoding_is_an_error(self, tmp_path: Path, text: str, encoding: str) -> None:
         path = write(tmp_path / "a.txt", text.encode(encoding))
         error = only_error(path)
         assert "is not UTF-8, and no other encoding is sure" in error.reason
@@ -216,12 +228,33 @@ class TestEncodings:
         page = '<meta charset="iso-2022-jp"><p>日本語'.encode("iso2022_jp")
         assert records(write(tmp_path / "a.html", page))[0].fields["text"] == "日本語"
 
+    @pytest.mark.parametrize(
+        ("declared", "text", "encoding"),
+        [
+            ("iso-8859-1", "it’s “cheap” – €5", "cp1252"),
+            ("us-ascii", "it’s", "cp1252"),
+            ("iso-8859-1", "\x81 é", "latin-1"),
+            ("iso-8859-9", "“şey”", "cp1254"),
+            ("shift_jis", "①日本語", "cp932"),
+            ("x-sjis", "①日本語", "cp932"),
+            ("gb2312", "朱镕基", "gb18030"),
+            ("euc-kr", "똠방각하", "cp949"),
+            ("utf-16", "À la fête, où étiez-vous ? Le garçon a reçu une leçon sévère.", "cp1252"),
+        ],
+    )
+    def test_html_is_read_as_browsers_read_what_it_declares(
+        self, tmp_path: Path, declared: str, text: str, encoding: str
+    ) -> None:
+        page = f'<meta charset="{declared}"><p>{text}'.encode(encoding)
+        assert records(write(tmp_path / "a.html", page))[0].fields["text"] == text
+
     @pytest.mark.parametrize("name", ["latin1", "Windows-1252", "SJIS", "koi8-u", "utf-16-le"])
     def test_encodings_by_name(self, tmp_path: Path, name: str) -> None:
-        encoding = parse_encoding(name)
-        (record,) = read(write(tmp_path / "a.jsonl", '{"text": "a"}'.encode(encoding)), encoding=encoding)
+        text = {"SJIS": "日本", "koi8-u": "дім"}.get(name, "é")
+        path = write(tmp_path / "a.jsonl", f'{{"text": "{text}"}}'.encode(name))
+        (record,) = read(path, encoding=parse_encoding(name))
         assert isinstance(record, Record)
-        assert record.fields["text"] == "a"
+        assert record.fields["text"] == text
 
     @pytest.mark.parametrize("name", ["rot13", "base64", "punycode", "idna", "undefined", "", "a\0b", "unicode_escape"])
     def test_what_is_no_encoding_of_a_file(self, name: str) -> None:

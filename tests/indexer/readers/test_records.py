@@ -84,7 +84,7 @@ class TestNdjson:
 
     @pytest.mark.parametrize("ending", ["\n", ""])
     def test_a_line_over_the_limit_is_passed_over(self, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
-        monkeypatch.setattr(tables, "_SKIPPED_CHARACTERS", 30)
+        monkeypatch.setattr(tables, "SKIPPED_CHARACTERS", 30)
         allowed = '{"text": "' + "c" * 38 + '"}'
         content = '{"text": "a"}\n{"text": "' + "b" * 500 + '"}\n' + allowed + ending
         stream = io.BytesIO(content.encode())
@@ -149,6 +149,12 @@ class TestJson:
         assert [record.fields["text"] for record in good] == ["a"]
         assert [str(error) for error in errors] == ["c.json, line 2: the line is not valid UTF-8"]
 
+    def test_lines_under_the_name_of_json_are_in_the_encoding_of_the_file(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.json", b'{"text": "M\xe4rz"}\n{"text": "\x81"}\n{"text": "\xc3\xa4"}\n')
+        good, errors = split_errors(read(path, encoding="cp1252"))
+        assert [record.fields["text"] for record in good] == ["März", "Ã¤"]
+        assert [str(error) for error in errors] == ["a.json, line 2: the line is not valid cp1252"]
+
 
 class TestTables:
     def test_quotes_lines_within_cells_and_empty_cells(self, tmp_path: Path) -> None:
@@ -191,6 +197,13 @@ class TestTables:
     def test_blank_lines_before_the_header(self, tmp_path: Path) -> None:
         (record,) = records(write(tmp_path / "a.csv", "\n \r\n\nid,text\n1,a\n"))
         assert (record.fields, record.origin.line) == ({"id": "1", "text": "a"}, 5)
+
+    def test_blank_lines_without_end_are_damage(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tables, "MAX_BLANK_LINES", 5)
+        content = "id,text\n1,a\n" + "\n" * 5 + "2,b\n" + "\n" * 6 + "3,c\n"
+        good, errors = split_errors(read_stream(io.BytesIO(content.encode()), format=Format.CSV))
+        assert [record.fields["id"] for record in good] == ["1", "2"]
+        assert [error.reason for error in errors] == ["5 blank lines in a row end at line 14: the file is damaged"]
 
     def test_the_delimiter_that_excel_names(self, tmp_path: Path) -> None:
         (record,) = records(write(tmp_path / "a.csv", "\ufeffsep=;\r\nid;text, more, and more\r\n1;a\r\n"))
