@@ -271,7 +271,8 @@ def test_a_write_that_times_out_says_what_may_have_been_done(over: Callable[...,
 
 
 def test_a_call_can_have_a_timeout_of_its_own(over: Callable[..., Face]) -> None:
-    report = dict.fromkeys(("seq", "created", "replaced", "updated", "unchanged", "failed", "passages", "tokens"), 0)
+    counts = ("seq", "created", "replaced", "updated", "unchanged", "failed", "passages", "tokens")
+    report = dict.fromkeys((*counts, "truncated_count", "duplicate_count"), 0)
     lists: dict[str, list[object]] = {"errors": [], "truncated": [], "duplicates": []}
     network = Network(httpx.Response(200, json={**report, **lists}))
     client = over(network, timeout=5.0)
