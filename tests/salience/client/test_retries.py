@@ -214,7 +214,10 @@ def test_nobody_listens(make_face: Callable[..., Face]) -> None:
 
 
 def test_patience_has_to_make_sense() -> None:
-    for bad in ({"tries": 0}, {"base_seconds": -1.0}, {"longest_seconds": -1.0}):
+    nan = float("nan")
+    for bad in (
+        {"tries": 0}, {"base_seconds": -1.0}, {"longest_seconds": -1.0}, {"base_seconds": nan}, {"longest_seconds": nan}
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="tries must be 1 or more"):
             Retries(**bad)
 
@@ -280,3 +283,11 @@ def test_a_call_can_have_a_timeout_of_its_own(over: Callable[..., Face]) -> None
     client.add_documents("c", [], timeout=600)
     found = [request.extensions["timeout"] for request in network.requests]
     assert [(one["read"], one["connect"]) for one in found] == [(5.0, 5.0), (600, 10.0)]
+
+
+def test_a_client_may_be_patient_without_end(over: Callable[..., Face], waits: list[float]) -> None:
+    network = Network(refusal(503, "storage_busy", "0"))
+    with pytest.raises(errors.Unavailable):
+        over(network, retries=Retries(tries=1100, longest_seconds=2.0)).list_collections()
+    assert len(network.requests) == 1100
+    assert max(waits) <= 2
