@@ -52,7 +52,10 @@ def load_pretrained(
             ignore_mismatched_sizes=True,  # refused below, with a message
         )
     if report["mismatched_keys"]:
-        raise ModelError(f"{folder}: the weights do not fit the config.json: {min(report['mismatched_keys'])}")
+        name, stored, built = min(report["mismatched_keys"])
+        raise ModelError(
+            f"{folder}: the weights do not fit the config.json: {name!r} is {tuple(stored)}, not {tuple(built)}"
+        )
     missing = sorted(name for name in report["missing_keys"] if unused is None or not name.startswith(f"{unused}."))
     if missing:  # transformers fills them at random
         raise ModelError(f"{folder}: the weights lack {missing[0]!r}: {lacking}")
