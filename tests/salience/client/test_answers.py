@@ -13,11 +13,15 @@ from salience.client._calls import Answer, reading
 from salience.client.search_results import Line
 from tests.salience.client.conftest import Face, Network, refusal
 
+ONE_ANSWER = {"status": 404, "error": {"code": "collection_not_found", "message": "there is none"}}
+
 
 @pytest.mark.parametrize(
     ("method", "arguments", "answer"),
     [
         ("list_collections", (), {"content": b"[" * 200_000}),
+        ("search_many", ("c", ["a", "b"]), {"json": {"answers": [ONE_ANSWER]}}),
+        ("search_many", ("c", ["a", "b"]), {"json": {"answers": [ONE_ANSWER] * 3}}),
         ("delete_document", ("c", "a"), {"status_code": 204}),
         ("delete_document", ("c", "a"), {"status_code": 204, "headers": {"Salience-Seq": "soon"}}),
         ("delete_document", ("c", "a"), {"status_code": 204, "headers": {"Salience-Seq": "9" * 5000}}),
