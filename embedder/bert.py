@@ -124,7 +124,7 @@ def load_bert(folder: Path, device: torch.device, precision: Precision = Precisi
     }
     try:
         return BertBackbone(shape, weights, precision)
-    except (RuntimeError, ValueError, IndexError) as error:  # the probe has run it once
+    except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:  # the probe has run it once
         raise ModelError(f"{file}: the weights do not fit the config.json beside it ({error})") from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from core.current import models_read
 from core.errors import ModelError
@@ -17,12 +17,13 @@ from core.protocols import Priority
 from core.records import Relevance
 from embedder.batching import batch_tokens, token_budget_batches
 from embedder.beginning import beginning
+from embedder.fingerprints import fingerprint_of
 from embedder.generic import position_limit
 from embedder.line import Line
-from embedder.loading import fingerprint_of, token_limit, torch_device
-from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
+from embedder.loading import torch_device
+from embedder.modelfolder import ModelFolder, json_object, read_model_folder, token_limit, weights_sha256
 from embedder.place import place_of
-from embedder.pretrained import load_pretrained
+from embedder.pretrained import input_names, load_pretrained
 
 _TASK = "sequence-classification"
 _ACTIVATIONS = ("Sigmoid", "Identity")  # of torch.nn: either way the score below is the sigmoid of the logit
@@ -110,14 +111,14 @@ def load_reranker(folder: Path, *, name: str | None = None, device: str = "auto"
     described = read_model_folder(folder, task=_TASK)
     activation = _activation(folder, described)
     model = _load_network(described.transformer, torch_device(device))
-    max_tokens = token_limit(described, position_limit(model.config))
+    max_tokens = token_limit(described.transformer, position_limit(model.config), described.max_tokens)
     file = described.transformer / "tokenizer.json"
     try:
         definition = file.read_text(encoding="utf-8")
         tokenizer = Tokenizer.from_str(definition)
-        inputs = AutoTokenizer.from_pretrained(described.transformer, local_files_only=True).model_input_names
-    except Exception as error:  # the libraries raise nothing narrower
+    except Exception as error:  # the tokenizers library raises nothing narrower
         raise ModelError(f"{file}: {error}") from error
+    inputs = input_names(described.transformer)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     weights = weights_sha256(described.transformer)

@@ -40,9 +40,10 @@ from core.records import (
     TermPooling,
     TokenTrace,
 )
+from embedder.fingerprints import fingerprint_of
 from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, sparse_embeddings
-from embedder.loading import fingerprint_of, load_backbone, token_limit, torch_device
-from embedder.modelfolder import Pooling, json_object, read_model_folder, weights_sha256
+from embedder.loading import load_backbone, torch_device
+from embedder.modelfolder import Pooling, json_object, read_model_folder, token_limit, weights_sha256
 from embedder.pooling import DenseHead
 from embedder.support import ControlSupport
 from embedder.tokens import TextTokenizer, load_tokenizer
@@ -218,7 +219,7 @@ def load_hybrid(folder: Path, *, name: str | None = None, device: str = "auto") 
     if (folder / "modules.json").is_file() and described.pooling is not Pooling.CLS:
         raise ModelError(f"{folder}: pooling {described.pooling}; a model with a sparse head must be pooled by cls")
     backbone, positions = load_backbone(described, torch_device(device))
-    max_tokens = token_limit(described, positions)
+    max_tokens = token_limit(described.transformer, positions, described.max_tokens)
     definition, tokenizer = load_tokenizer(described.transformer, max_tokens, lowercase=described.lowercase)
     dense_head = DenseHead(described.dense).to(backbone.device)
     sparse_head, sparse_sha = _load_sparse_head(folder, backbone.width, backbone.device)

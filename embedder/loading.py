@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +14,10 @@ from core.protocols import Encoder, Reranker, SparseEncoder
 from core.records import Float32Array, Representation
 from embedder.backbone import Backbone
 from embedder.bert import load_bert
+from embedder.fingerprints import fingerprint_of
 from embedder.kinds import DEFAULT_MODEL, DEFAULT_NAME, DEFAULT_PACKAGE, ModelKind, model_folder, model_kind
 from embedder.local import LocalEncoder
-from embedder.modelfolder import (
-    ModelFolder,
-    Pooling,
-    json_object,
-    network_facts,
-    read_model_folder,
-    weights_sha256,
-)
+from embedder.modelfolder import ModelFolder, Pooling, read_model_folder, token_limit, weights_sha256
 from embedder.pooling import DenseHead
 from embedder.precision import Precision, parse_precision
 from embedder.projection import cut, projected_fingerprint, stored_projection
@@ -132,7 +125,7 @@ def load_encoder(
             f"reinstall the package {DEFAULT_PACKAGE.replace('_', '-')}"
         )
     backbone, positions = load_backbone(described, torch_device(device), parse_precision(precision))
-    max_tokens = token_limit(described, positions)
+    max_tokens = token_limit(described.transformer, positions, described.max_tokens)
     definition, tokenizer = load_tokenizer(described.transformer, max_tokens, lowercase=described.lowercase)
     whole = described.dense[-1].out_features if described.dense else backbone.width
     fingerprint = space = fingerprint_of(described, weights, definition, max_tokens, whole)
@@ -190,41 +183,3 @@ def torch_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {device!r} cannot be used: {error}") from error
     return chosen
-
-
-def token_limit(described: ModelFolder, positions: int | None) -> int:
-    """The least of what the folder, the tokenizer and the model's positions allow."""
-    tokenizer = json_object(described.transformer / "tokenizer_config.json")
-    limits = [positions, described.max_tokens or tokenizer.get("model_max_length")]
-    known = [int(limit) for limit in limits if limit]
-    if not known:
-        raise ModelError(f"{described.transformer}: neither the model nor its tokenizer says how many tokens it reads")
-    return min(known)
-
-
-def fingerprint_of(
-    described: ModelFolder,
-    weights: str,
-    tokenizer: str,
-    max_tokens: int,
-    dimension: int,
-    **others: str,
-) -> str:
-    """sha256 (hex, first 32 digits) over everything that a vector depends on; `others` are facts of one kind alone."""
-    facts = {
-        "weights": weights,
-        "network": network_facts(described.transformer),
-        "dense": [
-            {**{k: v for k, v in asdict(config).items() if k != "folder"}, "weights": weights_sha256(config.folder)}
-            for config in described.dense
-        ],
-        "tokenizer": hashlib.sha256(tokenizer.encode("utf-8")).hexdigest(),
-        "lowercase": described.lowercase,
-        "max_tokens": max_tokens,
-        "pooling": described.pooling,
-        "pool_prefix": described.pool_prefix,
-        "prefixes": dict(described.prefixes),
-        "dimension": dimension,
-        **others,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("utf-8")).hexdigest()[:32]

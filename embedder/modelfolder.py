@@ -24,6 +24,7 @@ _SCALED_MEAN = "mean_sqrt_len"  # the mean times the root of the text's length: 
 _NETWORKS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims")
 _NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
+_ENDLESS = 1e18  # tokens; transformers writes 1e30 for a tokenizer that has no limit
 _CARD_DIMENSIONS = re.compile(r'"matryoshka_dims":\s*\[([\d,\s]+)\]')
 
 
@@ -132,6 +133,23 @@ def require_tokenizer(folder: Path) -> None:
             f"{folder} has no tokenizer.json; save the model with its fast tokenizer "
             "(AutoTokenizer.from_pretrained(...).save_pretrained(folder))"
         )
+
+
+def token_limit(folder: Path, positions: int | None, said: int | None = None) -> int:
+    """How many tokens the network of a folder reads: the least of its positions and what its settings say.
+
+    `positions`: None where there are any number. `said`: in the folder's settings; None: what its tokenizer says.
+    Raises ModelError.
+    """
+    file = folder / "tokenizer_config.json"
+    longest = json_object(file).get("model_max_length")
+    if longest is not None and not (isinstance(longest, int | float) and longest >= 1):
+        raise ModelError(f"{file}: model_max_length must be a number above 0")
+    limits = [positions, said or longest]
+    known = [int(limit) for limit in limits if limit and limit < _ENDLESS]
+    if not known:
+        raise ModelError(f"{folder}: neither the model nor its tokenizer says how many tokens it reads")
+    return min(known)
 
 
 def network_facts(folder: Path) -> dict[str, Any]:

@@ -33,10 +33,11 @@ from core.records import (
     SparseVector,
     TermPooling,
 )
+from embedder.fingerprints import fingerprint_of
 from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, sparse_embeddings
-from embedder.loading import fingerprint_of, token_limit, torch_device
+from embedder.loading import torch_device
 from embedder.maskedlm import VocabularyHead, load_masked_language_model
-from embedder.modelfolder import json_object, read_model_folder, weights_sha256
+from embedder.modelfolder import json_object, read_model_folder, token_limit, weights_sha256
 from embedder.promptfactors import Negative
 from embedder.tokens import load_tokenizer
 
@@ -170,7 +171,7 @@ def load_sparse(folder: Path, *, name: str | None = None, device: str = "auto") 
         raise ModelError(f"{folder / 'modules.json'}: a dense layer has no place in a sparse model")
     pooling, twice = _pooling(described.others.get(_SPLADE_POOLING))
     model = load_masked_language_model(described.transformer, torch_device(device))
-    max_tokens = token_limit(described, model.positions)
+    max_tokens = token_limit(described.transformer, model.positions, described.max_tokens)
     definition, tokenizer = load_tokenizer(described.transformer, max_tokens, lowercase=described.lowercase)
     name = name or described.name
     weights = weights_sha256(described.transformer)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from embedder.lexical import QueryWord
 from embedder.lexical.words import is_character, units
 from retriever.terms import QueryTerms, assembled
 from store.view import View
@@ -23,25 +24,32 @@ MAX_PAIRS = 256  # of a character, those in most passages
 
 def with_pairs(view: View, terms: QueryTerms, vocabularies: Vocabularies) -> QueryTerms:
     """`terms`, and the pairs of the lone characters among them."""
-    starts, ends = {word.start for word in terms.words}, {word.end for word in terms.words}
-    alone = [word.start not in ends and word.end not in starts for word in terms.words]
-    asked = [
-        term
-        for word, factor, apart in zip(terms.words, terms.word_factors, alone, strict=True)
-        for term in word.terms
-        if apart and factor > 0 and is_character(term)
-    ]
+    asked = lone_characters(terms)[:MAX_CHARACTERS]
     if not asked:
         return terms
-    pairs = {character: _pairs(view, character, vocabularies) for character in [*dict.fromkeys(asked)][:MAX_CHARACTERS]}
+    pairs = {character: _pairs(view, character, vocabularies) for character in asked}
     words = [
         replace(word, terms=_with(word.terms, pairs)) if apart else word
-        for word, apart in zip(terms.words, alone, strict=True)
+        for word, apart in zip(terms.words, _apart(terms.words), strict=True)
     ]
     known = set(terms.terms)
     held = {pair: character for character, found in pairs.items() for pair in found if pair not in known}
     widened = assembled(words, terms.word_factors, typed=terms.typed, origins=terms.origins)
     return replace(widened, characters=held)
+
+
+def lone_characters(terms: QueryTerms) -> list[str]:
+    """The characters among the terms whose words no other word touches, but for suppressed ones, in order."""
+    asked = zip(terms.words, terms.word_factors, _apart(terms.words), strict=True)
+    found = [
+        term for word, factor, apart in asked for term in word.terms if apart and factor > 0 and is_character(term)
+    ]
+    return [*dict.fromkeys(found)]
+
+
+def _apart(words: Sequence[QueryWord]) -> list[bool]:
+    starts, ends = {word.start for word in words}, {word.end for word in words}
+    return [word.start not in ends and word.end not in starts for word in words]
 
 
 def _with(terms: Sequence[str], pairs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -19,17 +19,19 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
     """A control on every place of `text` where a word or phrase of `emphasis` stands, ordered by start.
 
     Words are compared whole and in normal form (NFKC, case folded); a phrase is a sequence of words, whatever stands
-    between them; scripts without spaces, and Korean, match by character. A key without letters and digits (an emoji) is
-    looked up as it is. Raises InvalidControl for too many keys, for one that is empty, too long, not in the text or
-    given twice in different spelling, and for a factor that is no number from MIN_FACTOR to MAX_FACTOR.
+    between them; scripts without spaces, and Korean, match by character. What is not in the text so is looked up among
+    the parts that apostrophes join, and stands for the whole word: "auto" for "l'auto". A key without letters and
+    digits (an emoji) is looked up as it is. Raises InvalidControl for too many keys, for one that is empty, too long,
+    not in the text or given twice in different spelling, and for a factor that is no number from MIN_FACTOR to
+    MAX_FACTOR.
     """
     if not emphasis:
         return ()
     if len(emphasis) > MAX_KEYS:
         raise InvalidControl(f"emphasis names {len(emphasis)}; at most {MAX_KEYS} are allowed", param="emphasis")
     words = tuple(units(text))
-    said = _joined([word.text for word in words])
-    begins = list(accumulate((len(word.text) + 1 for word in words), initial=0))  # of each word in `said`
+    whole = _Said(words)
+    parts = _Said([word._replace(text=part) for word in words for part in word.text.split("'")])
     seen: dict[tuple[str, ...], str] = {}
     controls: list[TextControl] = []
     for key, factor in emphasis.items():
@@ -49,8 +51,7 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
             raise InvalidControl(f"emphasis names {seen[sought]!r} and {key!r}, which are the same", param="emphasis")
         seen[sought] = key
         if phrase:
-            places = [bisect_left(begins, begin) for begin in _places(said, _joined(phrase), shared=1)]
-            spans = [(words[place].start, words[place + len(phrase) - 1].end) for place in places]
+            spans = whole.spans(phrase) or parts.spans([part for word in phrase for part in word.split("'")])
         else:
             spans = [(start, start + len(sought[0])) for start in _places(text, sought[0])]
         if not spans:
@@ -59,8 +60,22 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
     return tuple(sorted(controls, key=lambda control: (control.start, control.length)))
 
 
-def _joined(words: Sequence[str]) -> str:
+class _Said:
     """Words as one text, to look for phrases in: by comparing word for word, the time would be that of a product."""
+
+    def __init__(self, words: Sequence[Word]) -> None:
+        self._words = words
+        self._text = _joined([word.text for word in words])
+        self._begins = list(accumulate((len(word.text) + 1 for word in words), initial=0))  # of each word in the text
+
+    def spans(self, phrase: Sequence[str]) -> list[tuple[int, int]]:
+        """Of the places where the words of the phrase stand one behind the other."""
+        places = [bisect_left(self._begins, begin) for begin in _places(self._text, _joined(phrase), shared=1)]
+        found = [(self._words[place].start, self._words[place + len(phrase) - 1].end) for place in places]
+        return [*dict.fromkeys(found)]
+
+
+def _joined(words: Sequence[str]) -> str:
     return "\0".join(["", *words, ""])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +13,7 @@ from core.records import Highlight
 from embedder.lexical import Analyzer, Term
 from embedder.lexical.sentences import sentence_ends, without_space
 from embedder.lexical.words import is_character, units
+from retriever.characters import lone_characters
 from retriever.terms import QueryTerms
 from store.documents import StoredPassage
 from store.view import View
@@ -24,31 +25,39 @@ def highlights(
     """Of the passages, in order. Synonyms and words that are required are marked, too; suppressed words are not."""
     asked = zip(terms.terms, terms.factors.tolist(), strict=True)
     weights = {term: factor for term, factor in asked if factor > 0 and term not in terms.characters}
+    characters = set(lone_characters(terms))
     for entry in required:
         for word in analyzer.analyze_query(entry, view.languages):
             weights.update({term: weights.get(term, 1.0) for term in word.terms})
+            characters |= {term for term in word.terms if is_character(term)}
     idf = view.term_statistics(list(weights)).idf
     worth = {term: factor * (idf[term] or 1.0) for term, factor in weights.items()}  # 1.0: not indexed by terms
-    return [highlight(passage, worth, analyzer) for passage in passages]
+    return [highlight(passage, worth, analyzer, characters & worth.keys()) for passage in passages]
 
 
-def highlight(passage: StoredPassage, worth: Mapping[str, float], analyzer: Analyzer) -> Highlight:
-    """`worth`: of each term that is marked."""
-    found = _marked(passage.text, passage.language, worth, analyzer, passage.controls)
+def highlight(
+    passage: StoredPassage, worth: Mapping[str, float], analyzer: Analyzer, characters: Set[str] = frozenset()
+) -> Highlight:
+    """`worth`: of each term that is marked. `characters`: those of the terms that are marked within pairs, too."""
+    found = _marked(passage.text, passage.language, worth, characters, analyzer, passage.controls)
     return Highlight(
         passage=_spans(found),
-        title=_spans(_marked(passage.title, passage.language, worth, analyzer, ())),
+        title=_spans(_marked(passage.title, passage.language, worth, characters, analyzer, ())),
         sentence=_best_sentence(passage.text, passage.language, found, worth),
     )
 
 
 def _marked(
-    text: str, language: str, worth: Mapping[str, float], analyzer: Analyzer, controls: Sequence[TextControl]
+    text: str,
+    language: str,
+    worth: Mapping[str, float],
+    characters: Set[str],
+    analyzer: Analyzer,
+    controls: Sequence[TextControl],
 ) -> list[Term]:
     """As the index has them: of what the document's controls leave of the text, at their places in all of it."""
     said = heard(text, controls)
     found = [term for term in analyzer.analyze(said.text, language) if term.text in worth]
-    characters = {term for term in worth if is_character(term)}  # which texts have in pairs, but where they stand alone
     if characters:
         found += [Term(*unit) for unit in units(said.text) if unit.text in characters]
         found = sorted(set(found), key=lambda term: (term.start, term.end))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from typing import TypeVar
 from core.current import Awaited, awaited, current_answer
 
 _THREADS = 16  # calls that go on although nobody waits any more; further ones wait for a place, or are given up there
+PATIENCE_SECONDS = 5.0  # a batch of a model takes less, and then it asks whether anybody waits
+_NAME = "in-time"
 _T = TypeVar("_T")
 
 
 class InTime:
-    """Thread-safe. A process that ends does not wait for calls that were given up."""
+    """Thread-safe. A process that ends waits PATIENCE_SECONDS at most for calls that were given up."""
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(_THREADS)
@@ -35,8 +38,8 @@ class InTime:
         answer, future = Awaited(within=current_answer()), Future[_T]()
         with awaited(answer):
             context = copy_context()
-        # No executor: the interpreter waits at its end for the threads of every one.
-        thread = threading.Thread(target=self._run, args=(context.run, work, future), name="in-time", daemon=True)
+        # No executor: the interpreter waits at its end for the threads of every one, however long they take.
+        thread = threading.Thread(target=self._run, args=(context.run, work, future), name=_NAME, daemon=True)
         try:
             thread.start()
         except BaseException:
@@ -57,3 +60,12 @@ class InTime:
             future.set_result(result)
         finally:
             self._places.release()
+
+
+@atexit.register
+def _end() -> None:
+    """The interpreter takes its threads away when it ends, and C++ code, as torch is, aborts the process for that."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    for thread in threading.enumerate():
+        if thread.name == _NAME:
+            thread.join(max(0.0, until - time.monotonic()))

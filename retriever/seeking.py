@@ -40,7 +40,7 @@ class Seeker:
             sparse = self.sparse_terms(view, query, legs, encoded, examples)
         with watch.stage("filter"):
             allowed = None if query.filter is None else view.filter(query.filter)
-            allowed = fulfilling(view, query.conditions, self._analyzer, allowed)
+            allowed = fulfilling(view, query.conditions, self._analyzer, self._vocabularies, allowed)
         excluded = None if examples is None else examples.passages
         return encoded, Sought(vector=encoded.vector, sparse=sparse, allowed=allowed, excluded=excluded)
 

@@ -169,7 +169,7 @@ def _spellings(form: str) -> tuple[tuple[str, str], ...]:
     """A form as it is shown, and as it is compared; where it has an apostrophe, its parts as well: "l'été"."""
     if form.isascii() and "'" not in form:
         return ((form, form),)  # nearly all
-    whole = unicodedata.normalize("NFC", form).replace("\u2019", "'")
+    whole = unicodedata.normalize("NFC", form.replace("i\u0307", "i")).replace("\u2019", "'")  # of a Turkish capital
     parts = dict.fromkeys((whole, *whole.split("'")))
     return tuple((part, _plain(part)) for part in parts if part)
 

@@ -91,7 +91,8 @@ def render(text: str, controls: Iterable[TextControl]) -> str:
                 param="controls",
             )
         parts.append(_rendered_text(text[done : control.start], behind_boost=done > 0))
-        bare = _BARE.fullmatch(covered) and (control.start == 0 or _SPACE.match(text, control.start - 1))
+        begins = not control.start or (control.start > done and _SPACE.match(text, control.start - 1))
+        bare = begins and _BARE.fullmatch(covered)  # a space that another control covers stands within its quotes
         parts.append(covered if bare else f'"{_escaped(covered)}"')
         parts.append(f"^{_rendered_number(control.factor)}")
         done = control.end

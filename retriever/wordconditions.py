@@ -22,13 +22,10 @@ from embedder.lexical.sequence import WordSequence
 from embedder.lexical.words import is_character, units
 from retriever.syntax import check_query
 from store.filters.sql import Documents
-from store.holders import (
-    document_texts,
-    documents_with_terms,
-    terms_containing,
-)
+from store.holders import document_texts, documents_with_terms
 from store.ids import distinct
 from store.view import View
+from store.vocabulary import Vocabularies
 
 MAX_CONDITIONS = 100
 MAX_CHARACTERS = 1000  # of one
@@ -69,7 +66,11 @@ class WordConditions:
 
 
 def fulfilling(
-    view: View, conditions: WordConditions, analyzer: Analyzer, allowed: Int64Array | None
+    view: View,
+    conditions: WordConditions,
+    analyzer: Analyzer,
+    vocabularies: Vocabularies,
+    allowed: Int64Array | None,
 ) -> Int64Array | None:
     """Of the passages `allowed` (None: all) those whose document fulfils the conditions, sorted; None: all.
 
@@ -79,7 +80,7 @@ def fulfilling(
         return allowed
     among = None if allowed is None else Documents(distinct(view.documents_of(allowed)))
     found = Documents(np.empty(0, dtype=np.int64), others=True) if among is None else among
-    resolver = _Resolver(view, analyzer)
+    resolver = _Resolver(view, analyzer, vocabularies)
     for entry in conditions.required:
         found &= resolver.holders(entry, found)
     for entry in conditions.must_not:
@@ -89,9 +90,10 @@ def fulfilling(
 
 
 class _Resolver:
-    def __init__(self, view: View, analyzer: Analyzer) -> None:
+    def __init__(self, view: View, analyzer: Analyzer, vocabularies: Vocabularies) -> None:
         self._view = view
         self._analyzer = analyzer
+        self._vocabularies = vocabularies
         self._languages = view.languages or (analyzer.default_language,)
 
     def holders(self, entry: str, among: Documents) -> Documents:
@@ -117,8 +119,8 @@ class _Resolver:
         return reduce(and_, held) if held else self._view.documents_in(language)
 
     def _with(self, word: QueryWord) -> Documents:
-        terms = terms_containing(self._view, word.text) if is_character(word.text) else word.terms
-        return documents_with_terms(self._view, terms)
+        within = self._vocabularies.containing(self._view, word.text) if is_character(word.text) else word.terms
+        return documents_with_terms(self._view, within)
 
     def _read(self, entry: str, candidates: Documents) -> Documents:
         """Those of the candidates in which the phrase stands."""

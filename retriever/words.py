@@ -82,7 +82,7 @@ class LearnedWords:
 
     leg: Leg  # that scores by them
     shares: Float64Array  # (words of the passage, terms) with `context` each term's sum to 1
-    context: Float64Array  # (terms,) special tokens and punctuation of the passage
+    context: Float64Array  # (terms,) special tokens, prefix and punctuation of the passage
     losses: Float64Array  # (words of the passage, terms) which share of the weight goes when the word leaves the pool
     sentence_losses: Float64Array  # (sentences of the passage, terms) the same, of all their tokens at once
     query_shares: Float64Array  # (words of the query, terms) with the query's own context they sum to 1

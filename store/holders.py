@@ -36,13 +36,6 @@ def documents_with_tokens(view: View, tokens: Iterable[int]) -> Documents:
     return view.documents_holding(Weights.LEARNED, list(tokens))
 
 
-def terms_containing(view: View, text: str) -> list[str]:
-    """The collection's terms that have `text` in them. Reads them all."""
-    term = schema.term.c
-    where = (term.collection_id == view.collection.id, sa.func.instr(term.text, text) > 0)
-    return list(view.session.execute(sa.select(term.text).where(*where)).scalars())
-
-
 def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
     """Of the documents with these `document.id`; read as they are asked for."""
     document = schema.document.c

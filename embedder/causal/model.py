@@ -5,8 +5,6 @@ No padding anywhere: all rows of a batch have the same length, so that a row is 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +16,15 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from core.current import models_read
-from core.errors import InvalidControl, InvalidInput, ModelError
+from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Priority
 from core.records import Float32Array, Float64Array, Int64Array
 from embedder.causal.pieces import TokenTexts
-from embedder.generic import BatchFactors, GenericBackbone, steered
+from embedder.fingerprints import network_fingerprint
+from embedder.generic import BatchFactors, GenericBackbone, position_limit, steered
 from embedder.line import Line
-from embedder.modelfolder import json_object, network_facts, require_tokenizer, weights_sha256
+from embedder.modelfolder import require_tokenizer, token_limit, weights_sha256
 from embedder.pretrained import load_pretrained
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt, load_tokenizer
@@ -220,13 +219,13 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
     weights = weights_sha256(folder)
     require_tokenizer(folder)
     model = load_pretrained(AutoModelForCausalLM, folder, device, lacking="they hold no trained language model")
-    max_tokens = _max_tokens(folder, model)
+    max_tokens = token_limit(folder, position_limit(model.config))
     definition, tokenizer = load_tokenizer(folder, max_tokens + _SPARE)
     return CausalModel(
         name=name or folder.resolve().name,
         model=model,
         tokenizer=tokenizer,
-        fingerprint=_fingerprint(folder, weights, definition, max_tokens),
+        fingerprint=network_fingerprint(folder, weights, definition, max_tokens),
         max_tokens=max_tokens,
     )
 
@@ -238,27 +237,8 @@ def _attention_problem(model: PreTrainedModel) -> str:
     return GenericBackbone(network).attention_problem
 
 
-def _max_tokens(folder: Path, model: PreTrainedModel) -> int:
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    limit = positions or json_object(folder / "tokenizer_config.json").get("model_max_length")
-    if not limit:
-        raise ModelError(f"{folder}: neither the model nor its tokenizer says how many tokens it reads")
-    return int(limit)
-
-
 def _token_ids(model: PreTrainedModel, name: str) -> frozenset[int]:
     """The ids of a special token, as the generation's configuration says, else the model's."""
     configs: list[Any] = [model.generation_config, model.config.get_text_config()]
     value = next((found for c in configs if (found := getattr(c, name, None)) is not None), None)
     return frozenset(value if isinstance(value, list) else [] if value is None else [value])
-
-
-def _fingerprint(folder: Path, weights: str, definition: str, max_tokens: int) -> str:
-    """sha256 (hex, first 32 digits) over everything that a logit depends on."""
-    facts = {
-        "weights": weights,
-        "network": network_facts(folder),
-        "tokenizer": hashlib.sha256(definition.encode("utf-8")).hexdigest(),
-        "max_tokens": max_tokens,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("utf-8")).hexdigest()[:32]

@@ -77,6 +77,16 @@ class LanguageRules:
         terms = [self.term(reading) for reading in (_turkish_readings(word) if self.code == "tr" else (word,))]
         return tuple(dict.fromkeys(term for term in terms if term))
 
+    def key(self, word: str) -> str:
+        """What a word of a text, or of a phrase that is looked for in one, is compared by: its term, if it has one.
+
+        In Turkish without the dots, as the case of a word decides over them in one of the readings.
+        """
+        if self.code != "tr":
+            return self.term(word) or normalize(word)
+        dotless = _turkish_readings(word)[0]
+        return (self.term(dotless) or normalize(dotless)).replace("ı", "i")
+
     def _term(self, word: str) -> str | None:
         """The term of a word as it is written, or None for a stop word."""
         normal = normalize(word)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedder.lexical.languages import rules_for
-from embedder.lexical.words import WORD_PATTERN, normalize, units
+from embedder.lexical.words import WORD_PATTERN, units
 
 _BREAK = "\x01"  # between two runs of unspaced characters that something parts
 
@@ -17,7 +17,7 @@ class WordSequence:
     def __init__(self, text: str, language: str) -> None:
         """`language`: as `Analyzer.language_of` gives it."""
         keys: list[str] = []
-        term_of = rules_for(language).term
+        key = rules_for(language).key
         after_run = False
         for match in WORD_PATTERN.finditer(text):
             if match.lastgroup == "unspaced":
@@ -25,7 +25,7 @@ class WordSequence:
                     keys.append(_BREAK)
                 keys.extend(unit.text for unit in units(match[0]))
             else:
-                keys.append(term_of(match[0]) or normalize(match[0]))
+                keys.append(key(match[0]))
             after_run = match.lastgroup == "unspaced"
         self._joined = "\0".join(["", *keys, ""])
 

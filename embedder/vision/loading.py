@@ -14,8 +14,9 @@ from core.errors import ModelError
 from core.prompts import Prompt, TokenIdsItem
 from core.records import Int64Array
 from embedder.backbone import probe_ids
-from embedder.loading import fingerprint_of, token_limit, torch_device
-from embedder.modelfolder import ModelFolder, json_object, read_model_folder, weights_sha256
+from embedder.fingerprints import fingerprint_of
+from embedder.loading import torch_device
+from embedder.modelfolder import ModelFolder, json_object, read_model_folder, token_limit, weights_sha256
 from embedder.pretrained import load_pretrained
 from embedder.tokens import TextTokenizer, load_tokenizer
 from embedder.vision.encoder import VisionEncoder
@@ -38,7 +39,8 @@ def load_vision(folder: Path, *, name: str | None = None, device: str = "auto") 
     described = _described(folder)
     model = _load_network(described.transformer, torch_device(device))
     is_siglip = model.config.model_type == "siglip"
-    max_tokens = token_limit(described, int(model.config.text_config.max_position_embeddings))
+    positions = int(model.config.text_config.max_position_embeddings)
+    max_tokens = token_limit(described.transformer, positions, described.max_tokens)
     definition, tokenizer = load_tokenizer(described.transformer, max_tokens, lowercase=described.lowercase)
     padding_id = _padding_id(described.transformer, tokenizer, int(model.config.text_config.pad_token_id or 0))
     images = read_image_settings(described.transformer, int(model.config.vision_config.image_size))

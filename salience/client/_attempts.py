@@ -20,6 +20,7 @@ from salience.client._calls import Answer, Call, failed
 from salience.client.errors import ConnectionFailed, RequestFailed, TimedOut, UnexpectedAnswer
 
 T = TypeVar("T")
+_DOUBLINGS = 64  # of a pause, which is then longer than any; from 1,024 on there is no such float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +50,7 @@ class Retries:
     longest_seconds: float = 30.0  # of a pause; a server that asks for more is not asked again
 
     def __post_init__(self) -> None:
-        if self.tries < 1 or self.base_seconds < 0 or self.longest_seconds < 0:
+        if not (self.tries >= 1 and self.base_seconds >= 0 and self.longest_seconds >= 0):  # nan is none of these
             raise ValueError(f"{self}: tries must be 1 or more, seconds 0 or more")
 
 
@@ -75,7 +76,8 @@ def attempts(call: Call[T], retries: Retries) -> Steps[T]:
             asked = refusal.retry_after or 0.0
         if not worth or not call.at_hand or number == retries.tries or asked > retries.longest_seconds:
             raise error
-        jitter = random.uniform(0, min(retries.longest_seconds, retries.base_seconds * 2 ** (number - 1)))
+        doubled = min(number - 1, _DOUBLINGS)
+        jitter = random.uniform(0, min(retries.longest_seconds, retries.base_seconds * 2**doubled))
         yield Pause(seconds=min(asked + jitter, retries.longest_seconds))
     raise AssertionError("unreachable: the last try returns or raises")
 

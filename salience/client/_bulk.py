@@ -68,6 +68,13 @@ class BulkBody(Generic[Source]):
         return self.documents() if callable(self.documents) else self.documents
 
 
+def plain(document: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Raises ValueError for what is no mapping; `number`: of the document in its request, from 1."""
+    if not isinstance(document, Mapping):
+        raise ValueError(f"document {number} is of type {type(document).__name__}; documents are mappings")
+    return dict(document)
+
+
 async def _async(source: Any) -> AsyncIterator[Mapping[str, Any]]:
     """Its documents, whichever way they come."""
     if isinstance(source, AsyncIterable):
@@ -89,9 +96,7 @@ class _Lines:
     def add(self, document: Mapping[str, Any]) -> bytes:
         """What is ready to be sent: often nothing, else CHUNK_BYTES or more."""
         self._count += 1
-        if not isinstance(document, Mapping):
-            raise ValueError(f"document {self._count} is of type {type(document).__name__}; documents are mappings")
-        line = encoded(dict(document), f"document {self._count}")
+        line = encoded(plain(document, self._count), f"document {self._count}")
         self._ready += self._gzip.compress(line + b"\n")
         if len(self._ready) < CHUNK_BYTES:
             return b""

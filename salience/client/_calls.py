@@ -81,7 +81,7 @@ def reading(kind: type[T], *within: str) -> Callable[[Answer], T]:
             for name in within:
                 value = value[name]
             return read_as(kind, value)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UnexpectedAnswer(f"the answer is not of the documented form: {error}") from error
 
     return read

@@ -131,7 +131,7 @@ def _embeddings(texts: int, answer: Answer) -> Embeddings:
     made = reading(_Made)(answer)
     ordered = sorted(made.data, key=lambda vector: vector.index)
     if [vector.index for vector in ordered] != list(range(texts)):
-        raise UnexpectedAnswer(f"the answer has {len(ordered)} vectors, and not one for each of {texts} texts")
+        raise UnexpectedAnswer(f"the answer does not have one vector for each of {texts} texts")
     return Embeddings(
         vectors=tuple(_numbers(vector.embedding) for vector in ordered),
         model=made.model,

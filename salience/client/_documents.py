@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from salience.client._bulk import BulkBody
+from salience.client._bulk import BulkBody, plain
 from salience.client._calls import Answer, Call, given, header_value, nothing, path_of, reading
 from salience.client._search import Filter
 from salience.client.errors import UnexpectedAnswer
@@ -30,7 +30,7 @@ def add_documents(
     They are searchable once this returns; those that could not be used are in `errors`. All are embedded before the
     answer: `timeout` is that of this call, in seconds. After a TimedOut they may be sent again.
     """
-    body = {"documents": [dict(document) for document in documents]}
+    body = {"documents": [plain(document, number) for number, document in enumerate(documents, start=1)]}
     return Call(
         method="POST",
         path=path_of("v1", "collections", collection, "documents"),
@@ -46,7 +46,7 @@ def add_documents(
 
 def queue_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Call[Job]:
     """The same without waiting: a job, as soon as all are stored."""
-    body = {"documents": [dict(document) for document in documents]}
+    body = {"documents": [plain(document, number) for number, document in enumerate(documents, start=1)]}
     return Call(
         method="POST",
         path=path_of("v1", "collections", collection, "documents"),

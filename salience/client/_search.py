@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal, TypedDict, Unpack
 
 from salience.client._calls import Answer, Call, path_of, reading
@@ -90,7 +91,7 @@ def search_many(
         method="POST",
         path=path_of("v1", "collections", collection, "search:batch"),
         body={"queries": bodies},
-        read=_answers,
+        read=partial(_answers, len(bodies)),
     )
 
 
@@ -125,9 +126,12 @@ class _OneAnswer:
     error: _Refusal | None = None
 
 
-def _answers(answer: Answer) -> tuple[SearchResult | RequestFailed, ...]:
+def _answers(queries: int, answer: Answer) -> tuple[SearchResult | RequestFailed, ...]:
     found: list[SearchResult | RequestFailed] = []
-    for one in reading(tuple[_OneAnswer, ...], "answers")(answer):
+    answers = reading(tuple[_OneAnswer, ...], "answers")(answer)
+    if len(answers) != queries:
+        raise UnexpectedAnswer(f"the answer has {len(answers)} results, and not one for each of {queries} queries")
+    for one in answers:
         if one.error is not None:
             said = one.error
             found.append(failure(one.status, said.code, said.message, param=said.param, request_id=said.request_id))

@@ -114,9 +114,7 @@ class WriteReport:
     errors: tuple[RecordFailure, ...]
     truncated: tuple[str, ...]  # ids of documents of which the model did not read all: the first 1,000
     truncated_count: int
-    duplicates: tuple[
-        str, ...
-    ]  # ids that were sent before in the same request, each time that they came again: the first 1,000
+    duplicates: tuple[str, ...]  # ids each time that they came again in the same request: the first 1,000
     duplicate_count: int
     passages: int  # that had to be embedded
     tokens: int

@@ -199,6 +199,14 @@ def test_mistakes_in_an_ending_and_in_what_has_accents(
     assert suggested(searcher, typed) == {typed: [meant]}
 
 
+def test_a_turkish_capital_is_suggested_without_a_loose_dot(
+    searcher: Searcher, database: Database, encoder: LocalEncoder
+) -> None:
+    text = "İstanbul güzel bir şehirdir, ve bu yıl İstanbul müzeleri turistler için yeniden açıldı."
+    Pipeline(database, only(encoder), Analyzer()).add("small", [Document(id="tr", text=text)])
+    assert suggested(searcher, "İstnbul") == {"İstnbul": ["istanbul"]}
+
+
 def test_what_is_glued_to_a_word_is_no_edit(searcher: Searcher, database: Database, encoder: LocalEncoder) -> None:
     documents = [Document(id=id_, text=INFLECTED[id_]) for id_ in ("état", "كتاب")]
     Pipeline(database, only(encoder), Analyzer()).add("small", documents)

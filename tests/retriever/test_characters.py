@@ -1,4 +1,4 @@
-"""A CJK character that stands alone in a query, in texts that are indexed by pairs of characters."""
+"""A character alone in a query, in texts of scripts without spaces, which are indexed by pairs of characters."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,8 +51,8 @@ def searcher(database: Database, encoder: LocalEncoder) -> Searcher:
 
 def found(searcher: Searcher, text: str, **asked: object) -> dict[str, Hit]:
     clean, controls = steer(text)
-    query = Query(text=clean, controls=controls, legs=(Leg.SPARSE,))
-    hits = searcher.search("small", replace(query, **asked)).hits  # type: ignore[arg-type]
+    query = Query(text=clean, controls=controls)
+    hits = searcher.search("small", replace(query, **{"legs": (Leg.SPARSE,), **asked})).hits  # type: ignore[arg-type]
     return {hit.document_id: hit for hit in hits}
 
 
@@ -121,7 +121,10 @@ def test_the_character_is_marked_not_its_pairs(searcher: Searcher) -> None:
     assert marked(hits["manga"]) == (["猫"], "大きな猫が庭にいる。")
     assert marked(hits["cats"])[0] == ["猫", "猫"]
     assert marked(hits["alone"])[0] == ["猫"]
+    assert marked(found(searcher, "猫", beside=beside, legs=(Leg.DENSE,))["cats"])[0] == ["猫", "猫"]
     assert marked(found(searcher, "小猫 猫", beside=beside)["cats"])[0] == ["小猫", "猫"]
+    assert marked(found(searcher, "3猫 沙发", beside=beside)["cats"])[0] == ["沙发"]  # its pairs are not looked up
+    assert marked(found(searcher, "3猫", beside=beside)["alone"])[0] == ["猫"]
     required = found(searcher, "沙发", beside=beside, conditions=WordConditions(must=("猫",)))
     assert marked(required["cats"]) == (["猫", "沙发", "猫"], "小猫咪在沙发上睡觉。")
 

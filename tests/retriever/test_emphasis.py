@@ -29,6 +29,11 @@ def covered(text: str, emphasis: dict[str, float]) -> list[tuple[str, float]]:
         ("我想看电视，不想看书", {"想看": 2}, [("想看", 2), ("想看", 2)]),
         ("我我我", {"我我": 2}, [("我我", 2)]),
         ("😀 play 😀", {"😀": 2}, [("😀", 2), ("😀", 2)]),
+        ("L\u2019auto rouge, l'AUTO", {"l'auto": 2}, [("L\u2019auto", 2), ("l'AUTO", 2)]),
+        ("Don\u2019t panic, don't", {"DON'T": 2}, [("Don\u2019t", 2), ("don't", 2)]),
+        ("L\u2019auto rouge", {"auto": 2}, [("L\u2019auto", 2)]),
+        ("qu'est-ce que l'auto rouge", {"auto rouge": 2, "est": 3}, [("qu'est", 3), ("l'auto rouge", 2)]),
+        ("une auto, l'auto", {"auto": 2}, [("auto", 2)]),  # as it is said, before what it is a part of
         ("play", {}, []),
     ],
 )

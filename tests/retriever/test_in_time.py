@@ -194,6 +194,28 @@ except TimeoutError:
     assert done.stdout == "given up\n"
 
 
+def test_a_process_ends_well_while_a_model_computes_for_nobody() -> None:
+    """It had been aborted by C++, whose thread was taken away from it within torch."""
+    code = """
+import torch
+from core.current import check_awaited
+from retriever.intime import InTime
+def compute():
+    values = torch.ones(2000, 2000)
+    while True:
+        check_awaited()
+        values = (values @ values).softmax(-1)
+try:
+    InTime().call(compute, 0.5)
+except TimeoutError:
+    print("given up")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (0, "given up\n"), done.stderr
+
+
 def test_calls_beyond_the_threads_wait_for_a_place_and_are_given_up_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retriever.intime._THREADS", 1)
     in_time, released, begun = InTime(), threading.Event(), list[int]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, example, given
@@ -116,7 +117,7 @@ def steered(draw: st.DrawFn) -> tuple[str, tuple[TextControl, ...]]:
     text = draw(TEXT)
     assume(not text.isspace() and "\0" not in text)
     cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=8)))
-    spans = [(a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=False) if not text[a:b].isspace()]
+    spans = [(a, b) for a, b in pairwise(cuts) if not text[a:b].isspace() and draw(st.booleans())]  # some adjoin
     return text, tuple(TextControl(start=a, length=b - a, factor=draw(FACTOR)) for a, b in spans)
 
 
@@ -124,6 +125,7 @@ def steered(draw: st.DrawFn) -> tuple[str, tuple[TextControl, ...]]:
 @example(("play.5", (TextControl(start=0, length=4, factor=7.0),)))
 @example(("playing", (TextControl(start=0, length=4, factor=7.0),)))
 @example(("a\x1fb", (TextControl(start=2, length=1, factor=2.0),)))
+@example(("a b", (TextControl(start=0, length=2, factor=2.0), TextControl(start=2, length=1, factor=3.0))))
 @example(("^7", ()))
 def test_round_trip(case: tuple[str, tuple[TextControl, ...]]) -> None:
     text, controls = case

@@ -96,6 +96,19 @@ def test_a_sequence_holds_a_phrase_where_the_lists_of_words_do(text: str, phrase
     assert (WordSequence(phrase, "en") in WordSequence(text, "en")) == slow
 
 
+@pytest.mark.parametrize(
+    "phrase", ["\u0131\u015f\u0131k h\u0131z\u0131", "I\u015f\u0131k h\u0131z\u0131", "I\u015eIK HIZI"]
+)
+@pytest.mark.parametrize(
+    "text",
+    ["I\u015f\u0131k h\u0131z\u0131 sabittir", "bug\u00fcn \u0131\u015f\u0131k h\u0131zlar\u0131", "I\u015eIK HIZI"],
+)
+def test_a_turkish_phrase_stands_in_either_case(phrase: str, text: str) -> None:
+    assert WordSequence(phrase, "tr") in WordSequence(text, "tr")
+    assert WordSequence("ibm i\u00e7in", "tr") in WordSequence("IBM \u0130\u00c7\u0130N", "tr")
+    assert WordSequence("a\u015f\u0131k h\u0131z\u0131", "tr") not in WordSequence(text, "tr")
+
+
 def test_both_legs_go_by_them(searcher: Searcher) -> None:
     conditions = WordConditions(must=("quick",), must_not=("screen",))
     dense = found_by(searcher, conditions)

@@ -214,7 +214,10 @@ def test_nobody_listens(make_face: Callable[..., Face]) -> None:
 
 
 def test_patience_has_to_make_sense() -> None:
-    for bad in ({"tries": 0}, {"base_seconds": -1.0}, {"longest_seconds": -1.0}):
+    nan = float("nan")
+    for bad in (
+        {"tries": 0}, {"base_seconds": -1.0}, {"longest_seconds": -1.0}, {"base_seconds": nan}, {"longest_seconds": nan}
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="tries must be 1 or more"):
             Retries(**bad)
 
@@ -271,7 +274,8 @@ def test_a_write_that_times_out_says_what_may_have_been_done(over: Callable[...,
 
 
 def test_a_call_can_have_a_timeout_of_its_own(over: Callable[..., Face]) -> None:
-    report = dict.fromkeys(("seq", "created", "replaced", "updated", "unchanged", "failed", "passages", "tokens"), 0)
+    counts = ("seq", "created", "replaced", "updated", "unchanged", "failed", "passages", "tokens")
+    report = dict.fromkeys((*counts, "truncated_count", "duplicate_count"), 0)
     lists: dict[str, list[object]] = {"errors": [], "truncated": [], "duplicates": []}
     network = Network(httpx.Response(200, json={**report, **lists}))
     client = over(network, timeout=5.0)
@@ -279,3 +283,11 @@ def test_a_call_can_have_a_timeout_of_its_own(over: Callable[..., Face]) -> None
     client.add_documents("c", [], timeout=600)
     found = [request.extensions["timeout"] for request in network.requests]
     assert [(one["read"], one["connect"]) for one in found] == [(5.0, 5.0), (600, 10.0)]
+
+
+def test_a_client_may_be_patient_without_end(over: Callable[..., Face], waits: list[float]) -> None:
+    network = Network(refusal(503, "storage_busy", "0"))
+    with pytest.raises(errors.Unavailable):
+        over(network, retries=Retries(tries=1100, longest_seconds=2.0)).list_collections()
+    assert len(network.requests) == 1100
+    assert max(waits) <= 2
