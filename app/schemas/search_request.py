@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from app.schemas.base import RequestModel
-from app.schemas.inputs import ControlBody, InputsBody
+from app.schemas.inputs import ControlBody, DocumentOrHit, InputsBody
 from app.schemas.selection import ConditionsBody, LegName, SelectionBody, ThresholdsBody
 from core.errors import InvalidControl, InvalidQuery
 from core.filters import parse_filter
@@ -229,7 +229,10 @@ class SearchRequest(SelectionBody, QueryBody):
 
 
 class ExplainRequest(ThresholdsBody, QueryBody):
-    id: int = Field(description="the hit's id")
+    id: DocumentOrHit = Field(
+        description="the hit's id (a number), or that of a document (a text), of which the passage is explained that a "
+        "search shows"
+    )
     method: Literal["leave_one_out", "atman", "integrated_gradients"] = Field(
         "leave_one_out",
         description="how the parts of the passage are judged: words and sentences by leave-one-out in the pool, "
@@ -241,7 +244,9 @@ class ExplainRequest(ThresholdsBody, QueryBody):
     control_factor: float | None = Field(
         None, description=f"atman: the factor on the unit that is suppressed, 0 to below 1; null: {DEFAULT_FACTOR}"
     )
-    above: int | None = Field(None, description="id of another hit: explain why this one is above it")
+    above: DocumentOrHit | None = Field(
+        None, description="another hit, or another document: explain why this one is above it"
+    )
     advise: bool = Field(False, description="also say which emphasis would raise the hit")
 
     def to_explain(self) -> Query:

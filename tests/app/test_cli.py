@@ -97,7 +97,7 @@ def test_filter_leg_and_fusion_options(goods: Salience) -> None:
 
 def test_explain_shows_numbers_that_add_up(goods: Salience) -> None:
     hit = search(goods, "play games")["hits"][0]
-    code, out, _ = goods("explain", "play games", str(hit["id"]), "-c", "goods", "--full")
+    code, out, _ = goods("explain", "play games", hit["document_id"], "-c", "goods", "--full")
     assert code == 0
     ledger = out.partition("What the query's words brought")[0]
     tree = [line for line in ledger.splitlines() if line.lstrip("│├└─ ").startswith(("+", "-")) and "  " in line]
@@ -112,16 +112,16 @@ def test_explain_shows_numbers_that_add_up(goods: Salience) -> None:
 
 def test_the_short_ledger_adds_up_too(goods: Salience) -> None:
     hit = search(goods, "play games")["hits"][0]
-    code, out, _ = goods("explain", "play games", str(hit["id"]), "-c", "goods")
+    code, out, _ = goods("explain", "play games", f"#{hit['id']}", "-c", "goods")
     assert code == 0
     assert "more words (--full)" in out
     assert "-0.000000" not in out
 
 
-def test_without_a_number_the_best_hit_is_explained(goods: Salience) -> None:
+def test_without_a_hit_the_best_one_is_explained(goods: Salience) -> None:
     hit = search(goods, "play games")["hits"][0]
     best = goods("explain", "play games", "-c", "goods")
-    assert best == goods("explain", "play games", str(hit["id"]), "-c", "goods")
+    assert best == goods("explain", "play games", hit["document_id"], "-c", "goods")
     assert best == goods("explain", "play games", f"#{hit['id']}", "-c", "goods")
 
 
@@ -248,9 +248,13 @@ def test_a_collection_is_created_with_every_setting_that_the_api_takes(salience:
         (["search", "x", "-c", "goods", "--filter", '{"colour": 1}'], "colour"),
         (["search", "x", "-c", "goods", "--like", f"#{'9' * 5000}"], "there is no document"),
         (["key", "create", "x", "--role", "admin", "--limit", "passages=1", "--limit", "passages=2"], "given twice"),
-        (["explain", "x", "999999", "-c", "goods"], "passage 999999"),
-        (["explain", "x", "c1", "-c", "goods"], "the number that search shows behind #"),
-        (["explain", "x", "1", "--above", "c1", "-c", "goods"], "above 'c1'"),
+        (["explain", "x", "#999999", "-c", "goods"], "passage 999999"),
+        (
+            ["explain", "x", "1", "-c", "goods"],
+            "no document '1' in this collection; the hit 1 is named by a number, ",
+        ),
+        (["explain", "x", "c1", "--above", "nobody", "-c", "goods"], "above: there is no document 'nobody'"),
+        (["search", "--like", "1", "-c", "goods"], "on the command line by '#1'"),
         (["add", "no-such-file.csv"], "no such file or folder"),
         (["add", "x.csv", "--format", "jsn"], "did you mean 'json'?"),
         (["add", "x.csv", "--encoding", "windows-125"], "did you mean 'windows_125"),

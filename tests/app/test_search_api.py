@@ -75,7 +75,7 @@ def test_examples_are_left_out_and_can_be_explained(client: TestClient) -> None:
         ({"sparse_vector": {"ids": [1], "weights": []}}, 400, "invalid_query", "1 ids and 0 weights"),
         ({"like": ["nowhere"]}, 404, "document_not_found", "'nowhere'"),
         ({"like": [10**6]}, 404, "hit_not_found", "passage 1000000"),
-        ({"like": [10**40]}, 422, "malformed_request", "like[0]"),
+        ({"like": [10**40]}, 422, "malformed_request", "like[0]: must be the id of a document, a text, or"),
         ({"like": ["tv"], "unlike": ["tv"]}, 400, "invalid_query", "twice"),
         ({"like": ["a"] * 101}, 422, "malformed_request", "like"),
         ({"prompt": []}, 422, "malformed_request", "prompt"),
