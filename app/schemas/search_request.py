@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -192,7 +192,27 @@ class QueryBody(ConditionsBody, InputsBody):
         return Fusion(method=said.method, alpha=said.alpha, k=said.k, weights=(dense, sparse), learned=said.learned)
 
 
+_ELSEWHERE = {  # in Elasticsearch, Qdrant, Weaviate, Vespa and others
+    "k": ("size", "limit", "top_k", "topk", "top", "hits", "num_results", "n_results"),
+    "offset": ("from", "skip"),
+    "cursor": ("search_after", "after"),
+    "query": ("q", "text", "query_text", "query_string"),
+    "filter": ("where", "filters", "query_filter", "post_filter"),
+    "facets": ("aggs", "aggregations"),
+    "fields": ("_source", "with_payload", "include", "select", "return_properties"),
+    "group_by": ("collapse", "group", "group_field"),
+    "hits_per_group": ("group_size",),
+    "min_scores": ("min_score", "score_threshold"),
+    "like": ("more_like_this", "positive"),
+    "unlike": ("negative",),
+    "legs": ("search_type", "mode"),
+    "timeout_ms": ("timeout",),
+}
+
+
 class SearchRequest(SelectionBody, QueryBody):
+    elsewhere: ClassVar[Mapping[str, str]] = {name: here for here, names in _ELSEWHERE.items() for name in names}
+
     k: int = Field(10, description="hits, 1 to the server's limit")
     offset: int = Field(0, description="hits to skip")
     cursor: str | None = Field(
