@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -296,15 +297,16 @@ def test_control_characters_of_documents_do_not_reach_the_terminal(goods: Salien
 def test_demo_commands_work_as_printed(salience: Salience, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    text = "Read a compressed file line by line, and decompress what was read on the way, as a text or as bytes. "
-    text += "The file is opened when its first line is asked for."
-    (library / "squeeze.py").write_text(f'class Reader:\n    """{text}"""\n')
-    (library / "other.py").write_text(f'"""{"Wait for several threads to finish their work. " * 4}"""\n')
+    text = "Open the database file, or create it, at the path that is given, and return the database as an object. "
+    text += "The flag says whether it is opened to be read or to be written to."
+    (library / "shelf.py").write_text(f'class Store:\n    """{text}"""\n')
+    (library / "other.py").write_text(f'"""{"Show a web page in a browser. " * 7}"""\n')
     monkeypatch.setattr("app.cli.demo.standard_library", lambda: library)
     code, out, _ = salience("demo")
     assert code == 0
     assert "Indexing 2 docstrings" in out
-    assert "squeeze.Reader" in out
+    plain, steered = (re.findall(r"(?m)^ \d .* (shelf\.Store|other) ", part) for part in out.split("== ")[1:3])
+    assert (plain, steered) == (["shelf.Store", "other"], ["other", "shelf.Store"])
     assert "1 more words" not in out
     assert salience("demo")[1].count("2 were there already") == 1
     assert salience("demo", "--fresh")[0] == 0
