@@ -163,8 +163,11 @@ def _near(passage: StoredPassage, typed: str, edits: int, analyzer: Analyzer) ->
     spelled = [(form, *spelling) for form in likely for spelling in _spellings(form)]
     spelled = [one for one in spelled if least <= len(one[2]) <= most]
     apart = distances(typed, [plain for _, _, plain in spelled]).tolist()
-    near = [(*one, distance) for one, distance in zip(spelled, apart, strict=True) if distance <= edits]
-    near = [one for one in near if _begins_alike(one[2], typed)]
+    near = [
+        (*one, distance)
+        for one, distance in zip(spelled, apart, strict=True)
+        if distance <= edits and _begins_alike(one[2], typed)
+    ]
     found = [(part, distance, analyzer.analyze(part, passage.language), form) for form, part, _, distance in near]
     return [(part, distance, terms[0].text, counts[form]) for part, distance, terms, form in found if terms]
 
