@@ -31,7 +31,7 @@ class Page:
     candidates: Candidates
     ranked: Fused
     shown: Int64Array  # positions of candidates, best first
-    start: int  # place of the first one in the ranking, from 0
+    start: int | None  # place of the first one in the ranking, from 0; None: another passage of its document hides it
     more: bool  # whether there may be a page behind this one
     depth: int  # passages that each leg was asked for
     documents: int  # in the ranking
@@ -118,7 +118,8 @@ def single_page(view: View, query: Query, sought: Sought, hit: int | str, watch:
         if deep or candidates.complete:
             if not len(place):
                 raise _no_candidate(hit, len(candidates.ids))
-            return found.page(place, start=0, more=False, late=False)
+            rank = np.flatnonzero(found.best == place[0])
+            return found.page(place, start=int(rank[0]) if len(rank) else None, more=False, late=False)
     raise AssertionError("rankings end where they are complete")
 
 
@@ -143,7 +144,7 @@ class _Ranking:
     missed: bool = False
 
     def page(
-        self, shown: Int64Array, *, start: int, more: bool, late: bool, groups: tuple[Group, ...] | None = None
+        self, shown: Int64Array, *, start: int | None, more: bool, late: bool, groups: tuple[Group, ...] | None = None
     ) -> Page:
         return Page(
             candidates=self.candidates,

@@ -247,7 +247,7 @@ class Searcher:
         last = Cursor(
             generation=view.generation.id,
             seq=view.seq,
-            place=page.start + len(hits),
+            place=(page.start or 0) + len(hits),
             score=hits[-1].score if hits else 0.0,
             hit=hits[-1].id if hits else 0,
         )
@@ -264,6 +264,7 @@ class Searcher:
             spans=watch.spans,
             choice=page.ranked.choice,
             next=last.packed(key) if hits and page.more and only is None and not late else None,
+            start=page.start,
             changed=cursor is not None and cursor.seq != view.seq,
             left_out=late,
             profile=profile_of(view, page, allowed) if query.profile else None,
@@ -278,7 +279,7 @@ class Searcher:
             sparse=sparse,
             passages=passages,
             parts=parts,
-            start=page.start,
+            start=page.start or 0,
             watch=watch,
             judged=None if unjudged else search.judged,
             missed=page.missed,

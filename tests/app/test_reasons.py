@@ -165,6 +165,17 @@ def test_the_command_line_contrasts_and_advises(things: Salience) -> None:
     assert f"ask why {first} is above {second}" in err
 
 
+def test_hits_are_shown_with_their_rank_in_the_whole_list(things: Salience) -> None:
+    names = [hit["document_id"] for hit in json.loads(things("search", QUERY, "--json")[1])["hits"]]
+    assert len(names) == 3
+    first = json.loads(things("search", QUERY, "-k", "1", "--json")[1])
+    for options in (["--offset", "1"], ["--cursor", first["next"]]):
+        shown = things("search", QUERY, *options)[1]
+        assert re.findall(r"(?m)^ (\d)  [\d.]+  (\w+)", shown) == [("2", names[1]), ("3", names[2])]
+    for rank, name in enumerate(names, 1):
+        assert re.findall(r"(?m)^ (\d)  [\d.]+  (\w+)", things("explain", QUERY, name)[1]) == [(str(rank), name)]
+
+
 def test_the_command_line_replays(things: Salience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "why.json"
     file.write_text(things("search", QUERY, "--json", "--explain", "contrast")[1])
