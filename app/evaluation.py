@@ -39,7 +39,7 @@ Run = dict[str, list[tuple[str, float]]]  # by query id: document ids and scores
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """A test collection in a folder: `corpus.jsonl` or `corpus.jsonl.gz`, `queries.jsonl`, `qrels.tsv`."""
+    """A test collection in a folder: `corpus.jsonl` (or `.gz`), `queries.jsonl`, `qrels.tsv` (or `qrels/test.tsv`)."""
 
     name: str
     corpus: Path
@@ -71,10 +71,8 @@ def read_dataset(folder: Path) -> Dataset:
     """Raises UnreadableFile that names the file, the line and what is expected."""
     if not folder.is_dir():
         raise UnreadableFile(f"no such folder: {folder}", param="dir")
-    corpus = next((path for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path := folder / name).is_file()), None)
-    if corpus is None:
-        raise _missing(folder, "corpus.jsonl or corpus.jsonl.gz")
-    qrels = _file(folder, "qrels.tsv")
+    corpus = _file(folder, "corpus.jsonl", "corpus.jsonl.gz")
+    qrels = _file(folder, "qrels.tsv", "qrels/test.tsv")  # BEIR has the latter
     judged, judgements = read_judged(_file(folder, "queries.jsonl"), qrels)
     return Dataset(name=folder.resolve().name, corpus=corpus, queries=judged, judgements=judgements)
 
@@ -290,15 +288,12 @@ def _is_header(fields: Sequence[str]) -> bool:
     return False
 
 
-def _file(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.is_file():
-        raise _missing(folder, name)
-    return path
-
-
-def _missing(folder: Path, name: str) -> UnreadableFile:
+def _file(folder: Path, *names: str) -> Path:
+    """The first of these that is there."""
+    found = next((path for name in names if (path := folder / name).is_file()), None)
+    if found is not None:
+        return found
     present = sorted(path.name for path in folder.iterdir())
-    near = difflib.get_close_matches(name, present, n=1)
+    near = difflib.get_close_matches(names[0], present, n=1)
     hint = f"; is it {near[0]}?" if near else f"; there is {', '.join(present[:8]) or 'nothing'}"
-    return UnreadableFile(f"{folder} holds no {name}{hint}", param="dir")
+    raise UnreadableFile(f"{folder} holds no {' or '.join(names)}{hint}", param="dir")

@@ -113,6 +113,10 @@ def _key(field: str) -> str:
 def _parse_field(field: str, condition: object, place: str) -> Filter:
     if condition is None:
         return Null(field=field)
+    if isinstance(condition, list):
+        if any(isinstance(item, Mapping) for item in condition):
+            raise _invalid(place, "a list of filters goes with 'and' or 'or': {'and': [...]}")
+        raise _invalid(place, "a list of values goes with 'in' or 'all': {'in': [...]}")
     if not isinstance(condition, Mapping):
         return In(field=field, values=(_scalar(condition, place),))
     if not condition:

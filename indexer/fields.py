@@ -92,7 +92,7 @@ def to_document(
     if not text.strip() and not title.strip():
         raise InvalidDocument(
             f"no text: neither {_sought('text', mapping.text)} nor {_sought('title', mapping.title)} "
-            f"holds any; the fields are {_listed(fields)}{'' if mapping.text else _likely(fields, names['id'])}",
+            f"holds any; {_listed(fields)}{'' if mapping.text else _likely(fields, names['id'])}",
             param="text",
         )
     _check_length("text", text, MAX_TEXT_CHARACTERS)
@@ -127,7 +127,7 @@ def _field_name(fields: Mapping[str, Any], role: str, chosen: str | None) -> str
     if chosen is None:
         return next((name for name in _USUAL[role] if fields.get(name) is not None), None)
     if chosen not in fields and role != "title":
-        raise InvalidDocument(f"no field {chosen!r} for the {role}; the fields are {_listed(fields)}", param=chosen)
+        raise InvalidDocument(f"no field {chosen!r} for the {role}; {_listed(fields)}", param=chosen)
     return chosen
 
 
@@ -270,4 +270,5 @@ def _likely(fields: Mapping[str, Any], id_field: str | None) -> str:
 
 def _listed(fields: Mapping[str, Any]) -> str:
     names = [f"{name!r:.{_SHOWN}}" for name in list(fields)[:10]]
-    return ", ".join([*names, *(["..."] if len(fields) > 10 else [])]) or "none"
+    listed = ", ".join([*names, *(["..."] if len(fields) > 10 else [])])
+    return f"the fields are {listed}" if listed else "the record has no fields"

@@ -41,11 +41,12 @@ def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit, watc
     better one.
     """
     if _standing(lower) > _standing(upper):
-        raise InvalidQuery(
-            f"hit {lower.id} has the score {lower.score:.6f}, which is above the {upper.score:.6f} of hit {upper.id}: "
-            f"ask why {lower.id} is above {upper.id}",
-            param="above",
+        scores = (
+            f"hit {lower.id} has the score {lower.score:.6g}, which is above the {upper.score:.6g} of hit {upper.id}"
         )
+        if lower.score == upper.score:
+            scores = f"hits {upper.id} and {lower.id} have the same score, and the lower number stands first"
+        raise InvalidQuery(f"{scores}: ask why {lower.id} is above {upper.id}", param="above")
     trials = Trials(search, query)
     # Another passage of its document may put the lower one above already: then nothing is left to swap.
     done = watch.late or _swapped(trials, None, upper, lower)

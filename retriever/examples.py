@@ -18,7 +18,7 @@ import numpy as np
 
 from core.errors import DocumentNotFound, HitNotFound, InvalidQuery
 from core.records import Float32Array, Float64Array, Int64Array, SparseVector
-from retriever.inputs import Example, Inputs
+from retriever.inputs import Example, Inputs, no_document
 from retriever.terms import QueryTerms
 from store.view import View
 
@@ -123,9 +123,7 @@ def _documents(view: View, examples: Sequence[Example], param: str) -> list[int]
         raise HitNotFound(f"{param}: {error.message}", param=param) from None
     missing = next((example for example in examples if isinstance(example, str) and example not in numbers), None)
     if missing is not None:
-        raise DocumentNotFound(
-            f"{param}: there is no document {missing!r:.140} in this collection; a number means a hit's id", param=param
-        )
+        raise DocumentNotFound(f"{param}: {no_document(missing)}", param=param)
     return [numbers[example] if isinstance(example, str) else of_hits[example] for example in examples]
 
 

@@ -19,6 +19,13 @@ MAX_ITEMS = 100  # of a prompt
 Example = str | int  # a document's id, or a hit's
 
 
+def no_document(id_: str) -> str:
+    """The message about a document that is not there; of a number that may be a hit's, how a hit is named."""
+    number = id_.isascii() and id_.isdigit() and len(id_) <= 18
+    hint = f"; the hit {id_} is named by a number, on the command line by '#{id_}'" if number else ""
+    return f"there is no document {id_!r:.140} in this collection{hint}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
     """Raises InvalidQuery for too many examples, or one that is given twice."""

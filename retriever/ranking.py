@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from core.errors import HitNotFound
+from core.errors import DocumentNotFound, HitNotFound
 from core.records import Float32Array, Int64Array
 from retriever.candidates import POOL_DEPTH, Candidates, gather, rank
 from retriever.cursor import Cursor
 from retriever.diversity import WINDOW, diverse
 from retriever.fusion import Fused, collapse
 from retriever.grouping import Group, Grouper
+from retriever.inputs import no_document
 from retriever.legs import Leg, SparseTerms
 from retriever.query import MAX_DEPTH, Query
 from retriever.rerank import Judged, RerankPart, reranked
@@ -30,7 +31,7 @@ class Page:
     candidates: Candidates
     ranked: Fused
     shown: Int64Array  # positions of candidates, best first
-    start: int  # place of the first one in the ranking, from 0
+    start: int | None  # place of the first one in the ranking, from 0; None: another passage of its document hides it
     more: bool  # whether there may be a page behind this one
     depth: int  # passages that each leg was asked for
     documents: int  # in the ranking
@@ -101,13 +102,24 @@ def grouped_page(view: View, query: Query, sought: Sought, grouper: Grouper, wat
     raise AssertionError("rankings end where they are complete")
 
 
-def single_page(view: View, query: Query, sought: Sought, hit_id: int, watch: Stopwatch) -> Page:
-    """The page of one candidate: any page may have shown it. Raises HitNotFound where it is none."""
+def single_page(view: View, query: Query, sought: Sought, hit: int | str, watch: Stopwatch) -> Page:
+    """The page of one candidate: any page may have shown it. `hit`: its id, or that of a document for its best passage.
+
+    Raises DocumentNotFound where there is no such document, HitNotFound where it is no candidate.
+    """
+    document = _document(view, hit) if isinstance(hit, str) else None
     for found in _rankings(view, query, sought, watch):
         candidates, documents = found.candidates, len(found.best)
-        deep = documents >= MAX_DEPTH or (hit_id in candidates.ids and documents >= _window_size(query))
+        if document is None:
+            place = np.flatnonzero(candidates.ids == hit)
+        else:
+            place = found.best[candidates.documents[found.best] == document]
+        deep = documents >= MAX_DEPTH or (len(place) and documents >= _window_size(query))
         if deep or candidates.complete:
-            return found.page(_position(candidates, hit_id), start=0, more=False, late=False)
+            if not len(place):
+                raise _no_candidate(hit, len(candidates.ids))
+            rank = np.flatnonzero(found.best == place[0])
+            return found.page(place, start=int(rank[0]) if len(rank) else None, more=False, late=False)
     raise AssertionError("rankings end where they are complete")
 
 
@@ -132,7 +144,7 @@ class _Ranking:
     missed: bool = False
 
     def page(
-        self, shown: Int64Array, *, start: int, more: bool, late: bool, groups: tuple[Group, ...] | None = None
+        self, shown: Int64Array, *, start: int | None, more: bool, late: bool, groups: tuple[Group, ...] | None = None
     ) -> Page:
         return Page(
             candidates=self.candidates,
@@ -236,12 +248,17 @@ def _behind(candidates: Candidates, settled: Int64Array, best: Int64Array) -> In
     return np.concatenate([first, rest])
 
 
-def _position(candidates: Candidates, hit_id: int) -> Int64Array:
-    found = np.flatnonzero(candidates.ids == hit_id)
-    if not len(found):
-        raise HitNotFound(
-            f"passage {hit_id} is not among the {len(candidates.ids)} candidates of this query: its document was "
-            "replaced or deleted, the filter or min_scores leave it out, or no leg found it",
-            param="id",
-        )
-    return found
+def _document(view: View, id_: str) -> int:
+    """The store's number of the document."""
+    number = view.document_numbers([id_]).get(id_)
+    if number is None:
+        raise DocumentNotFound(no_document(id_), param="id")
+    return number
+
+
+def _no_candidate(hit: int | str, candidates: int) -> HitNotFound:
+    among = f"among the {candidates} candidates of this query"
+    left_out = "the filter or min_scores leave it out, or no leg found it"
+    if isinstance(hit, str):
+        return HitNotFound(f"document {hit!r:.140} has no passage {among}: {left_out}", param="id")
+    return HitNotFound(f"passage {hit} is not {among}: its document was replaced or deleted, {left_out}", param="id")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from core.errors import InvalidQuery
+from core.errors import DocumentNotFound, HitNotFound, InvalidQuery
 from core.reasons import HitExplanation
+from core.records import Hit
 from retriever.contrast import contrast_pair
 from retriever.query import Query
 from retriever.result import SearchResult
@@ -16,30 +17,45 @@ from retriever.trials import advice
 
 
 def explain_hit(
-    searcher: Searcher, collection: str, query: Query, hit_id: int, *, above: int | None = None, advise: bool = False
+    searcher: Searcher,
+    collection: str,
+    query: Query,
+    hit: int | str,
+    *,
+    above: int | str | None = None,
+    advise: bool = False,
 ) -> SearchResult:
-    """The result with the hit `hit_id`, and behind it the hit `above`, where it is asked why the first is above it.
+    """The result with the hit, and behind it the hit `above`, where it is asked why the first is above it.
 
-    `advise`: also which emphasis would raise the hit. Both are found by searching with changed emphasis,
-    until the query's time is over. Raises what Searcher.explain does, and InvalidQuery where the second hit is the
-    better one, or the query too long to be searched with so often.
+    Both are named as in Searcher.explain. `advise`: also which emphasis would raise the hit. That, and what swaps the
+    two, is found by searching with changed emphasis, until the query's time is over. Raises what Searcher.explain does,
+    and InvalidQuery where the second hit is the better one, or the query too long to be searched with so often.
     """
     watch = Stopwatch(timeout_ms=query.timeout_ms)
     if advise or above is not None:
         query.check_tried()
-    if above == hit_id:
-        raise InvalidQuery("above: name another hit than the one that is explained", param="above")
-    result = searcher.explain(collection, query, hit_id)
-    [hit] = result.hits
-    explanation: HitExplanation | None = hit.explanation
+    result = searcher.explain(collection, query, hit)
+    [found] = result.hits
+    explanation: HitExplanation | None = found.explanation
     assert explanation is not None  # what was asked for
     search = partial(searcher.search_many, collection)
     left_out = list(result.left_out)
-    others = () if above is None else searcher.explain(collection, query, above).hits
+    others = () if above is None else _other(searcher, collection, query, above, than=found.id)
     for other in others:
-        explanation = replace(explanation, contrast=contrast_pair(search, result.query, hit, other, watch))
+        explanation = replace(explanation, contrast=contrast_pair(search, result.query, found, other, watch))
         left_out += ["contrast"] if watch.late else []
     if advise:
-        explanation = replace(explanation, advice=advice(search, result.query, hit, watch))
+        explanation = replace(explanation, advice=advice(search, result.query, found, watch))
         left_out += ["advice"] if watch.late else []
-    return replace(result, left_out=tuple(left_out), hits=(replace(hit, explanation=explanation), *others))
+    return replace(result, left_out=tuple(left_out), hits=(replace(found, explanation=explanation), *others))
+
+
+def _other(searcher: Searcher, collection: str, query: Query, above: int | str, *, than: int) -> tuple[Hit, ...]:
+    """The hit `above`. Raises InvalidQuery where it is the hit `than`."""
+    try:
+        others = searcher.explain(collection, query, above).hits
+    except (DocumentNotFound, HitNotFound) as error:
+        raise type(error)(f"above: {error.message}", param="above") from None
+    if others[0].id == than:
+        raise InvalidQuery("above: name another hit than the one that is explained", param="above")
+    return others

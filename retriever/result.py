@@ -31,6 +31,7 @@ class SearchResult:
     spans: Sequence[Span] = field(default=(), compare=False)  # when each of them ran; of one stage there may be several
     choice: Choice | None = None  # how the auto fusion weighed the legs, and why
     next: str | None = None  # the cursor of the next page; None: there is none
+    start: int | None = 0  # place of the first hit (or group) in the ranking, from 0; None: another passage hides it
     changed: bool = False  # whether the collection changed since the page that the query's cursor came with
     left_out: tuple[str, ...] = ()  # for lack of time: legs, "hits" behind those that are here, "explain" and the like
     profile: Profile | None = None

@@ -92,13 +92,14 @@ class Searcher:
         drafts = self._drafts(collection, found, encoded)
         return self.search_many(collection, queries) if drafts is None else each(self._explained, drafts)
 
-    def explain(self, collection: str, query: Query, hit_id: int) -> SearchResult:
-        """The result with the one hit `hit_id` of the query, explained in words whatever the query says.
+    def explain(self, collection: str, query: Query, hit: int | str) -> SearchResult:
+        """The result with one hit of the query, explained in words whatever the query says.
 
-        Any candidate can be asked for, also one that another passage of its document hides. Raises HitNotFound where
-        the passage is gone, or is no candidate of this query.
+        `hit` is its id, and any candidate can be asked for, also one that another passage of its document hides; or it
+        is a document's id, which means the passage that a search shows. Raises HitNotFound where the passage is gone,
+        or neither it nor one of the document's is a candidate of this query, and DocumentNotFound.
         """
-        return self._run(collection, replace(query, explain=Explain.WORDS, timeout_ms=None), only=hit_id)
+        return self._run(collection, replace(query, explain=Explain.WORDS, timeout_ms=None), only=hit)
 
     def try_scorings(self, collection: str, query: Query, scorings: Sequence[Scoring]) -> list[Int64Array]:
         """What the collection would answer under other settings: the first `query.k` documents under each.
@@ -114,7 +115,7 @@ class Searcher:
                 return best_documents(view, search.encoded.vector, sparse, query.fusion, scorings, query.k)
         return self.try_scorings(collection, query, scorings)
 
-    def _run(self, name: str, query: Query, only: int | None, again: Stopwatch | None = None) -> SearchResult:
+    def _run(self, name: str, query: Query, only: int | str | None, again: Stopwatch | None = None) -> SearchResult:
         """By what the name stood for lately, as nearly always it does still. `again`: of a search that begins anew."""
         lately = None if again else self._views.lately(name)
         collection, watch = lately or self._views.collection(name), again or Stopwatch(timeout_ms=query.timeout_ms)
@@ -137,7 +138,7 @@ class Searcher:
         name: str,
         collection: Collection,
         searches: Sequence[_Search | SalienceError],
-        only: int | None = None,
+        only: int | str | None = None,
     ) -> list[_Draft | SalienceError] | None:
         """The hits of all searches, in one state. None: another collection has taken the name meanwhile.
 
@@ -215,7 +216,7 @@ class Searcher:
             search.watch.add("encode", begun, ended)
         return [replace(search, encoded=encoded) for search, encoded in zip(searches, made, strict=True)]
 
-    def _found(self, view: View, search: _Search, only: int | None = None) -> _Draft:
+    def _found(self, view: View, search: _Search, only: int | str | None = None) -> _Draft:
         """The hits of one state."""
         view, watch = shown(search.query, view), search.watch
         query = settled(search.query, view)
@@ -246,7 +247,7 @@ class Searcher:
         last = Cursor(
             generation=view.generation.id,
             seq=view.seq,
-            place=page.start + len(hits),
+            place=(page.start or 0) + len(hits),
             score=hits[-1].score if hits else 0.0,
             hit=hits[-1].id if hits else 0,
         )
@@ -263,6 +264,7 @@ class Searcher:
             spans=watch.spans,
             choice=page.ranked.choice,
             next=last.packed(key) if hits and page.more and only is None and not late else None,
+            start=page.start,
             changed=cursor is not None and cursor.seq != view.seq,
             left_out=late,
             profile=profile_of(view, page, allowed) if query.profile else None,
@@ -277,7 +279,7 @@ class Searcher:
             sparse=sparse,
             passages=passages,
             parts=parts,
-            start=page.start,
+            start=page.start or 0,
             watch=watch,
             judged=None if unjudged else search.judged,
             missed=page.missed,

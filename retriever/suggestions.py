@@ -29,6 +29,7 @@ MAX_TRIED = 20  # words that something is looked for: each takes a look at all t
 PER_WORD = 3
 RARE = 2  # passages: a word that no more hold may be a mistake, where another one is far more frequent
 FAR_MORE = 50  # times
+_ABBREVIATION = 5  # letters: short words in capitals are names, which many words are near to (AMI, TET, GATA)
 _LOOKED_AT = 12  # terms of a word whose passages are read
 _SAMPLED = 6  # passages of a term
 _POINTS = re.compile("[\u0640\u064b-\u065f\u0670]")  # Arabic vowel points, and the line that words are drawn out by
@@ -69,6 +70,8 @@ def suggestions(
             break
         if word.text in tried or word.stopped or passages > RARE or not edits_allowed(word.text):
             continue  # what one of the languages stops is no mistake, though texts in it are indexed without
+        if _is_abbreviation(text[word.start : word.end]) and not text.isupper():
+            continue
         if watch.late:
             return None
         tried.add(word.text)
@@ -108,7 +111,8 @@ def _meant(
     away: dict[str, int] = {}
     for typed in {word.text, *word.terms}:  # of a mistyped word, the stem may be as wrong as the word
         for term, apart in vocabularies.near(view, typed, edits).items():
-            away[term] = min(apart, away.get(term, apart))
+            if _begins_alike(term, typed):
+                away[term] = min(apart, away.get(term, apart))
     # An ending with a mistake is not taken off. Then the stem is near to a beginning of the word, but for that mistake.
     for typed in word.terms:
         for term, apart in vocabularies.beginnings(view, typed, edits - 1).items():
@@ -159,9 +163,26 @@ def _near(passage: StoredPassage, typed: str, edits: int, analyzer: Analyzer) ->
     spelled = [(form, *spelling) for form in likely for spelling in _spellings(form)]
     spelled = [one for one in spelled if least <= len(one[2]) <= most]
     apart = distances(typed, [plain for _, _, plain in spelled]).tolist()
-    near = [(*one, distance) for one, distance in zip(spelled, apart, strict=True) if distance <= edits]
+    near = [
+        (*one, distance)
+        for one, distance in zip(spelled, apart, strict=True)
+        if distance <= edits and _begins_alike(one[2], typed)
+    ]
     found = [(part, distance, analyzer.analyze(part, passage.language), form) for form, part, _, distance in near]
     return [(part, distance, terms[0].text, counts[form]) for part, distance, terms, form in found if terms]
+
+
+def _is_abbreviation(typed: str) -> bool:
+    return typed.isupper() and len(typed) <= _ABBREVIATION
+
+
+def _begins_alike(word: str, typed: str) -> bool:
+    """By the same letter, with any accents, or by two that changed places: few mistakes are made in the first letter.
+
+    "rickets" is no mistyped "pockets", though only two letters differ. Lucene's spell checkers do likewise.
+    """
+    first, second = (unicodedata.normalize("NFD", one[:2]) for one in (word, typed))
+    return first[:1] == second[:1] or sorted(word[:2]) == sorted(typed[:2])
 
 
 @lru_cache(maxsize=1 << 14)

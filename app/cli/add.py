@@ -203,8 +203,10 @@ def _finished(parts: Wiring, job: Job, bar: Progress) -> Job:
 
     job = parts.worker.finish(job.id, on_progress=show)
     if job.state is not JobState.DONE:
+        why = f": {job.reason}" if job.reason else ""
+        done = f"; of its {job.total:,} documents {job.total - job.pending:,} were done, and stay so"
         again = f"; salience jobs retry {job.id} tries it again" if job.state is JobState.FAILED else ""
-        raise JobConflict(f"job {job.id} {job.state}" + (f": {job.reason}" if job.reason else "") + again)
+        raise JobConflict(f"job {job.id} {job.state}{why}{done}{again}")
     return job
 
 

@@ -26,8 +26,8 @@ from store.catalog import delete_collection, get_collection, list_collections
 from store.reindex.dropping import drop_deleted
 
 COLLECTION = "python-docs"
-QUERY = "read a compressed file line by line"
-STEERED = "read a compressed^7 file line by line"
+QUERY = "open a web page or a database"
+STEERED = "open a web page^4 or a database"
 
 
 def demo(

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 def evaluate_command(
     folder: Annotated[
         Path,
-        typer.Argument(help="Folder with corpus.jsonl or corpus.jsonl.gz, queries.jsonl and qrels.tsv.", metavar="DIR"),
+        typer.Argument(
+            help="Folder with corpus.jsonl (or .gz), queries.jsonl and qrels.tsv, or as BEIR has it.", metavar="DIR"
+        ),
     ],
     as_json: Json = False,
     whole_documents: Annotated[

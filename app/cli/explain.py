@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.inputs import hit_number
+from app.cli.inputs import hit_or_document
 from app.cli.options import (
     DEFAULT_COLLECTION,
     Alpha,
@@ -35,7 +35,10 @@ from app.cli.terminal import note, print_json
 def explain(
     query: Annotated[str, typer.Argument(help="The query, with boosts if any.")],
     hit: Annotated[
-        str | None, typer.Argument(help="The hit's number, as search shows it behind #.", show_default="the best hit")
+        str | None,
+        typer.Argument(
+            help="Its document's id, or its number as search shows it, in quotes: '#42'.", show_default="the best hit"
+        ),
     ] = None,
     collection: Collection = DEFAULT_COLLECTION,
     emphasis: Emphasis = None,
@@ -50,7 +53,7 @@ def explain(
     boosts: Annotated[bool, typer.Option(help="Read boosts such as play^7 in the query.")] = True,
     above: Annotated[
         str | None,
-        typer.Option(metavar="HIT", help="Explain why it is above this other hit, and what swaps them."),
+        typer.Option(metavar="HIT", help="Explain why it is above this other one, and what swaps them."),
     ] = None,
     advise: Annotated[bool, typer.Option("--advise", help="Try which emphasis would raise the hit.")] = False,
     method: Annotated[
@@ -78,9 +81,9 @@ def explain(
 
       salience explain "I want to play^7 on my TV."
 
-      salience explain "I want to play^7 on my TV." 42 -c products
+      salience explain "I want to play^7 on my TV." console -c products
 
-      salience explain "I want to play on my TV." 42 --above 17 --advise
+      salience explain "I want to play on my TV." console --above '#17' --advise
     """
     from pydantic import ValidationError
 
@@ -90,13 +93,14 @@ def explain(
     from retriever.reasons import explain_hit
 
     asked = request(query, emphasis, filter, fusion, alpha, leg, target, boosts)
-    number, other = hit_number(hit, "hit"), hit_number(above, "above")
+    wished = None if hit is None else hit_or_document(hit)
+    other = None if above is None else hit_or_document(above)
     try:
         body = ExplainRequest.model_validate(
             {
                 **asked,
                 "rerank": rerank_option(rerank, rerank_depth, rerank_weight),
-                "id": number or 0,
+                "id": 1 if wished is None else wished,
                 "above": other,
                 "advise": advise,
                 "method": method,
@@ -107,13 +111,13 @@ def explain(
         raise first_problem(error) from None
     wanted = body.to_explain()
     with open_existing(data_dir, model, device) as parts:
-        if number is None:
+        if wished is None:
             found = parts.searcher.search(collection, replace(wanted, explain=Explain.NONE, units=None)).hits
             if not found:
                 note("nothing found, so there is nothing to explain")
                 raise typer.Exit(1)
-            number = found[0].id
-        result = explain_hit(parts.searcher, collection, wanted, number, above=other, advise=advise)
+            wished = found[0].id
+        result = explain_hit(parts.searcher, collection, wanted, wished, above=other, advise=advise)
     if as_json:
         print_json(SearchResponse.of(result).model_dump(mode="json"))
         return

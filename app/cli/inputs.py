@@ -15,18 +15,12 @@ _HIT = re.compile(r"#[0-9]{1,18}")
 
 
 def example_ids(given: list[str] | None) -> list[str | int]:
+    return [hit_or_document(item) for item in given or []]
+
+
+def hit_or_document(given: str) -> str | int:
     """ "#42" is the hit 42, as searches show it; all else is the id of a document."""
-    return [int(item[1:]) if _HIT.fullmatch(item) else item for item in given or []]
-
-
-def hit_number(given: str | None, name: str) -> int | None:
-    """ "42" or "#42" to 42. Raises InvalidQuery, for the id of a document, for example."""
-    if given is None:
-        return None
-    digits = given.removeprefix("#")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
-        raise InvalidQuery(f"{name} {given!r:.80}: write the number that search shows behind #, such as 42", param=name)
-    return int(digits)
+    return int(given[1:]) if _HIT.fullmatch(given) else given
 
 
 def field_names(given: list[str] | None) -> list[str] | None:

@@ -40,7 +40,7 @@ def print_result(result: SearchResult, *, full: bool = False) -> None:
         print_group(result, number)
         for place, id_ in enumerate(group.hits, start=1):
             _print_hit(place, hits[id_], shown, full=full)
-    for place, hit in enumerate(result.hits if result.groups is None else (), start=1):
+    for place, hit in enumerate(result.hits if result.groups is None else (), start=(result.start or 0) + 1):
         _print_hit(place, hit, shown, full=full)
     print_facets(result)
     if result.profile is not None:
@@ -62,7 +62,7 @@ def print_explanation(result: SearchResult, *, full: bool = False) -> None:
     hit = result.hits[0]
     explanation = hit.explanation
     assert explanation is not None
-    out.print(_heading(1, hit))
+    out.print(_heading("-" if result.start is None else result.start + 1, hit))
     out.print(_passage(hit, full=True))
     out.print()
     out.print(ledger_tree(explanation.ledger, full=full))
@@ -86,9 +86,9 @@ def _print_profile(profile: Profile, stages_ms: Mapping[str, float]) -> None:
         out.print(Text(f"filter: {profile.matches} passages ({profile.selectivity:.2%})", style=QUIET))
 
 
-def _heading(place: int, hit: Hit, *, titled: bool = True) -> Text:
+def _heading(rank: int | str, hit: Hit, *, titled: bool = True) -> Text:
     title = hit.title if titled else ""
-    text = Text(f"{place:2}  ")
+    text = Text(f"{rank:>2}  ")
     text.append(f"{hit.score:.4f}", style="bold cyan")
     text.append(f"  {plain(title or hit.document_id)}", style="bold")
     if title and title != hit.document_id:

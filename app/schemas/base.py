@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+_NEAR = 0.65  # of difflib, 0 to 1: "sort" is 0.6 like "cursor"
+
 
 class RequestModel(BaseModel):
     """Unknown keys, wrong types, NaN and infinity are refused."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({})  # what other engines call a key, to the name here
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
@@ -23,7 +28,7 @@ class RequestModel(BaseModel):
         known = cls.model_fields
         for key in value if isinstance(value, dict) else ():
             if key not in known:
-                message = unknown("key", str(key), known)
+                message = unknown("key", str(key), known, cls.elsewhere)
                 raise PydanticCustomError("unknown_key", "{message}", {"message": message})
         return value
 
@@ -59,9 +64,12 @@ def field_path(location: Sequence[int | str]) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def unknown(kind: str, name: str, known: Collection[str]) -> str:
-    """The message about a name that is none of the `known` ones; `kind`: what it would be the name of."""
-    near = difflib.get_close_matches(name, known, n=1)
+def unknown(kind: str, name: str, known: Collection[str], elsewhere: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The message about a name that is none of the `known` ones; `kind`: what it would be the name of.
+
+    `elsewhere`: names that are known under another one here.
+    """
+    near = [elsewhere[name]] if name in elsewhere else difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {printable(name)!r:.80}; {hint}allowed are {', '.join(known)}"
 

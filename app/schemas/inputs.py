@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from app.schemas.base import RequestModel
 from app.schemas.base64data import decoded_base64
@@ -121,6 +122,16 @@ ItemBody = Annotated[TextItemBody | TokenIdsItemBody | ImageItemBody, Field(disc
 HitId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
+def _document_or_hit(value: Any) -> Any:
+    """A union would say of each of its kinds what is wrong with the value, and where, by a name of pydantic's."""
+    if isinstance(value, str) or (type(value) is int and 1 <= value <= MAX_ID):
+        return value
+    raise PydanticCustomError("document_or_hit", "must be the id of a document, a text, or that of a hit, an integer")
+
+
+DocumentOrHit = Annotated[str | HitId, BeforeValidator(_document_or_hit)]
+
+
 class SparseVectorBody(RequestModel):
     ids: list[int] = Field(description="token ids of the sparse model's vocabulary, each once", max_length=MAX_WEIGHTS)
     weights: list[float] = Field(description="of the tokens, in the same order, 0 or more", max_length=MAX_WEIGHTS)
@@ -153,13 +164,15 @@ class InputsBody(RequestModel):
         max_length=MAX_DIMENSIONS,
     )
     sparse_vector: SparseVectorBody | None = Field(None, description="what the leg of learned weights compares with")
-    like: list[str | HitId] = Field(
+    like: list[DocumentOrHit] = Field(
         default_factory=list,
         description="more like these: ids of documents (texts) or of hits (numbers)",
         max_length=MAX_EXAMPLES,
         examples=[["radio"]],
     )
-    unlike: list[str | HitId] = Field(default_factory=list, description="and less like those", max_length=MAX_EXAMPLES)
+    unlike: list[DocumentOrHit] = Field(
+        default_factory=list, description="and less like those", max_length=MAX_EXAMPLES
+    )
 
     def to_inputs(self) -> Inputs:
         """Without a prompt that is nothing but a text. Raises InvalidQuery, InvalidControl, InvalidInput."""

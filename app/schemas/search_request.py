@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from app.schemas.base import RequestModel
-from app.schemas.inputs import ControlBody, InputsBody
+from app.schemas.inputs import ControlBody, DocumentOrHit, InputsBody
 from app.schemas.selection import ConditionsBody, LegName, SelectionBody, ThresholdsBody
 from core.errors import InvalidControl, InvalidQuery
 from core.filters import parse_filter
@@ -192,7 +192,27 @@ class QueryBody(ConditionsBody, InputsBody):
         return Fusion(method=said.method, alpha=said.alpha, k=said.k, weights=(dense, sparse), learned=said.learned)
 
 
+_ELSEWHERE = {  # in Elasticsearch, Qdrant, Weaviate, Vespa and others
+    "k": ("size", "limit", "top_k", "topk", "top", "hits", "num_results", "n_results"),
+    "offset": ("from", "skip"),
+    "cursor": ("search_after", "after"),
+    "query": ("q", "text", "query_text", "query_string"),
+    "filter": ("where", "filters", "query_filter", "post_filter"),
+    "facets": ("aggs", "aggregations"),
+    "fields": ("_source", "with_payload", "include", "select", "return_properties"),
+    "group_by": ("collapse", "group", "group_field"),
+    "hits_per_group": ("group_size",),
+    "min_scores": ("min_score", "score_threshold"),
+    "like": ("more_like_this", "positive"),
+    "unlike": ("negative",),
+    "legs": ("search_type", "mode"),
+    "timeout_ms": ("timeout",),
+}
+
+
 class SearchRequest(SelectionBody, QueryBody):
+    elsewhere: ClassVar[Mapping[str, str]] = {name: here for here, names in _ELSEWHERE.items() for name in names}
+
     k: int = Field(10, description="hits, 1 to the server's limit")
     offset: int = Field(0, description="hits to skip")
     cursor: str | None = Field(
@@ -229,7 +249,10 @@ class SearchRequest(SelectionBody, QueryBody):
 
 
 class ExplainRequest(ThresholdsBody, QueryBody):
-    id: int = Field(description="the hit's id")
+    id: DocumentOrHit = Field(
+        description="the hit's id (a number), or that of a document (a text), of which the passage is explained that a "
+        "search shows"
+    )
     method: Literal["leave_one_out", "atman", "integrated_gradients"] = Field(
         "leave_one_out",
         description="how the parts of the passage are judged: words and sentences by leave-one-out in the pool, "
@@ -241,7 +264,9 @@ class ExplainRequest(ThresholdsBody, QueryBody):
     control_factor: float | None = Field(
         None, description=f"atman: the factor on the unit that is suppressed, 0 to below 1; null: {DEFAULT_FACTOR}"
     )
-    above: int | None = Field(None, description="id of another hit: explain why this one is above it")
+    above: DocumentOrHit | None = Field(
+        None, description="another hit, or another document: explain why this one is above it"
+    )
     advise: bool = Field(False, description="also say which emphasis would raise the hit")
 
     def to_explain(self) -> Query:

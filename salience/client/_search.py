@@ -62,7 +62,7 @@ class ExplainOptions(QueryOptions, total=False):
     method: Literal["leave_one_out", "atman", "integrated_gradients"]
     granularity: Literal["token", "word", "sentence", "paragraph"] | None
     control_factor: float
-    above: int | None  # id of another hit: why is this one above it?
+    above: int | str | None  # another hit, or another document: why is this one above it?
     advise: bool  # which emphasis would raise the hit
 
 
@@ -95,8 +95,11 @@ def search_many(
     )
 
 
-def explain(collection: str, query: str | None, id: int, **options: Unpack[ExplainOptions]) -> Call[SearchResult]:
-    """A hit of this query, explained down to words. With `above` the second hit is the one that it is held against."""
+def explain(collection: str, query: str | None, id: int | str, **options: Unpack[ExplainOptions]) -> Call[SearchResult]:
+    """A hit of this query, explained down to words. With `above` the second hit is the one that it is held against.
+
+    `id`: the hit's (a number), or that of a document (a text).
+    """
     return Call(
         method="POST",
         path=path_of("v1", "collections", collection, "explain"),

@@ -285,7 +285,7 @@ def test_every_error_of_the_core_has_a_status() -> None:
         ("[" * 100_000, "nested too deeply"),
         (b'{"query": "\xff"}', "not valid utf-8: invalid start byte at byte 11"),
         ('{"query": "x", "k": ' + "9" * 5000 + "}", "too many digits"),
-        ('{"query": "x", "limit": 3}', "unknown key 'limit'; allowed are prompt, vector"),
+        ('{"query": "x", "limit": 3}', "unknown key 'limit'; did you mean 'k'? allowed are prompt, vector"),
         ('{"query": "x", "filtre": {}}', "did you mean 'filter'?"),
         ('{"query": "x", "steering": {"targt": "auto"}}', "steering: unknown key 'targt'; did you mean 'target'?"),
         ('{"query": "x", "fusion": {"alpha": "much"}}', "fusion.alpha: Input should be a valid number"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_filter_leg_and_fusion_options(goods: Salience) -> None:
 
 def test_explain_shows_numbers_that_add_up(goods: Salience) -> None:
     hit = search(goods, "play games")["hits"][0]
-    code, out, _ = goods("explain", "play games", str(hit["id"]), "-c", "goods", "--full")
+    code, out, _ = goods("explain", "play games", hit["document_id"], "-c", "goods", "--full")
     assert code == 0
     ledger = out.partition("What the query's words brought")[0]
     tree = [line for line in ledger.splitlines() if line.lstrip("│├└─ ").startswith(("+", "-")) and "  " in line]
@@ -112,16 +113,16 @@ def test_explain_shows_numbers_that_add_up(goods: Salience) -> None:
 
 def test_the_short_ledger_adds_up_too(goods: Salience) -> None:
     hit = search(goods, "play games")["hits"][0]
-    code, out, _ = goods("explain", "play games", str(hit["id"]), "-c", "goods")
+    code, out, _ = goods("explain", "play games", f"#{hit['id']}", "-c", "goods")
     assert code == 0
     assert "more words (--full)" in out
     assert "-0.000000" not in out
 
 
-def test_without_a_number_the_best_hit_is_explained(goods: Salience) -> None:
+def test_without_a_hit_the_best_one_is_explained(goods: Salience) -> None:
     hit = search(goods, "play games")["hits"][0]
     best = goods("explain", "play games", "-c", "goods")
-    assert best == goods("explain", "play games", str(hit["id"]), "-c", "goods")
+    assert best == goods("explain", "play games", hit["document_id"], "-c", "goods")
     assert best == goods("explain", "play games", f"#{hit['id']}", "-c", "goods")
 
 
@@ -248,9 +249,13 @@ def test_a_collection_is_created_with_every_setting_that_the_api_takes(salience:
         (["search", "x", "-c", "goods", "--filter", '{"colour": 1}'], "colour"),
         (["search", "x", "-c", "goods", "--like", f"#{'9' * 5000}"], "there is no document"),
         (["key", "create", "x", "--role", "admin", "--limit", "passages=1", "--limit", "passages=2"], "given twice"),
-        (["explain", "x", "999999", "-c", "goods"], "passage 999999"),
-        (["explain", "x", "c1", "-c", "goods"], "the number that search shows behind #"),
-        (["explain", "x", "1", "--above", "c1", "-c", "goods"], "above 'c1'"),
+        (["explain", "x", "#999999", "-c", "goods"], "passage 999999"),
+        (
+            ["explain", "x", "1", "-c", "goods"],
+            "no document '1' in this collection; the hit 1 is named by a number, ",
+        ),
+        (["explain", "x", "c1", "--above", "nobody", "-c", "goods"], "above: there is no document 'nobody'"),
+        (["search", "--like", "1", "-c", "goods"], "on the command line by '#1'"),
         (["add", "no-such-file.csv"], "no such file or folder"),
         (["add", "x.csv", "--format", "jsn"], "did you mean 'json'?"),
         (["add", "x.csv", "--encoding", "windows-125"], "did you mean 'windows_125"),
@@ -292,15 +297,16 @@ def test_control_characters_of_documents_do_not_reach_the_terminal(goods: Salien
 def test_demo_commands_work_as_printed(salience: Salience, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    text = "Read a compressed file line by line, and decompress what was read on the way, as a text or as bytes. "
-    text += "The file is opened when its first line is asked for."
-    (library / "squeeze.py").write_text(f'class Reader:\n    """{text}"""\n')
-    (library / "other.py").write_text(f'"""{"Wait for several threads to finish their work. " * 4}"""\n')
+    text = "Open the database file, or create it, at the path that is given, and return the database as an object. "
+    text += "The flag says whether it is opened to be read or to be written to."
+    (library / "shelf.py").write_text(f'class Store:\n    """{text}"""\n')
+    (library / "other.py").write_text(f'"""{"Show a web page in a browser. " * 7}"""\n')
     monkeypatch.setattr("app.cli.demo.standard_library", lambda: library)
     code, out, _ = salience("demo")
     assert code == 0
     assert "Indexing 2 docstrings" in out
-    assert "squeeze.Reader" in out
+    plain, steered = (re.findall(r"(?m)^ \d .* (shelf\.Store|other) ", part) for part in out.split("== ")[1:3])
+    assert (plain, steered) == (["shelf.Store", "other"], ["other", "shelf.Store"])
     assert "1 more words" not in out
     assert salience("demo")[1].count("2 were there already") == 1
     assert salience("demo", "--fresh")[0] == 0

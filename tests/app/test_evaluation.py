@@ -136,7 +136,7 @@ def _read_again(folder: Path, run: Run, judgements: dict[str, dict[str, int]]) -
     ("file", "content", "said"),
     [
         ("corpus.jsonl.gz", None, "holds no corpus.jsonl or corpus.jsonl.gz"),
-        ("qrels.tsv", None, "holds no qrels.tsv; there is"),
+        ("qrels.tsv", None, "holds no qrels.tsv or qrels/test.tsv; there is"),
         ("qrels.tsv", "query-id\tcorpus-id\tscore\n", "holds no judgements"),
         ("qrels.tsv", "a\t3\t1\na 3 1\n", "qrels.tsv, line 2: must be"),
         ("qrels.tsv", "a 3 1\n", "qrels.tsv, line 1: must be"),
@@ -155,6 +155,15 @@ def test_malformed_folders(dataset: Path, file: str, content: str | None, said: 
     with pytest.raises(UnreadableFile) as raised:
         read_dataset(dataset)
     assert said in raised.value.message
+
+
+def test_a_folder_of_beir_is_read_as_it_is(dataset: Path) -> None:
+    (dataset / "qrels").mkdir()
+    (dataset / "qrels.tsv").rename(dataset / "qrels" / "test.tsv")
+    (dataset / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\na\t1\t1\n")
+    assert read_dataset(dataset).judgements == {"a": {"3": 2}, "b": {"1": 1, "2": 0}}
+    (dataset / "qrels.tsv").write_text("a\t2\t1\n")
+    assert read_dataset(dataset).judgements == {"a": {"2": 1}}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from core.records import Embeddings, JobState
 from embedder.local import LocalEncoder
 from store import Database
 from store.catalog import counts, get_collection
-from store.jobs import list_jobs
+from store.jobs import cancel_job, list_jobs
 from tests.app.command import COMMAND
 from tests.waiting import until
 
@@ -112,6 +113,25 @@ def test_poison_is_reported_and_tried_again(
     assert salience("jobs", "retry", "1")[:2] == (0, "job 1: 1 documents wait\n")
     assert [job["id"] for job in listed(salience, "--state", "queued", "-c", "news")] == [1]
     assert salience("add", str(articles), "-c", "news")[1] == "news: 1 created, 299 unchanged\n"
+
+
+def test_adding_says_what_was_done_where_somebody_cancels_it(
+    salience: Salience, articles: Path, tmp_path: Path, before_encoding: list[Callable[[list[str]], None]]
+) -> None:
+    calls: list[list[str]] = []
+
+    def cancel(texts: list[str]) -> None:
+        calls.append(texts)
+        if len(calls) == 2:
+            database = Database.open(tmp_path / "data")
+            with database.write() as session:
+                cancel_job(session, 1, now=time.time())
+            database.close()
+
+    before_encoding.append(cancel)
+    code, out, err = salience("add", str(articles), "-c", "news")
+    assert (code, out) == (1, "")
+    assert "job 1 cancelled; of its 300 documents 128 were done, and stay so" in err
 
 
 def test_the_table_and_mistakes(interrupted: Salience) -> None:

@@ -97,8 +97,11 @@ def test_what_was_saved_is_replayed_until_something_changes(client: TestClient) 
         ({"method": "atman", "control_factor": 1}, "control_factor"),
         ({"control_factor": 0.5}, "control_factor"),
         ({"method": "integrated_gradients", "control_factor": 0.5}, "control_factor"),
-        ({"above": 10**9}, "id"),
-        ({"above": 2**70}, "id"),
+        ({"above": 10**9}, "above"),
+        ({"above": 2**70}, "above"),
+        ({"above": "nobody"}, "above"),
+        ({"above": 1.5}, "above"),
+        ({"above": ""}, "above"),
     ],
 )
 def test_wishes_that_cannot_be_met_are_refused_with_their_param(
@@ -147,19 +150,30 @@ def things(salience: Salience, tmp_path: Path) -> Salience:
 def test_the_command_line_contrasts_and_advises(things: Salience) -> None:
     hits = json.loads(things("search", QUERY, "--json")[1])["hits"]
     first, second = hits[0]["id"], hits[1]["id"]
-    code, out, _ = things("explain", QUERY, str(first), "--above", str(second), "--advise")
+    code, out, _ = things("explain", QUERY, hits[0]["document_id"], "--above", f"#{second}", "--advise")
     assert code == 0
     assert f"Why it is above #{second}:" in out
     assert "of the query:" in out
     assert f"This puts #{second} above:" in out
     assert re.search(rf"^  #{second} from rank 2 to \d, #{first} from 1 to \d(: both fall)?$", out, flags=re.MULTILINE)
-    code, out, _ = things("explain", QUERY, str(hits[-1]["id"]), "--method", "atman", "--granularity", "sentence")
+    code, out, _ = things("explain", QUERY, f"#{hits[-1]['id']}", "--method", "atman", "--granularity", "sentence")
     assert code == 0
     assert "part by part, by atman:" in out
     assert "How far the score falls without a sentence:" in out
-    code, _, err = things("explain", QUERY, str(second), "--above", str(first))
+    code, _, err = things("explain", QUERY, f"#{second}", "--above", f"#{first}")
     assert code == 1
     assert f"ask why {first} is above {second}" in err
+
+
+def test_hits_are_shown_with_their_rank_in_the_whole_list(things: Salience) -> None:
+    names = [hit["document_id"] for hit in json.loads(things("search", QUERY, "--json")[1])["hits"]]
+    assert len(names) == 3
+    first = json.loads(things("search", QUERY, "-k", "1", "--json")[1])
+    for options in (["--offset", "1"], ["--cursor", first["next"]]):
+        shown = things("search", QUERY, *options)[1]
+        assert re.findall(r"(?m)^ (\d)  [\d.]+  (\w+)", shown) == [("2", names[1]), ("3", names[2])]
+    for rank, name in enumerate(names, 1):
+        assert re.findall(r"(?m)^ (\d)  [\d.]+  (\w+)", things("explain", QUERY, name)[1]) == [(str(rank), name)]
 
 
 def test_the_command_line_replays(things: Salience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def test_examples_are_left_out_and_can_be_explained(client: TestClient) -> None:
         ({"sparse_vector": {"ids": [1], "weights": []}}, 400, "invalid_query", "1 ids and 0 weights"),
         ({"like": ["nowhere"]}, 404, "document_not_found", "'nowhere'"),
         ({"like": [10**6]}, 404, "hit_not_found", "passage 1000000"),
-        ({"like": [10**40]}, 422, "malformed_request", "like[0]"),
+        ({"like": [10**40]}, 422, "malformed_request", "like[0]: must be the id of a document, a text, or"),
         ({"like": ["tv"], "unlike": ["tv"]}, 400, "invalid_query", "twice"),
         ({"like": ["a"] * 101}, 422, "malformed_request", "like"),
         ({"prompt": []}, 422, "malformed_request", "prompt"),
@@ -91,6 +91,10 @@ def test_examples_are_left_out_and_can_be_explained(client: TestClient) -> None:
         ({"query": "a", "fields": ["titel"]}, 400, "invalid_query", "did you mean 'title'"),
         ({"query": "a", "timeout_ms": 0}, 422, "malformed_request", "timeout_ms"),
         ({"query": "a", "timeout_seconds": 1}, 422, "malformed_request", "did you mean 'timeout_ms'"),
+        ({"query": "a", "size": 1}, 422, "malformed_request", "unknown key 'size'; did you mean 'k'? allowed are"),
+        ({"query": "a", "aggs": {}}, 422, "malformed_request", "did you mean 'facets'?"),
+        ({"query": "a", "with_payload": True}, 422, "malformed_request", "did you mean 'fields'?"),
+        ({"query": "a", "sort": "price"}, 422, "malformed_request", "unknown key 'sort'; allowed are"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_searched_for_is_refused(

@@ -76,6 +76,9 @@ def test_chosen_names() -> None:
         ({"id": "a", "text": "t", "x": 1, "metadata": {"x": 2}}, {}, "'x': given as a field and within metadata"),
         ({"id": "a", "text": "t"}, {"text": "txt"}, "no field 'txt' for the text; the fields are 'id', 'text'"),
         ({"id": "a", "text": "t"}, {"id": "key"}, "no field 'key' for the id"),
+        ({}, {}, "'name' holds any; the record has no fields$"),
+        ({}, {"text": "txt"}, "no field 'txt' for the text; the record has no fields$"),
+        ({"id": "a"}, {}, "'name' holds any; the fields are 'id'$"),
     ],
 )
 def test_what_cannot_become_a_document(fields: dict[str, Any], mapping: dict[str, str], message: str) -> None:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from core.errors import HitNotFound, InvalidQuery
+from core.errors import DocumentNotFound, HitNotFound, InvalidQuery
 from core.prompts import Prompt, TextControl, TextItem, TokenIdsItem, TokenOverlap
 from core.records import Representation
 from embedder.factors import character_factors
 from embedder.lexical.words import units
 from embedder.local import LocalEncoder
-from retriever.contrast import contrasted, difference
+from retriever.contrast import contrast_pair, contrasted, difference
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs, text_of
 from retriever.legs import Leg
@@ -260,8 +260,29 @@ def test_what_cannot_be_contrasted_is_refused(searcher: Searcher) -> None:
         explain_hit(searcher, "things", query, second.id, above=first.id)
     with pytest.raises(InvalidQuery, match="another hit"):
         explain_hit(searcher, "things", query, first.id, above=first.id)
-    with pytest.raises(HitNotFound):
+    with pytest.raises(InvalidQuery, match="another hit"):
+        explain_hit(searcher, "things", query, first.id, above=first.document_id)
+    with pytest.raises(HitNotFound) as missing:
         explain_hit(searcher, "things", query, first.id, above=10**9)
+    assert missing.value.param == "above"
+    with pytest.raises(DocumentNotFound, match="above: there is no document 'nobody'") as nobody:
+        explain_hit(searcher, "things", query, first.id, above="nobody")
+    assert nobody.value.param == "above"
+
+
+def test_two_documents_are_contrasted_by_their_ids(searcher: Searcher) -> None:
+    query = Query(text="gaming console")
+    first, second = searcher.search("things", replace(query, k=2)).hits
+    named = explain_hit(searcher, "things", query, first.document_id, above=second.document_id)
+    assert named.hits == explain_hit(searcher, "things", query, first.id, above=second.id).hits
+
+
+def test_hits_of_one_score_are_told_apart_by_their_numbers(searcher: Searcher) -> None:
+    hits = searcher.search("things", Query(text="gaming console", k=2)).hits
+    upper, lower = (replace(hit, id=id_, score=0.0) for hit, id_ in zip(hits, (7, 9), strict=True))
+    watch = Stopwatch(timeout_ms=None)
+    with pytest.raises(InvalidQuery, match="hits 9 and 7 have the same score, and the lower number stands first"):
+        contrast_pair(lambda _: [], Query(text="gaming console"), lower, upper, watch)
 
 
 def test_a_change_that_the_query_cannot_take_ranks_nothing(searcher: Searcher) -> None:

@@ -3,12 +3,14 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.errors import DocumentNotFound, HitNotFound
 from core.filters import parse_filter
 from core.passages import passage_prompt
 from core.prompts import Prompt
@@ -20,8 +22,10 @@ from retriever.ledger import HitParts, LegPart, ledger
 from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
+from retriever.selection import Selection
 from retriever.terms import query_terms
 from tests.retriever.conftest import branches, explained
+from tests.retriever.pools import with_pools_of
 
 LEGS = [(Leg.DENSE,), (Leg.SPARSE,), (Leg.DENSE, Leg.SPARSE)]
 FUSIONS = [
@@ -184,3 +188,38 @@ def test_any_sparse_leg_adds_up(
     tree = ledger(part.value, HitParts(legs=(part,), values={Leg.SPARSE: values}), {Leg.SPARSE: terms}, None)
     for branch in branches(tree):
         assert math.fsum(d.value for d in branch.details) == pytest.approx(branch.value, rel=1e-9, abs=1e-9)
+
+
+def test_one_hit_can_be_explained_by_id(searcher: Searcher) -> None:
+    query = Query(text="I want to play on my TV.", k=5)
+    last = searcher.search("things", query).hits[-1]
+    alone = searcher.explain("things", query, last.id).hits
+    assert len(alone) == 1
+    assert replace(alone[0], explanation=None) == last
+    with pytest.raises(HitNotFound, match="passage 999999 is not among"):
+        searcher.explain("things", query, 999999)
+
+
+def test_a_document_is_explained_by_the_passage_that_a_search_shows(searcher: Searcher) -> None:
+    query = Query(text="I want to play on my TV.", k=20)
+    for hit in searcher.search("things", query).hits:
+        [explained] = searcher.explain("things", query, hit.document_id).hits
+        assert replace(explained, explanation=None) == hit
+    with pytest.raises(DocumentNotFound, match="no document 'nobody'"):
+        searcher.explain("things", query, "nobody")
+    filtered = replace(query, selection=Selection(min_scores={Leg.DENSE: 0.999}))
+    with pytest.raises(HitNotFound, match=f"document '{hit.document_id}' has no passage among the 0 candidates"):
+        searcher.explain("things", filtered, hit.document_id)
+
+
+def test_every_hit_of_a_page_can_be_explained_however_deep_its_pools_went(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_pools_of(2, monkeypatch)
+    query = Query(text="red dress for a summer wedding", k=20, offset=90)
+    page = searcher.search("things", query).hits
+    assert len(page) > 10
+    for hit in page:
+        assert (
+            replace(searcher.explain("things", replace(query, k=1, offset=0), hit.id).hits[0], explanation=None) == hit
+        )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import HitNotFound, InvalidControl, InvalidFilter, InvalidQuery, ModelMismatch, TooLarge
+from core.errors import InvalidControl, InvalidFilter, InvalidQuery, ModelMismatch, TooLarge
 from core.filters import parse_filter
 from core.passages import passage_prompt, prompt_title
 from core.prompts import ControlOptions, Prompt, TextControl
@@ -23,7 +23,6 @@ from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
 from store import Database, StoredPassage, Views
-from tests.retriever.pools import with_pools_of
 
 DENSE, SPARSE = (Leg.DENSE,), (Leg.SPARSE,)
 QUERIES = [
@@ -255,29 +254,6 @@ def test_another_model_is_refused(database: Database, encoder: LocalEncoder) -> 
 def test_a_truncated_query_is_reported(searcher: Searcher) -> None:
     assert searcher.search("things", Query(text="wolf " * 300)).truncated_query
     assert not searcher.search("things", Query(text="wolf")).truncated_query
-
-
-def test_one_hit_can_be_explained_by_id(searcher: Searcher) -> None:
-    query = Query(text=QUERIES[0], k=5)
-    last = searcher.search("things", query).hits[-1]
-    alone = searcher.explain("things", query, last.id).hits
-    assert len(alone) == 1
-    assert replace(alone[0], explanation=None) == last
-    with pytest.raises(HitNotFound, match="passage 999999 is not among"):
-        searcher.explain("things", query, 999999)
-
-
-def test_every_hit_of_a_page_can_be_explained_however_deep_its_pools_went(
-    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_pools_of(2, monkeypatch)
-    query = Query(text="red dress for a summer wedding", k=20, offset=90)
-    page = searcher.search("things", query).hits
-    assert len(page) > 10
-    for hit in page:
-        assert (
-            replace(searcher.explain("things", replace(query, k=1, offset=0), hit.id).hits[0], explanation=None) == hit
-        )
 
 
 def test_a_sparse_score_depends_on_its_passage_alone(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,9 @@ def test_hidden_documents_are_answered_as_what_never_was(house: House, rows: str
         ("SEARCH", "must_not", [SECRET], ["zeppelim"]),
         ("SEARCH", "phrases", [f"a {SECRET}"], ["a zeppelim"]),
         ("EXPLAIN", "id", hidden["id"], never),
+        ("EXPLAIN", "id", "s1", "x1"),
         ("ABOVE", "above", hidden["id"], never),
+        ("ABOVE", "above", "s1", "x1"),
     ]
     for method, what, there, nowhere in pairs:
         answers = []

@@ -76,6 +76,8 @@ def test_explaining_one_hit_and_replaying_it(client: Face) -> None:
     best, other = found.hits[0].id, found.hits[1].id
     explained = client.explain("goods", "games for my TV", best, above=other)
     assert [hit.id for hit in explained.hits] == [best, other]
+    named = client.explain("goods", "games for my TV", found.hits[0].document_id, above=found.hits[1].document_id)
+    assert [hit.id for hit in named.hits] == [best, other]
     explanation = explained.hits[0].explanation
     assert explanation.contrast is not None
     assert explanation.contrast.other == other
