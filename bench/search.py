@@ -42,6 +42,7 @@ from retriever.searcher import Searcher
 from retriever.selection import GroupBy, Selection
 from retriever.wordconditions import WordConditions
 from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store.filters.metadata import StoredMetadata
 from store.kernel_loading import load_kernel
 from store.maintenance import maintain_once
 
@@ -171,6 +172,7 @@ def _draft(number: int, source: Document) -> Draft:
     document = Document(id=f"d{number}", title=source.title, text=text, metadata=metadata)
     return Draft(
         document=document,
+        metadata=StoredMetadata.of(document, _SETTINGS.fields),
         language="en",
         content_sha=content_sha(document, "en", _SETTINGS),
         passages=(

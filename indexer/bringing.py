@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from core.errors import Conflict
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
-from indexer.batches import BATCH_DOCUMENTS, characters_of
+from indexer.batches import BATCH_DOCUMENTS
 from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
 from indexer.pipeline import Pipeline
@@ -85,8 +85,7 @@ class Bringing:
         """Bring over what was written meanwhile, all but a little. Raises NotCaughtUp where writers are quicker."""
         for _ in range(_ROUNDS):
             portion, is_all = self._written(reindex, BATCH_DOCUMENTS)
-            size = sum(map(characters_of, portion.documents))
-            if is_all and len(portion) <= _LAST_DOCUMENTS // 2 and size <= _CHARACTERS // 2:
+            if is_all and len(portion) <= _LAST_DOCUMENTS // 2 and portion.characters <= _CHARACTERS // 2:
                 return
             made = self._made(reindex, portion, priority)
             self._refuse_failures(made)
@@ -149,10 +148,8 @@ class Bringing:
         with self._database.read() as session:
             hidden = hidden_collection(session, reindex)
         ingest = self._pipeline.ingest_into(hidden, priority)
-        problems = {document.id: ingest.problem(document) for document in portion.documents}
-        refused = [problem for problem in problems.values() if problem is not None]
-        sound = [document for document in portion.documents if problems[document.id] is None]
-        prepared = ingest.prepare(sound, refused)
+        outlines, refused = ingest.outlines(portion.documents)
+        prepared = ingest.prepare(outlines, refused)
         embedded = ingest.embed(prepared, lambda passages, tokens: None)
         failed = (*refused, *embedded.failed)
         return _Made(portion=portion, ingest=ingest, prepared=prepared, embedded=embedded, failed=failed)

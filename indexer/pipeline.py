@@ -15,9 +15,9 @@ from embedder.together import sparse_model_of
 from indexer.batches import batches, characters_of
 from indexer.ingest import Ingest, Ingested
 from indexer.items import Item, Notice, documents_among
-from indexer.records import Origin
+from indexer.records import Origin, RecordError
 from indexer.report import AddReport, Tally
-from store.batch import Batch, Receipt
+from store.batch import Batch, Draft, Receipt
 from store.catalog import find_collection, get_collection
 from store.commit import commit
 from store.database import Database
@@ -144,34 +144,37 @@ class _Run:
         self._on_notice = on_notice
 
     def all(self, items: Iterable[Item]) -> AddReport:
-        for batch in batches(self.documents(items), characters_of):
+        for batch in batches(self.outlines(items), characters_of):
             self.add(batch)
         return self.tally.report()
 
-    def documents(self, items: Iterable[Item]) -> Iterator[Document]:
-        """The documents among `items` that can be stored; the rest, and ids met before, are noted."""
+    def outlines(self, items: Iterable[Item]) -> Iterator[Draft]:
+        """Of the documents among `items` that can be stored; the rest, and ids met before, are noted."""
         for _, document in documents_among(((None, item) for item in items), count=self._count, note=self._note):
-            if problem := self._ingest.problem(document):
-                self._note(problem)
+            outline = self._ingest.outline(document)
+            if isinstance(outline, RecordError):
+                self._note(outline)
             else:
-                yield document
+                yield outline
 
-    def add(self, documents: Sequence[Document]) -> None:
-        ingested = self._ingested(documents)
+    def add(self, outlines: Sequence[Draft]) -> None:
+        ingested = self._ingested(outlines)
         for failure in ingested.failed:
             self._note(failure)
         self.tally.count(ingested)
         self._report_progress(0, 0)
 
-    def _ingested(self, documents: Sequence[Document]) -> Ingested:
+    def _ingested(self, outlines: Sequence[Draft]) -> Ingested:
+        refused: Sequence[RecordError] = ()
         for _ in range(_SWITCHES):
-            prepared = self._ingest.prepare(documents)
+            prepared = self._ingest.prepare(outlines, refused)
             embedded = self._ingest.embed(prepared, self._report_progress)
             try:
                 return self._ingest.store(prepared, embedded)
             except CollectionMoved as error:  # a reindex was switched: into the other generation, by its model
                 moved = error
                 self._ingest = self._newest()
+                outlines, refused = self._ingest.outlines(outline.document for outline in outlines)
         raise moved
 
     def _count(self) -> None:

@@ -44,7 +44,7 @@ def batch_of(collection: Collection, items: Iterable[Item], *, delete: Iterable[
         collection=collection,
         fingerprint=FINGERPRINT,
         sparse_fingerprint=SPARSE_FINGERPRINT,
-        drafts=tuple(draft_of(item) for item in items),
+        drafts=tuple(draft_of(item, collection.settings.fields) for item in items),
         embeddings={
             sha_of(line): Embedding(vector=vector_of(line), terms=terms_of(line), learned=vector(weights_of(line)))
             for line in lines

@@ -93,7 +93,7 @@ def store(database: Database, collection: Collection, items: Iterable[Item], *, 
         collection=collection,
         fingerprint=FINGERPRINT,
         sparse_fingerprint=fingerprint,
-        drafts=tuple(draft_of(item) for item in items),
+        drafts=tuple(draft_of(item, collection.settings.fields) for item in items),
         embeddings=embeddings,
         deletions=tuple(delete),
     )

@@ -209,7 +209,7 @@ def _stocked(folder: Path) -> tuple[Database, Collection]:
 def _put(database: Database, collection: Collection, *items: Item, delete: Sequence[str] = ()) -> None:
     lines = {line for item in items for _, line in item.lines()}
     embeddings = {sha_of(line): Embedding(vector=unit_vector(line), terms=terms_of(line)) for line in lines}
-    drafts = tuple(draft_of(item) for item in items)
+    drafts = tuple(draft_of(item, collection.settings.fields) for item in items)
     batch = Batch(
         collection=collection, fingerprint=FINGERPRINT, drafts=drafts, embeddings=embeddings, deletions=tuple(delete)
     )
