@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
 
-from core.errors import Conflict
+from core.errors import DocumentsRefused
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
 from indexer.batches import BATCH_DOCUMENTS
@@ -28,10 +28,6 @@ _LAST_DOCUMENTS = 32  # that the switch may bring over while it holds the writer
 _HELD_SECONDS = 5.0  # for which it may
 _ROUNDS = 50  # of catching up, after which writers are quicker
 _PAUSE_FOR_FAILURES = 10.0  # where nothing is left but documents that cannot be embedded
-
-
-class Unsuitable(Conflict):
-    """Documents that the new settings or the model refuse. It says what they hold: for the status, not for a log."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +153,7 @@ class Bringing:
     def _refuse_failures(self, made: _Made) -> None:
         """A switch would lose them."""
         if made.failed:
-            raise Unsuitable(_said(made.failed), param="collection")
+            raise DocumentsRefused(_said(made.failed), param="collection")
 
     def _strike_out(
         self, session: WriteSession, reindex: Reindex, made: _Made, ingested: Ingested, seconds: float
