@@ -30,7 +30,8 @@ from indexer.drafting import content_sha, passage_sha
 from retriever.inputs import Inputs
 from retriever.query import Query
 from retriever.searcher import Searcher
-from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog
+from store.commit import commit
 from store.filters.metadata import StoredMetadata
 
 DOCUMENTS, FILTERS = 50_000, 200

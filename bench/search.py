@@ -41,7 +41,8 @@ from retriever.query import Explain, Query
 from retriever.searcher import Searcher
 from retriever.selection import GroupBy, Selection
 from retriever.wordconditions import WordConditions
-from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog
+from store.commit import commit
 from store.filters.metadata import StoredMetadata
 from store.kernel_loading import load_kernel
 from store.maintenance import maintain_once

@@ -18,7 +18,8 @@ import numpy as np
 
 from bench.command import add_json, tell
 from core.records import CollectionSettings, Document, Passage
-from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog
+from store.commit import commit
 from store.filters.metadata import StoredMetadata
 
 DIMENSION = 384

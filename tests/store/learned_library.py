@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from core.records import Collection, CollectionSettings, IndexKind, SparseScoring, SparseVector
-from store import Batch, Database, Embedding, Receipt, catalog, commit
+from store import Batch, Database, Embedding, Receipt, catalog
+from store.commit import commit
 from tests.store.library import DIMENSION, FINGERPRINT, WORDS, Item, Place, draft_of, sha_of, terms_of, vector_of
 
 SPARSE_FINGERPRINT = "fingerprint-of-the-sparse-encoder"

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from core.records import Collection, CollectionSettings, Document, FieldKind, Float32Array, Passage
-from store import Batch, Database, Draft, DraftPassage, Embedding, Receipt, catalog, commit
+from store import Batch, Database, Draft, DraftPassage, Embedding, Receipt, catalog
+from store.commit import commit
 from store.filters.metadata import StoredMetadata
 
 DIMENSION = 8

@@ -19,8 +19,8 @@ from core.records import (
     SparseScoring,
     SparseVector,
 )
-from store import Batch, Database, Receipt, WriteSession, catalog, commit, schema
-from store.commit import current_seq
+from store import Batch, Database, Receipt, WriteSession, catalog, schema
+from store.commit import commit, current_seq
 from store.jobs.intake import Intake, append, begin, finish
 from store.jobs.lease import claim, give_up, postpone
 from store.jobs.notices import JobNotice, NoticeKind

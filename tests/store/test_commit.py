@@ -20,19 +20,8 @@ from core.errors import (
 )
 from core.filters import parse_filter
 from core.records import Collection, Document, Passage
-from store import (
-    Batch,
-    Database,
-    Embedding,
-    Receipt,
-    Views,
-    catalog,
-    commit,
-    documents,
-    missing_embeddings,
-    schema,
-    unchanged_documents,
-)
+from store import Batch, Database, Embedding, Receipt, Views, catalog, documents, schema
+from store.commit import commit, missing_embeddings, unchanged_documents
 from store.filters.metadata import StoredMetadata
 from store.filters.sql import count_where
 from tests.store.library import DIMENSION, FINGERPRINT, Item, create, draft_of, put, sha_of, vector_of

@@ -15,10 +15,11 @@ from core.records import Collection, Document, JobState
 from indexer.intake import receive
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
-from store import Batch, Database, Embedding, Views, commit, schema
+from store import Batch, Database, Embedding, Views, schema
 from store.backup import backup, restore
 from store.catalog import get_collection
 from store.clock import database_now
+from store.commit import commit
 from store.jobs import list_jobs
 from store.segments.files import SEGMENTS
 from store.segments.sealing import rebuild, seal
