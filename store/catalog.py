@@ -122,21 +122,6 @@ def find_collection(session: ReadSession, name: str) -> Collection:
     return get_collection(session, name)
 
 
-def answering(session: ReadSession, collection: Collection) -> int | None:
-    """Id of what has the collection's name by now: after a switch another generation of it, though this one be gone.
-
-    None: it was deleted. One that was made anew under its name is another: no switch named it, or it is younger.
-    """
-    columns, reindex = schema.collection.c, schema.reindex.c
-    switched = sa.select(reindex.id).where(reindex.serving_id == columns.id, reindex.switched_at.is_not(None)).exists()
-    found = sa.select(columns.id).where(
-        columns.name == collection.name,
-        columns.created_at == collection.created_at,
-        (columns.id == collection.id) | switched,
-    )
-    return session.execute(found).scalar()
-
-
 def list_collections(session: ReadSession) -> list[Collection]:
     """Every collection, by name; without hidden generations."""
     rows = session.execute(_collections().where(_visible()).order_by(schema.collection.c.name))

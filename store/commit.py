@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from core.errors import CollectionMoved, CollectionNotFound, EmbeddingsMissing, 
 from core.records import GenerationState
 from core.unicode import is_unicode
 from store import schema
+from store.answering import answering
 from store.batch import Batch, Draft, Receipt, check_embeddings
-from store.catalog import answering
+from store.changes import current_seq, log_changes
 from store.controls import pack_controls
 from store.database import ReadSession, WriteSession, chunks
 from store.filters.rows import insert_values
@@ -73,21 +74,6 @@ def unchanged_documents(session: ReadSession, collection_id: int, contents: Mapp
     """Those of the document ids whose stored content sha is the given one: they need no embedding."""
     stored = _stored_documents(session, collection_id, contents)
     return {id_ for id_, row in stored.items() if row.content_sha == contents[id_]}
-
-
-def current_seq(session: ReadSession, generation_id: int) -> int:
-    """The newest change of the generation; 0 before the first."""
-    newest = sa.select(sa.func.max(schema.change.c.seq)).where(schema.change.c.generation_id == generation_id)
-    return int(session.execute(newest).scalar() or 0)
-
-
-def log_changes(session: WriteSession, generation_id: int, operation: str, passage_ids: Sequence[int]) -> None:
-    """What happened to the passages, for segments to follow. `operation`: schema.change says which there are."""
-    rows = [
-        {"generation_id": generation_id, "operation": operation, "passage_id": passage_id} for passage_id in passage_ids
-    ]
-    if rows:
-        session.execute(sa.insert(schema.change), rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,9 @@ import numpy as np
 
 from core.errors import StorageError
 from core.records import Int64Array
+from store.arrayfile import Array, Seal
 from store.database import chunks
 from store.directory import SEGMENTS
-from store.segments.arrayfile import Array, Seal
 from store.segments.files import open_apart, segment_problems, strays
 from store.segments.rows import SegmentRow
 from store.segments.segment import Segment, find, largest_norm

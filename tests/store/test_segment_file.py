@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from core.errors import StorageCorrupt, StorageError
-from store.segments.arrayfile import ArrayWriter, Seal, check_file, open_file
+from store.arrayfile import ArrayWriter, Seal, check_file, open_file
 
 KINDS = ("uint8", "int8", "uint16", "int32", "int64", "float16", "float32", "float64")
 Arrays = Mapping[str, np.ndarray]
