@@ -27,35 +27,6 @@ FLUSHED_NOTICES = 5000
 Located = tuple[Origin | None, Item]
 
 
-def receive(
-    database: Database,
-    collection: Collection,
-    items: Iterable[Located],
-    *,
-    receiver: str,
-    key: str | None = None,
-    digest: Callable[[], bytes] | None = None,
-    resume: bool = False,
-    on_notice: Callable[[Notice], None] | None = None,
-    clock: Clock = database_now,
-) -> Job:
-    """As `repeated` where the collection has a job under `key`, else as `receive_new`."""
-    earlier = None if key is None else repeated(database, collection, items, key=key, digest=digest)
-    if earlier is not None:
-        return earlier
-    return receive_new(
-        database,
-        collection,
-        items,
-        receiver=receiver,
-        key=key,
-        digest=digest,
-        resume=resume,
-        on_notice=on_notice,
-        clock=clock,
-    )
-
-
 def repeated(
     database: Database,
     collection: Collection,
@@ -84,7 +55,7 @@ def repeated(
     return earlier[0]
 
 
-def receive_new(
+def receive(
     database: Database,
     collection: Collection,
     items: Iterable[Located],

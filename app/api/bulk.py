@@ -26,7 +26,7 @@ from core.current import check_awaited
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
 from core.records import Document, Job, JobState
 from indexer.fields import FieldMapping, located_documents
-from indexer.intake import Located, check_room, receive_new, repeated
+from indexer.intake import Located, check_room, receive, repeated
 from indexer.readers import Format, read_stream
 from indexer.records import RecordError
 
@@ -109,7 +109,7 @@ def _receive(
     if key is not None and (earlier := repeated(parts.database, collection, items, key=key, digest=digest)) is not None:
         return earlier  # which has room and tokens of its own
     check_room(parts.database, limits.queued_items)
-    job = receive_new(
+    job = receive(
         parts.database,
         collection,
         _with_room(items, PassageRoom(parts, caller, name)),

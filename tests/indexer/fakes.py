@@ -15,7 +15,7 @@ from core.prompts import Prompt, TextItem
 from core.records import Collection, CollectionSettings, Document, Embeddings, Int64Array, Job, Representation
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
-from indexer.intake import Located, receive
+from indexer.intake import Located, receive, repeated
 from indexer.pipeline import Pipeline
 from indexer.records import Origin
 from store import Database, schema
@@ -82,6 +82,10 @@ def located(count: int, prefix: str = "d", text: str = "text") -> Iterable[Locat
 def enqueue(database: Database, items: Iterable[Located], name: str = "c", **options: Any) -> Job:
     with database.read() as session:
         collection = get_collection(session, name)
+    if key := options.get("key"):
+        earlier = repeated(database, collection, items, key=key, digest=options.get("digest"))
+        if earlier is not None:
+            return earlier
     return receive(database, collection, items, receiver="test", **options)
 
 
