@@ -112,8 +112,7 @@ def _problems(reading: Reading, generation: _Generation, rows: list[SegmentRow])
             opened = None if problems else open_apart(reading.directory, row)
         except StorageError as error:
             problems, opened = [error.message], None
-        for problem in problems:
-            yield row, problem.removeprefix(f"segment file {reading.directory / SEGMENTS / row.name}: ")
+        yield from ((row, problem) for problem in problems)
         if opened is None:
             whole = False
             continue
