@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from core.errors import InvalidInput
+from core.errors import InvalidDocument, InvalidInput
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority
 from core.records import CollectionSettings, Document, Representation
 from embedder.lexical import Analyzer
 from embedder.projection import space
 from embedder.projectionfile import Projection, SecondMoment, write_projection
-from indexer.drafting import Drafter
+from indexer.drafting import Drafter, refusal
 from indexer.records import RecordError, Skipped
 
 _BATCH = 64  # passages
@@ -72,13 +72,15 @@ def _passages(
     for item in items:
         if isinstance(item, Skipped):
             continue
-        problem = item if isinstance(item, RecordError) else drafter.problem(item)
-        if problem is not None:
-            failed.append(problem)
+        if isinstance(item, RecordError):
+            failed.append(item)
             continue
-        assert isinstance(item, Document)
-        plain = replace(item, controls=())  # which not every model takes
-        for sha, prompt in drafter.prompts(drafter.complete(drafter.outline(plain))).items():
+        try:
+            outline = drafter.outline(replace(item, controls=()))  # which not every model takes
+        except InvalidDocument as error:
+            failed.append(refusal(item, error))
+            continue
+        for sha, prompt in drafter.complete(outline).prompts.items():
             if sha not in seen:
                 seen.add(sha)
                 yield prompt

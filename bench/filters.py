@@ -30,7 +30,9 @@ from indexer.drafting import content_sha, passage_sha
 from retriever.inputs import Inputs
 from retriever.query import Query
 from retriever.searcher import Searcher
-from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog
+from store.commit import commit
+from store.filters.metadata import StoredMetadata
 
 DOCUMENTS, FILTERS = 50_000, 200
 ROUNDS = 3
@@ -185,6 +187,7 @@ def _draft(number: int, dice: random.Random) -> Draft:
     span = Passage(start=0, end=len(text), fresh=0)
     return Draft(
         document=document,
+        metadata=StoredMetadata.of(document, _SETTINGS.fields),
         language="en",
         content_sha=content_sha(document, "en", _SETTINGS),
         passages=(DraftPassage(passage=span, sha=passage_sha("", text, "en", _SETTINGS)),),

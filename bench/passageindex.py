@@ -28,8 +28,8 @@ from core.records import Float32Array, IndexKind, Int32Array, Int64Array
 from embedder.lexical import Analyzer
 from retriever.searcher import Searcher
 from store import Database, Views
+from store.indexfollowing import Following
 from store.kernel_loading import load_kernel
-from store.passageindex.following import Following
 from store.passageindex.protocol import Entries, Weights
 
 PASSAGES = 20_000

@@ -41,7 +41,9 @@ from retriever.query import Explain, Query
 from retriever.searcher import Searcher
 from retriever.selection import GroupBy, Selection
 from retriever.wordconditions import WordConditions
-from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog
+from store.commit import commit
+from store.filters.metadata import StoredMetadata
 from store.kernel_loading import load_kernel
 from store.maintenance import maintain_once
 
@@ -171,6 +173,7 @@ def _draft(number: int, source: Document) -> Draft:
     document = Document(id=f"d{number}", title=source.title, text=text, metadata=metadata)
     return Draft(
         document=document,
+        metadata=StoredMetadata.of(document, _SETTINGS.fields),
         language="en",
         content_sha=content_sha(document, "en", _SETTINGS),
         passages=(

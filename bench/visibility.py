@@ -18,7 +18,9 @@ import numpy as np
 
 from bench.command import add_json, tell
 from core.records import CollectionSettings, Document, Passage
-from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog, commit
+from store import Batch, Database, Draft, DraftPassage, Embedding, Views, catalog
+from store.commit import commit
+from store.filters.metadata import StoredMetadata
 
 DIMENSION = 384
 _PAUSE_SECONDS = 0.005
@@ -81,7 +83,8 @@ def _put(database: Database, texts: Sequence[str]) -> None:
         sha = text.encode().ljust(32)
         passage = DraftPassage(passage=Passage(start=0, end=len(text), fresh=0), sha=sha)
         document = Document(id=text, text=text)
-        drafts.append(Draft(document=document, language="en", content_sha=sha, passages=(passage,)))
+        metadata = StoredMetadata.of(document, {})
+        drafts.append(Draft(document=document, metadata=metadata, language="en", content_sha=sha, passages=(passage,)))
         embeddings[sha] = Embedding(vector=_vector(text), terms=dict.fromkeys(text.split(), 1))
     with database.read() as session:
         collection = catalog.get_collection(session, "bench")

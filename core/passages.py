@@ -27,12 +27,21 @@ def prompt_title(title: str, settings: CollectionSettings, encoder: Encoder) -> 
 
     In a collection of whole documents it stays whole: there the model cuts what does not fit.
     """
+    return title_and_room(title, settings, encoder)[0]
+
+
+def title_and_room(title: str, settings: CollectionSettings, encoder: Encoder) -> tuple[str, int]:
+    """`prompt_title`, and the tokens that it leaves to a passage's text, at least 1."""
     title = title.strip()
+    budget = prompt_budget(settings, encoder)
     if settings.whole_documents or not title:
-        return title
+        return title, budget
     spans = encoder.token_spans(title)
-    allowed = max(1, prompt_budget(settings, encoder) // TITLE_SHARE)
-    return title if len(spans) <= allowed else title[: int(spans[allowed - 1, 1])].rstrip()
+    allowed = max(1, budget // TITLE_SHARE)
+    if len(spans) > allowed:
+        title = title[: int(spans[allowed - 1, 1])].rstrip()
+        spans = encoder.token_spans(title)  # cut, it may have others
+    return title, max(1, budget - len(spans))
 
 
 def passage_prompt(title: str, text: str) -> str:

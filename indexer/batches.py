@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from core.records import Document
+from store.batch import Draft
 
 BATCH_DOCUMENTS = 128
 BATCH_CHARACTERS = 400_000  # of texts, titles, and metadata as JSON: its values are rows, too
@@ -32,7 +31,6 @@ def batches(items: Iterable[_T], size: Callable[[_T], int]) -> Iterator[list[_T]
         yield batch
 
 
-def characters_of(document: Document) -> int:
-    """What the document has of them, about."""
-    metadata = json.dumps(dict(document.metadata), ensure_ascii=False) if document.metadata else ""
-    return len(document.title) + len(document.text) + len(metadata)
+def characters_of(draft: Draft) -> int:
+    """What the document has of them."""
+    return len(draft.document.title) + len(draft.document.text) + len(draft.metadata.json)

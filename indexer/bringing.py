@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
 
-from core.errors import Conflict
+from core.errors import DocumentsRefused
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
-from indexer.batches import BATCH_DOCUMENTS, characters_of
+from indexer.batches import BATCH_DOCUMENTS
 from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
 from indexer.pipeline import Pipeline
@@ -28,10 +28,6 @@ _LAST_DOCUMENTS = 32  # that the switch may bring over while it holds the writer
 _HELD_SECONDS = 5.0  # for which it may
 _ROUNDS = 50  # of catching up, after which writers are quicker
 _PAUSE_FOR_FAILURES = 10.0  # where nothing is left but documents that cannot be embedded
-
-
-class Unsuitable(Conflict):
-    """Documents that the new settings or the model refuse. It says what they hold: for the status, not for a log."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +81,7 @@ class Bringing:
         """Bring over what was written meanwhile, all but a little. Raises NotCaughtUp where writers are quicker."""
         for _ in range(_ROUNDS):
             portion, is_all = self._written(reindex, BATCH_DOCUMENTS)
-            size = sum(map(characters_of, portion.documents))
-            if is_all and len(portion) <= _LAST_DOCUMENTS // 2 and size <= _CHARACTERS // 2:
+            if is_all and len(portion) <= _LAST_DOCUMENTS // 2 and portion.characters <= _CHARACTERS // 2:
                 return
             made = self._made(reindex, portion, priority)
             self._refuse_failures(made)
@@ -149,10 +144,8 @@ class Bringing:
         with self._database.read() as session:
             hidden = hidden_collection(session, reindex)
         ingest = self._pipeline.ingest_into(hidden, priority)
-        problems = {document.id: ingest.problem(document) for document in portion.documents}
-        refused = [problem for problem in problems.values() if problem is not None]
-        sound = [document for document in portion.documents if problems[document.id] is None]
-        prepared = ingest.prepare(sound, refused)
+        outlines, refused = ingest.outlines(portion.documents)
+        prepared = ingest.prepare(outlines, refused)
         embedded = ingest.embed(prepared, lambda passages, tokens: None)
         failed = (*refused, *embedded.failed)
         return _Made(portion=portion, ingest=ingest, prepared=prepared, embedded=embedded, failed=failed)
@@ -160,7 +153,7 @@ class Bringing:
     def _refuse_failures(self, made: _Made) -> None:
         """A switch would lose them."""
         if made.failed:
-            raise Unsuitable(_said(made.failed), param="collection")
+            raise DocumentsRefused(_said(made.failed), param="collection")
 
     def _strike_out(
         self, session: WriteSession, reindex: Reindex, made: _Made, ingested: Ingested, seconds: float

@@ -10,7 +10,8 @@ import numpy as np
 from core.filters import Filter
 from store.batch import Batch
 from store.catalog import get_collection
-from store.commit import commit, current_seq
+from store.changes import current_seq
+from store.commit import commit
 from store.database import Database
 from store.filters.sql import document_ids_where, external_ids_where
 

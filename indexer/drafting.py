@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from core.passages import (
     document_prompt,
     heard,
     passage_controls,
-    prompt_budget,
-    prompt_title,
+    text_offset,
+    title_and_room,
 )
 from core.prompts import Prompt, TextControl, TextItem
 from core.protocols import Encoder
@@ -27,8 +27,23 @@ from indexer.records import RecordError
 from indexer.splitter import split
 from store.batch import Draft, DraftPassage
 from store.controls import pack_controls
-from store.filters.metadata import filterable_values, metadata_json
+from store.filters.metadata import StoredMetadata
 from store.terms import FREQUENCY_STEP
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drafted:
+    """A draft, and what its models and the lexical analysis are to read of it."""
+
+    draft: Draft
+    title: str = ""  # as it stands before every passage
+    prompts: Mapping[bytes, Prompt] = field(default_factory=dict)  # by the passages' hashes
+
+
+def refusal(document: Document, error: InvalidDocument) -> RecordError:
+    """What `Drafter.outline` raised, for a report."""
+    shown = document.id.encode("utf-8", "replace").decode()  # the fault may be in the id itself
+    return RecordError(code=error.code, reason=error.message, id=shown)
 
 
 class Drafter:
@@ -39,65 +54,55 @@ class Drafter:
         self._encoder = encoder
         self._analyzer = analyzer
 
-    def problem(self, document: Document) -> RecordError | None:
-        """Why the document cannot be stored, or None."""
-        try:
-            metadata_json(document)
-            filterable_values(document, self._settings.fields)
-        except InvalidDocument as error:
-            shown = document.id.encode("utf-8", "replace").decode()  # the fault may be in the id itself
-            return RecordError(code=error.code, reason=error.message, id=shown)
-        if not document.text.strip() and not document.title.strip():
-            return RecordError(code=InvalidDocument.code, reason="neither text nor title", id=document.id)
-        if not heard(document.text, document.controls).text.strip() and not document.title.strip():
-            reason = "its controls suppress all of its text, and it has no title: nothing is left to find it by"
-            return RecordError(code=InvalidDocument.code, reason=reason, id=document.id)
-        return None
-
     def outline(self, document: Document) -> Draft:
-        """The draft without passages: enough to see whether the stored document is the same, and cheap."""
-        sample = f"{document.title} {heard(document.text, document.controls).text[:2000]}"
-        language = self._analyzer.language_of(sample, self._settings.language)
-        sha = content_sha(document, language, self._settings)
-        return Draft(document=document, language=language, content_sha=sha, passages=())
+        """The draft without passages: enough to see whether the stored document is the same, and cheap.
 
-    def complete(self, outline: Draft) -> Draft:
+        Raises InvalidDocument for one that cannot be stored.
+        """
+        metadata = StoredMetadata.of(document, self._settings.fields)
+        said = heard(document.text, document.controls).text
+        if not document.title.strip() and not said.strip():
+            raise InvalidDocument(
+                "its controls suppress all of its text, and it has no title: nothing is left to find it by"
+                if document.text.strip()
+                else "neither text nor title"
+            )
+        language = self._analyzer.language_of(f"{document.title} {said[:2000]}", self._settings.language)
+        sha = content_sha(document, language, self._settings)
+        return Draft(document=document, metadata=metadata, language=language, content_sha=sha, passages=())
+
+    def complete(self, outline: Draft) -> Drafted:
         """The outline with its passages."""
         document, language = outline.document, outline.language
-        title = prompt_title(document.title, self._settings, self._encoder)
-        passages = []
-        for passage in self._passages(document, title, language):
-            text, controls = _part(document, passage)
-            if controls and not heard(text, controls).text.strip():
-                continue  # it would say nothing but the title
-            sha = passage_sha(title, text, language, self._settings, controls)
-            passages.append(DraftPassage(passage=passage, sha=sha))
-        if not passages:  # the title is all that is heard
+        title, room = title_and_room(document.title, self._settings, self._encoder)
+        found = [(passage, _prompt(title, document, passage)) for passage in self._passages(document, room, language)]
+        if document.controls:  # a passage of which nothing is heard would say nothing but the title
+            found = [(passage, prompt) for passage, prompt in found if _item(prompt).text[text_offset(title) :].strip()]
+        if not found:  # the title is all that is heard
             alone = Passage(start=0, end=0, fresh=0)
-            passages = [DraftPassage(passage=alone, sha=passage_sha(title, "", language, self._settings))]
-        return replace(outline, passages=tuple(passages))
+            found = [(alone, _prompt(title, document, alone))]
+        passages, prompts = [], {}
+        for passage, prompt in found:
+            sha = _prompt_sha(prompt, title, language, self._settings)
+            passages.append(DraftPassage(passage=passage, sha=sha))
+            prompts[sha] = prompt
+        return Drafted(draft=replace(outline, passages=tuple(passages)), title=title, prompts=prompts)
 
-    def terms(self, draft: Draft, wanted: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
+    def terms(self, drafted: Drafted, wanted: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
         """How often BM25 counts each term of the passages whose hashes are `wanted`: as often as its factors say."""
         found: dict[bytes, Mapping[str, float]] = {}
-        passages = {item.sha: item.passage for item in draft.passages if item.sha in wanted}
-        if not passages:
+        prompts = {sha: prompt for sha, prompt in drafted.prompts.items() if sha in wanted}
+        if not prompts:
             return found
-        title = prompt_title(draft.document.title, self._settings, self._encoder)
+        title, language = drafted.title, drafted.draft.language
         again = self._settings.title_weight - 1  # beside the title that the prompt holds
-        titled = self._analyzer.term_frequencies(title, draft.language) if again and title else {}
-        for sha, passage in passages.items():
-            prompt = document_prompt(title, *_part(draft.document, passage))
-            counts = self._counts(prompt, draft.language)
+        titled = self._analyzer.term_frequencies(title, language) if again and title else {}
+        for sha, prompt in prompts.items():
+            counts = self._counts(prompt, language)
             for term, count in titled.items():
                 counts[term] = counts.get(term, 0) + again * count
             found[sha] = {term: count for term, count in counts.items() if count > 0}
         return found
-
-    def prompts(self, draft: Draft) -> dict[bytes, Prompt]:
-        """What to embed, by the passages' hashes."""
-        title = prompt_title(draft.document.title, self._settings, self._encoder)
-        return {item.sha: document_prompt(title, *_part(draft.document, item.passage)) for item in draft.passages}
 
     def _counts(self, prompt: Prompt, language: str) -> dict[str, float]:
         """How often each term of a prompt of one text counts: an occurrence by its factor."""
@@ -111,16 +116,15 @@ class Drafter:
             counts[term.text] = counts.get(term.text, 0.0) + factor
         return {term: round(count / FREQUENCY_STEP) * FREQUENCY_STEP for term, count in counts.items()}
 
-    def _passages(self, document: Document, title: str, language: str) -> list[Passage]:
+    def _passages(self, document: Document, room: int, language: str) -> list[Passage]:
+        """`room`: tokens of each at most."""
         text = document.text
         if self._settings.whole_documents or not text.strip():
             return [Passage(start=0, end=len(text), fresh=0)]  # of a title alone: the empty span
         spans = self._encoder.token_spans(text)
         if document.controls:
             spans = spans[span_factors(text, document.controls, spans) > 0]  # what is left out takes no room
-        titled = len(self._encoder.token_spans(title)) if title else 0
-        budget = max(1, prompt_budget(self._settings, self._encoder) - titled)
-        return split(text, spans, budget=budget, overlap=self._settings.overlap_tokens, language=language)
+        return split(text, spans, budget=room, overlap=self._settings.overlap_tokens, language=language)
 
 
 def content_sha(document: Document, language: str, settings: CollectionSettings) -> bytes:
@@ -140,15 +144,18 @@ def passage_sha(
 
     `controls`: of the passage, on spans of `text`.
     """
+    return _prompt_sha(document_prompt(title, text, controls), title, language, settings)
+
+
+def _prompt_sha(prompt: Prompt, title: str, language: str, settings: CollectionSettings) -> bytes:
     weighing = [*_weighing(settings), title] if title and _weighing(settings) else []  # which part is weighed
-    item = _item(document_prompt(title, text, controls))
+    item = _item(prompt)
     return _sha(language, item.text, *weighing, *_controlled(item.controls))
 
 
-def _part(document: Document, passage: Passage) -> tuple[str, tuple[TextControl, ...]]:
-    """A passage's text, and the controls on it."""
+def _prompt(title: str, document: Document, passage: Passage) -> Prompt:
     text = document.text[passage.start : passage.end]
-    return text, passage_controls(document.controls, passage.start, text)
+    return document_prompt(title, text, passage_controls(document.controls, passage.start, text))
 
 
 def _weighing(settings: CollectionSettings) -> list[str]:

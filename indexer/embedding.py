@@ -13,7 +13,7 @@ from core.prompts import Prompt
 from core.protocols import Encoder, Priority, Progress, SparseEncoder
 from core.records import Embeddings, Representation, SparseEmbeddings
 from embedder.together import encode_together
-from indexer.drafting import Drafter
+from indexer.drafting import Drafted
 from indexer.records import RecordError
 from store.batch import Draft, Embedding
 
@@ -40,10 +40,9 @@ class Embedded:
 
 
 def embed(
-    drafts: Sequence[Draft],
+    drafts: Sequence[Drafted],
     missing: AbstractSet[bytes],
     terms: Mapping[bytes, Mapping[str, float]],
-    drafter: Drafter,
     embedders: Embedders,
     *,
     on_progress: Callable[[int, int], None],
@@ -58,15 +57,14 @@ def embed(
     again from where they were before a call that failed.
     """
     result = Embedded()
-    _embed(drafts, missing, terms, drafter, embedders, on_progress, priority, result)
+    _embed(drafts, missing, terms, embedders, on_progress, priority, result)
     return result
 
 
 def _embed(
-    drafts: Sequence[Draft],
+    drafts: Sequence[Drafted],
     missing: AbstractSet[bytes],
     terms: Mapping[bytes, Mapping[str, float]],
-    drafter: Drafter,
     embedders: Embedders,
     on_progress: Callable[[int, int], None],
     priority: Priority,
@@ -75,10 +73,10 @@ def _embed(
     """Into `result`. Where the encoder fails, half by half, down to the document at fault; without the one it names."""
     owners: dict[bytes, Draft] = {}
     prompts: dict[bytes, Prompt] = {}
-    for draft in drafts:
-        for sha, prompt in drafter.prompts(draft).items():
+    for drafted in drafts:
+        for sha, prompt in drafted.prompts.items():
             if sha in missing and sha not in result.embeddings:
-                owners[sha] = draft
+                owners[sha] = drafted.draft
                 prompts[sha] = prompt
     if not prompts:
         return
@@ -97,15 +95,15 @@ def _embed(
         named = list(prompts)[error.index] if isinstance(error, InvalidInput) and error.index is not None else None
         kind = InvalidControl if isinstance(error, InvalidControl) else ModelError  # of the document, or of the model
         others = []
-        for draft in drafts:
-            if len(drafts) == 1 or any(item.sha == named for item in draft.passages):
+        for drafted in drafts:
+            if len(drafts) == 1 or named in drafted.prompts:
                 reason = f"the model cannot embed it: {error}"
-                result.failed.append(RecordError(code=kind.code, reason=reason, id=draft.document.id))
+                result.failed.append(RecordError(code=kind.code, reason=reason, id=drafted.draft.document.id))
             else:
-                others.append(draft)
+                others.append(drafted)
         middle = len(others) // 2
         for half in (others[:middle], others[middle:]):
-            _embed(half, missing, terms, drafter, embedders, on_progress, priority, result)
+            _embed(half, missing, terms, embedders, on_progress, priority, result)
         return
     for row, sha in enumerate(prompts):
         result.embeddings[sha] = Embedding(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from core.errors import EmbeddingsMissing, ModelError
+from core.errors import EmbeddingsMissing, InvalidDocument, ModelError
 from core.protocols import Encoder, Priority, SparseEncoder
 from core.records import Collection, Document, SparseScoring
 from embedder.lexical import Analyzer
-from indexer.drafting import Drafter
+from indexer.drafting import Drafted, Drafter, refusal
 from indexer.embedding import Embedded, Embedders, embed
 from indexer.records import RecordError
 from store.batch import Batch, Draft, Receipt
@@ -24,9 +24,9 @@ _ATTEMPTS = 5  # at a commit, when other writers delete what it relies on
 class Prepared:
     """A batch, split into passages."""
 
-    documents: Sequence[Document]  # of one id the last
+    outlines: Sequence[Draft]  # of one id the last
     refused: Sequence[RecordError]  # what was in the batch and cannot be stored
-    drafts: Sequence[Draft]  # of the documents; without passages where nothing changed
+    drafts: Sequence[Drafted]  # of the outlines; without passages where nothing changed
     unchanged: Mapping[str, bytes]  # content hashes of the documents that are stored already, by their ids
     missing: AbstractSet[bytes]  # hashes of the passages that have to be embedded
     terms: Mapping[bytes, Mapping[str, float]]  # what BM25 finds those by; nothing where it takes no part
@@ -68,26 +68,34 @@ class Ingest:
         self._drafter = Drafter(collection.settings, encoder, analyzer)
         self._priority = priority
 
-    def problem(self, document: Document) -> RecordError | None:
-        """Why the document cannot be stored, or None."""
-        return self._drafter.problem(document)
+    def outline(self, document: Document) -> Draft | RecordError:
+        """The draft without passages, or why the document cannot be stored."""
+        try:
+            return self._drafter.outline(document)
+        except InvalidDocument as error:
+            return refusal(document, error)
 
-    def prepare(self, documents: Sequence[Document], refused: Sequence[RecordError] = ()) -> Prepared:
+    def outlines(self, documents: Iterable[Document]) -> tuple[list[Draft], list[RecordError]]:
+        """As `outline`, of many."""
+        found = [self.outline(document) for document in documents]
+        refused = [each for each in found if isinstance(each, RecordError)]
+        return [each for each in found if isinstance(each, Draft)], refused
+
+    def prepare(self, outlines: Sequence[Draft], refused: Sequence[RecordError] = ()) -> Prepared:
         """Split what is new, and see what has to be embedded. `refused`: of the batch, and cannot be stored.
 
         What is stored may change before the batch is: `store` finds out.
         """
-        last = list({document.id: document for document in documents}.values())
-        outlines = [self._drafter.outline(document) for document in last]
-        contents = {outline.document.id: outline.content_sha for outline in outlines}
+        last = list({outline.document.id: outline for outline in outlines}.values())
+        contents = {outline.document.id: outline.content_sha for outline in last}
         with self._database.read() as session:
             unchanged = unchanged_documents(session, self._collection.id, contents)
-        drafts = [o if o.document.id in unchanged else self._drafter.complete(o) for o in outlines]
-        shas = {passage.sha for draft in drafts for passage in draft.passages}
+        drafts = [Drafted(draft=o) if o.document.id in unchanged else self._drafter.complete(o) for o in last]
+        shas = {sha for drafted in drafts for sha in drafted.prompts}
         with self._database.read() as session:
             missing = missing_embeddings(session, self._collection.active.id, shas)
         return Prepared(
-            documents=last,
+            outlines=last,
             refused=refused,
             drafts=drafts,
             unchanged={id: contents[id] for id in unchanged},
@@ -105,7 +113,6 @@ class Ingest:
             drafts,
             prepared.missing,
             prepared.terms,
-            self._drafter,
             self._embedders,
             on_progress=on_progress,
             priority=self._priority,
@@ -127,7 +134,7 @@ class Ingest:
             try:
                 return self._commit(prepared, embedded, seal, deletions)
             except EmbeddingsMissing:  # another writer deleted a document that this batch relied on: look again
-                prepared = self.prepare(prepared.documents, prepared.refused)
+                prepared = self.prepare(prepared.outlines, prepared.refused)
                 embedded = self.embed(prepared, lambda passages, tokens: None)
         return self._commit(prepared, embedded, seal, deletions)
 
@@ -141,7 +148,7 @@ class Ingest:
             collection=self._collection,
             fingerprint=self._embedders.encoder.fingerprint,
             sparse_fingerprint=None if sparse is None else sparse.fingerprint,
-            drafts=tuple(draft for draft in prepared.drafts if draft.document.id not in poisoned),
+            drafts=tuple(each.draft for each in prepared.drafts if each.draft.document.id not in poisoned),
             embeddings=embedded.embeddings,
             deletions=tuple(deletions),
         )
@@ -163,7 +170,7 @@ class Ingest:
                 seal(session, ingested)
             return ingested
 
-    def _terms(self, drafts: Sequence[Draft], missing: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
+    def _terms(self, drafts: Sequence[Drafted], missing: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
         if self._analyzer is None:
             return {}
-        return {sha: terms for draft in drafts for sha, terms in self._drafter.terms(draft, missing).items()}
+        return {sha: terms for drafted in drafts for sha, terms in self._drafter.terms(drafted, missing).items()}

@@ -12,6 +12,7 @@ from store.catalog import get_collection
 from store.commit import commit
 from store.database import Database
 from store.documents import get_document
+from store.filters.metadata import StoredMetadata
 
 
 def change_metadata(database: Database, collection_name: str, document_id: str, patch: Mapping[str, Any]) -> Receipt:
@@ -27,8 +28,10 @@ def change_metadata(database: Database, collection_name: str, document_id: str, 
         stored = get_document(session, collection.id, document_id)
         metadata = merged(stored.document.metadata, patch)
         check_metadata(metadata)
+        document = replace(stored.document, metadata=metadata)
         changed = Draft(
-            document=replace(stored.document, metadata=metadata),
+            document=document,
+            metadata=StoredMetadata.of(document, collection.settings.fields),
             language=stored.language,
             content_sha=stored.content_sha,
             passages=(),  # the content is the same: those that are stored stay

@@ -15,9 +15,9 @@ from embedder.together import sparse_model_of
 from indexer.batches import batches, characters_of
 from indexer.ingest import Ingest, Ingested
 from indexer.items import Item, Notice, documents_among
-from indexer.records import Origin
+from indexer.records import Origin, RecordError
 from indexer.report import AddReport, Tally
-from store.batch import Batch, Receipt
+from store.batch import Batch, Draft, Receipt
 from store.catalog import find_collection, get_collection
 from store.commit import commit
 from store.database import Database
@@ -54,21 +54,20 @@ class Pipeline:
         items: Iterable[Item],
         *,
         on_progress: Callable[[AddProgress], None] | None = None,
-        on_notice: Callable[[Notice], None] | None = None,
         priority: Priority = Priority.BULK,
     ) -> AddReport:
         """Add, replace or leave alone every document, in batches of bounded size.
 
         What a reader could not use may come among the documents; it ends up in the report. Each batch is committed
-        on its own: when a later one raises, the earlier ones stay. A document that cannot be
-        stored or embedded costs itself only. `on_progress` is called while a batch is embedded and after its commit,
-        `on_notice` for each error, omission and duplicate as it is met. `priority`: INTERACTIVE where somebody waits.
+        on its own: when a later one raises, the earlier ones stay. A document that cannot be stored or embedded costs
+        itself only. `on_progress` is called while a batch is embedded and after its commit. `priority`: INTERACTIVE
+        where somebody waits.
 
         Raises CollectionNotFound, ModelMismatch where the collection's model is not there, StorageError, and
         ModelError where the model fails on every document of a batch; ModelNotFound where its sparse model is missing;
         RemoteError where the model is a remote one that is down, or refuses what it is asked.
         """
-        return _Run(partial(self.ingest, collection_name, priority), on_progress, on_notice).all(items)
+        return _Run(partial(self.ingest, collection_name, priority), on_progress).all(items)
 
     def remake(self, name: str, documents: Sequence[Document]) -> None:
         """Add documents to a generation by its own name, a hidden one as well; without any, only look whether it goes.
@@ -77,7 +76,7 @@ class Pipeline:
         """
         with self._database.read() as session:
             collection = find_collection(session, name)
-        report = _Run(partial(self.ingest_into, collection), None, None).all(documents)
+        report = _Run(partial(self.ingest_into, collection), None).all(documents)
         if report.failed:
             raise ModelError(f"{report.failed_count} documents failed, the first: {report.failed[0].reason}")
 
@@ -133,7 +132,6 @@ class _Run:
         self,
         ingest: Callable[[], Ingest],
         on_progress: Callable[[AddProgress], None] | None,
-        on_notice: Callable[[Notice], None] | None,
     ) -> None:
         """`ingest`: into the generation that answers now."""
         self.tally = Tally()
@@ -141,37 +139,39 @@ class _Run:
         self._ingest = ingest()
         self._on_progress = on_progress
         self._reported = 0  # passages
-        self._on_notice = on_notice
 
     def all(self, items: Iterable[Item]) -> AddReport:
-        for batch in batches(self.documents(items), characters_of):
+        for batch in batches(self.outlines(items), characters_of):
             self.add(batch)
         return self.tally.report()
 
-    def documents(self, items: Iterable[Item]) -> Iterator[Document]:
-        """The documents among `items` that can be stored; the rest, and ids met before, are noted."""
+    def outlines(self, items: Iterable[Item]) -> Iterator[Draft]:
+        """Of the documents among `items` that can be stored; the rest, and ids met before, are noted."""
         for _, document in documents_among(((None, item) for item in items), count=self._count, note=self._note):
-            if problem := self._ingest.problem(document):
-                self._note(problem)
+            outline = self._ingest.outline(document)
+            if isinstance(outline, RecordError):
+                self._note(outline)
             else:
-                yield document
+                yield outline
 
-    def add(self, documents: Sequence[Document]) -> None:
-        ingested = self._ingested(documents)
+    def add(self, outlines: Sequence[Draft]) -> None:
+        ingested = self._ingested(outlines)
         for failure in ingested.failed:
             self._note(failure)
         self.tally.count(ingested)
         self._report_progress(0, 0)
 
-    def _ingested(self, documents: Sequence[Document]) -> Ingested:
+    def _ingested(self, outlines: Sequence[Draft]) -> Ingested:
+        refused: Sequence[RecordError] = ()
         for _ in range(_SWITCHES):
-            prepared = self._ingest.prepare(documents)
+            prepared = self._ingest.prepare(outlines, refused)
             embedded = self._ingest.embed(prepared, self._report_progress)
             try:
                 return self._ingest.store(prepared, embedded)
             except CollectionMoved as error:  # a reindex was switched: into the other generation, by its model
                 moved = error
                 self._ingest = self._newest()
+                outlines, refused = self._ingest.outlines(outline.document for outline in outlines)
         raise moved
 
     def _count(self) -> None:
@@ -179,8 +179,6 @@ class _Run:
 
     def _note(self, notice: Notice, _: Origin | None = None) -> None:
         self.tally.note(notice)
-        if self._on_notice is not None:
-            self._on_notice(notice)
 
     def _report_progress(self, passages: int, tokens: int) -> None:
         """`passages` and `tokens` were embedded of the batch at hand and are not in the tally yet."""

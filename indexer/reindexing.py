@@ -18,6 +18,7 @@ from core.current import awaited
 from core.errors import (
     Abandoned,
     CollectionNotFound,
+    DocumentsRefused,
     LockHeld,
     ModelMismatch,
     ModelNotFound,
@@ -32,7 +33,7 @@ from core.errors import (
 from core.keptreason import kept_reason
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
-from indexer.bringing import Bringing, Unsuitable
+from indexer.bringing import Bringing
 from indexer.givingway import asked, at_work
 from indexer.pipeline import Pipeline
 from indexer.validation import Judge, validate
@@ -196,7 +197,7 @@ class Reindexing:
             self._elsewhere[reindex.id] = time.monotonic()
             self._postpone(reindex, error.message, 0.0)
             return False
-        except Unsuitable as error:
+        except DocumentsRefused as error:  # it says what they hold
             self._postpone(reindex, error.message, self._backoff(reindex), logged="its status says for which document")
         except ModelUnavailable as error:
             self._postpone(reindex, error.message, self._backoff(reindex), logged=error.detail)

@@ -23,7 +23,6 @@ class AddReport:
     tokens: int  # that the model read
     failed: tuple[RecordError, ...]  # the first MAX_LISTED
     failed_count: int
-    skipped: tuple[Skipped, ...]
     duplicates: tuple[str, ...]  # ids that came again; the last one stayed; the first MAX_LISTED
     duplicate_count: int
     truncated: tuple[str, ...]  # ids of documents of which the model did not read all; the first MAX_LISTED
@@ -42,17 +41,15 @@ class Tally:
         self._seq = self._created = self._replaced = self._updated = self._unchanged = 0
         self._duplicate_count = self._truncated_count = 0
         self._failed: list[RecordError] = []
-        self._skipped: list[Skipped] = []
         self._duplicates: list[str] = []
         self._truncated: list[str] = []
 
     def note(self, notice: RecordError | Skipped | Duplicate) -> None:
+        """What a reader left out on purpose counts for nothing."""
         match notice:
             case RecordError():
                 self.failed_count += 1
                 self._failed += [notice][: MAX_LISTED - len(self._failed)]
-            case Skipped():
-                self._skipped += [notice][: MAX_LISTED - len(self._skipped)]
             case Duplicate():
                 self._duplicate_count += 1
                 self._duplicates += [notice.id][: MAX_LISTED - len(self._duplicates)]
@@ -82,7 +79,6 @@ class Tally:
             tokens=self.tokens,
             failed=tuple(self._failed),
             failed_count=self.failed_count,
-            skipped=tuple(self._skipped),
             duplicates=tuple(self._duplicates),
             duplicate_count=self._duplicate_count,
             truncated=tuple(self._truncated),

@@ -100,11 +100,8 @@ class Turn:
             if batch is None:
                 return None
             ingest = self._pipeline.ingest(self._lease.collection)
-            documents = [item.document for item in batch.documents]
-            problems = [ingest.problem(document) for document in documents]
-            refused = [problem for problem in problems if problem is not None]
-            sound = [document for document, problem in zip(documents, problems, strict=True) if problem is None]
-            return _Step(batch=batch, ingest=ingest, prepared=ingest.prepare(sound, refused))
+            outlines, refused = ingest.outlines(item.document for item in batch.documents)
+            return _Step(batch=batch, ingest=ingest, prepared=ingest.prepare(outlines, refused))
 
     def _embedded(self, steps: Iterator[_Step]) -> Iterator[_Step]:
         before: _Step | None = None

@@ -12,8 +12,8 @@ from core.records import Int64Array
 from retriever.learned import LearnedTerms
 from retriever.legs import Leg, SparseTerms
 from retriever.terms import QueryTerms
+from store.fieldvalues import FieldCounts, FieldReader
 from store.filters.sql import Documents
-from store.filters.values import FieldCounts, FieldReader
 from store.holders import documents_of_passages, documents_with_terms, documents_with_tokens
 from store.view import View
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from core.records import BoolArray, Int64Array
 from retriever.selection import GroupBy
-from store.filters.values import FieldReader, FieldValue
+from store.fieldvalues import FieldReader, FieldValue
 from store.holders import documents_of_passages
 from store.view import View
 

@@ -2,7 +2,7 @@
 
 Database.open(data_dir)            the file, its transactions, its errors
 catalog                            collections and their generations
-commit(session, Batch) -> Receipt  the one write: documents, passages, embeddings, changes
+commit.commit(session, Batch)      the one write: documents, passages, embeddings, changes
 Views(database).open(name)         one committed state of one collection, to search and to fetch from
 documents                          documents by id, and pages of them
 
@@ -13,7 +13,6 @@ verify, repair                     whether what is stored is what was written, a
 from __future__ import annotations
 
 from store.batch import Batch, Draft, DraftPassage, Embedding, Receipt
-from store.commit import commit, missing_embeddings, unchanged_documents
 from store.database import Database, ReadSession, WriteSession
 from store.documents import StoredDocument, StoredPassage
 from store.pool import Pool, TermStatistics
@@ -35,7 +34,4 @@ __all__ = [
     "View",
     "Views",
     "WriteSession",
-    "commit",
-    "missing_embeddings",
-    "unchanged_documents",
 ]

@@ -11,7 +11,7 @@ from core.errors import AliasNotFound, CollectionExists, CollectionNotFound, Inv
 from core.naming import check_stored_name, is_stored_name, tenant_of
 from store import schema
 from store.catalog import get_collection
-from store.commit import current_seq
+from store.changes import current_seq
 from store.database import ReadSession, WriteSession
 from store.reindex.switching import go_beyond
 

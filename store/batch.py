@@ -10,6 +10,7 @@ import numpy as np
 
 from core.errors import ModelError, ModelMismatch
 from core.records import Collection, Document, Float32Array, Passage, SparseVector
+from store.filters.metadata import StoredMetadata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,7 @@ class Draft:
     """A document that is to be stored, split into passages."""
 
     document: Document
+    metadata: StoredMetadata  # of the document
     language: str  # ISO 639-1
     content_sha: bytes  # sha256 of all that the passages depend on: title, text, controls, language, splitting
     passages: tuple[DraftPassage, ...]

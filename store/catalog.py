@@ -110,7 +110,7 @@ def get_collection(session: ReadSession, name: str) -> Collection:
         rows = _NAMED.rows(session, name=name) or _ALIASED.rows(session, name=name)
         if rows:
             return _collection(rows[0])
-    raise CollectionNotFound(_no_such_collection(session, name), param="collection")
+    raise CollectionNotFound(f"there is no collection {name!r:.140}", param="collection", hint=_others(session, name))
 
 
 def find_collection(session: ReadSession, name: str) -> Collection:
@@ -120,21 +120,6 @@ def find_collection(session: ReadSession, name: str) -> Collection:
         if rows:
             return _collection(rows[0])
     return get_collection(session, name)
-
-
-def answering(session: ReadSession, collection: Collection) -> int | None:
-    """Id of what has the collection's name by now: after a switch another generation of it, though this one be gone.
-
-    None: it was deleted. One that was made anew under its name is another: no switch named it, or it is younger.
-    """
-    columns, reindex = schema.collection.c, schema.reindex.c
-    switched = sa.select(reindex.id).where(reindex.serving_id == columns.id, reindex.switched_at.is_not(None)).exists()
-    found = sa.select(columns.id).where(
-        columns.name == collection.name,
-        columns.created_at == collection.created_at,
-        (columns.id == collection.id) | switched,
-    )
-    return session.execute(found).scalar()
 
 
 def list_collections(session: ReadSession) -> list[Collection]:
@@ -301,16 +286,15 @@ def _collection(row: tuple[Any, ...]) -> Collection:
     )
 
 
-def _no_such_collection(session: ReadSession, name: str) -> str:
-    # Nobody is told of other tenants.
+def _others(session: ReadSession, name: str) -> str:
+    """Which collections there are in place of one that is not; nobody is told of other tenants."""
     names = [found for found in stored_names(session) if tenant_of(found) == tenant_of(name)]
-    message = f"there is no collection {name!r:.140}"
     if not names:
-        return f"{message}; there are none yet"
+        return "there are none yet"
     if near := closest(name, names):
-        return f"{message}; did you mean {' or '.join(map(repr, near))}?"
+        return f"did you mean {' or '.join(map(repr, near))}?"
     shown = ", ".join(map(repr, names[:5]))
-    return f"{message}; there {'are' if len(names) > 1 else 'is'} {shown}{' and others' if len(names) > 5 else ''}"
+    return f"there {'are' if len(names) > 1 else 'is'} {shown}{' and others' if len(names) > 5 else ''}"
 
 
 def _next_hidden(session: ReadSession, collection: Collection) -> str:

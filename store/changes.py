@@ -1,13 +1,21 @@
-"""Reading the change log: which passages came and went since a change."""
+"""The change log: which passages came and went, and since when."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import sqlalchemy as sa
 
 from core.records import Int64Array
 from store import schema
-from store.database import ReadSession
+from store.database import ReadSession, WriteSession
+
+
+def current_seq(session: ReadSession, generation_id: int) -> int:
+    """The newest change of the generation; 0 before the first."""
+    newest = sa.select(sa.func.max(schema.change.c.seq)).where(schema.change.c.generation_id == generation_id)
+    return int(session.execute(newest).scalar() or 0)
 
 
 def added_since(
@@ -41,3 +49,12 @@ def removed_since(session: ReadSession, generation_id: int, since: int, *, upto:
     if upto is not None:
         statement = statement.where(change.seq <= upto)
     return np.fromiter(session.execute(statement).scalars(), dtype=np.int64)
+
+
+def log_changes(session: WriteSession, generation_id: int, operation: str, passage_ids: Sequence[int]) -> None:
+    """What happened to the passages, for segments to follow. `operation`: schema.change says which there are."""
+    rows = [
+        {"generation_id": generation_id, "operation": operation, "passage_id": passage_id} for passage_id in passage_ids
+    ]
+    if rows:
+        session.execute(sa.insert(schema.change), rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,11 @@ from core.errors import CollectionMoved, CollectionNotFound, EmbeddingsMissing, 
 from core.records import GenerationState
 from core.unicode import is_unicode
 from store import schema
+from store.answering import answering
 from store.batch import Batch, Draft, Receipt, check_embeddings
-from store.catalog import answering
+from store.changes import current_seq, log_changes
 from store.controls import pack_controls
 from store.database import ReadSession, WriteSession, chunks
-from store.filters.metadata import FilterableValue, filterable_values, metadata_json
 from store.filters.rows import insert_values
 from store.passageindex.counts import count
 from store.reindex.following import note_writes
@@ -32,7 +32,7 @@ def commit(session: WriteSession, batch: Batch) -> Receipt:
     Raises CollectionNotFound when the collection is gone, CollectionMoved when another generation has taken its name,
     ModelMismatch when its generation has another fingerprint,
     dimension or sparse model, EmbeddingsMissing when a passage's embedding is neither in the batch nor stored,
-    InvalidDocument for a document that cannot be stored, ModelError for a vector with a value that cannot be.
+    ModelError for a vector with a value that cannot be.
     """
     generation_id = _generation(session, batch)
     check_embeddings(batch)
@@ -47,7 +47,7 @@ def commit(session: WriteSession, batch: Batch) -> Receipt:
     reached("commit.embeddings_written")
     _write_passages(session, plan, document_ids, generation_id)
     reached("commit.passages_written")
-    came = Counter(item.sha for write in plan.with_passages() for item in write.draft.passages)
+    came = Counter(item.sha for draft in plan.with_passages() for item in draft.passages)
     came.subtract(gone)
     count(session, generation_id, came)
     _remove_orphans(session, batch.collection.id, gone)
@@ -76,46 +76,22 @@ def unchanged_documents(session: ReadSession, collection_id: int, contents: Mapp
     return {id_ for id_, row in stored.items() if row.content_sha == contents[id_]}
 
 
-def current_seq(session: ReadSession, generation_id: int) -> int:
-    """The newest change of the generation; 0 before the first."""
-    newest = sa.select(sa.func.max(schema.change.c.seq)).where(schema.change.c.generation_id == generation_id)
-    return int(session.execute(newest).scalar() or 0)
-
-
-def log_changes(session: WriteSession, generation_id: int, operation: str, passage_ids: Sequence[int]) -> None:
-    """What happened to the passages, for segments to follow. `operation`: schema.change says which there are."""
-    rows = [
-        {"generation_id": generation_id, "operation": operation, "passage_id": passage_id} for passage_id in passage_ids
-    ]
-    if rows:
-        session.execute(sa.insert(schema.change), rows)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Write:
-    """A draft that changes something."""
-
-    draft: Draft
-    metadata: str  # JSON
-    values: set[FilterableValue]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Plan:
     """What a batch comes to, given what is stored. Numbers are those of `document.id`."""
 
-    created: list[_Write]
-    replaced: dict[int, _Write]
-    updated: dict[int, _Write]
+    created: list[Draft]
+    replaced: dict[int, Draft]
+    updated: dict[int, Draft]
     unchanged: int
     deleted: list[int]
 
     @property
     def written(self) -> list[str]:
         """Ids of the documents that are other ones now."""
-        return [write.draft.document.id for write in (*self.with_passages(), *self.updated.values())]
+        return [draft.document.id for draft in (*self.with_passages(), *self.updated.values())]
 
-    def with_passages(self) -> list[_Write]:
+    def with_passages(self) -> list[Draft]:
         return [*self.created, *self.replaced.values()]
 
 
@@ -149,30 +125,23 @@ def _generation(session: ReadSession, batch: Batch) -> int:
 def _plan(session: ReadSession, batch: Batch) -> _Plan:
     deletions = set(batch.deletions)
     drafts = {draft.document.id: draft for draft in batch.drafts if draft.document.id not in deletions}
-    declared = batch.collection.settings.fields
-    writes = {
-        id_: _Write(
-            draft=draft, values=filterable_values(draft.document, declared), metadata=metadata_json(draft.document)
-        )
-        for id_, draft in drafts.items()
-    }
     stored = _stored_documents(session, batch.collection.id, [*drafts, *deletions])
     plan = _Plan(
-        created=[write for id_, write in writes.items() if id_ not in stored],
+        created=[draft for id_, draft in drafts.items() if id_ not in stored],
         replaced={},
         updated={},
-        unchanged=sum(1 for id_, write in writes.items() if id_ in stored and _same(stored[id_], write)),
+        unchanged=sum(1 for id_, draft in drafts.items() if id_ in stored and _same(stored[id_], draft)),
         deleted=[row.id for id_, row in stored.items() if id_ in deletions],
     )
-    for id_, write in writes.items():
-        if id_ in stored and not _same(stored[id_], write):
-            same_content = stored[id_].content_sha == write.draft.content_sha
-            (plan.updated if same_content else plan.replaced)[stored[id_].id] = write
+    for id_, draft in drafts.items():
+        if id_ in stored and not _same(stored[id_], draft):
+            same_content = stored[id_].content_sha == draft.content_sha
+            (plan.updated if same_content else plan.replaced)[stored[id_].id] = draft
     return plan
 
 
-def _same(stored: sa.Row[Any], write: _Write) -> bool:
-    return bool(stored.content_sha == write.draft.content_sha and stored.metadata == write.metadata)
+def _same(stored: sa.Row[Any], draft: Draft) -> bool:
+    return bool(stored.content_sha == draft.content_sha and stored.metadata == draft.metadata.json)
 
 
 def _stored_documents(session: ReadSession, collection_id: int, external_ids: Iterable[str]) -> dict[str, sa.Row[Any]]:
@@ -203,38 +172,35 @@ def _write_documents(session: WriteSession, batch: Batch, plan: _Plan) -> dict[s
     """Write the rows of the documents; `document.id` of every changed one, by the user's id."""
     document = schema.document
     if plan.created:
-        rows = [_document_row(write) | {"collection_id": batch.collection.id} for write in plan.created]
+        rows = [_document_row(draft) | {"collection_id": batch.collection.id} for draft in plan.created]
         session.execute(sa.insert(document), rows)
     changed = plan.replaced | plan.updated
     if changed:
-        rows = [_document_row(write) | {"row_id": id_} for id_, write in changed.items()]
+        rows = [_document_row(draft) | {"row_id": id_} for id_, draft in changed.items()]
         session.execute(sa.update(document).where(document.c.id == sa.bindparam("row_id")), rows)
-    created = _stored_documents(session, batch.collection.id, [write.draft.document.id for write in plan.created])
-    return {id_: row.id for id_, row in created.items()} | {
-        write.draft.document.id: id_ for id_, write in changed.items()
-    }
+    created = _stored_documents(session, batch.collection.id, [draft.document.id for draft in plan.created])
+    return {id_: row.id for id_, row in created.items()} | {draft.document.id: id_ for id_, draft in changed.items()}
 
 
-def _document_row(write: _Write) -> dict[str, Any]:
-    draft = write.draft
+def _document_row(draft: Draft) -> dict[str, Any]:
     return {
         "external_id": draft.document.id,
         "language": draft.language,
         "content_sha": draft.content_sha,
         "title": draft.document.title,
-        "metadata": write.metadata,
+        "metadata": draft.metadata.json,
         "text": draft.document.text,
         "controls": pack_controls(draft.document.controls),
     }
 
 
 def _write_fields(session: WriteSession, collection_id: int, plan: _Plan, document_ids: Mapping[str, int]) -> None:
-    writes = [*plan.with_passages(), *plan.updated.values()]
-    insert_values(session, collection_id, {document_ids[write.draft.document.id]: write.values for write in writes})
+    drafts = [*plan.with_passages(), *plan.updated.values()]
+    insert_values(session, collection_id, {document_ids[each.document.id]: each.metadata.values for each in drafts})
 
 
 def _write_embeddings(session: WriteSession, batch: Batch, plan: _Plan, generation_id: int) -> None:
-    shas = {passage.sha for write in plan.with_passages() for passage in write.draft.passages}
+    shas = {passage.sha for draft in plan.with_passages() for passage in draft.passages}
     missing = missing_embeddings(session, generation_id, shas)
     unknown = missing - set(batch.embeddings)
     if unknown:
@@ -264,14 +230,14 @@ def _write_passages(session: WriteSession, plan: _Plan, document_ids: Mapping[st
     newest = session.execute(sa.select(sa.func.max(columns.id))).scalar() or 0
     rows = [
         {
-            "document_id": document_ids[write.draft.document.id],
+            "document_id": document_ids[draft.document.id],
             "start": item.passage.start,
             "end": item.passage.end,
             "fresh": item.passage.fresh,
             "sha": item.sha,
         }
-        for write in plan.with_passages()
-        for item in write.draft.passages
+        for draft in plan.with_passages()
+        for item in draft.passages
     ]
     if rows:
         session.execute(sa.insert(schema.passage), rows)

@@ -15,7 +15,7 @@ from core.errors import Conflict, StorageCorrupt
 from core.syncing import make_directories, sync, sync_tree
 from store.directory import DATABASE_NAME, KEPT_FOLDERS, SEGMENTS
 from store.faults import database_errors, file_errors
-from store.passageindex.naming import new_name
+from store.indexnames import new_name
 from store.readonly import open_read_only
 from store.steps import reached
 from store.wal import new_identity

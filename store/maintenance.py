@@ -24,9 +24,9 @@ from core.errors import IndexUnavailable, LockHeld, StorageError
 from store.database import CHECKPOINT_BYTES, LOG_LIMIT_BYTES, Database
 from store.directory import MAINTENANCE_LOCK
 from store.faults import file_errors
+from store.indexfollowing import Following
 from store.leftovers import remove_leftovers
 from store.lock import is_held, sign, signed_by
-from store.passageindex.following import Following
 from store.passageindex.protocol import PassageIndex
 from store.processes import processes
 from store.reindex.dropping import drop_deleted_piece

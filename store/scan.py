@@ -15,10 +15,10 @@ import faiss
 import numpy as np
 
 from core.records import Float32Array, IndexKind, Int64Array
+from store.arrayfile import Array
 from store.fastscan import FastScan, list_count, make_lists
 from store.graph import Graph, make_graph
 from store.quantizer import UInt8Array, quantizer
-from store.segments.arrayfile import Array
 from store.stack import Stack, unusable
 
 CODED_ROWS = 1_000  # rows of a segment from which on it has codes; the vectors of fewer are soon read

@@ -8,7 +8,6 @@ passages, whatever the segments have been through.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,8 +16,7 @@ import numpy as np
 from core.errors import HitNotFound, IndexUnavailable
 from core.records import BoolArray, Collection, Float32Array, Int64Array
 from store import bm25
-from store.changes import added_since, removed_since
-from store.commit import current_seq
+from store.changes import added_since, current_seq, removed_since
 from store.database import ReadSession
 from store.filters.sql import Documents
 from store.graph import Mask
@@ -28,11 +26,10 @@ from store.segments.files import OpenSegments
 from store.segments.merging import merged
 from store.segments.rows import active_segments, sealed_seq
 from store.segments.segment import Segment, read_segment
+from store.segments.tiers import FAN_OUT, tier
 from store.stack import Stack
 
-FAN_OUT = 4  # segments of one tier that become one
 TAIL_ROWS = 100_000  # that are searched in memory where the rest is elsewhere
-_SMALLEST_TIER = 256  # rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,11 +232,6 @@ def _nothing(collection: Collection) -> Snapshot:
         passage_count=0,
         average_length=0.0,
     )
-
-
-def tier(rows: int) -> int:
-    """Segments of one tier have about one size; those of the next have FAN_OUT times as many rows."""
-    return max(0, math.floor(math.log(rows / _SMALLEST_TIER, FAN_OUT)) + 1)
 
 
 def _stacks(parts: Sequence[Part], known: tuple[Stack, ...]) -> tuple[Stack, ...]:

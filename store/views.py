@@ -16,9 +16,9 @@ from core.records import Collection, GenerationState, IndexKind
 from store import schema
 from store.catalog import find_collection
 from store.database import Database, ReadSession
+from store.indexedview import IndexedView
 from store.passageindex.protocol import PassageIndex
 from store.passageindex.record import IndexRecord, get_record
-from store.passageindex.view import IndexedView
 from store.segments.files import OpenSegments
 from store.segments.rows import current_state, current_states
 from store.snapshot import Snapshot, load, load_tail

@@ -6,7 +6,7 @@ import time
 
 from core.errors import SeqNotReached
 from store.catalog import get_collection
-from store.commit import current_seq
+from store.changes import current_seq
 from store.database import Database
 
 POLL_SECONDS = 0.01

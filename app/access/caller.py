@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _Named = TypeVar("_Named", bound=SalienceError)
 _Work = TypeVar("_Work", Job, Reindex)
-_HINT = re.compile("; (?:did you mean|there (?:is|are)) ")  # behind what is not there, what is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +108,7 @@ class Caller:
         """The error in the caller's names; of collections that there are it names none beyond those that are seen."""
         message = error.message
         if isinstance(error, CollectionNotFound) and self.rights.patterns:
-            message = _HINT.split(message)[0]
+            message = error.plain
         if isinstance(error, QueueFull) and self.among is not None:
             message = QueueFull().message  # how many wait is other people's business
         if isinstance(error, StorageError) and not self.sees_everything:

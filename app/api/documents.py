@@ -38,7 +38,7 @@ from indexer.metadata import change_metadata
 from indexer.pipeline import delete as delete_documents
 from indexer.records import Origin, Record
 from store.catalog import get_collection
-from store.commit import current_seq
+from store.changes import current_seq
 from store.documents import get_document, list_documents
 from store.filters.sql import count_where
 from store.schema import MAX_ID

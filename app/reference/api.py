@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import core.errors
 from app import errors
 from app.main import create_app
 from app.reference.answers import SEARCH_ANSWER
@@ -153,11 +152,15 @@ def _contents(contents: Schema) -> str:
 
 def _errors() -> str:
     """Every code, by status; the docstring of an error says what it is where nothing else is known."""
-    found = (*vars(core.errors).values(), *vars(errors).values())
-    kinds = {one for one in found if isinstance(one, type) and issubclass(one, SalienceError) and "code" in vars(one)}
-    rows = [(str(errors.status_of(kind)), kind.code, cell(kind.__doc__ or "")) for kind in kinds - {SalienceError}]
+    rows = [(str(errors.status_of(kind)), kind.code, cell(kind.__doc__ or "")) for kind in _kinds(SalienceError)]
     listed = [(status, f"`{code}`", meaning) for status, code, meaning in sorted([*rows, *_OTHER_ERRORS])]
     return "\n".join([_ERRORS, table(("status", "code", "meaning"), listed)])
+
+
+def _kinds(above: type[SalienceError]) -> Iterator[type[SalienceError]]:
+    for kind in above.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
 
 
 def _shapes(document: Schema) -> Iterator[str]:

@@ -20,7 +20,7 @@ from retriever.query import MAX_K
 from retriever.selection import GROUP_HITS, MAX_GROUP_HITS, GroupBy, Selection
 from retriever.suggestions import Suggestion, corrected
 from retriever.wordconditions import MAX_CONDITIONS, WordConditions
-from store.filters.values import FieldCounts
+from store.fieldvalues import FieldCounts
 
 LegName = Literal["dense", "sparse", "learned"]
 Value = str | int | float | bool | None

@@ -19,14 +19,16 @@ from typing import Any
 import numpy as np
 
 from app.wiring import Wiring
+from core.passages import document_prompt, prompt_title
 from core.prompts import Prompt, TextControl
 from core.reasons import HitExplanation, WordEffect
-from core.records import CollectionSettings, Document, Hit, Passage, Representation
+from core.records import CollectionSettings, Document, Hit, Representation
 from embedder.lexical.words import units
-from indexer.drafting import Drafter
+from indexer.drafting import Drafted, Drafter
 from retriever.query import Explain, Query
 from retriever.terms import query_terms, synonym_scales
-from store import Draft, DraftPassage, bm25
+from store import Draft, bm25
+from store.filters.metadata import StoredMetadata
 
 FACTORS = (0.0, 0.3, 3.0, 7.0)
 SEED = 20260101
@@ -115,10 +117,16 @@ def _raw(parts: Wiring, query: Query, hit: Hit, title: str, text: str) -> dict[s
         statistics = view.term_statistics(terms.terms)
     settings = CollectionSettings()
     drafter = Drafter(settings, parts.encoder, parts.analyzer)
-    passage = DraftPassage(passage=Passage(start=0, end=len(text), fresh=0), sha=b"")
-    document = Document(id="", title=title, text=text)
-    draft = Draft(document=document, language=language, content_sha=b"", passages=(passage,))
-    [prompt], [counts] = drafter.prompts(draft).values(), drafter.terms(draft, {passage.sha}).values()
+    document, title = Document(id="", title=title, text=text), prompt_title(title, settings, parts.encoder)
+    draft = Draft(
+        document=document,
+        metadata=StoredMetadata.of(document, settings.fields),
+        language=language,
+        content_sha=b"",
+        passages=(),
+    )
+    prompt = document_prompt(title, text, ())
+    [counts] = drafter.terms(Drafted(draft=draft, title=title, prompts={b"": prompt}), {b""}).values()
     asked = parts.encoder.encode([Prompt.of(query.text, controls=query.controls)], Representation.QUERY).vectors[0]
     vector = parts.encoder.encode([prompt], Representation.DOCUMENT).vectors[0]
     lengths = np.array([math.fsum(counts.values())])

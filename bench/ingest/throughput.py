@@ -60,7 +60,7 @@ def _prompts(documents: Sequence[Document], encoder: Encoder, analyzer: Analyzer
     batches = []
     for begin in range(0, len(documents), _BATCH_DOCUMENTS):
         drafts = [drafter.complete(drafter.outline(document)) for document in documents[begin:][:_BATCH_DOCUMENTS]]
-        batches.append([prompt for draft in drafts for prompt in drafter.prompts(draft).values()])
+        batches.append([prompt for drafted in drafts for prompt in drafted.prompts.values()])
     return batches
 
 

@@ -25,6 +25,7 @@
     │   ├── EmbeddingsMissing        deleted between the embedding and the commit; embed again
     │   ├── CollectionMoved          another generation serves under its name by now; prepare and commit again
     │   ├── ReindexConflict          a reindex whose state does not allow this, or that has nothing to do
+    │   ├── DocumentsRefused         what a reindex has to bring over, and its settings or model do not take
     │   ├── JobConflict              a job whose state does not allow this, or another request's idempotency key
     │   │   └── StillReceived        that request is still coming in; try again
     │   ├── LeaseLost                another worker has the job now, or it was cancelled
@@ -65,6 +66,7 @@ from core.errors.conflicts import (
     CollectionMoved,
     Conflict,
     CursorExpired,
+    DocumentsRefused,
     EmbeddingsMissing,
     JobConflict,
     LastAdminKey,
@@ -128,6 +130,7 @@ __all__ = [
     "CursorExpired",
     "DirectoryInUse",
     "DocumentNotFound",
+    "DocumentsRefused",
     "EmbeddingsMissing",
     "Forbidden",
     "HitNotFound",

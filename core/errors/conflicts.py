@@ -49,6 +49,12 @@ class ReindexConflict(Conflict):
     code = "reindex_conflict"
 
 
+class DocumentsRefused(Conflict):
+    """The settings or the model of a reindex refuse documents of the collection; change these or delete them."""
+
+    code = "documents_refused"
+
+
 class JobConflict(Conflict):
     """The job's state does not allow this."""
 
@@ -58,6 +64,7 @@ class JobConflict(Conflict):
 class StillReceived(JobConflict):
     """Another request with this idempotency key is being received; repeat this one later."""
 
+    code = "still_received"
     retryable = True
     retry_after = 5.0
 

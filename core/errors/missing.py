@@ -16,6 +16,13 @@ class CollectionNotFound(NotFound):
 
     code = "collection_not_found"
 
+    def __init__(self, message: str | None = None, *, param: str | None = None, hint: str | None = None) -> None:
+        """`hint`: which collections there are; stands behind the message, for callers who may know."""
+        super().__init__(message, param=param)
+        self.plain = self.message  # without the hint
+        if hint is not None:
+            self.args = (f"{self.plain}; {hint}",)
+
 
 class DocumentNotFound(NotFound):
     """There is no such document."""

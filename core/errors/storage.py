@@ -46,6 +46,8 @@ class StorageBusy(StorageError):
 class LockHeld(StorageBusy):
     """Another process or thread is at this work; what was to be done is left to it."""
 
+    code = "lock_held"
+
 
 class StorageCorrupt(StorageError):
     """The data directory is damaged."""

@@ -15,7 +15,9 @@
         ├── NotFound                 404
         │   └── CollectionNotFound, DocumentNotFound, HitNotFound, JobNotFound, ModelNotFound
         ├── Conflict                 409
-        │   └── CollectionExists, ModelMismatch, CursorExpired, JobConflict
+        │   ├── CollectionExists, ModelMismatch, CursorExpired
+        │   └── JobConflict
+        │       └── StillReceived    that request is still coming in; another try has a chance
         ├── TooLarge                 413
         ├── RateLimited              429: over a quota
         │   └── QueueFull            too many documents wait to be indexed
@@ -189,6 +191,12 @@ class CursorExpired(Conflict):
 
 class JobConflict(Conflict):
     codes = ("job_conflict",)
+
+
+class StillReceived(JobConflict):
+    """Another request with this idempotency key is still coming in; another try has a chance."""
+
+    codes = ("still_received",)
 
 
 class TooLarge(RequestFailed):

@@ -39,16 +39,25 @@ class Fields:
 
         Raises InvalidFilter for an unknown field.
         """
+        found = self.known(name)
+        if found or self._silent:
+            return found
+        raise InvalidFilter(f"filter: {self.unknown(name)}", param="filter")
+
+    def known(self, name: str) -> dict[FieldKind, int]:
+        """As `kinds`; nothing for an unknown field."""
         found = self._kinds.get(name)
         if found is None:
             # SQLite cannot be asked for what is no Unicode.
             rows = _KINDS.rows(self._session, collection=self._collection_id, name=name) if is_unicode(name) else []
             found = self._kinds[name] = {FieldKind(kind): id_ for kind, id_ in rows}
-        if found or self._silent:
-            return found
+        return found
+
+    def unknown(self, name: str) -> str:
+        """What is said of an unknown field: it is an object, or what there is instead."""
         if nested := self._names(_within(name), limit=_SHOWN + 1):
-            raise _invalid(f"{name!r:.140} is an object, whose fields are compared one by one: {_listed(nested)}")
-        raise _invalid(f"unknown field {name!r:.140}; {self._hint(name)}")
+            return f"{name!r:.140} is an object, whose fields are compared one by one: {_listed(nested)}"
+        return f"unknown field {name!r:.140}; {self._hint(name)}"
 
     def value_ids(self, name: str) -> list[int]:
         """Of the field's values that are not null."""
@@ -74,7 +83,10 @@ class Fields:
         if kind in kinds or not values or self._silent:
             return kinds.get(kind)
         if kind is FieldKind.GEO:
-            raise _invalid(f"{name!r:.140} holds no places; declare it as geo when the collection is created")
+            raise InvalidFilter(
+                f"filter: {name!r:.140} holds no places; declare it as geo when the collection is created",
+                param="filter",
+            )
         hint = ""
         if kind is FieldKind.NUMBER and values == [FieldKind.TEXT]:
             hint = "; write it between quotes"
@@ -113,7 +125,3 @@ def _is_or_within(name: str) -> sa.ColumnElement[bool]:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(map(repr, names[:_SHOWN])) + (" and others" if len(names) > _SHOWN else "")
-
-
-def _invalid(problem: str) -> InvalidFilter:
-    return InvalidFilter(f"filter: {problem}", param="filter")

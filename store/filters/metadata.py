@@ -6,8 +6,9 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from core.errors import InvalidDocument
 from core.records import Document, FieldKind
@@ -31,19 +32,21 @@ class FilterableValue(NamedTuple):
     longitude: float | None = None  # of a GEO
 
 
-def metadata_json(document: Document) -> str:
-    """Raises InvalidDocument for what JSON or SQLite cannot hold, in the metadata, id, title or text."""
-    where = f"document {document.id!r:.140}"
-    try:
-        metadata = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{where}: its metadata is not JSON ({error})", param="metadata") from error
-    for name, text in (("id", document.id), ("title", document.title), ("text", document.text), ("metadata", metadata)):
-        if "\0" in text or (name == "metadata" and _JSON_NUL.search(text)):
-            raise InvalidDocument(f"{where}: its {name} has a NUL character; remove it", param=name)
-        if not is_unicode(text):
-            raise InvalidDocument(f"{where}: its {name} has half a surrogate pair; mend its encoding", param=name)
-    return metadata
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredMetadata:
+    """A document's metadata as it is stored."""
+
+    json: str
+    values: AbstractSet[FilterableValue]
+
+    @classmethod
+    def of(cls, document: Document, declared: Mapping[str, FieldKind]) -> Self:
+        """`declared`: the fields of its collection's settings.
+
+        Raises InvalidDocument for a document that cannot be stored: what `filterable_values` raises it for, and what
+        JSON or SQLite cannot hold, in the metadata, id, title or text.
+        """
+        return cls(values=filterable_values(document, declared), json=_json(document))
 
 
 def filterable_values(
@@ -62,6 +65,20 @@ def filterable_values(
         if len(values) > MAX_VALUES:
             raise InvalidDocument(f"{reading.where}: its metadata has more than {MAX_VALUES} values", param="metadata")
     return values
+
+
+def _json(document: Document) -> str:
+    where = f"document {document.id!r:.140}"
+    try:
+        metadata = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: its metadata is not JSON ({error})", param="metadata") from error
+    for name, text in (("id", document.id), ("title", document.title), ("text", document.text), ("metadata", metadata)):
+        if "\0" in text or (name == "metadata" and _JSON_NUL.search(text)):
+            raise InvalidDocument(f"{where}: its {name} has a NUL character; remove it", param=name)
+        if not is_unicode(text):
+            raise InvalidDocument(f"{where}: its {name} has half a surrogate pair; mend its encoding", param=name)
+    return metadata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

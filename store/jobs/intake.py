@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from core.errors import CollectionNotFound, StillReceived
 from core.records import Collection, Job, JobState
 from store import schema
-from store.catalog import answering
+from store.answering import answering
 from store.database import ReadSession, WriteSession
 from store.jobs import job_of, jobs_where
 from store.jobs.lease import Lease, fenced, newest_turn

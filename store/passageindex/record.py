@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from core.errors import StorageCorrupt
 from store import schema
 from store.database import ReadSession, WriteSession
-from store.passageindex.naming import new_name
+from store.indexnames import new_name
 from store.prepared import Prepared
 
 

@@ -14,8 +14,8 @@ from core.errors import ReindexConflict
 from core.naming import is_hidden
 from core.reindexes import Reindex
 from store import schema
+from store.changes import log_changes
 from store.clock import database_now
-from store.commit import log_changes
 from store.database import Database, ReadSession, WriteSession
 from store.passageindex.counts import count
 from store.reindex.record import ENDED, changed, unfinished

@@ -22,6 +22,7 @@ class Portion:
 
     documents: tuple[Document, ...]
     gone: tuple[str, ...]  # ids of those that the serving generation has no more
+    characters: int  # of their texts, titles, and metadata as JSON
     marks: tuple[int, ...] = ()  # reindex_pending.id of those that were written meanwhile
     cursor: str | None = None  # of those that were there before: the last one's id
 
@@ -34,11 +35,12 @@ def written_portion(session: ReadSession, reindex: Reindex, *, documents: int, c
     pending = schema.reindex_pending.c
     waiting = sa.select(pending.id, pending.external_id).where(pending.reindex_id == reindex.id)
     rows = session.execute(waiting.order_by(pending.id).limit(documents)).all()
-    wanted = _within(session, reindex.serving_id, [row.external_id for row in rows], characters)
+    wanted, size = _within(session, reindex.serving_id, [row.external_id for row in rows], characters)
     found = documents_with_ids(session, reindex.serving_id, wanted)
     return Portion(
         documents=tuple(found[id_] for id_ in wanted if id_ in found),
         gone=tuple(id_ for id_ in wanted if id_ not in found),
+        characters=size,
         marks=tuple(row.id for row in rows[: len(wanted)]),
     )
 
@@ -50,10 +52,10 @@ def next_portion(session: ReadSession, reindex: Reindex, *, documents: int, char
     if reindex.cursor is not None:
         behind = behind.where(document.external_id > reindex.cursor)
     ids = list(session.execute(behind.order_by(document.external_id).limit(documents)).scalars())
-    wanted = _within(session, reindex.serving_id, ids, characters)
+    wanted, size = _within(session, reindex.serving_id, ids, characters)
     found = documents_with_ids(session, reindex.serving_id, wanted)
     cursor = wanted[-1] if wanted else None
-    return Portion(documents=tuple(found[id_] for id_ in wanted), gone=(), cursor=cursor)
+    return Portion(documents=tuple(found[id_] for id_ in wanted), gone=(), characters=size, cursor=cursor)
 
 
 def strike_out(
@@ -79,16 +81,20 @@ def pending_count(session: ReadSession, reindex: Reindex) -> int:
     return int(session.execute(sa.select(sa.func.count()).where(pending.reindex_id == reindex.id)).scalar_one())
 
 
-def _within(session: ReadSession, collection_id: int | None, ids: Sequence[str], characters: int) -> list[str]:
-    """The first of the ids, of so many characters in all, and one at least."""
+def _within(
+    session: ReadSession, collection_id: int | None, ids: Sequence[str], characters: int
+) -> tuple[list[str], int]:
+    """The first of the ids, of so many characters in all, and one at least; and the characters that they have."""
     document = schema.document.c
     sizes = sa.select(document.external_id, (TEXT_LENGTH + sa.func.length(document.metadata)).label("size"))
     sizes = sizes.where(document.collection_id == collection_id)
     size = {row.external_id: int(row.size) for row in session.rows_where_in(sizes, document.external_id, ids)}
     taken: list[str] = []
+    total = 0
     for id_ in ids:
-        characters -= size.get(id_, 0)
-        if taken and characters < 0:
+        more = size.get(id_, 0)
+        if taken and total + more > characters:
             break
         taken.append(id_)
-    return taken
+        total += more
+    return taken, total

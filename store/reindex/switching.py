@@ -12,7 +12,7 @@ from core.naming import hidden_name
 from core.reindexes import Reindex, ReindexState
 from store import schema
 from store.catalog import find_collection
-from store.commit import current_seq
+from store.changes import current_seq
 from store.database import WriteSession
 from store.reindex.pending import pending_count
 from store.reindex.record import changed, hidden_collection

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from core.records import IndexKind
 from store import schema
 from store.database import Database, WriteSession
+from store.indexnames import is_name, new_name
 from store.passageindex.counts import recount
-from store.passageindex.naming import is_name, new_name
 from store.passageindex.record import begin_anew, find_record, get_record, insert_record
 from store.repair.mending import Mending
 from store.settings import parse_settings

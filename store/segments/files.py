@@ -19,10 +19,10 @@ import numpy as np
 from core.errors import StorageCorrupt, StorageError
 from core.records import IndexKind, Int64Array
 from core.syncing import make_directories, sync
+from store.arrayfile import Array, ArrayWriter, Seal, check_file, open_file
 from store.directory import SEGMENTS
 from store.faults import file_errors
 from store.scan import codes_of, open_scan, scan_arrays
-from store.segments.arrayfile import Array, ArrayWriter, Seal, check_file, open_file
 from store.segments.merging import Merge, MergedPostings
 from store.segments.postings import Postings
 from store.segments.rows import SegmentRow

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from store import schema
+from store.arrayfile import Seal
 from store.database import ReadSession, WriteSession
 from store.prepared import Prepared
-from store.segments.arrayfile import Seal
 
 
 class SegmentState(StrEnum):

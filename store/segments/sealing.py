@@ -20,12 +20,11 @@ import sqlalchemy as sa
 from core.errors import StorageCorrupt, StorageError
 from core.records import GenerationState, IndexKind, Int64Array
 from store import schema
-from store.changes import added_since, removed_since
-from store.commit import current_seq
+from store.arrayfile import Seal
+from store.changes import added_since, current_seq, removed_since
 from store.database import Database, ReadSession
 from store.directory import SEGMENTS
 from store.ids import belong, distinct
-from store.segments.arrayfile import Seal
 from store.segments.files import discard, is_damaged, mark_damaged, new_file, open_segment
 from store.segments.merging import Merge
 from store.segments.rows import SegmentRow, active_segments, insert_segment, retire_segments, sealed_seq

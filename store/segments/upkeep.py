@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from core.errors import StorageCorrupt
 from core.records import Collection, GenerationState, IndexKind
 from store import schema
-from store.changes import added_since, removed_since
-from store.commit import current_seq
+from store.changes import added_since, current_seq, removed_since
 from store.database import Database
 from store.faults import file_errors
 from store.segments.files import is_damaged, mark_damaged, open_ids, remove_files
@@ -29,7 +28,7 @@ from store.segments.rows import (
 )
 from store.segments.sealing import merge, rebuild, seal
 from store.segments.segment import find
-from store.snapshot import FAN_OUT, tier
+from store.segments.tiers import FAN_OUT, tier
 from store.steps import reached
 
 SEAL_ROWS = 5_000  # passages of the tail that are sealed at once

@@ -8,9 +8,9 @@ import faiss
 import numpy as np
 
 from core.records import Float32Array
+from store.arrayfile import Array
 from store.quantizer import Quantizer, UInt8Array, quantizer
 from store.scan import EVEN
-from store.segments.arrayfile import Array
 
 _BLOCK_ROWS = 4_096
 _TOLERANCE = 1e-4  # of a length: sums are added up in another order on another machine

@@ -11,7 +11,7 @@ import numpy as np
 from core.errors import IndexMissing, IndexUnavailable
 from core.records import IndexKind, Int64Array
 from store.ids import distinct
-from store.passageindex.naming import is_name
+from store.indexnames import is_name
 from store.settings import parse_settings
 from store.terms import POSTING
 from store.verify.elsewhere import Brought, content_problems, name_of

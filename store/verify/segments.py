@@ -9,9 +9,9 @@ import numpy as np
 
 from core.errors import StorageError
 from core.records import Int64Array
+from store.arrayfile import Array, Seal
 from store.database import chunks
 from store.directory import SEGMENTS
-from store.segments.arrayfile import Array, Seal
 from store.segments.files import open_apart, segment_problems, strays
 from store.segments.rows import SegmentRow
 from store.segments.segment import Segment, find, largest_norm
@@ -112,8 +112,7 @@ def _problems(reading: Reading, generation: _Generation, rows: list[SegmentRow])
             opened = None if problems else open_apart(reading.directory, row)
         except StorageError as error:
             problems, opened = [error.message], None
-        for problem in problems:
-            yield row, problem.removeprefix(f"segment file {reading.directory / SEGMENTS / row.name}: ")
+        yield from ((row, problem) for problem in problems)
         if opened is None:
             whole = False
             continue

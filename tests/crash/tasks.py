@@ -155,9 +155,9 @@ def _job(database: Database, seed: int, operation: Operation, say: Say) -> None:
         collection = get_collection(session, operation.collection)
     key = f"{seed}-{operation.stream}-{operation.number}"
     digest = hashlib.sha256(key.encode()).digest
-    job = intake.repeated(database, collection, items, key=key, digest=digest)
-    if job is None:
-        job = intake.receive(database, collection, items, receiver="writer", key=key, digest=digest)
+    job = intake.repeated(database, collection, items, key=key, digest=digest) or intake.receive(
+        database, collection, items, receiver="writer", key=key, digest=digest
+    )
     say("QUEUED", operation.stream, operation.number)
     to_come = ["another worker"] if operation.kind == "overtaken" else []
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from store import Database, Views, catalog
-from store.passageindex import following
+from store import indexfollowing as following
 from store.passageindex.record import IndexRecord, list_records
 from store.verify import verify
 from tests.crash.campaign import scratch
@@ -48,7 +48,7 @@ def observe(step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 steps.observer = observe
-with patch("store.passageindex.following._PIECE_ROWS", 7):
+with patch("store.indexfollowing._PIECE_ROWS", 7):
     bring(Database.open(data), PlainIndex(engine))
 """
 

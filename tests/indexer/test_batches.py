@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from core.records import Document
+from core.records import CollectionSettings, Document
+from embedder.lexical import Analyzer
 from indexer.batches import BATCH_CHARACTERS, BATCH_DOCUMENTS, batches, characters_of
+from indexer.drafting import Drafter
 from store import Database, schema
 from store.reindex.pending import next_portion
 from tests.indexer.fakes import FakeEncoder, create, enqueue, pipeline_of
@@ -41,8 +43,8 @@ def test_a_batch_is_bounded_by_number_and_size(sizes: list[int], cut: list[int])
 
 def test_what_is_counted() -> None:
     document = Document(id="a", text="four", title="a", metadata={"é": ["x", 1]})
-    assert characters_of(document) == 4 + 1 + len('{"é": ["x", 1]}')
-    assert characters_of(Document(id="a", text="four")) == 4
+    draft = Drafter(CollectionSettings(), FakeEncoder(), Analyzer()).outline(document)
+    assert characters_of(draft) == 4 + 1 + len('{"é":["x",1]}')
 
 
 def test_a_batch_of_a_job_is_bounded_by_its_metadata_too(database: Database) -> None:

@@ -174,8 +174,9 @@ def test_terms_count_by_their_factors(given: tuple[str, tuple[TextControl, ...]]
     text, controls = given
     document = Document(id="a", text=text, title=title, controls=controls)
     writer = drafter(CollectionSettings(language="de", title_weight=weight, whole_documents=True))
-    hypothesis.assume(writer.problem(document) is None)
-    draft = writer.complete(writer.outline(document))
+    hypothesis.assume(title or heard(text, controls).text.strip())
+    drafted = writer.complete(writer.outline(document))
+    draft = drafted.draft
     field = character_factors(text, controls)
     text = "".join(character if factor else " " for character, factor in zip(text, field, strict=True))
     expected: dict[str, float] = {}
@@ -183,7 +184,7 @@ def test_terms_count_by_their_factors(given: tuple[str, tuple[TextControl, ...]]
         expected[term.text] = expected.get(term.text, 0.0) + weight
     for term in ANALYZER.analyze(text, "de"):
         expected[term.text] = expected.get(term.text, 0.0) + float(field[term.start : term.end].mean())
-    found = writer.terms(draft, {item.sha for item in draft.passages})
+    found = writer.terms(drafted, drafted.prompts.keys())
     [terms] = found.values()
     for word in {*terms, *expected}:
         assert abs(terms.get(word, 0.0) - expected.get(word, 0.0)) <= FREQUENCY_STEP / 2 + 1e-9
@@ -213,13 +214,13 @@ def test_without_controls_every_hash_is_as_it_was() -> None:
 
 def test_only_the_passages_that_are_touched_have_other_hashes() -> None:
     text = " ".join(f"Sentence number {i} is here." for i in range(12))
-    plain = drafter().complete(drafter().outline(Document(id="a", text=text)))
+    plain = drafter().complete(drafter().outline(Document(id="a", text=text))).draft
     assert len(plain.passages) > 3
     at = text.index("number 6")
 
     def changed(factor: float) -> list[bool]:
         steered = Document(id="a", text=text, controls=(control(at, 8, factor),))
-        draft = drafter().complete(drafter().outline(steered))
+        draft = drafter().complete(drafter().outline(steered)).draft
         assert draft.content_sha != plain.content_sha
         return [one.sha != other.sha for one, other in zip(draft.passages, plain.passages, strict=True)]
 
@@ -231,8 +232,7 @@ def test_only_the_passages_that_are_touched_have_other_hashes() -> None:
 
 def test_controls_stand_behind_the_title_in_what_is_embedded() -> None:
     document = Document(id="a", title=" Wolf ", text="a lamb", controls=(control(2, 4, 2),))
-    draft = drafter().complete(drafter().outline(document))
-    [prompt] = drafter().prompts(draft).values()
+    [prompt] = drafter().complete(drafter().outline(document)).prompts.values()
     [item] = prompt.items
     assert isinstance(item, TextItem)
     assert (item.text, item.controls) == ("Wolf a lamb", (control(text_offset("Wolf") + 2, 4, 2),))
@@ -246,7 +246,7 @@ def test_what_is_left_out_takes_no_room_in_a_passage() -> None:
     for menu in ("Menu.", "A menu of very many words that would fill passages of their own. " * 9):
         whole = f"{text[:middle]}{menu} {text[middle:]}"
         left_out = (control(middle, len(menu), 0),)
-        drafts.append(drafter().complete(drafter().outline(Document(id="a", text=whole, controls=left_out))))
+        drafts.append(drafter().complete(drafter().outline(Document(id="a", text=whole, controls=left_out))).draft)
     shas = [[item.sha for item in draft.passages] for draft in drafts]
     assert len(shas[0]) > 3
     assert shas[0] == shas[1]
@@ -258,24 +258,21 @@ def test_what_is_left_out_makes_no_passage_of_its_own() -> None:
     left_out = (control(text.index("Menu"), len(boilerplate), 0),)
     for settings in (PROMPTED, CollectionSettings(language="en", whole_documents=True)):
         writer = drafter(settings)
-        draft = writer.complete(writer.outline(Document(id="a", text=text, controls=left_out)))
+        drafted = writer.complete(writer.outline(Document(id="a", text=text, controls=left_out)))
         terms = Counter[str]()
-        for found in writer.terms(draft, {item.sha for item in draft.passages}).values():
+        for found in writer.terms(drafted, drafted.prompts.keys()).values():
             terms.update(found.keys())
         assert {"wolf", "lamb"} <= set(terms)
         assert "menu" not in terms
-        assert len(draft.passages) < 4
+        assert len(drafted.prompts) < 4
 
 
 def test_a_document_of_which_nothing_is_heard_needs_a_title() -> None:
     everything = (control(0, 6, 0), control(7, 4, 0))
-    problem = drafter().problem(Document(id="a", text="banner foot", controls=everything))
-    assert problem is not None
-    assert (problem.code, "suppress all of its text" in problem.reason) == (InvalidDocument.code, True)
+    with pytest.raises(InvalidDocument, match="suppress all of its text"):
+        drafter().outline(Document(id="a", text="banner foot", controls=everything))
     titled = Document(id="a", text="banner foot", title="Wolf", controls=everything)
-    assert drafter().problem(titled) is None
-    draft = drafter().complete(drafter().outline(titled))
-    [prompt] = drafter().prompts(draft).values()
+    [prompt] = drafter().complete(drafter().outline(titled)).prompts.values()
     assert [item.text for item in prompt.items if isinstance(item, TextItem)] == ["Wolf"]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -25,9 +28,9 @@ ANALYZER = Analyzer()
 def counted(weight: int, title: str, text: str) -> list[dict[str, int]]:
     """By passage, in order."""
     drafter = Drafter(CollectionSettings(language="en", title_weight=weight), FakeEncoder(), ANALYZER)
-    draft = drafter.complete(drafter.outline(Document(id="a", text=text, title=title)))
-    terms = drafter.terms(draft, {item.sha for item in draft.passages})
-    return [dict(terms[item.sha]) for item in draft.passages]
+    drafted = drafter.complete(drafter.outline(Document(id="a", text=text, title=title)))
+    terms = drafter.terms(drafted, drafted.prompts.keys())
+    return [dict(terms[item.sha]) for item in drafted.draft.passages]
 
 
 @pytest.mark.parametrize(("weight", "wolf", "lamb"), [(0, 1, 0), (1, 2, 1), (2, 3, 2), (10, 11, 10)])
@@ -49,8 +52,8 @@ def test_a_title_without_text_may_count_for_nothing() -> None:
 
 def test_only_what_is_wanted_is_counted() -> None:
     drafter = Drafter(CollectionSettings(language="en"), FakeEncoder(), ANALYZER)
-    draft = drafter.complete(drafter.outline(Document(id="a", text="wolf")))
-    assert drafter.terms(draft, set()) == {}
+    drafted = drafter.complete(drafter.outline(Document(id="a", text="wolf")))
+    assert drafter.terms(drafted, set()) == {}
 
 
 def test_the_words_of_a_title_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,11 +66,11 @@ def test_the_words_of_a_title_are_looked_for_once(monkeypatch: pytest.MonkeyPatc
     original = ANALYZER.term_frequencies
     monkeypatch.setattr(ANALYZER, "term_frequencies", frequencies)
     drafter = Drafter(CollectionSettings(language="en", title_weight=3), FakeEncoder(), ANALYZER)
-    draft = drafter.complete(drafter.outline(Document(id="a", text="A lamb was here. " * 60, title="wolf")))
-    shas = {item.sha for item in draft.passages}
-    assert 2 <= len(shas) < len(draft.passages), "some of them say the same"
+    drafted = drafter.complete(drafter.outline(Document(id="a", text="A lamb was here. " * 60, title="wolf")))
+    shas = drafted.prompts.keys()
+    assert 2 <= len(shas) < len(drafted.draft.passages), "some of them say the same"
     wanted = set(sorted(shas)[1:])
-    assert drafter.terms(draft, wanted).keys() == wanted
+    assert drafter.terms(drafted, wanted).keys() == wanted
     assert (analyzed.count("wolf"), len(analyzed)) == (1, 1 + len(wanted)), "the title, and each prompt that is wanted"
 
 
@@ -102,3 +105,30 @@ def test_bm25_scores_by_the_counts(tmp_path: Path) -> None:
             scores[weight] = float(found.scores[0])
     database.close()
     assert scores[4] / scores[1] == pytest.approx((4 / (4 + 1.2)) / (1 / (1 + 1.2)), rel=1e-5)
+
+
+def test_title_and_metadata_are_read_once_on_the_way_in(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = Counter[str]()
+
+    class Watched(dict[str, Any]):
+        def items(self) -> Any:
+            counts["filterable values"] += 1
+            return super().items()
+
+    def dumps(value: Any, **options: Any) -> str:
+        counts["metadata as JSON"] += value == {"price": 3}
+        return original(value, **options)
+
+    def token_spans(text: str) -> Any:
+        counts["tokens of the title"] += text == "Wolf and lamb"
+        return FakeEncoder.token_spans(encoder, text)
+
+    original = json.dumps
+    monkeypatch.setattr(json, "dumps", dumps)
+    encoder = FakeEncoder()
+    monkeypatch.setattr(encoder, "token_spans", token_spans)
+    create_for(encoder, database, "c", CollectionSettings(title_weight=2))
+    document = Document(id="a", title=" Wolf and lamb", text="They meet. " * 60, metadata=Watched(price=3))
+    report = Pipeline(database, only(encoder), ANALYZER).add("c", [document])
+    assert (report.created, report.passages > 1) == (1, True)
+    assert counts == {"filterable values": 1, "metadata as JSON": 1, "tokens of the title": 1}

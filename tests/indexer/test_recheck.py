@@ -44,7 +44,7 @@ def analyzer() -> Analyzer:
 
 def drafted(settings: CollectionSettings, document: Document, analyzer: Analyzer) -> Draft:
     drafter = Drafter(settings, FakeEncoder(), analyzer)
-    return drafter.complete(drafter.outline(document))
+    return drafter.complete(drafter.outline(document)).draft
 
 
 def checked(settings: CollectionSettings, draft: Draft, **changed: Any) -> str | None:

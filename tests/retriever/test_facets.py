@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import store.filters.values
+import store.fieldvalues
 from core.errors import InvalidQuery
 from core.filters import parse_filter
 from embedder.densemodels import only
@@ -67,7 +67,7 @@ def test_facets_equal_a_count_over_all_documents_that_match(
     searcher: Searcher, name: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both ways to read values. All matching documents are what the search finds where k is large enough."""
-    monkeypatch.setattr(store.filters.values, "FEW", few)
+    monkeypatch.setattr(store.fieldvalues, "FEW", few)
     query = QUERIES[name]
     everything = {hit.document_id for hit in searcher.search("varied", replace(query, k=1000)).hits}
     facets = searcher.search("varied", replace(query, k=2, beside=Beside(facets=FIELDS, facet_values=1000))).facets

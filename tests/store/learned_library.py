@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from core.records import Collection, CollectionSettings, IndexKind, SparseScoring, SparseVector
-from store import Batch, Database, Embedding, Receipt, catalog, commit
+from store import Batch, Database, Embedding, Receipt, catalog
+from store.commit import commit
 from tests.store.library import DIMENSION, FINGERPRINT, WORDS, Item, Place, draft_of, sha_of, terms_of, vector_of
 
 SPARSE_FINGERPRINT = "fingerprint-of-the-sparse-encoder"
@@ -44,7 +45,7 @@ def batch_of(collection: Collection, items: Iterable[Item], *, delete: Iterable[
         collection=collection,
         fingerprint=FINGERPRINT,
         sparse_fingerprint=SPARSE_FINGERPRINT,
-        drafts=tuple(draft_of(item) for item in items),
+        drafts=tuple(draft_of(item, collection.settings.fields) for item in items),
         embeddings={
             sha_of(line): Embedding(vector=vector_of(line), terms=terms_of(line), learned=vector(weights_of(line)))
             for line in lines

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from core.records import Collection, CollectionSettings, Document, Float32Array, Passage
-from store import Batch, Database, Draft, DraftPassage, Embedding, Receipt, catalog, commit
+from core.records import Collection, CollectionSettings, Document, FieldKind, Float32Array, Passage
+from store import Batch, Database, Draft, DraftPassage, Embedding, Receipt, catalog
+from store.commit import commit
+from store.filters.metadata import StoredMetadata
 
 DIMENSION = 8
 FINGERPRINT = "fingerprint-of-the-test-encoder"
@@ -57,9 +59,11 @@ def sha_of(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def draft_of(item: Item) -> Draft:
+def draft_of(item: Item, declared: Mapping[str, FieldKind] | None = None) -> Draft:
+    document = Document(id=item.id, text=item.text, title=f"title of {item.id}", metadata=item.metadata)
     return Draft(
-        document=Document(id=item.id, text=item.text, title=f"title of {item.id}", metadata=item.metadata),
+        document=document,
+        metadata=StoredMetadata.of(document, declared or {}),
         language=item.language,
         content_sha=sha_of(item.text),
         passages=tuple(
@@ -90,7 +94,7 @@ def put(database: Database, collection: Collection, *items: Item, delete: Iterab
     batch = Batch(
         collection=collection,
         fingerprint=FINGERPRINT,
-        drafts=tuple(draft_of(item) for item in items),
+        drafts=tuple(draft_of(item, collection.settings.fields) for item in items),
         embeddings=embeddings_of(items),
         deletions=tuple(delete),
     )

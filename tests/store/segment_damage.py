@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from store import Database
+from store.arrayfile import ArrayWriter, check_file, open_file
 from store.catalog import get_collection
 from store.directory import SEGMENTS
-from store.segments.arrayfile import ArrayWriter, check_file, open_file
 from store.segments.rows import SegmentRow, active_segments
 
 Arrays = dict[str, Any]

@@ -19,14 +19,15 @@ from core.records import (
     SparseScoring,
     SparseVector,
 )
-from store import Batch, Database, Receipt, WriteSession, catalog, commit, schema
-from store.commit import current_seq
+from store import Batch, Database, Receipt, WriteSession, catalog, schema
+from store.changes import current_seq
+from store.commit import commit
+from store.indexnames import new_name
 from store.jobs.intake import Intake, append, begin, finish
 from store.jobs.lease import claim, give_up, postpone
 from store.jobs.notices import JobNotice, NoticeKind
 from store.jobs.payload import QueuedDocument, pack
 from store.jobs.work import BatchOutcome, complete, next_batch
-from store.passageindex.naming import new_name
 from store.passageindex.record import get_record, moved
 from store.segments.sealing import seal
 from store.segments.upkeep import compact
@@ -93,7 +94,7 @@ def store(database: Database, collection: Collection, items: Iterable[Item], *, 
         collection=collection,
         fingerprint=FINGERPRINT,
         sparse_fingerprint=fingerprint,
-        drafts=tuple(draft_of(item) for item in items),
+        drafts=tuple(draft_of(item, collection.settings.fields) for item in items),
         embeddings=embeddings,
         deletions=tuple(delete),
     )

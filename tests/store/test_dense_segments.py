@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from core.records import Collection, CollectionSettings, Float32Array, IndexKind
-from store import Batch, Database, Draft, Embedding, Views, catalog, commit, dense, fastscan
+from store import Batch, Database, Draft, Embedding, Views, catalog, dense, fastscan
+from store.commit import commit
 from store.directory import SEGMENTS
 from store.segments import sealing
 from store.segments.files import open_segment, segment_problems

@@ -17,7 +17,7 @@ from store import Database, Views, schema
 from store.contents import read_contents
 from store.database import ReadSession
 from store.documents import list_documents
-from store.filters.values import FieldReader, FieldValue
+from store.fieldvalues import FieldReader, FieldValue
 from store.segments.segment import read_segment
 from store.segments.upkeep import Seen, maintain
 from tests.store.effort import steps
@@ -171,7 +171,7 @@ def test_a_facet_reads_the_values_that_it_lists(
     database: Database, views: Views, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are: of all others only the numbers of documents are read."""
-    monkeypatch.setattr("store.filters.values.FEW", 0)
+    monkeypatch.setattr("store.fieldvalues.FEW", 0)
     read: list[int] = []
     values = FieldReader._read
 

@@ -32,7 +32,7 @@ from store.catalog import (
     get_collection,
     list_collections,
 )
-from store.commit import current_seq
+from store.changes import current_seq
 from store.jobs.intake import begin as begin_job
 from store.reindex.dropping import drop_piece
 from store.reindex.pending import pending_count

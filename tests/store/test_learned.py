@@ -12,8 +12,10 @@ import sqlalchemy as sa
 
 from core.errors import InvalidSettings, ModelError, ModelMismatch
 from core.records import Collection, CollectionSettings, SparseScoring, SparseVector
-from store import Batch, Database, Embedding, View, Views, catalog, commit, schema
-from store.snapshot import FAN_OUT, load
+from store import Batch, Database, Embedding, View, Views, catalog, schema
+from store.commit import commit
+from store.segments.tiers import FAN_OUT
+from store.snapshot import load
 from tests.store.learned_library import IDS, SPARSE_FINGERPRINT, batch_of, create_learned, oracle, put_learned, vector
 from tests.store.library import DIMENSION, FINGERPRINT, WORDS, Item, Place, create, embeddings_of, put, vector_of
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from core.records import IndexKind, Int32Array
+from store.arrayfile import open_file
 from store.directory import SEGMENTS
 from store.quantizer import quantizer
 from store.segments import merging
-from store.segments.arrayfile import open_file
 from store.segments.files import new_file
 from store.segments.merging import Merge
 from store.segments.postings import Postings

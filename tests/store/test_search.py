@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from core.errors import CollectionNotFound, HitNotFound, InvalidControl, ModelMismatch
 from core.records import Collection, CollectionSettings, Float32Array, Int64Array, Scoring
-from store import Batch, Database, Draft, Embedding, Pool, View, Views, catalog, commit, dense
-from store.snapshot import FAN_OUT, load
+from store import Batch, Database, Draft, Embedding, Pool, View, Views, catalog, dense
+from store.commit import commit
+from store.segments.tiers import FAN_OUT
+from store.snapshot import load
 from tests.store.library import (
     DIMENSION,
     FINGERPRINT,

@@ -16,9 +16,9 @@ import pytest
 from core.errors import StorageError, StorageFull
 from core.records import Collection
 from store import Database, Views
+from store.arrayfile import ArrayWriter, open_file
 from store.directory import SEGMENTS
 from store.segments import sealing, upkeep
-from store.segments.arrayfile import ArrayWriter, open_file
 from store.segments.files import open_segment
 from store.segments.rows import SegmentRow
 from store.segments.segment import Segment

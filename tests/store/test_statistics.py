@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import CollectionNotFound
 from store import Database, catalog
-from store.commit import current_seq
+from store.changes import current_seq
 from store.maintenance import owning
 from store.migrate import SCHEMA_VERSION
 from store.processes import register

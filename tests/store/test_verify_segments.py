@@ -11,10 +11,10 @@ import pytest
 
 from core.records import CollectionSettings, IndexKind
 from store import Database, scan
+from store.arrayfile import Seal, check_file, open_file
 from store.catalog import get_collection
 from store.directory import SEGMENTS
 from store.segments import files as segment_files
-from store.segments.arrayfile import Seal, check_file, open_file
 from store.segments.sealing import seal
 from store.segments.upkeep import compact, remove_retired
 from store.verify import verify

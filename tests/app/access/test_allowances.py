@@ -109,7 +109,7 @@ def test_of_two_bulk_requests_at_once_with_one_key_the_later_is_told_to_come_aga
     later = house.ask(key, "POST", path, content=lines, headers=headers)
     assert answers[0].status_code == 202
     error = error_of(later, 409)
-    assert (error["code"], error["param"]) == ("job_conflict", "Idempotency-Key")
+    assert (error["code"], error["param"]) == ("still_received", "Idempotency-Key")
     assert later.headers["Retry-After"] == "5"
     assert left(later.headers["RateLimit"]) == left(answers[0].headers["RateLimit"])
 

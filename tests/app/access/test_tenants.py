@@ -66,6 +66,8 @@ def test_errors_name_none_but_the_tenants_collections(house: House, tenants: dic
         for name in ("docs", "planning")
     )
     assert (hidden, missing) == ("there is no collection 'docs'", "there is no collection 'planning'")
+    odd = error_of(house.ask(by_pattern, "GET", "/v1/collections/pl; there is more"), 404)["message"]
+    assert odd == "there is no collection 'pl; there is more'"
 
 
 def test_answers_speak_of_the_tenants_names(house: House, tenants: dict[str, str]) -> None:

@@ -15,10 +15,11 @@ from core.records import Collection, Document, JobState
 from indexer.intake import receive
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
-from store import Batch, Database, Embedding, Views, commit, schema
+from store import Batch, Database, Embedding, Views, schema
 from store.backup import backup, restore
 from store.catalog import get_collection
 from store.clock import database_now
+from store.commit import commit
 from store.jobs import list_jobs
 from store.segments.files import SEGMENTS
 from store.segments.sealing import rebuild, seal
@@ -209,7 +210,7 @@ def _stocked(folder: Path) -> tuple[Database, Collection]:
 def _put(database: Database, collection: Collection, *items: Item, delete: Sequence[str] = ()) -> None:
     lines = {line for item in items for _, line in item.lines()}
     embeddings = {sha_of(line): Embedding(vector=unit_vector(line), terms=terms_of(line)) for line in lines}
-    drafts = tuple(draft_of(item) for item in items)
+    drafts = tuple(draft_of(item, collection.settings.fields) for item in items)
     batch = Batch(
         collection=collection, fingerprint=FINGERPRINT, drafts=drafts, embeddings=embeddings, deletions=tuple(delete)
     )

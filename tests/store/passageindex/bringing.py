@@ -5,13 +5,13 @@ from __future__ import annotations
 from unittest.mock import patch
 
 from store import Database
-from store.passageindex.following import Following
+from store.indexfollowing import Following
 from store.passageindex.protocol import PassageIndex
 
 
 def bring(database: Database, index: PassageIndex) -> None:
     """However little it is; and what went is removed."""
-    with patch("store.passageindex.following.QUIET_ROWS", 1):
+    with patch("store.indexfollowing.QUIET_ROWS", 1):
         following = Following(index, grace_seconds=0.0, quiet_seconds=0.0)
         for _ in range(2):  # at the second look what went has been seen before
             while following.follow(database):

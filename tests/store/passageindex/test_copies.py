@@ -10,7 +10,7 @@ from core.errors import StorageCorrupt
 from store import Database, View, Views, catalog
 from store.backup import backup, restore
 from store.figures import figures
-from store.passageindex.naming import is_name
+from store.indexnames import is_name
 from store.passageindex.record import get_record, list_records
 from store.segments.upkeep import compact, maintain
 from store.statistics import SegmentStatistics, room, statistics

@@ -11,9 +11,9 @@ import pytest
 from core.errors import IndexUnavailable
 from core.records import Collection, IndexKind
 from store import Database, Views, catalog
+from store import indexfollowing as module
+from store.indexfollowing import Following
 from store.maintenance import Maintenance, MaintenancePolicy, maintain_once
-from store.passageindex import following as module
-from store.passageindex.following import Following
 from store.passageindex.protocol import Entries
 from store.passageindex.record import IndexRecord, list_records
 from store.segments.rows import active_segments
@@ -46,8 +46,8 @@ def held(index: PlainIndex, database: Database, collection: Collection) -> dict[
 def test_many_are_brought_at_once_and_few_when_it_is_quiet(
     database: Database, collection: Collection, index: PlainIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.passageindex.following.SEAL_ROWS", 10)
-    monkeypatch.setattr("store.passageindex.following.QUIET_ROWS", 2)
+    monkeypatch.setattr("store.indexfollowing.SEAL_ROWS", 10)
+    monkeypatch.setattr("store.indexfollowing.QUIET_ROWS", 2)
     busy, quiet = Following(index, quiet_seconds=1000.0), Following(index, quiet_seconds=0.0)
     put(database, collection, *(Item(id=f"d{number}", text=f"whale {number}") for number in range(9)))
     assert not busy.follow(database)
@@ -90,7 +90,7 @@ def test_the_engine_gets_vectors_and_weights_as_they_are_stored(database: Databa
 def test_what_went_stays_for_a_while_and_then_goes(
     database: Database, collection: Collection, index: PlainIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.passageindex.following.QUIET_ROWS", 1)
+    monkeypatch.setattr("store.indexfollowing.QUIET_ROWS", 1)
     clock = Clock()
     following = Following(index, grace_seconds=60.0, quiet_seconds=0.0, clock=clock)
     put(database, collection, Item(id="a", text="whale"), Item(id="b", text="ship"))
@@ -145,7 +145,7 @@ def test_an_engine_that_has_it_empty_again_gets_it_again(
 def test_one_that_is_refused_does_not_hold_up_the_others(
     database: Database, collection: Collection, index: PlainIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.passageindex.following.QUIET_ROWS", 1)
+    monkeypatch.setattr("store.indexfollowing.QUIET_ROWS", 1)
     other = create(database, "other", INDEXED)
     refused = record_of(database, collection.name).name
 
@@ -168,7 +168,7 @@ def test_weights_go_by_the_length_of_the_passages_that_are_brought(
     database: Database, collection: Collection, index: PlainIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that came since the owner began to look have been counted, too."""
-    monkeypatch.setattr("store.passageindex.following.QUIET_ROWS", 1)
+    monkeypatch.setattr("store.indexfollowing.QUIET_ROWS", 1)
 
     def seen_late(found: Database, record: IndexRecord) -> object:
         if record_of(database, collection.name).passages == 1:
@@ -227,7 +227,7 @@ def test_what_a_deleted_collection_had_is_dropped(
 def test_an_engine_that_is_down_gets_it_later(
     database: Database, collection: Collection, index: PlainIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.passageindex.following.QUIET_ROWS", 1)
+    monkeypatch.setattr("store.indexfollowing.QUIET_ROWS", 1)
     monkeypatch.setattr("store.maintenance.Following", partial(Following, quiet_seconds=0.0))
     index.down = True
     put(database, collection, Item(id="a", text="whale"))
@@ -247,7 +247,7 @@ def test_an_owner_that_dies_before_it_notes_what_it_brought_does_no_harm(
     database: Database, collection: Collection, index: PlainIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(database, collection, Item(id="a", text="whale"), Item(id="b", text="ship\nsea"))
-    monkeypatch.setattr("store.passageindex.following.moved", _killed)
+    monkeypatch.setattr("store.indexfollowing.moved", _killed)
     with pytest.raises(KeyboardInterrupt):
         bring(database, index)
     monkeypatch.undo()

@@ -11,9 +11,9 @@ from core.errors import IndexMissing, IndexUnavailable, InvalidFilter, InvalidQu
 from core.filters import parse_filter
 from core.records import Collection, Int64Array
 from store import Database, Views, dense
+from store import indexedview as indexed_view
 from store.database import ReadSession
 from store.holders import documents_of_passages, documents_with_terms
-from store.passageindex import view as indexed_view
 from store.passageindex.milvus import Milvus
 from store.passageindex.protocol import MOST, PassageIndex, Weights
 from store.segments.segment import Segment, read_segment

@@ -16,7 +16,8 @@ import numpy as np
 from core.errors import HitNotFound
 from core.filters import parse_filter
 from core.records import Collection
-from store import Database, Pool, View, Views, catalog, commit
+from store import Database, Pool, View, Views, catalog
+from store.commit import commit
 from store.documents import list_documents
 from store.segments import upkeep
 from store.segments.rows import active_segments

@@ -12,7 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from core.dates import date_text
-from core.errors import InvalidFilter, InvalidQuery
+from core.errors import InvalidQuery
 from core.records import FieldKind, Int64Array
 from store import schema
 from store.filters.fields import Fields
@@ -70,10 +70,10 @@ class FieldReader:
 
     def __init__(self, view: View, name: str, *, param: str) -> None:
         self._view = view
-        try:
-            kinds = Fields(view.session, view.collection.id, silent=view.restricted).kinds(name)
-        except InvalidFilter as error:
-            raise InvalidQuery(f"{param}: {error.message.removeprefix('filter: ')}", param=param) from None
+        fields = Fields(view.session, view.collection.id)
+        kinds = fields.known(name)
+        if not kinds and not view.restricted:  # else errors would tell of documents that the caller does not see
+            raise InvalidQuery(f"{param}: {fields.unknown(name)}", param=param)
         if FieldKind.GEO in kinds:
             raise InvalidQuery(
                 f"{param}: {name!r:.140} holds places, which hardly any two documents share", param=param

@@ -101,12 +101,15 @@ def open_file(
     Their hashes are checked, but not those of the arrays in `unhashed`. Raises StorageCorrupt, which names the file and
     what is wrong with it; StorageError when it is there and cannot be read.
     """
-    mapped, sections = _mapped(path, seal)
-    if only is not None:
-        sections = {name: section for name, section in sections.items() if name in only}
-    for name, section in sections.items():
-        if name not in unhashed and _hash(mapped, section) != section.sha256:
-            raise StorageCorrupt(f"segment file {path}: its array {name!r} is not what was written")
+    try:
+        mapped, sections = _mapped(path, seal)
+        if only is not None:
+            sections = {name: section for name, section in sections.items() if name in only}
+        for name, section in sections.items():
+            if name not in unhashed and _hash(mapped, section) != section.sha256:
+                raise _Damage(_CHANGED.format(name))
+    except _Damage as damage:
+        raise StorageCorrupt(f"segment file {path}: {damage}") from damage.__cause__
     return {name: _array(mapped, section) for name, section in sections.items()}
 
 
@@ -114,19 +117,22 @@ def check_file(path: Path, seal: Seal) -> list[str]:
     """Everything that is wrong with the file, down to the last bit. Raises StorageError when it cannot be read."""
     try:
         mapped, sections = _mapped(path, seal)
-    except StorageCorrupt as error:
-        return [error.message]
-    problems = [
-        f"segment file {path}: its array {name!r} is not what was written"
-        for name, section in sections.items()
-        if _hash(mapped, section) != section.sha256
-    ]
+    except _Damage as damage:
+        return [str(damage)]
+    problems = [_CHANGED.format(name) for name, section in sections.items() if _hash(mapped, section) != section.sha256]
     end = 0  # of what was looked at: the header ends at the first array, and its hash covers the zeros before it
     for section in sorted(sections.values(), key=lambda section: section.offset):
         if end and any(mapped[end : section.offset]):
-            problems.append(f"segment file {path}: bytes between its arrays, from {end} on, are not zero")
+            problems.append(f"bytes between its arrays, from {end} on, are not zero")
         end = section.offset + section.size
     return problems
+
+
+class _Damage(Exception):
+    """What is wrong with a file. It does not name the file."""
+
+
+_CHANGED = "its array {!r} is not what was written"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,30 +187,30 @@ def _header(sections: Mapping[str, _Section], hashes: Mapping[str, str]) -> byte
 
 
 def _mapped(path: Path, seal: Seal) -> tuple[mmap.mmap, dict[str, _Section]]:
-    """The file in memory, and its sections: all within it. Raises StorageCorrupt, StorageError."""
+    """The file in memory, and its sections: all within it. Raises _Damage, StorageError."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size != seal.size or size < _START.size:
-                raise StorageCorrupt(f"segment file {path}: has {size} bytes; {seal.size} were written")
+                raise _Damage(f"has {size} bytes; {seal.size} were written")
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError as error:
-        raise StorageCorrupt(f"segment file {path}: is not there") from error
+        raise _Damage("is not there") from error
     except OSError as error:
         raise StorageError(f"segment file {path}: cannot be read ({error.strerror})") from error
-    problem = f"segment file {path}: its header is not what was written"
+    problem = "its header is not what was written"
     magic, version, length = _START.unpack_from(mapped)
     header = mapped[: _aligned(_START.size + min(length, size))]
     if hashlib.sha256(header).digest() != seal.sha256:
-        raise StorageCorrupt(problem)
+        raise _Damage(problem)
     if magic != _MAGIC:
-        raise StorageCorrupt(f"segment file {path}: is no segment file")
+        raise _Damage("is no segment file")
     if version != VERSION:
-        raise StorageCorrupt(f"segment file {path}: of version {version}; this program reads {VERSION}")
+        raise _Damage(f"of version {version}; this program reads {VERSION}")
     try:
         sections = _parsed(json.loads(header[_START.size : _START.size + length]), len(header), size)
     except (ValueError, TypeError, KeyError) as error:
-        raise StorageCorrupt(f"{problem} ({error})") from error
+        raise _Damage(f"{problem} ({error})") from error
     return mapped, sections
 
 

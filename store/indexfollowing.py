@@ -18,8 +18,7 @@ import sqlalchemy as sa
 from core.errors import CollectionNotFound, IndexMissing
 from core.records import Float32Array
 from store import bm25, schema
-from store.changes import added_since, removed_since
-from store.commit import current_seq
+from store.changes import added_since, current_seq, removed_since
 from store.database import Database
 from store.passageindex.protocol import Entries, PassageIndex, SparseRows
 from store.passageindex.record import IndexRecord, begin_anew, find_record, forget, list_records, moved
