@@ -11,7 +11,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from app.addresses import shown_text
 from app.settings import LogSettings
-from core.current import current_job
+from core.context import current_job
 
 # Without the values of variables, which both ways of writing would show: they are texts, queries and keys.
 _TRACEBACKS = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))

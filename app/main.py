@@ -78,7 +78,7 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
             wiring.maintenance.running(),
             panel.running(),
             wiring.keyring.noting(),
-            wiring.forthcoming.watched(),
+            wiring.preloader.watched(),
             wiring.letting_go(),
         ):
             stop = _start_worker(wiring, panel) if worker else wiring.worker.stop

@@ -10,18 +10,18 @@ from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any
 
-from app.regularly import regularly
+from app.periodic import periodically
 from app.schemas.reindexes import ReindexRequest
 from app.wiring import Wiring
 from core.errors import CollectionNotFound, ModelNotFound, SalienceError, StorageError
 from core.records import Collection, SparseScoring
 from core.reindexes import Reindex, ReindexState
 from indexer.reindexstart import ReindexPlan, begin_reindex
-from store.among import Patterns
 from store.catalog import find_collection, get_collection, list_collections
 from store.database import ReadSession
 from store.reindex.pending import pending_count
 from store.reindex.record import ENDED, hidden_collection, newest, newest_of_each, unfinished
+from store.visibility import Patterns
 
 LOOK_SECONDS = 0.5  # between two looks for reindexes that have begun
 IDLE_SECONDS = 60.0  # for which nobody has asked for a model that is let go of
@@ -63,7 +63,7 @@ def begin(parts: Wiring, name: str, asked: ReindexRequest) -> Reindex:
             ),
         )
     finally:  # it may have been refused, or be over before anybody looks
-        parts.forthcoming.note(asked.model, sparse_model)
+        parts.preloader.note(asked.model, sparse_model)
     parts.reindexing.wake()
     return begun
 
@@ -121,7 +121,7 @@ def judged(parts: Wiring, old: str, new: str, judgements: Mapping[str, Any]) -> 
     return {**figures, "gain": float(gains.mean()), "p": randomisation(gains), "queries": len(qrels)}
 
 
-class Forthcoming:
+class ModelPreloader:
     """Loads the models of reindexes before a search needs them: of both generations, as either may answer soon.
 
     Afterwards it lets go of those that no collection is of, once nobody asks for them any more. For one thread, but for
@@ -190,7 +190,7 @@ class Forthcoming:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """While the block runs, a thread looks whether a reindex has begun, wherever that was."""
-        with regularly(self._look, seconds=LOOK_SECONDS, name="forthcoming-models", stop_seconds=_STOP_SECONDS):
+        with periodically(self._look, seconds=LOOK_SECONDS, name="forthcoming-models", stop_seconds=_STOP_SECONDS):
             yield
 
     def _look(self) -> None:

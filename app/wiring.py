@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from app.models import Models
-from app.regularly import regularly
+from app.periodic import periodically
 from app.settings import Settings
 from core.errors import InvalidSettings, StorageError
 from core.records import Collection, CollectionSettings, IndexKind
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from app.access.limits import Limiter
     from app.access.quota import TokenQuota
     from app.access.signatures import SignatureAuth
-    from app.reindexes import Forthcoming
+    from app.reindexes import ModelPreloader
     from app.viking import VikingModels
     from core.protocols import Encoder
     from embedder.lexical import Analyzer
@@ -104,7 +104,7 @@ class Wiring:
             with suppress(StorageError):  # the next look does it; /readyz and whoever searches say what is wrong
                 self.views.let_go(outdated=outdated)
 
-        return regularly(let_go, seconds=LET_GO_SECONDS, name="letting-go")
+        return periodically(let_go, seconds=LET_GO_SECONDS, name="letting-go")
 
     @cached_property
     def passage_index(self) -> Milvus | None:
@@ -140,11 +140,11 @@ class Wiring:
         return Reindexing(self.database, self.pipeline, self.views, partial(judged, self))
 
     @cached_property
-    def forthcoming(self) -> Forthcoming:
+    def preloader(self) -> ModelPreloader:
         """The models that reindexes make collections anew by; watched while a server runs."""
-        from app.reindexes import Forthcoming
+        from app.reindexes import ModelPreloader
 
-        return Forthcoming(self)
+        return ModelPreloader(self)
 
     @cached_property
     def searcher(self) -> Searcher:
@@ -250,7 +250,7 @@ class Wiring:
             self.searcher,
         )
         _ = (self.viking, self.viking_quota, self.signatures, self.keyring, self.limiter)
-        self.forthcoming.load()
+        self.preloader.load()
 
     def close(self) -> None:
         if "models" in self.__dict__:

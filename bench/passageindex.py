@@ -28,7 +28,7 @@ from core.records import Float32Array, IndexKind, Int32Array, Int64Array
 from embedder.lexical import Analyzer
 from retriever.searcher import Searcher
 from store import Database, Views
-from store.indexfollowing import Following
+from store.indexreplication import Replication
 from store.kernel_loading import load_kernel
 from store.passageindex.protocol import Entries, Weights
 
@@ -63,7 +63,7 @@ def run(directory: Path, passages: int, queries: int = QUERIES) -> dict[str, Any
             database.close()
     engine = InMemory()
     begun = time.perf_counter()
-    following = Following(engine, quiet_seconds=0.0)
+    following = Replication(engine, quiet_seconds=0.0)
     while following.follow(database):
         pass
     brought = time.perf_counter() - begun

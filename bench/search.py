@@ -34,7 +34,7 @@ from core.protocols import Encoder
 from core.records import Collection, CollectionSettings, Document, Float32Array, IndexKind, Passage
 from embedder.lexical import Analyzer
 from indexer.drafting import content_sha, passage_sha
-from retriever.beside import Beside
+from retriever.extras import Extras
 from retriever.inputs import Inputs
 from retriever.legs import Leg
 from retriever.query import Explain, Query
@@ -58,12 +58,12 @@ CASES: Mapping[str, dict[str, Any]] = {
     "dense": {"legs": (Leg.DENSE,)},
     "sparse": {"legs": (Leg.SPARSE,)},
     "explained by scores": {"explain": Explain.SCORES},
-    "highlights, suggestions": {"beside": Beside(highlight=True, suggest=True)},
+    "highlights, suggestions": {"extras": Extras(highlight=True, suggest=True)},
     "filter, 10 %": {"filter": parse_filter("tenth = 3")},
     "filter, 90 %": {"filter": parse_filter("tenth < 9")},
     "filter, 3 conditions": {"filter": parse_filter("tenth < 9 and tenth > 0 and exists(rare)")},
-    "facet of 1,000 values": {"beside": Beside(facets=("thousandth",))},
-    "facet of 20,000 values": {"beside": Beside(facets=("rare",))},
+    "facet of 1,000 values": {"extras": Extras(facets=("thousandth",))},
+    "facet of 20,000 values": {"extras": Extras(facets=("rare",))},
     "groups, 10 values": {"selection": Selection(group_by=GroupBy(field="tenth"))},
     "groups, 1,000 values": {"selection": Selection(group_by=GroupBy(field="thousandth"))},
     "groups, 20,000 values": {"selection": Selection(group_by=GroupBy(field="rare"))},

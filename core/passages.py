@@ -54,7 +54,7 @@ def document_prompt(title: str, text: str, controls: Sequence[TextControl]) -> P
 
     `controls`: on spans of the passage's `text`, in order of their starts; the title has none.
     """
-    said = heard(text, controls)
+    said = kept_text(text, controls)
     return Prompt.of(passage_prompt(title, said.text), said.shifted(text_offset(title)))
 
 
@@ -72,8 +72,8 @@ def passage_controls(controls: Sequence[TextControl], start: int, text: str) -> 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Heard:
-    """A text as it counts: a space stands in place of each part that a factor of 0 leaves out."""
+class KeptText:
+    """A text without the parts that a factor of 0 leaves out: a space stands in place of each."""
 
     text: str
     controls: tuple[TextControl, ...]  # the others, on spans of it
@@ -98,7 +98,7 @@ class Heard:
         return whole
 
 
-def heard(text: str, controls: Sequence[TextControl]) -> Heard:
+def kept_text(text: str, controls: Sequence[TextControl]) -> KeptText:
     """`controls`: on spans of `text`, in order of their starts."""
     parts, place = [], 0
     for control in controls:
@@ -114,7 +114,7 @@ def heard(text: str, controls: Sequence[TextControl]) -> Heard:
         for (origin, _), part, start in zip(parts, kept, starts, strict=True)
         for control in passage_controls(others, origin, part)
     ]
-    return Heard(
+    return KeptText(
         text=" ".join(kept), controls=tuple(placed), starts=starts, origins=tuple(origin for origin, _ in parts)
     )
 

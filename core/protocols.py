@@ -43,7 +43,7 @@ class Encoder(Protocol):
       vocabulary lacks, a text that its API refuses;
     - RemoteUnavailable, where a remote model cannot be reached or asks to wait: no prompt is at fault;
     - RemoteRefused and RemoteMismatch, where it refuses the request, or answers with what does not fit it;
-    - Abandoned, where nobody waits for the answer any more (core.current): no prompt is at fault;
+    - Abandoned, where nobody waits for the answer any more (core.context): no prompt is at fault;
     - what the library that runs a local model raises, as it is: RuntimeError for lack of memory, for example.
 
     After those of which no prompt is at fault, no other will fare better; after the rest, others may.
@@ -228,7 +228,7 @@ class Reranker(Protocol):
     def fingerprint(self) -> str: ...
 
     def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
-        """The relevance of each document, in order, and what the model read to tell; core.current counts it, too.
+        """The relevance of each document, in order, and what the model read to tell; core.context counts it, too.
 
         Scores are float64, (documents,), from 0 to 1. Raises as Encoder.encode does, but for InvalidControl.
         """

@@ -26,7 +26,7 @@ from embedder.compiled import CompiledGraph, Inputs, cpu_precision
 from embedder.modelfolder import json_object
 from embedder.positions import first_position
 from embedder.precision import Precision
-from embedder.steered import SUPPRESSED
+from embedder.steeredattention import SUPPRESSED
 
 STREAMS = (4, 3, 2)  # parts of a batch that run at once, each on as many threads as the others
 SPLIT_TOKENS = 192  # tokens for each thread from which a batch is worth cutting: queries that come together are not

@@ -11,7 +11,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from core.current import models_read
+from core.context import models_read
 from core.errors import ModelError
 from core.protocols import Priority
 from core.records import Relevance
@@ -19,11 +19,11 @@ from embedder.batching import batch_tokens, token_budget_batches
 from embedder.beginning import beginning
 from embedder.fingerprints import fingerprint_of
 from embedder.generic import position_limit
-from embedder.line import Line
 from embedder.loading import torch_device
 from embedder.modelfolder import ModelFolder, json_object, read_model_folder, token_limit, weights_sha256
-from embedder.place import place_of
+from embedder.modelqueue import ModelQueue
 from embedder.pretrained import input_names, load_pretrained
+from embedder.scheduling import scheduler_of
 
 _TASK = "sequence-classification"
 _ACTIVATIONS = ("Sigmoid", "Identity")  # of torch.nn: either way the score below is the sigmoid of the logit
@@ -56,9 +56,9 @@ class CrossEncoder:
         self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
         self._typed = typed
         self._pad = getattr(model.config, "pad_token_id", None)
-        self._line = Line(place_of(model.device))
-        self.observe = self._line.observe  # as core.protocols.Observable has it
-        self.waiting = self._line.waiting
+        self._queue = ModelQueue(scheduler_of(model.device))
+        self.observe = self._queue.observe  # as core.protocols.Observable has it
+        self.waiting = self._queue.waiting
         self._batch_tokens = batch_tokens(model.device)
 
     def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
@@ -71,10 +71,10 @@ class CrossEncoder:
         priority = Priority.INTERACTIVE  # a reranker is asked while somebody waits for it
         budget = self._batch_tokens if self._pad is not None else 1  # without a padding token one pair at a time
         counts = [len(encoding.ids) for encoding in encodings]
-        with self._line.staying(priority), torch.inference_mode():
-            for batch in token_budget_batches(counts, lambda: self._line.room(budget, priority)):
+        with self._queue.staying(priority), torch.inference_mode():
+            for batch in token_budget_batches(counts, lambda: self._queue.room(budget, priority)):
                 tokens = sum(counts[i] for i in batch)
-                with self._line.turn(priority, texts=len(batch), tokens=tokens):
+                with self._queue.turn(priority, texts=len(batch), tokens=tokens):
                     logits = self._logits([encodings[i] for i in batch])
                 models_read(tokens)
                 scores[batch] = torch.sigmoid(logits.double()).cpu().numpy()

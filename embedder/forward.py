@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.current import models_read
+from core.context import models_read
 from core.errors import InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Priority, Progress
@@ -17,11 +17,11 @@ from core.records import BoolArray, Float64Array, Int64Array, Representation, Sp
 from embedder.auto import ATTENTION_LIMIT, moved_attention
 from embedder.backbone import Backbone, KeyFactors
 from embedder.batching import batch_tokens, token_budget_batches
-from embedder.place import place_of
+from embedder.controlsupport import ControlSupport
+from embedder.microbatching import MicroBatcher
 from embedder.promptfactors import Negative, prompt_factors
-from embedder.support import ControlSupport
+from embedder.scheduling import scheduler_of
 from embedder.tokens import TextTokenizer, TokenizedPrompt
-from embedder.turns import Turns
 
 DEFAULT_OPTIONS = ControlOptions()
 
@@ -59,7 +59,7 @@ class Batch:
 
 
 class Forward:
-    """A tokenizer and a backbone. Thread-safe: callers take turns at the backbone, as embedder.turns says."""
+    """A tokenizer and a backbone. Thread-safe: callers take turns at the backbone, as embedder.microbatching says."""
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class Forward:
         self._prefixes = prefixes
         self._negative = Negative.REFUSED if pool_problem else negative
         self._batch_tokens = batch_tokens(backbone.device)
-        self._turns = Turns(backbone, self._batch_tokens, place_of(backbone.device))
-        self.observe = self._turns.observe  # as core.protocols.Observable has it
-        self.waiting = self._turns.waiting
+        self._batcher = MicroBatcher(backbone, self._batch_tokens, scheduler_of(backbone.device))
+        self.observe = self._batcher.observe  # as core.protocols.Observable has it
+        self.waiting = self._batcher.waiting
 
     def prepare(
         self, prompts: Sequence[Prompt], representation: Representation, options: ControlOptions
@@ -131,11 +131,11 @@ class Forward:
         progress: Progress | None = None,
     ) -> None:
         """Calls `read` for every batch of prompts, in inference mode: the longest first, of those that go together."""
-        with self._turns.staying(priority), torch.inference_mode():
+        with self._batcher.staying(priority), torch.inference_mode():
             for indices in self._batches(prepared, options, priority):
                 members = [prepared[i] for i in indices]
                 keys, factors = self._steering(members, options)
-                hidden = self._turns.hidden([member.tokens.ids for member in members], keys, priority)
+                hidden = self._batcher.hidden([member.tokens.ids for member in members], keys, priority)
                 models_read(int(token_counts(members).sum()))
                 read(Batch(indices=indices, prompts=members, hidden=hidden, factors=factors))
                 if progress is not None:
@@ -143,9 +143,9 @@ class Forward:
 
     def layers(self, prompt: PreparedPrompt, options: ControlOptions, priority: Priority) -> list[Tensor]:
         """The hidden states of every layer, each (tokens, width). Factors act on the attention alone."""
-        with self._turns.staying(priority):
+        with self._batcher.staying(priority):
             keys, _ = self._steering([prompt], options)
-            found = self._turns.layers(prompt.tokens.ids, keys, priority)
+            found = self._batcher.layers(prompt.tokens.ids, keys, priority)
         models_read(len(prompt.tokens))
         return found
 
@@ -170,7 +170,7 @@ class Forward:
         alike = self.backbone.keeps_slots
         for group in groups:
             counts = [len(prepared[i].tokens) for i in group]
-            for places in token_budget_batches(counts, lambda: self._turns.room(priority), alike=alike):
+            for places in token_budget_batches(counts, lambda: self._batcher.room(priority), alike=alike):
                 yield [group[place] for place in places]
 
     def _steering(

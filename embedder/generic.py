@@ -37,7 +37,7 @@ from embedder.backbone import TOLERANCE, KeyFactors, probe_ids, suppression_prob
 from embedder.positions import first_position
 from embedder.precision import Precision
 from embedder.pretrained import load_config, load_pretrained
-from embedder.steered import log_factors, scale_scores
+from embedder.steeredattention import log_factors, scale_scores
 
 IMPLEMENTATION = "salience"
 _ENCODERS = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel, "longt5": LongT5EncoderModel}

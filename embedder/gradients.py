@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.current import models_read
+from core.context import models_read
 from core.protocols import Priority
 from core.records import BoolArray, Float64Array, Int64Array
-from embedder.line import Line
-from embedder.place import place_of
+from embedder.modelqueue import ModelQueue
+from embedder.scheduling import scheduler_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel  # takes seconds to import
@@ -42,9 +42,9 @@ class Differentiable:
         self._device = device
         self._model: PreTrainedModel | None = None
         self._loading = threading.Lock()
-        self._line = Line(place_of(device))
-        self.observe = self._line.observe  # as core.protocols.Observable has it
-        self.waiting = self._line.waiting
+        self._queue = ModelQueue(scheduler_of(device))
+        self.observe = self._queue.observe  # as core.protocols.Observable has it
+        self.waiting = self._queue.waiting
 
     def integrated_gradients(
         self, ids: Int64Array, own: BoolArray, cosine: Callable[[Tensor], Tensor], steps: int
@@ -55,7 +55,7 @@ class Differentiable:
         Raises Abandoned between some steps and the next where nobody waits for the answer any more.
         """
         model = self._loaded()
-        with self._line.staying(Priority.INTERACTIVE), torch.enable_grad():
+        with self._queue.staying(Priority.INTERACTIVE), torch.enable_grad():
             words = model.get_input_embeddings()
             padding = model.config.get_text_config().pad_token_id or 0
             with torch.no_grad():
@@ -76,7 +76,7 @@ class Differentiable:
 
     @contextmanager
     def _turn(self, rows: int, length: int) -> Iterator[None]:
-        with self._line.turn(Priority.INTERACTIVE, texts=rows, tokens=rows * length):
+        with self._queue.turn(Priority.INTERACTIVE, texts=rows, tokens=rows * length):
             yield
         models_read(rows * length)
 

@@ -40,12 +40,12 @@ from core.records import (
     TermPooling,
     TokenTrace,
 )
+from embedder.controlsupport import ControlSupport
 from embedder.fingerprints import fingerprint_of
 from embedder.forward import DEFAULT_OPTIONS, Forward, TokenVectors, sparse_embeddings
 from embedder.loading import load_backbone, torch_device
 from embedder.modelfolder import Pooling, json_object, read_model_folder, token_limit, weights_sha256
 from embedder.pooling import DenseHead
-from embedder.support import ControlSupport
 from embedder.tokens import TextTokenizer, load_tokenizer
 
 _UNWEIGHTED = ("cls_token", "eos_token", "sep_token", "bos_token", "pad_token", "unk_token")  # of tokenizer_config.json

@@ -13,7 +13,7 @@ import numpy as np
 from core.errors import InvalidDocument
 from core.passages import (
     document_prompt,
-    heard,
+    kept_text,
     passage_controls,
     text_offset,
     title_and_room,
@@ -60,7 +60,7 @@ class Drafter:
         Raises InvalidDocument for one that cannot be stored.
         """
         metadata = StoredMetadata.of(document, self._settings.fields)
-        said = heard(document.text, document.controls).text
+        said = kept_text(document.text, document.controls).text
         if not document.title.strip() and not said.strip():
             raise InvalidDocument(
                 "its controls suppress all of its text, and it has no title: nothing is left to find it by"
@@ -78,7 +78,7 @@ class Drafter:
         found = [(passage, _prompt(title, document, passage)) for passage in self._passages(document, room, language)]
         if document.controls:  # a passage of which nothing is heard would say nothing but the title
             found = [(passage, prompt) for passage, prompt in found if _item(prompt).text[text_offset(title) :].strip()]
-        if not found:  # the title is all that is heard
+        if not found:  # the title is all that is kept
             alone = Passage(start=0, end=0, fresh=0)
             found = [(alone, _prompt(title, document, alone))]
         passages, prompts = [], {}

@@ -12,7 +12,7 @@ from core.errors import Abandoned, InvalidControl, InvalidInput, ModelError, Rem
 from core.prompts import Prompt
 from core.protocols import Encoder, Priority, Progress, SparseEncoder
 from core.records import Embeddings, Representation, SparseEmbeddings
-from embedder.together import encode_together
+from embedder.combined import encode_together
 from indexer.drafting import Drafted
 from indexer.records import RecordError
 from store.batch import Draft, Embedding

@@ -10,8 +10,8 @@ from core.errors import CollectionMoved, InvalidInput, ModelError, ModelMismatch
 from core.filters import Filter
 from core.protocols import DenseModels, Priority, SparseModels
 from core.records import Collection, Document
+from embedder.combined import sparse_model_of
 from embedder.lexical import Analyzer
-from embedder.together import sparse_model_of
 from indexer.batches import batches, characters_of
 from indexer.ingest import Ingest, Ingested
 from indexer.items import Item, Notice, documents_among

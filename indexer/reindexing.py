@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.backoff import doubled
-from core.current import awaited
+from core.context import awaited
 from core.errors import (
     Abandoned,
     CollectionNotFound,
@@ -30,20 +30,20 @@ from core.errors import (
     StorageFull,
     StorageReadOnly,
 )
-from core.keptreason import kept_reason
 from core.protocols import Priority
 from core.reindexes import Reindex, ReindexState
-from indexer.bringing import Bringing
-from indexer.givingway import asked, at_work
+from core.storedreason import stored_reason
+from indexer.backfill import Backfill
 from indexer.pipeline import Pipeline
+from indexer.preemption import preemptible, preempting
 from indexer.validation import Judge, validate
 from store import schema
 from store.clock import Clock, database_now
 from store.database import Database
+from store.failpoints import reached
 from store.reindex.dropping import drop_piece
 from store.reindex.record import ENDED, FILLING, FOLLOWING, changed, get, hidden_collection, unfinished
 from store.reindex.switching import NotCaughtUp
-from store.steps import reached
 from store.views import Views
 
 POLL_SECONDS = 0.25
@@ -69,7 +69,7 @@ class Reindexing:
         self._views = views
         self._judge = judge
         self._clock = clock
-        self._bringing = Bringing(database, pipeline, clock)
+        self._backfill = Backfill(database, pipeline, clock)
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._elsewhere: dict[int, float] = {}  # those whose model is not here, and when that was seen
@@ -130,7 +130,7 @@ class Reindexing:
             if not unfinished(session):
                 return False
         try:
-            with at_work(self._database.directory) as turn, awaited(turn):
+            with preemptible(self._database.directory) as turn, awaited(turn):
                 with self._database.read() as session:
                     waiting, now = unfinished(session), self._clock(session)
                 due = (reindex for reindex in waiting if not self._rests(reindex, now))
@@ -161,7 +161,7 @@ class Reindexing:
     def _asked_to(self, reindex: Reindex, state: ReindexState, into: ReindexState) -> Reindex:
         with self._database.read() as session:
             check_state(get(session, reindex.id), state)
-        with asked(self._database.directory):
+        with preempting(self._database.directory):
             for _ in range(3):  # a writer may be quicker than what brings its documents over
                 try:
                     return self._switched(reindex, state, into, Priority.INTERACTIVE)
@@ -177,9 +177,9 @@ class Reindexing:
         with self._database.read() as session:
             reindex = get(session, reindex.id)
         check_state(reindex, state)
-        self._bringing.catch_up(reindex, priority)
+        self._backfill.catch_up(reindex, priority)
         self._warm(reindex)
-        done = self._bringing.switch(reindex, (state,), into)
+        done = self._backfill.switch(reindex, (state,), into)
         _log.info("the collection %s: %s", done.collection, done.state.value)
         return done
 
@@ -202,7 +202,7 @@ class Reindexing:
         except ModelUnavailable as error:
             self._postpone(reindex, error.message, self._backoff(reindex), logged=error.detail)
         except SalienceError as error:
-            self._postpone(reindex, kept_reason(error), max(self._backoff(reindex), error.retry_after or 0.0))
+            self._postpone(reindex, stored_reason(error), max(self._backoff(reindex), error.retry_after or 0.0))
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
             _log.exception("reindex %s: an unexpected failure", reindex.id)
             self._postpone(reindex, _unexpected(error), self._backoff(reindex))
@@ -219,13 +219,13 @@ class Reindexing:
         if reindex.state is ReindexState.SWITCHED and _over(reindex.switched_at, reindex.grace_seconds, now):
             self.end(reindex, (ReindexState.SWITCHED,), ReindexState.DONE)
             return True
-        if reindex.state in FILLING and reindex.scanned and self._bringing.follows(reindex):
+        if reindex.state in FILLING and reindex.scanned and self._backfill.follows(reindex):
             validate(self._database, self._views, reindex, self._judge, clock=self._clock)
             return True
         if reindex.state is ReindexState.READY and reindex.auto_switch:
             self._switched(reindex, ReindexState.READY, ReindexState.SWITCHED, Priority.BULK)
             return True
-        return self._bringing.portion(reindex)
+        return self._backfill.portion(reindex)
 
     def _warm(self, reindex: Reindex) -> None:
         """Read the hidden generation into memory, so that the first search after the switch need not."""

@@ -16,9 +16,9 @@ from core.reindexes import Reindex
 from store.catalog import counts, create_hidden, get_collection
 from store.clock import database_now
 from store.database import Database
+from store.failpoints import reached
 from store.reindex.record import begin, check_free
 from store.settings import CHANGEABLE
-from store.steps import reached
 
 MIN_SHARE = 0.05
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from core.current import working_on
+from core.context import working_on
 from core.records import Job
-from indexer.ahead import ahead
 from indexer.embedding import Embedded
 from indexer.ingest import Ingest, Ingested, Prepared
 from indexer.pipeline import Pipeline
+from indexer.prefetch import prefetched
 from store.clock import Clock
 from store.database import Database, WriteSession
 from store.jobs import get_job
@@ -72,8 +72,8 @@ class Turn:
         self._job = job
         began = time.monotonic()
         with ExitStack() as stack:
-            prepared = stack.enter_context(ahead(self._prepared(), "prepare"))
-            embedded = stack.enter_context(ahead(self._embedded(prepared), "embed"))
+            prepared = stack.enter_context(prefetched(self._prepared(), "prepare"))
+            embedded = stack.enter_context(prefetched(self._embedded(prepared), "embed"))
             stack.callback(self._abandoned.set)
             for step in embedded:
                 job = self._store(step, began)

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from core.current import check_awaited
+from core.context import check_awaited
 from core.records import Float32Array, Float64Array, Int64Array
 from core.reindexes import Reindex, ReindexState
 from store import schema
 from store.clock import Clock
 from store.database import Database
+from store.failpoints import reached
 from store.reindex.comparing import Differences, differences
-from store.reindex.following import note_writes
+from store.reindex.dualwrites import note_writes
 from store.reindex.record import FILLING, changed, hidden_collection
-from store.steps import reached
 from store.view import View
 from store.views import Views
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from core.backoff import doubled
-from core.current import Awaited, current_answer, working_on
+from core.context import Awaited, current_answer, working_on
 from core.errors import (
     CollectionNotFound,
     LeaseLost,
@@ -31,8 +31,8 @@ from core.errors import (
     StorageError,
     StorageReadOnly,
 )
-from core.keptreason import kept_reason
 from core.records import Job, JobState
+from core.storedreason import stored_reason
 from indexer.heartbeat import Heartbeat
 from indexer.pipeline import Pipeline
 from indexer.turn import JobProgress, Turn
@@ -172,7 +172,7 @@ class Worker:
             self._failed(lease, error.message, counts=False)
         except SalienceError as error:
             passes = error.retryable or isinstance(error, RemoteError)  # what a remote refuses, its owner puts right
-            self._failed(lease, kept_reason(error), counts=not passes, retry_after=error.retry_after)
+            self._failed(lease, stored_reason(error), counts=not passes, retry_after=error.retry_after)
         except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
             _log.exception("job %s: an unexpected failure", lease.job_id)
             self._failed(lease, f"an unexpected failure ({type(error).__name__}); see the log", counts=True)

@@ -34,7 +34,7 @@ _LAYOUT = struct.Struct(">BQQIdQ8s")  # version, generation, seq, place, score, 
 _VERSION = 1
 _TAG_BYTES = 8
 # What a query may change from page to page. Whatever else it says, the ranking may depend on.
-_FREE = frozenset({"k", "offset", "cursor", "explain", "units", "fields", "timeout_ms", "profile", "beside"})
+_FREE = frozenset({"k", "offset", "cursor", "explain", "units", "fields", "timeout_ms", "profile", "extras"})
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from core.current import models_read
+from core.context import models_read
 from core.errors import InvalidInput, InvalidQuery
 from core.prompts import ControlOptions, Prompt
 from core.protocols import DenseModels, Encoder, SparseEncoder, SparseModels, TracingEncoder
@@ -18,14 +18,14 @@ from core.records import (
     SparseVector,
     TokenTrace,
 )
-from embedder.together import encode_together, sparse_model_of
+from embedder.combined import encode_together, sparse_model_of
 from retriever.examples import Examples, blended_tokens, blended_vector
 from retriever.inputs import without_images
 from retriever.learned import LearnedTerms
 from retriever.legs import Leg, learned_leg, legs_of
+from retriever.lrucache import audience
 from retriever.query import Query
-from retriever.recent import audience
-from retriever.recentqueries import Made, RecentQueries
+from retriever.querycache import Made, QueryCache
 from store.view import View
 
 
@@ -89,12 +89,12 @@ class QueryEncoder:
     def __init__(self, models: DenseModels, sparse_models: SparseModels | None) -> None:
         self._models = models
         self._sparse_models = sparse_models
-        self._recent = RecentQueries()
+        self._query_cache = QueryCache()
 
     @property
     def kept_bytes(self) -> int:
         """Memory of what is remembered."""
-        return self._recent.kept_bytes
+        return self._query_cache.kept_bytes
 
     def encode(
         self,
@@ -116,8 +116,8 @@ class QueryEncoder:
             if task.dense is None and task.learned is None:
                 continue
             sharing = audience(collection.active, query.within)
-            key = self._recent.key(sharing, task.dense, task.learned, query.options, traced=task.traced)
-            known = self._recent.get(key)
+            key = self._query_cache.key(sharing, task.dense, task.learned, query.options, traced=task.traced)
+            known = self._query_cache.get(key)
             if known is None:
                 groups.setdefault((query.options, task.shape), {})[place] = key
             else:
@@ -129,7 +129,7 @@ class QueryEncoder:
             options = asked[next(iter(keys))][0].options
             made = _made([tasks[place] for place in keys], options)
             for (place, key), one in zip(keys.items(), made, strict=True):
-                self._recent.put(key, one)
+                self._query_cache.put(key, one)
                 encoded[place] = tasks[place].with_made(one)
         return encoded
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from core.passages import heard, passage_prompt, prompt_title, text_offset
+from core.passages import kept_text, passage_prompt, prompt_title, text_offset
 from core.prompts import Prompt
 from core.protocols import DenseModels, Encoder
 from core.reasons import HitExplanation
@@ -20,10 +20,10 @@ from retriever.effects import leg_words, query_word_shares, sentence_effects, wo
 from retriever.learned import LearnedTerms
 from retriever.ledger import HitParts, HitWords, ledger
 from retriever.legs import Leg, SparseTerms
+from retriever.lrucache import Audience
 from retriever.query import Explain, Query
-from retriever.recent import Audience
 from retriever.record import hit_record, search_record
-from retriever.traces import Traces
+from retriever.tracecache import TraceCache
 from retriever.unit_effects import unit_effects
 from retriever.words import LearnedWords, PassageWords, dense_query, dense_words, learned_words, passage_words
 from store.documents import StoredPassage
@@ -33,7 +33,7 @@ SIGNIFICANT = 0.02  # of the score: where no word's effect reaches it, no single
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class ExplainContext:
     """What the hits were searched by, as the explanation needs it."""
 
     query: Query
@@ -59,96 +59,100 @@ class Explainer:
     def __init__(self, models: DenseModels, analyzer: Analyzer) -> None:
         self._models = models
         self._analyzer = analyzer
-        self._traces = Traces()
+        self._trace_cache = TraceCache()
 
     @property
     def kept_bytes(self) -> int:
         """Memory of what is kept for the next question about the same texts."""
-        return self._traces.bytes
+        return self._trace_cache.bytes
 
     def explain(
         self,
         collection: Collection,
         seq: int,
-        asked: Asked,
+        context: ExplainContext,
         passages: Sequence[StoredPassage],
         hits: Sequence[Hit],
         parts: Sequence[HitParts],
     ) -> list[Hit]:
         """`hits` with their explanations, at least one; the sequences are in one order."""
         legs = tuple(part.leg for part in parts[0].legs)
-        record = search_record(collection, seq, asked.query, legs, asked.reranker)
-        if asked.query.explain is Explain.SCORES:
+        record = search_record(collection, seq, context.query, legs, context.reranker)
+        if context.query.explain is Explain.SCORES:
             return [
-                replace(hit, explanation=_by_legs(hit, part, asked.sparse, record))
+                replace(hit, explanation=_by_legs(hit, part, context.sparse, record))
                 for hit, part in zip(hits, parts, strict=True)
             ]
         encoder = self._models(collection)
         texts = [_passage_words(collection, passage, encoder) for passage in passages]
-        towards = self._towards(asked, encoder) if Leg.DENSE in legs else None
-        words = self._words(asked, texts, towards, encoder)
+        towards = self._towards(context, encoder) if Leg.DENSE in legs else None
+        words = self._words(context, texts, towards, encoder)
         return [
-            replace(hit, explanation=self._in_words(asked, hit, part, word, towards, record, encoder))
+            replace(hit, explanation=self._in_words(context, hit, part, word, towards, record, encoder))
             for hit, part, word in zip(hits, parts, words, strict=True)
         ]
 
-    def _towards(self, asked: Asked, encoder: Encoder) -> TokenTrace | Float32Array | None:
+    def _towards(self, context: ExplainContext, encoder: Encoder) -> TokenTrace | Float32Array | None:
         """What the passages' cosines are with: the query token by token, or its vector where that tells no more."""
-        if not asked.as_text:
-            return asked.vector
-        if asked.trace is not None:
-            return asked.trace
-        query = asked.query
+        if not context.as_text:
+            return context.vector
+        if context.trace is not None:
+            return context.trace
+        query = context.query
         prompt = Prompt.of(query.text, controls=query.controls)
-        made = self._traces.dense(encoder, [prompt], Representation.QUERY, asked.audience, options=query.options)
-        return asked.vector if made is None else made[0]
+        made = self._trace_cache.dense(encoder, [prompt], Representation.QUERY, context.audience, options=query.options)
+        return context.vector if made is None else made[0]
 
     def _words(
         self,
-        asked: Asked,
+        context: ExplainContext,
         texts: Sequence[PassageWords],
         towards: TokenTrace | Float32Array | None,
         encoder: Encoder,
     ) -> Iterator[HitWords]:
         """Of one text after the other, each to be done with before the next."""
-        query = None if towards is None else dense_query(asked.query.text, towards)
-        learned_query = self._learned_query(asked)
+        query = None if towards is None else dense_query(context.query.text, towards)
+        learned_query = self._learned_query(context)
         for begin in range(0, len(texts), AT_ONCE):
             batch = texts[begin : begin + AT_ONCE]
             prompts = [words.prompt for words in batch]
             traces = None
             if query is not None:
-                traces = self._traces.dense(encoder, prompts, Representation.DOCUMENT, asked.audience)
-            learned = self._learned(asked, batch, prompts, learned_query)
+                traces = self._trace_cache.dense(encoder, prompts, Representation.DOCUMENT, context.audience)
+            learned = self._learned(context, batch, prompts, learned_query)
             for i, words in enumerate(batch):
                 dense = None if query is None or traces is None else dense_words(words, query, traces[i])
                 yield HitWords(passage=words, dense=dense, learned=next(learned, None))
 
     def _learned(
-        self, asked: Asked, texts: Sequence[PassageWords], prompts: Sequence[Prompt], query: SparseTrace | None
+        self,
+        context: ExplainContext,
+        texts: Sequence[PassageWords],
+        prompts: Sequence[Prompt],
+        query: SparseTrace | None,
     ) -> Iterator[LearnedWords]:
         """By passage; none where no leg scores by learned weights, or its model does not tell."""
-        if asked.learned is None:
+        if context.learned is None:
             return
-        leg, terms = asked.learned
+        leg, terms = context.learned
         ids = terms.vector.ids
-        traces = self._traces.sparse(terms.encoder, prompts, Representation.DOCUMENT, ids, asked.audience)
+        traces = self._trace_cache.sparse(terms.encoder, prompts, Representation.DOCUMENT, ids, context.audience)
         for words, trace in () if traces is None else zip(texts, traces, strict=True):
-            yield learned_words(leg, asked.query.text, words, query, trace)
+            yield learned_words(leg, context.query.text, words, query, trace)
 
-    def _learned_query(self, asked: Asked) -> SparseTrace | None:
+    def _learned_query(self, context: ExplainContext) -> SparseTrace | None:
         """What its learned weights are made of; None where that is no text, or the model does not tell."""
-        if asked.learned is None or not asked.as_text:
+        if context.learned is None or not context.as_text:
             return None
-        (_, terms), query = asked.learned, asked.query
+        (_, terms), query = context.learned, context.query
         prompt, options = Prompt.of(query.text, controls=query.controls), query.options
         representation, ids = Representation.QUERY, terms.vector.ids
-        made = self._traces.sparse(terms.encoder, [prompt], representation, ids, asked.audience, options=options)
+        made = self._trace_cache.sparse(terms.encoder, [prompt], representation, ids, context.audience, options=options)
         return None if made is None else made[0]
 
     def _in_words(
         self,
-        asked: Asked,
+        context: ExplainContext,
         hit: Hit,
         part: HitParts,
         words: HitWords,
@@ -156,13 +160,13 @@ class Explainer:
         record: Mapping[str, Any],
         encoder: Encoder,
     ) -> HitExplanation:
-        legs = leg_words(words, part, asked.sparse, self._analyzer)
+        legs = leg_words(words, part, context.sparse, self._analyzer)
         effects = word_effects(words.passage, legs)
-        shares = query_word_shares(asked.query, words, part, asked.sparse)
-        units = asked.query.units
+        shares = query_word_shares(context.query, words, part, context.sparse)
+        units = context.query.units
         slopes = {one.leg: one.slope for one in part.legs}
         return HitExplanation(
-            ledger=ledger(hit.score, part, asked.sparse, words, controlled=bool(hit.controls)),
+            ledger=ledger(hit.score, part, context.sparse, words, controlled=bool(hit.controls)),
             words=effects,
             query_words=shares,
             query_rest=hit.score - math.fsum(share.dense + share.sparse + share.learned for share in shares),
@@ -171,14 +175,14 @@ class Explainer:
             sentences=sentence_effects(words.passage, legs),
             units=()
             if units is None
-            else unit_effects(units, words.passage, encoder, _vector(towards), asked.sparse, legs, slopes),
+            else unit_effects(units, words.passage, encoder, _vector(towards), context.sparse, legs, slopes),
         )
 
 
 def _passage_words(collection: Collection, passage: StoredPassage, encoder: Encoder) -> PassageWords:
     title = prompt_title(passage.title, collection.settings, encoder)
     weight = collection.settings.title_weight
-    said = heard(passage.text, passage.controls)
+    said = kept_text(passage.text, passage.controls)
     return passage_words(passage_prompt(title, said.text), text_offset(title), passage.language, weight, said)
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.passages import heard
+from core.passages import kept_text
 from core.prompts import TextControl
 from core.records import Highlight
 from embedder.lexical import Analyzer, Term
@@ -56,7 +56,7 @@ def _marked(
     controls: Sequence[TextControl],
 ) -> list[Term]:
     """As the index has them: of what the document's controls leave of the text, at their places in all of it."""
-    said = heard(text, controls)
+    said = kept_text(text, controls)
     found = [term for term in analyzer.analyze(said.text, language) if term.text in worth]
     if characters:
         found += [Term(*unit) for unit in units(said.text) if unit.text in characters]

@@ -14,8 +14,8 @@ from core.prompts import ControlOptions, Prompt, TextControl
 from core.records import Float64Array
 from embedder.factors import span_factors
 from embedder.lexical.words import units
-from retriever.beside import Beside
 from retriever.emphasis import emphasis_controls
+from retriever.extras import Extras
 from retriever.fields import check_fields
 from retriever.fusion import Fusion
 from retriever.inputs import Inputs
@@ -73,7 +73,7 @@ class Query:
     profile: bool = False  # whether to say what the search had to do
     conditions: WordConditions = field(default_factory=WordConditions)
     selection: Selection = field(default_factory=Selection)
-    beside: Beside = field(default_factory=Beside)
+    extras: Extras = field(default_factory=Extras)
 
     def __post_init__(self) -> None:
         if self.text or not self.inputs.searchable:
@@ -120,7 +120,7 @@ class Query:
             )
         if group_by is not None and self.cursor is not None:
             raise InvalidQuery("groups have no cursor: ask for their next page by offset", param="cursor")
-        if self.selection.min_scores and self.beside.facets:
+        if self.selection.min_scores and self.extras.facets:
             raise InvalidQuery(
                 "facets count all documents that match, and which of them reach min_scores is not known without "
                 "scoring all of them: leave one of the two out",
@@ -134,9 +134,9 @@ class Query:
         hits, words = self.k * (1 if group_by is None else group_by.hits), _count_words(self.text)
         weights = 0 if self.inputs.sparse_vector is None else len(self.inputs.sparse_vector.ids)
         if hits * (words + weights) > MAX_EXPLAINED:
-            beside = f" and {weights} weights" if weights else ""
+            more = f" and {weights} weights" if weights else ""
             raise InvalidQuery(
-                f"explain: {hits} hits, each with a share for each of the query's {words} words{beside}: their product "
+                f"explain: {hits} hits, each with a share for each of the query's {words} words{more}: their product "
                 f"may be {MAX_EXPLAINED} at most; ask for fewer hits, or explain by scores",
                 param="explain",
             )

@@ -42,7 +42,7 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sought:
+class Plan:
     """What the legs look for, and among what."""
 
     vector: Float32Array | None  # (dimension,); None: the dense leg takes no part
@@ -52,7 +52,7 @@ class Sought:
     judged: Judged | None = None  # by the reranker; None: it takes no part
 
 
-def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None, watch: Stopwatch) -> Page:
+def ranked_page(view: View, query: Query, plan: Plan, cursor: Cursor | None, watch: Stopwatch) -> Page:
     """The page that the query asks for.
 
     The pools are deepened until they hold enough documents or everything there is, so that passages of few documents at
@@ -60,7 +60,7 @@ def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None,
     score: the first hits are the same however many are asked for, and pages make up one long list.
     """
     diversity = query.selection.diversity
-    for depth, found in enumerate(_rankings(view, query, sought, watch)):
+    for depth, found in enumerate(_rankings(view, query, plan, watch)):
         with watch.stage("rank"):
             order = _diversified(view, diversity, found)
             start = query.offset
@@ -82,12 +82,12 @@ def ranked_page(view: View, query: Query, sought: Sought, cursor: Cursor | None,
     raise AssertionError("rankings end where they are complete")
 
 
-def grouped_page(view: View, query: Query, sought: Sought, grouper: Grouper, watch: Stopwatch) -> Page:
+def grouped_page(view: View, query: Query, plan: Plan, grouper: Grouper, watch: Stopwatch) -> Page:
     """The groups that the query asks for, each with its best hits; a hit of several groups is shown once.
 
     As `ranked_page` deepens for a page, so here until every group is known to be full.
     """
-    for found in _rankings(view, query, sought, watch):
+    for found in _rankings(view, query, plan, watch):
         best, complete = found.best, found.candidates.complete
         with watch.stage("group"):
             groups = grouper.groups(found.candidates.documents[best], query.offset + query.k)[query.offset :]
@@ -102,13 +102,13 @@ def grouped_page(view: View, query: Query, sought: Sought, grouper: Grouper, wat
     raise AssertionError("rankings end where they are complete")
 
 
-def single_page(view: View, query: Query, sought: Sought, hit: int | str, watch: Stopwatch) -> Page:
+def single_page(view: View, query: Query, plan: Plan, hit: int | str, watch: Stopwatch) -> Page:
     """The page of one candidate: any page may have shown it. `hit`: its id, or that of a document for its best passage.
 
     Raises DocumentNotFound where there is no such document, HitNotFound where it is no candidate.
     """
     document = _document(view, hit) if isinstance(hit, str) else None
-    for found in _rankings(view, query, sought, watch):
+    for found in _rankings(view, query, plan, watch):
         candidates, documents = found.candidates, len(found.best)
         if document is None:
             place = np.flatnonzero(candidates.ids == hit)
@@ -123,10 +123,10 @@ def single_page(view: View, query: Query, sought: Sought, hit: int | str, watch:
     raise AssertionError("rankings end where they are complete")
 
 
-def window_ids(view: View, query: Query, sought: Sought, watch: Stopwatch) -> Int64Array:
+def window_ids(view: View, query: Query, plan: Plan, watch: Stopwatch) -> Int64Array:
     """The passages that a reranker is to judge: the best ones of the first documents, best first."""
     size = _window_size(query)
-    for found in _rankings(view, query, sought, watch):
+    for found in _rankings(view, query, plan, watch):
         if len(found.best) >= size or found.candidates.complete or watch.late:
             return found.candidates.ids[found.best[:size]]
     raise AssertionError("rankings end where they are complete")
@@ -161,15 +161,15 @@ class _Ranking:
         )
 
 
-def _rankings(view: View, query: Query, sought: Sought, watch: Stopwatch) -> Iterator[_Ranking]:
+def _rankings(view: View, query: Query, plan: Plan, watch: Stopwatch) -> Iterator[_Ranking]:
     """Of deeper and deeper pools; what was ranked by less deep ones stays in front, as it was."""
     depth, settled, ranked = POOL_DEPTH, np.empty(0, dtype=np.int64), None
     while True:
-        candidates, ranked = _ranked(view, query, sought, depth, watch, ranked)
+        candidates, ranked = _ranked(view, query, plan, depth, watch, ranked)
         with watch.stage("rank"):
             best = _behind(candidates, settled, collapse(candidates.ids, ranked.scores, candidates.documents))
             found = _Ranking(candidates=candidates, ranked=ranked, best=best, depth=depth)
-            judged = _judged(found, query, sought.judged)
+            judged = _judged(found, query, plan.judged)
         yield judged
         settled = candidates.ids[best]
         depth *= 4
@@ -209,16 +209,16 @@ def _window_size(query: Query) -> int:
 
 
 def _ranked(
-    view: View, query: Query, sought: Sought, depth: int, watch: Stopwatch, before: Fused | None
+    view: View, query: Query, plan: Plan, depth: int, watch: Stopwatch, before: Fused | None
 ) -> tuple[Candidates, Fused]:
     """`before`: what less deep pools came to; what was decided by them holds, so that no score changes."""
     candidates = gather(
         view,
-        vector=sought.vector,
-        sparse=sought.sparse,
+        vector=plan.vector,
+        sparse=plan.sparse,
         depth=depth,
-        allowed=sought.allowed,
-        excluded=sought.excluded,
+        allowed=plan.allowed,
+        excluded=plan.excluded,
         watch=watch if before is None else watch.without_hurry(),  # all legs are deepened, or none
     )
     if not candidates.legs:  # there was no time for any

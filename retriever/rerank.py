@@ -19,13 +19,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.current import models_read
+from core.context import models_read
 from core.errors import InvalidQuery, ModelNotFound
-from core.passages import heard, passage_prompt
+from core.passages import kept_text, passage_prompt
 from core.protocols import Reranker, Rerankers
 from core.records import Float64Array
 from retriever.fusion import usable_spread
-from retriever.recent import Audience, Recent, digest
+from retriever.lrucache import Audience, LruCache, digest
 from store.documents import StoredPassage
 
 RERANK = "rerank"  # its name among the scores of a hit, and among what is left out
@@ -109,7 +109,7 @@ class Judge:
     def __init__(self, rerankers: Rerankers | None) -> None:
         """None: there are none."""
         self._rerankers = rerankers
-        self._known: Recent[bytes, tuple[float, int]] = Recent(_KEPT_BYTES, lambda _: _BYTES_EACH)
+        self._known: LruCache[bytes, tuple[float, int]] = LruCache(_KEPT_BYTES, lambda _: _BYTES_EACH)
 
     @property
     def kept_bytes(self) -> int:
@@ -134,7 +134,9 @@ class Judge:
         reranker = self._rerankers(model)
         by_id = dict(before.relevance) if before is not None and before.fingerprint == reranker.fingerprint else {}
         new = [passage for passage in passages if passage.id not in by_id]
-        texts = [passage_prompt(passage.title.strip(), heard(passage.text, passage.controls).text) for passage in new]
+        texts = [
+            passage_prompt(passage.title.strip(), kept_text(passage.text, passage.controls).text) for passage in new
+        ]
         said = self._said(reranker, query, texts, audience)
         by_id |= {passage.id: relevance for passage, relevance in zip(new, said, strict=True)}
         return Judged(fingerprint=reranker.fingerprint, relevance=by_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from core.records import Generation, Hit
 from retriever.adaptive import Choice
-from retriever.beside import Facets
+from retriever.extras import Facets
 from retriever.grouping import HitGroup
 from retriever.legs import Leg
 from retriever.query import Query

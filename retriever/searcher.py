@@ -8,31 +8,31 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from core.current import check_awaited
+from core.context import check_awaited
 from core.errors import SalienceError
 from core.protocols import DenseModels, Rerankers, SparseModels
 from core.records import Collection, Float64Array, IndexKind, Int64Array, Scoring
 from embedder.lexical import Analyzer
+from retriever.annotator import Annotator
+from retriever.batch import at_once, each
 from retriever.candidates import best_documents
 from retriever.contrast import contrasted
 from retriever.cursor import Cursor, query_key, unpacked
 from retriever.encoding import EncodedQuery, QueryEncoder, searchable_legs, without_models
-from retriever.explain import Asked, Explainer
-from retriever.floor import UNHURRIED_SECONDS, Floor
+from retriever.explain import ExplainContext, Explainer
+from retriever.fairgate import UNHURRIED_SECONDS, FairGate
 from retriever.grouping import Grouper, hit_groups
 from retriever.hits import hit_of, parts_of, profile_of
-from retriever.intime import InTime
 from retriever.ledger import HitParts
 from retriever.legs import Leg, SparseTerms
-from retriever.many import at_once, each
+from retriever.lrucache import audience
+from retriever.planner import Planner, visible, with_defaults
 from retriever.query import Explain, Query
 from retriever.ranking import grouped_page, ranked_page, single_page, window_ids
-from retriever.recent import audience
 from retriever.rerank import RERANK, Judge, Judged
 from retriever.result import SearchResult
-from retriever.seeking import Seeker, settled, shown
 from retriever.stopwatch import Stopwatch
-from retriever.telling import Teller
+from retriever.timelimit import TimeLimit
 from store.documents import StoredPassage
 from store.view import View
 from store.views import Views
@@ -57,11 +57,11 @@ class Searcher:
         self._encoder = QueryEncoder(models, sparse_models)
         self._explainer = Explainer(models, analyzer)
         self._judge = Judge(rerankers)
-        self._in_time = InTime()
-        self._floor = Floor()
+        self._time_limit = TimeLimit()
+        self._gate = FairGate()
         vocabularies = Vocabularies()
-        self._seeker = Seeker(analyzer, vocabularies)
-        self._teller = Teller(analyzer, vocabularies)
+        self._planner = Planner(analyzer, vocabularies)
+        self._annotator = Annotator(analyzer, vocabularies)
 
     @property
     def kept_bytes(self) -> dict[str, int]:
@@ -111,7 +111,7 @@ class Searcher:
         [search] = self._encoded(found, [_started(found, query)])
         with self._views.open(collection) as view:
             if view.generation.id == found.active.id:
-                sparse = self._seeker.sparse_terms(view, query, search.legs, search.encoded)
+                sparse = self._planner.sparse_terms(view, query, search.legs, search.encoded)
                 return best_documents(view, search.encoded.vector, sparse, query.fusion, scorings, query.k)
         return self.try_scorings(collection, query, scorings)
 
@@ -168,7 +168,7 @@ class Searcher:
         return each(partial(self._with_judgement, collection), searches)
 
     def _turn(self, collection: Collection) -> AbstractContextManager[None]:
-        return self._floor.taken() if self._takes_turns(collection) else nullcontext()
+        return self._gate.entered() if self._takes_turns(collection) else nullcontext()
 
     def _takes_turns(self, collection: Collection) -> bool:
         """Not where a search mostly waits for an engine elsewhere."""
@@ -178,10 +178,10 @@ class Searcher:
         """With the passages that the reranker is to judge."""
         if search.query.rerank is None:
             return search
-        view, watch = shown(search.query, view), search.watch
-        query = settled(search.query, view)
-        _, sought = self._seeker.sought(view, query, search.legs, search.encoded, watch)
-        ids = window_ids(view, query, sought, watch)
+        view, watch = visible(search.query, view), search.watch
+        query = with_defaults(search.query, view)
+        _, plan = self._planner.plan(view, query, search.legs, search.encoded, watch)
+        ids = window_ids(view, query, plan, watch)
         with watch.stage("fetch"):
             return replace(search, window=view.fetch(ids))
 
@@ -194,7 +194,7 @@ class Searcher:
             text, window = search.query.text, search.window
             asked = partial(self._judge.judged, rerank.model, text, window, sharing, search.judged)
             try:
-                return replace(search, judged=self._in_time.call(asked, watch.seconds_left))
+                return replace(search, judged=self._time_limit.call(asked, watch.seconds_left))
             except TimeoutError:
                 return replace(search, judged=None)
 
@@ -204,11 +204,11 @@ class Searcher:
         seconds = None if None in left else max(one for one in left if one is not None)
         encode = partial(self._encoder.encode, collection, [(search.query, search.legs) for search in searches])
         if self._takes_turns(collection) and (seconds is None or seconds > UNHURRIED_SECONDS):
-            encode = partial(encode, self._floor.wait_for_line)
+            encode = partial(encode, self._gate.wait_for_queue)
         check_awaited()
         begun = time.perf_counter()
         try:
-            made = self._in_time.call(encode, seconds)
+            made = self._time_limit.call(encode, seconds)
         except TimeoutError:
             made = [without_models(collection, search.query, search.legs) for search in searches]
         ended = time.perf_counter()
@@ -218,20 +218,20 @@ class Searcher:
 
     def _found(self, view: View, search: _Search, only: int | str | None = None) -> _Draft:
         """The hits of one state."""
-        view, watch = shown(search.query, view), search.watch
-        query = settled(search.query, view)
+        view, watch = visible(search.query, view), search.watch
+        query = with_defaults(search.query, view)
         key = query_key(view.collection, search.query)
         cursor = None if query.cursor is None else unpacked(query.cursor, key, view.generation.id)
-        encoded, sought = self._seeker.sought(view, query, search.legs, search.encoded, watch)
-        sought = replace(sought, judged=search.judged)
-        sparse, allowed, group_by = sought.sparse, sought.allowed, query.selection.group_by
+        encoded, plan = self._planner.plan(view, query, search.legs, search.encoded, watch)
+        plan = replace(plan, judged=search.judged)
+        sparse, allowed, group_by = plan.sparse, plan.allowed, query.selection.group_by
         hurry = watch if query.rerank is None else watch.without_hurry()  # what was there before is there again
         if only is not None:
-            page = single_page(view, query, sought, only, hurry)
+            page = single_page(view, query, plan, only, hurry)
         elif group_by is not None:
-            page = grouped_page(view, query, sought, Grouper(view, group_by, allowed, sought.excluded), hurry)
+            page = grouped_page(view, query, plan, Grouper(view, group_by, allowed, plan.excluded), hurry)
         else:
-            page = ranked_page(view, query, sought, cursor, hurry)
+            page = ranked_page(view, query, plan, cursor, hurry)
         ids = page.candidates.ids[page.shown]
         with watch.stage("fetch"):
             passages = view.fetch(ids)
@@ -271,7 +271,7 @@ class Searcher:
             groups=None if page.groups is None else hit_groups(page.groups, ids),
         )
         if only is None:
-            result = self._teller.told(view, result, sparse, sought, passages, watch)
+            result = self._annotator.annotated(view, result, sparse, plan, passages, watch)
         return _Draft(
             result=result,
             collection=view.collection,
@@ -292,7 +292,7 @@ class Searcher:
         if watch.late:
             return replace(result, left_out=(*result.left_out, "explain"))
         with watch.stage("explain"):
-            asked = Asked(
+            asked = ExplainContext(
                 query=result.query,
                 audience=audience(draft.collection.active, result.query.within),
                 sparse=draft.sparse,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from core.current import check_awaited
+from core.context import check_awaited
 
 
 class Span(NamedTuple):

@@ -14,7 +14,7 @@ from core.reasons import Steering, Swap
 from core.records import Hit
 from embedder.lexical.sentences import without_space
 from embedder.lexical.words import Word, units
-from retriever.beside import Beside
+from retriever.extras import Extras
 from retriever.query import MAX_CONTROLS, Explain, Query
 from retriever.result import SearchResult
 from retriever.selection import Selection
@@ -32,7 +32,7 @@ SHOWN = 3  # pieces of advice
 _NARROWER = (0.75, 0.5, 0.25)  # of the way from the next smaller factor, on the scale of logarithms
 _BARE: dict[str, Any] = {  # a plain ranking by score
     "explain": Explain.NONE, "units": None, "offset": 0, "cursor": None, "timeout_ms": None, "profile": False,
-    "beside": Beside(),
+    "extras": Extras(),
 }  # fmt: skip
 
 SearchMany = Callable[[Sequence[Query]], Sequence[SearchResult | SalienceError]]  # in one state, encoded together

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.passages import Heard, heard
+from core.passages import KeptText, kept_text
 from core.prompts import Prompt, TextControl
 from core.records import Float32Array, Float64Array, Int64Array, SparseTrace, TokenAttributions, TokenTrace
 from embedder.attribution import Units, leave_one_out, parts, sums, term_losses, term_shares
@@ -37,7 +37,7 @@ class PassageWords:
     spans: Int64Array  # (words, 2) of the units
     sentences: tuple[tuple[int, int], ...]  # spans of `text`, in its order, without white space at their ends
     title_weight: int  # how often BM25 counts a word of the title
-    said: Heard  # the passage's own part of `text`, and where it stands in the passage as it is stored
+    said: KeptText  # the passage's own part of `text`, and where it stands in the passage as it is stored
     factors: Float64Array  # (words,) of the units, by the controls
 
     @property
@@ -89,12 +89,12 @@ class LearnedWords:
 
 
 def passage_words(
-    text: str, offset: int, language: str, title_weight: int = 1, said: Heard | None = None
+    text: str, offset: int, language: str, title_weight: int = 1, said: KeptText | None = None
 ) -> PassageWords:
     """`said`: the passage's own part of `text`, where its document has controls."""
     words = tuple(units(text))
     spans = spans_of(words)
-    said = heard(text[offset:], ()) if said is None else said
+    said = kept_text(text[offset:], ()) if said is None else said
     return PassageWords(
         text=text,
         offset=offset,

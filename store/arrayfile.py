@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import StorageCorrupt, StorageError
-from store.steps import reached
+from store.failpoints import reached
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]

@@ -15,9 +15,9 @@ from core.errors import Conflict, StorageError
 from core.syncing import make_directories, sync, sync_tree
 from store.copying import CopyProgress, copy_directory, new_directory
 from store.directory import DATABASE_NAME, KEPT_FOLDERS, LAST_BACKUP, MIGRATE_LOCK, SEGMENTS
+from store.failpoints import reached
 from store.faults import file_errors
 from store.leftovers import remove_unfinished
-from store.steps import reached
 from store.verify import Progress, Recheck, Verification, check
 
 _UNFINISHED = ".restoring"  # within the data directory; a restore that was killed leaves it, and the next one clears it

@@ -17,7 +17,6 @@ from core.naming import HIDDEN, check_stored_name, hidden_name, is_hidden, is_st
 from core.records import Collection, CollectionSettings, Generation, GenerationState, IndexKind, Scoring
 from core.reindexes import ReindexState
 from store import schema
-from store.among import Patterns, name_among
 from store.clock import database_now
 from store.closest import closest
 from store.database import ReadSession, WriteSession
@@ -27,6 +26,7 @@ from store.jobs import fail_jobs_of
 from store.passageindex.record import insert_record
 from store.prepared import Prepared
 from store.settings import check_changeable, check_given, check_settings, check_sparse_model, parse_settings
+from store.visibility import Patterns, name_among
 
 _DELETED = "the collection was deleted"
 

@@ -19,10 +19,10 @@ from store.batch import Batch, Draft, Receipt, check_embeddings
 from store.changes import current_seq, log_changes
 from store.controls import pack_controls
 from store.database import ReadSession, WriteSession, chunks
+from store.failpoints import reached
 from store.filters.rows import insert_values
 from store.passageindex.counts import count
-from store.reindex.following import note_writes
-from store.steps import reached
+from store.reindex.dualwrites import note_writes
 from store.terms import pack_postings, pack_vector, register_terms
 
 

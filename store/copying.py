@@ -14,10 +14,10 @@ from pathlib import Path
 from core.errors import Conflict, StorageCorrupt
 from core.syncing import make_directories, sync, sync_tree
 from store.directory import DATABASE_NAME, KEPT_FOLDERS, SEGMENTS
+from store.failpoints import reached
 from store.faults import database_errors, file_errors
 from store.indexnames import new_name
 from store.readonly import open_read_only
-from store.steps import reached
 from store.wal import new_identity
 
 _PAGES_AT_ONCE = 1_000  # between two reports of progress

@@ -20,12 +20,12 @@ import sqlalchemy as sa
 
 from core.errors import SchemaTooNew, StorageBusy, StorageError
 from store.directory import DATABASE_NAME, MAINTENANCE_LOCK, MIGRATE_LOCK, WRITE_QUEUE, prepare_directory
+from store.failpoints import reached
 from store.faults import database_errors, definition_errors, file_errors
 from store.filesystem import check_local
 from store.lock import held
 from store.migrate import SCHEMA_VERSION, migrate
 from store.opened import enter, leave
-from store.steps import reached
 
 BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_BYTES = 16 * 2**20  # size of the write-ahead log from which it is folded into the database

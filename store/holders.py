@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from core.passages import heard
+from core.passages import kept_text
 from core.records import Int64Array
 from store import schema
 from store.controls import unpack_controls
@@ -41,7 +41,7 @@ def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
     document = schema.document.c
     columns = sa.select(document.id, document.language, document.title, document.text, document.controls)
     for row in view.session.rows_where_in(columns, document.id, documents.tolist()):
-        yield DocumentText(row.id, row.language, row.title, heard(row.text, unpack_controls(row.controls)).parts)
+        yield DocumentText(row.id, row.language, row.title, kept_text(row.text, unpack_controls(row.controls)).parts)
 
 
 def documents_of_passages(view: View, passages: Int64Array | None, excluded: Int64Array | None = None) -> Int64Array:

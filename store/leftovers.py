@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store.directory import BACKUPS, KEPT_FOLDERS
-from store.steps import reached
+from store.failpoints import reached
 
 REMOVED_AFTER_SECONDS = 24 * 3600.0  # without a change: whoever is at work writes all the time
 _UNFINISHED = ".*.unfinished-*"

@@ -18,20 +18,20 @@ from pathlib import Path
 
 import filelock
 
+from core.background import in_background
 from core.backoff import doubled
-from core.beside import beside
 from core.errors import IndexUnavailable, LockHeld, StorageError
 from store.database import CHECKPOINT_BYTES, LOG_LIMIT_BYTES, Database
 from store.directory import MAINTENANCE_LOCK
+from store.failpoints import reached
 from store.faults import file_errors
-from store.indexfollowing import Following
+from store.indexreplication import Replication
 from store.leftovers import remove_leftovers
 from store.lock import is_held, sign, signed_by
 from store.passageindex.protocol import PassageIndex
 from store.processes import processes
 from store.reindex.dropping import drop_deleted_piece
 from store.segments.upkeep import Seen, maintain
-from store.steps import reached
 
 LOOK_SECONDS = 0.02  # after which nobody who looked at the lock is still in the way
 STOP_SECONDS = 10.0  # for the step at hand; what it left unfinished is found and removed later
@@ -127,7 +127,7 @@ class Maintenance:
             _Chore("deleted collections", partial(drop_deleted_piece, database)),
         ]
         if index is not None:
-            self._chores.append(_Chore("passage index", partial(Following(index).follow, database)))
+            self._chores.append(_Chore("passage index", partial(Replication(index).follow, database)))
         self._next_clean = 0.0
         self.owns = False
 
@@ -194,7 +194,9 @@ class Maintenance:
             _again_and_again(self._chores, self._policy.poll_seconds, self._stopping)
 
     def _folding(self) -> AbstractContextManager[None]:
-        return beside(partial(_again_and_again, [self._checkpoints], self._policy.poll_seconds), name="checkpoints")
+        return in_background(
+            partial(_again_and_again, [self._checkpoints], self._policy.poll_seconds), name="checkpoints"
+        )
 
     def _clean(self) -> bool:
         if time.monotonic() >= self._next_clean:

@@ -13,8 +13,8 @@ import migrations
 from core.errors import SchemaTooNew, StorageCorrupt, StorageError, StorageFull
 from store.copying import check_structure, copied_bytes, copy_directory, new_directory
 from store.directory import BACKUPS
+from store.failpoints import reached
 from store.processes import check_upgrade
-from store.steps import reached
 from store.wal import new_identity
 
 SCHEMA_VERSION = "0010"  # the newest revision in migrations/versions

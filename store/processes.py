@@ -21,8 +21,8 @@ import filelock
 
 from core.errors import DirectoryInUse
 from store.directory import PROCESSES, PROCESSES_LOCK
+from store.failpoints import reached
 from store.faults import file_errors
-from store.steps import reached
 
 _LOCK_SECONDS = 10.0
 _UNKNOWN: Mapping[str, Any] = {"pid": 0, "address": None}  # what an entry does not say; all else: "unknown"

@@ -9,10 +9,10 @@ from app.access.limits import tokens_of
 from app.wiring import Wiring
 from core.errors import LimitReached
 from core.records import Document
-from store.among import holdings
 from store.catalog import characters, get_collection
 from store.database import ReadSession
 from store.documents import stored_lengths
+from store.visibility import holdings
 
 
 def check_collections(session: ReadSession, caller: Caller) -> None:

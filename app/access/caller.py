@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 from core.access import Rights, Role
 from core.errors import CollectionNotFound, Forbidden, QueueFull, SalienceError, StorageError
 from core.filters import Filter
-from core.keptreason import public_reason
 from core.naming import MARK, base_name, check_name, covers, qualified
 from core.records import Collection, Job
 from core.reindexes import Reindex
+from core.storedreason import public_reason
 
 if TYPE_CHECKING:
     from retriever.result import SearchResult  # commands have no use for the library

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from app.access.caller import ANONYMOUS, TOKEN, Caller
 from app.errors import Unauthorized
-from app.regularly import regularly
+from app.periodic import periodically
 from core.access import ApiKey, Rights, Role, digest_of, split_token
 from core.errors import StorageError
 from store.database import Database
@@ -134,7 +134,7 @@ class KeyRing:
     def noting(self) -> Iterator[None]:
         """Meanwhile a thread writes down once a minute when keys were used, and once more in the end."""
         try:
-            with regularly(self.note, seconds=NOTED_SECONDS, name="last-use"):
+            with periodically(self.note, seconds=NOTED_SECONDS, name="last-use"):
                 yield
         finally:
             self.note()

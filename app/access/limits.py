@@ -19,7 +19,7 @@ from typing import NamedTuple
 from app.access.caller import Caller
 from app.access.quota import WINDOW_SECONDS, Charge, Window
 from app.errors import QuotaExceeded
-from core.current import counted
+from core.context import counted
 
 CHARACTERS_PER_TOKEN = 4  # of what no model has read yet
 SEARCH_RETRY_SECONDS = 1.0

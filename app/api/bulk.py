@@ -22,7 +22,7 @@ from app.api.uploads import Upload
 from app.schemas.documents import WriteReport
 from app.schemas.jobs import JobBody, write_report
 from app.wiring import Wiring
-from core.current import check_awaited
+from core.context import check_awaited
 from core.errors import InvalidInput, JobConflict, TooLarge, UnreadableFile
 from core.records import Document, Job, JobState
 from indexer.fields import FieldMapping, located_documents

@@ -15,7 +15,7 @@ from app.schemas.search_request import ExplainRequest, QueryBody, SearchRequest
 from app.schemas.search_response import SearchResponse
 from app.waiting import waited
 from core.errors import SalienceError
-from retriever.many import each
+from retriever.batch import each
 from retriever.query import Query
 from retriever.reasons import explain_hit
 from retriever.result import SearchResult

@@ -51,7 +51,7 @@ def worker(
                 reindexing.drain()
                 parts.maintain_once()
             else:
-                with reindexing.running(), parts.forthcoming.watched(), parts.letting_go(outdated=True):
+                with reindexing.running(), parts.preloader.watched(), parts.letting_go(outdated=True):
                     serving.run()
 
 

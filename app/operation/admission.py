@@ -24,7 +24,7 @@ from app.headers import header
 from app.operation.lanes import Lane, Left
 from app.parameters import comes_last
 from app.routepath import route_path
-from core.current import Awaited, after_others, awaited
+from core.context import Awaited, after_others, awaited
 from core.errors import InvalidInput, SalienceError
 from retriever.query import MAX_TIMEOUT_MS
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from app.operation.lanes import Lane
 from app.operation.metrics import Metrics
-from app.regularly import regularly
+from app.periodic import periodically
 from app.wiring import Wiring
 
 EVERY_SECONDS = 5.0
@@ -36,4 +36,4 @@ class Gauges:
 
     def taken_regularly(self) -> AbstractContextManager[None]:
         """For a process whose figures another one shows."""
-        return regularly(self.take, seconds=EVERY_SECONDS, name="gauges")
+        return periodically(self.take, seconds=EVERY_SECONDS, name="gauges")

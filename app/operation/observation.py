@@ -10,7 +10,7 @@ import structlog
 from app.operation.metrics import Metrics
 from app.operation.slow import shape_of
 from app.operation.tracing import Tracing
-from core.current import current_answer
+from core.context import current_answer
 from core.errors import SalienceError
 from retriever.result import SearchResult
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.wiring import Wiring
-from core.current import Awaited, awaited
+from core.context import Awaited, awaited
 from core.errors import SalienceError
 from store.catalog import has_collections
 from store.maintenance import maintained_by

@@ -46,9 +46,9 @@ def options_of(query: Query) -> dict[str, Any]:
         "min_scores": len(query.selection.min_scores),
         "diversity": query.selection.diversity,
         "grouped": query.selection.group_by is not None,
-        "facets": len(query.beside.facets),
-        "highlight": query.beside.highlight,
-        "suggest": query.beside.suggest,
+        "facets": len(query.extras.facets),
+        "highlight": query.extras.highlight,
+        "suggest": query.extras.suggest,
         "timeout_ms": query.timeout_ms,
     }
     return {name: value for name, value in found.items() if value}

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.operation.admission import HEALTH
 from app.routepath import RouteTemplates, route_path
 from app.settings import TracingSettings
-from core.current import traced_as
+from core.context import traced_as
 from core.errors import InvalidSettings
 from retriever.result import SearchResult
 

@@ -12,7 +12,7 @@ from app.schemas.base import ErrorDetail, RequestModel, ResponseModel
 from app.schemas.search_request import SearchRequest
 from app.schemas.search_response import SearchResponse
 from core.errors import SalienceError
-from retriever.many import each
+from retriever.batch import each
 
 MAX_QUERIES = 64
 

@@ -15,7 +15,7 @@ from core.errors import InvalidControl, InvalidQuery
 from core.filters import parse_filter
 from core.prompts import ControlOptions, ControlTarget, TextControl
 from embedder.explaining.request import DEFAULT_FACTOR, Granularity
-from retriever.beside import Beside
+from retriever.extras import Extras
 from retriever.fields import MAX_FIELDS
 from retriever.fusion import Fusion
 from retriever.inputs import text_of
@@ -136,7 +136,7 @@ class QueryBody(ConditionsBody, InputsBody):
         fields: Sequence[str] | None = None,
         profile: bool = False,
         selection: Selection | None = None,
-        beside: Beside | None = None,
+        extras: Extras | None = None,
     ) -> Query:
         """Raises InvalidInput: InvalidQuery, InvalidControl, InvalidFilter."""
         said, conditions = self.to_conditions(self.query, boosts=self.boosts)
@@ -144,7 +144,7 @@ class QueryBody(ConditionsBody, InputsBody):
         return Query(
             conditions=conditions,
             selection=selection or Selection(),
-            beside=beside or Beside(),
+            extras=extras or Extras(),
             text=text,
             controls=controls,
             inputs=self.to_inputs(),
@@ -244,7 +244,7 @@ class SearchRequest(SelectionBody, QueryBody):
             fields=self.fields,
             profile=self.profile,
             selection=self.to_selection(),
-            beside=self.to_beside(),
+            extras=self.to_extras(),
         )
 
 

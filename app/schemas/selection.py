@@ -12,7 +12,7 @@ from app.schemas.base import RequestModel, ResponseModel
 from app.schemas.documents import PassageSpan
 from core.errors import InvalidQuery
 from core.records import Highlight
-from retriever.beside import MAX_FACETS, Beside, Facets
+from retriever.extras import MAX_FACETS, Extras, Facets
 from retriever.grouping import HitGroup
 from retriever.legs import Leg
 from retriever.operators import read_operators
@@ -104,9 +104,9 @@ class SelectionBody(ThresholdsBody):
             group_by=None if self.group_by is None else GroupBy(field=self.group_by, hits=hits),
         )
 
-    def to_beside(self) -> Beside:
+    def to_extras(self) -> Extras:
         """Raises InvalidQuery."""
-        return Beside(
+        return Extras(
             highlight=self.highlight,
             facets=tuple(self.facets),
             facet_values=self.facet_values,

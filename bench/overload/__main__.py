@@ -75,7 +75,7 @@ async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> Repo
     peaks = {clients: await closed_loop(target, clients, stretch) for clients in PEAK_CLIENTS}
     clients, best = max(peaks.items(), key=lambda one: one[1].goodput)
     peak = best.goodput
-    before, beside = proportional(pid), Beside()
+    before, beside = proportional(pid), Extras()
     watch = asyncio.ensure_future(_watched(target.port, pid, beside))
     loaded = await open_loop(target, chosen.times * peak, chosen.seconds)
     watch.cancel()
@@ -111,14 +111,14 @@ async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> Repo
 
 
 @dataclass(slots=True)
-class Beside:
+class Extras:
     """What was seen beside the load: status and seconds of each probe, and the most memory."""
 
     probes: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {path: [] for path in PROBES})
     largest: int = 0
 
 
-async def _watched(port: int, pid: int, beside: Beside) -> None:
+async def _watched(port: int, pid: int, beside: Extras) -> None:
     while True:
         for path, found in beside.probes.items():
             status, seconds, _ = await get(port, path)
@@ -127,7 +127,7 @@ async def _watched(port: int, pid: int, beside: Beside) -> None:
         await asyncio.sleep(0.5)
 
 
-def _wrong(loaded: Outcome, beside: Beside) -> list[str]:
+def _wrong(loaded: Outcome, beside: Extras) -> list[str]:
     """Under overload some wait in vain or are told to come again later; no more than that."""
     wrong = [f"{count} times: {status}" for status, count in loaded.statuses.items() if status not in EXPECTED]
     if loaded.without_advice:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from core.current import check_awaited
+from core.context import check_awaited
 from core.errors import InvalidInput
 from core.prompts import TextItem, TokenIdsItem
 from core.protocols import Priority

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
-from core.current import models_read
+from core.context import models_read
 from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Prompt
 from core.protocols import Priority
@@ -23,8 +23,8 @@ from core.records import Float32Array, Float64Array, Int64Array
 from embedder.causal.pieces import TokenTexts
 from embedder.fingerprints import network_fingerprint
 from embedder.generic import BatchFactors, GenericBackbone, position_limit, steered
-from embedder.line import Line
 from embedder.modelfolder import require_tokenizer, token_limit, weights_sha256
+from embedder.modelqueue import ModelQueue
 from embedder.pretrained import load_pretrained
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt, load_tokenizer
@@ -59,9 +59,9 @@ class CausalModel:
         self.attention_problem = _attention_problem(model)  # empty: controls act
         self._start_ids = _token_ids(model, "bos_token_id") or self.end_ids
         self._model = model
-        self._line = Line()  # apart from other models: its passes may take seconds
-        self.observe = self._line.observe  # as core.protocols.Observable has it
-        self.waiting = self._line.waiting
+        self._queue = ModelQueue()  # apart from other models: its passes may take seconds
+        self.observe = self._queue.observe  # as core.protocols.Observable has it
+        self.waiting = self._queue.waiting
         self.vocabulary = int(model.config.get_text_config().vocab_size)
         self.texts = TokenTexts(tokenizer, self.vocabulary)
 
@@ -156,7 +156,7 @@ class CausalModel:
         priority: Priority,
         cache: DynamicCache | None = None,
     ) -> Tensor:
-        turn = self._line.turn(priority, texts=len(tokens), tokens=tokens.numel())
+        turn = self._queue.turn(priority, texts=len(tokens), tokens=tokens.numel())
         with turn, torch.inference_mode(), steered(factors):
             found = self._model(
                 input_ids=tokens, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from core.current import current_priority
+from core.context import current_priority
 from core.errors import InvalidInput, InvalidSettings
 from core.prompts import ControlOptions, ImageItem, Prompt
 from core.protocols import Priority, Progress
@@ -21,7 +21,7 @@ from core.records import (
     TokenTrace,
 )
 from embedder.remote.config import RemoteConfig
-from embedder.remote.exchange import Exchange, Part, SizedPrompt, Wish
+from embedder.remote.exchange import EncodingTask, Exchange, Part, SizedPrompt
 from embedder.remote.names import TokenNames
 from embedder.remote.tokens import TokenCounter, fitted
 from embedder.remote.transport import Transport
@@ -81,9 +81,9 @@ class RemoteEncoder:
         Token counts are the configured tokenizer's; without one, the remote's total, spread by estimate.
         Raises RemoteError, and for what the API cannot take InvalidControl and InvalidInput, with the prompt's `index`.
         """
-        wish = Wish(representation=representation, options=options, priority=current_priority(priority))
-        items = self._fitted(prompts, wish)
-        return self._embeddings(self._exchange.ask(items, wish, progress))
+        task = EncodingTask(representation=representation, options=options, priority=current_priority(priority))
+        items = self._fitted(prompts, task)
+        return self._embeddings(self._exchange.ask(items, task, progress))
 
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
@@ -101,12 +101,12 @@ class RemoteEncoder:
         """Close the connections."""
         self._transport.close()
 
-    def _fitted(self, prompts: Sequence[Prompt], wish: Wish) -> list[SizedPrompt]:
-        overhead = self.overhead(wish.representation)
+    def _fitted(self, prompts: Sequence[Prompt], task: EncodingTask) -> list[SizedPrompt]:
+        overhead = self.overhead(task.representation)
         items = []
         for index, prompt in enumerate(prompts):
             with InvalidInput.indexed(index):
-                self._wire.check(prompt, wish.options)
+                self._wire.check(prompt, task.options)
                 cut, tokens, truncated = fitted(prompt, self.max_tokens - overhead, self._counter)
             beside = 0 if all(isinstance(item, ImageItem) for item in cut.items) else overhead
             items.append(SizedPrompt(prompt=cut, tokens=tokens + overhead, overhead=beside, truncated=truncated))
@@ -155,9 +155,11 @@ class RemoteHybridEncoder(RemoteEncoder):
         progress: Progress | None = None,
     ) -> tuple[Embeddings, SparseEmbeddings]:
         """Both kinds of vectors out of one request. Raises as `encode` does."""
-        wish = Wish(representation=representation, options=options, priority=current_priority(priority), sparse=True)
-        items = self._fitted(prompts, wish)
-        parts = self._exchange.ask(items, wish, progress)
+        task = EncodingTask(
+            representation=representation, options=options, priority=current_priority(priority), sparse=True
+        )
+        items = self._fitted(prompts, task)
+        parts = self._exchange.ask(items, task, progress)
         dense = self._embeddings(parts)
         vectors = tuple(self._sparse_vector(weights) for part in parts for weights in part.sparse)
         return dense, SparseEmbeddings(vectors=vectors, token_counts=dense.token_counts, truncated=dense.truncated)

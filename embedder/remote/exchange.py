@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from core.current import check_awaited, models_read
+from core.context import check_awaited, models_read
 from core.errors import InvalidInput, RemoteError, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from core.prompts import ControlOptions, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
@@ -45,8 +45,8 @@ class SizedPrompt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What is asked for a list of prompts."""
+class EncodingTask:
+    """How a list of prompts is to be encoded."""
 
     representation: Representation
     options: ControlOptions = field(default_factory=ControlOptions)
@@ -99,13 +99,13 @@ class Exchange:
                 raise RemoteUnavailable(f"model {self._name}: {self._config.host} has not yet said which model it has")
             try:
                 if self._known is None:
-                    answer = self._ask_probe(Wish(representation=Representation.SYMMETRIC), call)
+                    answer = self._ask_probe(EncodingTask(representation=Representation.SYMMETRIC), call)
                     self._known = Identity(self._config, self._name, answer, clock=self._transport.clock)
             finally:
                 self._asking.release()
         return self._known
 
-    def ask(self, items: Sequence[SizedPrompt], wish: Wish, progress: Progress | None) -> list[Part]:
+    def ask(self, items: Sequence[SizedPrompt], task: EncodingTask, progress: Progress | None) -> list[Part]:
         """What the prompts became, batch by batch, in their order. The first failure ends all batches.
 
         Raises InvalidInput, with the `index` of the prompt, where the remote finds one at fault, and RemoteMismatch
@@ -114,12 +114,12 @@ class Exchange:
         call = self._call()
         ranges = self._batches(items)
         if len(ranges) == 1:
-            part = self._turn(items, wish, call)
+            part = self._turn(items, task, call)
             _tell(progress, len(items))
             return [part]
         with ThreadPoolExecutor(max_workers=self._config.concurrency) as pool:
             futures = {
-                pool.submit(copy_context().run, self._some, items, each, wish, call): len(each) for each in ranges
+                pool.submit(copy_context().run, self._some, items, each, task, call): len(each) for each in ranges
             }
             try:
                 for future in as_completed(futures):
@@ -131,59 +131,59 @@ class Exchange:
                 raise
         return [future.result() for future in futures]
 
-    def _some(self, items: Sequence[SizedPrompt], which: range, wish: Wish, call: Call) -> Part:
+    def _some(self, items: Sequence[SizedPrompt], which: range, task: EncodingTask, call: Call) -> Part:
         with _shifted(which.start):
-            return self._turn(items[which.start : which.stop], wish, call)
+            return self._turn(items[which.start : which.stop], task, call)
 
-    def _turn(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+    def _turn(self, items: Sequence[SizedPrompt], task: EncodingTask, call: Call) -> Part:
         """One batch. Ingest waits for its turn, and its time runs from then; a query's time runs from its call."""
-        if wish.priority is Priority.INTERACTIVE:
-            return self._batch(items, wish, call)
+        if task.priority is Priority.INTERACTIVE:
+            return self._batch(items, task, call)
         while not self._ingest_turns.acquire(timeout=LOOK_SECONDS):
             check_awaited()
         try:
-            return self._batch(items, wish, replace(call, ends_at=self._transport.deadline()))
+            return self._batch(items, task, replace(call, ends_at=self._transport.deadline()))
         finally:
             self._ingest_turns.release()
 
-    def _batch(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+    def _batch(self, items: Sequence[SizedPrompt], task: EncodingTask, call: Call) -> Part:
         """Raises InvalidInput where one of the items is at fault.
 
-        That is one that is refused without other items, by a remote that takes the probe with the same wish.
+        That is one that is refused without other items, by a remote that takes the probe in the same way.
         """
         check_awaited()
         try:
-            part = self._whole(items, wish, call)
+            part = self._whole(items, task, call)
         except RemoteRefused as error:
             if error.status not in _INPUT_STATUSES:
                 raise
-            self._ask_probe(replace(wish, options=ControlOptions()), call)
-            part = self._halves(items, error, wish, call)
+            self._ask_probe(replace(task, options=ControlOptions()), call)
+            part = self._halves(items, error, task, call)
         models_read(sum(part.tokens))  # once, whatever was asked again on the way
         return part
 
-    def _halves(self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call) -> Part:
+    def _halves(self, items: Sequence[SizedPrompt], refusal: RemoteRefused, task: EncodingTask, call: Call) -> Part:
         """What refused items become in smaller batches, down to the one at fault.
 
         Without any at fault, the remote takes less at once than its settings say.
         """
         if len(items) == 1:
-            if wish.priority is not Priority.INTERACTIVE:  # it was refused together with the probe
-                refusal = self._refusal_alone(items, refusal, wish, call)
+            if task.priority is not Priority.INTERACTIVE:  # it was refused together with the probe
+                refusal = self._refusal_alone(items, refusal, task, call)
             with InvalidInput.indexed(0):
                 raise InvalidInput(refusal.message) from refusal
         middle = len(items) // 2
         parts = []
         for start, half in ((0, items[:middle]), (middle, items[middle:])):
-            if wish.priority is not Priority.INTERACTIVE:  # as in `_turn`: nobody waits for all of it at once
+            if task.priority is not Priority.INTERACTIVE:  # as in `_turn`: nobody waits for all of it at once
                 call = replace(call, ends_at=self._transport.deadline())
             with _shifted(start):
                 try:
-                    parts.append(self._whole(half, wish, call))
+                    parts.append(self._whole(half, task, call))
                 except RemoteRefused as error:
                     if error.status not in _INPUT_STATUSES:
                         raise
-                    parts.append(self._halves(half, error, wish, call))
+                    parts.append(self._halves(half, error, task, call))
         first, second = parts
         return Part(
             vectors=np.concatenate([first.vectors, second.vectors]),
@@ -193,32 +193,32 @@ class Exchange:
         )
 
     def _refusal_alone(
-        self, items: Sequence[SizedPrompt], refusal: RemoteRefused, wish: Wish, call: Call
+        self, items: Sequence[SizedPrompt], refusal: RemoteRefused, task: EncodingTask, call: Call
     ) -> RemoteRefused:
         """Why the remote refuses the only item by itself. Raises `refusal` where it does not: it takes less at once."""
         try:
-            self._ask(items, wish, call)
+            self._ask(items, task, call)
         except RemoteRefused as error:
             if error.status not in _INPUT_STATUSES:
                 raise
             return error
         raise refusal
 
-    def _whole(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Part:
+    def _whole(self, items: Sequence[SizedPrompt], task: EncodingTask, call: Call) -> Part:
         """By one request. Raises RemoteMismatch with an `index` only where the probe's vector is sound."""
         identity = self.identity(call)
         # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
-        probed = wish.priority is not Priority.INTERACTIVE or identity.due
+        probed = task.priority is not Priority.INTERACTIVE or identity.due
         sent = [*items, self._probe] if probed else items
         try:
-            answer = self._ask(sent, wish, call)
+            answer = self._ask(sent, task, call)
         except RemoteMismatch as error:
             if error.index == len(items):
                 error.index = None
             elif error.index is not None and not probed:
-                self._ask_probe(replace(wish, options=ControlOptions()), call)
+                self._ask_probe(replace(task, options=ControlOptions()), call)
             raise
-        identity.check(answer, wish.representation, answer.vectors[-1] if probed else None)
+        identity.check(answer, task.representation, answer.vectors[-1] if probed else None)
         counts = [item.tokens for item in sent]
         if self._config.tokenizer is None and answer.tokens is not None:
             left_out = 0 if self._wire.counts_overhead else sum(item.overhead for item in sent)
@@ -231,26 +231,26 @@ class Exchange:
             truncated=[item.truncated or index in answer.truncated for index, item in enumerate(items)],
         )
 
-    def _ask_probe(self, wish: Wish, call: Call) -> Answer:
+    def _ask_probe(self, task: EncodingTask, call: Call) -> Answer:
         """The probe alone: whatever is wrong with it is the remote's fault."""
         try:
-            return self._ask([self._probe], wish, call)
+            return self._ask([self._probe], task, call)
         except RemoteMismatch as error:
             error.index = None
             raise
 
-    def _ask(self, items: Sequence[SizedPrompt], wish: Wish, call: Call) -> Answer:
+    def _ask(self, items: Sequence[SizedPrompt], task: EncodingTask, call: Call) -> Answer:
         request = self._wire.request(
             [item.prompt for item in items],
-            wish.representation,
-            wish.options,
-            nice=wish.priority is not Priority.INTERACTIVE,
-            sparse=wish.sparse,
+            task.representation,
+            task.options,
+            nice=task.priority is not Priority.INTERACTIVE,
+            sparse=task.sparse,
         )
         estimate = sum(item.tokens for item in items)
         payload = self._transport.post(request, call, tokens=estimate)
         try:
-            answer = self._wire.read(payload, len(items), sparse=wish.sparse)
+            answer = self._wire.read(payload, len(items), sparse=task.sparse)
         except RemoteError as error:
             error.args = (f"model {self._name}: {self._config.host}: {error.message}",)
             raise

@@ -7,7 +7,7 @@ from embedder.remote.config import Api, RemoteConfig
 from embedder.remote.encoder import RemoteEncoder, RemoteHybridEncoder
 from embedder.remote.openai import OpenAIWire
 from embedder.remote.tokens import load_counter
-from embedder.remote.transport import Surroundings, Transport
+from embedder.remote.transport import Environment, Transport
 from embedder.remote.vikingdb import VikingDBWire
 from embedder.remote.wire import Wire
 
@@ -18,13 +18,13 @@ _WIRES: dict[Api, type[AlephAlphaWire] | type[OpenAIWire] | type[VikingDBWire]] 
 }
 
 
-def load_remote(config: RemoteConfig, name: str, *, surroundings: Surroundings | None = None) -> RemoteEncoder:
+def load_remote(config: RemoteConfig, name: str, *, environment: Environment | None = None) -> RemoteEncoder:
     """The encoder of a configuration; a RemoteHybridEncoder where it says `sparse`. Asks nothing of the remote yet.
 
-    `name`: what Salience calls the model. `surroundings`: clock, sleep and chance, of this machine where None.
+    `name`: what Salience calls the model. `environment`: clock, sleep and chance, of this machine where None.
     Raises InvalidSettings for values that do not go together, ModelError for an unusable tokenizer file.
     """
     wire: Wire = _WIRES[config.api](config)
-    transport = Transport(config, name, wire, surroundings or Surroundings())
+    transport = Transport(config, name, wire, environment or Environment())
     kind = RemoteHybridEncoder if config.sparse else RemoteEncoder
     return kind(config, name, wire=wire, transport=transport, counter=load_counter(config))

@@ -14,7 +14,7 @@ from random import Random
 
 import httpx
 
-from core.current import check_awaited, current_answer, current_trace
+from core.context import check_awaited, current_answer, current_trace
 from core.errors import InvalidSettings, RemoteMismatch, RemoteRefused, RemoteUnavailable
 from embedder.remote.breaker import CircuitBreaker
 from embedder.remote.config import RemoteConfig
@@ -32,8 +32,8 @@ def _wait(seconds: float, stop: threading.Event) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
-    """What a transport takes from the world."""
+class Environment:
+    """Clocks, sleep and chance, as a transport uses them; tests bring their own."""
 
     clock: Callable[[], float] = time.monotonic  # seconds, never going back
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -52,18 +52,18 @@ class Call:
 class Transport:
     """One remote's connections and limits, shared by all threads."""
 
-    def __init__(self, config: RemoteConfig, name: str, wire: Wire, surroundings: Surroundings) -> None:
+    def __init__(self, config: RemoteConfig, name: str, wire: Wire, environment: Environment) -> None:
         """`name`: what Salience calls the model. Opens no connection yet. Raises InvalidSettings."""
         self._config = config
         self._place = f"model {name}: {config.host}"
         self._wire = wire
-        self._world = surroundings
-        self.clock = surroundings.clock
-        self.breaker = CircuitBreaker(self._place, clock=surroundings.clock)
+        self._world = environment
+        self.clock = environment.clock
+        self.breaker = CircuitBreaker(self._place, clock=environment.clock)
         self.quota = Quota(
             requests_per_minute=config.requests_per_minute,
             tokens_per_minute=config.tokens_per_minute,
-            clock=surroundings.clock,
+            clock=environment.clock,
         )
         connections = 2 * config.concurrency  # ingest takes half of them at most
         self._client = httpx.Client(

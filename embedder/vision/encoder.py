@@ -10,19 +10,19 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from core.current import check_awaited, models_read
+from core.context import check_awaited, models_read
 from core.errors import InvalidControl, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt, TextItem, TokenIdsItem
 from core.protocols import Priority, Progress
 from core.records import Embeddings, Float32Array, Float64Array, Int64Array, Representation, TokenTrace
 from embedder.auto import ATTENTION_LIMIT
 from embedder.batching import batch_tokens, token_budget_batches
+from embedder.controlsupport import ControlSupport
 from embedder.forward import DEFAULT_OPTIONS
 from embedder.generic import BatchFactors
-from embedder.line import Line
-from embedder.place import place_of
+from embedder.modelqueue import ModelQueue
 from embedder.promptfactors import prompt_factors
-from embedder.support import ControlSupport
+from embedder.scheduling import scheduler_of
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 from embedder.vision.imagefile import View, check_image, read_picture
 from embedder.vision.patches import patch_factors
@@ -71,9 +71,9 @@ class VisionEncoder:
         self._towers = towers
         self._images = images
         self._prefixes = prefixes
-        self._line = Line(place_of(towers.device))
-        self.observe = self._line.observe  # as core.protocols.Observable has it
-        self.waiting = self._line.waiting
+        self._queue = ModelQueue(scheduler_of(towers.device))
+        self.observe = self._queue.observe  # as core.protocols.Observable has it
+        self.waiting = self._queue.waiting
         self._decoding = threading.BoundedSemaphore(DECODERS)
         self._batch_tokens = batch_tokens(towers.device)
 
@@ -148,13 +148,13 @@ class VisionEncoder:
         read_tokens = [self._towers.tokens_read(len(text.tokens)) for text in texts]
 
         def room() -> int:
-            return self._line.room(self._batch_tokens, priority)
+            return self._queue.room(self._batch_tokens, priority)
 
         for batch in token_budget_batches(read_tokens, room):
             members = [texts[i] for i in batch]
             factors = _batch_factors([m.factors for m in members], max(len(m.tokens) for m in members), options)
             tokens = sum(len(member.tokens) for member in members)
-            with self._line.turn(priority, texts=len(members), tokens=tokens):
+            with self._queue.turn(priority, texts=len(members), tokens=tokens):
                 found = self._towers.texts([member.tokens.ids for member in members], self._on_device(factors))
             models_read(tokens)
             yield [member.owner for member in members], found.cpu().numpy()
@@ -164,7 +164,7 @@ class VisionEncoder:
             factors = _batch_factors([steering for _, steering in read], self.image_tokens, options)
             pixels = torch.from_numpy(np.stack([pixels for pixels, _ in read]))
             tokens = self.image_tokens * len(batch)
-            with self._line.turn(priority, texts=len(batch), tokens=tokens):
+            with self._queue.turn(priority, texts=len(batch), tokens=tokens):
                 found = self._towers.images(pixels, self._on_device(factors))
             models_read(tokens)
             yield [images[i].owner for i in batch], found.cpu().numpy()

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from core.records import Float32Array, Int64Array
 from embedder.backbone import TOLERANCE
 from embedder.generic import IMPLEMENTATION, BatchFactors, steered
-from embedder.steered import attend
+from embedder.steeredattention import attend
 
 
 class Towers:

@@ -11,8 +11,8 @@ from core.errors import JobConflict, JobNotFound
 from core.records import Job, JobState
 from core.unicode import is_unicode
 from store import schema
-from store.among import Patterns, held_among, name_among
 from store.database import ReadSession, WriteSession
+from store.visibility import Patterns, held_among, name_among
 
 RUNNABLE = tuple(state.value for state in (JobState.QUEUED, JobState.RUNNING, JobState.WAITING))
 UNENDED = (JobState.RECEIVING.value, *RUNNABLE)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from core.current import check_awaited, current_answer
+from core.context import check_awaited, current_answer
 from core.errors import IndexMissing, IndexUnavailable, InvalidSettings
 from core.records import Float32Array, Int32Array, Int64Array
 from store.passageindex import rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from core.current import check_awaited
+from core.context import check_awaited
 from core.reindexes import Reindex
 from store import schema
 from store.database import Database

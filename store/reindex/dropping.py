@@ -17,9 +17,9 @@ from store import schema
 from store.changes import log_changes
 from store.clock import database_now
 from store.database import Database, ReadSession, WriteSession
+from store.failpoints import reached
 from store.passageindex.counts import count
 from store.reindex.record import ENDED, changed, unfinished
-from store.steps import reached
 
 _DOCUMENTS, _ROWS = 200, 5_000  # that go in one transaction
 

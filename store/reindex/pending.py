@@ -12,7 +12,7 @@ from core.reindexes import Reindex
 from store import schema
 from store.database import ReadSession, WriteSession, chunks
 from store.documents import TEXT_LENGTH, documents_with_ids
-from store.reindex.following import note_writes
+from store.reindex.dualwrites import note_writes
 from store.reindex.record import FOLLOWING, changed
 
 

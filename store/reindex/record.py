@@ -12,9 +12,9 @@ from core.records import Collection
 from core.reindexes import Reindex, ReindexState
 from core.unicode import is_unicode
 from store import schema
-from store.among import Patterns, held_among
 from store.catalog import find_collection
 from store.database import ReadSession, WriteSession
+from store.visibility import Patterns, held_among
 
 FILLING = (ReindexState.BUILDING, ReindexState.VALIDATING)
 # In which the hidden generation is to become what the serving one is.

@@ -14,10 +14,10 @@ from store import schema
 from store.catalog import find_collection
 from store.changes import current_seq
 from store.database import WriteSession
+from store.failpoints import reached
 from store.reindex.pending import pending_count
 from store.reindex.record import changed, hidden_collection
 from store.settings import CHANGEABLE
-from store.steps import reached
 
 # Where there is a change there was a passage, and with it the counter of their ids.
 _NOBODYS_PASSAGE = sa.text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'passage' RETURNING seq")

@@ -17,6 +17,7 @@ from core.errors import SalienceError, StorageBusy, StorageCorrupt, StorageError
 from core.naming import HIDDEN, is_hidden
 from core.records import Document
 from store.database import Database
+from store.failpoints import reached
 from store.faults import database_errors, file_errors
 from store.maintenance import owning
 from store.migrate import SCHEMA_VERSION
@@ -30,7 +31,6 @@ from store.repair.mending import Mending
 from store.repair.passageindex import mend_passage_indexes
 from store.repair.rows import mend_rows
 from store.repair.segments import mend_segments
-from store.steps import reached
 from store.verify import Finding, Progress, Recheck, Verification, verify
 from store.wal import cut_log, lost_transactions
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from core.errors import StorageCorrupt
 from core.syncing import make_directories
 from store.directory import BACKUPS, DATABASE_NAME
+from store.failpoints import reached
 from store.faults import database_errors, file_errors
 from store.migrate import APPLICATION_ID
 from store.opened import enter, leave
 from store.readonly import BUSY_TIMEOUT_S, decode
-from store.steps import reached
 
 _OURS = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND sql IS NOT NULL"
 

@@ -21,13 +21,13 @@ from core.records import IndexKind, Int64Array
 from core.syncing import make_directories, sync
 from store.arrayfile import Array, ArrayWriter, Seal, check_file, open_file
 from store.directory import SEGMENTS
+from store.failpoints import reached
 from store.faults import file_errors
 from store.scan import codes_of, open_scan, scan_arrays
 from store.segments.merging import Merge, MergedPostings
 from store.segments.postings import Postings
 from store.segments.rows import SegmentRow
 from store.segments.segment import Segment, largest_norm
-from store.steps import reached
 
 _DAMAGED = ".damaged"  # an empty file beside a segment's: its owner shall make it anew from the database
 _UNFINISHED = ".unfinished"

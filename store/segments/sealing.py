@@ -24,13 +24,13 @@ from store.arrayfile import Seal
 from store.changes import added_since, current_seq, removed_since
 from store.database import Database, ReadSession
 from store.directory import SEGMENTS
+from store.failpoints import reached
 from store.ids import belong, distinct
 from store.segments.files import discard, is_damaged, mark_damaged, new_file, open_segment
 from store.segments.merging import Merge
 from store.segments.rows import SegmentRow, active_segments, insert_segment, retire_segments, sealed_seq
 from store.segments.segment import Segment, read_segment
 from store.settings import parse_settings
-from store.steps import reached
 
 _PIECE_ROWS = 50_000  # passages that are read from the database into one segment, at most
 _PIECE_BYTES = 2**27  # of their vectors, at most

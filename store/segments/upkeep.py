@@ -16,6 +16,7 @@ from core.records import Collection, GenerationState, IndexKind
 from store import schema
 from store.changes import added_since, current_seq, removed_since
 from store.database import Database
+from store.failpoints import reached
 from store.faults import file_errors
 from store.segments.files import is_damaged, mark_damaged, open_ids, remove_files
 from store.segments.rows import (
@@ -29,7 +30,6 @@ from store.segments.rows import (
 from store.segments.sealing import merge, rebuild, seal
 from store.segments.segment import find
 from store.segments.tiers import FAN_OUT, tier
-from store.steps import reached
 
 SEAL_ROWS = 5_000  # passages of the tail that are sealed at once
 QUIET_ROWS = 256  # those that are sealed when nothing was committed for a while

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.wiring import Wiring
-from store.indexfollowing import Following
+from store.indexreplication import Replication
 from store.passageindex.record import list_records
 from tests.app.conftest import DOCUMENTS
 from tests.milvus import MilvusServer
@@ -38,8 +38,8 @@ def client(
     make_client: Callable[..., TestClient], mortal_milvus: MilvusServer, monkeypatch: pytest.MonkeyPatch
 ) -> TestClient:
     """With the same documents in a collection that Milvus holds, in part, and in one that lies here."""
-    monkeypatch.setattr("store.indexfollowing.QUIET_ROWS", 30)  # a few stay in the tail
-    monkeypatch.setattr("store.maintenance.Following", partial(Following, quiet_seconds=0.0))
+    monkeypatch.setattr("store.indexreplication.QUIET_ROWS", 30)  # a few stay in the tail
+    monkeypatch.setattr("store.maintenance.Replication", partial(Replication, quiet_seconds=0.0))
     client = make_client(milvus={"uri": mortal_milvus.uri})
     for name, index in (("large", "milvus"), ("local", "auto")):
         made = client.post("/v1/collections", json={"name": name, "settings": {"index": index}})

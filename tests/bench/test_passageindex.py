@@ -14,7 +14,7 @@ from tests.bench.test_search import made
 def test_what_is_left_is_salience_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.search, "vectors", made)
     monkeypatch.setattr(bench.search, "real_queries", lambda: made(3))
-    monkeypatch.setattr("store.indexfollowing.QUIET_ROWS", 1)  # else the tail keeps as few as these
+    monkeypatch.setattr("store.indexreplication.QUIET_ROWS", 1)  # else the tail keeps as few as these
     report = bench.passageindex.run(tmp_path, 300, 3)
     assert report["passages"] == 300
     assert set(report["filled_s"]) == {"auto", "milvus"}

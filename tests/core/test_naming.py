@@ -21,7 +21,7 @@ from core.naming import (
     qualified,
     tenant_of,
 )
-from store.among import name_among
+from store.visibility import name_among
 
 part = st.text("ab.-_A", min_size=1, max_size=5)
 stored_names = st.one_of(part, st.builds("{}~{}".format, part, part))

@@ -61,10 +61,10 @@ def main(orders: Orders) -> None:
     logging.getLogger().addHandler(_Complaints())
     bomb = _Bomb(orders, say)
     # Only now: the sources are as they should be, and the disk is watched.
-    from store import steps
+    from store import failpoints
     from tests.crash import tasks
 
-    steps.observer = bomb
+    failpoints.observer = bomb
     getattr(tasks, orders.task)(orders, say)
     if recorder is not None and orders.recording is not None:
         recorder.save(Path(orders.recording))

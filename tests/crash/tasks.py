@@ -16,7 +16,7 @@ from indexer import intake
 from indexer.pipeline import delete
 from indexer.records import Origin
 from indexer.worker import Worker
-from store import Database, Views, steps
+from store import Database, Views, failpoints
 from store import database as database_module
 from store import maintenance as maintenance_module
 from store.backup import backup
@@ -100,8 +100,8 @@ class _Upkeep:
         self._chance = random.Random(seed)
         self._seen = upkeep.Seen()
         self._database: Database | None = None
-        self._announce = steps.observer
-        steps.observer = self._reached
+        self._announce = failpoints.observer
+        failpoints.observer = self._reached
 
     def __call__(self, database: Database) -> bool:
         if self._chance.random() < 0.2:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from store import Database, Views, catalog
-from store import indexfollowing as following
+from store import indexreplication as replication
 from store.passageindex.record import IndexRecord, list_records
 from store.verify import verify
 from tests.crash.campaign import scratch
@@ -29,14 +29,14 @@ from tests.store.passageindex.brought import INDEXED
 from tests.store.passageindex.plain import PlainIndex
 from tests.store.stocked import store
 
-STEPS = re.findall(r'reached\("([^"]+)"\)', Path(following.__file__).read_text("utf-8"))
+STEPS = re.findall(r'reached\("([^"]+)"\)', Path(replication.__file__).read_text("utf-8"))
 _SEED = 7
 
 _BRINGING = """
 import os, signal, sys
 from pathlib import Path
 from unittest.mock import patch
-from store import Database, steps
+from store import Database, failpoints
 from tests.store.passageindex.bringing import bring
 from tests.store.passageindex.plain import PlainIndex
 data, engine, last, left = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -48,7 +48,7 @@ def observe(step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 steps.observer = observe
-with patch("store.indexfollowing._PIECE_ROWS", 7):
+with patch("store.indexreplication._PIECE_ROWS", 7):
     bring(Database.open(data), PlainIndex(engine))
 """
 

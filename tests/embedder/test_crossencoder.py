@@ -12,14 +12,14 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder as Oracle
 
-from core.current import Awaited, awaited
+from core.context import Awaited, awaited
 from core.errors import Abandoned, ModelError
 from core.protocols import Observable, Priority, RanBatch
 from embedder.crossencoder import load_reranker
 from embedder.kinds import ModelKind, model_kind
-from embedder.line import Line
 from embedder.loading import load_model
-from embedder.place import place_of
+from embedder.modelqueue import ModelQueue
+from embedder.scheduling import scheduler_of
 from tests.embedder.classifiers import save_classifier
 from tests.embedder.counted import CountedTokenizer
 from tests.embedder.tiny import write_json
@@ -85,7 +85,10 @@ def test_the_same_score_alone_in_a_batch_and_from_many_threads(tmp_path: Path) -
 
 
 def test_every_batch_is_told_and_waits_for_other_models_of_the_device(tmp_path: Path) -> None:
-    model, other = load_reranker(save_classifier(tmp_path / "m"), device="cpu"), Line(place_of(torch.device("cpu")))
+    model, other = (
+        load_reranker(save_classifier(tmp_path / "m"), device="cpu"),
+        ModelQueue(scheduler_of(torch.device("cpu"))),
+    )
     assert isinstance(model, Observable)
     told = list[RanBatch]()
     model.observe(told.append)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from core.current import Awaited, awaited
+from core.context import Awaited, awaited
 from core.errors import Abandoned
 from core.prompts import Prompt
 from core.protocols import GradientEncoder, Priority, RanBatch
 from core.records import Representation
-from embedder.line import Line
 from embedder.loading import load_encoder
 from embedder.local import LocalEncoder
-from embedder.place import place_of
+from embedder.modelqueue import ModelQueue
+from embedder.scheduling import scheduler_of
 from tests.embedder.tiny import save_tiny_model
 from tests.models import made_model
 from tests.waiting import until
@@ -71,7 +71,7 @@ def test_its_steps_take_turns_with_whatever_computes_on_the_device(tmp_path: Pat
         found.append(encoder.integrated_gradients(Prompt.of("red car"), Representation.DOCUMENT, asked).cosine)
 
     thread = threading.Thread(target=explain)
-    with Line(place_of(torch.device("cpu"))).turn(Priority.INTERACTIVE, texts=1, tokens=1):
+    with ModelQueue(scheduler_of(torch.device("cpu"))).turn(Priority.INTERACTIVE, texts=1, tokens=1):
         thread.start()
         until(lambda: encoder.waiting()[Priority.INTERACTIVE] == 1)
         assert not told

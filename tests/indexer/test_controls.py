@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from core.errors import InvalidControl, InvalidDocument
-from core.passages import heard, passage_controls, text_offset
+from core.passages import kept_text, passage_controls, text_offset
 from core.prompts import TextControl, TextItem
 from core.records import CollectionSettings, Document
 from embedder.factors import character_factors
@@ -152,7 +152,7 @@ def test_a_passage_has_its_part_of_the_controls(
     everything = character_factors(text, controls)[start:end]
     visible = np.array([not character.isspace() for character in part], dtype=bool)
     np.testing.assert_allclose(character_factors(part, own)[visible], everything[visible])
-    said = heard(part, own)
+    said = kept_text(part, own)
     kept = [at for start, text in zip(said.starts, said.parts, strict=True) for at in range(start, start + len(text))]
     shown = said.origin(np.array([(at, at + 1) for at in kept], dtype=np.int64).reshape(-1, 2)).tolist()
     assert "".join(part[slice(*span)] for span in shown) == "".join(said.parts)
@@ -174,7 +174,7 @@ def test_terms_count_by_their_factors(given: tuple[str, tuple[TextControl, ...]]
     text, controls = given
     document = Document(id="a", text=text, title=title, controls=controls)
     writer = drafter(CollectionSettings(language="de", title_weight=weight, whole_documents=True))
-    hypothesis.assume(title or heard(text, controls).text.strip())
+    hypothesis.assume(title or kept_text(text, controls).text.strip())
     drafted = writer.complete(writer.outline(document))
     draft = drafted.draft
     field = character_factors(text, controls)

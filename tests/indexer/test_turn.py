@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from core.current import current_job
+from core.context import current_job
 from core.records import Document, Job, JobState
 from indexer import turn as turn_module
-from indexer.ahead import ahead
 from indexer.ingest import Ingest, Prepared
+from indexer.prefetch import prefetched
 from indexer.records import Origin
 from indexer.worker import JobPolicy, Worker
 from store import Database, schema
@@ -47,7 +47,7 @@ def test_one_item_is_made_ahead_and_no_more() -> None:
             made.append(number)
             yield number
 
-    with ahead(items(), "test") as coming:
+    with prefetched(items(), "test") as coming:
         for number in range(3):
             assert next(coming) == number
             until(lambda number=number: made == list(range(number + 2)))  # type: ignore[misc]
@@ -82,7 +82,7 @@ def test_what_making_raises_comes_in_its_place() -> None:
         yield 1
         raise ValueError("the second cannot be made")
 
-    with ahead(items(), "test") as coming:
+    with prefetched(items(), "test") as coming:
         assert next(coming) == 1
         with pytest.raises(ValueError, match="the second"):
             next(coming)

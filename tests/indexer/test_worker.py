@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.current import Awaited, awaited
+from core.context import Awaited, awaited
 from core.errors import StorageBusy
 from core.records import Document, JobState
 from indexer import turn as turn_module

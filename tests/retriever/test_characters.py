@@ -12,7 +12,7 @@ from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
 from retriever import characters
-from retriever.beside import Beside
+from retriever.extras import Extras
 from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.searcher import Searcher
@@ -116,16 +116,16 @@ def marked(hit: Hit) -> tuple[list[str], str | None]:
 
 
 def test_the_character_is_marked_not_its_pairs(searcher: Searcher) -> None:
-    beside = Beside(highlight=True)
-    hits = found(searcher, "猫", beside=beside)
+    beside = Extras(highlight=True)
+    hits = found(searcher, "猫", extras=beside)
     assert marked(hits["manga"]) == (["猫"], "大きな猫が庭にいる。")
     assert marked(hits["cats"])[0] == ["猫", "猫"]
     assert marked(hits["alone"])[0] == ["猫"]
-    assert marked(found(searcher, "猫", beside=beside, legs=(Leg.DENSE,))["cats"])[0] == ["猫", "猫"]
-    assert marked(found(searcher, "小猫 猫", beside=beside)["cats"])[0] == ["小猫", "猫"]
-    assert marked(found(searcher, "3猫 沙发", beside=beside)["cats"])[0] == ["沙发"]  # its pairs are not looked up
-    assert marked(found(searcher, "3猫", beside=beside)["alone"])[0] == ["猫"]
-    required = found(searcher, "沙发", beside=beside, conditions=WordConditions(must=("猫",)))
+    assert marked(found(searcher, "猫", extras=beside, legs=(Leg.DENSE,))["cats"])[0] == ["猫", "猫"]
+    assert marked(found(searcher, "小猫 猫", extras=beside)["cats"])[0] == ["小猫", "猫"]
+    assert marked(found(searcher, "3猫 沙发", extras=beside)["cats"])[0] == ["沙发"]  # its pairs are not looked up
+    assert marked(found(searcher, "3猫", extras=beside)["alone"])[0] == ["猫"]
+    required = found(searcher, "沙发", extras=beside, conditions=WordConditions(must=("猫",)))
     assert marked(required["cats"]) == (["猫", "沙发", "猫"], "小猫咪在沙发上睡觉。")
 
 

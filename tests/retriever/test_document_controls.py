@@ -20,7 +20,7 @@ from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from embedder.sparse import load_sparse
 from indexer.pipeline import Pipeline
-from retriever.beside import Beside
+from retriever.extras import Extras
 from retriever.fusion import Fusion
 from retriever.highlights import highlight
 from retriever.legs import Leg
@@ -176,7 +176,7 @@ def test_bm25_knows_no_word_that_is_left_out(place: Place) -> None:
 
 
 def test_what_is_left_out_is_not_marked(place: Place) -> None:
-    hit = hits(place, Query(text="wolf", beside=Beside(highlight=True), k=10))["wolf"]
+    hit = hits(place, Query(text="wolf", extras=Extras(highlight=True), k=10))["wolf"]
     assert hit.highlight is not None
     start = TEXTS["wolf"].index("wolf hunts")
     assert hit.highlight.passage == ((start, start + 4),)

@@ -12,7 +12,7 @@ from core.filters import parse_filter
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
-from retriever.beside import Beside
+from retriever.extras import Extras
 from retriever.inputs import Inputs
 from retriever.legs import Leg
 from retriever.query import Query
@@ -70,9 +70,9 @@ def test_facets_equal_a_count_over_all_documents_that_match(
     monkeypatch.setattr(store.fieldvalues, "FEW", few)
     query = QUERIES[name]
     everything = {hit.document_id for hit in searcher.search("varied", replace(query, k=1000)).hits}
-    facets = searcher.search("varied", replace(query, k=2, beside=Beside(facets=FIELDS, facet_values=1000))).facets
+    facets = searcher.search("varied", replace(query, k=2, extras=Extras(facets=FIELDS, facet_values=1000))).facets
     assert facets is not None
-    few_values = searcher.search("varied", replace(query, k=2, beside=Beside(facets=FIELDS, facet_values=2))).facets
+    few_values = searcher.search("varied", replace(query, k=2, extras=Extras(facets=FIELDS, facet_values=2))).facets
     assert few_values is not None
     assert facets.documents == len(everything)
     for field in FIELDS:
@@ -91,11 +91,11 @@ def test_facets_equal_a_count_over_all_documents_that_match(
 
 def test_facets_that_cannot_be_exact_are_refused(searcher: Searcher) -> None:
     with pytest.raises(InvalidQuery, match="leave one of the two out") as raised:
-        Query(text="x", beside=Beside(facets=("brand",)), selection=Selection(min_scores={Leg.DENSE: 0.5}))
+        Query(text="x", extras=Extras(facets=("brand",)), selection=Selection(min_scores={Leg.DENSE: 0.5}))
     assert raised.value.param == "facets"
     with pytest.raises(InvalidQuery, match="facets: unknown field 'branding'; did you mean 'brand'"):
-        searcher.search("varied", Query(text="x", beside=Beside(facets=("branding",))))
+        searcher.search("varied", Query(text="x", extras=Extras(facets=("branding",))))
     with pytest.raises(InvalidQuery, match="each once"):
-        Beside(facets=("a", "a"))
+        Extras(facets=("a", "a"))
     with pytest.raises(InvalidQuery, match="facet_values is 0"):
-        Beside(facet_values=0)
+        Extras(facet_values=0)

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from core.current import Awaited, awaited, check_awaited, current_answer
+from core.context import Awaited, awaited, check_awaited, current_answer
 from core.errors import Abandoned
 from embedder.local import LocalEncoder
-from retriever.intime import InTime
 from retriever.query import Query
 from retriever.searcher import Searcher
 from retriever.stopwatch import Stopwatch
+from retriever.timelimit import TimeLimit
 
 
 def test_no_stage_begins_for_nobody() -> None:
@@ -52,7 +52,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_told() -> None:
     whole = Awaited()
     with awaited(whole):
         with pytest.raises(TimeoutError):
-            InTime().call(work, 0.05)
+            TimeLimit().call(work, 0.05)
         check_awaited()  # the request goes on without it
     assert begun.wait(20)
     go.set()

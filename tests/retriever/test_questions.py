@@ -12,7 +12,7 @@ from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
-from retriever.beside import Beside
+from retriever.extras import Extras
 from retriever.legs import Leg
 from retriever.query import Explain, Query, steer
 from retriever.replay import replay
@@ -119,7 +119,7 @@ def test_a_function_word_that_is_emphasised_or_required_is_searched_by(searcher:
 
 def test_a_function_word_is_shown_as_a_stop_word_is(searcher: Searcher) -> None:
     """It has no line, no part and no mark; it counts as one of the words that were typed."""
-    query = Query(text="how lunch", k=18, explain=Explain.WORDS, beside=Beside(highlight=True, suggest=True))
+    query = Query(text="how lunch", k=18, explain=Explain.WORDS, extras=Extras(highlight=True, suggest=True))
     result = searcher.search("help", query)
     as_stop_word = searcher.search("help", replace(query, text="the lunch"))
     for hit, (how, lunch) in ((hit, hit.explanation.query_words) for hit in result.hits if hit.explanation):

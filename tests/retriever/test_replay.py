@@ -322,7 +322,7 @@ def test_every_part_of_a_query_is_recorded_or_changes_no_score(place: Place) -> 
     """Whoever adds a field to Query decides here which of the two it is."""
     recorded = {"text", "controls", "options", "legs", "fusion", "filter", "explain", "units", "inputs", "conditions"}
     recorded |= {"rerank"}
-    only_pages = (_FREE | {"selection", "beside"}) - {"explain", "units"}
+    only_pages = (_FREE | {"selection", "extras"}) - {"explain", "units"}
     of_the_key = {"within"}  # who replays brings it: a record would tell what is kept from whom
     assert {field.name for field in fields(Query)} == recorded | only_pages | of_the_key
     _, _, searcher, _ = place

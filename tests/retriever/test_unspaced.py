@@ -9,7 +9,7 @@ from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
 from indexer.pipeline import Pipeline
-from retriever.beside import Beside
+from retriever.extras import Extras
 from retriever.legs import Leg
 from retriever.query import Query
 from retriever.searcher import Searcher
@@ -34,7 +34,7 @@ def test_a_word_is_found_within_a_sentence(tmp_path: Path, encoder: LocalEncoder
     documents = [Document(id=id_, text=text) for id_, text in TEXTS.items()]
     assert not Pipeline(database, only(encoder), Analyzer()).add("small", documents).failed
     searcher = Searcher(Views(database), only(encoder), Analyzer())
-    (hit, *_) = searcher.search("small", Query(text=word, legs=(Leg.SPARSE,), beside=Beside(highlight=True))).hits
+    (hit, *_) = searcher.search("small", Query(text=word, legs=(Leg.SPARSE,), extras=Extras(highlight=True))).hits
     assert hit.document_id == document
     assert hit.highlight is not None
     assert word in [hit.text[start:end] for start, end in hit.highlight.passage]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from core.records import Collection
-from store import Database, Views, steps
+from store import Database, Views, failpoints
 from tests.store import library
 
 
@@ -26,9 +26,9 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], obje
     def plan(step: str, action: Callable[[], object]) -> None:
         def observe(reached: str) -> None:
             if reached == step:
-                monkeypatch.setattr(steps, "observer", None)
+                monkeypatch.setattr(failpoints, "observer", None)
                 action()
 
-        monkeypatch.setattr(steps, "observer", observe)
+        monkeypatch.setattr(failpoints, "observer", observe)
 
     return plan

@@ -8,7 +8,7 @@ QUICK = MaintenancePolicy(poll_seconds=0.02, takeover_seconds=0.05, clean_second
 OWN = """
 import os, signal, sys, time
 from pathlib import Path
-import store.steps
+import store.failpoints
 from store import Database, catalog
 from store.maintenance import Maintenance
 from tests.store.library import Item, put
@@ -17,7 +17,7 @@ fatal = sys.argv[2]
 def observe(step):
     if step == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
-store.steps.observer = observe
+store.failpoints.observer = observe
 maintenance = Maintenance(database)
 with maintenance.running():
     print("ready", flush=True)

@@ -12,7 +12,6 @@ from core.errors import CollectionNotFound
 from core.records import Collection
 from core.reindexes import Reindex, ReindexState
 from store import Database, Views, schema
-from store.among import holdings
 from store.catalog import create_collection, delete_collection, find_collection, list_collections
 from store.figures import figures
 from store.jobs.intake import begin as begin_job
@@ -22,6 +21,7 @@ from store.reindex.record import changed, get, newest, unfinished
 from store.segments.sealing import seal
 from store.segments.upkeep import maintain
 from store.verify import verify
+from store.visibility import holdings
 from tests.store.hidden import NOW, other_findings, reindex
 from tests.store.library import DIMENSION, FINGERPRINT, Item, create, put
 from tests.store.stocked import stock

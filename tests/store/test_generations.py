@@ -24,7 +24,6 @@ from core.records import Collection
 from core.reindexes import Reindex, ReindexState
 from store import Database, ReadSession, Views, schema
 from store.aliases import Alias, delete_alias, get_alias, list_aliases, set_alias
-from store.among import holdings
 from store.catalog import (
     change_settings,
     delete_collection,
@@ -38,6 +37,7 @@ from store.reindex.dropping import drop_piece
 from store.reindex.pending import pending_count
 from store.reindex.record import changed
 from store.reindex.switching import NotCaughtUp, switch
+from store.visibility import holdings
 from tests.store.hidden import NOW, other_findings, reindex
 from tests.store.library import Item, create, put
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from core.records import Collection
-from store import Database, Views, catalog, steps
+from store import Database, Views, catalog, failpoints
 from store.directory import SEGMENTS
 from store.segments import files, sealing, upkeep
 from tests.store.library import Item, delete_books, put, random_item
@@ -193,7 +193,7 @@ def test_compacting_ends_while_others_write(
         if step == "seal.committed":  # somebody commits after every seal
             put(database, collection, Item(id=f"more-{next(numbers)}", text="leg"))
 
-    monkeypatch.setattr(steps, "observer", write)
+    monkeypatch.setattr(failpoints, "observer", write)
     assert upkeep.compact(database, collection)
     assert [row.rows for row in rows_of(database, collection)] == [14]
     assert next(numbers) == 1

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from app.access.caller import Caller
 from core.access import Rights, Role
 from core.errors import RemoteUnavailable, StorageBusy, StorageCorrupt, StorageError, StorageFull
-from core.keptreason import kept_reason
 from core.records import Job, JobState
+from core.storedreason import stored_reason
 from store import schema
 from tests.app.access.conftest import House
 from tests.app.answers import error_of
@@ -221,14 +221,14 @@ def test_jobs_and_reindexes_tell_as_little_as_errors(house: House, tenants: dict
         (listed,) = house.ask(tenants["acme"], "GET", "/v1/jobs").json()["jobs"]
         return [(told["worker"], told["reason"]) for told in (*answers, listed)]
 
-    full = kept_reason(StorageFull("data directory /srv/x: no room to write"))
+    full = stored_reason(StorageFull("data directory /srv/x: no room to write"))
     assert shown(full) == [("host-7:4711:0b2e", full), *[(None, "The disk is full.")] * 3]
-    down = kept_reason(RemoteUnavailable("the remote model cannot be reached"))
+    down = stored_reason(RemoteUnavailable("the remote model cannot be reached"))
     assert shown(down) == [("host-7:4711:0b2e", down), *[(None, down)] * 3]
 
     path = "/v1/admin/collections/docs/reindex"
     house.ask(tenants["acme"], "POST", path, json={"settings": {"passage_tokens": 64}, "auto_switch": False})
-    damaged = kept_reason(StorageCorrupt("segment file /srv/x/1.seg: is not there"))
+    damaged = stored_reason(StorageCorrupt("segment file /srv/x/1.seg: is not there"))
     with house.parts.database.write() as session:
         session.execute(sa.update(schema.reindex).values(state="cancelled", reason=damaged))
     assert house.ask(tenants["acme"], "GET", path).json()["reason"] == "The data directory is damaged."
@@ -241,7 +241,7 @@ def test_a_request_that_waits_for_its_job_is_told_no_more(
     finish = house.parts.worker.finish
 
     def failed(job_id: int, **options: bool) -> Job:
-        reason = kept_reason(StorageError("data directory /srv/x: cannot be used"))
+        reason = stored_reason(StorageError("data directory /srv/x: cannot be used"))
         return replace(finish(job_id, **options), state=JobState.FAILED, reason=reason)
 
     monkeypatch.setattr(house.parts.worker, "finish", failed)

@@ -18,7 +18,7 @@ from app.operation import admission
 from app.operation.admission import Admission
 from app.operation.lanes import Lane
 from app.routepath import RouteTemplates
-from core.current import Awaited, current_answer, current_priority
+from core.context import Awaited, current_answer, current_priority
 from core.errors import SalienceError
 from core.protocols import Priority
 

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from app.operation import panel
 from app.operation.tracing import Tracing
-from core.current import traced_as
+from core.context import traced_as
 from embedder.remote.config import RemoteConfig
 from embedder.remote.loading import load_remote
 from embedder.remote.transport import Call

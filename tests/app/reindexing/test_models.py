@@ -16,15 +16,15 @@ import torch
 from starlette.testclient import TestClient
 
 from app.models import Models
-from app.reindexes import Forthcoming
+from app.reindexes import ModelPreloader
 from app.wiring import Wiring
 from core.errors import StorageError
 from core.prompts import Prompt
 from core.protocols import Priority
 from core.records import Representation
-from embedder.line import Line
 from embedder.local import LocalEncoder
-from embedder.place import place_of
+from embedder.modelqueue import Line
+from embedder.scheduling import scheduler_of
 from tests.app.conftest import DOCUMENTS
 from tests.app.reindexing.doors import REINDEX, MakeClient, models_of, search, until_gone, until_state
 from tests.embedder.tiny import save_tiny_model
@@ -71,13 +71,13 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[Models]:
     monkeypatch.setattr("app.reindexes.IDLE_SECONDS", IDLE_SECONDS)
     monkeypatch.setattr("app.reindexes.LOOK_SECONDS", 0.02)
     counted: Counter[Models] = Counter()
-    original = Forthcoming._look
+    original = ModelPreloader._look
 
-    def look(self: Forthcoming) -> None:
+    def look(self: ModelPreloader) -> None:
         original(self)
         counted[self._parts.models] += 1
 
-    monkeypatch.setattr(Forthcoming, "_look", look)
+    monkeypatch.setattr(ModelPreloader, "_look", look)
     return counted
 
 
@@ -170,7 +170,7 @@ def test_a_refused_reindex_leaves_no_model_behind_and_one_that_is_in_use_stays(
 
 def test_a_model_that_is_asked_for_or_waited_for_is_not_let_go_of(client: TestClient) -> None:
     models = models_of(client)
-    encoder, other = models.encoder("tiny"), Line(place_of(torch.device("cpu")))
+    encoder, other = models.encoder("tiny"), Line(scheduler_of(torch.device("cpu")))
     assert isinstance(encoder, LocalEncoder)
     assert not models.let_go("tiny", idle_seconds=60)
     assert models.is_loaded("tiny")
@@ -238,7 +238,7 @@ def test_what_keeps_it_from_looking_is_said_once(
         return []
 
     caplog.set_level("INFO")
-    look = Forthcoming(parts)._look
+    look = ModelPreloader(parts)._look
     monkeypatch.setattr("app.reindexes.unfinished", unreadable)
     said = []
     while looks:
@@ -273,7 +273,7 @@ def test_the_server_ends_while_a_model_is_being_loaded(
     client.post(REINDEX, json={"model": "tiny", "auto_switch": False})
     assert at_it.wait(10)
     began = time.monotonic()
-    with ending.app.state.wiring.forthcoming.watched():  # type: ignore[attr-defined]
+    with ending.app.state.wiring.preloader.watched():  # type: ignore[attr-defined]
         pass
     try:
         ending.__exit__(None, None, None)

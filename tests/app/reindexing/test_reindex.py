@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from app import reindexes
 from app.wiring import Wiring
-from indexer.givingway import LOCK_SECONDS
+from indexer.preemption import LOCK_SECONDS
 from tests.app.conftest import DOCUMENTS
 from tests.app.reindexing.doors import REINDEX, MakeClient, search, until_gone, until_state
 from tests.waiting import until

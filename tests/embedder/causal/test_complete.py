@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from core.current import Awaited, awaited
+from core.context import Awaited, awaited
 from core.errors import Abandoned, InvalidInput
 from core.prompts import ControlOptions, Prompt, TextControl, TextItem, TokenIdsItem
 from core.protocols import RanBatch

@@ -26,7 +26,7 @@ from core.prompts import (
 from core.protocols import Priority
 from embedder.causal.evaluate import evaluate
 from embedder.causal.model import CausalModel, load_causal
-from embedder.place import Standing
+from embedder.scheduling import Waiter
 from tests.embedder.causal.tiny import save_tiny_causal
 from tests.waiting import until
 
@@ -187,12 +187,12 @@ def test_similar_tokens_are_steered_along(model: CausalModel) -> None:
 
 def test_who_asked_nicely_is_served_last(model: CausalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody has the turn, a nice caller comes first and an urgent one after it."""
-    monkeypatch.setattr("embedder.place.PATIENCE_SECONDS", 120.0)  # on a busy machine a second passes quickly
+    monkeypatch.setattr("embedder.scheduling.PATIENCE_SECONDS", 120.0)  # on a busy machine a second passes quickly
     served: list[Priority] = []
-    place = model._line._place
+    place = model._queue._scheduler
     begin = place.begin
 
-    def noted(own: Standing) -> bool:
+    def noted(own: Waiter) -> bool:
         served.append(own.priority)
         return begin(own)
 
@@ -200,7 +200,7 @@ def test_who_asked_nicely_is_served_last(model: CausalModel, monkeypatch: pytest
         evaluate(model, Prompt.of(TEXT), " pizza", priority=priority)
 
     threads = [threading.Thread(target=ask, args=(p,)) for p in (Priority.NICE, Priority.INTERACTIVE)]
-    with model._line.turn(Priority.INTERACTIVE, texts=1, tokens=1):
+    with model._queue.turn(Priority.INTERACTIVE, texts=1, tokens=1):
         monkeypatch.setattr(place, "begin", noted)
         for waiting, thread in enumerate(threads, start=1):
             thread.start()

@@ -15,9 +15,9 @@ from core.records import Embeddings, Representation
 from embedder.remote.config import RemoteConfig
 from embedder.remote.encoder import RemoteEncoder
 from embedder.remote.loading import load_remote
-from embedder.remote.transport import Surroundings
+from embedder.remote.transport import Environment
 from tests.embedder.remote.server import Remote, serving
-from tests.embedder.remote.world import FakeTime, surroundings
+from tests.embedder.remote.world import FakeTime, environment
 
 TOKEN = "sk-secret-4711-token"
 KEYS = {"access_key": "AKaccess1234", "secret_key": "SKsecret5678"}
@@ -50,8 +50,8 @@ def make(remote: Remote, time: FakeTime) -> Iterator[Make]:
     made: list[RemoteEncoder] = []
 
     def make(*, real: bool = False, **changes: Any) -> RemoteEncoder:
-        world = Surroundings() if real else surroundings(time)
-        made.append(load_remote(config(changes.pop("url", remote.url), **changes), "mine", surroundings=world))
+        world = Environment() if real else environment(time)
+        made.append(load_remote(config(changes.pop("url", remote.url), **changes), "mine", environment=world))
         return made[-1]
 
     yield make

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from core.current import counted
+from core.context import counted
 from core.errors import InvalidInput, RemoteMismatch, RemoteRefused
 from core.prompts import Prompt
 from core.protocols import Priority

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.current import counted
+from core.context import counted
 from core.errors import InvalidInput, RemoteUnavailable
 from core.prompts import Prompt, TextControl, TextItem
 from core.protocols import Encoder, HybridEncoder, Priority

@@ -8,10 +8,10 @@ from time import monotonic, sleep
 
 import pytest
 
-from core.current import Awaited, awaited
+from core.context import Awaited, awaited
 from core.errors import Abandoned
 from core.records import Representation
-from indexer.givingway import asked, at_work
+from indexer.preemption import preemptible, preempting
 from tests.embedder.remote.conftest import Make, ingest, prompts
 from tests.embedder.remote.server import Received, Remote, status
 from tests.waiting import until
@@ -25,7 +25,7 @@ def test_a_portion_at_a_remote_gives_way_after_the_batches_in_flight(
     ended: list[type[BaseException] | None] = []
 
     def work() -> None:
-        with at_work(tmp_path) as portion, awaited(portion):
+        with preemptible(tmp_path) as portion, awaited(portion):
             try:
                 ingest(encoder, prompts(200))  # 20 s of requests
                 ended.append(None)
@@ -36,7 +36,7 @@ def test_a_portion_at_a_remote_gives_way_after_the_batches_in_flight(
     thread.start()
     until(lambda: len(remote.asked) >= 4)
     began = monotonic()
-    with asked(tmp_path):
+    with preempting(tmp_path):
         assert monotonic() - began < 10
         assert ended == [Abandoned]
         sent = len(remote.asked)

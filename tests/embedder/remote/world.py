@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from embedder.remote.transport import Surroundings
+from embedder.remote.transport import Environment
 
 START = datetime(2026, 1, 5, 12, 0, 0, tzinfo=UTC)
 
@@ -38,5 +38,5 @@ class Longest(Random):
         return b
 
 
-def surroundings(time: FakeTime) -> Surroundings:
-    return Surroundings(clock=time.clock, now=time.now, sleep=time.sleep, random=Longest())
+def environment(time: FakeTime) -> Environment:
+    return Environment(clock=time.clock, now=time.now, sleep=time.sleep, random=Longest())

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoProcessor
 
-from core.current import Awaited, awaited
+from core.context import Awaited, awaited
 from core.errors import Abandoned, InvalidInput
 from core.prompts import ControlOptions, ControlTarget, Crop, ImageItem, Prompt, TextControl, TextItem, TokenIdsItem
 from core.protocols import Priority, RanBatch
@@ -94,7 +94,7 @@ def test_a_blank_text_counts_alone_but_not_beside_an_image(encoder: VisionEncode
 
 def test_the_most_urgent_is_embedded_first(encoder: VisionEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Priority] = []
-    turn = encoder._line.turn
+    turn = encoder._queue.turn
 
     @contextmanager
     def noted(priority: Priority, **counts: int) -> Iterator[None]:
@@ -102,7 +102,7 @@ def test_the_most_urgent_is_embedded_first(encoder: VisionEncoder, monkeypatch: 
             served.append(priority)  # before the next turn can begin
             yield
 
-    monkeypatch.setattr(encoder._line, "turn", noted)
+    monkeypatch.setattr(encoder._queue, "turn", noted)
     arrivals = [Priority.NICE, Priority.BULK, Priority.INTERACTIVE]
     with turn(Priority.NICE, texts=1, tokens=1):  # somebody is at work while the three arrive
         threads = [

@@ -22,10 +22,10 @@ from core.errors import (
     StorageError,
     StorageFull,
 )
-from core.keptreason import kept_reason
 from core.records import Document, FieldKind
 from core.reindexes import Reindex, ReindexState
-from indexer.givingway import at_work
+from core.storedreason import stored_reason
+from indexer.preemption import preemptible
 from indexer.reindexstart import ReindexPlan, begin_reindex
 from store import Database, schema
 from store.reindex.record import ENDED, unfinished
@@ -75,7 +75,7 @@ def test_a_write_that_is_refused_is_no_turn_of_others(place: Place, monkeypatch:
     monkeypatch.setattr(place.reindexing, "_next", raising(StorageBusy("somebody writes")))
     with pytest.raises(StorageBusy, match="somebody writes"):
         place.reindexing.turn()
-    with at_work(place.database.directory):
+    with preemptible(place.database.directory):
         assert not place.reindexing.turn()
 
 
@@ -169,7 +169,7 @@ def test_what_is_damaged_is_told_and_holds_up_no_other(place: Place, monkeypatch
     place.add(a="one")
     begun = place.begin()
     create(place.database, "other")
-    monkeypatch.setattr(place.reindexing._bringing, "portion", _damaged(begun, place.reindexing._bringing.portion))
+    monkeypatch.setattr(place.reindexing._backfill, "portion", _damaged(begun, place.reindexing._backfill.portion))
     begin_reindex(place.database, "other", ReindexPlan(encoder=place.new, settings={}, share=1.0))
     deadline = time.monotonic() + 30
     while state_of(place, "other") is not ReindexState.SWITCHED:
@@ -267,7 +267,11 @@ def test_what_cannot_be_removed_from_a_damaged_file_waits(
     until(lambda: not place.reindexing.turn() and state_of(place, "other") is ReindexState.SWITCHED)
     place.reindexing.drain()
     told = place.now()  # a machine that stood still meanwhile may have tried more than once, after its pauses
-    assert (told.reason, told.failures, told.pause_seconds) == (kept_reason(error), len(tries), 2.0 ** (len(tries) - 1))
+    assert (told.reason, told.failures, told.pause_seconds) == (
+        stored_reason(error),
+        len(tries),
+        2.0 ** (len(tries) - 1),
+    )
     for failures, (earlier, later) in enumerate(itertools.pairwise(tries)):
         assert later - earlier >= 2.0**failures
 

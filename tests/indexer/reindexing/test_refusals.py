@@ -18,7 +18,7 @@ from core.errors import (
 )
 from core.records import Document, FieldKind
 from core.reindexes import ReindexState
-from indexer import givingway
+from indexer import preemption
 from store import schema
 from store.catalog import delete_collection
 from store.directory import REINDEX_LOCK
@@ -148,7 +148,7 @@ def test_a_process_that_stands_still_is_named_to_whoever_waits_for_it(
 ) -> None:
     place.begin()
     place.work()
-    monkeypatch.setattr(givingway, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(preemption, "LOCK_SECONDS", 0.1)
     with (
         held(place.database.directory, REINDEX_LOCK, timeout=5),
         pytest.raises(StorageBusy, match=rf"process {os.getpid()} on .* does not give way; nothing was switched"),

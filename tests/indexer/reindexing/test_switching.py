@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
-import store.steps
-from core.current import check_awaited
+import store.failpoints
+from core.context import check_awaited
 from core.prompts import Prompt
 from core.protocols import Priority
 from core.records import Document, Embeddings, Representation
@@ -114,7 +114,7 @@ def test_killed_at_any_step_it_goes_on(
         if reached == step and visits == visit:
             raise Killed
 
-    monkeypatch.setattr(store.steps, "observer", kill)
+    monkeypatch.setattr(store.failpoints, "observer", kill)
     try:
         place.begin(auto_switch=True)
         place.reindexing.turn()
@@ -122,7 +122,7 @@ def test_killed_at_any_step_it_goes_on(
         place.work()
     except Killed:
         pass
-    monkeypatch.setattr(store.steps, "observer", None)
+    monkeypatch.setattr(store.failpoints, "observer", None)
     place.restart()
     place.add(d4="written after the crash")
     place.work()

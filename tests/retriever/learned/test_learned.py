@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.current import counted as tokens_counted
+from core.context import counted as tokens_counted
 from core.errors import InvalidQuery, ModelMismatch, ModelNotFound
 from core.filters import parse_filter
 from core.prompts import Prompt, TextControl

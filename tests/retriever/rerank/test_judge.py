@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.current import counted, models_read
+from core.context import counted, models_read
 from core.records import Document, Hit, Passage
 from embedder.crossencoder import load_reranker
 from embedder.local import LocalEncoder

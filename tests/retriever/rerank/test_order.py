@@ -16,9 +16,9 @@ from core.records import Float64Array, Hit
 from embedder.densemodels import only
 from embedder.lexical import Analyzer
 from embedder.local import LocalEncoder
-from retriever.beside import Beside
 from retriever.cursor import Cursor
 from retriever.diversity import diverse
+from retriever.extras import Extras
 from retriever.fusion import Fusion
 from retriever.grouping import grouped
 from retriever.inputs import Inputs
@@ -135,11 +135,11 @@ def test_diversity_and_groups_go_by_the_new_order(searcher: Searcher, varied: Da
 
 
 def test_thresholds_facets_and_highlights_are_as_without(searcher: Searcher) -> None:
-    plain = Query(text=TEXT, k=10, beside=Beside(highlight=True, facets=("price",)))
+    plain = Query(text=TEXT, k=10, extras=Extras(highlight=True, facets=("price",)))
     found = searcher.search("varied", replace(plain, rerank=Rerank(model="judge")))
     assert found.facets == searcher.search("varied", plain).facets
     assert all(hit.highlight is not None for hit in found.hits)
-    least = replace(plain, beside=Beside(), k=90, selection=Selection(min_scores={Leg.SPARSE: 2.0}))
+    least = replace(plain, extras=Extras(), k=90, selection=Selection(min_scores={Leg.SPARSE: 2.0}))
     over = searcher.search("varied", least).hits
     query = replace(least, rerank=Rerank(model="judge", depth=4))
     same(searcher.search("varied", query).hits, slowly(query, over))

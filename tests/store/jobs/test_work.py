@@ -11,7 +11,6 @@ from core.errors import JobConflict, JobNotFound, LeaseLost
 from core.records import Collection, JobState
 from store import Database, WriteSession, catalog, schema
 from store.aliases import set_alias
-from store.among import holdings
 from store.jobs import cancel_job, get_job, list_jobs, queued_documents
 from store.jobs import intake as job_intake
 from store.jobs import retry as job_retry
@@ -24,6 +23,7 @@ from store.jobs.payload import pack
 from store.jobs.retry import retry_job
 from store.jobs.work import complete, conclude
 from store.verify import verify
+from store.visibility import holdings
 from tests.store import library
 from tests.store.jobs.queueing import (
     LEASE,

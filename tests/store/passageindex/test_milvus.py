@@ -12,7 +12,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from core.current import Awaited, awaited
+from core.context import Awaited, awaited
 from core.errors import Abandoned, IndexMissing, IndexUnavailable, InvalidSettings
 from store.passageindex import milvus as module
 from store.passageindex.milvus import Milvus

@@ -125,7 +125,7 @@ def test_ended_around_writing_the_new_file_over_the_old_one(
         if step == last:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("store.steps.observer", stop)
+    monkeypatch.setattr("store.failpoints.observer", stop)
     with pytest.raises(KeyboardInterrupt):
         write_anew(data)
     assert verify(data).ok

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from core.errors import StorageBusy
-from store import steps
+from store import failpoints
 from store.verify import verify
 from tests.store.library import WORDS, Item
 from tests.store.statemachine.oracle import check
@@ -192,11 +192,11 @@ class Machine(RuleBasedStateMachine):
             if left == 0:
                 said.append(action())
 
-        steps.observer = observe
+        failpoints.observer = observe
         try:
             return getattr(self.here, name)(*arguments), said
         finally:
-            steps.observer = None
+            failpoints.observer = None
 
     def _check(self, answer: Answer, question: Question) -> None:
         check(answer, question, self.items)

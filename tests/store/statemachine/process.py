@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import SalienceError
-from store import steps
+from store import failpoints
 from tests.store.statemachine.site import Site
 
 _IMPATIENCE = 60.0  # seconds
@@ -74,7 +74,7 @@ def _serve(connection: Connection, folder: Path) -> None:
     connection.send(None)
     while True:
         name, arguments, deadly = connection.recv()
-        steps.observer = None if deadly is None else _killer(deadly)
+        failpoints.observer = None if deadly is None else _killer(deadly)
         try:
             answer = getattr(site, name)(*arguments)
         except (SalienceError, AssertionError) as error:

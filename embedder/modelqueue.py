@@ -1,0 +1,51 @@
+"""The queue of a model that runs one caller's batch at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.context import current_answer, current_priority
+from core.errors import Abandoned
+from core.protocols import BatchObserver, Priority, RanBatch
+from embedder.scheduling import Scheduler, Waiter
+
+
+class ModelQueue:
+    """Callers of one model, served in the order that embedder.scheduling gives. Thread-safe; not reentrant."""
+
+    def __init__(self, scheduler: Scheduler | None = None) -> None:
+        """`scheduler`: shared with other models of the device; None: one of its own."""
+        self._scheduler = Scheduler() if scheduler is None else scheduler
+        self._observer: BatchObserver | None = None
+        self.staying = self._scheduler.staying
+
+    def observe(self, observer: BatchObserver) -> None:
+        self._observer = observer
+
+    def waiting(self) -> dict[Priority, int]:
+        return self._scheduler.waiting(self)
+
+    def room(self, budget: int, priority: Priority) -> int:
+        """As Scheduler.room, for the caller's own batch."""
+        return self._scheduler.room(budget, current_priority(priority))
+
+    @contextmanager
+    def turn(self, priority: Priority, *, texts: int, tokens: int) -> Iterator[None]:
+        """Waits for its turn; the next one begins when the block ends. `texts`, `tokens`: what the block computes.
+
+        Raises Abandoned where nobody waits for the caller's own answer any more when its turn comes, or before.
+        """
+        own = Waiter(queue=self, priority=priority, answer=current_answer())
+        with self._scheduler.queued(own):
+            with self._scheduler.lock:
+                self._scheduler.wait(own)
+                if own.is_abandoned:
+                    raise Abandoned
+                self._scheduler.begin(own)
+            begun = time.perf_counter()
+            yield
+            seconds = time.perf_counter() - begun
+        if self._observer is not None:
+            self._observer(RanBatch(priority=own.priority, texts=texts, tokens=tokens, seconds=seconds))
