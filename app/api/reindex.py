@@ -99,7 +99,7 @@ def cancel(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBo
 
 @router.post("/cleanup", operation_id="clean_up_reindex", summary="Remove the old generation")
 def clean_up(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
-    """Remove it before its grace period ends. No rollback is possible afterwards."""
+    """Without waiting for the end of its grace period. No rollback is possible afterwards."""
     return _done(parts, caller, collection, "reindex.cleanup", reindexes.clean_up)
 
 
