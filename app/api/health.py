@@ -70,7 +70,7 @@ async def livez() -> Liveness:
 @router.head("/readyz", operation_id="readyz", include_in_schema=False)
 @router.get("/readyz", operation_id="readyz", summary="Readiness", responses={503: {"model": Readiness}})
 async def readyz(request: Request, panel: OperationPanel, response: Response) -> Readiness:
-    """Everything that serving needs is there: model, database, fresh snapshots, disk, worker; otherwise 503.
+    """200 if everything needed for serving is there: model, database, fresh snapshots, disk, worker; otherwise 503.
 
     Some problems are listed without a 503: a Milvus that does not answer, as collections outside it are still served;
     a job queue that cannot be written to and maintenance that keeps failing, as searches are still answered; and a

@@ -108,7 +108,10 @@ def _account(parts: Wiring, caller: Caller, request: Request, body: bytes) -> st
 
 
 def _wanted(params: EmbeddingParams, model: VikingModel) -> tuple[bool, bool]:
-    """Whether to make dense, and whether sparse vectors. Raises InvalidInput if neither or the model lacks sparse."""
+    """Whether to make dense vectors, and whether to make sparse ones.
+
+    Raises InvalidInput for neither, and for sparse vectors of a model that has none.
+    """
     dense = params.return_dense is not False
     sparse = model.gives_sparse if params.return_sparse is None else params.return_sparse
     if sparse and not model.gives_sparse:

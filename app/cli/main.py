@@ -21,7 +21,7 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # there is no room for 
 _LIBRARIES = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that busy-wait make a loaded machine four times slower
     "TOKENIZERS_PARALLELISM": "false",  # one thread is fast enough, and forks print no warning
-    "HF_HUB_OFFLINE": "1",  # models are local folders; the network is never used
+    "HF_HUB_OFFLINE": "1",  # models are local folders; nothing is downloaded
 }
 
 app = typer.Typer(

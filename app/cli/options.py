@@ -121,7 +121,7 @@ def open_parts(data_dir: Path | None, model: str | None = None, device: str | No
 
 
 def open_existing(data_dir: Path | None, model: str | None = None, device: str | None = None) -> Wiring:
-    """As `open_parts`, for commands that create nothing. Raises StorageError where there is no data directory yet."""
+    """As `open_parts`, for commands that create nothing. Raises StorageError if there is no data directory yet."""
     parts = open_parts(data_dir, model, device)
     if not parts.settings.data_dir.exists():
         raise StorageError(

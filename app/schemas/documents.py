@@ -175,7 +175,7 @@ class RecordFailure(ResponseModel):
 
 
 class WriteReport(ResponseModel):
-    """What became of the documents. They can be searched for once this is answered."""
+    """The outcome of a write. The documents are searchable once this is answered."""
 
     seq: int = Field(
         description="a search that says this seq or a higher one has seen the change; 0: nothing was written"

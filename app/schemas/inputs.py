@@ -126,7 +126,7 @@ class SparseVectorBody(RequestModel):
     weights: list[float] = Field(description="of the tokens, in the same order, 0 or more", max_length=MAX_WEIGHTS)
 
     def to_vector(self) -> SparseVector:
-        """Raises InvalidQuery."""
+        """The vector. Raises InvalidQuery if ids and weights do not match, or an id is repeated."""
         if len(self.ids) != len(self.weights):
             raise InvalidQuery(
                 f"sparse_vector has {len(self.ids)} ids and {len(self.weights)} weights; each id needs one",

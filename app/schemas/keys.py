@@ -28,7 +28,7 @@ class LimitsBody(RequestModel):
     passages: _Limit = Field(None, description="in the collections that the key sees", le=2**53)
 
     def to_limits(self) -> Limits:
-        """Raises InvalidSettings for a number below 1."""
+        """The limits. Raises InvalidSettings for a number below 1."""
         return Limits(**self.model_dump())
 
 
@@ -57,7 +57,7 @@ class CreateKey(RequestModel):
     )
 
     def to_rights(self) -> Rights:
-        """Raises InvalidSettings, InvalidFilter."""
+        """The rights of the key. Raises InvalidSettings and InvalidFilter."""
         return Rights(
             name=self.name,
             role=Role.named(self.role),

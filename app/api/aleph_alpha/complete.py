@@ -79,7 +79,7 @@ class CompletionRequest(SteeredBody):
     steering_concepts: Texts = Field(default_factory=list)
 
     def to_completion(self) -> Completion:
-        """Raises InvalidInput."""
+        """The request to the model. Raises InvalidInput."""
         from embedder.causal.request import Completion, Penalty  # torch takes seconds to import
 
         if self.steering_concepts:

@@ -50,7 +50,7 @@ class BatchRequest(SemanticBody):
 class Embedding(Answer):
     embedding: list[float]
     num_tokens_prompt_total: int  # as /tokenize counts: without special tokens and the representation's prefix
-    message: str | None  # says so if the model did not read all of the prompt
+    message: str | None  # set if the model did not read all of the prompt
 
 
 class EmbeddingBatch(Answer):

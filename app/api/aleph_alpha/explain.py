@@ -51,7 +51,7 @@ class ExplainRequest(SteeredBody):
     normalize: bool = False
 
     def to_request(self) -> ExplanationRequest:
-        """Raises InvalidInput, InvalidControl."""
+        """The request for the explanation. Raises InvalidInput and InvalidControl."""
         from embedder.explaining.request import (
             DEFAULT_FACTOR,
             ExplanationRequest,
@@ -77,7 +77,7 @@ class ExplainRequest(SteeredBody):
 
 class Explanations(Answer):
     explanations: list[dict[str, Any]]
-    objective: Literal["similarity", "cross_entropy"]  # what the scores are drops of; clients ignore it
+    objective: Literal["similarity", "cross_entropy"]  # the scores are drops of this; clients ignore it
     granularity: str
     message: str | None
 
