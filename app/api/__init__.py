@@ -1,1 +1,1 @@
-"""The endpoints: each parses its input, makes one call and wraps the answer."""
+"""The HTTP endpoints: each parses its input, makes one call and wraps the result."""

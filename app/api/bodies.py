@@ -1,4 +1,4 @@
-"""Bodies of the public embedding APIs: read as JSON whatever their media type, unknown fields passed over."""
+"""Request bodies of the public embedding APIs: parsed as JSON whatever the media type; unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app.schemas.base import field_path
 from core.errors import InvalidInput
 
-MAX_TOKEN_IDS = 1_000_000  # of one prompt's item; models read far fewer
+MAX_TOKEN_IDS = 1_000_000  # per item of a prompt; models read far fewer
 Body = TypeVar("Body", bound="PublicModel")
 
 
 class PublicModel(BaseModel):
-    """Values of the wrong type are refused. Those of unknown fields are not: clients grow them."""
+    """Base of the bodies: refuses values of the wrong type, but ignores unknown fields, as clients keep adding some."""
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False, frozen=True)
 
@@ -26,11 +26,11 @@ async def _raw_body(request: Request) -> bytes:
     return await request.body()
 
 
-RawBody = Annotated[bytes, Depends(_raw_body)]  # awaited here, so that the endpoint itself can be a plain function
+RawBody = Annotated[bytes, Depends(_raw_body)]  # awaited here, so that an endpoint can be a plain function
 
 
 def parsed(kind: type[Body], body: bytes) -> Body:
-    """The body's JSON. Raises InvalidInput that names the first field at fault, and never shows its value."""
+    """Parse the body's JSON. Raises InvalidInput, which names the first invalid field but never shows its value."""
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -42,7 +42,10 @@ def parsed(kind: type[Body], body: bytes) -> Body:
 
 @contextmanager
 def placed(places: Sequence[str]) -> Iterator[None]:
-    """What a model finds wrong with one of several prompts is told with its place in the body, which no model knows."""
+    """Add a prompt's place in the body to an InvalidInput that a model raises about it in this block.
+
+    A model only knows the prompt's index among several (`error.index`); `places` has the place for each index.
+    """
     try:
         yield
     except InvalidInput as error:

@@ -1,4 +1,4 @@
-"""Documents in bulk: NDJSON into a job."""
+"""The bulk endpoint: reads documents as NDJSON of any size into a job."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from indexer.records import RecordError
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["documents"])
 
-ROOM_FOR = 1000  # documents are looked for at once, where a key has a limit
-MAX_BROKEN_LINES = 100_000  # of one request: each is kept, with what is wrong with it
+ROOM_FOR = 1000  # documents per check of the limit of passages, if the key has one
+MAX_BROKEN_LINES = 100_000  # of one request: each is stored, with the reason
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _BODY: dict[str, Any] = {
     "required": True,
@@ -72,11 +72,11 @@ async def bulk(
         str | None, Header(description="a request that is repeated under its key makes no second job")
     ] = None,
 ) -> JobBody | WriteReport:
-    """Add or replace documents from NDJSON, one JSON object a line, gzip too, of any size.
+    """Add or replace documents from NDJSON of any size, one JSON object a line, optionally compressed with gzip.
 
-    The answer is a job, as soon as all lines are in: they are indexed from then on. A body that breaks off leaves
-    nothing. A line that cannot be used is an error of the job, and the others go on. With `wait` a job that has to
-    wait for better times, such as for a remote model that is down, is answered as a job, too.
+    The answer is a job. It comes as soon as all lines are received; indexing starts then. Nothing is kept of a body
+    that breaks off. A line that cannot be used is listed as an error of the job, and the others go on. With `wait`, a
+    job that has to wait, for a remote model that is down for example, is answered as a job, too.
     """
     if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
         raise InvalidInput("Idempotency-Key: must be 1 to 255 visible ASCII characters", param="Idempotency-Key")
@@ -94,7 +94,10 @@ async def bulk(
 def _receive(
     parts: Wiring, caller: Caller, name: str, upload: Upload, limit: int, mapping: FieldMapping, key: str | None
 ) -> Job:
-    """`limit`: bytes of the body, also once it is unpacked, and characters of its documents."""
+    """Read the body into a new job, or return the job that an earlier request with the same idempotency key made.
+
+    `limit`: bytes of the body, before and after unpacking, and characters of its documents.
+    """
     limits, read = parts.settings.limits, _Read()
     collection = parts.pipeline.collection(name)
     records = read_stream(
@@ -107,7 +110,7 @@ def _receive(
     items = _permitted(parts, caller, _whole(located_documents(records, mapping), limit, read))
     digest = partial(upload.digest, mapping.id, mapping.text, mapping.title)
     if key is not None and (earlier := repeated(parts.database, collection, items, key=key, digest=digest)) is not None:
-        return earlier  # which has room and tokens of its own
+        return earlier  # its room and tokens were counted by the earlier request
     check_room(parts.database, limits.queued_items)
     job = receive(
         parts.database,
@@ -123,13 +126,13 @@ def _receive(
 
 
 def _permitted(parts: Wiring, caller: Caller, items: Iterable[Located]) -> Iterator[Located]:
-    """`items`, which may be hours on their way. Raises Unauthorized at their end where the caller's key ended."""
+    """Yield `items`, which may take hours to arrive. Raises Unauthorized at their end if the key is no longer valid."""
     yield from items
     parts.keyring.check_still(caller)
 
 
 def _watched(limit: int, unpacked: int) -> None:
-    """Raises TooLarge for a compressed body that unpacks to more than `limit` bytes, Abandoned where nobody waits."""
+    """Raises TooLarge if a compressed body unpacks to more than `limit` bytes, Abandoned if nobody waits any more."""
     if unpacked > limit:
         raise TooLarge(f"the body has more than {limit} bytes once it is unpacked; send it in parts")
     check_awaited()
@@ -137,14 +140,14 @@ def _watched(limit: int, unpacked: int) -> None:
 
 @dataclass(slots=True)
 class _Read:
-    """So far."""
+    """What has been read of the body so far."""
 
     broken: int = 0  # lines
     characters: int = 0
 
 
 def _whole(items: Iterable[Located], limit: int, read: _Read) -> Iterator[Located]:
-    """`items`, as long as the body can be read. Raises UnreadableFile, TooLarge. `limit`: characters."""
+    """Yield `items`, counted in `read`. Raises UnreadableFile and TooLarge. `limit`: characters of all documents."""
     for origin, item in items:
         if isinstance(item, RecordError) and (origin is None or origin.line is None):  # of the body, not of a line
             kind = TooLarge if item.code == TooLarge.code else UnreadableFile
@@ -163,8 +166,8 @@ def _whole(items: Iterable[Located], limit: int, read: _Read) -> Iterator[Locate
 
 
 def _with_room(items: Iterable[Located], room: PassageRoom) -> Iterator[Located]:
-    """`items`, as long as there is room for their passages. Raises LimitReached."""
-    lengths: dict[str, int] = {}  # of documents that may have no room
+    """Yield `items`. Raises LimitReached if there is no room for their passages under the key's limit."""
+    lengths: dict[str, int] = {}  # characters by id, of documents that were not checked yet
     for origin, item in items:
         if isinstance(item, Document):
             lengths[item.id] = length_of(item)

@@ -1,4 +1,4 @@
-"""Collections: create, list, show, change, delete."""
+"""Endpoints for collections: create, list, get, change, delete."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _CHANGE = {
 def create(
     parts: Parts, caller: Known, body: Annotated[CreateCollection, Body(openapi_examples=_CREATE)]
 ) -> CollectionBody:
-    """An empty collection, to be embedded by the main model, or by the configured ones that are named."""
+    """Create an empty collection, to be embedded by the main model or by the configured models named in the body."""
     name, settings = caller.new_collection(body.name), body.to_settings()
     with audited(parts.database, caller.who, "collection.create", name):
         created = parts.create_collection(
@@ -67,7 +67,7 @@ def create(
 @router.get("", operation_id="list_collections", summary="List collections")
 @serialized
 def list_all(parts: Parts, caller: Known) -> CollectionList:
-    """Every collection that the key sees, by name."""
+    """Every collection that the key may see, sorted by name."""
     with parts.database.read() as session:
         seen = [found for found in list_collections(session) if caller.sees(found.name)]
         return CollectionList(collections=[_body(session, caller, found) for found in seen])
@@ -87,7 +87,7 @@ def change(
     collection: CollectionName,
     body: Annotated[ChangeCollection, Body(openapi_examples=_CHANGE)],
 ) -> CollectionBody:
-    """Change settings that nothing stored depends on: alpha, k1, b, synonyms. The next search goes by them."""
+    """Change settings that nothing stored depends on: alpha, k1, b, synonyms. The next search uses them."""
     changes = body.settings.to_changes()
     with audited_write(parts.database, caller.who, "collection.change", collection) as session:
         return _body(session, caller, change_settings(session, collection, changes))
@@ -97,7 +97,7 @@ def change(
 def stats(parts: Parts, caller: Known, collection: CollectionName) -> CollectionStatsBody:
     """Documents, passages and bytes, segments, and what is not sealed yet. Takes longer than getting the collection."""
     with parts.database.read() as session:
-        stored = get_collection(session, collection).name  # else the error names those that there are
+        stored = get_collection(session, collection).name  # its error lists the known ones
     found = collection_statistics(parts.database.directory, stored)
     return CollectionStatsBody.of(replace(found, name=caller.shown(found.name)))
 

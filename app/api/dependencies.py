@@ -1,7 +1,7 @@
-"""What endpoints ask for.
+"""The FastAPI dependencies of the endpoints.
 
-FastAPI takes its time for each of these, many times that of what they do: none asks for another one, and a search has
-all that it needs in one piece.
+FastAPI's overhead for a dependency is many times the cost of what it does. So no dependency has dependencies of its
+own, and a search gets everything it needs from a single one.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ async def get_caller(request: Request) -> Caller:
 
 
 class SearchContext(NamedTuple):
-    """What a search goes by beside its body."""
+    """Everything that a search needs besides its body."""
 
     parts: Wiring
-    collection: str  # as it is stored
+    collection: str  # its stored name
     request_id: str
     caller: Caller
-    arrived: float  # when the request's head was there, by time.monotonic
+    arrived: float  # when the request's head had arrived, by time.monotonic
     observed: Observation
 
 
@@ -62,11 +62,11 @@ Parts = Annotated[Wiring, Depends(get_wiring)]
 RequestId = Annotated[str, Depends(get_request_id)]
 OperationPanel = Annotated[Panel, Depends(get_panel)]
 Search = Annotated[SearchContext, Depends(get_search_context)]
-Known = Annotated[Caller, Depends(get_caller)]  # who makes the request; the door has let it in
+Known = Annotated[Caller, Depends(get_caller)]  # who makes the request; access was checked before
 
 
 async def _stored_name(request: Request, collection: _Name) -> str:
     return (await get_caller(request)).collection(collection)
 
 
-CollectionName = Annotated[str, Depends(_stored_name)]  # as it is stored; `Known.shown` says what the caller calls it
+CollectionName = Annotated[str, Depends(_stored_name)]  # the stored name; `Known.shown` gives the caller's name for it

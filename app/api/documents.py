@@ -1,4 +1,4 @@
-"""Documents: upsert, get, list, count, change, delete."""
+"""Endpoints for documents: upsert, get, list, count, change, delete."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ from store.schema import MAX_ID
 
 
 class _AnyText(Convertor[str]):
-    """What `:path` is for, with line breaks: there "a\\n" names the document "a", and "a\\nb" nothing."""
+    """A path parameter of any text. Unlike in `:path`, line breaks are part of it.
+
+    With `:path`, "a\\n" would name the document "a", and "a\\nb" would match nothing.
+    """
 
     regex = "(?s:.*)"
 
@@ -109,10 +112,10 @@ def upsert(
         bool, Query(description="answer when all are searchable; false: with a job, as soon as all are stored")
     ] = True,
 ) -> WriteReport | JobBody:
-    """Add or replace documents by id. One that cannot be used is listed under `errors`; the others go on.
+    """Add or replace documents by id. Those that cannot be used are listed under `errors`; the others are stored.
 
-    A remote model that refuses, or answers with what does not fit, is no document's fault: the answer is 502.
-    The report's `seq` names the change: a search with this `min_seq` sees it.
+    If a remote model refuses, or gives an unusable answer, that is no document's fault: the answer is 502.
+    The report's `seq` identifies the change: a search with this `min_seq` sees it.
     """
     records = [
         Record(
@@ -186,7 +189,7 @@ def put(
 ) -> WriteReport:
     """Add or replace one document; one that cannot be used is an error.
 
-    A remote model that refuses, or answers with what does not fit, is not the document's fault: the answer is 502.
+    If a remote model refuses, or gives an unusable answer, that is not the document's fault: the answer is 502.
     """
     document = to_document({"id": document_id, **body.to_fields()})
     check_documents(parts, caller, collection, [document])
@@ -208,9 +211,9 @@ def change(
     document_id: DocumentId,
     body: Annotated[DocumentChange, Body(openapi_examples=_CHANGE)],
 ) -> DocumentChanged:
-    """Merge fields into a document's metadata; its text stays, and nothing is embedded.
+    """Merge fields into a document's metadata; its text stays, and nothing is embedded again.
 
-    `{"metadata": {"price": null}}` removes a field. Two changes at once to different fields are both kept.
+    `{"metadata": {"price": null}}` removes a field. Concurrent changes to different fields are both kept.
     """
     receipt = change_metadata(parts.database, collection, document_id, body.metadata)
     return DocumentChanged(seq=receipt.seq, changed=receipt.updated == 1)
@@ -222,7 +225,7 @@ def change(
 def delete(
     parts: Parts, caller: Known, response: Response, collection: CollectionName, document_id: DocumentId
 ) -> None:
-    """Delete a document; it is no longer found once this is answered. The header Salience-Seq names the change."""
+    """Delete a document; it is no longer found once this is answered. The header Salience-Seq has its `seq`."""
     done = delete_documents(parts.database, collection, [document_id], within=caller.rows)
     response.headers["Salience-Seq"] = str(done.seq)
     if done.deleted == 0:
@@ -238,7 +241,7 @@ def count(
     collection: CollectionName,
     body: Annotated[CountDocuments, Body(openapi_examples=_COUNT)],
 ) -> DocumentCount:
-    """How many documents satisfy a filter, exactly: those that `documents:delete` would delete by it."""
+    """The exact number of documents that satisfy a filter: those that `documents:delete` would delete by it."""
     where = None if body.filter is None else parse_filter(body.filter)
     with parts.database.read() as session:
         found = get_collection(session, collection)

@@ -1,4 +1,4 @@
-"""Is the process alive, and can it serve? Answered without a place in the queues and without a thread of the pool."""
+"""Liveness and readiness probes, answered outside the request queues and the shared thread pool."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from app.api.dependencies import OperationPanel
 from app.operation.readiness import Finding
 from app.schemas.base import ResponseModel
 
-HEALTH_AT_ONCE = 4  # threads for what reads the database or the disk
-_SECONDS = 3.0  # for which an answer is waited for
+HEALTH_AT_ONCE = 4  # threads for checks that read the database or the disk
+_SECONDS = 3.0  # that the checks may take
 router = APIRouter(tags=["health"])
 
 
@@ -43,7 +43,7 @@ class Readiness(ResponseModel):
 
     @classmethod
     def of(cls, found: list[Finding], *, in_full: bool) -> Self:
-        """`in_full`: with what was found, which tells of the machine, and of all who use it."""
+        """`in_full`: with all findings, which reveal facts about the machine and all of its users."""
         status: Literal["ready", "not_ready"] = (
             "ready" if all(one.ok or not one.needed for one in found) else "not_ready"
         )
@@ -70,14 +70,14 @@ async def livez() -> Liveness:
 @router.head("/readyz", operation_id="readyz", include_in_schema=False)
 @router.get("/readyz", operation_id="readyz", summary="Readiness", responses={503: {"model": Readiness}})
 async def readyz(request: Request, panel: OperationPanel, response: Response) -> Readiness:
-    """Everything that serving needs is there: model, database, fresh snapshots, disk, worker; otherwise 503.
+    """200 if everything needed for serving is there: model, database, fresh snapshots, disk, worker; otherwise 503.
 
-    A Milvus that does not answer is a problem, but no 503: collections that it does not hold are served. Neither is a
-    queue of jobs that cannot be written to, nor maintenance that keeps failing: searches are answered. Nor is a model
-    that cannot be loaded, as long as it is not the main one.
+    Some problems are listed without a 503: a Milvus that does not answer, as collections outside it are still served;
+    a job queue that cannot be written to and maintenance that keeps failing, as searches are still answered; and a
+    model other than the main one that cannot be loaded.
 
-    As soon as the process is told to stop, the answer is 503. Keys of the operator's, tokens, and everybody where there
-    are neither, are told what was found; others only the names of the checks that failed.
+    As soon as the process is asked to stop, the answer is 503. The operator's keys, tokens, and everybody if there are
+    neither, see all findings; others see only the names of the failed checks.
     """
     readiness, found = panel.readiness, list[Finding]()
     if readiness.stopping:

@@ -1,4 +1,4 @@
-"""Jobs: list, show, errors, cancel, retry."""
+"""Endpoints for jobs: list, get, errors, cancel, retry."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def list_page(
 
 @router.get("/{job_id}", operation_id="get_job", summary="Get a job")
 def get(parts: Parts, caller: Known, job_id: JobId) -> JobDetail:
-    """A job: its state, how far it is, and its first errors."""
+    """A job: its state, its progress and its first errors."""
     with parts.database.read() as session:
         return JobDetail.told(session, caller.shown_work(get_job(session, job_id, among=caller.among)))
 
@@ -56,7 +56,7 @@ def get(parts: Parts, caller: Known, job_id: JobId) -> JobDetail:
     responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
 )
 def errors(parts: Parts, caller: Known, job_id: JobId) -> StreamingResponse:
-    """Every document and line that could not be used, as NDJSON: code, reason, id, path, line."""
+    """Every document and line that could not be used, as NDJSON with code, reason, id, path and line."""
     with parts.database.read() as session:
         get_job(session, job_id, among=caller.among)
     name = f"job-{job_id}-errors.ndjson"
@@ -69,7 +69,7 @@ def errors(parts: Parts, caller: Known, job_id: JobId) -> StreamingResponse:
 
 @router.post("/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job")
 def cancel(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
-    """End a job at once. What was committed stays; what waits is dropped."""
+    """End a job at once. What was committed stays; what still waits is dropped."""
     with parts.database.write() as session:
         get_job(session, job_id, among=caller.among)
         return JobBody.of(caller.shown_work(cancel_job(session, job_id, now=database_now(session))))
@@ -77,7 +77,7 @@ def cancel(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
 
 @router.post("/{job_id}/retry", operation_id="retry_job", summary="Try failed documents again")
 def retry(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
-    """Put a job's failed documents back into the queue. Lines that are no documents must be sent again."""
+    """Put a job's failed documents back into the queue. Lines that are not valid documents must be sent again."""
     with parts.database.read() as session:
         get_job(session, job_id, among=caller.among)
     job = retry_job(parts.database, job_id)
@@ -86,6 +86,6 @@ def retry(parts: Parts, caller: Known, job_id: JobId) -> JobBody:
 
 
 def accepted(job: Job, response: Response) -> JobBody:
-    """The answer to a request that made `job`, and where to ask for it."""
+    """The answer to a request that made `job`; sets the Location header to its address."""
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobBody.of(job)

@@ -1,4 +1,4 @@
-"""Keys and the audit log: for the operator."""
+"""Endpoints for API keys and the audit log, for the operator."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def create(parts: Parts, caller: Known, body: Annotated[CreateKey, Body(openapi_
 
 @router.get("/keys", operation_id="list_keys", summary="List keys")
 def list_all(parts: Parts) -> KeyList:
-    """Every key that was ever made, without secrets, including those that are no longer valid."""
+    """Every key ever created, without its secret, including those that are no longer valid."""
     with parts.database.read() as session:
         found = list_keys(session)
     now = time.time()
@@ -58,7 +58,7 @@ def list_all(parts: Parts) -> KeyList:
 def rotate(
     parts: Parts, caller: Known, key_id: KeyId, body: Annotated[RotateKey, Body(openapi_examples=_ROTATE)]
 ) -> NewKeyBody:
-    """Create a key with the same rights. The old one stays valid for a while, so that clients can change over."""
+    """Create a key with the same rights. The old one stays valid for a while, so that clients can switch over."""
     key, token = keys.rotate(parts.database, caller.who, key_id, body.overlap_seconds)
     parts.keyring.refresh(at_once=True)
     return NewKeyBody.made(key, token, now=time.time())
@@ -78,7 +78,7 @@ def audit(
     limit: Annotated[int, Query(ge=1, le=1000, description="actions of one page")] = 100,
     before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="the action behind which to go on")] = None,
 ) -> AuditLog:
-    """What was done to keys and collections, by whom, and what came of it; the newest first."""
+    """What was done to keys and collections, by whom, and with what outcome; newest first."""
     with parts.database.read() as session:
         page = list_actions(session, limit=limit + 1, before=before)
     bodies = [ActionBody.of(action) for action in page[:limit]]

@@ -1,4 +1,4 @@
-"""Links of OpenAPI: what can be done with what an operation has made, for whoever reads the API's description."""
+"""OpenAPI links: which operations can follow a response, and how their parameters are taken from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def _leads_to(parameters: dict[str, str], *operations: str, body: dict[str, str] | None = None) -> dict[str, Any]:
-    """Part of a response's description: links to operations that take these parameters, by runtime expressions."""
+    """Part of a response's description: links to operations, whose parameters and body are runtime expressions."""
     link: dict[str, Any] = (
         {"parameters": parameters} if body is None else {"parameters": parameters, "requestBody": body}
     )

@@ -1,4 +1,4 @@
-"""/metrics, for Prometheus."""
+"""The /metrics endpoint, for Prometheus."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ router = APIRouter(include_in_schema=False)  # its format is Prometheus' own; se
 
 @router.api_route("/metrics", methods=["GET", "HEAD"])
 async def metrics(request: Request, panel: OperationPanel) -> Response:
-    """What is counted and timed, of all processes of this server. Its threads are its own."""
+    """The metrics of all processes of this server. Uses the threads of the health checks, not the shared pool."""
     text = await to_thread.run_sync(panel.scrape.text, limiter=request.app.state.health)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

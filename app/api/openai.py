@@ -1,7 +1,7 @@
-"""The OpenAI API as far as it embeds, for its public clients, and Cohere's shape of reranking beside it.
+"""The embedding part of the OpenAI API, and reranking in the format of Cohere's API, for their public clients.
 
-Each path is served with and without `/v1`: clients are pointed at either. `/models` without it belongs to the Aleph
-Alpha API.
+Each path is served with and without `/v1`, as clients are configured with either. The exception is `/models`, which
+without `/v1` belongs to the Aleph Alpha API.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from retriever.inputs import MAX_DIMENSIONS
 
 MAX_INPUTS = 2048
 MAX_DOCUMENTS = 1000
-PATHS = ("/v1/embeddings", "/embeddings", "/v1/rerank", "/rerank")  # that take bodies
-router = APIRouter(include_in_schema=False)  # described by its own makers; see docs/embedding-apis.md
+PATHS = ("/v1/embeddings", "/embeddings", "/v1/rerank", "/rerank")  # the ones that take a body
+router = APIRouter(include_in_schema=False)  # documented by its authors; see docs/embedding-apis.md
 
 
 class EmbeddingsRequest(PublicModel):
@@ -36,12 +36,12 @@ class EmbeddingsRequest(PublicModel):
     input: Any  # text, token ids, or a list of either
     dimensions: Annotated[int, Field(ge=1, le=MAX_DIMENSIONS)] | None = None  # None: the model's own
     encoding_format: Literal["float", "base64"] | None = None
-    user: str | None = None  # of no use here
-    # Not in that API, whose models know no difference: which side of a search the texts are.
+    user: str | None = None  # ignored
+    # Which side of a search the texts are on. An extension: OpenAI's models make no difference.
     representation: Literal["document", "query", "symmetric"] | None = None
 
     def to_prompts(self) -> list[Prompt]:
-        """Raises InvalidInput for anything but 1 to 2048 texts or lists of token ids, none of them empty."""
+        """One prompt per input. Raises InvalidInput unless there are 1 to 2048 non-empty texts or token id lists."""
         given = self.input
         single = isinstance(given, str) or (isinstance(given, list) and bool(given) and type(given[0]) is int)
         inputs = [given] if single else given
@@ -53,7 +53,7 @@ class EmbeddingsRequest(PublicModel):
 
 
 def _text_of(document: Any) -> Any:
-    """A document may be given as `{"text": ...}`, too."""
+    """The text of a document, which may also be given as `{"text": ...}`."""
     return document.get("text") if isinstance(document, dict) else document
 
 
@@ -65,13 +65,13 @@ class RerankRequest(PublicModel):
     ]
     model: str | None = None  # None: the first cross-encoder of the settings, or else the main model
     top_n: Annotated[int, Field(ge=1)] | None = None  # None: all
-    return_documents: bool | None = None  # off
+    return_documents: bool | None = None  # None: false
 
 
 @router.post("/v1/embeddings")
 @router.post("/embeddings")
 def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
-    """Unit vectors. A text that is longer than the model reads is cut, and `truncated_inputs` names its index."""
+    """Embed texts as unit vectors. A text longer than the model reads is cut; `truncated_inputs` lists the index."""
     asked = parsed(EmbeddingsRequest, body)
     prompts = asked.to_prompts()
     model = parts.models.main if asked.model is None else parts.models.resolve(asked.model)
@@ -80,7 +80,7 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
         encoder = _of_size(parts, encoder, asked.dimensions)
     try:
         made = encoder.encode(prompts, Representation(asked.representation or Representation.SYMMETRIC))
-    except InvalidInput as error:  # such as a token id that the vocabulary lacks; models know no field of this API
+    except InvalidInput as error:  # such as a token id outside the vocabulary; models know no field of this API
         place = "input" if error.index is None or len(prompts) == 1 else f"input[{error.index}]"
         raise error.at(place, param="input") from error
     vectors = _base64(made.vectors) if asked.encoding_format == "base64" else made.vectors.tolist()
@@ -99,17 +99,17 @@ def embeddings(parts: Parts, body: RawBody) -> JSONResponse:
 @router.post("/v1/rerank")
 @router.post("/rerank")
 def rerank(parts: Parts, request_id: RequestId, body: RawBody) -> JSONResponse:
-    """The documents by relevance, best first: as a cross-encoder judges (0 to 1), or an encoder's cosine (-1 to 1).
+    """Rank documents by relevance, best first: by a cross-encoder's score (0 to 1) or an encoder's cosine (-1 to 1).
 
-    Long texts are cut, as in /v1/embeddings; `truncated_documents` has the places of those that were not read to their
-    end, or not beside all of the query.
+    Long texts are cut, as in /v1/embeddings; `truncated_documents` has the indices of the documents that were cut, or
+    were read together with a query that was cut.
     """
     asked = parsed(RerankRequest, body)
     documents = asked.documents
     model = _default_reranker(parts) if asked.model is None else asked.model
     judged = _relevance(parts, model, asked.query, documents)
     scores, tokens = judged.scores.tolist(), int(judged.token_counts.sum())
-    order = sorted(range(len(documents)), key=lambda place: -scores[place])[: asked.top_n]  # stable: ties as they came
+    order = sorted(range(len(documents)), key=lambda place: -scores[place])[: asked.top_n]  # ties keep their order
     results: list[dict[str, Any]] = [{"index": place, "relevance_score": scores[place]} for place in order]
     if asked.return_documents:
         results = [{**result, "document": {"text": documents[result["index"]]}} for result in results]
@@ -122,11 +122,11 @@ def rerank(parts: Parts, request_id: RequestId, body: RawBody) -> JSONResponse:
 
 @router.get("/v1/models")
 def list_models(parts: Parts) -> JSONResponse:
-    """Every model of the settings, and every other name of one."""
+    """Every model in the settings, under its name and its aliases."""
     return JSONResponse({"object": "list", "data": [_model(name) for name in _model_names(parts)]})
 
 
-@router.get("/v1/models/{name:path}")  # the package escapes a slash in a name, but paths are matched unescaped
+@router.get("/v1/models/{name:path}")  # the client escapes a slash in a name, but paths are matched unescaped
 def get_model(parts: Parts, name: str) -> JSONResponse:
     parts.models.resolve(name)
     return JSONResponse(_model(name))
@@ -143,7 +143,7 @@ def _prompt(given: Any, place: str) -> Prompt:
 
 
 def _of_size(parts: Wiring, encoder: Encoder, dimensions: int) -> Encoder:
-    """Raises InvalidInput, which lists the sizes that there are."""
+    """The encoder, compressed to `dimensions`. Raises InvalidInput, which lists the available sizes."""
     try:
         return compressed(encoder, dimensions, fitted=parts.models.fitted_projections)
     except InvalidInput as error:
@@ -156,9 +156,9 @@ def _base64(vectors: Float32Array) -> list[str]:
 
 
 def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> Relevance:
-    """The relevance of each document; a query that is embedded once counts as read with the first.
+    """The relevance of each document. An encoder reads the query once: its tokens count with the first document's.
 
-    Raises InvalidInput for a query without any character but white space.
+    Raises InvalidInput if the query is empty or only white space.
     """
     if not query.strip():
         raise InvalidInput("query: is empty: give a text to judge the documents by", param="query")
@@ -169,7 +169,7 @@ def _relevance(parts: Wiring, model: str, query: str, documents: list[str]) -> R
     read = encoder.encode([Prompt.of(document) for document in documents], Representation.DOCUMENT)
     counts = read.token_counts.copy()
     counts[0] += asked.token_counts[0]
-    cosines = np.clip(np.vecdot(read.vectors, asked.vectors[0]).astype(np.float64), -1, 1)  # rounding may exceed it
+    cosines = np.clip(np.vecdot(read.vectors, asked.vectors[0]).astype(np.float64), -1, 1)  # rounding may exceed 1
     return Relevance(scores=cosines, token_counts=counts, truncated=read.truncated | asked.truncated)
 
 
@@ -182,5 +182,5 @@ def _model_names(parts: Wiring) -> list[str]:
 
 
 def _model(name: str) -> dict[str, Any]:
-    created = 0  # seconds since 1970; the client's type wants a number, and nobody knows one
+    created = 0  # seconds since 1970; unknown, but the client's type requires a number
     return {"id": name, "object": "model", "created": created, "owned_by": "salience"}

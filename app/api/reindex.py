@@ -1,4 +1,4 @@
-"""Reindexes: list, begin, look, switch, roll back, cancel, clean up."""
+"""Endpoints for reindexing: list, start, status, switch, roll back, cancel, clean up."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _BEGIN = {
 
 @listing.get("", operation_id="list_reindexes", summary="List reindexes")
 def list_all(parts: Parts, caller: Known) -> ReindexList:
-    """How far the newest reindex of each collection is, where there was one: those that go on, and those that are over.
+    """The newest reindex of each collection that ever had one, running or finished.
 
-    Those of deleted collections are left out.
+    Deleted collections are left out.
     """
     with parts.database.read() as session:
         found = reindexes.look_at_all(session, among=caller.among)
@@ -62,10 +62,10 @@ def start(
     collection: CollectionName,
     body: Annotated[ReindexRequest, Body(openapi_examples=_BEGIN)],
 ) -> ReindexBody:
-    """Build the collection again, beside itself: with another model, splitting, analysis or index.
+    """Build a new generation of the collection alongside the present one: another model, splitting, analysis or index.
 
-    Meanwhile it is searched and written to as before, and every search is answered by one generation. Any server
-    or worker over the data directory does the work.
+    Meanwhile searches and writes go on as before, and every search is answered by a single generation. Any server or
+    worker on the data directory does the work.
     """
     with audited(parts.database, caller.who, "reindex.start", collection):
         begun = reindexes.begin(parts, collection, body)
@@ -75,7 +75,7 @@ def start(
 
 @router.get("", operation_id="get_reindex", summary="How far a reindex is")
 def get(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
-    """The newest reindex of the collection: its state, progress and time left, and what comparing it found."""
+    """The newest reindex of the collection: its state, progress, time left, and the result of the comparison."""
     return _body(parts, caller, collection)
 
 
@@ -87,13 +87,13 @@ def switch(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBo
 
 @router.post("/rollback", operation_id="rollback_reindex", summary="Let the old generation answer again")
 def rollback(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
-    """Possible as long as it is kept. It has everything that was written since the switch."""
+    """Possible as long as the old generation is kept. It has everything that was written since the switch."""
     return _done(parts, caller, collection, "reindex.rollback", reindexes.rollback)
 
 
 @router.post("/cancel", operation_id="cancel_reindex", summary="Cancel a reindex")
 def cancel(parts: Parts, caller: Known, collection: CollectionName) -> ReindexBody:
-    """The collection stays as it is; what was made of the new generation is removed."""
+    """The collection stays as it is; the unfinished new generation is removed."""
     return _done(parts, caller, collection, "reindex.cancel", reindexes.cancel)
 
 

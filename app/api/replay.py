@@ -1,4 +1,4 @@
-"""Saved explanations, computed again."""
+"""The replay endpoint: computes saved explanations again, and says whether they still hold."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def replay_explanation(
 
 
 def _stored(parts: Wiring, caller: Caller, name: str) -> str:
-    """The stored name of a collection that a record names. Raises CollectionNotFound where the caller does not see it.
+    """The stored name of an explanation's collection. Raises CollectionNotFound if the caller may not see it.
 
-    Records have a collection's own name, also for a caller who knows it by an alias alone.
+    Explanations have a collection's own name, even if the caller may only see it under an alias.
     """
     try:
         return caller.collection(name)

@@ -1,4 +1,4 @@
-"""Search, and why a hit has its score."""
+"""Endpoints for searching and for explaining the score of a hit."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def search(asked: Search, body: Annotated[SearchRequest, Body(openapi_examples=_
 @router.post("/search:batch", operation_id="search_batch", summary="Search several times at once")
 @serialized
 def search_batch(asked: Search, body: Annotated[BatchRequest, Body(openapi_examples=_BATCH)]) -> BatchResponse:
-    """Several searches in one state of the collection, encoded together. Each has its own answer or its own error."""
+    """Several searches on one state of the collection, encoded together. Each has a result or an error of its own."""
     most = asked.parts.settings.limits.hits
     queries = each(lambda query: _ready(asked, query, query.to_search(most=most)), body.bodies())
     answers = [
@@ -97,7 +97,7 @@ def search_batch(asked: Search, body: Annotated[BatchRequest, Body(openapi_examp
 def explain(asked: Search, body: Annotated[ExplainRequest, Body(openapi_examples=_EXPLAIN)]) -> SearchResponse:
     """One candidate of a query, explained down to words; the numbers add up to its score.
 
-    With `above`, the second hit of the answer is the one that it is held against.
+    With `above`, the second hit of the answer is the one it is compared with.
     """
     query = _ready(asked, body, body.to_explain())
     found = explain_hit(asked.parts.searcher, asked.collection, query, body.id, above=body.above, advise=body.advise)
@@ -105,7 +105,7 @@ def explain(asked: Search, body: Annotated[ExplainRequest, Body(openapi_examples
 
 
 def _ready(asked: SearchContext, body: QueryBody, query: Query) -> Query:
-    """Over what the caller may see, once what the body wants to see is there."""
+    """Limit the query to the rows that the caller may see, and wait until the change `min_seq` asks for is visible."""
     rows = asked.caller.rows
     seen = query if rows is None else replace(query, within=rows)
     return waited(asked.parts, asked.collection, body, seen, begun=asked.arrived)

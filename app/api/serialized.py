@@ -1,4 +1,4 @@
-"""Large answers, written as JSON by the thread that found them."""
+"""Serialization of large responses in the worker thread of the endpoint, instead of in the event loop."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _Answer = TypeVar("_Answer", bound=BaseModel)
 
 
 def serialized(endpoint: Callable[_Given, _Answer]) -> Callable[_Given, Response]:
-    """The endpoint, whose model goes out as the bytes that FastAPI would make of it. Stands below the route.
+    """Make the endpoint return its model as the JSON bytes that FastAPI would send. Goes below the route decorator.
 
-    FastAPI would have a second thread check the model, and then write the JSON in the event loop, where it holds up
-    every other request. The endpoint keeps its annotations, by which the API is described. For endpoints that answer
-    200 and set no header: a status or a header that they put into a parameter `response` would be lost.
+    FastAPI would validate the model in a second thread, and then write the JSON in the event loop, which holds up every
+    other request. The endpoint keeps its annotations, from which the API's description is made. Only for endpoints that
+    answer 200 and set no header: a status or header set on a parameter `response` would be lost.
 
-    A number that is not finite would go out as null, with FastAPI as well: JSON has none. The models of answers refuse
-    it when they are made (app.schemas.base), which is a 500 and a line in the log: a score of that kind is a defect.
+    NaN and infinity would be sent as null, as they are by FastAPI, since JSON cannot hold them. Such a score is a
+    defect: response models refuse it when they are made (app.schemas.base), which is a 500 and a line in the log.
     """
     answer = TypeAdapter(get_type_hints(endpoint)["return"])
 

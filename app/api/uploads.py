@@ -1,4 +1,4 @@
-"""The body of a bulk request as a file, read while it comes in. Memory holds one chunk of it."""
+"""The body of a bulk request as a file that is read while it arrives. Only one chunk is held in memory."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from starlette.requests import ClientDisconnect
 from app.operation.pace import SLOWEST_BYTES, Pace
 from core.errors import TooLarge
 
-UPLOADS_AT_ONCE = 8  # each takes a thread; others wait
-IDLE_SECONDS = 60.0  # that a sender may say nothing
+UPLOADS_AT_ONCE = 8  # each takes a thread; further ones wait
+IDLE_SECONDS = 60.0  # that a client may send nothing
 ENCODINGS = ("", "identity", "gzip", "x-gzip")
 
 
 class Upload(io.RawIOBase):
-    """For a worker thread of the request's event loop.
+    """A readable file, to be used in a worker thread that the request's event loop started.
 
-    A read raises HTTPException where the sender breaks off (400) or falls silent (408), and TooLarge over `limit`
-    bytes.
+    A read raises HTTPException if the client disconnects (400), or sends nothing or too slowly (408), and TooLarge
+    beyond `limit` bytes.
     """
 
     def __init__(self, request: Request, *, limit: int) -> None:
-        """Raises HTTPException for a content encoding that is not known."""
+        """Raises HTTPException (415) for an unknown content encoding."""
         encoding = request.headers.get("content-encoding", "").strip().lower()
         if encoding not in ENCODINGS:
             raise HTTPException(415, f"Content-Encoding {encoding!r:.40} is not known; send gzip, or none")
@@ -50,13 +50,13 @@ class Upload(io.RawIOBase):
         return size
 
     def digest(self, *parts: str | None) -> bytes:
-        """sha256 of all that was read, and of `parts`."""
+        """SHA-256 of everything read so far, and of `parts`."""
         whole = self._hash.copy()
         whole.update(repr(parts).encode("utf-8", "backslashreplace"))
         return whole.digest()
 
     async def _next(self) -> bytes:
-        """The next bytes; none at the end."""
+        """The next chunk; empty at the end."""
         began = time.monotonic()
         left = self._pace.left()
         try:

@@ -1,8 +1,8 @@
 """The VikingDB embedding API, version 2, for its public clients.
 
-Where its document's example and its SDK disagree, the SDK counts, for it is what calls: vectors stand under `data`, not
-at the top of the answer. A body over 4 MB, of which the document says nothing, is a 413 with the code of an invalid
-request.
+Where the example in its documentation and its SDK disagree, this follows the SDK, which is what calls: vectors are
+under `data`, not at the top level of the answer. The documentation gives no status for a body over 4 MB; here it is a
+413 with the code of an invalid request.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ MAX_BODY_BYTES = 4 * 2**20
 PING, EMBEDDING = PATHS = ("/api/viking_db/data/ping", "/api/data/embedding/version/2")
 
 
-router = APIRouter(include_in_schema=False)  # described by its own makers; see docs/embedding-apis.md
+router = APIRouter(include_in_schema=False)  # documented by its authors; see docs/embedding-apis.md
 
 
 class EmbeddingParams(PublicModel):
-    """What is not said is as the model has it."""
+    """What to return; None is the default for the model."""
 
-    return_dense: bool | None = None  # on
-    return_sparse: bool | None = None  # on where the model gives sparse vectors
-    return_token_usage: bool | None = None  # off
+    return_dense: bool | None = None  # None: true
+    return_sparse: bool | None = None  # None: whether the model gives sparse vectors
+    return_token_usage: bool | None = None  # None: false
 
 
 class RequestedModel(PublicModel):
@@ -49,7 +49,7 @@ class DataItem(PublicModel):
     image: str | None = None  # base64
 
     def to_prompt(self, place: str) -> Prompt:
-        """Raises InvalidInput where a part is missing or empty. What the type does not name is passed over."""
+        """Raises InvalidInput if a part that the type names is missing or empty. Other parts are ignored."""
         items: list[PromptItem] = []
         if "image" in self.data_type:
             items.append(ImageItem(data=decoded_base64(self._required(self.image, place, "image"), f"{place}.image")))
@@ -71,16 +71,16 @@ class EmbeddingRequest(PublicModel):
 
 @router.get(PING)
 def ping(parts: Parts, caller: Known, request: Request, request_id: RequestId, body: RawBody) -> JSONResponse:
-    """What the SDK asks before all else: is this the service, and do my keys fit?"""
+    """The SDK's first request: checks that this is the service and that its keys are accepted."""
     _account(parts, caller, request, body)
     return _success(request_id, {})
 
 
 @router.api_route(EMBEDDING, methods=["GET", "POST"])
 def embedding(parts: Parts, caller: Known, request: Request, request_id: RequestId, body: RawBody) -> JSONResponse:
-    """Dense and sparse vectors of texts and images. The quota is charged before the model runs.
+    """Embed texts and images as dense and sparse vectors. The quota is charged before the model runs.
 
-    Texts that are longer than the model reads are cut without a word, as the API has it.
+    Texts longer than the model reads are cut silently, as in the original API.
     """
     account = _account(parts, caller, request, body)
     asked = parsed(EmbeddingRequest, body)
@@ -103,12 +103,15 @@ def embedding(parts: Parts, caller: Known, request: Request, request_id: Request
 
 
 def _account(parts: Wiring, caller: Caller, request: Request, body: bytes) -> str:
-    """Whose quota counts. Raises InvalidSignature where the request is signed, and the signature does not hold."""
+    """The account whose quota is charged. Raises InvalidSignature if it must be signed and is not."""
     return parts.signatures.account(request, body) if caller in (SIGNED, ANONYMOUS) else caller.account
 
 
 def _wanted(params: EmbeddingParams, model: VikingModel) -> tuple[bool, bool]:
-    """Whether dense and whether sparse vectors are to be made. Raises InvalidInput."""
+    """Whether to make dense vectors, and whether to make sparse ones.
+
+    Raises InvalidInput for neither, and for sparse vectors of a model that has none.
+    """
     dense = params.return_dense is not False
     sparse = model.gives_sparse if params.return_sparse is None else params.return_sparse
     if sparse and not model.gives_sparse:

@@ -1,7 +1,7 @@
-"""The web page at / and the API's documentation at /docs: the files of app/web, as they are; and /openapi.json.
+"""Serves the search page at /, the API's documentation at /docs, their files in app/web, and /openapi.json.
 
-Files are read once, at import. Their ETag is a hash of the content, so a browser asks again and is sent nothing twice.
-The policy lets the page load from this server alone and run no code but its own files.
+Files are read once, at import. Their ETag is a hash of the content: browsers revalidate, and get nothing twice. The
+content security policy lets the pages load only from this server, and run no code but their own files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEDIA_TYPES = {
     "svg": "image/svg+xml",
 }
 HEADERS = {
-    "Cache-Control": "no-cache",  # kept, but asked about before each use
+    "Cache-Control": "no-cache",  # cached, but revalidated before each use
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",  # the page's address holds the query
@@ -53,7 +53,7 @@ def documentation(request: Request) -> Response:
 
 @router.api_route("/openapi.json", methods=["GET", "HEAD"])
 def description(request: Request) -> JSONResponse:
-    """The API's description, made when it is first asked for: in a thread, as that takes a second."""
+    """The API's OpenAPI description. Built on the first request, in a worker thread, as that takes a second."""
     with _describing:
         found = request.app.openapi()
     return JSONResponse(found)

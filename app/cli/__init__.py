@@ -1,1 +1,1 @@
-"""The command line. Every command imports what it needs when it runs: `salience --help` loads no model."""
+"""The command line. Commands import what they need only when they run, so `salience --help` loads no model."""

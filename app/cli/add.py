@@ -1,4 +1,4 @@
-"""salience add: files, folders and standard input into a collection."""
+"""salience add: adds files, folders and standard input to a collection."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     Items = Iterator[Record | RecordError | Skipped]
 
 STDIN = "-"
-_SHOWN_AT_ONCE = 10_000  # failures
-_SHOWN_DUPLICATES = 10  # in a file whose ids are no ids, there are as many as lines
+_SHOWN_AT_ONCE = 10_000  # failures reported per committed batch
+_SHOWN_DUPLICATES = 10  # if the wrong field is taken as the id, nearly every line may be one
 
 
 def add(
@@ -129,13 +129,16 @@ def _ensure_collection(parts: Wiring, name: str, language: str) -> None:
         try:
             with audited(parts.database, LOCAL, "collection.create", name):
                 parts.create_collection(name, CollectionSettings(language=language))
-        except CollectionExists:  # another process was quicker while this one loaded the model
+        except CollectionExists:  # another process made it while this one loaded the model
             return
         note(f"created the collection {name!r} in {parts.settings.data_dir}")
 
 
 def _received(parts: Wiring, collection: Stored, sources: list[Items], mapping: FieldMapping, bar: Progress) -> Job:
-    """All that the sources hold, as a job: the one of an earlier run, if it is of the same and has stored nothing."""
+    """Read the sources into a job.
+
+    If an earlier run left a job with the same content that has stored nothing yet, that job is returned instead.
+    """
     from indexer.fields import located_documents
     from indexer.intake import receive
 
@@ -172,17 +175,20 @@ def _received(parts: Wiring, collection: Stored, sources: list[Items], mapping: 
 
 
 def _finished(parts: Wiring, job: Job, bar: Progress) -> Job:
-    """The job at its end; whoever works on it, what fails is reported. Raises JobConflict where it cannot be done."""
+    """Wait for the end of the job, and report its failures, even if another process works on it.
+
+    Raises JobConflict if the job fails or is cancelled.
+    """
     from store.jobs.notices import NoticeKind, job_notices
     from store.jobs.retry import retry_job
 
-    if job.state is JobState.FAILED:  # left by an earlier run
+    if job.state is JobState.FAILED:  # in an earlier run
         job = retry_job(parts.database, job.id)
     with parts.database.read() as session:
         seen = newest_notice(session, job.id)
     task = bar.add_task("indexing", total=job.total, detail="")
     said: str | None = None
-    most = 0  # passages: the embedding is ahead of the commit that `now` is of
+    most = 0  # passages so far; embedding is ahead of the commits that `now` reflects
 
     def show(now: Job, passages: int) -> None:
         nonlocal seen, said, most
@@ -193,7 +199,7 @@ def _finished(parts: Wiring, job: Job, bar: Progress) -> Job:
             note(f"job {now.id} waits, and goes on by itself: {said}")
         if passages:
             return
-        with parts.database.read() as session:  # of the batch that was just committed
+        with parts.database.read() as session:  # the failures of the batch just committed
             failures = job_notices(session, now.id, NoticeKind.ERROR, limit=_SHOWN_AT_ONCE, after=seen)
         for failure in failures:
             seen = failure.id
@@ -216,11 +222,11 @@ def _newest_job(parts: Wiring) -> int:
 
 
 class _TitlesAlone:
-    """Passes items on and counts the documents without text: often it lies in a field of an unusual name."""
+    """Passes items on and counts documents without text: often the text is in a field with an unusual name."""
 
     def __init__(self, items: Iterator[Located], on_item: Callable[[], None]) -> None:
         self.count = 0
-        self.others: list[str] = []  # fields of the first one
+        self.others: list[str] = []  # metadata fields of the first such document, 8 at most
         self._items = items
         self._on_item = on_item
 
@@ -234,7 +240,7 @@ class _TitlesAlone:
 
 
 class _Notices:
-    """Reports what comes, of ids that come again the first few only, and counts these."""
+    """Reports notices as they come. Repeated ids are counted, and only the first few of them reported."""
 
     def __init__(self) -> None:
         self.duplicates = 0

@@ -1,4 +1,4 @@
-"""salience alias: list, set, delete."""
+"""salience alias: lists, sets and deletes aliases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""salience audit: what administrators did."""
+"""salience audit: shows the log of what administrators did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""salience backup: a verified copy of the data directory, while others write to it."""
+"""salience backup: makes a verified copy of the data directory, even while others write to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What verify, backup and restore show: how far they are, and what a verification found."""
+"""Output shared by verify, backup and restore: their progress, and the findings of a verification."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from app.cli.terminal import BAD, note, out, plain, progress_bar
 from core.errors import StorageError
 from store.verify import MAX_FINDINGS, Verification
 
-SHOWN = 20  # findings of one check; --json has them all
+SHOWN = 20  # findings per check; --json lists more
 
 
 class Steps:
-    """Copying and verifying as lines of a live bar."""
+    """Shows copying and verifying as lines of a live progress bar."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
         self._lines: dict[str, TaskID] = {}
 
     def copying(self, done: int, total: int) -> None:
-        """Pages of the file."""
+        """Report progress in pages of the database file."""
         self._show("copying", done, total)
 
     def verifying(self, what: str, done: int, total: int | None) -> None:
@@ -45,7 +45,7 @@ def steps() -> Iterator[Steps]:
 
 
 def note_in_audit_log(directory: Path, action: str, target: Path | str, outcome: str, *, allow_network: bool) -> None:
-    """What was done to all of a data directory. It counts all the same where that cannot be noted: its user is told."""
+    """Record an action on a data directory in its audit log. If that fails, print a note: the action still counts."""
     try:
         note_of_directory(directory, action, str(target), outcome, allow_network=allow_network)
     except StorageError as error:
@@ -53,13 +53,13 @@ def note_in_audit_log(directory: Path, action: str, target: Path | str, outcome:
 
 
 def described(done: Verification) -> str:
-    """ "3 documents, 3 passages, ..." """
+    """What was checked, as "3 documents, 3 passages, ..." """
     counts = {what: count for what, count in done.checked.items() if what != "file"}
     return ", ".join(f"{count:,} {_noun(what, count)}" for what, count in counts.items() if count) or "its structure"
 
 
 def _noun(plural: str, count: int) -> str:
-    """ "segment" of "segments", for one."""
+    """ "segment" for "segments" if `count` is 1."""
     if count != 1:
         return plural
     return plural.removesuffix("es") if plural.endswith(("ches", "xes")) else plural.removesuffix("s")
@@ -81,7 +81,7 @@ def verification_body(directory: Path, done: Verification) -> dict[str, Any]:
 
 
 def print_verification(directory: Path, done: Verification) -> None:
-    """What was found, and what to do about it."""
+    """Print the findings, and advice on what to do about them."""
     if done.ok:
         out.print(f"{directory} is intact: {described(done)}")
     for check, group in groupby(done.findings, key=lambda finding: finding.check):

@@ -1,4 +1,4 @@
-"""salience collections: list, show, create, set, delete."""
+"""salience collections: lists, shows, creates, changes and deletes collections."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def change(
 
 
 def _changeable(synonym: list[str] | None, synonyms: Path | None, **numbers: float | None) -> dict[str, Any]:
-    """Those settings that were given. Raises InvalidSettings, UnreadableFile."""
+    """The settings that were given as options. Raises InvalidSettings and UnreadableFile."""
     given: dict[str, Any] = {name: number for name, number in numbers.items() if number is not None}
     if synonym or synonyms:
         given["synonyms"] = of_lines([*_lines(synonyms), *(synonym or ())])

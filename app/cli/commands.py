@@ -1,4 +1,4 @@
-"""The list of commands. A command's module is imported when it runs: `salience --help` loads none of them."""
+"""The list of commands. The module of a command is only imported when the command runs, not for `salience --help`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typer.main import get_command
 
 
 class Entry(NamedTuple):
-    """Where a command is, and what the list says of it: the first sentence of its own help."""
+    """Where a command is defined, and its text in the list of commands: the first sentence of its own help."""
 
     module: str
     attribute: str  # a function, or a typer.Typer with commands of its own
@@ -70,7 +70,7 @@ PANELS = {
 
 
 class Commands(TyperGroup):
-    """A group whose commands are those of COMMANDS."""
+    """The group of all commands in COMMANDS, which are imported lazily."""
 
     def __init__(self, **attributes: Any) -> None:
         listed = {
@@ -81,7 +81,7 @@ class Commands(TyperGroup):
         super().__init__(**{**attributes, "commands": listed})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command itself, to be run."""
+        """Import the command that is to be run."""
         name = args[0]
         if name not in COMMANDS:
             return super().resolve_command(ctx, args)  # refuses it, with a suggestion

@@ -1,4 +1,4 @@
-"""salience compact: one segment a collection, and room given back."""
+"""salience compact: merges the segments of each collection into one, and frees disk space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""salience debug-bundle: a file for whoever helps."""
+"""salience debug-bundle: writes a file with diagnostic information for support."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.cli.options import DataDir, Device, Model, settings
 from app.cli.terminal import out, plain
 from app.operation.bundle import Names, write_bundle
 
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would be shown the token
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy, which would see the token
 
 
 def debug_bundle(
@@ -48,7 +48,7 @@ def _ask(address: str, token: str | None, seconds: float) -> str:
     try:
         with _DIRECT.open(request, timeout=seconds) as response:
             return str(response.read().decode("utf-8", "replace"))
-    except urllib.error.URLError as error:  # what stands in an answer's own words is not passed on
+    except urllib.error.URLError as error:  # passes on the reason only, nothing of an answer's own text
         raise OSError(str(error.reason)) from None
-    except HTTPException as error:  # another program has the port now
+    except HTTPException as error:  # another program uses the port now
         raise OSError(f"no answer of HTTP ({type(error).__name__})") from None

@@ -1,4 +1,4 @@
-"""salience delete: documents out of a collection."""
+"""salience delete: deletes documents from a collection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""salience demo: from nothing to a search that is steered and explained."""
+"""salience demo: indexes a sample collection, then searches it with steering and explanations."""
 
 from __future__ import annotations
 

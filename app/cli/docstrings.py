@@ -1,4 +1,4 @@
-"""The documents of the demo: docstrings of Python's standard library, read from its sources without running them."""
+"""The demo's documents: docstrings of Python's standard library, parsed from its sources without importing them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.records import Document
 
-MIN_CHARACTERS = 150  # shorter ones say too little to be searched for
+MIN_CHARACTERS = 150  # shorter ones say too little to be worth finding
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _KINDS = {ast.Module: "module", ast.ClassDef: "class", ast.FunctionDef: "function", ast.AsyncFunctionDef: "function"}
 _LEFT_OUT = {
@@ -21,8 +21,8 @@ _LEFT_OUT = {
     "idlelib",
     "lib2to3",
     "turtledemo",
-    "distutils",  # gone from newer Pythons
-    "tkinter",  # large, and about one thing: the demo is to take a minute
+    "distutils",  # removed from newer Pythons
+    "tkinter",  # large, and about a single topic: the demo should take a minute
     "turtle",
     "__pycache__",
     "_pyrepl",
@@ -36,7 +36,7 @@ def standard_library() -> Path:
 
 
 def docstring_documents(root: Path) -> Iterator[Document]:
-    """A document for every public module, class and function with a docstring, in the order of their names."""
+    """A document for each public module, class and function with a docstring, in the order of the files' paths."""
     for path in sorted(root.rglob("*.py")):
         names = path.relative_to(root).with_suffix("").parts
         if any(part in _LEFT_OUT or (part.startswith("_") and part != "__init__") for part in names):
@@ -50,21 +50,21 @@ def _of_module(path: Path, module: str) -> Iterator[Document]:
         with warnings.catch_warnings(), tokenize.open(path) as source:
             warnings.simplefilter("ignore", SyntaxWarning)  # invalid escapes in old sources
             tree = ast.parse(source.read())
-    except (OSError, SyntaxError, UnicodeDecodeError):  # a source that this Python cannot read has nothing to show
+    except (OSError, SyntaxError, UnicodeDecodeError):  # not readable by this Python
         return
     seen: set[str] = set()
     for name, node in _definitions(tree, module):
         text = ast.get_docstring(node)
         if text is None or len(text) < MIN_CHARACTERS or "\0" in text or name in seen:
             continue
-        seen.add(name)  # what is defined twice, by platform for example, counts once
+        seen.add(name)  # names defined twice, for two platforms for example, count once
         line = 1 if isinstance(node, ast.Module) else node.lineno
         metadata = {"module": module, "kind": _KINDS[type(node)], "line": line}
         yield Document(id=name, title=name, text=text, metadata=metadata)
 
 
 def _definitions(node: _Documented, name: str) -> Iterator[tuple[str, _Documented]]:
-    """The node and the public classes and functions in it, with their dotted names; functions are not entered."""
+    """The node and the public classes and functions in it, with dotted names; functions are not searched for more."""
     yield name, node
     if isinstance(node, (ast.Module, ast.ClassDef)):
         for child in node.body:

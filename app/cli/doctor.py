@@ -1,4 +1,4 @@
-"""salience doctor: what is wrong with the machine, the settings or the data directory, and what to do about it."""
+"""salience doctor: finds problems of the machine, the settings and the data directory, and says how to solve them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def diagnoses(
     probe: bool,
     called: Callable[[str], str] = str,
 ) -> Iterator[Diagnosis]:
-    """What is found, one after the other. Settings that are wrong are told all at once, and nothing else is then."""
+    """The diagnoses, one by one. If the settings are invalid, all of their problems are reported, and nothing else."""
     try:
         chosen = settings(data_dir, model, device)
     except InvalidSettings as error:

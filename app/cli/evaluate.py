@@ -1,4 +1,4 @@
-"""salience eval: retrieval quality on a test collection."""
+"""salience eval: measures retrieval quality on a test collection."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def evaluate_command(
         print_json(measured.to_json())
     else:
         _print(dataset.name, measured.to_json())
-    if run_file is not None:  # last: whatever keeps the files from being written, what was measured is shown
+    if run_file is not None:  # last, so that the results are shown even if the files cannot be written
         for name, run in measured.runs.items():
             write_run(run_file if name == "hybrid" else run_file.with_name(f"{run_file.name}.{name}"), name, run)
 
@@ -150,7 +150,10 @@ def _evaluate(
 
 
 def _compressed(usual: Wiring, data_dir: Path, dimension: int | None) -> Wiring:
-    """The usual parts over another data directory, with the main model compressed by a projection fitted there."""
+    """Parts for another data directory.
+
+    With `dimension`, the main model is compressed to that size by a projection fitted in the usual data directory.
+    """
     settings = usual.settings.model_copy(update={"data_dir": data_dir})
     if dimension is None:
         return Wiring(settings)

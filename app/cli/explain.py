@@ -1,4 +1,4 @@
-"""salience explain: the ledger of one hit as a tree, and its words."""
+"""salience explain: shows the score of one hit as a tree of numbers, and the effects of its words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and ids on the command line, as the JSON of a search has them."""
+"""Converts files and ids on the command line to the JSON of a search."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def example_ids(given: list[str] | None) -> list[str | int]:
 
 
 def hit_or_document(given: str) -> str | int:
-    """ "#42" is the hit 42, as searches show it; all else is the id of a document."""
+    """Hits and documents by id: "#42" is hit 42, as searches show it; anything else is the id of a document."""
     return int(given[1:]) if _HIT.fullmatch(given) else given
 
 
 def field_names(given: list[str] | None) -> list[str] | None:
-    """ "title,metadata.price", perhaps several times; an empty text is none of them."""
+    """The names in texts such as "title,metadata.price"; an empty text has none."""
     if given is None:
         return None
     return [name.strip() for item in given for name in item.split(",") if name.strip()]
@@ -43,7 +43,7 @@ def vector_of(path: Path | None) -> list[float] | None:
 
 
 def body_of(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, as the API takes it; "-" is standard input. Raises InvalidQuery."""
+    """The JSON object in a file, in the API's format; "-" is standard input. Raises InvalidQuery."""
     wanted = 'an object such as {"query": "a radio", "phrases": ["kitchen radio"]}'
     value = _json(path, "--body", wanted)
     if not isinstance(value, dict):
@@ -52,7 +52,7 @@ def body_of(path: Path) -> dict[str, Any]:
 
 
 def image_prompt(path: Path | None) -> list[dict[str, str]] | None:
-    """A prompt that is the image of the file."""
+    """A prompt of one item, the image in the file. Raises InvalidQuery."""
     return None if path is None else [{"type": "image", "data": base64.b64encode(_read(path)).decode()}]
 
 

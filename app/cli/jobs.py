@@ -1,4 +1,4 @@
-"""salience jobs: list, show, errors, cancel, retry."""
+"""salience jobs: lists, shows, cancels and retries jobs, and prints their errors."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def retry(job: JobId, data_dir: DataDir = None) -> None:
 
 
 def _duration(seconds: float | None) -> str:
-    """ "1:02:03", or nothing where it is not known."""
+    """Hours, minutes and seconds, as in "1:02:03"; empty if unknown."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""salience key: create, list, revoke, rotate."""
+"""salience key: creates, lists, revokes and rotates API keys."""
 
 from __future__ import annotations
 
@@ -127,12 +127,12 @@ def _show(key: ApiKey, token: str, as_json: bool) -> None:
 
 
 def _reference(given: str) -> int | str:
-    """A prefix has twelve characters; ids never get that long."""
+    """The id or the prefix of a key: a prefix has twelve characters, and no id gets that long."""
     return int(given) if given.isdecimal() and len(given) < 12 else given
 
 
 def _limits(given: list[str]) -> Limits:
-    """ "passages=1000". Raises InvalidSettings."""
+    """Parse limits such as "passages=1000". Raises InvalidSettings."""
     known = {limit.name for limit in fields(Limits)}
     limits: dict[str, int] = {}
     for item in given:

@@ -1,4 +1,4 @@
-"""The command `salience`."""
+"""Entry point of the command `salience`: runs the command line and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.cli.terminal import complain, note
 from core.errors import SalienceError, StorageFull
 
 INTERRUPTED = 128 + signal.SIGINT
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk that the output goes to
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # there is no room for the output
 _LIBRARIES = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait make a busy machine four times slower
-    "TOKENIZERS_PARALLELISM": "false",  # one thread is quick enough, and forks stay quiet
-    "HF_HUB_OFFLINE": "1",  # models are folders; nothing is ever asked of the network
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that busy-wait make a loaded machine four times slower
+    "TOKENIZERS_PARALLELISM": "false",  # one thread is fast enough, and forks print no warning
+    "HF_HUB_OFFLINE": "1",  # models are local folders; nothing is downloaded
 }
 
 app = typer.Typer(
@@ -51,22 +51,22 @@ def _salience(
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed or nobody reads on, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 success, 1 failure or closed output, 2 wrong usage, 130 interrupted."""
     for name, value in _LIBRARIES.items():
-        os.environ.setdefault(name, value)  # before the first of them is imported
+        os.environ.setdefault(name, value)  # before any of these libraries is imported
     _open_streams()
     try:
         try:
             app(arguments)
         finally:
-            sys.stdout.flush()  # what is still in the buffer: here a reader that left can be handled
+            sys.stdout.flush()  # while a closed pipe can still be handled
     except SalienceError as error:
         complain(error.detail)
         if isinstance(error, StorageFull):
             note("What was committed before is safe. Free some space, and run the command again.")
         sys.exit(1)
     except SystemExit as exit:
-        if exit.code == INTERRUPTED:  # what typer makes of Ctrl-C
+        if exit.code == INTERRUPTED:  # typer exits with this on Ctrl-C
             note("Interrupted. What was committed before is safe; run the command again to go on.")
         raise
     except BrokenPipeError:
@@ -81,14 +81,14 @@ def run(arguments: list[str] | None = None) -> None:
 
 
 def _open_streams() -> None:
-    """Standard streams that were closed before the command began lead nowhere: no file may take their place."""
+    """Open standard streams that were closed at the start as null devices, so that no file takes their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # to the end of the process
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # stays open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # what a legacy encoding has no character for
+        sys.stdout.reconfigure(errors="backslashreplace")  # for characters that a legacy encoding lacks
 
 
 def _let_go_of_output() -> None:
-    """Python flushes standard output once more at exit; there is nobody left to write to."""
+    """Redirect standard output to the null device: Python flushes it again at exit, when nobody reads it any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

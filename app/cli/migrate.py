@@ -1,4 +1,4 @@
-"""salience migrate: brings a data directory of an older version up to date, with the backup where it is wanted."""
+"""salience migrate: upgrades a data directory of an older version, with a backup at a place of the user's choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""salience models: list, show, check, fit."""
+"""salience models: lists, shows, checks and fits models."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def fit(
 
 
 def _named(name: str, data_dir: Path | None) -> tuple[Wiring, str]:
-    """The parts, and the name that the model goes by there. Raises ModelNotFound."""
+    """Parts that have the model, which may also be a folder, and its name in them. Raises ModelNotFound."""
     parts = open_parts(data_dir)
     try:
         return parts, parts.models.resolve(name)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they come to."""
+"""Options shared by several commands, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.errors import InvalidControl, InvalidFilter, InvalidQuery, InvalidSett
 from core.prompts import MAX_FACTOR, MIN_FACTOR
 from core.records import DECLARABLE, FieldKind, SparseScoring
 
-if TYPE_CHECKING:  # a command's --help loads none of these
+if TYPE_CHECKING:  # not imported for a command's --help
     from pydantic import ValidationError
 
     from app.settings import Settings
@@ -114,14 +114,14 @@ Target = Annotated[str, typer.Option(help="Where emphasis acts in the model: aut
 
 
 def open_parts(data_dir: Path | None, model: str | None = None, device: str | None = None) -> Wiring:
-    """The parts for these options and the environment. Raises InvalidSettings."""
+    """The parts for these options, with other settings from the environment. Raises InvalidSettings."""
     from app.wiring import Wiring
 
     return Wiring(settings(data_dir, model, device))
 
 
 def open_existing(data_dir: Path | None, model: str | None = None, device: str | None = None) -> Wiring:
-    """As `open_parts`, for commands that create nothing. Raises StorageError where there is no data directory yet."""
+    """As `open_parts`, for commands that create nothing. Raises StorageError if there is no data directory yet."""
     parts = open_parts(data_dir, model, device)
     if not parts.settings.data_dir.exists():
         raise StorageError(
@@ -138,7 +138,7 @@ def settings(data_dir: Path | None, model: str | None = None, device: str | None
 
 
 def sparse_scoring(sparse: str | None, sparse_model: str | None) -> SparseScoring:
-    """What the two options ask for. Raises InvalidSettings."""
+    """The scoring of the sparse leg that the two options ask for. Raises InvalidSettings."""
     if sparse is None:
         return SparseScoring.meant_by(sparse_model)
     if sparse not in tuple(SparseScoring):
@@ -147,7 +147,7 @@ def sparse_scoring(sparse: str | None, sparse_model: str | None) -> SparseScorin
 
 
 def rerank_option(model: str | None, depth: int | None, weight: float | None) -> dict[str, Any] | None:
-    """The three options as the JSON of a search. Raises InvalidQuery for the others without a model."""
+    """The three options as the JSON of a search. Raises InvalidQuery for depth or weight without a model."""
     given = {name: value for name, value in (("depth", depth), ("weight", weight)) if value is not None}
     if model is None:
         for name in given:
@@ -157,7 +157,7 @@ def rerank_option(model: str | None, depth: int | None, weight: float | None) ->
 
 
 def parse_emphasis(given: list[str] | None) -> dict[str, float]:
-    """ "play=7" to {"play": 7.0}. Raises InvalidControl."""
+    """{"play": 7.0} for "play=7". Raises InvalidControl."""
     emphasis: dict[str, float] = {}
     for item in given or []:
         word, _, factor = item.rpartition("=")
@@ -178,7 +178,7 @@ def parse_emphasis(given: list[str] | None) -> dict[str, float]:
 
 
 def parse_fields(given: list[str] | None) -> dict[str, FieldKind]:
-    """ "released=date" to {"released": FieldKind.DATE}. Raises InvalidSettings."""
+    """{"released": FieldKind.DATE} for "released=date". Raises InvalidSettings."""
     fields: dict[str, FieldKind] = {}
     for item in given or []:
         name, _, kind = item.rpartition("=")
@@ -194,7 +194,7 @@ def parse_fields(given: list[str] | None) -> dict[str, FieldKind]:
 
 
 def parse_filter_option(given: str | None) -> dict[str, Any] | str | None:
-    """What begins with a brace is JSON, all else a line of text. Raises InvalidFilter for broken JSON."""
+    """A filter that begins with a brace is parsed as JSON, any other stays text. Raises InvalidFilter for bad JSON."""
     if given is None or not given.lstrip().startswith("{"):
         return given
     try:
@@ -205,7 +205,7 @@ def parse_filter_option(given: str | None) -> dict[str, Any] | str | None:
 
 
 def first_problem(error: ValidationError) -> InvalidQuery:
-    """What pydantic refuses of a request, as an error of ours."""
+    """The first problem that pydantic found in a request, as an InvalidQuery."""
     from app.schemas.base import field_path
 
     problem = error.errors(include_url=False)[0]

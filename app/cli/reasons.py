@@ -1,4 +1,4 @@
-"""What an explanation says beside ledger and words: sentences, other methods, a contrast, advice."""
+"""Prints the parts of an explanation other than ledger and words: sentences, other methods, a contrast, advice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from core.reasons import Steering, Swap, UnitEffect
 from retriever.result import SearchResult
 
 SHOWN_UNITS = 8
-WIDTH = 90  # characters of a sentence that are shown
+WIDTH = 90  # characters shown of a sentence
 
 
 def print_reasons(result: SearchResult) -> None:
-    """Of the first hit."""
+    """Print them for the first hit."""
     explanation = result.hits[0].explanation
     assert explanation is not None
     if len(explanation.sentences) > 1:
@@ -56,7 +56,7 @@ def _print_units(heading: str, units: Sequence[UnitEffect]) -> None:
 
 
 def _said(steering: Steering) -> str:
-    """The query with boosts, or the words and their factors."""
+    """The steering as a query with boosts or, if boosts cannot express it, as words with factors."""
     if steering.query is not None:
         return plain(steering.query)
     factors = zip(steering.words, steering.factors, strict=True)

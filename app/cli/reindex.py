@@ -1,4 +1,4 @@
-"""salience reindex: begin one, list, status, switch, rollback, cancel, cleanup."""
+"""salience reindex: starts, lists, shows, switches, rolls back, cancels and cleans up reindexes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from store.processes import processes
 from store.reindex.record import ENDED
 
 _FILES = "--queries and --qrels"
-_REMOVED = {state.value for state in ENDED if state is not ReindexState.FAILED}  # what a failed one made is kept
+_REMOVED = {state.value for state in ENDED if state is not ReindexState.FAILED}  # a failed one keeps its new generation
 _OVER = {state.value for state in (*ENDED, ReindexState.SWITCHED)}
 _WAITED_FOR = {state.value for state in (ReindexState.READY, ReindexState.SWITCHED, ReindexState.DONE)}
 
 
 class _Group(TyperGroup):
-    """`salience reindex COLLECTION` begins one; the other commands have names of their own."""
+    """Makes `salience reindex COLLECTION` stand for `salience reindex start COLLECTION`."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         if args and args[0] not in self.commands:
@@ -210,14 +210,14 @@ def _do(
     with open_existing(data_dir, device=device) as parts:
         with audited(parts.database, LOCAL, action, name):
             act(parts, name)
-        while parts.reindexing.turn():  # what is over goes at once, if nobody else is at it
+        while parts.reindexing.turn():  # clean up at once, unless another process does
             pass
         body = _body(parts, name)
     _print(body, as_json)
 
 
 def _work(parts: Wiring, name: str) -> None:
-    """Until it is switched, waits for somebody to switch it, or is over."""
+    """Work on the reindex until it is switched, is ready but must be switched by hand, or is over."""
     with parts.register("reindex"), parts.maintenance.running(), progress_bar() as bar, parts.reindexing.running():
         task, said = bar.add_task("reindexing", total=None, detail="documents"), None
         while True:

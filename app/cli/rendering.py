@@ -1,4 +1,4 @@
-"""Hits and explanations as text for a terminal or a pipe."""
+"""Prints hits and explanations as text, for a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from core.records import Hit
 from retriever.fields import Shown
 from retriever.result import Profile, SearchResult
 
-SNIPPET = 320  # characters of a passage that are shown, unless in full
-NOTEWORTHY = 0.25  # of the strongest effect in the passage: weaker words stay plain
+SNIPPET = 320  # characters shown of a passage, unless in full
+NOTEWORTHY = 0.25  # share of the strongest effect in the passage; weaker words are not coloured
 SHOWN_WORDS = 8
 
 
 def print_result(result: SearchResult, *, full: bool = False) -> None:
-    """The hits, best first, and what there is to say about the search."""
+    """Print the hits, best first, and notes about the search."""
     if result.truncated_query:
         note("the query is longer than the model reads; its end was ignored by the dense leg")
     if result.sparse_silent:
@@ -48,9 +48,9 @@ def print_result(result: SearchResult, *, full: bool = False) -> None:
 
 
 def _print_hit(place: int, hit: Hit, shown: Shown | None, *, full: bool) -> None:
-    """`shown`: None for title and text."""
+    """`shown`: the fields to print; None for title and text."""
     out.print(_heading(place, hit, titled=shown is None or shown.title))
-    if hit.text.strip() and (shown is None or shown.text):  # a title may stand alone
+    if hit.text.strip() and (shown is None or shown.text):  # there may be only a title
         out.print(_passage(hit, full=full))
     if shown is not None and (metadata := shown.metadata(hit.metadata)):
         out.print(Text(f"    {plain(json.dumps(metadata, ensure_ascii=False))}"))
@@ -58,7 +58,7 @@ def _print_hit(place: int, hit: Hit, shown: Shown | None, *, full: bool) -> None
 
 
 def print_explanation(result: SearchResult, *, full: bool = False) -> None:
-    """The first hit of the result: its passage, its ledger, and its words by effect."""
+    """Print the first hit of the result: its passage, its ledger, and its words by effect."""
     hit = result.hits[0]
     explanation = hit.explanation
     assert explanation is not None
@@ -101,7 +101,7 @@ def _heading(rank: int | str, hit: Hit, *, titled: bool = True) -> Text:
 
 
 def _passage(hit: Hit, *, full: bool) -> Text:
-    """The passage with its words coloured, cut to the part where most happens."""
+    """The passage with its words coloured, cut to the part with the strongest effects."""
     words = [] if hit.explanation is None else [word for word in hit.explanation.words if not word.in_title]
     significant = hit.explanation is not None and hit.explanation.significant
     text = Text(plain(hit.text))
@@ -122,7 +122,7 @@ def _passage(hit: Hit, *, full: bool) -> Text:
 
 
 def _cut(text: Text, words: Sequence[WordEffect]) -> Text:
-    """The window of SNIPPET characters with the largest sum of effects, at word borders."""
+    """The window of SNIPPET characters with the largest sum of effects, cut at word boundaries."""
     starts = [0, *(word.start for word in words)]
     gains = [
         sum(abs(word.effect) for word in words if start <= word.start and word.end <= start + SNIPPET)
@@ -142,7 +142,7 @@ def _cut(text: Text, words: Sequence[WordEffect]) -> Text:
 
 
 def ledger_tree(line: Explanation, *, full: bool) -> Tree:
-    """The line and those below it; of many words the largest alone, unless in full."""
+    """The line and those below it; if there are many words, only the largest, unless `full`."""
     tree = Tree(_line(line), guide_style=QUIET)
     shown = line.details if full else _largest(line.details)
     for detail in shown:
@@ -151,7 +151,7 @@ def ledger_tree(line: Explanation, *, full: bool) -> Tree:
 
 
 def _largest(lines: Sequence[Explanation]) -> list[Explanation]:
-    """The largest first, and all words but the SHOWN_WORDS largest folded into one line, so that the sum stays."""
+    """Terms, sorted by size; of words, all but the SHOWN_WORDS largest are folded into one line with their sum."""
     if lines and all(line.kind == "term" for line in lines):
         return sorted(lines, key=lambda line: -abs(line.value))
     words = sorted((line for line in lines if line.kind == "word"), key=lambda line: -abs(line.value))
@@ -166,7 +166,7 @@ def _largest(lines: Sequence[Explanation]) -> list[Explanation]:
 
 def _line(line: Explanation) -> Text:
     style = "bold" if line.details else QUIET if line.kind in ("context", "constant", "residual") else ""
-    value = round(line.value, 6) + 0.0  # the sum turns -0.0 into 0.0: no "-0.000000"
+    value = round(line.value, 6) + 0.0  # adding 0.0 turns -0.0 into 0.0, to avoid "-0.000000"
     return Text(f"{value:+.6f}  {plain(line.description)}", style=style)
 
 
@@ -187,7 +187,7 @@ def _print_words(explanation: HitExplanation) -> None:
         out.print(Text("No single word of the passage made this match.", style=QUIET))
         return
     out.print(Text("How far the score falls without a word of the passage:", style="bold"))
-    strongest: dict[tuple[str, bool], WordEffect] = {}  # a word that comes again is listed once
+    strongest: dict[tuple[str, bool], WordEffect] = {}  # repeated words are listed once
     for word in sorted(explanation.words, key=lambda word: -abs(word.effect)):
         strongest.setdefault((word.text.casefold(), word.in_title), word)
     for word in list(strongest.values())[:SHOWN_WORDS]:

@@ -1,4 +1,4 @@
-"""salience repair: what is damaged, made anew from what is sound."""
+"""salience repair: rebuilds damaged parts of a data directory from intact ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def repair(
 
 
 def _remake(parts: Wiring) -> Remake:
-    """By the pipeline, whose model is only loaded where it is needed."""
+    """Embeds documents again by the pipeline, which only loads the model if it is needed."""
 
     def remake(collection: str, documents: Sequence[Document]) -> None:
         parts.pipeline.remake(collection, documents)

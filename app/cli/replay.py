@@ -1,4 +1,4 @@
-"""salience replay: saved explanations, computed again."""
+"""salience replay: computes saved explanations again, and says whether they still hold."""
 
 from __future__ import annotations
 

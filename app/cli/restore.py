@@ -1,4 +1,4 @@
-"""salience restore: a backup into an empty data directory."""
+"""salience restore: restores a backup into an empty data directory."""
 
 from __future__ import annotations
 

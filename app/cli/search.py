@@ -1,4 +1,4 @@
-"""salience search: hits in the terminal, their words coloured by what they did."""
+"""salience search: prints hits, with their words coloured by their effect on the score."""
 
 from __future__ import annotations
 
@@ -209,10 +209,10 @@ def search(
 
 
 def _check_alone(context: typer.Context) -> None:
-    """Raises InvalidQuery for what --body says in place of: it would count for nothing."""
+    """Raises InvalidQuery for an option that --body replaces, as it would be ignored."""
     for parameter in context.command.params:
         name = parameter.name or ""
-        source = context.get_parameter_source(name)  # of click's enumeration, of which newer typers have their own copy
+        source = context.get_parameter_source(name)  # newer typers have a copy of click's enum
         if source is not None and source.name == "COMMANDLINE" and name not in _BESIDE_BODY:
             given = parameter.opts[0] if parameter.opts[0].startswith("-") else "the query"
             raise InvalidQuery(f"--body says all of the search: leave out {given}, and say it there", param=name)

@@ -1,4 +1,4 @@
-"""Options of a search that require, select and count, and what is printed of them."""
+"""Search options for conditions, selection, groups and facets, and the printing of their results."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def print_suggestions(result: SearchResult) -> None:
 
 
 def print_group(result: SearchResult, place: int) -> None:
-    """The heading of a group."""
+    """Print the heading of a group."""
     assert result.groups is not None
     assert result.query.selection.group_by is not None
     value = result.groups[place].value

@@ -1,4 +1,4 @@
-"""salience serve: the search page and the HTTP API."""
+"""salience serve: serves the search page and the HTTP API."""
 
 from __future__ import annotations
 
@@ -71,13 +71,16 @@ def serve_beside_others(
     options: tuple[Path | None, str | None, str | None],
     worker: bool,
 ) -> None:
-    """What a process of several does: the first of them works on jobs, too."""
+    """The main function of one of several server processes. Only the first one also works on jobs."""
     if not _serve(settings(*options), listener, worker=worker and number == 0, ready=ready):
         raise SystemExit(1)
 
 
 def _serve(chosen: Settings, listener: socket.socket, *, worker: bool, ready: Callable[[], None]) -> bool:
-    """In this process, until a signal says stop; whether it ever served. `ready` is called before the first answer."""
+    """Serve in this process until a signal stops it. Returns whether it ever served.
+
+    `ready` is called before the first answer.
+    """
     from app.logs import configure_logs
     from app.main import create_app
     from app.operation.allocator import share_arenas
@@ -89,11 +92,11 @@ def _serve(chosen: Settings, listener: socket.socket, *, worker: bool, ready: Ca
     configure_logs(chosen.log)
     share_arenas()
     server_settings = chosen.server
-    most = max(16, min(server_settings.connections, raise_open_files() // 2))  # the other half is for data
+    most = max(16, min(server_settings.connections, raise_open_files() // 2))  # the other half is for the data files
     connections = Connections(most=most, head_seconds=server_settings.head_seconds)
     parts = Wiring(chosen)
-    with parts.register("serve", f"http://{_shown(listener)}"):  # before the model, which takes seconds
-        parts.build()  # what is wrong with the model or the data shows here, in one line
+    with parts.register("serve", f"http://{_shown(listener)}"):  # before the model is loaded, which takes seconds
+        parts.build()  # problems of the model or the data fail here, with a one-line message
         app = create_app(parts, worker=worker, connections=lambda: len(connections))
         connections.at_once = app.state.refusals.answer
         server = Server(app, connections, app.state.panel.readiness, drain_seconds=server_settings.drain_seconds)
@@ -110,7 +113,7 @@ def _supervise(
     worker: bool,
     options: tuple[Path | None, str | None, str | None],
 ) -> bool:
-    """In processes of their own, until a signal says stop; whether they ever served."""
+    """Serve in several child processes until a signal stops them. Returns whether they ever served."""
     from app.operation.process import cores
     from app.operation.supervisor import Supervisor
 
@@ -133,7 +136,7 @@ def _say_where(listener: socket.socket, chosen: Settings) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything is loaded: a port in use shows at once. Raises InvalidSettings."""
+    """A listening socket, bound before anything is loaded to fail early. Raises InvalidSettings if that fails."""
     from app.operation.process import bound
 
     try:
@@ -149,7 +152,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _check_guarded(chosen: Settings) -> None:
-    """Raises InvalidSettings where anybody could do anything."""
+    """Raises InvalidSettings if anybody could do anything: there are no tokens, and no key was ever made."""
     from app.wiring import Wiring
 
     with Wiring(chosen) as parts:

@@ -1,4 +1,4 @@
-"""salience stats: what a data directory holds, and what takes the room."""
+"""salience stats: shows what a data directory holds, and what takes up disk space."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _collections(found: Statistics) -> Table:
 
 
 def _segments(found: Statistics) -> Table:
-    # The column is there where a collection has the index milvus.
+    # The last column is only shown if a collection has passages in Milvus.
     indexed = any(one.elsewhere for one in found.collections)
     headings = ("files", "rows", "live", "tombstones", "MiB", "not sealed yet", *(("in Milvus",) if indexed else ()))
     rows = table("segments of", *headings, numbers=headings)
@@ -83,7 +83,7 @@ def _segment_cells(one: CollectionStatistics) -> list[str]:
 
 
 def _work(found: Statistics) -> list[str]:
-    """What waits, what is left over, and who sees to it."""
+    """Lines about waiting work, leftovers to clean up, and the processes at work."""
     jobs = "  ".join(f"{state} {count:,}" for state, count in found.jobs.items())
     lines = [f"jobs  {jobs or 'none'}"]
     if found.waiting_documents:

@@ -1,6 +1,6 @@
-"""What the commands print with: results to standard output, everything else to standard error.
+"""Printing for all commands: results go to standard output, everything else to standard error.
 
-rich leaves out colour in a pipe and where NO_COLOR is set; in a pipe lines are not wrapped either.
+rich prints no colours to a pipe or if NO_COLOR is set. Lines in a pipe are not wrapped either.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.settings import LogSettings
 
 _TERMINAL = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed before the command began
-_PIPE_WIDTH = None if _TERMINAL else 100_000  # of a line: what goes on to another program is never cut
+_PIPE_WIDTH = None if _TERMINAL else 100_000  # characters per line: output to another program is never cut
 out = Console(highlight=False, markup=False, emoji=False, soft_wrap=not _TERMINAL, width=_PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
@@ -30,21 +30,24 @@ QUIET = "dim"
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on standard output; characters outside ASCII as they are, where its encoding has them all."""
+    """Print a line of JSON to standard output. Characters outside ASCII are only escaped if its encoding is not UTF."""
     all_characters = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     sys.stdout.write(json.dumps(value, ensure_ascii=not all_characters, allow_nan=False) + "\n")
 
 
 def note(message: str) -> None:
-    """A remark on standard error."""
+    """Print a remark to standard error."""
     err.print(plain(message), style=QUIET)
 
 
 def announce(message: str, settings: LogSettings, *, level: int = logging.INFO, **facts: str) -> None:
-    """A remark of a command that goes on: a line of its log with `facts` where that is JSON. The log is set up."""
+    """Print a remark of a long-running command, or log it with `facts` if the log is JSON.
+
+    The log must be configured already.
+    """
     import structlog
 
-    from app.logs import COMMAND, for_people  # commands that end have no use for either
+    from app.logs import COMMAND, for_people  # not imported for commands that do not use a log
 
     if for_people(settings):
         note(message)
@@ -53,20 +56,20 @@ def announce(message: str, settings: LogSettings, *, level: int = logging.INFO, 
 
 
 def complain(message: str) -> None:
-    """A failure on standard error."""
+    """Print an error to standard error."""
     err.print(Text("error: ", style="bold red").append(plain(message)))
 
 
 def plain(text: str) -> str:
-    """`text` without what a terminal would obey or could not show: control characters and lone surrogates."""
+    """`text` without control characters, which a terminal would obey, and lone surrogates, which it cannot show."""
     shown = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
     return shown.encode("utf-8", "replace").decode()
 
 
 def table(*headings: str, numbers: Container[str] = ()) -> Table:
-    """An empty table; the columns under `numbers` are flushed right.
+    """An empty table; the columns in `numbers` are aligned right.
 
-    In a narrow terminal cells are folded: half a name cannot be copied, and half a number is another one.
+    In a narrow terminal cells are wrapped, not cut: half a name cannot be copied, and half a number is a wrong number.
     """
     made = Table(box=None, pad_edge=False)
     for heading in headings:
@@ -75,7 +78,7 @@ def table(*headings: str, numbers: Container[str] = ()) -> Table:
 
 
 def progress_bar() -> Progress:
-    """A live bar with count, rate and time left on standard error; nothing where that is no terminal."""
+    """A live bar with count, rate and time left on standard error; prints nothing if that is no terminal."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""salience tune: fit a collection's scoring to judgements of one's own."""
+"""salience tune: fits a collection's scoring to relevance judgements."""
 
 from __future__ import annotations
 

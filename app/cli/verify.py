@@ -1,4 +1,4 @@
-"""salience verify: whether what is stored is what was written."""
+"""salience verify: checks the integrity of everything stored in a data directory or backup."""
 
 from __future__ import annotations
 

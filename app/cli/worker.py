@@ -1,4 +1,4 @@
-"""salience worker: serves the jobs in a process of its own."""
+"""salience worker: works on jobs in a process of its own."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ def worker(
 
 @contextmanager
 def _told(stop: Callable[[], None]) -> Iterator[None]:
-    """Within the block the first SIGINT or SIGTERM calls `stop`, in another thread; a second one ends the process.
+    """Within the block, the first SIGINT or SIGTERM calls `stop` in another thread, and a second one ends the process.
 
-    A handler interrupts this thread wherever it is: `stop` would wait for ever for a lock that it holds just then.
+    Called in the signal handler, which interrupts this thread anywhere, `stop` could wait forever for a lock that this
+    thread holds.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -1,4 +1,4 @@
-"""The reference pages of the documentation, written out of the program itself: `make docs`."""
+"""Generates the reference pages of the documentation from the program itself: `make docs`."""
 
 from __future__ import annotations
 

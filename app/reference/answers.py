@@ -1,4 +1,4 @@
-"""What the page of the API shows as the answer to a search: a real one, over the three products of the README."""
+"""The example answer to a search in docs/api.md: a real one, over the three products of the README."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/api.md: every operation of the HTTP API, the fields of what it takes and gives, and every code of an error."""
+"""Generates docs/api.md: every operation of the HTTP API, the fields of its bodies, and every error code."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _ERRORS = """## Errors
 The audit log and the errors of a job's documents have the same codes; in a job, `worker_lost` marks a document over
 which workers ended again and again. The `message` of an error says more than this table: what was wrong, and where.
 """
-_OTHER_ERRORS = (  # that are no classes of ours
+_OTHER_ERRORS = (  # without an error class
     ("405", "method_not_allowed", "The path does not take this method; `Allow` lists those that it takes."),
     (
         "415",
@@ -72,7 +72,7 @@ _OTHER_ERRORS = (  # that are no classes of ours
 
 
 def api_page() -> str:
-    """The whole page. No model is loaded for it, and no data directory touched."""
+    """The whole page. Loads no model and touches no data directory."""
     document = create_app(Wiring(Settings.model_construct())).openapi()
     operations = list(_operations(document))
     headings = [part[3:].strip() for part in operations if part.startswith("## ")]
@@ -151,7 +151,7 @@ def _contents(contents: Schema) -> str:
 
 
 def _errors() -> str:
-    """Every code, by status; the docstring of an error says what it is where nothing else is known."""
+    """The table of error codes, sorted by status. The meaning is the docstring of the error's class."""
     rows = [(str(errors.status_of(kind)), kind.code, cell(kind.__doc__ or "")) for kind in _kinds(SalienceError)]
     listed = [(status, f"`{code}`", meaning) for status, code, meaning in sorted([*rows, *_OTHER_ERRORS])]
     return "\n".join([_ERRORS, table(("status", "code", "meaning"), listed)])
@@ -209,7 +209,7 @@ def _type(schema: Schema) -> str:
 
 def _range(schema: Schema) -> str:
     low, high = (_number(schema.get(bound)) for bound in ("minimum", "maximum"))
-    high = None if high is not None and high >= 2**53 else high  # what JSON's numbers can hold, no limit of ours
+    high = None if high is not None and high >= 2**53 else high  # 2^53 is the limit of JSON's numbers, not of the API
     if low is None and high is None:
         return ""
     return (
@@ -222,7 +222,7 @@ def _range(schema: Schema) -> str:
 
 
 def _number(bound: float | None) -> float | None:
-    """FastAPI's OpenAPI has bounds of integers as floats."""
+    """The bound, as an integer if it is one: FastAPI's OpenAPI has bounds of integers as floats."""
     return int(bound) if bound is not None and bound == int(bound) else bound
 
 

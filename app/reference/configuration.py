@@ -1,4 +1,4 @@
-"""docs/configuration.md: every setting with its variable, type, default and meaning, out of the settings tree.
+"""Generates docs/configuration.md: every setting with its variable, type, default and meaning.
 
 The meaning of a setting is the comment on its line in the source, or the description of its Field.
 """
@@ -46,9 +46,9 @@ _HEADINGS = ("variable", "type", "default", "meaning")
 
 
 class Setting(NamedTuple):
-    """A line of the page."""
+    """One row of the page's tables."""
 
-    variable: str  # NAME stands for a name of the user's own
+    variable: str  # NAME is a placeholder for a name that the user chooses
     type: str
     default: str
     meaning: str
@@ -63,7 +63,7 @@ def configuration_page() -> str:
 
 
 def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, list[Setting]]]:
-    """The settings of each branch of the tree, by its name in the file."""
+    """Each branch of the settings tree, by its name in the TOML file, with the branch's own settings."""
     comments = _comments(model)
     here, below = [], []
     for name, field in model.model_fields.items():
@@ -93,7 +93,7 @@ def _row(setting: Setting) -> tuple[str, ...]:
 
 
 def _branch(annotation: Any) -> type[BaseModel] | None:
-    """The settings below this one, by fixed names or by the user's."""
+    """The settings model nested below a field, directly or as the values of a dict; None for a plain setting."""
     if _is_model(annotation):
         found: type[BaseModel] = annotation
         return found
@@ -163,7 +163,7 @@ def _number(value: Any) -> str:
 
 @cache
 def _comments(model: type[BaseModel]) -> dict[str, str]:
-    """What the source says behind each field."""
+    """The comment on the source line of each field, by name."""
     source = textwrap.dedent(inspect.getsource(model))
     by_line = {
         token.start[0]: token.string.lstrip("# ").strip()

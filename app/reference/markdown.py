@@ -1,4 +1,4 @@
-"""Tables of Markdown, and blocks of JSON."""
+"""Writes Markdown: tables, wrapped paragraphs and blocks of JSON."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LINE = 120
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Ends with a line break."""
+    """A Markdown table. Ends with a line break."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def cell(text: str) -> str:
-    """`text` as it can stand in a cell."""
+    """`text`, escaped for a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
@@ -32,7 +32,7 @@ def wrapped(text: str) -> str:
 
 
 def json_block(value: Any) -> str:
-    """A fence of JSON: what fits into a line stands on one. Ends with a line break."""
+    """A fenced block of JSON. Values that fit on a line are written on one. Ends with a line break."""
     return f"```json\n{_json(value, '')}\n```\n"
 
 

@@ -1,2 +1,4 @@
-"""The JSON of the native API: one module a subject, over `base`. What a search is asked and answers is `search_request`
-and `search_response`."""
+"""The JSON bodies of the native API: one module per subject, on top of `base`.
+
+The request and response of a search are in `search_request` and `search_response`.
+"""

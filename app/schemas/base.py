@@ -1,4 +1,4 @@
-"""What every JSON body is: strictly checked coming in, printable going out. And the JSON of an error."""
+"""Base classes of JSON bodies: requests are validated strictly, responses are printable. Also the JSON of errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NEAR = 0.65  # of difflib, 0 to 1: "sort" is 0.6 like "cursor"
 
 
 class RequestModel(BaseModel):
-    """Unknown keys, wrong types, NaN and infinity are refused."""
+    """Refuses unknown keys, wrong types, NaN and infinity."""
 
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({})  # what other engines call a key, to the name here
 
@@ -24,7 +24,7 @@ class RequestModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, value: Any) -> Any:
-        """`extra="forbid"` would refuse an unknown key, too, but not say which ones are known."""
+        """Refuse unknown keys. `extra="forbid"` would, too, but does not say which keys are known."""
         known = cls.model_fields
         for key in value if isinstance(value, dict) else ():
             if key not in known:
@@ -34,13 +34,16 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """Raises ValidationError for NaN and infinity: a score that is none is not to go out as null."""
+    """Raises ValidationError for NaN and infinity, which would otherwise be sent as null."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 def without_defaults(schema: dict[str, Any]) -> None:
-    """For `json_schema_extra` of requests of which whatever is left out stays as it is: a default would be untrue."""
+    """Remove the defaults from a JSON schema (as `json_schema_extra`).
+
+    For requests where fields that are left out stay unchanged: a default in the schema would be wrong.
+    """
     for field in schema["properties"].values():
         field.pop("default", None)
 
@@ -57,7 +60,7 @@ class ErrorResponse(ResponseModel):
 
 
 def field_path(location: Sequence[int | str]) -> str:
-    """ "hits[0].factor" for ("hits", 0, "factor"). What pydantic marks as a key of its object is named as a field."""
+    """ "hits[0].factor" for ("hits", 0, "factor"). A key that pydantic marks with "[key]" is named as a field."""
     if location and location[-1] == "[key]":
         location = location[:-1]
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
@@ -65,9 +68,9 @@ def field_path(location: Sequence[int | str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Collection[str], elsewhere: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The message about a name that is none of the `known` ones; `kind`: what it would be the name of.
+    """The message for a name that is none of the `known` ones; `kind`: what it names, such as "key".
 
-    `elsewhere`: names that are known under another one here.
+    `elsewhere`: names of other engines, to the name here.
     """
     near = [elsewhere[name]] if name in elsewhere else difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -75,13 +78,13 @@ def unknown(kind: str, name: str, known: Collection[str], elsewhere: Mapping[str
 
 
 def printable(text: str) -> str:
-    """`text` with lone surrogates spelt out: UTF-8 cannot carry them."""
+    """`text` with lone surrogates escaped, as UTF-8 cannot encode them."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def time_text(seconds: float, precision: str = "seconds") -> str:
-    """ISO 8601, in UTC, of seconds since 1970. `precision`: as `datetime.isoformat` has it.
+    """Seconds since 1970 as ISO 8601 in UTC. `precision`: the `timespec` of `datetime.isoformat`.
 
-    Raises ValueError or OverflowError for what is in no year from 1 to 9999.
+    Raises ValueError or OverflowError for times outside the years 1 to 9999.
     """
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision)

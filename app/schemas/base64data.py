@@ -1,4 +1,4 @@
-"""Bytes that come as base64 in JSON."""
+"""Decodes base64 strings in JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.errors import InvalidInput
 
 
 def decoded_base64(text: str, param: str) -> bytes:
-    """What the text encodes; line breaks are passed over. Raises InvalidInput."""
+    """The bytes that `text` encodes; white space is ignored. Raises InvalidInput, also if there are none."""
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except ValueError:

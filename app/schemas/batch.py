@@ -1,4 +1,4 @@
-"""The JSON of several searches at once: what each of them found, or its error."""
+"""The JSON of a batch of searches: the result or the error of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BatchRequest(RequestModel):
     )
 
     def bodies(self) -> list[SearchRequest | SalienceError]:
-        """In order; what cannot be read is an error."""
+        """The searches in order; for an invalid one, its error."""
         return each(_body, self.queries)
 
 

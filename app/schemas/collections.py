@@ -14,7 +14,7 @@ from store.catalog import counts
 from store.database import ReadSession
 from store.settings import check_changeable
 
-NEW_COLLECTION = CollectionSettings()  # the settings of one that is made without any
+NEW_COLLECTION = CollectionSettings()  # the default settings
 DeclaredKind = Literal["text", "number", "boolean", "date", "geo"]  # core.records.DECLARABLE
 
 
@@ -22,7 +22,7 @@ SynonymsBody = dict[str, list[str]] | list[list[str]]
 
 
 def to_synonyms(given: SynonymsBody) -> dict[str, tuple[str, ...]]:
-    """Raises InvalidSettings."""
+    """Synonyms in the form of CollectionSettings, by word. Raises InvalidSettings."""
     if isinstance(given, dict):
         return {word: tuple(dict.fromkeys(others)) for word, others in given.items()}
     return of_groups(given)
@@ -116,7 +116,7 @@ class SettingsChange(RequestModel):
     @model_validator(mode="before")
     @classmethod
     def _changeable(cls, given: Any) -> Any:
-        """Raises InvalidSettings for what cannot be changed."""
+        """Raises InvalidSettings for a setting that cannot be changed."""
         for setting in given if isinstance(given, dict) else ():
             check_changeable(str(setting))
         return given
@@ -143,7 +143,7 @@ class CollectionBody(ResponseModel):
 
     @classmethod
     def held(cls, session: ReadSession, collection: Collection, *, within: Filter | None = None) -> Self:
-        """With what it holds; `within`: as if there were none but the documents that satisfy it."""
+        """The collection with its counts of documents and passages; `within`: count only documents that satisfy it."""
         found = counts(session, collection.id, within)
         return cls.of(collection, documents=found.documents, passages=found.passages)
 

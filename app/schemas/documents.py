@@ -1,4 +1,4 @@
-"""The JSON of documents, and of what became of those that were sent."""
+"""The JSON of documents, and of the reports on writing and deleting them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from store.documents import StoredDocument
 
 
 class DocumentControlBody(RequestModel):
-    """How much say a part of the document's text has. By start and length, or by the words themselves."""
+    """The weight of a part of the document's text, which is given by start and length or by its words."""
 
     factor: float = Field(description="0 leaves the part out, 1 changes nothing, at most 1000")
     start: int | None = Field(None, description="first character, in code points")
@@ -34,7 +34,7 @@ class DocumentContent(RequestModel):
     )
 
     def to_fields(self) -> dict[str, Any]:
-        """As those of a record."""
+        """The fields of a record (indexer.records)."""
         controls = [control.model_dump(exclude_none=True) for control in self.controls]
         return {"title": self.title, "text": self.text, "metadata": self.metadata, "controls": controls}
 
@@ -175,7 +175,7 @@ class RecordFailure(ResponseModel):
 
 
 class WriteReport(ResponseModel):
-    """What became of the documents. They can be searched for once this is answered."""
+    """The outcome of a write. The documents are searchable once this is answered."""
 
     seq: int = Field(
         description="a search that says this seq or a higher one has seen the change; 0: nothing was written"

@@ -1,4 +1,4 @@
-"""The JSON of explanations: their lines, words, contrasts and advice, and what replaying one says."""
+"""The JSON of explanations: their lines, words, contrasts and advice, and the result of replaying one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class QueryWordBody(ResponseModel):
 
 
 class SteeringChangeBody(ResponseModel):
-    """A change of the query's emphasis that was tried by searching with it."""
+    """A change of the query's emphasis, tried out by a search with it."""
 
     words: list[str] = Field(description="words of the query whose emphasis changes")
     factors: list[float] = Field(description="of the words, on top of those that the query has")
@@ -78,7 +78,7 @@ class SteeringChangeBody(ResponseModel):
 
 
 class SwapBody(SteeringChangeBody):
-    """A change that puts the other hit above. Both may fall by it, the other one less far."""
+    """A change that moves the other hit above this one. Both may fall in rank, the other one by less."""
 
     rank_before: int | None = Field(description="of the other hit's document; null: behind those that were looked at")
     rank_after: int | None = Field(
@@ -93,7 +93,7 @@ class SwapBody(SteeringChangeBody):
 
 
 class ContrastBody(ResponseModel):
-    """Why a hit is above another."""
+    """Why one hit ranks above another."""
 
     other: int = Field(description="id of the other hit")
     ledger: LineBody = Field(description="the difference of the two scores, by leg and by word of the query")

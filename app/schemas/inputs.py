@@ -1,4 +1,4 @@
-"""The JSON of what a search may be given beside a text, or in place of it."""
+"""The JSON of search inputs other than text: prompts, vectors, examples and controls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from retriever.inputs import MAX_DIMENSIONS, MAX_EXAMPLES, MAX_ITEMS, MAX_WEIGHT
 from retriever.query import MAX_CONTROLS
 from store.schema import MAX_ID
 
-MAX_TOKEN_IDS = 100_000  # of one item; models read far fewer
+MAX_TOKEN_IDS = 100_000  # per item; models read far fewer
 Overlap = Literal["partial", "complete"]
 
 
@@ -137,7 +137,7 @@ class SparseVectorBody(RequestModel):
     weights: list[float] = Field(description="of the tokens, in the same order, 0 or more", max_length=MAX_WEIGHTS)
 
     def to_vector(self) -> SparseVector:
-        """Raises InvalidQuery."""
+        """The vector. Raises InvalidQuery if ids and weights do not match, or an id is repeated."""
         if len(self.ids) != len(self.weights):
             raise InvalidQuery(
                 f"sparse_vector has {len(self.ids)} ids and {len(self.weights)} weights; each id needs one",
@@ -149,7 +149,7 @@ class SparseVectorBody(RequestModel):
 
 
 class InputsBody(RequestModel):
-    """What stands beside the query's text, or in its place."""
+    """Inputs in addition to the query's text, or in place of it."""
 
     prompt: list[ItemBody] | None = Field(
         None,
@@ -175,7 +175,7 @@ class InputsBody(RequestModel):
     )
 
     def to_inputs(self) -> Inputs:
-        """Without a prompt that is nothing but a text. Raises InvalidQuery, InvalidControl, InvalidInput."""
+        """The inputs; a prompt that is only one text is left out. Raises InvalidQuery, InvalidControl, InvalidInput."""
         prompt = self.to_prompt()
         return Inputs(
             prompt=None if prompt is None or text_alone(prompt) is not None else prompt,
@@ -186,14 +186,14 @@ class InputsBody(RequestModel):
         )
 
     def to_prompt(self) -> Prompt | None:
-        """Raises InvalidInput and InvalidControl that name the item."""
+        """The prompt, if any. Raises InvalidInput and InvalidControl, which name the item."""
         if self.prompt is None:
             return None
         return Prompt(items=tuple(_item(body, f"prompt[{place}]") for place, body in enumerate(self.prompt)))
 
 
 def text_alone(prompt: Prompt) -> TextItem | None:
-    """The item of a prompt that has only this one, and that is a text."""
+    """The item of a prompt that consists of a single text; None for any other prompt."""
     [item, *more] = prompt.items
     return item if isinstance(item, TextItem) and not more else None
 

@@ -16,7 +16,7 @@ from store.jobs.notices import MAX_LISTED, JobNotice, NoticeKind, job_notices
 
 State = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
 FIRST_ERRORS = 20
-_PAGE = 1000  # errors that are read at once
+_PAGE = 1000  # errors read per transaction
 
 
 class JobBody(ResponseModel):
@@ -102,7 +102,7 @@ def failure(notice: JobNotice) -> RecordFailure:
 
 
 def write_report(session: ReadSession, job: Job) -> WriteReport:
-    """What became of a job's documents, as the requests that add a few of them are answered."""
+    """The outcome of a job's documents, in the form in which requests that add a few documents are answered."""
     listed = {kind: job_notices(session, job.id, kind, limit=MAX_LISTED) for kind in NoticeKind}
     return WriteReport(
         seq=job.seq,
@@ -122,7 +122,7 @@ def write_report(session: ReadSession, job: Job) -> WriteReport:
 
 
 def error_lines(database: Database, job_id: int) -> Iterator[str]:
-    """A line of JSON for each error, in pages: no transaction is open while a slow reader takes its time."""
+    """A line of JSON for each error. Errors are read in pages, so that no transaction stays open for a slow reader."""
     after = 0
     while True:
         with database.read() as session:

@@ -18,7 +18,7 @@ _Limit = int | None
 
 
 class LimitsBody(RequestModel):
-    """Of one key; null: the server's own limits alone."""
+    """The limits of one key; null: only the server's own limits apply."""
 
     requests_per_minute: _Limit = Field(None, description="requests that are answered in any minute", le=2**53)
     tokens_per_minute: _Limit = Field(None, description="tokens that models read for the key in any minute", le=2**53)
@@ -28,7 +28,7 @@ class LimitsBody(RequestModel):
     passages: _Limit = Field(None, description="in the collections that the key sees", le=2**53)
 
     def to_limits(self) -> Limits:
-        """Raises InvalidSettings for a number below 1."""
+        """The limits. Raises InvalidSettings for a number below 1."""
         return Limits(**self.model_dump())
 
 
@@ -57,7 +57,7 @@ class CreateKey(RequestModel):
     )
 
     def to_rights(self) -> Rights:
-        """Raises InvalidSettings, InvalidFilter."""
+        """The rights of the key. Raises InvalidSettings and InvalidFilter."""
         return Rights(
             name=self.name,
             role=Role.named(self.role),
@@ -138,11 +138,11 @@ class AuditLog(ResponseModel):
 
 
 def seconds_of(given: str) -> float:
-    """Seconds since 1970 of a date or a time. Raises InvalidSettings."""
+    """Parse a date or a time (UTC unless it has an offset) as seconds since 1970. Raises InvalidSettings."""
     try:
         time = datetime.fromisoformat(given)
         seconds = (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
-        time_text(seconds)  # in UTC it may be in a year that cannot be shown
+        time_text(seconds)  # raises if its year in UTC is not from 1 to 9999
     except (ValueError, OverflowError):
         raise InvalidSettings(
             f"expires_at {given!r:.140}: must be a date or a time such as 2031-01-31 or 2031-01-31T12:00:00Z",

@@ -1,4 +1,4 @@
-"""Requests and answers about reindexes and aliases."""
+"""The JSON of reindexes and aliases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from store.aliases import Alias
 
 
 class ReindexSettings(RequestModel):
-    """What is to change; what is left out stays as it is."""
+    """The settings to change; those that are left out stay as they are."""
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
 
@@ -36,7 +36,7 @@ class ReindexSettings(RequestModel):
     index: Literal["auto", "exact", "hnsw", "milvus"] = Field("auto", description="how passages are found")
 
     def given(self) -> dict[str, Any]:
-        """By the names of CollectionSettings."""
+        """The settings that were given, by their names in CollectionSettings."""
         values = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
         if "fields" in values:
             values["fields"] = {name: FieldKind(kind) for name, kind in self.fields.items()}
@@ -51,7 +51,7 @@ Relevance = Annotated[int, Field(ge=-100, le=100)]
 
 
 class Judgements(RequestModel):
-    """What is known to be relevant: both generations are searched by it, side by side."""
+    """Queries with known relevant documents, by which both generations are searched and compared."""
 
     queries: dict[str, str] = Field(min_length=1, max_length=10_000, description="text by id")
     qrels: dict[str, dict[str, Relevance]] = Field(
@@ -60,7 +60,7 @@ class Judgements(RequestModel):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        """Raises InvalidInput: a query that cannot be searched would hold the reindex up for good."""
+        """Raises InvalidInput for unusable judgements: an invalid query would block the reindex for good."""
         unknown = sorted(self.qrels.keys() - self.queries.keys())
         if unknown:
             raise InvalidInput(f"judgements.qrels: there is no query {unknown[0]!r:.80}", param="judgements")
@@ -78,7 +78,7 @@ class ReindexRequest(RequestModel):
     settings: ReindexSettings = Field(
         ReindexSettings(),
         description="what is to change; what is left out stays",
-        json_schema_extra={"default": {}},  # the fields' own defaults, once they are sent, are changes
+        json_schema_extra={"default": {}},  # not the fields' defaults: if sent, they would count as changes
     )
     share: float = Field(0.5, description="of the time that it may work, 0.05 to 1; queries go first in any case")
     auto_switch: bool = Field(True, description="let the new generation answer as soon as it is ready")

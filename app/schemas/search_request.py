@@ -26,7 +26,7 @@ from retriever.selection import Selection
 from retriever.unit_request import UnitMethod, UnitRequest
 from store.schema import MAX_ID
 
-WAIT_SECONDS = 2.0  # for min_seq, where no timeout is given
+WAIT_SECONDS = 2.0  # for min_seq, if no timeout is given
 MAX_WAIT_SECONDS = 10.0
 
 
@@ -99,7 +99,7 @@ class QueryBody(ConditionsBody, InputsBody):
     fusion: Annotated[FusionBody, BeforeValidator(_fusion_object, json_schema_input_type=FusionBody | str)] = Field(
         FusionBody(),
         description="how the legs' scores become one; a text stands for the method alone",
-        json_schema_extra={"default": "auto"},  # generators of clients cannot write an object as a default
+        json_schema_extra={"default": "auto"},  # client generators cannot write an object as a default
     )
     rerank: Annotated[
         RerankBody | None, BeforeValidator(_rerank_object, json_schema_input_type=RerankBody | str | None)
@@ -138,7 +138,7 @@ class QueryBody(ConditionsBody, InputsBody):
         selection: Selection | None = None,
         extras: Extras | None = None,
     ) -> Query:
-        """Raises InvalidInput: InvalidQuery, InvalidControl, InvalidFilter."""
+        """The Query. Raises InvalidInput and its subclasses InvalidQuery, InvalidControl and InvalidFilter."""
         said, conditions = self.to_conditions(self.query, boosts=self.boosts)
         text, controls = self._text(said)
         return Query(
@@ -168,11 +168,11 @@ class QueryBody(ConditionsBody, InputsBody):
 
     @property
     def wait_seconds(self) -> float:
-        """How long to wait for min_seq at most."""
+        """Seconds to wait for min_seq at most."""
         return WAIT_SECONDS if self.timeout_ms is None else min(self.timeout_ms / 1000, MAX_WAIT_SECONDS)
 
     def _text(self, said: str | None) -> tuple[str, tuple[TextControl, ...]]:
-        """What the words of the query are, and how they are steered. `said`: `query` without operators."""
+        """The text of the query's words, and the controls that steer them. `said`: `query` without operators."""
         if self.query is not None and self.prompt is not None:
             raise InvalidQuery("give query or prompt, not both: a prompt's texts are the query's words", param="prompt")
         if said is not None:
@@ -233,7 +233,7 @@ class SearchRequest(SelectionBody, QueryBody):
     )
 
     def to_search(self, *, most: int) -> Query:
-        """The query; `most` is the server's limit of k. Raises InvalidQuery, InvalidControl, InvalidFilter."""
+        """The Query; `most` is the server's limit of k. Raises InvalidQuery, InvalidControl, InvalidFilter."""
         if not 1 <= self.k <= most:
             raise InvalidQuery(f"k is {self.k}; allowed are 1 to {most}", param="k")
         return self.to_query(
@@ -270,7 +270,7 @@ class ExplainRequest(ThresholdsBody, QueryBody):
     advise: bool = Field(False, description="also say which emphasis would raise the hit")
 
     def to_explain(self) -> Query:
-        """Raises as `to_query` does."""
+        """The Query for an explanation of words. Raises as `to_query`."""
         if self.control_factor is not None and self.method != "atman":
             raise InvalidQuery(
                 f"control_factor goes with the method atman; {self.method} suppresses nothing by a factor",

@@ -1,4 +1,4 @@
-"""The JSON of a search result."""
+"""The JSON of search results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LegChoiceBody(ResponseModel):
 
 
 class ChoiceBody(ResponseModel):
-    """The weights that the auto fusion chose, and why: the less the legs agree, the more the decisive one gets."""
+    """The weights that the auto fusion chose, and why: the less the legs agree, the more the decisive one counts."""
 
     agreement: float = Field(description="0 to 1")
     legs: dict[str, LegChoiceBody] = Field(description="by leg")
@@ -107,7 +107,7 @@ class FilterProfileBody(ResponseModel):
 
 
 class ProfileBody(ResponseModel):
-    """What the search had to do; took_ms says how long that took."""
+    """How much work the search did; took_ms has the times."""
 
     legs: dict[str, int] = Field(description="passages that each leg found by itself")
     depth: int = Field(description="passages that each leg was asked for")

@@ -1,4 +1,4 @@
-"""The JSON of what a search requires, selects and says beside its hits; requests and answers."""
+"""The JSON of conditions on hits, their selection, highlights, groups, facets and suggestions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Value = str | int | float | bool | None
 
 
 class ConditionsBody(RequestModel):
-    """Words and phrases that documents must have, or must not have, whatever leg finds them."""
+    """Words and phrases that documents must or must not have, whichever leg finds them."""
 
     operators: bool = Field(
         False, description='whether +word, -word, "a phrase" and -"a phrase" in query are conditions; false: text'
@@ -59,7 +59,7 @@ class ConditionsBody(RequestModel):
 
 
 class ThresholdsBody(RequestModel):
-    """What a hit must reach; it also decides which documents a reranker judges."""
+    """Minimum scores of a hit; they also decide which documents a reranker judges."""
 
     min_scores: dict[LegName, float] = Field(
         default_factory=dict,
@@ -73,7 +73,7 @@ class ThresholdsBody(RequestModel):
 
 
 class SelectionBody(ThresholdsBody):
-    """Which of the ranked documents are shown, and what is said beside them."""
+    """Which of the ranked documents are shown, and what is returned with them."""
 
     diversity: float = Field(0.0, description="0 to 1: how much a hit loses by being like those above it (MMR)")
     group_by: str | None = Field(
@@ -94,7 +94,7 @@ class SelectionBody(ThresholdsBody):
     suggest: bool = Field(True, description="say which words may have been meant where the collection lacks one")
 
     def to_selection(self) -> Selection:
-        """Raises InvalidQuery."""
+        """The Selection. Raises InvalidQuery."""
         if self.group_by is None and self.hits_per_group is not None:
             raise InvalidQuery("hits_per_group needs group_by", param="hits_per_group")
         hits = GROUP_HITS if self.hits_per_group is None else self.hits_per_group
@@ -105,7 +105,7 @@ class SelectionBody(ThresholdsBody):
         )
 
     def to_extras(self) -> Extras:
-        """Raises InvalidQuery."""
+        """What to return with the hits. Raises InvalidQuery."""
         return Extras(
             highlight=self.highlight,
             facets=tuple(self.facets),
@@ -115,7 +115,7 @@ class SelectionBody(ThresholdsBody):
 
 
 class HighlightBody(ResponseModel):
-    """Where the hit says the words of the query, in characters."""
+    """Where the hit has words of the query: spans of characters."""
 
     passage: list[PassageSpan] = Field(description="in the passage's text")
     title: list[PassageSpan] = Field(description="in the title")
@@ -156,7 +156,7 @@ class FacetBody(ResponseModel):
 
 
 class FacetsBody(ResponseModel):
-    """Exact counts over all documents that match: not over the hits."""
+    """Exact counts over all matching documents, not only over the hits."""
 
     documents: int = Field(description="that match")
     fields: dict[str, FacetBody] = Field(description="by name of the field")
@@ -174,7 +174,7 @@ class MeantBody(ResponseModel):
 
 
 class SuggestionBody(ResponseModel):
-    """A word of the query that no passage, or hardly any, holds."""
+    """A word of the query that no passage, or hardly any, contains."""
 
     word: str = Field(description="as it was typed")
     start: int = Field(description="first character, in code points of the query's text")

@@ -1,1 +1,1 @@
-"""The page that `salience serve` shows: files as they are sent to the browser. app.api.web serves them."""
+"""The static files of the web page, served by app.api.web."""

@@ -1,6 +1,6 @@
-"""The Aleph Alpha API, as its public clients speak it: at the root path, with its own errors (app/error_shapes.py).
+"""The Aleph Alpha API, for its public clients: at the root path, with its own format of errors (app/error_shapes.py).
 
-Its authors describe the fields; docs/embedding-apis.md says what differs here.
+The fields are documented by its authors; docs/embedding-apis.md lists what differs here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ router = APIRouter(include_in_schema=False)
 for part in (about, complete, embed, explain, layers, tokens):
     router.include_router(part.router)
 
-PATHS = (  # that take bodies
+PATHS = (  # the ones that take a body
     "/batch_semantic_embed",
     "/complete",
     "/detokenize",

@@ -1,4 +1,4 @@
-"""/version, /models_available, and what this API had once."""
+"""/version, /models_available, and the removed endpoints /qa and /summarize."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _NO_ENCODERS = (ModelKind.SPARSE, ModelKind.RERANKER)
 
 @router.get("/version")
 def version() -> PlainTextResponse:
-    """The version of this API, as bare text."""
+    """The version of this API, as plain text."""
     return PlainTextResponse(API_VERSION)
 
 
 @router.get("/models_available")
 def models_available(parts: Parts) -> JSONResponse:
-    """Every model that embeds or completes, under each of its names. Loads those that were not needed yet."""
+    """Every model that embeds or completes, under each of its names. Loads the models that are not loaded yet."""
     found = [entry for name in parts.models.names for entry in _entries(parts, name)]
     stand_in = f"for the VikingDB API only: no model is bound to this name, so {parts.models.main} stands in for it"
     return JSONResponse(found + [_entry(name, stand_in) for name in parts.viking.fallback_names])
@@ -37,7 +37,7 @@ def models_available(parts: Parts) -> JSONResponse:
 @router.post("/qa")
 @router.post("/summarize")
 def gone() -> None:
-    """Deprecated by the clients themselves, and never offered here."""
+    """Answers Gone: the clients themselves deprecate these endpoints, and they were never offered here."""
     raise Gone(
         "/qa and /summarize are gone: find passages by /v1/collections/{collection}/search, and give them to /complete "
         "of a causal language model"
@@ -45,7 +45,7 @@ def gone() -> None:
 
 
 def _entries(parts: Wiring, name: str) -> list[dict[str, object]]:
-    """One for the model's name and one for each alias; none for a model that neither embeds nor completes."""
+    """An entry for the model's name and one for each alias; none for a model that neither embeds nor completes."""
     models = parts.models
     try:
         described = models.describe(name)
@@ -66,7 +66,7 @@ def _entries(parts: Wiring, name: str) -> list[dict[str, object]]:
 
 
 def _embedding_types(parts: Wiring, name: str) -> list[str]:
-    """With `_128` where `compress_to_size` works. A remote model is not asked: its settings tell."""
+    """The types, also with the suffix `_128` if `compress_to_size` works. For a remote model, its settings decide."""
     settings = parts.models.describe(name).settings
     compressible = settings.dimension == COMPRESSED_SIZE
     if settings.api is None:
@@ -88,7 +88,7 @@ def _entry(
     return {
         "name": name,
         "description": description,
-        "max_context_size": context,  # tokens, special ones included
+        "max_context_size": context,  # tokens, including special ones
         "hostings": ["aleph-alpha"],
         "image_support": images,
         "qa_support": False,

@@ -1,4 +1,4 @@
-"""What every body of the Aleph Alpha API has in common."""
+"""Base classes for the request and response bodies of the Aleph Alpha API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.prompts import ControlOptions
 
 
 class Part(PublicModel):
-    """A JSON object of which an explicit null means absent: the clients send their optional fields so."""
+    """A JSON object in which null means absent: the clients send null for optional fields that are not set."""
 
     @model_validator(mode="before")
     @classmethod
@@ -22,25 +22,25 @@ class Part(PublicModel):
 
 
 class Body(Part):
-    """A request. `tags`, and whatever else is unknown, may come along."""
+    """A request. `tags` and other unknown fields are accepted and ignored."""
 
-    hosting: Literal["aleph-alpha"] | None = None  # which data centres may answer: here there is one server
+    hosting: Literal["aleph-alpha"] | None = None  # which data centres may answer; here there is only one server
 
 
 class SteeredBody(Body):
-    """A request whose prompt may carry controls."""
+    """A request whose prompt may contain controls."""
 
     contextual_control_threshold: float | None = None
     control_log_additive: bool = True
 
     def options(self) -> ControlOptions:
-        """Raises InvalidControl.
+        """How the controls are applied. Raises InvalidControl.
 
-        The controls' target is `auto`. The public documents speak of the attention alone, but that backfires above a
-        factor of 2, and leaves a suppressed word in the mean. `both` is refused where a model's attention or its pool
-        takes no factor, while `auto` uses what there is; and it steers best (docs/steering.md). In the example of the
-        public documents, play^7, the console leads the television by 0.227 unsteered, 0.242 by attention, 0.260 by
-        both and 0.280 by auto.
+        The controls' target is `auto`. The public documentation only mentions the attention, but steering that alone
+        backfires above a factor of 2, and leaves a suppressed word in the mean. `both` is refused for a model whose
+        attention or pool takes no factor, while `auto` uses what the model has, and it steers best (docs/steering.md).
+        In the example of the public documentation, play^7, the console leads the television by 0.227 unsteered, 0.242
+        with attention, 0.260 with both and 0.280 with auto.
         """
         return ControlOptions(
             contextual_threshold=self.contextual_control_threshold, log_additive=self.control_log_additive
@@ -48,11 +48,11 @@ class SteeredBody(Body):
 
 
 class Answer(BaseModel):
-    """Raises ValidationError for NaN and infinity."""
+    """A response. Raises ValidationError for NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    model_version: str  # changes whenever the model's vectors or texts could
+    model_version: str  # changes whenever the model's vectors or texts might change
 
 
 async def _json(request: Request, body: RawBody) -> bytes:

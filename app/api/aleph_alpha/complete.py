@@ -1,4 +1,4 @@
-"""/complete and /evaluate: what a causal language model writes, and how likely it finds a text."""
+"""/complete and /evaluate: text generation by a causal language model, and the likelihood it gives to a text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Texts = Annotated[list[Annotated[str, Field(max_length=10_000)]], FailFast(), Fi
 
 
 def _by_token_id(value: Any) -> Any:
-    """JSON's keys are texts. They are checked here, as an error further in would name the key, however long it is."""
+    """Convert an object's keys to token ids. Checked here: pydantic's own error would repeat a key, however long."""
     if not isinstance(value, dict):
         return value
     if not all(key.isascii() and key.isdigit() and len(key) <= MAX_DIGITS for key in value):
@@ -41,11 +41,11 @@ def _by_token_id(value: Any) -> Any:
 
 
 class CompletionRequest(SteeredBody):
-    """The clients document the fields; embedder.causal.request has their ranges."""
+    """The fields are documented by the clients; embedder.causal.request has their ranges."""
 
     model: str
     prompt: PromptBody
-    maximum_tokens: int | None = None  # null or absent: as many as the model has room for
+    maximum_tokens: int | None = None  # None: as many as fit into the context
     minimum_tokens: int = 0
     temperature: float = 0.0
     top_k: int = 0
@@ -79,7 +79,7 @@ class CompletionRequest(SteeredBody):
     steering_concepts: Texts = Field(default_factory=list)
 
     def to_completion(self) -> Completion:
-        """Raises InvalidInput."""
+        """The request to the model. Raises InvalidInput."""
         from embedder.causal.request import Completion, Penalty  # torch takes seconds to import
 
         if self.steering_concepts:
@@ -144,7 +144,7 @@ class Evaluation(Answer):
 
 @router.post("/complete", response_model=Completions)
 def complete(parts: Parts, body: JsonBody) -> Completions | StreamingResponse:
-    """Continue a prompt. With `stream` the same comes as server-sent events, once it is written."""
+    """Continue a prompt. With `stream`, the answer is sent as server-sent events, once it is complete."""
     asked = parsed(CompletionRequest, body)
     model = causal_model(parts.models, asked.model)
     from embedder.causal.complete import complete as completed
@@ -161,7 +161,7 @@ def complete(parts: Parts, body: JsonBody) -> Completions | StreamingResponse:
 
 @router.post("/evaluate")
 def evaluate(parts: Parts, body: JsonBody) -> Evaluation:
-    """How likely a completion is."""
+    """How likely the model finds a given completion."""
     asked = parsed(EvaluationRequest, body)
     model = causal_model(parts.models, asked.model)
     from embedder.causal.evaluate import evaluate as evaluated
@@ -185,7 +185,10 @@ def evaluate(parts: Parts, body: JsonBody) -> Evaluation:
 
 
 def causal_model(models: Models, name: str) -> CausalModel:
-    """Raises ModelNotFound, ModelError, and InvalidInput that says how to configure a causal model."""
+    """The causal language model of this name.
+
+    Raises ModelNotFound, ModelError, and for a model of another kind InvalidInput, which says how to configure one.
+    """
     if models.describe(name).kind is not ModelKind.CAUSAL:
         there = causal_names(models)
         advice = (
@@ -209,7 +212,7 @@ def _completion(text: CompletedText) -> dict[str, Any]:
 
 
 def _events(whole: Completions) -> Iterator[str]:
-    """Each completion's text in one chunk and its end, then the end of all."""
+    """The server-sent events: for each completion one chunk with its text and a summary, then a summary of all."""
     for index, completion in enumerate(whole.completions):
         text = {key: value for key, value in completion.items() if key != "finish_reason"}
         yield _event({"type": "stream_chunk", "index": index, **text})

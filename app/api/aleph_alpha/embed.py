@@ -1,4 +1,4 @@
-"""/semantic_embed and /batch_semantic_embed: prompts to vectors."""
+"""/semantic_embed and /batch_semantic_embed: embed prompts as vectors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EMBEDDING_TYPES = {
 class SemanticBody(SteeredBody):
     representation: Literal["symmetric", "document", "query"]
     compress_to_size: Literal[128] | None = None
-    normalize: bool = False  # changes nothing: vectors always have unit length here, which no cosine can tell
+    normalize: bool = False  # no effect: vectors here always have unit length, and cosines do not depend on it
 
 
 class PromptRequest(SemanticBody):
@@ -49,8 +49,8 @@ class BatchRequest(SemanticBody):
 
 class Embedding(Answer):
     embedding: list[float]
-    num_tokens_prompt_total: int  # as /tokenize counts them: without special tokens and the representation's prefix
-    message: str | None  # that the model did not read all, if so
+    num_tokens_prompt_total: int  # as /tokenize counts: without special tokens and the representation's prefix
+    message: str | None  # set if the model did not read all of the prompt
 
 
 class EmbeddingBatch(Answer):
@@ -62,7 +62,7 @@ class EmbeddingBatch(Answer):
 @router.post("/semantic_embed")
 @serialized
 def semantic_embed(parts: Parts, body: JsonBody) -> Embedding:
-    """One prompt to one vector."""
+    """Embed one prompt as one vector."""
     asked = parsed(PromptRequest, body)
     found = _embedded(parts, asked, {"prompt": to_prompt(asked.prompt)})
     return Embedding(
@@ -76,14 +76,14 @@ def semantic_embed(parts: Parts, body: JsonBody) -> Embedding:
 @router.post("/batch_semantic_embed")
 @serialized
 def batch_semantic_embed(parts: Parts, body: JsonBody) -> EmbeddingBatch:
-    """Up to 100 prompts to as many vectors, in their order."""
+    """Embed up to 100 prompts, one vector for each, in order."""
     asked = parsed(BatchRequest, body)
     bodies = {f"prompts[{index}]": items for index, items in enumerate(asked.prompts)}
     return _embedded(parts, asked, {place: to_prompt(items, place) for place, items in bodies.items()})
 
 
 def _embedded(parts: Wiring, asked: PromptRequest | BatchRequest, prompts: Mapping[str, Prompt]) -> EmbeddingBatch:
-    """`prompts` by their place in the request."""
+    """Embed `prompts`, keyed by their place in the request."""
     encoder = parts.models.encoder(asked.model)
     if asked.compress_to_size is not None:
         from embedder.projection import compressed  # torch takes seconds to import
@@ -103,11 +103,11 @@ def _embedded(parts: Wiring, asked: PromptRequest | BatchRequest, prompts: Mappi
 def _own_tokens(
     encoder: Encoder, prompts: Mapping[str, Prompt], representation: Representation, found: Embeddings
 ) -> int:
-    """Tokens of all prompts. Raises InvalidInput for a prompt that has none.
+    """The number of tokens of all prompts, without special tokens. Raises InvalidInput for a prompt without any.
 
-    Those of a remote may be a share of a total: a prompt with little of it has a token all the same.
+    A remote model may only report a total, which is then divided among the prompts: each counts as one token at least.
     """
-    overhead = encoder.overhead(representation)  # of a prompt that is not images only
+    overhead = encoder.overhead(representation)  # for prompts that are not only images
     total = 0
     for (place, prompt), count in zip(prompts.items(), found.token_counts.tolist(), strict=True):
         own = count if all(isinstance(item, ImageItem) for item in prompt.items) else count - overhead

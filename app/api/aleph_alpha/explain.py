@@ -1,4 +1,4 @@
-"""/explain: which parts of a prompt matter for a target."""
+"""/explain: how much each part of a prompt matters for a target text."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class ExplainRequest(SteeredBody):
     target: str
     control_factor: float | None = None
     control_token_overlap: Literal["partial", "complete"] = "partial"
-    prompt_granularity: GranularityBody | None = None  # None: the one that comes closest to 30 parts
+    prompt_granularity: GranularityBody | None = None  # None: the one that gives closest to 30 parts
     target_granularity: Literal["complete", "token"] = "complete"
     postprocessing: Literal["none", "absolute", "square"] = "none"
     normalize: bool = False
 
     def to_request(self) -> ExplanationRequest:
-        """Raises InvalidInput, InvalidControl."""
+        """The request for the explanation. Raises InvalidInput and InvalidControl."""
         from embedder.explaining.request import (
             DEFAULT_FACTOR,
             ExplanationRequest,
@@ -77,7 +77,7 @@ class ExplainRequest(SteeredBody):
 
 class Explanations(Answer):
     explanations: list[dict[str, Any]]
-    objective: Literal["similarity", "cross_entropy"]  # what the scores are drops of: ours, the clients pass it over
+    objective: Literal["similarity", "cross_entropy"]  # the scores are drops of this; clients ignore it
     granularity: str
     message: str | None
 
@@ -85,7 +85,7 @@ class Explanations(Answer):
 @router.post("/explain")
 @serialized
 def explain(parts: Parts, body: JsonBody) -> Explanations:
-    """By the similarity of prompt and target where the model is an encoder, by the target's cross-entropy else."""
+    """Explain by the similarity of prompt and target for an encoder, and by the target's cross-entropy otherwise."""
     asked = parsed(ExplainRequest, body)
     from embedder.explaining.explain import explain as explained
 
@@ -125,7 +125,7 @@ def _item(item: TextScores | TokenIdsScores | ImageScores) -> dict[str, Any]:
 
 
 def _target(scores: Sequence[SpanScore]) -> dict[str, Any]:
-    """The target comes last: with the granularity token, what stands before the part that is explained."""
+    """The item of the target, which is the last: scores of the target's tokens before the explained one, if any."""
     return {"type": "target", "scores": [_span(score) for score in scores]}
 
 

@@ -1,4 +1,4 @@
-"""/embed: the vectors of a prompt's tokens behind the model's layers, pooled."""
+"""/embed: a prompt's token vectors after any of the model's layers, pooled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.prompts import ControlOptions, ControlTarget
 
 router = APIRouter()
 
-MAX_LAYERS = 1_000  # entries of `layers`, repeated ones included
+MAX_LAYERS = 1_000  # entries of `layers`, including repeated ones
 MAX_POOLINGS = 100
 
 
@@ -38,7 +38,7 @@ class LayersRequest(SteeredBody):
     normalize: bool = False
 
     def options(self) -> ControlOptions:
-        """The target is the attention: the poolings are what they are called, so no factor weighs the mean."""
+        """Controls act on the attention alone, so that each pooling is what its name says: the mean is unweighted."""
         return replace(super().options(), target=ControlTarget.ATTENTION)
 
 
@@ -52,7 +52,7 @@ class LayerEmbeddings(Answer):
 @router.post("/embed")
 @serialized
 def embed(parts: Parts, body: JsonBody) -> LayerEmbeddings:
-    """One prompt to vectors of any layers, pooled over the prompt's own tokens."""
+    """Embed one prompt by the chosen layers, pooled over the prompt's own tokens."""
     asked = parsed(LayersRequest, body)
     from embedder.layers import LayeredEncoder, LayerPooling, pooled_layers  # torch takes seconds to import
 

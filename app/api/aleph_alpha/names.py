@@ -1,4 +1,4 @@
-"""Models as this API speaks of them: by name, with a version and a tokenizer."""
+"""Versions, names and tokenizers of the models in the Aleph Alpha API."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ VERSION_DIGITS = 12  # of the fingerprint
 
 
 def model_version(model: Encoder | CausalModel) -> str:
-    """Name and fingerprint: another one means that vectors are not comparable, or texts may differ."""
+    """Name and fingerprint. Vectors of different versions are not comparable, and their texts may differ."""
     return f"{model.name}-{model.fingerprint[:VERSION_DIGITS]}"
 
 
 def causal_names(models: Models) -> list[str]:
-    """The causal language models that are configured."""
+    """The names of the configured causal language models."""
     found = []
     for name in models.names:
         try:
             if models.describe(name).kind is ModelKind.CAUSAL:
                 found.append(name)
-        except ModelError:  # its folder is gone: who asks for it is told
+        except ModelError:  # its folder is gone; asking for the model says so
             continue
     return found
 
 
 def tokenizer_of(models: Models, name: str) -> TextTokenizer:
-    """The tokenizer of an encoder or a causal model. Raises ModelNotFound, and InvalidInput where it is not here."""
+    """The tokenizer of an encoder or causal model. Raises ModelNotFound, and InvalidInput if only a remote has it."""
     from embedder.tokens import TextTokenizer
 
     causal = models.describe(name).kind is ModelKind.CAUSAL

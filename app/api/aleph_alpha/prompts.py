@@ -1,4 +1,4 @@
-"""Prompts as they come over the wire: a text, or text, token-id and image items one behind the other."""
+"""The JSON of prompts in the Aleph Alpha API: a text, or a sequence of text, token id and image items."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TextControlBody(Part):
     token_overlap: Literal["partial", "complete"] = "partial"
 
     def to_control(self) -> TextControl:
-        if not 0 <= self.factor <= MAX_FACTOR:  # elsewhere one below 0 pushes away; this API knows no such thing
+        if not 0 <= self.factor <= MAX_FACTOR:  # below 0 pushes away elsewhere, but not in this API
             problem = f"control factor {self.factor}: must be a number from 0 to {MAX_FACTOR:g}"
             raise InvalidControl(problem, param="controls")
         return TextControl(
@@ -118,7 +118,7 @@ def _one_text(value: Any) -> Any:
 
 
 def _item_type(value: Any) -> Any:
-    """Without this, a type that is unknown would be repeated in the error, however long it is."""
+    """The item's type, or None if it is unknown: pydantic's own error would repeat the type, however long it is."""
     given = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     return given if given in ("text", "token_ids", "image") else None
 
@@ -133,7 +133,7 @@ PromptBody = Annotated[list[ItemBody], FailFast(), Field(max_length=MAX_ITEMS), 
 
 
 def to_prompt(items: Sequence[ItemBody], place: str = "prompt") -> Prompt:
-    """The prompt of its items. Raises InvalidInput and InvalidControl that name the item, in `place`."""
+    """The prompt of these items. Raises InvalidInput and InvalidControl, which name the item and `place`."""
     if not items:
         raise InvalidInput(f"{place} has no items: at least one is needed", param=place)
     return Prompt(items=tuple(_item(body, f"{place}[{index}]") for index, body in enumerate(items)))

@@ -1,4 +1,4 @@
-"""/tokenize, /detokenize and a model's tokenizer: texts to token ids and back, without special tokens."""
+"""/tokenize, /detokenize and a model's tokenizer: converts text to token ids and back, without special tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.api.aleph_alpha.names import tokenizer_of
 from app.api.bodies import MAX_TOKEN_IDS, parsed
 from app.api.dependencies import Parts
 
-MAX_CHARACTERS = 1_000_000  # of a text to tokenize: each takes some 300 bytes meanwhile
+MAX_CHARACTERS = 1_000_000  # of a text to tokenize, which takes some 300 bytes of memory for each
 router = APIRouter()
 
 
@@ -35,7 +35,7 @@ class Detokenized(BaseModel):
 
 @router.post("/tokenize")
 def tokenize(parts: Parts, body: JsonBody) -> JSONResponse:
-    """What was asked for: `tokens`, `token_ids`, both or neither. All of the text, however much a model reads of it."""
+    """The `tokens`, `token_ids`, both or neither, as asked. The whole text is tokenized, even if a model reads less."""
     asked = parsed(TokenizeRequest, body)
     tokenizer = tokenizer_of(parts.models, asked.model)
     ids = tokenizer.ids(asked.prompt)
@@ -49,12 +49,12 @@ def tokenize(parts: Parts, body: JsonBody) -> JSONResponse:
 
 @router.post("/detokenize")
 def detokenize(parts: Parts, body: JsonBody) -> Detokenized:
-    """The text that token ids stand for."""
+    """The text of a list of token ids."""
     asked = parsed(DetokenizeRequest, body)
     return Detokenized(result=tokenizer_of(parts.models, asked.model).text(asked.token_ids))
 
 
 @router.get("/models/{model:path}/tokenizer")  # clients do not escape a slash in a name
 def tokenizer(parts: Parts, model: str) -> Response:
-    """A `tokenizer.json` that gives the same as /tokenize and /detokenize."""
+    """The `tokenizer.json`, which gives the same results as /tokenize and /detokenize."""
     return Response(tokenizer_of(parts.models, model).definition(), media_type="application/json")
