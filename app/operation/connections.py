@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 READ_SECONDS = 60.0  # within which a client must read some of its response
-HEAD_BYTES = 64 * 2**10  # largest head of a request, and largest trailers after its body
+HEAD_BYTES = 64 * 2**10  # largest head of a request, including trailers after its body
 PIPELINED = 16  # requests that a client may send ahead of the responses
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -83,7 +83,7 @@ class Guarded(HttpToolsProtocol):
         self._of = connections_of_process
         self._head: TimerHandle | None = None  # until the head of the next request has arrived
         self._reading: TimerHandle | None = None  # until the client has read some of its response
-        self._fields_bytes = 0  # of the head's fields, or of the trailers after the body
+        self._fields_bytes = 0  # of the head's fields and the trailers after the body
         self._unread_bytes = 0  # received since the parser last completed a head, a piece of body or a message
         self._answering = False  # whether a request, or several, are being answered
         self._excessive = False  # whether the client sent too much, which ends its connection

@@ -31,7 +31,7 @@ _NAMED = 5  # unusable files that are named
 def data_directory(settings: Settings) -> Iterator[Diagnosis]:
     """Check the directory, its schema, its write-ahead log and leftovers. Creates nothing.
 
-    Reports or raises, as a StorageError, whatever would keep a server from using it.
+    Reports as a failure, or raises as a StorageError, whatever would keep a server from using it.
     """
     finding = partial(Diagnosis, name="data directory")
     directory = settings.data_dir

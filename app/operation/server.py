@@ -16,7 +16,7 @@ from app.operation.connections import Connections
 from app.operation.readiness import Readiness
 
 STOP_SECONDS = 30  # for running requests to be answered on shutdown
-KEEP_ALIVE_SECONDS = 75  # longer than clients (5) and load balancers (60): else a request may meet a closing connection
+KEEP_ALIVE_SECONDS = 75  # longer than in clients (5 s) and balancers (60 s): else a request may meet the closing
 BACKLOG = 2048
 GARBAGE = 20_000  # new objects until the garbage collector runs; Python's default, 700, is reached by a single search
 
