@@ -1,1 +1,1 @@
-"""The doors: HTTP API and command line. The only package that knows HTTP, the environment and the terminal."""
+"""The HTTP API and the command line: the only package that deals with HTTP, the environment and the terminal."""

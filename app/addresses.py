@@ -1,25 +1,25 @@
-"""Addresses as they may be shown: without the user and the password, and without a query, which may hold a key."""
+"""Redacts URLs for logs and messages: user and password, and the query and fragment, which may contain a key."""
 
 from __future__ import annotations
 
 import re
 
-# Whole addresses, and what is left of one in the messages of some libraries: a path with its query.
+# Whole URLs, and paths with a query, which some libraries put into messages without scheme and host.
 _WITHIN = re.compile(r"""(?i)[a-z][a-z0-9+.-]*://[^\s"'<>\x1b]+|/[^\s"'<>?\x1b]*\?[^\s"'<>\x1b]+""")
 _BEYOND = re.compile("([?#]).*", re.DOTALL)
 
 
 def shown_address(address: str) -> str:
-    """`address` with asterisks for whatever may let its caller in."""
+    """Return `address` with asterisks in place of everything that may be a credential."""
     scheme, separator, rest = address.partition("://")
     if not separator:
         scheme, rest = "", address
-    _, user, place = rest.rpartition("@")  # the last one: a password may hold any sign
+    _, user, place = rest.rpartition("@")  # at the last @: a password may contain any character
     return scheme + separator + ("***@" if user else "") + _BEYOND.sub(r"\1***", place)
 
 
 def shown_text(text: str) -> str:
-    """`text` with every address in it as `shown_address` has it."""
+    """Return `text` with every URL in it redacted by `shown_address`."""
     if "?" not in text and "@" not in text:  # nearly always
         return text
     return _WITHIN.sub(lambda found: shown_address(found[0]), text)

@@ -1,4 +1,4 @@
-"""Reasons of many hits are large: they are compressed on their way to clients on other machines."""
+"""Compresses large search responses, such as those with explanations of many hits, for clients on other machines."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.headers import header
 from app.routepath import route_path
 
-LEAST_BYTES = 65_536  # of an answer: ten hits without reasons have about a fifth of it
-LEVEL = 1  # the next levels take longer and save little
+LEAST_BYTES = 65_536  # smaller responses are sent as they are: ten hits without explanations have about a fifth of it
+LEVEL = 1  # higher levels take longer and save little
 _EXPLAINED = re.compile(r"/v1/collections/[^/]+/(search|explain)")
 _TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 
 
 class Compressed:
-    """Sends large answers of searches as gzip where the client takes it and is not on this machine."""
+    """Middleware that sends large search responses as gzip if the client accepts it and is not on this machine."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -38,7 +38,7 @@ class Compressed:
             if start is not None:
                 body = message.get("body", b"")
                 if len(body) >= LEAST_BYTES and not message.get("more_body", False):
-                    body = await run_in_threadpool(gzip.compress, body, LEVEL, mtime=0)  # the same bytes each time
+                    body = await run_in_threadpool(gzip.compress, body, LEVEL, mtime=0)  # no time: reproducible
                     headers = MutableHeaders(scope=start)
                     headers["Content-Encoding"] = "gzip"
                     headers["Content-Length"] = str(len(body))
@@ -54,7 +54,7 @@ class Compressed:
 def _may_be_compressed(scope: Scope) -> bool:
     if not _EXPLAINED.fullmatch(route_path(scope)):
         return False
-    host = (scope.get("client") or ("127.0.0.1", 0))[0]  # none: a Unix socket
-    if host == "::1" or host.removeprefix("::ffff:").startswith("127."):  # IPv4 at a socket of IPv6, too
+    host = (scope.get("client") or ("127.0.0.1", 0))[0]  # no client: a Unix socket
+    if host == "::1" or host.removeprefix("::ffff:").startswith("127."):  # also IPv4 on an IPv6 socket
         return False
     return bool(_TAKES_GZIP.search((header(scope, b"accept-encoding") or "").lower()))

@@ -1,4 +1,4 @@
-"""The shape in which each API tells its clients of errors: our own under /v1, that of its public clients elsewhere."""
+"""The format of error responses of each API: our own under /v1, and for the compatible APIs the one of the original."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from app.schemas.base import printable
 
-MAX_MESSAGE = 2_000  # characters: a message may repeat a number or a name of the request, however long that is
+MAX_MESSAGE = 2_000  # characters: a message may quote a number or a name of the request, which may be very long
 MAX_PARAM = 300  # characters, for the same reason
 
 
@@ -22,7 +22,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, status: int, code: str, message: str, param: str | None, request_id: str | None) -> Self:
-        """Not longer than anybody reads."""
+        """Create a failure, with message and param shortened to MAX_MESSAGE and MAX_PARAM characters."""
         return cls(status, code, _shortened(message, MAX_MESSAGE), param and _shortened(param, MAX_PARAM), request_id)
 
 
@@ -30,11 +30,11 @@ def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
-Shape = Callable[[Failure], tuple[int, dict[str, Any]]]  # the status that this API's clients expect, and the body
+Shape = Callable[[Failure], tuple[int, dict[str, Any]]]  # returns the status that the clients expect, and the body
 
 
 def shape_of(path: str) -> Shape:
-    """By the path of the request: that of the nearest entry at or above it."""
+    """Return the shape for a request's path: the entry for the path or its nearest parent, else `native`."""
     while path:
         if path in _SHAPES:
             return _SHAPES[path]
@@ -55,13 +55,13 @@ def native(failure: Failure) -> tuple[int, dict[str, Any]]:
 
 
 def aleph_alpha(failure: Failure) -> tuple[int, dict[str, Any]]:
-    """`{"error": sentence, "code": "UPPER_SNAKE"}`; every fault of the request is a 400, for the clients' sake."""
+    """`{"error": sentence, "code": "UPPER_SNAKE"}`; as its clients expect, most errors of the request become a 400."""
     known = failure.status in (401, 405, 408, 410, 413, 429) or failure.status >= 500
     return failure.status if known else 400, {"error": printable(failure.message), "code": failure.code.upper()}
 
 
 def openai(failure: Failure) -> tuple[int, dict[str, Any]]:
-    """`{"error": {message, type, param, code}}`; a malformed request is a 400 there."""
+    """`{"error": {message, type, param, code}}`; a 422 becomes a 400."""
     status = 400 if failure.status == 422 else failure.status
     kind = {429: "rate_limit_error"}.get(status, "invalid_request_error" if status < 500 else "server_error")
     code = {401: "invalid_api_key", 429: "rate_limit_exceeded"}.get(status, failure.code)
@@ -70,7 +70,7 @@ def openai(failure: Failure) -> tuple[int, dict[str, Any]]:
 
 
 def vikingdb(failure: Failure) -> tuple[int, dict[str, Any]]:
-    """`{code, message, request_id}`, the codes as its SDK turns them into exceptions."""
+    """`{code, message, request_id}`, with the codes that its SDK maps to exceptions; a 422 becomes a 400."""
     status = 400 if failure.status == 422 else failure.status
     code, what = _vikingdb_code(status, failure.code)
     message = printable(f"{what}: {failure.message}")
@@ -82,7 +82,7 @@ def _vikingdb_code(status: int, code: str) -> tuple[int, str]:
         case 401:
             return 1000001, "unauthorized"
         case 404 if code == "not_found":
-            return 1000024, "invalid request"  # a path of that service which is not served here
+            return 1000024, "invalid request"  # a path of that service that does not exist here
         case 404:
             return 1000025, "failed to calcTextEmbedding"
         case 429:

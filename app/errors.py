@@ -1,4 +1,7 @@
-"""Errors on their way out: exception tree -> HTTP status and `{"error": {code, message, param, request_id}}`."""
+"""Converts exceptions to HTTP responses: status and `{"error": {code, message, param, request_id}}`.
+
+The compatible APIs have other bodies: see app/error_shapes.py.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from core import errors
 from core.errors import SalienceError
 from core.signing import ALGORITHM
 
-# The nearest class up the tree counts.
+# By the nearest base class that is listed.
 STATUS: dict[type[SalienceError], int] = {
     errors.InvalidInput: 400,
     errors.NotFound: 404,
@@ -54,7 +57,8 @@ _HTTP_CODES = {
     413: "too_large",
     415: "unsupported_media_type",
 }
-# Not the server's failures: load, or a caller's own impossible min_seq, bring many. The request's own line tells them.
+# Caused by load or by a caller's unreachable min_seq, not by a fault of the server, and possibly many: they are not
+# logged as errors, only in the request's own line.
 _EXPECTED = (Overloaded, errors.Abandoned, errors.SeqNotReached)
 _log = structlog.get_logger("salience.error")
 
@@ -97,13 +101,16 @@ class Malformed(SalienceError):
 
     @classmethod
     def of(cls, problems: Sequence[tuple[Sequence[int | str], str]]) -> Self:
-        """Of places and what is wrong there, as pydantic finds them."""
+        """Create the error from pydantic's problems: (location, message) each. The message has the first five."""
         message = "; ".join(f"{field_path(place) or 'body'}: {problem}" for place, problem in problems[:5])
         return cls(message, param=field_path(problems[0][0]) or None)
 
 
 class Refused(HTTPException):
-    """An error to be raised where a body is read: FastAPI takes any other exception there for a body at fault."""
+    """Wraps an error that is raised while a body is read.
+
+    FastAPI passes an HTTPException through there, and reports any other exception as an invalid body.
+    """
 
     def __init__(self, error: SalienceError) -> None:
         super().__init__(status_of(error), error.message)
@@ -119,7 +126,7 @@ STATUS[QuotaExceeded] = 429
 
 
 def install(app: FastAPI) -> None:
-    """Answer every failure in the one shape."""
+    """Install the exception handlers, which answer every failure in the shape of the request's API."""
     app.add_exception_handler(SalienceError, answered)
     app.add_exception_handler(RequestValidationError, _on_malformed)
     app.add_exception_handler(Refused, _on_refused)
@@ -128,13 +135,13 @@ def install(app: FastAPI) -> None:
 
 
 def status_of(error: SalienceError | type[SalienceError]) -> int:
-    """The HTTP status of an error, or of a kind of errors."""
+    """Return the HTTP status of an error or an error class."""
     kind = error if isinstance(error, type) else type(error)
     return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
 
 
 def error_response(request: Request, status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
-    """The error as the clients of the request's API expect it."""
+    """Create an error response in the format of the request's API."""
     request_id = getattr(request.state, "request_id", None)
     request.scope["state"]["error_code"] = code  # for the request's line in the log, and the metrics
     status, body = shape_of(route_path(request.scope))(Failure.of(status, code, message, param, request_id))
@@ -142,7 +149,7 @@ def error_response(request: Request, status: int, code: str, message: str, param
 
 
 def answered(request: Request, error: Exception) -> JSONResponse:
-    """The answer to a SalienceError."""
+    """Create the response to a SalienceError; server errors that are not `_EXPECTED` are logged, too."""
     assert isinstance(error, SalienceError)
     status = status_of(error)
     if status >= 500 and not isinstance(error, _EXPECTED):
@@ -151,7 +158,7 @@ def answered(request: Request, error: Exception) -> JSONResponse:
     if isinstance(caller, Caller):
         caller.told(error)
     elif isinstance(error, errors.StorageError):
-        error.args = (type(error)().message,)  # strangers need not know where the data lies
+        error.args = (type(error)().message,)  # unauthenticated clients must not learn the data's path
     response = error_response(request, status, error.code, error.message, error.param)
     if error.retryable:
         wait = RETRY_AFTER_SECONDS if error.retry_after is None else error.retry_after
@@ -198,7 +205,7 @@ def _on_bug(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of every route that the path has; the error itself knows those of the first one."""
+    """Return the methods of all routes with this path; the exception has those of the first route only."""
     routes = [one for one in iter_route_contexts(request.app.routes) if one.matches(request.scope)[0] is not Match.NONE]
     return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 

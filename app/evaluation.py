@@ -1,4 +1,4 @@
-"""Retrieval quality on a test collection, measured on the product's own indexer and retriever."""
+"""Measures retrieval quality on a test collection, with the product's own indexer and retriever."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from retriever.legs import Leg, legs_of
 from retriever.query import Query
 from retriever.rerank import Rerank
 
-DEPTH = 100  # hits that are measured for each query
+DEPTH = 100  # hits that are retrieved and measured for each query
 COMPARED = "ndcg@10"
 MEASURES = {COMPARED: nDCG @ 10, "recall@100": R @ 100, "mrr@10": RR @ 10}
 COLLECTION = "evaluation"
@@ -43,13 +43,13 @@ class Dataset:
 
     name: str
     corpus: Path
-    queries: Mapping[str, str]  # text by id, those with judgements only
+    queries: Mapping[str, str]  # text by id, only those with judgements
     judgements: Mapping[str, Mapping[str, int]]  # by query id and document id; 0 is irrelevant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What was measured."""
+    """The results of an evaluation."""
 
     dataset: Dataset
     report: AddReport
@@ -57,7 +57,7 @@ class Evaluation:
     runs: Mapping[str, Run]
 
     def to_json(self) -> dict[str, Any]:
-        """{"dataset", "settings", "runs": {run: {measure: mean over the queries}}, "comparisons": of pairs of runs}."""
+        """{"dataset", "settings", "runs": {run: {measure: mean over the queries}}, "comparisons": [pair of runs]}."""
         figures = {name: ndcg_by_query(run, self.dataset.judgements) for name, run in self.runs.items()}
         return {
             "dataset": self.dataset.name,
@@ -68,7 +68,10 @@ class Evaluation:
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """Raises UnreadableFile that names the file, the line and what is expected."""
+    """Read the test collection in `folder`; the corpus itself is not read yet.
+
+    Raises UnreadableFile, which names the file, the line and what is expected, and InvalidQuery for an empty query.
+    """
     if not folder.is_dir():
         raise UnreadableFile(f"no such folder: {folder}", param="dir")
     corpus = _file(folder, "corpus.jsonl", "corpus.jsonl.gz")
@@ -78,7 +81,10 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def read_judged(queries_file: Path, qrels: Path) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
-    """The queries that have judgements, and these by query and document. Raises UnreadableFile, InvalidQuery."""
+    """Return the queries that have judgements, text by id, and the judgements by query id and document id.
+
+    Raises UnreadableFile, and InvalidQuery for an empty query.
+    """
     queries = dict(_read_queries(queries_file))
     judgements = _read_judgements(qrels)
     unknown = sorted(judgements.keys() - queries.keys())
@@ -98,12 +104,13 @@ def evaluate(
     on_indexed: Callable[[AddProgress], None] | None = None,
     on_searched: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Index the corpus into a new collection and search it by each leg alone and by all, as a user would.
+    """Index the corpus into a new collection and search it with each leg alone and with all legs, as a user would.
 
-    The runs: one a leg by its name, "hybrid" by all legs in the fusion that is the default, and by the other fusions.
+    The runs: one per leg, under its name; "hybrid", all legs with the default fusion; and one for each other fusion
+    method, under its name.
 
-    `sparse_model`: the name of the model of learned weights, where `sparse` asks for them. `rerank`: one more run,
-    "reranked", the hybrid one with it. `on_searched` is called with the number of searches done so far.
+    `sparse_model`: the name of the model for learned weights, needed if `sparse` includes them. `rerank`: adds a run
+    "reranked", the hybrid one with this reranking. `on_searched` is called with the number of searches done so far.
     """
     wanted = CollectionSettings(whole_documents=whole_documents, sparse=sparse)
     collection = parts.create_collection(COLLECTION, wanted, sparse_model=sparse_model)
@@ -146,16 +153,16 @@ def evaluate(
 
 
 def measure(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
-    """Means over all judged queries, those without hits included, as trec_eval defines the measures.
+    """Return the mean of each measure, as trec_eval defines it, over all judged queries, also those without hits.
 
-    A hit counts by its place in the run, whatever its score.
+    Hits are ranked by their position in the run, not by their scores.
     """
     found = ir_measures.calc_aggregate(MEASURES.values(), _relevance(judgements), _scored(run))
     return {name: float(found[kind]) for name, kind in MEASURES.items()}
 
 
 def ndcg_by_query(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> list[float]:
-    """nDCG@10 of every judged query by the places of its hits, in the order of the judgements."""
+    """Return nDCG@10 of every judged query, in the order of the judgements; hits are ranked by their position."""
     kind = MEASURES[COMPARED]
     values = {
         found.query_id: float(found.value)
@@ -165,9 +172,9 @@ def ndcg_by_query(run: Run, judgements: Mapping[str, Mapping[str, int]]) -> list
 
 
 def write_run(path: Path, name: str, run: Run) -> None:
-    """Write the run in TREC's format: query, Q0, document, rank, score, name. Raises UnwritableFile where it cannot.
+    """Write the run in TREC format: query, Q0, document, rank, score, name. Raises UnwritableFile.
 
-    Scores are lowered where they do not fall with the rank.
+    Scores that do not decrease with the rank are lowered.
     """
     lines = [
         f"{query} Q0 {document} {rank} {score} {name}\n"
@@ -181,12 +188,12 @@ def write_run(path: Path, name: str, run: Run) -> None:
 
 
 def run_count(sparse: SparseScoring, rerank: Rerank | None = None) -> int:
-    """How often every query is searched."""
+    """Return the number of runs, which is how often every query is searched."""
     return (6 if sparse is SparseScoring.BOTH else 5) + (rerank is not None)
 
 
 def _runs(collection: Collection, rerank: Rerank | None) -> dict[str, dict[str, Any]]:
-    """Each leg alone, and all together: what their queries have beside text and k."""
+    """Return each run's arguments of Query other than text and k, by the name of the run."""
     legs = legs_of(collection, None)
     alone = {leg.value: {"legs": (leg,)} for leg in (Leg.SPARSE, Leg.LEARNED, Leg.DENSE) if leg in legs}
     others = {method: {"fusion": Fusion(method=method)} for method in (CONVEX, RECIPROCAL_RANK)}
@@ -194,9 +201,10 @@ def _runs(collection: Collection, rerank: Rerank | None) -> dict[str, dict[str, 
 
 
 def _falling(scores: Iterable[float]) -> Iterator[np.float32]:
-    """Float32, as trec_eval reads scores, each below the one before: it sorts by score and breaks ties by document id.
+    """Yield the scores as float32, lowered where necessary so that each is below the one before.
 
-    Scores can be equal, and those behind a reranker's window are of another scale.
+    trec_eval reads scores as float32, sorts by them and breaks ties by document id, which would change the order:
+    scores can be equal, and those below a reranker's window are on another scale.
     """
     last = np.float32(np.inf)
     for score in scores:
@@ -213,7 +221,7 @@ def _relevance(judgements: Mapping[str, Mapping[str, int]]) -> list[ir_measures.
 
 
 def _scored(run: Run) -> list[ir_measures.ScoredDoc]:
-    """Scored by place: the measures sort by score in float32 and break ties by document id."""
+    """Score hits by their position: the measures sort by float32 scores and break ties by document id."""
     return [
         ir_measures.ScoredDoc(query, document, -place)
         for query, hits in run.items()
@@ -222,7 +230,7 @@ def _scored(run: Run) -> list[ir_measures.ScoredDoc]:
 
 
 def _seen(items: Iterator[Item], unseen: set[str]) -> Iterator[Item]:
-    """`items`, whose ids leave `unseen` as they pass."""
+    """Yield `items`, and remove the id of each document from `unseen`."""
     for item in items:
         if isinstance(item, Document):
             unseen.discard(item.id)
@@ -256,7 +264,7 @@ def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
 def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
     judgements: dict[str, dict[str, int]] = {}
     try:
-        lines = io.StringIO(decode(path.read_bytes()), newline=None)  # an id may hold what splitlines breaks at
+        lines = io.StringIO(decode(path.read_bytes()), newline=None)  # splitlines would also split within ids
     except OSError as error:
         raise UnreadableFile(f"{path}: {error}") from None
     except UnreadableFile as error:
@@ -278,7 +286,10 @@ def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
 
 
 def _is_header(fields: Sequence[str]) -> bool:
-    """Three names; 1.0 is a number, though none that a judgement has."""
+    """Whether the first line is a header: three fields, the last not a number.
+
+    A number such as 1.0 is no header, but an invalid judgement.
+    """
     if len(fields) != 3:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Fitting a model to fewer dimensions on the user's own texts: `salience models fit`."""
+"""Fits a projection of a model's vectors to fewer dimensions, on the user's own texts: `salience models fit`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH = 64  # passages
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fitted:
-    """What was fitted and where it lies."""
+    """A fitted projection and the file that holds it."""
 
     projection: Projection
     file: Path
@@ -38,10 +38,10 @@ def fit(
     *,
     on_passages: Callable[[int], None] | None = None,
 ) -> Fitted:
-    """Embed the different passages of the documents, fit a projection to `size` dimensions, write it into `folder`.
+    """Embed the distinct passages of the documents, fit a projection to `size` dimensions and write it into `folder`.
 
-    `on_passages` is told how many were embedded so far. Raises InvalidInput for a size out of range, and for too few
-    passages; nothing is written then.
+    `size`: from 1 to one less than the encoder's dimension. `on_passages` is called with the number of passages
+    embedded so far. Raises InvalidInput for a size out of range and for too few passages; nothing is written then.
     """
     if not 1 <= size < encoder.dimension:
         raise InvalidInput(
@@ -66,7 +66,10 @@ def _passages(
     items: Iterable[Document | RecordError | Skipped],
     failed: list[RecordError],
 ) -> Iterator[Prompt]:
-    """What would be embedded if the documents were added to a collection, each once."""
+    """Yield each distinct passage that would be embedded if the documents were added to a collection.
+
+    Records that cannot be used are appended to `failed`.
+    """
     drafter = Drafter(CollectionSettings(), encoder, analyzer)
     seen: set[bytes] = set()
     for item in items:
@@ -76,7 +79,7 @@ def _passages(
             failed.append(item)
             continue
         try:
-            outline = drafter.outline(replace(item, controls=()))  # which not every model takes
+            outline = drafter.outline(replace(item, controls=()))  # not every model takes controls
         except InvalidDocument as error:
             failed.append(refusal(item, error))
             continue

@@ -1,4 +1,4 @@
-"""A request's header, without a mapping made of all of them."""
+"""Reads a single request header from an ASGI scope, without building a mapping of all headers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first header of that name, which is in small letters; None: there is none."""
+    """Return the first header named `name`, which must be in lower case; None if there is none."""
     for one, value in scope["headers"]:
         if one == name:
             return str(value, "latin-1")

@@ -1,4 +1,7 @@
-"""Structured logs: JSON for machines, readable lines in a terminal. Texts and queries are never logged above debug."""
+"""Configures structured logging: JSON for machines, readable lines in a terminal.
+
+Texts and queries are never logged above the level debug.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ from app.addresses import shown_text
 from app.settings import LogSettings
 from core.context import current_job
 
-# Without the values of variables, which both ways of writing would show: they are texts, queries and keys.
+# Without local variables, whose values are texts, queries and keys. The console renderer below omits them, too.
 _TRACEBACKS = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
 
-COMMAND = "salience.command"  # the logger of what a command says of itself
+COMMAND = "salience.command"  # logger for a command's messages about itself, such as where a server listens
 
 
 def configure_logs(settings: LogSettings) -> None:
-    """Send structlog's events and the standard library's records, in one format, to standard error."""
+    """Log structlog's events and the standard library's records to standard error, in one format."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,  # the request's id
         _with_job,
@@ -36,7 +39,7 @@ def configure_logs(settings: LogSettings) -> None:
     )
     structlog.configure(
         processors=[
-            structlog.stdlib.filter_by_level,  # first: what is not written is not made ready
+            structlog.stdlib.filter_by_level,  # first: skip all work for lines that are not written
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -64,23 +67,23 @@ def configure_logs(settings: LogSettings) -> None:
         "opentelemetry",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger(COMMAND).setLevel(logging.INFO)  # where a server listens is told whatever the level
+    logging.getLogger(COMMAND).setLevel(logging.INFO)  # where a server listens is logged at every level
 
 
 def for_people(settings: LogSettings) -> bool:
-    """Whether lines are for people, and not JSON."""
+    """Whether lines are formatted for people rather than as JSON."""
     return settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Masks addresses in the whole line, as libraries write them into messages and exceptions alike."""
+    """Redacts URLs in the whole line, since libraries put them into both messages and exceptions."""
 
     def format(self, record: logging.LogRecord) -> str:
         return shown_text(super().format(record))
 
 
 def _with_job(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """The number of the job that the line is about."""
+    """Add the id of the current job to the event, if there is one."""
     job = current_job()
     if job is not None:
         event.setdefault("job_id", job)

@@ -1,4 +1,4 @@
-"""The HTTP application."""
+"""Creates the HTTP application: its routes, middlewares, background threads and shutdown."""
 
 from __future__ import annotations
 
@@ -54,15 +54,16 @@ _DESCRIPTION = (
 )
 
 
-WORKER_STOP_SECONDS = 30  # for the batches at hand, together; a job's lease runs out after that
-_SPARE_THREADS = 4  # beside those of requests that have a place
+WORKER_STOP_SECONDS = 30  # for the worker and reindexing threads together to end; a job's lease expires after that
+_SPARE_THREADS = 4  # in addition to those of requests that have a place in a lane
 
 
 def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[], int] = lambda: 0) -> FastAPI:
-    """The application over `wiring`, which it builds when it starts and closes when it stops.
+    """Create the application over `wiring`, which it builds when it starts and closes when it stops.
 
-    `worker`: serve the jobs, too, in a thread. Without it `salience worker` does. `connections`: how many the server
-    around it has open. Raises InvalidSettings where traces are asked for that cannot be made.
+    `worker`: also process jobs and reindexes, in threads; without it, `salience worker` does. `connections`: returns
+    how many connections the server has open. Raises InvalidSettings if tracing is configured but its libraries are
+    missing.
     """
     panel = Panel(wiring, connections)
 
@@ -92,10 +93,10 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
         version=version("salience"),
         description=_DESCRIPTION,
         lifespan=lifespan,
-        openapi_url=None,  # FastAPI would make it in the event loop, which takes a second: app/api/web.py
-        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere; /docs is ours
+        openapi_url=None,  # served by app/api/web.py: FastAPI would block the event loop for a second to build it
+        docs_url=None,  # /docs is ours: FastAPI's own page loads its scripts from another site
         redoc_url=None,
-        redirect_slashes=False,  # a redirect keeps the method: a client that made /documents/.. of it deletes more
+        redirect_slashes=False,  # they keep the method: DELETE .../documents/.., normalized by a client, deletes more
         responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
     )
     app.state.wiring = wiring
@@ -104,7 +105,7 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
     callers = Callers(lambda: wiring.keyring, lambda: wiring.signatures, signed=vikingdb.PATHS)
     templates = RouteTemplates(lambda: app.routes)
     app.state.refusals = Refusals(panel, callers, lambda: wiring.limiter, templates, limit=limit, by_path=by_path)
-    # Innermost: whoever is refused for what it is, or for the size of its body, takes no place.
+    # Innermost: a request that is refused for its credentials or for the size of its body takes no place.
     app.add_middleware(Admission, lanes=panel.lanes, answer=errors.answered)
     app.add_middleware(Compressed)
     app.add_middleware(BodyLimit, limit=limit, by_path=by_path)
@@ -127,7 +128,7 @@ def create_app(wiring: Wiring, *, worker: bool = True, connections: Callable[[],
 
 
 def _start_worker(wiring: Wiring, panel: Panel) -> Callable[[], None]:
-    """Serve jobs and reindexes in threads; what is returned ends that after the batches at hand."""
+    """Process jobs and reindexes in threads; the returned function stops them after their current batches."""
     worker, reindexing = wiring.worker, wiring.reindexing
     thread = threading.Thread(target=worker.run, name="worker", daemon=True)
     thread.start()
@@ -146,7 +147,7 @@ def _start_worker(wiring: Wiring, panel: Panel) -> Callable[[], None]:
 
 
 def _body_limits(limits: LimitSettings) -> dict[str, int]:
-    """Bytes of a body, by path, where the public APIs allow other ones than ours."""
+    """Return the largest body in bytes by path, for the compatible APIs, which have limits of their own."""
     return {
         **dict.fromkeys((*aleph_alpha.PATHS, *openai.PATHS), limits.prompt_bytes),
         **dict.fromkeys(vikingdb.PATHS, vikingdb.MAX_BODY_BYTES),

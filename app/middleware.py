@@ -1,4 +1,4 @@
-"""What happens to every request before and after its endpoint: an id, a limit on its size, a line in the log."""
+"""Middlewares for every request: the request id, the limit on the body's size, the line in the log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from random import Random
 from typing import Protocol
 
 import structlog
-from fastapi import HTTPException  # FastAPI lets its own ones through from a body that is being read
+from fastapi import HTTPException  # FastAPI's own class: it passes through when raised while a body is read
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,12 +21,12 @@ from app.operation.admission import HEALTH
 from app.operation.pace import SLOWEST_BYTES, Pace
 from app.routepath import RouteTemplates, route_path
 
-CLIENT_LEFT = 499  # what is noted, as many servers do, of a request that nobody was left to be answered
-STALL_SECONDS = 60.0
-SLOW_SECONDS = 60.0  # for which a body is waited for in all, and one more for each SLOWEST_BYTES of it
+CLIENT_LEFT = 499  # logged, as by many servers, for a request whose client disconnected before the answer
+STALL_SECONDS = 60.0  # without any byte of a body until it is given up
+SLOW_SECONDS = 60.0  # to wait for a body in total, plus one second for each SLOWEST_BYTES received
 _BULK = re.compile(r"/v1/collections/[^/]+/documents:bulk")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_chance = Random()  # of ids, which are no secrets
+_chance = Random()  # for ids, which need not be secret
 HTTP_LOG = "salience.http"
 _log = structlog.get_logger(HTTP_LOG)
 
@@ -36,7 +36,7 @@ class Answered(Protocol):
 
 
 class RequestContext:
-    """Gives a request its id (`X-Request-ID`, the caller's own where it sends one), logs and counts how it went."""
+    """Assigns each request its id (`X-Request-ID`, the caller's own if it sends one); logs and counts its outcome."""
 
     def __init__(self, app: ASGIApp, answered: Answered, templates: RouteTemplates) -> None:
         self._app = app
@@ -74,27 +74,27 @@ class RequestContext:
 
 
 def request_id_of(scope: Scope) -> str:
-    """The one that the caller sent, or a new one where it is none."""
+    """Return the request id that the caller sent, or a new one if it sent none or an invalid one."""
     given = header(scope, b"x-request-id")
     return given if given is not None and _REQUEST_ID.fullmatch(given) else _new_id()
 
 
 def log_request(*, method: str, route: str | None, status: int, seconds: float, code: str | None) -> None:
-    """A request's line; `code` of an error."""
+    """Log a request's line; `code` is that of its error, if any."""
     noted = {} if code is None else {"code": code}
     _log.info("request", method=method, route=route, status=status, took_ms=round(seconds * 1000, 1), **noted)
 
 
 def _new_id() -> str:
-    """As long as a UUID. The kernel is not asked for chance: whoever asks it gives the interpreter's lock away."""
+    """Return a random id as long as a UUID. Not from os.urandom, which would release the interpreter's lock."""
     return f"{_chance.getrandbits(128):032x}"
 
 
 class BodyLimit:
-    """Answers 413 to a body over its limit, as soon as the body is asked for; so a token is checked before.
+    """Middleware that answers 413 to a body over its limit.
 
-    Bodies of `documents:bulk` are streamed and watched by that endpoint. A body that breaks off is a 400, one that
-    stops on its way a 408.
+    It does so when the body is first read, after the token was checked. A body that breaks off is a 400; one that
+    stalls or arrives too slowly is a 408. Bodies of `documents:bulk` are streamed and checked by that endpoint.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class BodyLimit:
         by_path: Mapping[str, int] | None = None,
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
-        """`limit` in bytes; `by_path` has other limits, for paths as they are; `stall_seconds` without any byte."""
+        """`limit`: bytes; `by_path`: other limits, by exact path; `stall_seconds`: longest time without any byte."""
         self._app = app
         self._limit = limit
         self._by_path = by_path or {}
@@ -153,6 +153,6 @@ class BodyLimit:
 
 
 def body_limit(path: str, caller: object, limit: int, by_path: Mapping[str, int]) -> float:
-    """Bytes that a body may have: those of its path or `limit`, and no more than the caller's key allows."""
+    """Return the largest body in bytes: that of the path, else `limit`, and at most what the caller's key allows."""
     own = caller.rights.limits.body_bytes if isinstance(caller, Caller) else None
     return min(by_path.get(path, limit), math.inf if own is None else own)

@@ -1,4 +1,4 @@
-"""The Milvus that the settings name."""
+"""Creates the client for the Milvus server named in the settings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from store.passageindex.milvus import Milvus
 
 
 def milvus(settings: MilvusSettings) -> Milvus | None:
-    """None where none is named. Raises InvalidSettings where one is, and the package for it is not installed."""
+    """Create the client; None if the settings name no Milvus. Raises InvalidSettings if its package is missing."""
     if settings.uri is None:
         return None
-    os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")  # pymilvus would read variables out of a file named .env
+    os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")  # else pymilvus reads variables from a file named .env
     made = Milvus(
         settings.uri,
         token=settings.token.get_secret_value(),
@@ -25,7 +25,7 @@ def milvus(settings: MilvusSettings) -> Milvus | None:
 
 
 def _quiet() -> None:
-    """What goes wrong is logged by us: pymilvus writes it too, to a handler of its own, with stacks."""
+    """Silence pymilvus, which also writes errors to its own handler, with stack traces; we log them ourselves."""
     for name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

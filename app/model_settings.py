@@ -1,4 +1,4 @@
-"""What the settings say about one named model: a folder on this machine, or a model behind another service's API."""
+"""The settings of one named model: a folder on this machine, or a model behind another service's API."""
 
 from __future__ import annotations
 

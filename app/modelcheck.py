@@ -1,4 +1,4 @@
-"""Trying a model out: is a text's answer the same in any company, how quick is it, does it agree with others."""
+"""Checks a model: are its results independent of the batch, how fast is it, does it agree with another library."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from embedder.modelfolder import read_model_folder
 if TYPE_CHECKING:
     from app.models import Models
 
-SAME = 0.9999  # cosine that two runs over one text must reach
+SAME = 0.9999  # least cosine between the results of two runs over the same text
 QUERY = "how do I play on my television"
-_VOCABULARY = 300_000  # wider than any model's own: so the rows of several calls have one width
+_VOCABULARY = 300_000  # larger than any model's own, so that the rows of several calls have one width
 _WORDS = "a red car stood by the old house while rain fell on the quiet street and nobody came to play that day".split()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
-    good: bool | None  # None: a figure, neither good nor bad
+    good: bool | None  # None: informative, neither good nor bad
     text: str
 
 
 def check(models: Models, name: str) -> Iterator[Finding]:
-    """Load the model and ask everything that can be asked of its kind. Raises ModelNotFound, ModelError."""
+    """Load the model and run every check for its kind. Raises ModelNotFound, ModelError."""
     described = models.describe(name)
     start = time.perf_counter()
     model = models.model(name)
@@ -53,7 +53,7 @@ def check(models: Models, name: str) -> Iterator[Finding]:
             yield from _speed(lambda texts: encoder.encode([Prompt.of(t) for t in texts], Representation.DOCUMENT))
         case ModelKind.RERANKER:
             reranker = cast("Reranker", model)
-            # beside a constant, so that a cosine tells scores apart
+            # with a constant second component, so that the cosine differs between scores
             yield _in_company(lambda texts: np.array([[score, 1.0] for score in reranker.rerank(QUERY, texts).scores]))
             yield from _speed(lambda texts: reranker.rerank(QUERY, texts))
         case ModelKind.SPARSE | ModelKind.CAUSAL:
@@ -63,7 +63,7 @@ def check(models: Models, name: str) -> Iterator[Finding]:
         yield _in_company(lambda texts: _sparse_rows(sparse, texts), "determinism of terms")
         yield from _speed(lambda texts: sparse.encode_sparse([Prompt.of(t) for t in texts], Representation.DOCUMENT))
     settings = described.settings
-    own = (settings.document_prefix, settings.pooling, settings.dimension)  # what the other library is not told
+    own = (settings.document_prefix, settings.pooling, settings.dimension)  # unknown to sentence-transformers
     folder = settings.folder
     if described.kind is ModelKind.DENSE and folder is not None and own == (None, None, None):
         yield from _compare(encoder, model_folder(folder))
@@ -87,7 +87,7 @@ def _check_vectors(model: Encoder) -> Iterator[Finding]:
 
 
 def _in_company(rows: Callable[[Sequence[str]], Float64Array], name: str = "determinism") -> Finding:
-    """Whether every text gives the same alone, in a batch, and in a batch of another order."""
+    """Check that every text has the same row alone, in a batch, and in a shuffled batch."""
     texts = _passages(16)
     order = random.Random(5).sample(range(len(texts)), len(texts))
     alone = np.stack([rows([text])[0] for text in texts])
@@ -103,7 +103,7 @@ def _in_company(rows: Callable[[Sequence[str]], Float64Array], name: str = "dete
 
 
 def _check_controls(model: Encoder) -> Iterator[Finding]:
-    """A model that takes no controls is no failure: it says why, and refuses them."""
+    """Check that controls move the vector of their own text only; a model that takes none is not a failure."""
     start = QUERY.index("play")
     steered = Prompt.of(QUERY, controls=(TextControl(start=start, length=4, factor=0),))
     plain = _rows(model, [QUERY])[0]
@@ -121,7 +121,7 @@ def _check_controls(model: Encoder) -> Iterator[Finding]:
     try:
         beside = model.encode([steered, Prompt.of(QUERY)], Representation.DOCUMENT).vectors[1]
     except InvalidInput:
-        return  # there are no steered neighbours
+        return  # without controls there are no steered neighbours
     worst = float(beside.astype(np.float64) @ plain)
     yield Finding(name="steered neighbours", good=worst >= SAME, text=f"a plain text beside one: cosine {worst:.6f}")
 
@@ -136,7 +136,7 @@ def _speed(run: Callable[[Sequence[str]], Any]) -> Iterator[Finding]:
 
 
 def _compare(model: Encoder, folder: Path) -> Iterator[Finding]:
-    """sentence-transformers is no dependency: where it happens to be installed, it is a second opinion."""
+    """Compare with sentence-transformers if it happens to be installed; it is not a dependency."""
     if importlib.util.find_spec("sentence_transformers") is None:
         return
     importlib.import_module("transformers.utils.logging").disable_progress_bar()
@@ -153,7 +153,7 @@ def _compare(model: Encoder, folder: Path) -> Iterator[Finding]:
 
 
 def _passages(count: int) -> list[str]:
-    """Texts of 20 to 120 words, the same in every run."""
+    """Return `count` texts of 20 to 120 words, the same in every run."""
     source = random.Random(7)
     return [" ".join(source.choices(_WORDS, k=source.randint(20, 120))) for _ in range(count)]
 
@@ -166,12 +166,12 @@ def _sparse_rows(model: SparseEncoder, texts: Sequence[str]) -> Float64Array:
     vectors = model.encode_sparse([Prompt.of(t) for t in texts], Representation.DOCUMENT).vectors
     rows = np.zeros((len(vectors), _VOCABULARY))
     for row, vector in zip(rows, vectors, strict=True):
-        np.add.at(row, vector.ids % _VOCABULARY, vector.weights)  # a remote's terms are numbered by a hash
+        np.add.at(row, vector.ids % _VOCABULARY, vector.weights)  # remote models number terms by a hash
     return rows
 
 
 def _cosine(one: Float64Array, other: Float64Array) -> float:
-    """The lowest cosine between rows of the same place."""
+    """Return the lowest cosine between corresponding rows."""
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return float(((one * other).sum(axis=1) / np.maximum(lengths, 1e-12)).min())
 

@@ -1,4 +1,4 @@
-"""What there is to say about a named model: without loading it (`row`), and of the loaded one (`facts`)."""
+"""Describes a named model: briefly without loading it (`row`), or in full once it is loaded (`facts`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from embedder.modelfolder import ModelFolder, json_object, read_model_folder
 if TYPE_CHECKING:
     from core.protocols import Encoder
 
-_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")  # of a token vector, by network
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")  # keys for the width of a token vector, by architecture
 
 
 def row(models: Models, name: str) -> dict[str, Any]:
-    """One line of the list, read from the settings and the folder's descriptions; `problem` where they cannot be."""
+    """Return one row of the list of models, from the settings and the folder's configuration files.
+
+    If these cannot be read, `problem` says why, else it is None.
+    """
     facts: dict[str, Any] = {"name": name, "main": name == models.main}
     try:
         described = models.describe(name)
@@ -37,7 +40,7 @@ def row(models: Models, name: str) -> dict[str, Any]:
 
 
 def facts(models: Models, name: str) -> dict[str, Any]:
-    """Everything that the loaded model, its folder and the settings say. Raises ModelError."""
+    """Load the model and return everything that it, its folder and the settings say. Raises ModelError."""
     from embedder.loading import Overrides
     from embedder.projection import sizes
 
@@ -74,7 +77,7 @@ def facts(models: Models, name: str) -> dict[str, Any]:
 
 
 def _folder(described: NamedModel) -> ModelFolder | None:
-    """The description of a dense model's folder; None for every other model."""
+    """Read the folder of a dense model; None for a remote model or one of another kind."""
     if described.settings.folder is None or described.kind is not ModelKind.DENSE:
         return None
     return read_model_folder(model_folder(described.settings.folder))

@@ -1,4 +1,4 @@
-"""The models that the settings name, each loaded once, when it is first asked for."""
+"""The registry of the models named in the settings; each is loaded once, when it is first needed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from embedder.loading import Model
     from embedder.remote.encoder import RemoteEncoder
 
-TRY_AGAIN_SECONDS = 10.0  # after a model could not be loaded: a try may read gigabytes, and every search would make one
-_UNREAD = float("-inf")  # its descriptions alone were wrong: another look costs nothing
-LUMINOUS = "luminous-base"  # what clients of the Aleph Alpha API ask for: the main model, unless it is configured
+TRY_AGAIN_SECONDS = 10.0  # after a failed load: an attempt may read gigabytes, and every search would make one
+_UNREAD = float("-inf")  # time of a failure to read only the folder's configuration: reading it again costs nothing
+LUMINOUS = "luminous-base"  # name used by clients of the Aleph Alpha API: the main model, unless it is configured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +42,12 @@ class NamedModel:
 
 
 class Models:
-    """Thread-safe."""
+    """Loads models by name or alias and keeps them in memory. Thread-safe."""
 
     def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
-        """`encoder` takes the place of the main model that the settings name.
+        """`encoder` replaces the main model named in the settings.
 
-        Raises InvalidSettings for an alias of nothing, and a main model that goes by the name of another.
+        Raises InvalidSettings for an alias of an unknown model, and for a main model with the name of another model.
         """
         self._settings = settings
         self._entries = dict(settings.models)
@@ -58,21 +58,21 @@ class Models:
             known = ", ".join(self._entries)
             raise InvalidSettings(f"aliases.{unknown[0]!s:.80}: there is no such model; there are {known}")
         self._loaded: dict[str, Model] = {}
-        self._kinds: dict[str, ModelKind] = {}  # of those that are loaded
+        self._kinds: dict[str, ModelKind] = {}  # of loaded models
         if encoder is not None:
             self._loaded[self.main], self._kinds[self.main] = encoder, ModelKind.DENSE
-        self._failed: dict[str, tuple[float, str]] = {}  # when it was read, by time.monotonic, and what was wrong
-        self._asked: dict[str, float] = {}  # when each was asked for last, by time.monotonic
+        self._failed: dict[str, tuple[float, str]] = {}  # time of the attempt, by time.monotonic, and the reason
+        self._asked: dict[str, float] = {}  # when each was last used, by time.monotonic
         self._locks = {name: threading.Lock() for name in self._entries}
         self._told: Callable[[str, RanBatch], None] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of every model, the main one first; without aliases."""
+        """The names of all models, the main one first; without aliases."""
         return (self.main, *(name for name in self._entries if name != self.main))
 
     def resolve(self, name: str) -> str:
-        """The model that a name or alias stands for. Raises ModelNotFound, which lists what there is."""
+        """Return the name of the model that a name or alias stands for. Raises ModelNotFound, which lists the names."""
         target = self._settings.aliases.get(name, name)
         if target in self._entries:
             return target
@@ -84,16 +84,16 @@ class Models:
         raise ModelNotFound(f"there is no model {name!r:.80} here; there are {known}", param="model")
 
     def describe(self, name: str) -> NamedModel:
-        """What the settings and the folder say of a model, without loading it.
+        """Describe a model from its settings and folder, without loading it.
 
-        Raises ModelNotFound, and ModelUnavailable where the folder does not say it.
+        Raises ModelNotFound, and ModelUnavailable if the folder cannot be read or its kind is unclear.
         """
         name = self.resolve(name)
         with _unavailable(name):
             return self._described(name)
 
     def kind(self, name: str) -> ModelKind:
-        """What the model is; its folder is read where it is not loaded. Raises ModelNotFound, ModelError."""
+        """Return the model's kind, read from its folder unless it is loaded. Raises ModelNotFound, ModelError."""
         name = self.resolve(name)
         if name in self._kinds:
             return self._kinds[name]
@@ -107,15 +107,18 @@ class Models:
         return kind
 
     def encoder(self, name: str | None = None) -> Encoder:
-        """The dense encoder of this name, or the main one. Raises ModelNotFound, ModelError, InvalidInput."""
+        """Return the dense encoder with this name, by default the main one.
+
+        Raises ModelNotFound, ModelError, and InvalidInput if the model makes no dense vectors.
+        """
         return cast(
             "Encoder", self._load(self.main if name is None else self.resolve(name), DENSE_KINDS, "dense vectors")
         )
 
     def encoder_of(self, collection: Collection) -> Encoder:
-        """The encoder that the collection was embedded by: that of its model's name, or the main one.
+        """Return the encoder that the collection was embedded with: the model of that name, or else the main one.
 
-        Raises ModelMismatch where neither is of its fingerprint, ModelError where the model cannot be loaded.
+        Raises ModelMismatch if neither has the collection's fingerprint, ModelError if the model cannot be loaded.
         """
         model = collection.active.model
         if model == DEFAULT_NAME and model not in self._entries:
@@ -127,15 +130,15 @@ class Models:
         return checked(self.encoder(), collection)
 
     def sparse_encoder(self, name: str) -> SparseEncoder:
-        """Raises ModelNotFound, ModelError, and InvalidInput where the model makes no sparse vectors."""
+        """Return the sparse encoder. Raises ModelNotFound, ModelError, and InvalidInput for another kind of model."""
         return cast("SparseEncoder", self._load(self.resolve(name), SPARSE_KINDS, "sparse vectors"))
 
     def reranker(self, name: str) -> Reranker:
-        """Raises ModelNotFound, ModelError, and InvalidInput where the model is no cross-encoder."""
+        """Return the reranker. Raises ModelNotFound, ModelError, and InvalidInput if the model is no cross-encoder."""
         return cast("Reranker", self._load(self.resolve(name), (ModelKind.RERANKER,), "relevance judgements"))
 
     def search_reranker(self, name: str) -> Reranker:
-        """As `reranker`, for a search that names it: errors say which there are, or how to come by one."""
+        """As `reranker`, for a search that names it: errors list the rerankers, or say how to configure one."""
         try:
             return self.reranker(name)
         except (ModelNotFound, InvalidInput) as error:
@@ -146,20 +149,20 @@ class Models:
 
     @property
     def rerankers(self) -> Iterator[str]:
-        """The names of those models that are rerankers; folders are read as it goes."""
+        """The names of the models that are rerankers; folders are read lazily."""
         return filter(self._is_reranker, self.names)
 
     def causal_model(self, name: str) -> CausalModel:
-        """Raises ModelNotFound, ModelError, and InvalidInput where the model is no causal language model."""
+        """Return the causal language model. Raises ModelNotFound, ModelError, and InvalidInput if it is none."""
         return cast("CausalModel", self._load(self.resolve(name), (ModelKind.CAUSAL,), "completions"))
 
     def model(self, name: str) -> Model:
-        """Whatever model has this name, loaded. Raises ModelNotFound, ModelError."""
+        """Load and return the model with this name, whatever its kind. Raises ModelNotFound, ModelError."""
         return self._load(self.resolve(name), tuple(ModelKind), "results")
 
     @property
     def fitted_projections(self) -> Path:
-        """The folder of what `salience models fit` wrote."""
+        """The folder of the projections written by `salience models fit`."""
         return self._settings.data_dir / "projections"
 
     def is_loaded(self, name: str) -> bool:
@@ -167,23 +170,23 @@ class Models:
 
     @property
     def failing(self) -> Mapping[str, str]:
-        """Why, with its files, by the name of each model that could not be loaded when it was asked for last."""
+        """The models whose last load failed: by name the reason, which may contain paths."""
         for name in list(self._failed):
             with suppress(ModelUnavailable):
-                self.kind(name)  # its folder may be back
+                self.kind(name)  # clears the failure if the folder can be read again
         return {name: reason for name, (_, reason) in self._failed.copy().items()}
 
     def let_go(self, name: str, *, idle_seconds: float) -> bool:
-        """Forget a loaded model that nobody has asked for in so long, and whose network nobody waits for.
+        """Unload a model that has not been used for `idle_seconds` and has no callers waiting for it.
 
-        Who is at work with it keeps it until done. The main model stays, and so do those behind other services. False:
-        it is in use; ask again later. Raises ModelNotFound.
+        Current users of the model keep it until they are done. The main model and remote models are never unloaded.
+        Returns False if the model is in use: try again later. Raises ModelNotFound.
         """
         name = self.resolve(name)
         if name == self.main or self._entries[name].folder is None:
             return True
         lock = self._locks[name]
-        if not lock.acquire(blocking=False):  # it is just being asked for
+        if not lock.acquire(blocking=False):  # it is being loaded or fetched
             return False
         try:
             model = self._loaded.get(name)
@@ -198,19 +201,19 @@ class Models:
             lock.release()
 
     def observe(self, told: Callable[[str, RanBatch], None]) -> None:
-        """Tell `told` of every batch that a model runs from now on, with the model's name."""
+        """Call `told` with the model's name and the batch for every batch that a model runs from now on."""
         self._told = told
         for name, model in list(self._loaded.items()):
             self._watch(name, model)
 
     def waiting(self) -> list[tuple[str, Mapping[Priority, int]]]:
-        """By the name of each loaded model, how many callers are in line for it."""
+        """Return the number of waiting callers by priority, of each loaded model with its name."""
         loaded = list(self._loaded.items())
         return [(name, model.waiting()) for name, model in loaded if isinstance(model, Observable)]
 
     def close(self) -> None:
         """Close the connections of remote models."""
-        for name, model in list(self._loaded.items()):  # a reindex' model may just be coming
+        for name, model in list(self._loaded.items()):  # a copy: a reindex may be loading a model right now
             if self._entries[name].api is not None:
                 cast("RemoteEncoder", model).close()
 
@@ -234,11 +237,11 @@ class Models:
     def _is_reranker(self, name: str) -> bool:
         try:
             return self.kind(name) is ModelKind.RERANKER
-        except ModelError:  # whoever asks for this model is told what is wrong with it
+        except ModelError:  # reported to callers that use this model
             return False
 
     def _main(self, settings: Settings) -> str:
-        """The name of the main model: an entry, or the folder that the settings name, which becomes one."""
+        """Return the name of the main model: an entry, or a folder, for which an entry is added."""
         asked = settings.aliases.get(settings.model, settings.model)
         if asked in self._entries:
             return asked
@@ -264,7 +267,7 @@ class Models:
             return self._loaded[name]
 
     def _tried(self, name: str, kind: ModelKind) -> Model:
-        """For the holder of the model's lock."""
+        """Load the model, unless that failed less than TRY_AGAIN_SECONDS ago. The caller holds the model's lock."""
         read_at, reason = self._failed.get(name, (_UNREAD, ""))
         if time.monotonic() - read_at < TRY_AGAIN_SECONDS:
             raise _cannot_be_loaded(name, reason)
@@ -308,7 +311,7 @@ class Models:
 
 @contextmanager
 def _unavailable(name: str) -> Iterator[None]:
-    """What keeps the model from being loaded is told without its files, which are the operator's to know."""
+    """Convert errors to ModelUnavailable, whose message names no files: only operators may see paths, in its detail."""
     try:
         yield
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""The names in a query string: those that the route takes, and no others, as with the keys of a body."""
+"""Rejects unknown query parameters, as unknown keys of a body are, and reads `nice`, which every route takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _boolean = TypeAdapter(bool)
 
 
 def comes_last(scope: Scope) -> bool:
-    """Whether the request asks to be served after all others. Raises Malformed for what is neither yes nor no."""
+    """Whether the request asks to be served after all others (`nice`). Raises Malformed if that is not a boolean."""
     query: bytes = scope["query_string"]
     if not query:
         return False
@@ -31,9 +31,10 @@ def comes_last(scope: Scope) -> bool:
 
 
 def check_parameters(request: Request, route: APIRoute) -> None:
-    """Raises Malformed where the query string names what `route` does not take.
+    """Raise Malformed for a query parameter that `route` does not take.
 
-    Those of the public APIs, which have no operation id, are left alone: their clients send what the original takes.
+    Routes of the compatible APIs, which have no operation id, are not checked: their clients may send whatever the
+    original service takes.
     """
     if not request.scope["query_string"] or route.operation_id is None:
         return

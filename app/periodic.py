@@ -1,4 +1,4 @@
-"""A small task that a background thread repeats."""
+"""Calls a function at regular intervals in a background thread."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from core.background import in_background
 def periodically(
     do: Callable[[], None], *, seconds: float, name: str, stop_seconds: float | None = None
 ) -> AbstractContextManager[None]:
-    """While the block runs, a thread of this name calls `do` every so many seconds, and not once more behind it.
+    """While the block runs, a thread named `name` calls `do` every `seconds`; no call starts after the block's end.
 
-    `stop_seconds`: for which the end of the block waits for a call at hand; None: as long as it takes.
+    `stop_seconds`: how long the end of the block waits for a call in progress; None: as long as it takes.
     """
 
     def run(over: threading.Event) -> None:

@@ -1,9 +1,9 @@
-"""Who finds the lane full is refused where the connection is read: without a task, and without the middlewares.
+"""Refuses requests cheaply when their lane is full: directly in the connection, without a task or the middlewares.
 
-Under overload there are several refusals for each answer, and the time that they take is taken from the answers. What
-the middlewares would do with such a request (app/main.py has their order) is done here, by the same functions where it
-differs from request to request: the same answer, counts and line in the log. Whatever would have to wait, has a span,
-or is not refused for lack of a place, is for them.
+Under overload there are several refusals for each answer, and the time that they take is lost for answers. This module
+does what the middlewares would do with such a request (app/main.py has their order): the same response, counts and log
+line, made by the same functions where they depend on the request. All other requests are left to the middlewares:
+those that are not refused for lack of a place, would have to wait for a read of the keys, or are traced.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from app.parameters import comes_last
 from app.routepath import RouteTemplates, route_path
 from core.errors import InvalidInput
 
-_LINES_A_SECOND = 20  # of refusals; overload has thousands, and the disk that the log fills may be that of the data
-_ID = "{request_id}"  # in a prepared answer; no id may have these brackets
+_LINES_A_SECOND = 20  # logged refusals; overload brings thousands, and the log may share the disk with the data
+_ID = "{request_id}"  # placeholder in a prepared answer; ids cannot contain braces
 _level = logging.getLogger(HTTP_LOG)
 _log = structlog.get_logger(HTTP_LOG)
 
 
 class _Prepared(NamedTuple):
-    """An answer that only lacks its request's id."""
+    """A response that lacks only the id of its request."""
 
     status: int
     fields: list[tuple[bytes, bytes]]
-    around_id: list[bytes]  # the body
+    around_id: list[bytes]  # the body, split at the id
 
 
 class Refusals:
-    """Those of one application. For its event loop."""
+    """Makes the refusals of one application. For its event loop."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Refusals:
         limit: int,
         by_path: Mapping[str, int],
     ) -> None:
-        """`limit`, `by_path`: bytes of a body, as BodyLimit has them."""
+        """`limit`, `by_path`: the largest body in bytes, as in BodyLimit."""
         self._panel = panel
         self._callers = callers
         self._limiter = limiter
@@ -69,11 +69,11 @@ class Refusals:
         self._by_path = by_path
         self._lines = 0  # written in the second that began at `_since`
         self._since = 0.0
-        self._left_out = 0  # refusals without a line, whose number is yet to be told
-        self._prepared: dict[tuple[Shape, str, float], _Prepared] = {}  # of lanes, which advise 1 to 30 seconds
+        self._left_out = 0  # refusals without a line, whose number has yet to be logged
+        self._prepared: dict[tuple[Shape, str, float], _Prepared] = {}  # by shape, lane and Retry-After (1 to 30 s)
 
     def answer(self, scope: Scope, body_bytes: int) -> Answer | None:
-        """The refusal of a request whose body of so many bytes is there; None: the application is to answer."""
+        """Return the refusal of a request whose whole body has arrived; None if the application must answer."""
         path = route_path(scope)
         if path in HEALTH or self._panel.tracing is not None:
             return None
@@ -108,7 +108,7 @@ class Refusals:
         return Answer(prepared.status, fields, body)
 
     def _note(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        """As app/middleware.py RequestContext does, but for the work on a line that is not written."""
+        """Count and log as RequestContext in app/middleware.py does, but do no work for a line that is not written."""
         method, route, code = scope["method"], self._templates.of(scope), Overloaded.code
         self._panel.metrics.answered(method=method, route=route, status=status, seconds=seconds, code=code)
         if _level.isEnabledFor(logging.INFO) and self._has_line():
@@ -116,7 +116,7 @@ class Refusals:
                 log_request(method=method, route=route, status=status, seconds=seconds, code=code)
 
     def _has_line(self) -> bool:
-        """Whether this refusal is logged by a line of its own; a second later the number of the others is."""
+        """Whether this refusal gets its own log line. The number of those that do not is logged within a second."""
         now = time.monotonic()
         if now - self._since >= 1.0:
             self._since, self._lines = now, 0
@@ -134,7 +134,7 @@ class Refusals:
 
 
 def _prepare(path: str, error: Overloaded) -> _Prepared:
-    """Of the answer that this error gets at paths like this one. It holds no names, so it is the same for all."""
+    """Prepare the response to this error at paths of this shape. It contains no names, so all callers share it."""
     scope = {"type": "http", "path": path, "state": {"request_id": _ID}}
     response = answered(Request(scope), error)
     fields = [(name, value) for name, value in response.raw_headers if name != b"content-length"]

@@ -1,4 +1,4 @@
-"""What the doors ask of reindexes: begin one, look at it, switch, roll back, cancel, clean up."""
+"""Operations on reindexes for the API and the command line: begin, look, switch, roll back, cancel, clean up."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from store.reindex.pending import pending_count
 from store.reindex.record import ENDED, hidden_collection, newest, newest_of_each, unfinished
 from store.visibility import Patterns
 
-LOOK_SECONDS = 0.5  # between two looks for reindexes that have begun
-IDLE_SECONDS = 60.0  # for which nobody has asked for a model that is let go of
-_STOP_SECONDS = 1.0  # for a model that is just being loaded when the server ends: the event loop stands still for it
+LOOK_SECONDS = 0.5  # between two checks for new reindexes
+IDLE_SECONDS = 60.0  # without use before a model is unloaded
+_STOP_SECONDS = 1.0  # to wait at shutdown for a model that is being loaded: the event loop is blocked meanwhile
 _CANCELLABLE = (ReindexState.BUILDING, ReindexState.VALIDATING, ReindexState.READY, ReindexState.FAILED)
 _log = logging.getLogger(__name__)
 
 
 def begin(parts: Wiring, name: str, asked: ReindexRequest) -> Reindex:
-    """Raises as begin_reindex does, and ModelNotFound, ModelError, InvalidInput for the models."""
+    """Begin a reindex. Raises as begin_reindex, and ModelNotFound, ModelError or InvalidInput for the models."""
     from embedder.lexical import check_language
 
     given = asked.settings.given()
@@ -62,48 +62,52 @@ def begin(parts: Wiring, name: str, asked: ReindexRequest) -> Reindex:
                 min_gain=asked.min_gain,
             ),
         )
-    finally:  # it may have been refused, or be over before anybody looks
+    finally:  # even if refused: and it may be over before the watching thread sees it
         parts.preloader.note(asked.model, sparse_model)
     parts.reindexing.wake()
     return begun
 
 
 def look(session: ReadSession, name: str) -> tuple[Reindex, int]:
-    """The newest reindex of a collection, deleted ones included, and how many documents wait to be brought over.
+    """Return the newest reindex of a collection, and how many documents written meanwhile it has yet to copy.
 
-    Raises ReindexNotFound.
+    The collection may have been deleted. Raises ReindexNotFound.
     """
     found = _found(session, name)
     return found, pending_count(session, found)
 
 
 def look_at_all(session: ReadSession, *, among: Patterns | None = None) -> list[tuple[Reindex, int]]:
-    """As `look`, of every collection that is there and was reindexed, and `among` those that are meant (None: all)."""
+    """As `look`, for every existing collection that was reindexed and matches `among` (None: all)."""
     return [(found, pending_count(session, found)) for found in newest_of_each(session, among=among)]
 
 
 def switch(parts: Wiring, name: str) -> Reindex:
-    """Raises ReindexNotFound, ReindexConflict, and what keeps the new generation from catching up."""
+    """Switch to the new generation. Raises ReindexNotFound, ReindexConflict, and any error of its catching up."""
     return parts.reindexing.switch(_newest(parts, name))
 
 
 def rollback(parts: Wiring, name: str) -> Reindex:
-    """Raises as `switch`."""
+    """Switch back to the old generation. Raises as `switch`."""
     return parts.reindexing.rollback(_newest(parts, name))
 
 
 def cancel(parts: Wiring, name: str) -> Reindex:
-    """Raises ReindexNotFound, and ReindexConflict where it is over or switched."""
+    """Cancel the newest reindex. Raises ReindexNotFound, and ReindexConflict if it is over or switched."""
     return parts.reindexing.end(_newest(parts, name), _CANCELLABLE, ReindexState.CANCELLED)
 
 
 def clean_up(parts: Wiring, name: str) -> Reindex:
-    """Let go of the old generation before its time. Raises ReindexNotFound, and ReindexConflict where it answers."""
+    """Delete the old generation early. Raises ReindexNotFound, and ReindexConflict unless the reindex is switched."""
     return parts.reindexing.end(_newest(parts, name), (ReindexState.SWITCHED,), ReindexState.DONE)
 
 
 def judged(parts: Wiring, old: str, new: str, judgements: Mapping[str, Any]) -> dict[str, Any]:
-    """Both generations searched by every judged query, as a user would: measures of each, and the gain of nDCG@10."""
+    """Search both generations with every judged query, as a user would, and compare them.
+
+    Returns the measures of each generation ("old", "new"), the mean gain in nDCG@10, its p-value and the number of
+    queries.
+    """
     import numpy as np
 
     from app.evaluation import DEPTH, measure, ndcg_by_query
@@ -122,34 +126,37 @@ def judged(parts: Wiring, old: str, new: str, judgements: Mapping[str, Any]) -> 
 
 
 class ModelPreloader:
-    """Loads the models of reindexes before a search needs them: of both generations, as either may answer soon.
+    """Loads the models of reindexes before a search needs them: of both generations, since either may serve soon.
 
-    Afterwards it lets go of those that no collection is of, once nobody asks for them any more. For one thread, but for
-    `note`. A model that cannot be had is left to whoever needs it, who says why; so is one behind another service, as
-    it takes no time to load, or long to fail.
+    Afterwards it unloads models that no collection uses, once they are idle. A model that cannot be loaded is left to
+    the search or job that needs it, which reports the reason. Remote models are left to them, too: they load at once,
+    or take long to fail. For one thread, except `note`.
     """
 
     def __init__(self, parts: Wiring) -> None:
         self._parts = parts
-        self._tried: set[tuple[int, str]] = set()  # a reindex and a model
+        self._tried: set[tuple[int, str]] = set()  # (reindex id, model name)
         self._noted: SimpleQueue[str] = SimpleQueue()
-        self._needed: set[str] = set()  # models that reindexes needed, until they are let go of
-        self._said: str | None = None  # what kept the last look from being done
+        self._needed: set[str] = set()  # models that reindexes needed, until they are unloaded
+        self._said: str | None = None  # the logged error of the last check
 
     def note(self, *names: str | None) -> None:
-        """These were asked for on behalf of a reindex. From any thread."""
+        """Note the names of models that were requested for a reindex. May be called from any thread."""
         for name in names:
             if name is not None:
                 self._noted.put(name)
 
     def load(self) -> None:
-        """Those that are not loaded yet, each tried once; and let go of what is over. Raises StorageError."""
+        """Load the models of unfinished reindexes, trying each once, and unload those no longer needed.
+
+        Raises StorageError.
+        """
         models, wanted, kept = self._parts.models, set[tuple[int, str]](), set[str]()
         with self._parts.database.read() as session:
             for found in unfinished(session):
                 for collection in _generations(session, found):
                     of_it = _models_of(collection)
-                    kept |= of_it  # what a failed one made is there to be looked at
+                    kept |= of_it  # also of failed reindexes, whose result can still be examined
                     if found.state not in ENDED or collection.id != found.hidden_id:
                         wanted |= {(found.id, model) for model in of_it}
         new, self._tried = sorted(wanted - self._tried), wanted
@@ -159,12 +166,12 @@ class ModelPreloader:
                     models.model(name)
             except SalienceError as error:
                 _log.info("the model %s of a reindex is not loaded ahead: %s", name, error.detail)
-            except Exception:  # noqa: BLE001 - as above: a server need not end for it, nor the next model wait
+            except Exception:  # noqa: BLE001 - as above: it must stop neither the server nor the other models
                 _log.exception("the model %s of a reindex could not be loaded ahead", name)
         self._let_go(kept)
 
     def _let_go(self, kept: AbstractSet[str]) -> None:
-        """Of what reindexes needed, where no collection is of that model. `kept`: of unfinished ones."""
+        """Unload models that reindexes needed and that no collection uses. `kept`: models of unfinished reindexes."""
         while not self._noted.empty():
             self._needed |= self._resolved([self._noted.get()])
         kept = self._resolved(kept)
@@ -174,13 +181,13 @@ class ModelPreloader:
             return
         with self._parts.database.read() as session:
             serving = self._resolved(model for found in list_collections(session) for model in _models_of(found))
-        self._needed -= serving  # models like any other from now on
+        self._needed -= serving  # from now on like any other model
         for name in over - serving:
             if self._parts.models.let_go(name, idle_seconds=IDLE_SECONDS):
                 self._needed.discard(name)
 
     def _resolved(self, names: Iterable[str]) -> set[str]:
-        """By their names in the settings; without those that are not there."""
+        """Return the names in the settings that these names stand for; unknown ones are left out."""
         found = set()
         for name in names:
             with suppress(ModelNotFound):
@@ -189,12 +196,12 @@ class ModelPreloader:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """While the block runs, a thread looks whether a reindex has begun, wherever that was."""
-        with periodically(self._look, seconds=LOOK_SECONDS, name="forthcoming-models", stop_seconds=_STOP_SECONDS):
+        """While the block runs, a thread checks for new reindexes, whichever process began them."""
+        with periodically(self._look, seconds=LOOK_SECONDS, name="preloader", stop_seconds=_STOP_SECONDS):
             yield
 
     def _look(self) -> None:
-        """What keeps it from looking is said once, until it is over or something else does."""
+        """Call `load`, and log an error only if it differs from the last check's."""
         try:
             self.load()
             self._said = None
@@ -202,14 +209,14 @@ class ModelPreloader:
             if error.message != self._said:
                 _log.info("the models of reindexes are not looked for: %s", error.message)
             self._said = error.message
-        except Exception as error:  # noqa: BLE001 - the search that needs the model says so, too
+        except Exception as error:  # noqa: BLE001 - the search that needs the model reports it, too
             if repr(error) != self._said:
                 _log.exception("the models of reindexes cannot be looked for")
             self._said = repr(error)
 
 
 def _generations(session: ReadSession, reindex: Reindex) -> Iterator[Collection]:
-    """Both of them, as far as they are there: first what answers."""
+    """Yield both generations, as far as they exist; first the one that serves."""
     with suppress(CollectionNotFound):
         yield find_collection(session, reindex.collection)
     with suppress(CollectionNotFound):
@@ -226,6 +233,6 @@ def _newest(parts: Wiring, name: str) -> Reindex:
 
 
 def _found(session: ReadSession, name: str) -> Reindex:
-    with suppress(CollectionNotFound):  # what became of the reindex of a deleted one can still be asked
+    with suppress(CollectionNotFound):  # the reindex of a deleted collection can still be queried
         name = get_collection(session, name).name  # it may be an alias
     return newest(session, name)

@@ -1,4 +1,4 @@
-"""Models behind other services' APIs, from their settings."""
+"""Creates encoders for models behind other services' APIs, from their settings."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from core.records import Representation
 if TYPE_CHECKING:
     from embedder.remote.encoder import RemoteEncoder
 
-PINS = "remote-models"  # folder of the data directory: what each remote model's vectors were at first
-MAX_TOKENS = 512  # that a remote model reads, unless the settings say more: what nearly every model does
-_DENSE_ONLY = ("bge-large-zh", "bge-visualized-m3")  # of VikingDB; all its other models give sparse vectors, too
+PINS = "remote-models"  # folder of the data directory: records of each remote model's first vectors
+MAX_TOKENS = 512  # that a remote model reads, unless the settings say otherwise: nearly every model reads that many
+_DENSE_ONLY = ("bge-large-zh", "bge-visualized-m3")  # of VikingDB; its other models give sparse vectors, too
 
 
 def gives_sparse(name: str, settings: ModelSettings) -> bool:
-    """Whether a remote model gives sparse vectors beside the dense ones."""
+    """Whether a remote model gives sparse vectors in addition to dense ones."""
     return settings.api == "vikingdb" and (settings.remote_model or name) not in _DENSE_ONLY
 
 
 def load_remote_model(name: str, settings: ModelSettings, data_dir: Path) -> RemoteEncoder:
-    """The encoder of a model that has an api. Asks nothing of the remote yet. Raises InvalidSettings, ModelError."""
-    from embedder.remote.config import RemoteConfig  # the HTTP library is loaded by those who need it
+    """Create the encoder of a model whose settings have an api, without a request.
+
+    Raises InvalidSettings, ModelError.
+    """
+    from embedder.remote.config import RemoteConfig  # loads the HTTP library only when needed
     from embedder.remote.loading import load_remote
 
     assert settings.api is not None

@@ -1,4 +1,4 @@
-"""Where a request goes, as the routes see it."""
+"""The path of a request as routes see it, and the template of the route that it matches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 
 def route_path(scope: Scope) -> str:
-    """The path below where the application is mounted: ASGI's `path` without its `root_path`."""
+    """Return the path below the application's mount point: ASGI's `path` without its `root_path`."""
     path: str = scope["path"]
     mounted: str = scope.get("root_path", "")
     below = path.removeprefix(mounted)
@@ -20,17 +20,17 @@ def route_path(scope: Scope) -> str:
 
 
 class RouteTemplates:
-    """The paths of an application's own routes, with names for what varies: `/v1/collections/{collection}/search`."""
+    """Finds the path templates of an application's own routes, such as `/v1/collections/{collection}/search`."""
 
     def __init__(self, routes: Callable[[], Sequence[BaseRoute]]) -> None:
-        """`routes`: asked for once, when the first request needs them."""
+        """`routes`: called once, when the first request needs them."""
         self._routes = routes
 
     def of(self, scope: Scope) -> str | None:
-        """The template of the route that a request is for; None: there is no such route.
+        """Return the template of the route that a request is for; None if there is no such route.
 
-        A request that is refused before it is routed is counted where it was going, too. Below a mount the scope holds
-        the mount until a route is found: without one a request is as unknown as elsewhere.
+        It is found by path and method for a request that was refused before routing. Below a mount, the scope has the
+        mount as its route until one of its own routes is found: without one, the request has no template either.
         """
         route = scope.get("route")
         if isinstance(route, Route):

@@ -1,8 +1,10 @@
 """Process settings: one frozen tree, read once from `SALIENCE_...` environment variables and, if named, a TOML file.
 
 Levels are joined by two underscores: `SALIENCE_DATA_DIR=/var/lib/salience`, `SALIENCE_SERVER__PORT=9000`. The file
-that `SALIENCE_CONFIG` names has the same tree; a variable beats it. What nobody asks for is a mistake: an unknown
-variable of this prefix, or an unknown key of the file, is refused, and all problems are reported at once.
+named by `SALIENCE_CONFIG` has the same structure; variables override it. Unknown variables with this prefix and unknown
+keys in the file are errors, and all problems are reported at once.
+
+The comment after each field of a setting becomes its description in docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -135,11 +137,11 @@ class MilvusSettings(Group):
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if not value:
-            return None  # as a compose file has it that passes on what is not set
+            return None  # empty when a compose file passes on an unset variable
         try:
             parts = urlsplit(value)
             whole = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port)
-        except ValueError:  # a port that is no number
+        except ValueError:  # the port is not a number
             whole = False
         more = whole and (parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc)
         if not whole or more or ":" in str(parts.hostname):
@@ -151,7 +153,7 @@ class MilvusSettings(Group):
 
 
 class VikingBinding(Group):
-    """Which models serve a name of the VikingDB API."""
+    """The models that serve one model name of the VikingDB API."""
 
     dense: str | None = None  # None: this name gives no dense vectors
     sparse: str | None = None  # None: none but those of the dense model itself, where it makes them
@@ -164,7 +166,7 @@ class VikingSettings(Group):
 
 
 class Settings(BaseSettings):
-    """What the process is told from outside. Build it by `load_settings`."""
+    """All settings of the process. Create them with `load_settings`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter=DELIMITER, frozen=True, extra="forbid", hide_input_in_errors=True
@@ -201,12 +203,12 @@ class Settings(BaseSettings):
         environment = _Environment(settings_cls)
         if named is None:
             return (init_settings, environment)
-        with Path(named).open("rb"):  # a file that is missing would be passed over in silence
+        with Path(named).open("rb"):  # pydantic-settings would silently ignore a missing file
             return (init_settings, environment, TomlConfigSettingsSource(settings_cls, toml_file=named))
 
 
 class _Environment(EnvSettingsSource):
-    """Where a variable must hold JSON and does not, the checks of its value say so, beside whatever else is wrong."""
+    """Leaves a variable that is not valid JSON to validation, which reports it together with all other problems."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:
@@ -216,9 +218,9 @@ class _Environment(EnvSettingsSource):
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings out of the environment and its file, overridden by those `given` that are not None.
+    """Load the settings from the environment and its file, overridden by those `given` that are not None.
 
-    Raises InvalidSettings that lists every problem.
+    Raises InvalidSettings, which lists every problem.
     """
     unknown = dict(_unknown_variables(os.environ))
     problems = list(unknown.values())
@@ -227,7 +229,7 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             variable = _variable(problem["loc"])
-            if variable in unknown:  # said already, with a suggestion
+            if variable in unknown:  # reported already, with a suggestion
                 continue
             if problem["type"] == "dict_type":
                 problems.append(f"{variable}: must be a JSON object such as '{{\"name\": ...}}', in the file a table")
@@ -246,7 +248,7 @@ def load_settings(**given: Any) -> Settings:
 
 
 def variable_names() -> list[str]:
-    """Every environment variable that is read, sorted; `*` stands for a name of the user's own."""
+    """Return every environment variable that is read, sorted; `*` stands for a name chosen by the user."""
     return sorted(_names(Settings, PREFIX))
 
 
@@ -265,7 +267,7 @@ def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """In capitals, with what is wrong."""
+    """Yield each unknown variable in upper case, with the message about it."""
     known = variable_names()
     for name in sorted(environment):
         given = name.upper()
@@ -280,7 +282,7 @@ def _no_such_setting(given: str, known: Sequence[str]) -> str:
 
 
 def _dotted(variable: str) -> str:
-    """As the file has it."""
+    """Return the name of a variable's setting in the file, such as `server.port`."""
     return variable.removeprefix(PREFIX).lower().replace(DELIMITER, ".")
 
 

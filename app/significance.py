@@ -1,4 +1,4 @@
-"""Whether one ranking is better than another, or only luckier with these queries."""
+"""Significance tests: whether one ranking is better than another, or only happens to be on these queries."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 
 from core.records import Float64Array
 
-LEVEL = 0.05
-ROUNDS = 20_000  # of signs drawn; up to 14 queries all are gone through
+LEVEL = 0.05  # of significance
+ROUNDS = 20_000  # random sign assignments; up to 14 queries all assignments are tried instead
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Of two runs over the same queries."""
+    """A comparison of two runs over the same queries."""
 
-    better: str  # the run with the higher mean; the first of two equals
+    better: str  # the run with the higher mean; the first if they are equal
     worse: str
     difference: float  # of the means, >= 0
-    p: float  # how often luck alone makes so large a difference, corrected for the number of comparisons; 0..1
+    p: float  # chance of so large a difference by luck alone, corrected for the number of comparisons; 0..1
 
     @property
     def significant(self) -> bool:
@@ -40,11 +40,11 @@ class Comparison:
 
 
 def compare(figures: Mapping[str, Sequence[float]]) -> list[Comparison]:
-    """Every pair of runs: figures of the same queries in the same order. The same figures give the same answer.
+    """Compare every pair of runs, given their figures for the same queries in the same order. Deterministic.
 
-    A paired randomisation test (Smucker, Allan, Carterette, "A Comparison of Statistical Significance Tests for
-    Information Retrieval Evaluation", CIKM 2007), its p-values corrected by Holm (Scandinavian Journal of Statistics
-    6(2), 1979): under all of them together, one wrong claim has a chance below LEVEL.
+    Uses a paired randomisation test (Smucker, Allan, Carterette, "A Comparison of Statistical Significance Tests for
+    Information Retrieval Evaluation", CIKM 2007), with p-values corrected by Holm's method (Scandinavian Journal of
+    Statistics 6(2), 1979): the chance of any wrong claim among all comparisons is below LEVEL.
     """
     pairs = list(combinations(figures, 2))
     values = {name: np.asarray(found, dtype=np.float64) for name, found in figures.items()}
@@ -58,11 +58,14 @@ def compare(figures: Mapping[str, Sequence[float]]) -> list[Comparison]:
 
 
 def randomisation(differences: Float64Array) -> float:
-    """How often |mean| is as large when every difference has a random sign. `differences`: (queries,)."""
-    moved = differences[differences != 0]  # the others change no sum
+    """Return the p-value: how often |mean| is as large when every difference gets a random sign.
+
+    `differences`: (queries,) float64.
+    """
+    moved = differences[differences != 0]  # zeros change no sum
     if not len(moved):
         return 1.0
-    seen = abs(moved.sum()) - 1e-9 * np.abs(moved).sum()  # rounding is no difference
+    seen = abs(moved.sum()) - 1e-9 * np.abs(moved).sum()  # tolerance for rounding
     if 2 ** len(moved) <= ROUNDS:
         signs = 1 - 2 * (np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1)
         return float((np.abs(signs @ moved) >= seen).mean())
@@ -75,7 +78,7 @@ def randomisation(differences: Float64Array) -> float:
 
 
 def holm(p: Float64Array) -> Float64Array:
-    """The p-values, corrected for their number, in the order given."""
+    """Return the p-values corrected by Holm's method for their number, in the given order."""
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
     corrected = np.empty(len(p))

@@ -1,4 +1,4 @@
-"""Fits what a collection's searches score by to a user's own judgements, and says whether that is more than luck."""
+"""Tunes a collection's scoring (alpha, k1, b) to relevance judgements, and tests whether the gain is significant."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ ALPHAS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 K1 = (0.6, 0.9, 1.2, 1.8)
 B = (0.4, 0.75, 0.9)
 FOLDS = 5
-FEWEST = 20  # queries: with fewer, hardly any gain could be told from luck
-DEPTH = 10  # documents that the measure, nDCG@10, looks at
+FEWEST = 20  # queries: with fewer, hardly any gain could be distinguished from luck
+DEPTH = 10  # documents considered by the measure, nDCG@10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tuning:
-    """What was fitted, and what it is worth."""
+    """The fitted scoring, and its gain."""
 
     queries: int
     current: Scoring
-    fitted: Scoring  # the best one on all the queries
-    ndcg: float  # nDCG@10 by `current`, mean over the queries
-    fitted_ndcg: float  # by `fitted`, on the very queries that it was fitted to: more than others will give
-    gain: float  # cross-validated: on queries that the fit had not seen
-    p: float  # how often luck alone makes so large a gain or loss
+    fitted: Scoring  # the best one on all queries
+    ndcg: float  # nDCG@10 of `current`, mean over the queries
+    fitted_ndcg: float  # of `fitted`, on the same queries that it was fitted to: an overestimate for others
+    gain: float  # in nDCG@10, cross-validated: on queries that the fit had not seen
+    p: float  # chance of so large a gain or loss by luck alone
 
     @property
     def worthwhile(self) -> bool:
-        """Whether queries that the fit had not seen gained, by more than luck."""
+        """Whether there is a significant gain on queries that the fit had not seen."""
         return self.gain > 0 and self.p < LEVEL
 
     def to_json(self) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def tune(
 ) -> Tuning:
     """Fit to queries (text by id) and judgements (relevance by query id and document id; above 0 is relevant).
 
-    `on_tried` is called with the number of queries done so far. Raises InvalidInput where the judgements do not name
-    enough of the collection's documents, and what a search raises.
+    `on_tried` is called with the number of queries done so far. Raises InvalidInput if fewer than FEWEST queries have a
+    relevant document in the collection, and any error of a search.
     """
     with parts.views.open(collection) as view:
         found = view.collection
@@ -97,20 +97,23 @@ def tune(
 
 
 def grid(collection: Collection) -> list[Scoring]:
-    """What is tried, the present scoring first: of equals the first is chosen. Those with one k1 and b in a row."""
+    """Return the scorings to try. The current one is first, as the first of equals is chosen.
+
+    Scorings with the same k1 and b are adjacent.
+    """
     settings = collection.settings
     current = Scoring(alpha=settings.alpha, k1=settings.k1, b=settings.b)
     pairs = [(current.k1, current.b)]
-    if settings.sparse is not SparseScoring.LEARNED:  # else there is no BM25
+    if settings.sparse is not SparseScoring.LEARNED:  # which does not use BM25
         pairs += [(k1, b) for k1 in K1 for b in B if (k1, b) not in pairs]
     alphas = [current.alpha, *(alpha for alpha in ALPHAS if alpha != current.alpha)]
     return [Scoring(alpha=alpha, k1=k1, b=b) for k1, b in pairs for alpha in alphas]
 
 
 def cross_validated(table: Float64Array, folds: Sequence[int]) -> Float64Array:
-    """(queries,) the figure of each query by the column that is best for the queries of the other folds.
+    """Return (queries,) the figure of each query in the column that is best on the queries of the other folds.
 
-    `table`: (queries, columns), 0 the one to stay with where nothing is better.
+    `table`: (queries, columns) float64; `folds`: the fold of each query. Column 0 is chosen unless another is better.
     """
     fold = np.array(folds)
     chosen = np.empty(len(table))
@@ -122,7 +125,10 @@ def cross_validated(table: Float64Array, folds: Sequence[int]) -> Float64Array:
 
 
 def ndcg(ranked: Sequence[int], judged: Iterable[int]) -> float:
-    """nDCG@10 out of the relevance of the ranked documents, best first, and of all judged ones; one is above 0."""
+    """Return nDCG@10, given the relevance of the ranked documents, best first, and of all judged documents.
+
+    At least one of the latter must be above 0.
+    """
 
     def gain(relevance: Sequence[int]) -> float:
         return math.fsum(value / math.log2(place + 2) for place, value in enumerate(relevance))
@@ -133,7 +139,7 @@ def ndcg(ranked: Sequence[int], judged: Iterable[int]) -> float:
 def _gains(
     judgements: Mapping[str, Mapping[str, int]], numbers: Mapping[str, int]
 ) -> Iterator[tuple[str, dict[int, int]]]:
-    """Relevance by document, of the queries that have a relevant one in the collection."""
+    """Yield the queries with a relevant document in the collection, with the relevance by document number."""
     for query, judged in judgements.items():
         held = {numbers[id_]: max(relevance, 0) for id_, relevance in judged.items() if id_ in numbers}
         if any(held.values()):
@@ -141,5 +147,5 @@ def _gains(
 
 
 def _fold(query: str) -> int:
-    """By the id alone: neither other queries nor their order move a query to another fold."""
+    """Return the query's fold, which depends only on its id: not on the other queries, nor on their order."""
     return int.from_bytes(hashlib.sha256(query.encode("utf-8", "surrogatepass")).digest()[:4]) % FOLDS

@@ -1,4 +1,4 @@
-"""The models of the VikingDB API: which encoders serve each of its names, and what they make of texts and images."""
+"""Maps the model names of the VikingDB API to encoders, and embeds texts and images with them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAMES: Mapping[str, tuple[bool, bool]] = {
     "bge-visualized-m3": (False, True),
 }
 _APIS_WITH_IMAGES = ("aleph_alpha", "vikingdb")
-# That API has no word for what a text is embedded as, and its models have no prompts: both sides are the same.
+# The API does not distinguish queries from documents, and its models have no prompts: both are embedded alike.
 _REPRESENTATION = Representation.SYMMETRIC
 _log = structlog.get_logger("salience.vikingdb")
 
@@ -59,11 +59,11 @@ class InputNotTaken(NotFound):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VikingModel:
-    """One of the API's names, and what serves it."""
+    """One of the API's model names, and the models that serve it."""
 
     name: str
     dense: str  # a name of Models
-    sparse: str | None  # a name of Models; None: the terms of the text, weighed without a collection
+    sparse: str | None  # a name of Models; None: the text's own terms, weighted without a collection
     gives_sparse: bool
     reads_images: bool
     fallback: bool  # served by the main model because nothing is bound to the name
@@ -71,17 +71,17 @@ class VikingModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VikingEmbedding:
-    """What was made of a request's items, in their order."""
+    """The embeddings of a request's items, in their order."""
 
     dense: Float32Array | None  # (items, dimension), unit length
     sparse: tuple[dict[str, float], ...] | None  # weights above 0 by token
 
 
 class VikingModels:
-    """Thread-safe."""
+    """The VikingDB model names that are served here. Thread-safe."""
 
     def __init__(self, settings: VikingSettings, models: Models, analyzer: Analyzer) -> None:
-        """Loads no model. Raises InvalidSettings for a name that the API lacks and for a model that does not suit."""
+        """Loads no model. Raises InvalidSettings for a name that the API lacks, and for a model of the wrong kind."""
         self._models = models
         self._analyzer = analyzer
         unknown = [name for name in settings.models if name not in NAMES]
@@ -98,7 +98,7 @@ class VikingModels:
         return tuple(model.name for model in self._served.values() if model.fallback)
 
     def find(self, name: str) -> VikingModel:
-        """Raises ModelNotFound, which lists what is served here."""
+        """Return the model of this name. Raises ModelNotFound, which lists the names that are served here."""
         if name in self._served:
             return self._served[name]
         served = ", ".join(self._served) or "none of that API's models"
@@ -108,23 +108,23 @@ class VikingModels:
         raise ModelNotFound(problem, param="model_name")
 
     def announce(self) -> None:
-        """Say in the log which names the main model stands in for."""
+        """Log a warning with the names that the main model serves as a fallback."""
         if self.fallback_names:
             names, model = list(self.fallback_names), self._models.encoder().name
             _log.warning("names of the VikingDB API are served by the main model", names=names, model=model)
 
     def tokens(self, model: VikingModel, prompts: Sequence[Prompt]) -> int:
-        """How many tokens the model will read of the prompts, special tokens included.
+        """Return how many tokens of the prompts the model will read, special tokens included.
 
-        Raises InputNotTaken for an image where the model reads none.
+        Raises InputNotTaken for an image if the model reads none.
         """
         encoder = self._models.encoder(model.dense)
         return sum(self._prompt_tokens(model, encoder, prompt) for prompt in prompts)
 
     def embed(self, model: VikingModel, prompts: Sequence[Prompt], *, dense: bool, sparse: bool) -> VikingEmbedding:
-        """Dense and sparse vectors as asked for, in one forward pass where one model makes both.
+        """Compute dense and sparse vectors as requested, in one forward pass if one model makes both.
 
-        Texts longer than the model reads are cut; how many is logged. Raises InvalidInput, RemoteError.
+        Texts longer than the model reads are truncated; their number is logged. Raises InvalidInput, RemoteError.
         """
         made: Embeddings | SparseEmbeddings | None = None
         vectors = weights = None
@@ -172,7 +172,7 @@ class VikingModels:
         )
 
     def _checked(self, name: str, side: str, model: str, kinds: tuple[ModelKind, ...]) -> tuple[str, ModelKind]:
-        """The model's own name and its kind."""
+        """Return the resolved name of the model and its kind. Raises InvalidSettings unless the kind is in `kinds`."""
         try:
             chosen = self._models.resolve(model)
         except ModelNotFound as error:
@@ -189,13 +189,13 @@ class VikingModels:
         if images and not model.reads_images:
             raise InputNotTaken(f"model {model.name} takes no images here: send data_type text", param="data")
         own = sum(_tokens_up_to(encoder, text) for text in texts) + encoder.overhead(_REPRESENTATION)
-        each = encoder.image_tokens if isinstance(encoder, _CountsImages) else encoder.max_tokens  # remote: not known
+        each = encoder.image_tokens if isinstance(encoder, _CountsImages) else encoder.max_tokens  # remote: unknown
         return (min(encoder.max_tokens, own) if texts else 0) + images * each
 
     def _term_weights(self, prompt: Prompt) -> dict[str, float]:
-        """By term, in (0, 1): what BM25 makes of a term's frequency, without what only a collection knows.
+        """Return BM25 weights in (0, 1) by term, without the factors that need a collection.
 
-        tf / (tf + k1), the retriever's own formula with its default k1: no idf, and no length to compare with (b = 0).
+        tf / (tf + k1), the retriever's own formula with its default k1, without idf or length normalization (b = 0).
         """
         text = "\n".join(item.text for item in prompt.items if isinstance(item, TextItem))
         counts = self._analyzer.term_frequencies(text)
@@ -206,7 +206,7 @@ class VikingModels:
 
 
 def _tokens_up_to(encoder: Encoder, text: str) -> int:
-    """The tokens of a text; of one that is longer than the encoder reads, more than it reads."""
+    """Count the tokens of a text; for a text longer than the encoder reads, some number greater than its maximum."""
 
     def count(part: str) -> int:
         return len(encoder.token_spans(part))
@@ -215,7 +215,7 @@ def _tokens_up_to(encoder: Encoder, text: str) -> int:
 
 
 def _named(encoder: SparseEncoder, vectors: Sequence[SparseVector]) -> tuple[dict[str, float], ...]:
-    """Weights by the vocabulary's own names of its tokens."""
+    """Return the weights of each vector by the vocabulary's names of its tokens."""
     return tuple(
         {_token(encoder, int(id)): float(weight) for id, weight in zip(vector.ids, vector.weights, strict=True)}
         for vector in vectors
@@ -223,7 +223,7 @@ def _named(encoder: SparseEncoder, vectors: Sequence[SparseVector]) -> tuple[dic
 
 
 def _token(encoder: SparseEncoder, id: int) -> str:
-    """The name of a token, or `#id`: networks can have more outputs than their tokenizer has names."""
+    """Return the name of a token, or `#id`: networks can have more outputs than their tokenizer has names."""
     try:
         return encoder.token(id)
     except InvalidInput:

@@ -1,4 +1,4 @@
-"""A search's wait for the state that it wants to see, as a part of its own time."""
+"""Makes a search wait for the change that it must see (`min_seq`), within the search's own timeout."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from retriever.query import Query
 
 
 def waited(parts: Wiring, collection: str, body: QueryBody, query: Query, *, begun: float | None = None) -> Query:
-    """Wait until what the body wants to see is there; the query then has the time that is left.
+    """Wait until the change that the body requires is visible, and return the query with the time that is left.
 
-    `begun`: by time.monotonic, since when its time runs; None: since now. Raises SeqNotReached, CollectionNotFound.
+    `begun`: start of the search's time, by time.monotonic; None: now. Raises SeqNotReached, CollectionNotFound.
     """
     begun = time.monotonic() if begun is None else begun
     left = round(body.wait_seconds - (time.monotonic() - begun), 3)

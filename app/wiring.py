@@ -1,6 +1,6 @@
-"""Everything is built here, once, and handed down as arguments.
+"""Dependency wiring: builds every part of a process once, and passes them on as arguments.
 
-Parts are built when they are first asked for: a command that needs no model never loads torch.
+Parts are built lazily: a command that needs no model never loads torch.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ if TYPE_CHECKING:
     from retriever.searcher import Searcher
     from store.passageindex.milvus import Milvus
 
-LET_GO_SECONDS = 10.0  # between looks whether collections are gone that this process has in memory
+LET_GO_SECONDS = 10.0  # between checks for deleted collections that this process still has in memory
 
 
 class Wiring:
-    """The parts of one process over one data directory. Close it, or use it in a `with`.
+    """The parts of one process over one data directory. Close it, or use it as a context manager.
 
-    Where several threads share it, call `build` first: from then on nothing changes.
+    Before several threads share it, call `build`: from then on nothing changes.
     """
 
     def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
-        """`encoder` takes the place of the main model that the settings name."""
+        """`encoder` replaces the main model named in the settings."""
         self.settings = settings
         self._given = encoder
 
     @cached_property
     def database(self) -> Database:
-        """Raises StorageError where the data directory cannot be used."""
+        """The database. Raises StorageError if the data directory cannot be used."""
         return Database.open(self.settings.data_dir, allow_network=self.settings.allow_network_file_system)
 
     @cached_property
     def maintenance(self) -> Maintenance:
-        """Keeps the data directory in order; in a thread, while somebody runs it."""
+        """Maintains the data directory, in a thread while its `running` block lasts."""
         return Maintenance(self.database, index=self.passage_index)
 
     def maintain_once(self) -> None:
-        """What is due now, unless another process sees to it: for commands that end."""
+        """Do the maintenance that is due, unless another process does it: for commands that end."""
         maintain_once(self.database, index=self.passage_index)
 
     def register(self, kind: str, address: str | None = None) -> Registration:
@@ -84,7 +84,7 @@ class Wiring:
 
     @property
     def encoder(self) -> Encoder:
-        """The main model: of collections that name no other. Raises ModelError where it cannot be used."""
+        """The main model, which collections use unless they name another. Raises ModelError if it cannot be loaded."""
         return self.models.encoder()
 
     @cached_property
@@ -98,19 +98,19 @@ class Wiring:
         return Views(self.database, self.passage_index)
 
     def letting_go(self, *, outdated: bool = False) -> AbstractContextManager[None]:
-        """While the block runs, what is gone is let go of now and then: see Views.let_go."""
+        """While the block runs, regularly free snapshots that are no longer needed: see Views.let_go."""
 
         def let_go() -> None:
-            with suppress(StorageError):  # the next look does it; /readyz and whoever searches say what is wrong
+            with suppress(StorageError):  # retried at the next check; /readyz and searches report what is wrong
                 self.views.let_go(outdated=outdated)
 
         return periodically(let_go, seconds=LET_GO_SECONDS, name="letting-go")
 
     @cached_property
     def passage_index(self) -> Milvus | None:
-        """What holds collections with the index milvus; None where none is set up.
+        """The Milvus that holds collections with the index milvus; None if none is configured.
 
-        Raises InvalidSettings where its package is not installed.
+        Raises InvalidSettings if its package is not installed.
         """
         from app.milvus import milvus
 
@@ -124,7 +124,7 @@ class Wiring:
 
     @cached_property
     def worker(self) -> Worker:
-        """What serves the jobs, or one of them; in a thread of its own only where somebody starts one."""
+        """Processes jobs; starts no thread by itself."""
         from indexer.worker import JobPolicy, Worker
 
         jobs = self.settings.jobs
@@ -133,7 +133,7 @@ class Wiring:
 
     @cached_property
     def reindexing(self) -> Reindexing:
-        """What makes collections anew; in a thread of its own only where somebody starts one."""
+        """Carries out reindexes; starts no thread by itself."""
         from app.reindexes import judged
         from indexer.reindexing import Reindexing
 
@@ -141,7 +141,7 @@ class Wiring:
 
     @cached_property
     def preloader(self) -> ModelPreloader:
-        """The models that reindexes make collections anew by; watched while a server runs."""
+        """Loads the models of reindexes ahead of searches."""
         from app.reindexes import ModelPreloader
 
         return ModelPreloader(self)
@@ -155,7 +155,7 @@ class Wiring:
 
     @cached_property
     def viking(self) -> VikingModels:
-        """Raises InvalidSettings where a name of the VikingDB API is bound to a model that does not suit."""
+        """The models of the VikingDB API. Raises InvalidSettings if a name is bound to a model of the wrong kind."""
         from app.viking import VikingModels
 
         return VikingModels(self.settings.vikingdb, self.models, self.analyzer)
@@ -183,7 +183,7 @@ class Wiring:
         from app.access.signatures import SignatureAuth
 
         auth = self.settings.auth
-        return SignatureAuth(auth.secret_keys, guarded=bool(auth.accepted))  # tokens alone do not leave this door open
+        return SignatureAuth(auth.secret_keys, guarded=bool(auth.accepted))  # with tokens only, no request passes
 
     @property
     def model_loaded(self) -> bool:
@@ -198,10 +198,10 @@ class Wiring:
         sparse_model: str | None = None,
         check: Callable[[ReadSession], None] = lambda session: None,
     ) -> Collection:
-        """A new collection, to be embedded by a model of the settings, the main one where none is named.
+        """Create a collection, to be embedded with a model of the settings, by default the main one.
 
-        `sparse_model`: that of its learned weights. `check`: raises, in the transaction that makes it, where it may not
-        be made.
+        `sparse_model`: the model of its learned weights. `check`: called in the creating transaction; raises if the
+        collection may not be created.
 
         Raises InvalidSettings, CollectionExists, and ModelNotFound, ModelError or InvalidInput for the models.
         """
@@ -225,7 +225,7 @@ class Wiring:
             )
 
     def check_index(self, kind: IndexKind) -> None:
-        """Raises InvalidSettings where nothing is set up to hold a collection with this index."""
+        """Raise InvalidSettings if nothing is configured to hold a collection with this index."""
         if kind is IndexKind.MILVUS and self.passage_index is None:
             raise InvalidSettings(
                 "the index milvus needs a Milvus to hold the collection, and none is set up here: "
@@ -234,12 +234,12 @@ class Wiring:
             )
 
     def wait_for(self, collection: str, seq: int | None, timeout_seconds: float) -> None:
-        """Wait until the change `seq` can be seen; None: do not. Raises SeqNotReached, CollectionNotFound."""
+        """Wait until the change `seq` is visible; None: do not wait. Raises SeqNotReached, CollectionNotFound."""
         if seq is not None:
             wait_for_seq(self.database, collection, seq, timeout_seconds)
 
     def build(self) -> None:
-        """Build every part now, so that what is wrong shows at the start."""
+        """Build every part now, so that problems appear at the start."""
         _ = (
             self.database,
             self.passage_index,

@@ -1,7 +1,8 @@
-"""Who makes a request, what they may do and see, and what is noted of it.
+"""Authentication, authorization, rate limits and the audit log.
 
-In the order of reading: `rules` (what each route asks), `caller` (who asks, and what they see), `keyring` (the keys,
-as a process knows them), `door` (who comes in), `signatures` (the other way to say who one is), `limits` over `quota`
-(what a minute allows) and `allowances` (what a key may have in all); `keys` makes and revokes keys, `auditing` notes
-what administrators do.
+Modules in the order in which to read them: `rules` (the permissions that each route requires), `caller` (the
+authenticated caller and the collections it sees), `keyring` (a process's cached copy of the API keys), `door`
+(authenticates and authorizes requests), `signatures` (authentication by signed requests), `limits`, built on `quota`
+(rate limits per minute), `allowances` (limits on what a key may store), `keys` (creates, rotates and revokes keys) and
+`auditing` (the audit log of administrative actions).
 """

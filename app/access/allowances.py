@@ -1,4 +1,4 @@
-"""What a key may have in all: collections and passages, counted in the database."""
+"""Limits on what a key may store in total: collections and passages, counted in the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from store.visibility import holdings
 
 
 def check_collections(session: ReadSession, caller: Caller) -> None:
-    """Raises LimitReached where the caller may make no further collection."""
+    """Raise LimitReached if the caller may not create another collection."""
     limit = caller.rights.limits.collections
     if limit is None:
         return
@@ -28,7 +28,7 @@ def check_collections(session: ReadSession, caller: Caller) -> None:
 
 
 def spend_reindex(parts: Wiring, caller: Caller, collection: str) -> None:
-    """Count what models are to read for a reindex, as for documents of a job."""
+    """Charge the caller for the tokens that a reindex of `collection` will read, estimated as for a job's documents."""
     if caller.rights.limits.tokens_per_minute is None:
         return
     with parts.database.read() as session:
@@ -37,16 +37,16 @@ def spend_reindex(parts: Wiring, caller: Caller, collection: str) -> None:
 
 
 class PassageRoom:
-    """Whether the documents of one request may be added to a collection: not where the limit of passages is reached.
+    """Checks the documents of one request against the caller's limit on passages.
 
-    A document has one passage at least. How many it has is known when it is split, so that the last request may go
-    beyond the limit by the passages of its own documents. What takes the place of a document and is no longer than it
-    needs no room: who has reached the limit may still correct what is there. That ends at twice the limit, as a text
-    of the same length may have any number of passages.
+    Every document counts as one passage, the least that it can have. The true number is known only once it is split,
+    so the last request may exceed the limit by the passages of its own documents. A document that replaces one at
+    least as long needs no room, so a caller that has reached the limit can still correct existing documents. This
+    exemption ends at twice the limit, because a text of the same length may have any number of passages.
     """
 
     def __init__(self, parts: Wiring, caller: Caller, collection: str) -> None:
-        """`collection`: its stored name."""
+        """`collection` is a stored name."""
         self._database = parts.database
         self._collection = collection
         self._limit = caller.rights.limits.passages
@@ -56,7 +56,10 @@ class PassageRoom:
                 _, self._passages = holdings(session, caller.among)
 
     def take(self, lengths: Mapping[str, int]) -> None:
-        """`lengths`: characters of documents' titles and texts, by id. Raises LimitReached, and CollectionNotFound."""
+        """Claim room for documents, given the characters of title and text by document id.
+
+        Raises LimitReached if there is not enough room, and CollectionNotFound.
+        """
         if self._limit is None:
             return
         with self._database.read() as session:
@@ -74,10 +77,10 @@ class PassageRoom:
 
 
 def check_documents(parts: Wiring, caller: Caller, collection: str, documents: Iterable[Document]) -> None:
-    """Raises LimitReached where the caller may not add all of these, and CollectionNotFound."""
+    """Raise LimitReached if the caller may not add all of these documents. Raises CollectionNotFound."""
     PassageRoom(parts, caller, collection).take({item.id: length_of(item) for item in documents})
 
 
 def length_of(document: Document) -> int:
-    """Characters of its title and text."""
+    """Return the number of characters in the document's title and text."""
     return len(document.title) + len(document.text)

@@ -1,8 +1,8 @@
-"""Notes of what administrators do, beside the doing.
+"""Records administrative actions in the audit log.
 
-Noted is what takes the role admin, by HTTP or on the command line, and what a command does to the data directory as a
-whole: backup, restore, repair. Documents and jobs are the business of the role ingest; upgrading, merging and
-compacting are done unasked as well, and change nothing that anybody sees.
+Audited are all actions that require the role admin, over HTTP or on the command line, and commands that act on the
+whole data directory: backup, restore, repair. Not audited are documents and jobs, which belong to the role ingest, and
+upgrading, merging and compacting, which also run automatically and change nothing that users can see.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def audited_write(database: Database, who: str, action: str, target: str) -> Iterator[WriteSession]:
-    """A write transaction with the note of what it does: there are both, or neither. What ends it is noted behind it.
+    """Open a write transaction that also writes its audit entry: both are committed, or neither.
 
-    `target`: a collection's stored name, an alias, a key's prefix. What could not be one of these is not noted.
+    If the block raises a SalienceError, its code is recorded in an entry of its own.
+
+    `target`: a collection's stored name, an alias or a key's prefix. Text that cannot be one of these is recorded as
+    `NO_NAME`.
     """
     with failure_noted(database, who, action, target), database.write() as session:
         yield session
@@ -38,10 +41,10 @@ def audited_write(database: Database, who: str, action: str, target: str) -> Ite
 
 @contextmanager
 def audited(database: Database, who: str, action: str, target: str) -> Iterator[None]:
-    """As `audited_write`, for work with transactions of its own: what came of it is noted behind it.
+    """Audit work that has transactions of its own; the outcome is recorded afterwards.
 
-    A process that is killed in between leaves the deed without a note, and so does a note that cannot be written: the
-    deed is done all the same, and whoever asked for it is not to repeat it.
+    The entry is lost if the process is killed in between or the entry cannot be written. The latter is only logged:
+    the action has been carried out, and its caller must not repeat it.
     """
     with failure_noted(database, who, action, target):
         yield
@@ -50,7 +53,7 @@ def audited(database: Database, who: str, action: str, target: str) -> Iterator[
 
 @contextmanager
 def failure_noted(database: Database, who: str, action: str, target: str) -> Iterator[None]:
-    """An error that ends the block is noted by its code; what is done in it is noted there."""
+    """Record the code of a SalienceError that ends the block; the block itself records its success."""
     try:
         yield
     except SalienceError as error:
@@ -61,9 +64,9 @@ def failure_noted(database: Database, who: str, action: str, target: str) -> Ite
 def note_of_directory(
     directory: Path, action: str, target: str, outcome: str = DONE, *, allow_network: bool = False
 ) -> None:
-    """Note what a local command did to all of a data directory, which stays as it is otherwise: it is not upgraded.
+    """Record what a local command did to a whole data directory. Does not upgrade the directory.
 
-    Raises StorageError where it cannot be written to, is damaged, or of another version.
+    Raises StorageError if the directory cannot be written to, is damaged, or has another schema version.
     """
     with open_read_only(directory) as connection, database_errors(directory):
         version = schema_version(connection)
@@ -76,7 +79,7 @@ def note_of_directory(
 
 
 def _named(target: str) -> str:
-    """`target` where it could be a name. What else a request puts in place of one may be any text."""
+    """Return `target` if it could be a name, else `NO_NAME`: a request may contain any text in place of a name."""
     return target if is_stored_name(base_name(target)) else NO_NAME
 
 

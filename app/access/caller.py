@@ -1,4 +1,4 @@
-"""Who makes a request, and which collections that caller sees, by which names."""
+"""The authenticated caller of a request: its rights, and the collections it sees under the names it uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.reindexes import Reindex
 from core.storedreason import public_reason
 
 if TYPE_CHECKING:
-    from retriever.result import SearchResult  # commands have no use for the library
+    from retriever.result import SearchResult  # not at run time: commands do not need the library
 
 _Named = TypeVar("_Named", bound=SalienceError)
 _Work = TypeVar("_Work", Job, Reindex)
@@ -22,21 +22,21 @@ _Work = TypeVar("_Work", Job, Reindex)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Made by the KeyRing; a request's is `app.api.dependencies.Known`."""
+    """An authenticated caller, created by the KeyRing. Endpoints receive it as `app.api.dependencies.Known`."""
 
     who: str  # "key PREFIX", "token", "anonymous" or "signature": for the audit log
-    account: str  # whose limits count: keys that took each other's place share one
+    account: str  # that limits are counted for: a key and its rotated successors share one
     rights: Rights
-    prefix: str | None = None  # of the key; None: it is no key
+    prefix: str | None = None  # of the key; None: not authenticated by a key
 
     @property
     def rows(self) -> Filter | None:
-        """What restricts the documents that the caller sees."""
+        """The filter on the documents that the caller sees; None: all."""
         return self.rights.rows
 
     @property
     def among(self) -> tuple[str, ...] | None:
-        """Patterns of the stored names of the collections that the caller sees; None: all."""
+        """Patterns for the stored names of the collections that the caller sees; None: all."""
         rights = self.rights
         if rights.tenant is not None:
             return tuple(qualified(rights.tenant, pattern) for pattern in rights.patterns or ("*",))
@@ -44,26 +44,29 @@ class Caller:
 
     @property
     def sees_everything(self) -> bool:
-        """Whether it is the operator's: without tenant, patterns and row filter."""
+        """Whether this is an operator: without tenant, patterns and row filter."""
         return self.among is None and self.rows is None
 
     def sees(self, stored: str) -> bool:
-        """Whether the caller sees a collection of this stored name, if there is one.
+        """Whether the caller would see a collection with this stored name, if it exists.
 
-        Another generation is seen by who sees its collection: a pattern such as *7 says nothing of `goods!7`.
+        Generations of a collection are matched by the collection's own name: the pattern *7 does not cover `goods!7`.
         """
         among, name = self.among, base_name(stored)
         return among is None or any(covers(pattern, name) for pattern in among)
 
     def collection(self, name: str) -> str:
-        """The stored name. Raises CollectionNotFound where the caller does not see it, there or not."""
+        """Return the stored name. Raises CollectionNotFound if the caller does not see it, whether or not it exists."""
         stored = qualified(self.rights.tenant, name)
         if not self.sees(stored):
             raise CollectionNotFound(f"there is no collection {name!r:.140}", param="collection")
         return stored
 
     def new_collection(self, name: str) -> str:
-        """The stored name of one to be made. Raises InvalidSettings, and Forbidden for a name that would be unseen."""
+        """Return the stored name of a collection to be created.
+
+        Raises InvalidSettings for an invalid name, and Forbidden for a name that the caller would not see.
+        """
         check_name(name)
         stored = qualified(self.rights.tenant, name)
         if not self.sees(stored):
@@ -72,7 +75,7 @@ class Caller:
         return stored
 
     def shown(self, stored: str) -> str:
-        """The name as the caller gave it."""
+        """Return the name under which the caller knows the collection: without the tenant."""
         tenant = self.rights.tenant
         return stored if tenant is None else stored.removeprefix(qualified(tenant, ""))
 
@@ -80,7 +83,10 @@ class Caller:
         return replace(found, name=self.shown(found.name))
 
     def shown_work(self, found: _Work) -> _Work:
-        """In the caller's names, also where it says what it waits for; as `told` where that is an error."""
+        """Return the job or reindex with the caller's names, in its `reason` too; only operators see the worker.
+
+        For callers that do not see everything, the reason is reduced by `public_reason`.
+        """
         reason = found.reason and self._without_tenant(found.reason)
         if self.sees_everything:
             return replace(found, collection=self.shown(found.collection), reason=reason)
@@ -89,7 +95,7 @@ class Caller:
         return replace(found, collection=self.shown(found.collection), reason=reason and public_reason(reason))
 
     def shown_result(self, result: SearchResult) -> SearchResult:
-        """Also in what its explanations say of themselves."""
+        """Return the result with the caller's name of the collection, in the provenance of its explanations too."""
         if self.rights.tenant is None:
             return result
         name = self.shown(result.collection)
@@ -105,14 +111,18 @@ class Caller:
         return replace(result, collection=name, hits=hits)
 
     def told(self, error: _Named) -> _Named:
-        """The error in the caller's names; of collections that there are it names none beyond those that are seen."""
+        """Rewrite the error's message for the caller, in place, and return the error.
+
+        The message uses the caller's names and mentions no collection, queue length, path or process that the caller
+        may not know of.
+        """
         message = error.message
         if isinstance(error, CollectionNotFound) and self.rights.patterns:
             message = error.plain
         if isinstance(error, QueueFull) and self.among is not None:
-            message = QueueFull().message  # how many wait is other people's business
+            message = QueueFull().message  # the queue's length would reveal the activity of others
         if isinstance(error, StorageError) and not self.sees_everything:
-            message = type(error)().message  # where the data lies, and which processes there are, is the operator's
+            message = type(error)().message  # only operators see the path of the data and its processes
         message = self._without_tenant(message)
         if message != error.message:
             error.args = (message, *error.args[1:])
@@ -124,6 +134,6 @@ class Caller:
 
 
 _OPERATOR = Rights(name="operator", role=Role.ADMIN)
-ANONYMOUS = Caller(who="anonymous", account="", rights=_OPERATOR)  # where nobody is asked who they are
-TOKEN = Caller(who="token", account="token", rights=_OPERATOR)  # of the settings
-SIGNED = Caller(who="signature", account="signature", rights=_OPERATOR)  # by a pair of keys of the settings
+ANONYMOUS = Caller(who="anonymous", account="", rights=_OPERATOR)  # where authentication is off
+TOKEN = Caller(who="token", account="token", rights=_OPERATOR)  # a bearer token of the settings
+SIGNED = Caller(who="signature", account="signature", rights=_OPERATOR)  # signed by a key pair of the settings

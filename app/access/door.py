@@ -1,4 +1,4 @@
-"""The door: who is there, before the body is read; and whether they may, before the endpoint runs."""
+"""Authenticates requests before their bodies are read, and authorizes them before the endpoint runs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _WATCHED = ("/metrics", "/readyz")
 
 
 class Callers:
-    """Who makes a request, by its headers: a Caller, or why there is none.
+    """Authenticates requests by their headers: finds the Caller, or the error that explains why there is none.
 
-    Those of `signed` paths are read to check their signatures, unless the headers show that none can hold. Where the
-    keys cannot be read, nobody is let in, but to what is `_WATCHED` by those that were read last: that is when somebody
-    has to look.
+    On `signed` paths the headers of a signature are checked here, and the signature itself once the body is read.
+    If the keys cannot be read from the database, requests without a signature are refused. Only the `_WATCHED` paths
+    then still accept the keys that were read last, since monitoring matters most at such a time.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Callers:
         self._keyring = keyring
         self._signatures = signatures
         self._signed = frozenset(signed)
-        self._reading: CapacityLimiter | None = None  # made where there is an event loop
+        self._reading: CapacityLimiter | None = None  # created lazily: it needs an event loop
 
     async def of(self, scope: Scope) -> Caller | SalienceError:
         keyring = self._keyring()
@@ -62,18 +62,21 @@ class Callers:
         return self._signer(scope, _bearer(scope, keyring))
 
     def at_once(self, scope: Scope) -> Caller | SalienceError | None:
-        """None: the keys must be read first."""
+        """Authenticate without reading the database; None if the keys must be read first."""
         keyring = self._keyring()
         if not keyring.fresh or _is_unknown(scope, caller := _bearer(scope, keyring), keyring):
             return None
         return self._signer(scope, caller)
 
     async def _read(self, read: Callable[[], None]) -> None:
-        self._reading = self._reading or CapacityLimiter(1)  # threads of the pool may all be busy
+        self._reading = self._reading or CapacityLimiter(1)  # all threads of the default pool may be busy
         await to_thread.run_sync(read, limiter=self._reading)
 
     def _signer(self, scope: Scope, caller: Caller | SalienceError) -> Caller | SalienceError:
-        """Who is there, where a signature may say it; whether it holds is checked where the body is known."""
+        """Return SIGNED for a request to a signed path that has no other caller, if its signature's headers are valid.
+
+        The signature itself is verified once the body is known. Otherwise returns `caller`, or the InvalidSignature.
+        """
         if route_path(scope) not in self._signed or (isinstance(caller, Caller) and caller is not ANONYMOUS):
             return caller
         signatures = self._signatures()
@@ -85,10 +88,10 @@ class Callers:
 
 
 class Identify:
-    """Notes who makes a request as `state.caller`: a Caller, or why there is none.
+    """Middleware that sets `state.caller` of each request: a Caller, or the error that explains why there is none.
 
-    Whoever is not known is asked for no body: it is refused when it is asked for. Answers to keys with limits say what
-    is left of them. What is entered into `state.until_answered` meanwhile ends when the request does.
+    The body of an unauthenticated request is never read: an attempt to read it raises Refused. Responses to keys with
+    limits carry the rate limit headers. Context managers entered into `state.until_answered` exit with the request.
     """
 
     def __init__(self, app: ASGIApp, callers: Callers, limiter: Callable[[], Limiter]) -> None:
@@ -118,11 +121,11 @@ class Identify:
 
 
 class Door(SecurityBase):
-    """A dependency of every route that is not public: lets a request in if its caller may do what the route does.
+    """Dependency of every route that is not public: authorizes the caller for the route.
 
-    Raises what `state.caller` says is wrong, Forbidden, CollectionNotFound, QuotaExceeded, TooLarge, Malformed. It
-    takes no thread of the pool: who is refused is refused at once, however busy the server is. To the API's description
-    it is the bearer token that the route takes.
+    Raises the error in `state.caller` if there is one, and Forbidden, CollectionNotFound, QuotaExceeded, TooLarge,
+    Malformed. It takes no thread of the pool, so refusals are immediate however busy the server is. In the OpenAPI
+    description it appears as the route's bearer token.
     """
 
     scheme_name = "HTTPBearer"
@@ -138,8 +141,8 @@ class Door(SecurityBase):
         caller = cast("Caller | SalienceError", request.state.caller)
         if isinstance(caller, SalienceError):
             raise caller
-        if not route.path_regex.fullmatch(route_path(request.scope)):  # `$` lets a line break stand behind the path
-            raise HTTPException(404)  # which is another one to all who look at it: limits on bodies, signatures
+        if not route.path_regex.fullmatch(route_path(request.scope)):  # the regex's `$` also matches before a final \n
+            raise HTTPException(404)  # body limits and signatures compare whole paths and would not recognize it
         check_rights(caller, rule)
         if rule.scope is Reach.COLLECTION:
             caller.collection(request.path_params["collection"])
@@ -149,9 +152,9 @@ class Door(SecurityBase):
 
 
 def check_rules(app: FastAPI, *, public: Collection[str] = ()) -> None:
-    """Raises ValueError where a route has no rule, no door before it, or one that does not fit its path.
+    """Raise ValueError if a route has no rule, a rule whose scope does not fit its path, or lacks its Door.
 
-    `public`: routes that the settings open to everybody.
+    A public route must have no Door. `public`: keys of further routes that the settings make public.
     """
     for route in iter_route_contexts(app.routes):
         if not isinstance(route.original_route, APIRoute):
@@ -168,7 +171,7 @@ def check_rules(app: FastAPI, *, public: Collection[str] = ()) -> None:
 
 
 def check_rights(caller: Caller, rule: Rule) -> None:
-    """Raises Forbidden where the caller may not use a route of this rule, whatever it is asked for."""
+    """Raise Forbidden if the caller may not use routes with this rule at all, whatever the request."""
     rights = caller.rights
     if rule.role is not None and not rights.role.may(rule.role):
         raise Forbidden(
@@ -190,13 +193,16 @@ def _bearer(scope: Scope, keyring: KeyRing) -> Caller | SalienceError:
 
 
 def _is_unknown(scope: Scope, caller: Caller | SalienceError, keyring: KeyRing) -> bool:
-    """Whether it may be somebody whose key has just been made elsewhere. Not who has none: probes come all the time."""
+    """Whether an unknown bearer token may be a key that another process has just created.
+
+    Never for requests without a token, since health probes arrive all the time.
+    """
     scheme = (header(scope, b"authorization") or "").partition(" ")[0]
     return isinstance(caller, SalienceError) and scheme.lower() == "bearer" and not keyring.newest
 
 
 def _check_length(request: Request, caller: Caller) -> None:
-    """Of a body that is announced; BodyLimit watches the others."""
+    """Raise TooLarge if the announced Content-Length exceeds the key's limit; BodyLimit checks unannounced bodies."""
     limit = caller.rights.limits.body_bytes
     announced = request.headers.get("content-length", "")
     if limit is not None and announced.isdigit() and int(announced) > limit:

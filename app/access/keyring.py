@@ -1,7 +1,8 @@
-"""The keys, as a process knows them: read again every half second at most, by whoever comes in then.
+"""A process's cached copy of the API keys, refreshed by incoming requests at most every half second.
 
-So a key that is revoked stops within a second in every process, and most requests cost no look at the database. Whoever
-is not known may have a key that another process has just made: for them they are read a hundred times a second at most.
+A revoked key therefore stops working within a second in every process, while most requests do not touch the database.
+A request with an unknown token may carry a key that another process has just created: such requests refresh the copy
+at most a hundred times a second.
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ from store.database import Database
 from store.keys import keys_revision, list_keys, note_use
 
 REFRESH_SECONDS = 0.5
-NEWEST_SECONDS = 0.01  # for which whoever is not known has no key that another process has made meanwhile
-NOTED_SECONDS = 60.0  # between two notes of when keys were used
+NEWEST_SECONDS = 0.01  # age up to which the copy is new enough to refuse an unknown token
+NOTED_SECONDS = 60.0  # between two writes of when keys were last used
 _log = logging.getLogger(__name__)
 
 
 class _Known(NamedTuple):
     key: ApiKey
-    account: str  # whose limits count
+    account: str  # that limits are counted for
 
 
 class KeyRing:
-    """Thread-safe. `refresh` reads the database; all else does not."""
+    """The cached keys, and the tokens of the settings. Thread-safe.
+
+    `refresh`, `look_again` and `check_still` may read the database, and `note` writes to it; nothing else uses it.
+    """
 
     def __init__(
         self,
@@ -44,7 +48,7 @@ class KeyRing:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tokens`: of the settings, whose bearers may do everything. `now`: seconds since 1970."""
+        """`tokens`: those of the settings, which grant every right. `now`: seconds since 1970."""
         self._database = database
         self._tokens = [token.encode() for token in tokens]
         self._now = now
@@ -52,41 +56,41 @@ class KeyRing:
         self._lock = threading.Lock()
         self._read_at: float | None = None
         self._revision = 0
-        self._keys: Mapping[str, _Known] = {}  # by prefix; another one takes its place, it is never changed
+        self._keys: Mapping[str, _Known] = {}  # by prefix; replaced as a whole, never mutated
         self._nobodys = _Known(_nobodys_key(), "")
         self._used: dict[int, float] = {}
 
     @property
     def fresh(self) -> bool:
-        """Whether the keys are those of half a second ago, or younger."""
+        """Whether the keys were read within the last half second."""
         return self._read_at is not None and self._clock() - self._read_at < REFRESH_SECONDS
 
     @property
     def newest(self) -> bool:
-        """Whether the keys are new enough to say of somebody that there is no such key."""
+        """Whether the keys are new enough to refuse a token that is not among them."""
         return self._read_at is not None and self._clock() - self._read_at < NEWEST_SECONDS
 
     @property
     def known(self) -> bool:
-        """Whether the keys were ever read."""
+        """Whether the keys have ever been read."""
         return self._read_at is not None
 
     @property
     def guarded(self) -> bool:
-        """Whether callers must say who they are: there are tokens, or there ever was a key."""
+        """Whether callers must authenticate: there are tokens, or a key has ever been created."""
         return bool(self._tokens or self._revision)
 
     @property
     def has_tokens(self) -> bool:
-        """Whether there are tokens of the settings, so that keys are not the only way to administrate."""
+        """Whether the settings have tokens, so that keys are not the only way to administer the server."""
         return bool(self._tokens)
 
     def refresh(self, *, at_once: bool = False) -> None:
-        """Read what has changed. `at_once`: also where the keys are fresh. Raises StorageError."""
+        """Read changed keys, unless the copy is fresh; `at_once`: even then. Raises StorageError."""
         self._read_unless(lambda: self.fresh and not at_once)
 
     def look_again(self) -> None:
-        """Before somebody is refused. Raises StorageError."""
+        """Read changed keys, unless they are `newest`: call it before refusing a token. Raises StorageError."""
         self._read_unless(lambda: self.newest)
 
     def _read_unless(self, enough: Callable[[], bool]) -> None:
@@ -104,10 +108,10 @@ class KeyRing:
             self._read_at = began
 
     def caller(self, credential: str | None) -> Caller | None:
-        """Who sends this bearer token; None: nobody who is known.
+        """Return the caller that this bearer token authenticates; None for an unknown or unusable one.
 
-        Every token costs the same work: a digest and a comparison with each of the settings' tokens, whether its
-        prefix is that of a key, one of no key, or none at all.
+        To reveal nothing by its timing, every token costs the same work, whether or not its prefix is that of a key:
+        one digest, and a comparison with each of the settings' tokens.
         """
         if not self.guarded:
             return ANONYMOUS
@@ -125,14 +129,17 @@ class KeyRing:
         return Caller(who=f"key {key.prefix}", account=account, rights=key.rights, prefix=key.prefix)
 
     def check_still(self, caller: Caller) -> None:
-        """For what comes in for long. Raises Unauthorized where the caller's key is good no more, and StorageError."""
+        """Check a caller again while it sends a long body.
+
+        Raises Unauthorized if its key has been revoked or has expired, and StorageError.
+        """
         self.refresh()
         if caller.prefix is not None and not self._keys.get(caller.prefix, self._nobodys).key.usable(self._now()):
             raise Unauthorized("the key was revoked, or has expired, while the body came in; nothing of it was kept")
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Meanwhile a thread writes down once a minute when keys were used, and once more in the end."""
+        """While the block runs, a thread calls `note` once a minute; it is called once more at the end."""
         try:
             with periodically(self.note, seconds=NOTED_SECONDS, name="last-use"):
                 yield
@@ -140,7 +147,7 @@ class KeyRing:
             self.note()
 
     def note(self) -> None:
-        """Write down when keys were used last. A failure is logged; what it is about comes with the next note."""
+        """Write to the database when keys were last used. A failure is logged, and retried with the next call."""
         used = {key_id: self._used.pop(key_id) for key_id in list(self._used)}
         if not used:
             return
@@ -168,9 +175,9 @@ def _nobodys_key() -> ApiKey:
 
 
 def _accounts(keys: Sequence[ApiKey]) -> dict[int, str]:
-    """By a key's id that of the first in the line of those that took each other's place: what was counted stays.
+    """Return the account of each key by key id: the id of the first key of its chain of rotations.
 
-    `keys`: the oldest first.
+    Counts for rate limits thus survive a rotation. `keys`: oldest first.
     """
     found: dict[int, str] = {}
     for key in keys:

@@ -1,4 +1,4 @@
-"""Making, rotating and revoking keys, each noted in the audit log in the transaction that does it, or as refused."""
+"""Creates, rotates and revokes API keys, with an audit entry in the same transaction, or one for the failure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from store.audit import note_action
 from store.database import Database
 from store.keys import add_key, get_key, revoke_key, rotate_key
 
-NEW = "new"  # what a key is called in the audit log that was not made
+NEW = "new"  # target in the audit log of a key whose creation failed
 
 
 def create(database: Database, who: str, rights: Rights) -> tuple[ApiKey, str]:
-    """A new key and its text. Raises InvalidSettings where it has expired already."""
+    """Create a key; returns it and its token. Raises InvalidSettings if it has already expired."""
     now = time.time()
     with failure_noted(database, who, "key.create", NEW), database.write() as session:
         key, token = add_key(session, rights, now=now)
@@ -25,21 +25,24 @@ def create(database: Database, who: str, rights: Rights) -> tuple[ApiKey, str]:
 
 
 def rotate(database: Database, who: str, key: int | str, overlap_seconds: float) -> tuple[ApiKey, str]:
-    """The key that takes its place, and its text; `key`: an id or a prefix. Raises as store.keys.rotate_key does."""
+    """Replace the key with this id or prefix; returns the new key and its token. Raises as store.keys.rotate_key."""
     with audited_write(database, who, "key.rotate", _name(database, key)) as session:
         old = get_key(session, key)
         return rotate_key(session, old.id, overlap_seconds=overlap_seconds, now=time.time())
 
 
 def revoke(database: Database, who: str, key: int | str, *, others: bool) -> ApiKey:
-    """The key, which is good for nothing now. Raises as store.keys.revoke_key does."""
+    """Revoke the key with this id or prefix, and return it. Raises as store.keys.revoke_key."""
     with audited_write(database, who, "key.revoke", _name(database, key)) as session:
         found = get_key(session, key)
         return revoke_key(session, found.id, now=time.time(), others=others)
 
 
 def _name(database: Database, key: int | str) -> str:
-    """In the audit log: the prefix; of what is no key's, the id alone, as a text may be a whole key with its secret."""
+    """Return the name of a key for the audit log: its prefix.
+
+    Of an unknown key only an id is logged, since a text may be a whole key including its secret.
+    """
     with suppress(KeyNotFound), database.read() as session:
         return get_key(session, key).prefix
     return str(key) if isinstance(key, int) else NO_NAME

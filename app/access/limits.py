@@ -1,9 +1,11 @@
-"""What a key may use in a minute, and at once; told in the headers RateLimit-Policy and RateLimit.
+"""Rate limits of keys: requests and tokens per minute, and concurrent searches.
 
-Minutes slide, as those of app/access/quota.py. Requests are counted as they come. Tokens are counted when a model has
-read them, forward pass by forward pass: a key that has used up its tokens waits until the minute lets it go on.
+Minutes are sliding windows, as in app/access/quota.py. Requests are counted when they arrive. Tokens are counted after
+a model has read them, forward pass by forward pass, so the request that uses up the tokens still completes, and later
+ones are refused until the window has room again.
 
-Every process counts by itself. Header fields: draft-ietf-httpapi-ratelimit-headers-10.
+Every process counts separately. Clients see their limits in the headers RateLimit-Policy and RateLimit
+(draft-ietf-httpapi-ratelimit-headers-10).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from app.access.quota import WINDOW_SECONDS, Charge, Window
 from app.errors import QuotaExceeded
 from core.context import counted
 
-CHARACTERS_PER_TOKEN = 4  # of what no model has read yet
+CHARACTERS_PER_TOKEN = 4  # estimate for texts that no model has read yet
 SEARCH_RETRY_SECONDS = 1.0
 REQUESTS, TOKENS = "requests", "tokens"
 
@@ -32,20 +34,21 @@ class _Policy(NamedTuple):
 
 
 class Limiter:
-    """Of one process. Thread-safe."""
+    """Counts the requests, tokens and searches of every account in one process. Thread-safe."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: seconds, never going back."""
+        """`clock`: monotonic, in seconds."""
         self._clock = clock
         self._lock = threading.Lock()
         self._windows: dict[tuple[str, str], Window] = {}  # by account and unit
-        self._searches: dict[str, int] = {}  # by account, those that are going on
+        self._searches: dict[str, int] = {}  # running ones, by account
 
     @contextmanager
     def admitted(self, caller: Caller, *, searches: bool) -> Iterator[None]:
-        """One request is going on, and what models read for it is counted.
+        """Count one request, and during the block the tokens that models read for it.
 
-        Raises QuotaExceeded where it is one too many, and counts nothing then.
+        `searches`: whether it counts as a concurrent search, too. Raises QuotaExceeded if a limit is reached, and
+        counts nothing then.
         """
         policies = _policies(caller)
         most = caller.rights.limits.concurrent_searches if searches else None
@@ -70,12 +73,12 @@ class Limiter:
                     self._searches[caller.account] -= 1
 
     def spend(self, caller: Caller, tokens: int) -> None:
-        """A model has read so many tokens for the caller, or will."""
+        """Count tokens that a model has read for the caller, or will read."""
         with self._lock:
             self._count(caller.account, TOKENS, tokens, _policies(caller))
 
     def headers(self, caller: Caller) -> dict[str, str]:
-        """What the caller's limits are, and what is left of them; nothing where there are none."""
+        """Return the response headers with the caller's limits and what is left of them; empty without limits."""
         policies = _policies(caller)
         if not policies:
             return {}
@@ -103,7 +106,7 @@ class Limiter:
         if used < policy.limit:
             return
         room_at = window.room_at(used - policy.limit + 1)
-        assert room_at is not None  # what is used up runs out
+        assert room_at is not None  # the charges add up to at least the amount that is missing
         raise QuotaExceeded(
             f"{used} {policy.unit} of this key were counted in the last minute, and {policy.limit} are allowed; "
             f"try again in {math.ceil(room_at - now)} s",
@@ -113,11 +116,11 @@ class Limiter:
     def _count(self, account: str, unit: str, amount: int, policies: list[_Policy]) -> None:
         if amount > 0 and any(policy.unit == unit for policy in policies):
             window, now = self._window(account, unit), self._clock()
-            window.tokens_at(now)  # drops what has run out
+            window.tokens_at(now)  # drops expired charges
             window.add(Charge(ends=now + WINDOW_SECONDS, tokens=amount))
 
     def _left(self, account: str, policy: _Policy) -> tuple[int, int]:
-        """What is left, and seconds until all of it is there again."""
+        """Return how much is left, and the seconds until the whole limit is available again."""
         window, now = self._window(account, policy.unit), self._clock()
         used = window.tokens_at(now)
         reset = math.ceil(window.charges[-1].ends - now) if window.charges else 0
@@ -128,7 +131,7 @@ class Limiter:
 
 
 def tokens_of(characters: int) -> int:
-    """About how many tokens a text has that no model has read yet."""
+    """Estimate the number of tokens of a text that no model has read yet."""
     return math.ceil(characters / CHARACTERS_PER_TOKEN)
 
 

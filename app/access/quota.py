@@ -1,4 +1,4 @@
-"""Tokens that an account may have embedded in any minute."""
+"""A sliding-window quota on the tokens that an account may have embedded per minute."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ WINDOW_SECONDS = 60.0
 
 
 class TokenQuota:
-    """A sliding minute for each account and model. Thread-safe.
+    """A sliding one-minute window for each account and model. Thread-safe.
 
-    Each request is remembered for a minute, so that no minute, wherever it begins, holds more than the quota: minutes
-    that are counted from the full would let twice as much through around their border.
+    Each request is remembered for a minute, so that no 60 seconds, wherever they begin, hold more than the quota: fixed
+    minutes would let twice as much through around their boundary.
     """
 
     def __init__(self, tokens_per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: seconds, never going back."""
+        """`clock`: monotonic, in seconds."""
         self._limit = tokens_per_minute
         self._clock = clock
         self._lock = threading.Lock()
@@ -30,9 +30,9 @@ class TokenQuota:
 
     @contextmanager
     def charged(self, account: str, model: str, tokens: int) -> Iterator[None]:
-        """Charges before the work in the `with`, which costs nothing where it fails.
+        """Charge the tokens before the block runs, and refund them if the block raises.
 
-        Raises QuotaExceeded, and charges nothing, where the last minute's tokens and these exceed the quota.
+        Raises QuotaExceeded, and charges nothing, if these tokens and those of the last minute exceed the quota.
         """
         charge = self._charge(account, model, tokens)
         try:
@@ -57,9 +57,9 @@ class TokenQuota:
 
 @dataclass(eq=False, slots=True)
 class Charge:
-    """Something that counts for a minute."""
+    """An amount that counts for a minute."""
 
-    ends: float  # when the minute is over, on the clock
+    ends: float  # when the minute is over, by the clock
     tokens: int
 
 
@@ -67,11 +67,11 @@ class Charge:
 class Window:
     """The charges of the last minute."""
 
-    charges: deque[Charge] = field(default_factory=deque)  # in the order of their time
-    tokens: int = 0  # of all of them
+    charges: deque[Charge] = field(default_factory=deque)  # oldest first
+    tokens: int = 0  # sum over the charges
 
     def tokens_at(self, now: float) -> int:
-        """The sum of what has not run out; what has is dropped."""
+        """Drop expired charges and return the sum of the others."""
         while self.charges and self.charges[0].ends <= now:
             self.tokens -= self.charges.popleft().tokens
         return self.tokens
@@ -81,12 +81,12 @@ class Window:
         self.tokens += charge.tokens
 
     def remove(self, charge: Charge) -> None:
-        if charge in self.charges:  # it may have run out meanwhile
+        if charge in self.charges:  # it may have expired meanwhile
             self.charges.remove(charge)
             self.tokens -= charge.tokens
 
     def room_at(self, missing: int) -> float | None:
-        """When so many tokens have run out; None where there are not so many."""
+        """Return when `missing` tokens will have expired; None if the window holds fewer."""
         for charge in self.charges:
             missing -= charge.tokens
             if missing <= 0:

@@ -1,6 +1,7 @@
-"""What each route asks of its caller: one table. An application with a route that is not in it does not start.
+"""The permissions that each route requires, in one table. An application with a route missing from it does not start.
 
-Routes are known by their operation id; those of the public APIs and of the pages, which have none, by their module.
+Routes are identified by their operation id, or by their module where they have none: those of the embedding APIs, of
+the web pages and of the metrics.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from core.access import Role
 
 
 class Scope(StrEnum):
-    """What of the data a route speaks of."""
+    """The part of the data that a route accesses."""
 
-    PUBLIC = "public"  # none; nobody is asked who they are
-    COLLECTION = "collection"  # the collection that its path names
-    ANY = "any"  # several: the answer holds what the caller sees
-    OPERATOR = "operator"  # all of them: for keys without tenant, patterns and row filter
+    PUBLIC = "public"  # none; no authentication
+    COLLECTION = "collection"  # the collection named in its path
+    ANY = "any"  # several collections, restricted to those that the caller sees
+    OPERATOR = "operator"  # all of them: only for keys without tenant, patterns and row filter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    role: Role | None  # needed at least; None: of a public route
+    role: Role | None  # the least role required; None: a public route
     scope: Scope
-    rows: bool = True  # whether it is safe in the hands of a key that sees some of the documents
+    rows: bool = True  # whether it is safe for keys with a row filter, which see some of the documents only
     searches: bool = False  # whether it counts as a search
 
 
@@ -34,7 +35,7 @@ _EMBED = Rule(role=Role.SEARCH, scope=Scope.ANY)
 _OPERATOR = Rule(role=Role.ADMIN, scope=Scope.OPERATOR)
 _READ = Rule(role=Role.SEARCH, scope=Scope.COLLECTION)
 _SEARCH = Rule(role=Role.SEARCH, scope=Scope.COLLECTION, searches=True)
-# Who writes a document replaces the one of its id, seen or not, and learns from the answer that there was one.
+# Writing a document replaces any document with its id, even one that the row filter hides, and reveals that it existed.
 _WRITE = Rule(role=Role.INGEST, scope=Scope.COLLECTION, rows=False)
 _DELETE = Rule(role=Role.INGEST, scope=Scope.COLLECTION)
 _JOBS = Rule(role=Role.INGEST, scope=Scope.ANY, rows=False)
@@ -92,7 +93,7 @@ RULES: dict[str, Rule] = {
 
 
 def rule_key(operation_id: str | None, endpoint: Any) -> str:
-    """What RULES knows a route by."""
+    """Return the key of a route in RULES."""
     if operation_id is not None:
         return operation_id
     family: str = endpoint.__module__.removeprefix("app.api.").partition(".")[0]

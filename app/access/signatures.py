@@ -1,4 +1,4 @@
-"""Who signed a request, where signing keys are set."""
+"""Authentication of signed requests, where the settings have signing keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from core.errors import InvalidSignature
 from core.signing import Authorization, SignableRequest, parse_authorization, verify, verify_headers
 
-NOBODYS_ACCOUNT = ""  # the one account where no keys are set
+NOBODYS_ACCOUNT = ""  # the only account if there are no signing keys
 _DEFAULT_PORTS = (":80", ":443")
 
 
@@ -21,14 +21,14 @@ def _utc_now() -> datetime:
 
 
 class SignatureAuth:
-    """Checks the signatures of requests against pairs of access key and secret key. Thread-safe."""
+    """Verifies the signatures of requests by pairs of access key and secret key. Thread-safe."""
 
     def __init__(
         self, secret_keys: Mapping[str, str], *, guarded: bool = False, now: Callable[[], datetime] = _utc_now
     ) -> None:
-        """`secret_keys`: by access key; without any, every request passes, or none where it is `guarded`.
+        """`secret_keys`: by access key. If there are none, every request passes, or with `guarded` none does.
 
-        `now`: an aware time.
+        `now`: returns an aware datetime.
         """
         self._secret_keys = dict(secret_keys)
         self._guarded = guarded
@@ -41,10 +41,10 @@ class SignatureAuth:
         return bool(self._secret_keys)
 
     def account(self, request: Request, body: bytes) -> str:
-        """The access key that signed the request, NOBODYS_ACCOUNT where none are set. Raises InvalidSignature.
+        """Return the access key that signed the request, or NOBODYS_ACCOUNT if there are no signing keys.
 
-        An access key that does not exist is checked against a secret that nobody has: its failure is that of a wrong
-        secret, in words and in time.
+        Raises InvalidSignature. An unknown access key is verified against a random secret, so that it fails with the
+        same message and in the same time as a wrong secret.
         """
         authorization = self._authorization(request)
         if authorization is None:
@@ -54,13 +54,13 @@ class SignatureAuth:
         return access_key
 
     def check_headers(self, request: Request) -> None:
-        """As much of `account` as can be told before the body is read. Raises InvalidSignature."""
+        """Check as much of the signature as is possible before the body is read. Raises InvalidSignature."""
         authorization = self._authorization(request)
         if authorization is not None:
             verify_headers(_headers(request), authorization, now=self._now())
 
     def _authorization(self, request: Request) -> Authorization | None:
-        """None where no keys are set and nothing is asked for."""
+        """Parse the Authorization header; None if signatures are not required. Raises InvalidSignature."""
         if not self._secret_keys:
             if self._guarded:
                 raise InvalidSignature("no signing keys are set here, so nobody can sign: set SALIENCE_AUTH__HMAC_KEYS")

@@ -1,1 +1,1 @@
-"""What operating a server takes: overload, metrics, traces, readiness, doctor, workers."""
+"""Operating a server: overload protection, metrics, tracing, readiness, the doctor, and worker processes."""

@@ -1,8 +1,8 @@
-"""Bounded queues in front of all work: what is beyond them is refused at once, and health is answered in any case.
+"""Admission control: bounded queues (lanes) in front of all work; requests beyond them are refused at once.
 
-A request takes a place when its body is there, or the beginning of a long one: a sender that dawdles costs a
-connection, not a place. Who leaves while waiting is not served; who leaves while being served is told to the work,
-which ends at its next step.
+Health and metrics endpoints bypass the queues. A request takes a place only once its body, or the beginning of a long
+one, has arrived, so a slow sender costs a connection and not a place. A request whose client disconnects while waiting
+is not served; if it disconnects while being served, the work is cancelled at its next step.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from core.context import Awaited, after_others, awaited
 from core.errors import InvalidInput, SalienceError
 from retriever.query import MAX_TIMEOUT_MS
 
-HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # answered without a place, and without a thread of the pool
+HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # need neither a place nor a thread of the pool
 TIMEOUT_HEADER = "salience-timeout-ms"
 READ_AHEAD = 64 * 2**10  # bytes of a body that are read before a request takes a place
-ARRIVAL_SECONDS = 60.0  # for these
+ARRIVAL_SECONDS = 60.0  # for these bytes to arrive
 _DOCUMENTS = re.compile(r"/v1/collections/[^/]*/documents\b(?!:count)")
 
 Answer = Callable[[Request, SalienceError], Response]
 
 
 class Admission:
-    """The innermost middleware: app/main.py says why."""
+    """Middleware that admits requests to their lanes. It is the innermost one: app/main.py says why."""
 
     def __init__(self, app: ASGIApp, lanes: Mapping[str, Lane], answer: Answer) -> None:
-        """`lanes`: "search", "write" and "nice". `answer`: what an error looks like to the clients of a path."""
+        """`lanes`: "search", "write" and "nice". `answer`: makes the response to an error."""
         self._app = app
         self._lanes = lanes
         self._answer = answer
@@ -59,7 +59,7 @@ class Admission:
             arriving = _Arriving(receive)
             try:
                 await arriving.read_ahead()
-                if arriving.refused is not None:  # who it is, is not known: that is said at once, and takes no place
+                if arriving.refused is not None:  # unauthenticated, or the body is invalid: no place needed
                     await self._app(scope, arriving.receive, send)
                     return
                 lane = self._lanes[lane_of(scope, last=last)]
@@ -74,14 +74,14 @@ class Admission:
                 arriving.close()
         except Left:
             scope["state"]["left"] = True  # for the request's line in the log, and the metrics
-        except SalienceError as error:  # of this middleware: those of the application were answered in it
+        except SalienceError as error:  # raised here: the application answers its own errors
             await self._answer(Request(scope), error)(scope, receive, send)
 
 
 class _Arriving:
-    """A request's messages: the first of them read ahead, and its sender watched once all are there.
+    """A request's ASGI messages: reads the first ones ahead, and watches for a disconnect once all have arrived.
 
-    To watch takes a task, and to end it a turn of the event loop: who is refused at once is not watched.
+    Watching takes a task, and ending it a turn of the event loop, so it starts only when the lane has room.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -91,10 +91,13 @@ class _Arriving:
         self._whole = False
         self._watch: asyncio.Task[None] | None = None
         self.gone = asyncio.Event()
-        self.refused: HTTPException | None = None  # why the body is not to be read
+        self.refused: HTTPException | None = None  # raised while the body was read ahead
 
     async def read_ahead(self) -> None:
-        """Raises Left, RequestTimeout."""
+        """Read the body, or its first READ_AHEAD bytes; an HTTPException is kept in `refused`.
+
+        Raises Left if the client disconnects, and RequestTimeout after ARRIVAL_SECONDS.
+        """
         read, more = 0, True
         until = asyncio.get_running_loop().time() + ARRIVAL_SECONDS
         try:
@@ -113,7 +116,7 @@ class _Arriving:
         self._whole = not more
 
     def watch(self, answer: Awaited) -> None:
-        """From now on, or once the whole body is there: `answer` is given up when the sender leaves."""
+        """Give up `answer` when the client disconnects, which is watched for once the whole body has arrived."""
         self._answer = answer
         if self._whole:
             self._watch = asyncio.ensure_future(self._watched())
@@ -149,7 +152,7 @@ class _Arriving:
 
 
 def lane_of(scope: Scope, *, last: bool) -> str:
-    """Writers may wait for long, and requests that are to come `last` do: searches go beside them."""
+    """Return the request's lane. Writes, and requests to be served `last`, may wait long: searches have their own."""
     if last:
         return "nice"
     writes = scope["method"] in ("POST", "PUT", "PATCH", "DELETE") and _DOCUMENTS.match(route_path(scope))
@@ -157,7 +160,10 @@ def lane_of(scope: Scope, *, last: bool) -> str:
 
 
 def seconds_given(scope: Scope) -> float | None:
-    """That a request gives itself. Raises InvalidInput for what is no number of milliseconds."""
+    """Return the timeout in seconds that the request sets by its header, None without one.
+
+    Raises InvalidInput unless it is an integer from 1 to MAX_TIMEOUT_MS milliseconds.
+    """
     given = header(scope, TIMEOUT_HEADER.encode())
     if given is None:
         return None

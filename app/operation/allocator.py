@@ -1,4 +1,4 @@
-"""How the C library keeps memory that was given back to it."""
+"""Limits the memory arenas of the C library's allocator, so that a server's memory does not keep growing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
 
 
 def share_arenas() -> bool:
-    """Let all threads have their memory from one arena, whether this C library can. Call it before there are threads.
+    """Make all threads allocate from one arena; returns whether this C library can. Call it before starting threads.
 
-    glibc gives up to eight arenas for each core to threads, and what one arena has free serves no thread of another.
-    What a cache of bounded size keeps was allocated by whichever threads were busy then; when others replace it, it
-    moves to their arena, value by value, and leaves room behind that nobody uses: memory grows though what is in use
-    does not. Most of what the threads of a server do holds Python's lock, so they do not wait for one another's
-    allocations. MALLOC_ARENA_MAX and GLIBC_TUNABLES count more.
+    glibc creates up to eight arenas per core, and free memory of one arena does not serve the threads of another. The
+    values of a bounded cache lie in the arenas of the threads that computed them. As other threads replace them, the
+    cache moves to other arenas, value by value, and leaves free memory behind that is not reused: the process grows
+    though the memory in use does not. The threads of a server mostly hold Python's lock, so one arena hardly makes
+    them wait for each other's allocations. MALLOC_ARENA_MAX and GLIBC_TUNABLES take precedence.
     """
     asked = "MALLOC_ARENA_MAX" in os.environ or "glibc.malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", "")
     if asked or not sys.platform.startswith("linux"):

@@ -1,7 +1,7 @@
-"""A file for whoever helps: what a server is like, without what is in it.
+"""Writes a debug bundle: an archive that describes a server to someone who helps, without the data in it.
 
-No texts, no ids, no secrets, and no names of collections: these are called c1, c2, ... throughout, in the order
-in which they were made.
+It contains no texts, ids or secrets. Names of collections are replaced throughout by c1, c2, ..., in the order in which
+the collections were created.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from store.processes import processes
 from store.readonly import open_read_only
 from store.statistics import statistics
 
-_SECONDS = 5.0  # for a server's metrics
+_SECONDS = 5.0  # timeout for a server's metrics
 _LABEL = re.compile(r'(?<=collection=")(?:[^"\\]|\\.)*(?=")')
 
-Ask = Callable[[str, str | None, float], str]  # (address, token, seconds): the text of its answer
+Ask = Callable[[str, str | None, float], str]  # (address, token, timeout in seconds): the text of the response
 
 
 class Names:
-    """What collections are called in a bundle."""
+    """Maps the names of collections to their aliases in a bundle."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises StorageError."""
+        """Read the names from the data directory. Raises StorageError."""
         self._aliases: dict[str, str] = {}
         if (directory / DATABASE_NAME).exists():
             with open_read_only(directory) as connection:
@@ -49,14 +49,15 @@ class Names:
             self._aliases = {name: f"c{number}" for number, (name,) in enumerate(rows, start=1)}
 
     def alias(self, name: str) -> str:
-        return self._aliases.get(name, "c0")  # one that came or went meanwhile
+        return self._aliases.get(name, "c0")  # created or deleted meanwhile
 
 
 def write_bundle(target: Path, settings: Settings, found: Iterable[Diagnosis], names: Names, ask: Ask) -> list[str]:
-    """The names of what is in the file. What cannot be had is in it as a reason.
+    """Write the bundle to `target`, and return the names of its parts.
 
-    `ask`: how to get the metrics of a server. The file has its name once it is whole. Raises Conflict where the file is
-    there already, UnwritableFile where it cannot be written.
+    A part that cannot be obtained contains the reason instead. `ask`: fetches the metrics of a server. The file appears
+    under its name only when it is complete. Raises Conflict if it exists already, UnwritableFile if it cannot be
+    written.
     """
     _check_absent(target)
     checks = [asdict(one) for one in found]
@@ -88,7 +89,7 @@ def _check_absent(target: Path) -> None:
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that becomes `target` when the block ends, and is gone when it raises. Raises Conflict, OSError."""
+    """Open a file that becomes `target` when the block ends, and is removed if it raises. Raises Conflict, OSError."""
     unfinished = target.parent / f".{target.name}.unfinished-{secrets.token_hex(4)}"
     try:
         with unfinished.open("xb") as file:
@@ -97,18 +98,18 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         _check_absent(target)
         try:
-            os.link(unfinished, target)  # a rename would take the place of a file that came meanwhile
+            os.link(unfinished, target)  # a rename would replace a file created meanwhile
         except FileExistsError:
             _check_absent(target)
             raise
-        except OSError:  # the file system has no links
+        except OSError:  # the file system has no hard links
             unfinished.rename(target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def _shown(value: Any) -> Any:
-    """Settings, with their addresses as they may be shown."""
+    """Return the settings with their URLs redacted."""
     if isinstance(value, dict):
         return {name: _shown(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -150,7 +151,7 @@ def _schema(directory: Path) -> str:
 
 
 def _metrics(settings: Settings, names: Names, ask: Ask) -> str:
-    """Of the first server of the data directory that answers."""
+    """Return the metrics of the data directory's first server that answers, or comments with the reasons."""
     token = next(iter(settings.auth.accepted), None)
     reasons = []
     for address in sorted({one.address for one in processes(settings.data_dir) if one.address is not None}):

@@ -1,8 +1,8 @@
-"""Connections that dawdle: how many there may be, and how long a request's head and a reader of answers may take.
+"""Protects the server from slow and abusive connections: limits on their number, timeouts, and request head size.
 
-uvicorn limits the pause between two requests, and nothing else: a client that opens a connection and says nothing, or
-half a request's head, would keep it for good; a head without end, or thousands of requests sent at once, would take
-memory as long as they come.
+uvicorn limits only the pause between two requests. Without these limits, a client that opens a connection and sends
+nothing, or half a request head, would keep it forever, and an endless head or thousands of pipelined requests would
+use more and more memory.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, NoReturn
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-READ_SECONDS = 60.0  # in which a client takes some of its answer
-HEAD_BYTES = 64 * 2**10  # of a request's head, or of what comes behind its body
-PIPELINED = 16  # requests that a client may send ahead of the answers
+READ_SECONDS = 60.0  # within which a client must read some of its response
+HEAD_BYTES = 64 * 2**10  # largest head of a request, including trailers after its body
+PIPELINED = 16  # requests that a client may send ahead of the responses
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: %d\r\nconnection: close\r\n\r\n%s"
@@ -24,32 +24,35 @@ _TOO_LARGE = (
 
 
 class Answer(NamedTuple):
-    """To a request, ready to be sent."""
+    """A complete response, ready to be sent."""
 
     status: int
     fields: list[tuple[bytes, bytes]]
     body: bytes
 
 
-AtOnce = Callable[[Scope, int], Answer | None]  # of a request, and the size of its body
+AtOnce = Callable[[Scope, int], Answer | None]  # (scope, bytes of the body): an answer without the application, or None
 
 
 class Connections:
-    """Those of one process. For one event loop."""
+    """The open connections of one process. For one event loop."""
 
     def __init__(self, *, most: int, head_seconds: float) -> None:
-        """`most`: over it the one goes that has been idle for longest, or the new one where none is."""
+        """`most`: beyond it the longest idle connection is closed, which is the new one if no other is idle.
+
+        `head_seconds`: within which the head of a request must arrive.
+        """
         self.head_seconds = head_seconds
-        self.at_once: AtOnce = lambda scope, body_bytes: None  # the answer, where it takes no application
+        self.at_once: AtOnce = lambda scope, body_bytes: None  # answers a request without the application, if it can
         self._most = most
         self._open: set[Guarded] = set()
-        self._idle: dict[Guarded, None] = {}  # without a request, the longest idle first
+        self._idle: dict[Guarded, None] = {}  # without a request, longest idle first
 
     def __len__(self) -> int:
         return len(self._open)
 
     def protocol(self, **given: Any) -> Guarded:
-        """What uvicorn asks for with each connection."""
+        """Create the protocol of a new connection; called by uvicorn."""
         return Guarded(connections_of_process=self, **given)
 
     def enter(self, one: Guarded) -> None:
@@ -73,19 +76,19 @@ class Connections:
 
 
 class Guarded(HttpToolsProtocol):
-    """A connection whose requests' heads must come in time, and whose answers must be read."""
+    """A connection whose request heads must arrive in time, and whose responses must be read by the client."""
 
     def __init__(self, *, connections_of_process: Connections, **given: Any) -> None:
         super().__init__(**given)
         self._of = connections_of_process
-        self._head: TimerHandle | None = None  # until the head of the next request is there
-        self._reading: TimerHandle | None = None  # until the client has taken some of its answer
-        self._fields_bytes = 0  # of the head, or of what came behind the body
-        self._unread_bytes = 0  # received since something came of them
-        self._answering = False  # a request, or several
-        self._excessive = False  # what the client sends: its connection ends
-        self._receiving = False
-        self._begun: tuple[RequestResponseCycle, ASGIApp] | None = None  # a request that came in what is being received
+        self._head: TimerHandle | None = None  # until the head of the next request has arrived
+        self._reading: TimerHandle | None = None  # until the client has read some of its response
+        self._fields_bytes = 0  # of the head's fields and the trailers after the body
+        self._unread_bytes = 0  # received since the parser last completed a head, a piece of body or a message
+        self._answering = False  # whether a request, or several, are being answered
+        self._excessive = False  # whether the client sent too much, which ends its connection
+        self._receiving = False  # whether data_received is running
+        self._begun: tuple[RequestResponseCycle, ASGIApp] | None = None  # a request in the data being received
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # asyncio's own type is wider
         super().connection_made(transport)
@@ -104,7 +107,7 @@ class Guarded(HttpToolsProtocol):
             super().data_received(data)
         finally:
             self._receiving = False
-        if self._head is None and self.cycle.response_complete:  # most heads come whole, and need no timer
+        if self._head is None and self.cycle.response_complete:  # most heads arrive whole, and need no timer
             self._expect_head()
         if self._unread_bytes > HEAD_BYTES:
             self._refuse()
@@ -132,7 +135,7 @@ class Guarded(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Where the parser ended: at what is no HTTP, or too much of it."""
+        """Called when the parser stops: answer 431 if the client sent too much, else 400 for invalid HTTP."""
         if self._excessive:
             self._refuse()
         else:
@@ -166,13 +169,16 @@ class Guarded(HttpToolsProtocol):
             self._reading = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
-        if self._receiving:  # a task would not run before all of this is parsed, either
+        if self._receiving:  # as with a task, nothing runs before all of this data is parsed
             self._begun = cycle, app
         else:
             super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def _answered_at_once(self, cycle: RequestResponseCycle) -> bool:
-        """What `cycle.send` would write, in one piece and without a task, where the answer needs no application."""
+        """Write the response now, without a task, if it needs no application; returns whether it was written.
+
+        The bytes are those that `cycle.send` would write, in one piece.
+        """
         whole = not cycle.more_body and not cycle.waiting_for_100_continue
         if not whole or self.transport.is_closing() or self.flow.write_paused:
             return False
@@ -189,7 +195,7 @@ class Guarded(HttpToolsProtocol):
         lines = b"".join([b"%s: %s\r\n" % field for field in fields])
         body = b"" if cycle.scope["method"] == "HEAD" else answer.body
         cycle.response_started = cycle.response_complete = True
-        cycle.on_response = _done  # as uvicorn does: or it and this hold each other
+        cycle.on_response = _done  # as uvicorn does, to break the reference cycle
         self.transport.write(b"%s%s\r\n%s" % (STATUS_LINE[answer.status], lines, body))
         if not cycle.keep_alive:
             self.transport.close()
@@ -197,12 +203,12 @@ class Guarded(HttpToolsProtocol):
         return True
 
     def _end(self, why: str) -> NoReturn:
-        """Within what the parser calls: it takes nothing more, and uvicorn asks for a 400."""
+        """Stop the parser from within one of its callbacks; uvicorn then calls `send_400_response`."""
         self._excessive = True
         raise ValueError(why)
 
     def _refuse(self) -> None:
-        """Answer 431, unless another answer is on its way, and end the connection."""
+        """Answer 431, unless another response is in progress, and close the connection."""
         if self._answering:
             self.transport.abort()
         elif not self.transport.is_closing():
@@ -231,4 +237,4 @@ class Guarded(HttpToolsProtocol):
 
 
 def _done() -> None:
-    """Nothing is left to do."""
+    """Do nothing: replaces a finished cycle's callback."""

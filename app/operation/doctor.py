@@ -1,4 +1,4 @@
-"""What is wrong with a machine, its settings or a data directory, before users notice: and what to do about it."""
+"""Diagnoses problems of a machine, its settings or a data directory before users notice, with advice for each."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from core.errors import SalienceError
 from store.directory import DATABASE_NAME
 from store.filesystem import file_system
 
-FEW_FILES = 4096  # allowed to be open: connections and segments take one each
-FEW_BYTES = 2 * 2**30  # of memory that is available
-CLOCK_SECONDS = 120.0  # that a file may lie in the future
-_BUILT_AT = 1_735_689_600  # seconds since 1970 of 2025-01-01: no clock that is right shows less
-# Vector instructions as Linux calls them. With one of the first, reading every vector for a search is fast enough.
-_ENOUGH = ("avx2", "asimd", "neon")  # asimd is neon to a 64-bit kernel
+FEW_FILES = 4096  # warn if fewer open files are allowed: connections and segments take one each
+FEW_BYTES = 2 * 2**30  # of available memory, per worker process; warn if there is less
+CLOCK_SECONDS = 120.0  # that a file's time may be in the future
+_BUILT_AT = 1_735_689_600  # seconds since 1970 of 2025-01-01: a correct clock shows no earlier time
+# Vector instructions by their names in Linux. Any of `_ENOUGH` makes reading every vector for a search fast enough.
+_ENOUGH = ("avx2", "asimd", "neon")  # 64-bit kernels call neon asimd
 _MORE = ("avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
 
 
 class Level(StrEnum):
     OK = "ok"
-    WARN = "warn"  # it works, and worse than it could
+    WARN = "warn"  # it works, but worse than it could
     FAIL = "fail"  # something does not work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     level: Level
     text: str  # what was found
-    advice: str = ""  # what to do; empty where nothing is
+    advice: str = ""  # what to do; empty if nothing
 
 
 Check = Callable[[Settings], Iterator[Diagnosis]]
 
 
 def diagnose(settings: Settings, *checks: Check) -> Iterator[Diagnosis]:
-    """Look at the machine, then do `checks`. One thing that cannot be looked at keeps none of the others from it."""
+    """Check the machine, then run `checks`. A check that raises is reported as failed; the others still run."""
     for check in (_processor, _memory, _open_files, _clock, _disk, *checks):
         try:
             yield from check(settings)
@@ -126,7 +126,7 @@ def _disk(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _processor_flags() -> set[str]:
-    """As the kernel names them; empty where it does not tell."""
+    """Return the processor's feature flags by their names in the kernel; empty if unavailable."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -136,7 +136,7 @@ def _processor_flags() -> set[str]:
 
 
 def _available_memory() -> int | None:
-    """Bytes, within the limits of a container; None where the system does not tell."""
+    """Return the available memory in bytes, within a container's limit; None if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
     except OSError:

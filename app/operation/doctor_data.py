@@ -1,4 +1,4 @@
-"""The doctor's looks at the data directory: whether it can be used, by which processes, and who may ask for what."""
+"""The doctor's checks of the data directory: is it usable, which processes have it open, who may access it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from store.processes import Process, processes
 from store.readonly import open_read_only, schema_version
 from store.wal import check_log
 
-LARGE_LOG_BYTES = 256 * 2**20
-_NAMED = 5  # of the files that cannot be used
+LARGE_LOG_BYTES = 256 * 2**20  # write-ahead log size above which to warn
+_NAMED = 5  # unusable files that are named
 
 
 def data_directory(settings: Settings) -> Iterator[Diagnosis]:
-    """What serving it would refuse is a failure; nothing is created. Raises StorageError."""
+    """Check the directory, its schema, its write-ahead log and leftovers. Creates nothing.
+
+    Reports as a failure, or raises as a StorageError, whatever would keep a server from using it.
+    """
     finding = partial(Diagnosis, name="data directory")
     directory = settings.data_dir
     with file_errors(directory):
@@ -37,11 +40,11 @@ def data_directory(settings: Settings) -> Iterator[Diagnosis]:
             check_local(directory)
         there = (directory / DATABASE_NAME).exists()
         if not there:
-            check_log(directory)  # opening one that is there does that
+            check_log(directory)  # an existing database is checked when it is opened
         check_directory(directory)
         if not there:
             place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-            with tempfile.TemporaryFile(dir=place):  # a file that has no name
+            with tempfile.TemporaryFile(dir=place):  # a file without a name
                 pass
             yield finding(level=Level.OK, text=f"{directory} holds no data yet", advice="add some: salience add PATH")
             return
@@ -73,7 +76,7 @@ def data_directory(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def permissions(settings: Settings) -> Iterator[Diagnosis]:
-    """Files that the service cannot use, as after a command that root ran. Even readers take locks."""
+    """Check for files that the service's user cannot use, as after a command run by root. Even readers write locks."""
     directory = settings.data_dir
     if not (directory / DATABASE_NAME).exists():
         return
@@ -92,6 +95,7 @@ def permissions(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def others(settings: Settings) -> Iterator[Diagnosis]:
+    """Check the processes that have the directory open, and that one of them maintains it."""
     if not settings.data_dir.is_dir():
         return
     there = processes(settings.data_dir)
@@ -112,6 +116,7 @@ def others(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def access(settings: Settings) -> Iterator[Diagnosis]:
+    """Check for guessable tokens, and for a server that other machines can reach without authentication."""
     auth, host = settings.auth, settings.server.host
     if auth.weak:
         advice = "make one of 16 characters or more"
@@ -132,7 +137,7 @@ CHECKS = (data_directory, permissions, others, access)
 
 
 def _local(host: str) -> bool:
-    """Whether this machine alone reaches the address, if it can be listened at: the check of the port says that."""
+    """Whether only this machine reaches the address; also True if it cannot be bound, which the port check reports."""
     try:
         with bound(host, 0) as listener:
             return is_local(listener)
@@ -141,11 +146,11 @@ def _local(host: str) -> bool:
 
 
 def _has_keys(directory: Path) -> bool:
-    """Whether there ever was a key of the API, so that nobody is let in without one."""
+    """Whether an API key was ever created, so that authentication is required."""
     if not (directory / DATABASE_NAME).exists():
         return False
     with open_read_only(directory) as connection:
-        if schema_version(connection) != SCHEMA_VERSION:  # the table may not be there yet
+        if schema_version(connection) != SCHEMA_VERSION:  # the table may not exist yet
             return False
         return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM api_key)").fetchone()[0])
 

@@ -1,4 +1,4 @@
-"""The doctor's looks at what serving takes: the port, the model, the libraries of traces, Milvus."""
+"""The doctor's checks of what a server needs: the port, the models, the tracing libraries, Milvus."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from store.migrate import SCHEMA_VERSION
 from store.processes import processes
 from store.readonly import open_read_only, schema_version
 
-_REASON_LENGTH = 200  # characters of what Milvus said
+_REASON_LENGTH = 200  # characters shown of Milvus' error
 _LACKING = "put the folder back, or correct the settings (models.NAME.folder); without it, reindex its collections"
 _AWAY = "start the service, or correct the settings (models.NAME.url, .token); salience models check says more"
 _PROBE = "how do I play on my television"
 
 
 def port(settings: Settings) -> Iterator[Diagnosis]:
+    """Check that the server's address can be bound, or is in use by a server of this data directory."""
     host, number = settings.server.host, settings.server.port
     try:
         bound(host, number).close()
@@ -52,6 +53,7 @@ def port(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def tracing(settings: Settings) -> Iterator[Diagnosis]:
+    """Check that the tracing libraries are installed if an endpoint is configured."""
     if settings.tracing.endpoint is None:
         return
     there = importlib.util.find_spec("opentelemetry") and importlib.util.find_spec("opentelemetry.sdk")
@@ -64,7 +66,7 @@ def tracing(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def index(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether Milvus answers, where one is named, and one is named, where collections need it."""
+    """Check that Milvus answers if the settings name one, and that they do if any collection needs it."""
     finding = partial(Diagnosis, name="index")
     if settings.milvus.uri is None:
         waiting = sum(one.settings.index is IndexKind.MILVUS for one in _collections(settings))
@@ -90,11 +92,14 @@ def index(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def model(called: Callable[[str], str] = str) -> Check:
-    """The check of the main model, and of those that collections need. `called`: what to call a collection."""
+    """Return the check of the main model and of the models of collections. `called`: the name to show of a collection.
+
+    It loads each of these models.
+    """
 
     def look(settings: Settings) -> Iterator[Diagnosis]:
         models = Models(settings)
-        away: dict[str, str] = {}  # remote models that did not answer, and why: they are asked once
+        away: dict[str, str] = {}  # why remote models did not answer, by name: each is asked only once
         try:
             yield _main(models)
             for collection in _collections(settings):
@@ -112,7 +117,7 @@ def model(called: Callable[[str], str] = str) -> Check:
 
 
 def named_models(settings: Settings) -> Iterator[Diagnosis]:
-    """Models of the settings whose folders hold none. Reads their descriptions, no weights."""
+    """Report models of the settings whose folders hold no model. Reads their configuration files, no weights."""
     models = Models(settings)
     for name in settings.models:
         try:
@@ -123,7 +128,7 @@ def named_models(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _main(models: Models) -> Diagnosis:
-    """Raises ModelError where it cannot be loaded."""
+    """Load the main model and check its vector of a test text. Raises ModelError if it cannot be loaded."""
     encoder = models.encoder()
     first, again = (encoder.encode([Prompt.of(_PROBE)], Representation.QUERY).vectors[0] for _ in range(2))
     length = float(np.linalg.norm(first))
@@ -138,7 +143,7 @@ def _main(models: Models) -> Diagnosis:
 
 
 def _serving_model(models: Models, collection: Collection, name: str, away: dict[str, str]) -> Iterator[Diagnosis]:
-    """What is wrong with the model that the collection, called `name`, was embedded by."""
+    """Report what is wrong with the model that the collection, shown as `name`, was embedded with."""
     embedded_by = collection.active.model
     try:
         if embedded_by not in away:

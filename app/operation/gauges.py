@@ -1,4 +1,4 @@
-"""What a process is like at this moment: taken when it is asked for, and now and then where others are asked."""
+"""Updates the gauges of a process: on each scrape, and regularly where another process may answer the scrape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVERY_SECONDS = 5.0
 
 
 class Gauges:
-    """Of one process."""
+    """Reads the current state of one process into its metrics: lanes, models, maintenance, connections, caches."""
 
     def __init__(
         self, parts: Wiring, metrics: Metrics, lanes: Mapping[str, Lane], connections: Callable[[], int]
@@ -35,5 +35,5 @@ class Gauges:
         self._metrics.process(connections=self._connections(), cache_bytes=self._parts.searcher.kept_bytes)
 
     def taken_regularly(self) -> AbstractContextManager[None]:
-        """For a process whose figures another one shows."""
+        """Update every EVERY_SECONDS while the block runs: needed if another process may answer a scrape."""
         return periodically(self.take, seconds=EVERY_SECONDS, name="gauges")

@@ -1,4 +1,4 @@
-"""So many requests at once, so many that wait, and so long: who is beyond that is told to come back."""
+"""A lane limits how many requests run at once, and how many wait for how long; others are told to retry later."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from core.errors import SalienceError
 
-_SMOOTHING = 0.1  # the newest request's share of the mean time
+_SMOOTHING = 0.1  # weight of the newest request in the moving mean of durations
 _LONGEST_ADVICE_SECONDS = 30.0
 
 Observe = Callable[[str, str], None]  # name of the lane, and why a request was not served
@@ -28,14 +28,18 @@ class Overloaded(SalienceError):
 
 
 class Left(Exception):
-    """Whoever sent the request has left, and nobody is to be answered."""
+    """The client has disconnected, so there is nobody to answer."""
 
 
 class Lane:
     """Requests of one kind in one process. For one event loop; first come, first served."""
 
     def __init__(self, name: str, *, at_once: int, waiting: int, seconds: float, refused: Observe) -> None:
-        """`waiting`: requests beside those `at_once`; `seconds` that each of them waits at most."""
+        """Create a lane that serves `at_once` requests at a time.
+
+        `waiting`: how many more may wait; `seconds`: how long each of them waits at most. `refused`: called for each
+        request that is not served, with the reason "full", "late" or "gone".
+        """
         self.name = name
         self.at_once = at_once
         self._most_waiting = waiting
@@ -43,50 +47,51 @@ class Lane:
         self._refused = refused
         self._line: deque[asyncio.Future[None]] = deque()
         self.running = 0
-        self._expected = 0  # in the next turn of the loop
-        self._mean_seconds = 0.0  # that a request takes, lately
+        self._expected = 0  # requests that will arrive in the next turn of the loop
+        self._mean_seconds = 0.0  # moving mean of the duration of a request
 
     @property
     def waiting(self) -> int:
         return len(self._line)
 
     def check_room(self) -> None:
-        """Raises Overloaded where there is neither a place nor one to wait in, and counts that."""
+        """Raise Overloaded, and count the refusal, if the lane and its queue are full."""
         if self._left() <= 0:
             self.count_refusal()
             raise self.overloaded()
 
     def expect(self) -> bool:
-        """Whether there is room for a request that comes in the event loop's next turn, for which it is kept till then.
+        """Reserve room for a request that arrives in the event loop's next turn; returns whether there is room.
 
-        Where the loop was held up it reads many requests in one turn: without this they would all see the same room.
+        When the loop was held up, it reads many requests in one turn: without reservations all would see the same room.
         """
         if self._left() <= self._expected:
             return False
-        if not self._expected:  # before the tasks of those that are expected, as it is asked first
+        if not self._expected:  # scheduled first, so the reset runs before the tasks of the expected requests
             asyncio.get_running_loop().call_soon(self._expect_none)
         self._expected += 1
         return True
 
     def count_refusal(self) -> None:
-        """Of who finds the lane full."""
+        """Count a request that found the lane full."""
         self._refused(self.name, "full")
 
     def overloaded(self) -> Overloaded:
-        """What is told to who finds the lane full."""
+        """Return the error for a request that finds the lane full."""
         return self._overloaded(f"{self.at_once} requests are served and {self._most_waiting} wait")
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which there may be room."""
+        """Whole seconds after which there may be room, from 1 to 30."""
         ahead = self._mean_seconds * (len(self._line) + self.running) / self.at_once
         return min(max(1.0, math.ceil(ahead)), _LONGEST_ADVICE_SECONDS)
 
     @asynccontextmanager
     async def place(self, gone: asyncio.Event, seconds: float | None) -> AsyncIterator[None]:
-        """One of the places, for the length of the block.
+        """Hold one of the places during the block, after waiting for it if necessary.
 
-        `gone`: whether the caller has left. `seconds`: that it has, None: any number. Raises Overloaded, Left.
+        `gone`: set when the client disconnects. `seconds`: the longest that this request waits; None: as long as the
+        lane allows. Raises Overloaded, Left.
         """
         if self.running < self.at_once and not self._line:
             self.running += 1
@@ -107,7 +112,7 @@ class Lane:
         self._expected = 0
 
     def _pass_on(self) -> None:
-        """The place goes to the next in line, or is free."""
+        """Give the place to the next in line, or free it."""
         while self._line:
             turn = self._line.popleft()
             if not turn.done():
@@ -131,7 +136,7 @@ class Lane:
                 raise self._overloaded(f"no place came free in {longest:g} seconds")
         except BaseException:
             if turn.done() and not turn.cancelled():
-                self._pass_on()  # it came just now, and is not needed
+                self._pass_on()  # the place was granted in this moment, and is not needed
             elif turn in self._line:
                 self._line.remove(turn)
             raise

@@ -1,9 +1,10 @@
-"""What is counted and timed, in Prometheus' terms. Names, labels and what they mean stand here and in docs/operate.md.
+"""The Prometheus metrics of a process. docs/operate.md documents their names, labels and meaning.
 
-Labels are of bounded number: routes by their template, codes and stages of the program, and the names of so many
-collections as the settings say; those beyond are counted together. Nothing that a user wrote is a label otherwise.
-Collections that are gone make room for others. Where several processes serve, the files that they share keep every
-series: those that are gone are left out where they are shown, and no more come than a process may make in its time.
+The number of label values is bounded: routes by their template, error codes, stages, and the names of as many
+collections as the settings allow; further collections are counted together. Nothing else that a user wrote becomes a
+label. Deleted collections make room for others. Where several processes serve, the files that they share keep every
+series: series of deleted collections are left out of a scrape, and a process creates series for a bounded number of
+collections during its lifetime.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from core.protocols import Priority, RanBatch
 from retriever.result import SearchResult
 
 OTHER = "other"
-_SHARED = 2  # times the collections that have labels: those that ever may, where files are shared: a scrape reads all
+_SHARED = 2  # with shared files, series exist for at most this many times the labelled collections: scrapes read all
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _REQUEST_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-# A second series for each counter and histogram, of when it began: nobody asks for it.
+# No second series for each counter and histogram with its creation time: nobody needs it.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
 
 
 class Metrics:
-    """Those of one process; with workers, of all processes together. Thread-safe."""
+    """Records the metrics of one process, and shows those of all processes that serve together. Thread-safe."""
 
     def __init__(self, *, collections: int) -> None:
-        """`collections`: how many have labels of their own."""
+        """`collections`: how many may have labels of their own."""
         self.registry = CollectorRegistry()
         self._names: set[str] = set()
-        self._kept: set[str] = set()  # names with series: these, and in shared files those that are gone
+        self._kept: set[str] = set()  # names with series: `_names`, and with shared files also deleted collections
         self._most_names = collections
         self._most_kept = collections * _SHARED
         self._lock = threading.Lock()
@@ -56,7 +57,7 @@ class Metrics:
             "salience_requests_refused", "Requests that found no place: full, late, gone", ["lane", "reason"],
             registry=given,
         )  # fmt: skip
-        # The library looks a series up under a lock, which costs more than counting does. There is a bounded number.
+        # Cached: the library looks a series up under a lock, which costs more than counting. Their number is bounded.
         self._requests_of = cache(self._requests.labels)
         self._request_seconds_of = cache(self._request_seconds.labels)
         self._errors_of = cache(self._errors.labels)
@@ -101,7 +102,7 @@ class Metrics:
         info.labels(version("salience")).set(1)
 
     def answered(self, *, method: str, route: str | None, status: int, seconds: float, code: str | None) -> None:
-        """A request's answer, `code` of an error."""
+        """Count an answered request and its time in seconds; `code`: that of its error, if any."""
         path = route or OTHER
         self._requests_of(method if method in _METHODS else OTHER, path, str(status)).inc()
         self._request_seconds_of(path).observe(seconds)
@@ -112,7 +113,7 @@ class Metrics:
         self._refused_of(lane, reason).inc()
 
     def searched(self, result: SearchResult, stages_ms: Mapping[str, float]) -> None:
-        with self._lock:  # else a series might be made anew that was just forgotten
+        with self._lock:  # else a series that was just forgotten might be created again
             name = self._label(result.collection)
             for stage, milliseconds in stages_ms.items():
                 self._stages.labels(name, stage).observe(milliseconds / 1000)
@@ -124,12 +125,12 @@ class Metrics:
             self._slow.labels(self._label(collection)).inc()
 
     def searched_collections(self) -> set[str]:
-        """Those that have labels of their own; of a hidden generation that of all that the collection ever had."""
+        """Return the collections with labels of their own; all hidden generations of a collection share one name."""
         with self._lock:
             return set(self._names)
 
     def forget(self, collections: Iterable[str]) -> None:
-        """Some of `searched_collections`, which are gone: they make room for others."""
+        """Make room by forgetting deleted collections, given by their names in `searched_collections`."""
         with self._lock:
             for name in collections:
                 self._names.discard(name)
@@ -153,12 +154,12 @@ class Metrics:
         self._gauges["encoder_waiting"].labels(model, priority.name.lower()).set(waiting)
 
     def maintenance(self, chores: Iterable[str], failing: Mapping[str, float]) -> None:
-        """By the name of a chore, for how many seconds it has failed."""
+        """Set for how many seconds each chore has been failing, given the failing ones by name; 0 for the others."""
         for chore in chores:
             self._gauges["maintenance_failing_seconds"].labels(chore).set(failing.get(chore, 0.0))
 
     def process(self, *, connections: int, cache_bytes: Mapping[str, int]) -> None:
-        """This process's own figures, as they are now; the caches' by kind."""
+        """Set this process's current figures; `cache_bytes` is by kind of cache."""
         self._gauges["connections"].set(connections)
         for kind, count in cache_bytes.items():
             self._gauges["cache_bytes"].labels(kind).set(count)
@@ -167,19 +168,19 @@ class Metrics:
 
     @property
     def shared(self) -> bool:
-        """Whether other processes serve beside this one, any of which may be asked."""
+        """Whether several processes serve together, any of which may answer a scrape."""
         return METRICS_VARIABLE in os.environ
 
     def together(self) -> list[Metric]:
-        """What is to be shown: where several processes serve, that of all of them."""
+        """Return the metrics to show: where several processes serve, those of all of them."""
         if not self.shared:
             return list(self.registry.collect())
         # The library has no types here.
         return list(MultiProcessCollector(None).collect())  # type: ignore[no-untyped-call]
 
     def _label(self, collection: str) -> str:
-        """For the holder of the lock."""
-        # Every reindex has a hidden generation of its own: they are counted together.
+        """Return the label of a collection. The caller holds the lock."""
+        # Every reindex has a hidden generation of its own; those of one collection are counted together.
         base = base_name(collection)
         name = collection if base == collection else f"{base}{HIDDEN}"
         if len(self._names) < self._most_names and (name in self._kept or len(self._kept) < self._most_kept):

@@ -1,4 +1,4 @@
-"""What is noted of a search that was answered: in the metrics, in a trace, and in the log where it was slow."""
+"""Records every completed search in the metrics, in its trace, and, if it was slow, in the log."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from core.context import current_answer
 from core.errors import SalienceError
 from retriever.result import SearchResult
 
-WAITING = "waiting"  # a stage beside those of the searcher: what a request waits outside of them
+WAITING = "waiting"  # a stage in addition to the searcher's own: the time that a request spends outside of them
 _log = structlog.get_logger("salience.search")
 
 
 class Observation:
-    """Thread-safe."""
+    """Records searches. Thread-safe."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing | None, *, slow_ms: int) -> None:
-        """`slow_ms`: from which a search is slow; 0: none is."""
+        """`slow_ms`: searches that take at least this long are slow; 0: none is."""
         self._metrics = metrics
         self._tracing = tracing
         self._slow_ms = slow_ms
 
     def searched(self, result: SearchResult) -> SearchResult:
-        """The result of a request's only search, once it is noted: it took as long as its request has waited."""
+        """Record the only search of a request, and return its result. It took as long as the whole request so far."""
         answer = current_answer()
         waited = 0.0 if answer is None else (time.monotonic() - answer.began) * 1000
         staged = sum(result.stages_ms.values())
@@ -36,7 +36,7 @@ class Observation:
         return result
 
     def all_searched(self, results: list[SearchResult | SalienceError]) -> list[SearchResult | SalienceError]:
-        """The same of a batch. Each search took its own stages: they wait together."""
+        """Record the searches of a batch, and return them. Each took the time of its own stages: they wait together."""
         for result in results:
             if not isinstance(result, SalienceError):
                 self._note(result, result.stages_ms)

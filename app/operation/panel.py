@@ -1,4 +1,4 @@
-"""What a server's operation is made of, built once with the application and handed to those who need it."""
+"""The operational parts of a server (metrics, tracing, readiness, lanes), built once with the application."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from app.operation.scrape import Scrape
 from app.operation.tracing import start_tracing
 from app.wiring import Wiring
 
-NICE_AT_ONCE = 4  # ?nice=true requests that are served; others of them wait
-PATIENT_SECONDS = 60.0  # that writers, and whoever wants to be served behind all others, wait at least
+NICE_AT_ONCE = 4  # ?nice=true requests that are served at once
+PATIENT_SECONDS = 60.0  # least waiting time allowed for writes and ?nice=true requests
 
 
 class Panel:
-    """Of one application."""
+    """The operational parts of one application."""
 
     def __init__(self, parts: Wiring, connections: Callable[[], int]) -> None:
-        """`connections`: how many are open. Raises InvalidSettings where traces are asked for that cannot be made."""
+        """`connections`: returns how many are open. Raises InvalidSettings if the tracing libraries are missing."""
         settings, limits = parts.settings, parts.settings.limits
         self._parts = parts
         self.metrics = Metrics(collections=settings.metrics.collections)
@@ -52,12 +52,12 @@ class Panel:
 
     @property
     def threads(self) -> int:
-        """That requests with a place take at most."""
+        """The most threads that requests with a place take."""
         return sum(lane.at_once for lane in self.lanes.values())
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """While the application is up: its parts are built by then."""
+        """Observe models and update gauges while the block runs. The parts must have been built."""
         self._parts.models.observe(self.metrics.ran)
         try:
             if self.metrics.shared:

@@ -1,4 +1,4 @@
-"""What this process holds of the machine, and may hold, as the kernel says it."""
+"""The resources that this process uses and may use, according to the kernel: memory, open files, cores, sockets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's: where several processes keep their figures
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # of the metrics library: the folder that several processes share
 _STATUS = Path("/proc/self/statm")
 _FILES = Path("/proc/self/fd")
 _GROUPS = Path("/proc/self/cgroup")
@@ -19,7 +19,7 @@ _LIMITS = Path("/sys/fs/cgroup")
 
 
 def resident_bytes() -> int:
-    """Memory that is in RAM; where the kernel does not tell, the most that it ever was."""
+    """Return the resident memory in bytes; where the kernel does not report it, its peak."""
     try:
         return int(_STATUS.read_text("ascii").split()[1]) * resource.getpagesize()
     except OSError:
@@ -28,7 +28,7 @@ def resident_bytes() -> int:
 
 
 def open_files() -> int:
-    """File descriptors; 0 where the system does not tell."""
+    """Return the number of open file descriptors; 0 where the system does not report it."""
     try:
         return len(os.listdir(_FILES))
     except OSError:
@@ -36,13 +36,13 @@ def open_files() -> int:
 
 
 def open_files_allowed() -> int:
-    """How many file descriptors this process may have at most, if it asks."""
+    """Return the most file descriptors that this process may ask for: its hard limit, at most 65,536."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MANY if hard == resource.RLIM_INFINITY else min(hard, _MANY)
 
 
 def raise_open_files() -> int:
-    """Ask for as many as this process may have; how many that is."""
+    """Raise the soft limit on file descriptors to `open_files_allowed`, and return that number."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = open_files_allowed()
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -51,18 +51,18 @@ def raise_open_files() -> int:
 
 
 def cores() -> int:
-    """How many this process may keep busy: those it may run on, and no more than the quota of a container comes to.
+    """Return how many cores this process may keep busy: its CPU affinity, limited by the CPU quota of a container.
 
-    Part of a core counts as one. Libraries look at the former only, when they choose how many threads compute.
+    A fraction of a core counts as one. Libraries ignore the quota when they choose their number of threads.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([allowed, *(max(1, math.ceil(quota)) for quota in _quotas())])
 
 
 def compute_within_quota() -> None:
-    """Let torch, and models that compute with as many threads as it does, take no more of them than there are `cores`.
+    """Limit the threads of torch, and of models that use as many as it does, to `cores`.
 
-    OMP_NUM_THREADS counts more.
+    OMP_NUM_THREADS takes precedence.
     """
     import torch
 
@@ -71,7 +71,7 @@ def compute_within_quota() -> None:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket of this address, at which nobody listens yet. Raises OSError."""
+    """Return a socket bound to this address, not yet listening. Raises OSError."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     made = socket.socket(family, kind, protocol)
     try:
@@ -84,12 +84,12 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def is_local(listener: socket.socket) -> bool:
-    """Whether it can be reached from this machine alone."""
+    """Whether the socket can be reached only from this machine."""
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _quotas() -> Iterator[float]:
-    """Cores' worth of time that the control groups around this process may take, where they are limited."""
+    """Yield the CPU quota, in cores, of each limited control group around this process."""
     try:
         lines = [line.split(":", 2) for line in _GROUPS.read_text("utf-8", "replace").splitlines()]
     except OSError:
@@ -97,19 +97,19 @@ def _quotas() -> Iterator[float]:
     for _, controllers, path in (line for line in lines if len(line) == 3):
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # A container may see the path that its group has outside, and its own files at the root all the same.
+        # A container may see its group's path as on the host, though its own files are at the root: hence the parents.
         inner = PurePosixPath(path.lstrip("/"))
         for group in (inner, *inner.parents):
             if not controllers:
                 limits = [_limit(_LIMITS / group / "cpu.max")]
-            else:  # the first version of control groups; "cpu" mostly is a link to what has the names of several
+            else:  # control groups version 1; "cpu" usually links to a mount named after several controllers
                 mounts = (_LIMITS / mount / group for mount in {"cpu", controllers})
                 limits = [_limit(mount / "cpu.cfs_quota_us", mount / "cpu.cfs_period_us") for mount in mounts]
             yield from (limit for limit in limits if limit is not None)
 
 
 def _limit(*files: Path) -> float | None:
-    """What these say in all is a quota and a period. None: there is no limit ("max", -1), or none that can be read."""
+    """Return quota / period, which these files contain together; None if unlimited ("max", -1) or unreadable."""
     try:
         quota, period = (int(number) for file in files for number in file.read_text("ascii").split())
         return quota / period if quota > 0 and period > 0 else None

@@ -1,4 +1,4 @@
-"""Whether this process can serve, and what is wrong where it cannot."""
+"""Readiness checks: whether this process can serve, and if not, what is wrong."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from store.catalog import has_collections
 from store.maintenance import maintained_by
 
 FRESH_CHANGES = 10_000  # that a snapshot may be behind: the next search reads them in some hundred milliseconds
-INDEX_SECONDS = 1.0  # within which Milvus answers: who probes does not wait for long
-FAILING_SECONDS = 60.0  # for which a chore of the maintenance may fail, as on a disk that is full for a moment
-UNMAINTAINED_SECONDS = 10.0  # for which nobody may see to the data directory: another owner takes over by then
+INDEX_SECONDS = 1.0  # timeout for Milvus: probes do not wait for long
+FAILING_SECONDS = 60.0  # for which a maintenance chore may fail, for example while the disk is full for a moment
+UNMAINTAINED_SECONDS = 10.0  # for which nobody may maintain the data directory: another process takes over by then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
-    text: str  # what was found; where it is not ok, what is wrong and what helps
-    needed: bool = True  # False: the process serves all else without it
+    text: str  # what was found; if not ok, what is wrong and what helps
+    needed: bool = True  # False: a failure does not make the process unready, as it can serve everything else
 
 
 class Readiness:
-    """Thread-safe."""
+    """Runs the checks of one process. Thread-safe."""
 
     def __init__(self, parts: Wiring) -> None:
         self._parts = parts
@@ -41,11 +41,11 @@ class Readiness:
         self._catching_up = threading.Lock()
 
     def expect(self, worker: threading.Thread, reindexing: threading.Thread) -> None:
-        """The threads that work on jobs and on reindexes here: they are to be alive."""
+        """Check from now on that these threads, which process jobs and reindexes here, are alive."""
         self._threads = {"worker": worker, "reindexing": reindexing}
 
     def stop(self) -> None:
-        """From now on: not ready."""
+        """Report from now on that the process is not ready."""
         self._stopping = True
 
     @property
@@ -53,7 +53,7 @@ class Readiness:
         return self._stopping
 
     def findings(self) -> list[Finding]:
-        """Reads the database and the disk, so it is for a thread."""
+        """Run all checks. They read the database and the disk, so do not call this in the event loop."""
         return list(self._check())
 
     def _check(self) -> Iterator[Finding]:
@@ -108,7 +108,7 @@ class Readiness:
                 with self._parts.views.open(name):
                     pass
         except SalienceError:
-            pass  # gone, or the database's fault: the next look at it says so
+            pass  # the collection was deleted, or the database fails, which the next check reports
         finally:
             self._catching_up.release()
 

@@ -1,4 +1,4 @@
-"""What /metrics answers: the figures of the processes, and those of the data directory."""
+"""The content of /metrics: the metrics of the processes, of the data directory, and the readiness checks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from store.catalog import stored_names
 from store.figures import CollectionFigures, Figures, figures
 from store.views import Held
 
-KEPT_SECONDS = 5.0  # for which figures of the database are shown again
-_SHARE = 20  # they may take this part of the time at most: counting many rows takes a while
+KEPT_SECONDS = 5.0  # for which figures of the database are reused
+_SHARE = 20  # reading them takes at most 1/20 of the time: counting many rows is slow
 
 _BY_COLLECTION = (
     ("passages", "Passages that are searched"),
@@ -35,7 +35,7 @@ _BY_COLLECTION = (
 
 
 class Scrape:
-    """Thread-safe; one at a time."""
+    """Renders all metrics. Thread-safe; scrapes run one at a time."""
 
     def __init__(self, parts: Wiring, metrics: Metrics, gauges: Gauges, readiness: Readiness) -> None:
         self._gauges = gauges
@@ -46,24 +46,24 @@ class Scrape:
         self._lock = threading.Lock()
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         with self._lock:
             self._gauges.take()
             return generate_latest(self._registry)
 
 
 class _Processes(Collector):
-    """Of the processes that serve, without the series of collections that are gone."""
+    """The metrics of the processes that serve, without the series of deleted collections."""
 
     def __init__(self, parts: Wiring, metrics: Metrics) -> None:
         self._parts = parts
         self._metrics = metrics
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # as below
+        return ()  # called on registration: nothing is known yet
 
     def collect(self) -> Iterable[Metric]:
-        # Both before the names are read: what comes after them is not gone.
+        # Both are read before the names: else a collection created in between would be taken for a deleted one.
         searched, families = self._metrics.searched_collections(), self._metrics.together()
         try:
             with self._parts.database.read() as session:
@@ -79,13 +79,13 @@ class _Processes(Collector):
 
 
 class _Checks(Collector):
-    """What /readyz says of the process that is asked."""
+    """What /readyz says about the process that answers the scrape."""
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # as above
+        return ()  # called on registration: nothing is known yet
 
     def collect(self) -> Iterable[Metric]:
         found = self._readiness.findings()
@@ -97,7 +97,7 @@ class _Checks(Collector):
 
 
 class _Data(Collector):
-    """Of the data directory: the same whichever process is asked, but for how far its snapshots are behind."""
+    """The metrics of the data directory: the same in every process, except how far its snapshots are behind."""
 
     def __init__(self, parts: Wiring) -> None:
         self._parts = parts
@@ -107,7 +107,7 @@ class _Data(Collector):
         self._again_at = 0.0  # by time.monotonic
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        return ()  # asked when it is registered, where nothing is to be read yet
+        return ()  # called on registration, when nothing can be read yet
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         readable = self._renew()
@@ -152,7 +152,7 @@ class _Data(Collector):
         yield family
 
     def _renew(self) -> bool:
-        """Whether the figures are of now, or of a moment ago."""
+        """Read the figures again if it is time to; returns False if that failed and they are old."""
         begun = time.monotonic()
         if begun < self._again_at and self._figures is not None:
             return True

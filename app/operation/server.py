@@ -1,4 +1,4 @@
-"""uvicorn, told how long to wait for whom, and to say that it stops before it does."""
+"""The uvicorn server, with its timeouts, and a shutdown that reports "not ready" before the port closes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fastapi import FastAPI
 from app.operation.connections import Connections
 from app.operation.readiness import Readiness
 
-STOP_SECONDS = 30  # in which what was begun is answered
-KEEP_ALIVE_SECONDS = 75  # longer than clients (5) and balancers (60) keep one: else a request may meet the closing
+STOP_SECONDS = 30  # for running requests to be answered on shutdown
+KEEP_ALIVE_SECONDS = 75  # longer than in clients (5 s) and balancers (60 s): else a request may meet the closing
 BACKLOG = 2048
-GARBAGE = 20_000  # objects that came since the last look for rings of them; Python's 700 are those of one search
+GARBAGE = 20_000  # new objects until the garbage collector runs; Python's default, 700, is reached by a single search
 
 
 class Server(uvicorn.Server):
-    """SIGTERM makes /readyz say no at once, and closes the port a moment later; SIGINT closes it at once."""
+    """A server that on SIGTERM fails /readyz at once and closes the port `drain_seconds` later; on SIGINT at once."""
 
     def __init__(self, app: FastAPI, connections: Connections, readiness: Readiness, *, drain_seconds: float) -> None:
         super().__init__(
@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         gc.set_threshold(GARBAGE)
-        gc.freeze()  # some 300,000 objects that stay: to look through them stops all threads for a quarter of a second
+        gc.freeze()  # exempts some 300,000 permanent objects: collecting them stops all threads for a quarter second
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._readiness.stop()

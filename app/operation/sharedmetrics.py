@@ -1,7 +1,7 @@
-"""The folder in which the workers of one server keep what they count, so that each can show the figures of all.
+"""The folder in which the workers of one server share their metrics, so that each can show those of all.
 
-Supervisor and workers hold a lock on it, which the kernel frees however they end: a folder that nobody holds was left
-behind by killed processes, and the next server removes it. systemd-tmpfiles leaves a locked folder alone, too.
+The supervisor and the workers hold a lock on it, which the kernel releases however they end. A folder without a lock
+was left behind by killed processes, and the next server removes it. systemd-tmpfiles respects the lock, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ _PREFIX = "salience-metrics-"
 
 @contextmanager
 def shared_metrics() -> Iterator[Path]:
-    """The folder while the block runs; the processes that start meanwhile know it by their environment."""
+    """Create the folder for the duration of the block, after removing those that earlier servers left behind.
+
+    An environment variable passes it to the processes that are started meanwhile.
+    """
     _remove_leftovers()
     folder, held = _made()
     os.environ[METRICS_VARIABLE] = str(folder)
@@ -34,21 +37,21 @@ def shared_metrics() -> Iterator[Path]:
 
 
 def hold(folder: str) -> None:
-    """Keep the folder from being removed, to the end of this process."""
+    """Lock the folder, so that it is not removed as a leftover, until this process ends."""
     with suppress(OSError):
         fcntl.flock(_opened(Path(folder)), fcntl.LOCK_SH)
 
 
 def _made() -> tuple[Path, int]:
-    """A new folder, and the file descriptor that holds it."""
+    """Create a folder, and return it with the file descriptor that locks it."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
             held = _opened(folder)
-        except FileNotFoundError:  # another server took it for a leftover before it was locked
+        except FileNotFoundError:  # another server removed it before it was locked
             continue
         fcntl.flock(held, fcntl.LOCK_SH)
-        if folder.exists():  # likewise
+        if folder.exists():  # else removed, as above
             return folder, held
         os.close(held)
 
@@ -57,13 +60,13 @@ def _remove_leftovers() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             descriptor = _opened(folder)
-        except OSError:  # no folder, or another user's
+        except OSError:  # not a folder, or another user's
             continue
         try:
             if os.fstat(descriptor).st_uid == os.geteuid():
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:  # its processes are there
+        except BlockingIOError:  # in use
             pass
         finally:
             os.close(descriptor)

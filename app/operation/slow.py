@@ -1,4 +1,4 @@
-"""The shape of a search: what it had to do, without a word of what was searched for, or where."""
+"""Describes the shape of a search for the log: what work it did, without any text, field name or value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retriever.result import SearchResult
 
 
 def shape_of(result: SearchResult, stages_ms: Mapping[str, float]) -> dict[str, Any]:
-    """Legs, options, counts and times. Names of fields are left out, too: they are what a user wrote."""
+    """Return the collection, legs, options, counts and times. Names of fields are left out: users wrote them."""
     query = result.query
     return {
         "collection": result.collection,
@@ -28,7 +28,7 @@ def shape_of(result: SearchResult, stages_ms: Mapping[str, float]) -> dict[str, 
 
 
 def options_of(query: Query) -> dict[str, Any]:
-    """What was asked for beside the plain search; nothing where that is all."""
+    """Return the options that differ from a plain search; empty for a plain one."""
     conditions, inputs = query.conditions, query.inputs
     found = {
         "filter": None if query.filter is None else filter_shape(query.filter),
@@ -55,7 +55,7 @@ def options_of(query: Query) -> dict[str, Any]:
 
 
 def filter_shape(tree: Filter) -> str:
-    """The structure of a filter: and(range, in(3), not(exists)). Without names and values."""
+    """Return the structure of a filter without names and values, such as `and(range, in(3), not(exists))`."""
     match tree:
         case And(parts=parts):
             return f"and({', '.join(map(filter_shape, parts))})"

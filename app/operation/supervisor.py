@@ -1,7 +1,7 @@
-"""Several processes that serve at one port: started, started anew when one dies, and stopped together.
+"""Supervises several worker processes that serve one port: starts them, restarts those that die, and stops them all.
 
-Each is a fresh process, never a fork: neither torch nor FAISS outlives one. All wait at one listening socket, which
-this process holds open: a worker that dies takes no connection with it that it had not accepted.
+Workers are spawned, never forked, since neither torch nor FAISS survives a fork. All accept from one listening socket,
+which the supervisor keeps open: when a worker dies, connections that it had not accepted are not lost.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from app.operation.process import METRICS_VARIABLE
 from app.operation.sharedmetrics import hold, shared_metrics
 from core.backoff import doubled
 
-STOP_SECONDS = 74.0  # for all of them, once the port is closed: what the documentation tells service managers
-_FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started anew; doubled each time
+STOP_SECONDS = 74.0  # for all workers to end once the port is closed; documented for service managers
+_FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is restarted; doubled each time
 _LONGEST_PAUSE_SECONDS = 30.0
-_SOUND_SECONDS = 60.0  # after which a worker's death is not held against the next one
+_SOUND_SECONDS = 60.0  # a worker that was ready and lived this long resets the pause
 _READY = "ready"
 _log = logging.getLogger(__name__)
 
-Serve = Callable[..., None]  # (number, listener, ready, **given): what a worker does until it is told to stop
+Serve = Callable[..., None]  # (number, listener, ready, **given): runs a worker until it is told to stop
 
 
 @dataclass(slots=True)
 class _Place:
-    """Of one worker."""
+    """The slot of one worker, which successive processes fill."""
 
     number: int
     process: BaseProcess | None = None
-    link: Connection | None = None  # by which it says that it is ready, and notices that this process is gone
+    link: Connection | None = None  # carries the worker's ready message, and tells it when the supervisor is gone
     ready: bool = False
     started_at: float = 0.0  # by time.monotonic
     deaths: int = 0  # in a row
-    again_at: float = 0.0
+    again_at: float = 0.0  # when to restart, by time.monotonic
 
 
 class Supervisor:
-    """For the main thread of a process that does nothing else."""
+    """Runs the workers. For the main thread of a process that does nothing else."""
 
     def __init__(
         self,
@@ -64,9 +64,10 @@ class Supervisor:
         drain_seconds: float,
         **given: Any,
     ) -> None:
-        """`serve` and `given` must be picklable. `threads`: for each to compute with; OMP_NUM_THREADS counts more.
+        """`serve` and `given` must be picklable.
 
-        `drain_seconds`: from the signal to stop to the end of the port, as the workers have it, too.
+        `threads`: compute threads of each worker; OMP_NUM_THREADS takes precedence. `drain_seconds`: from the stop
+        signal until the port closes, the same as in the workers.
         """
         self._serve = serve
         self._listener = listener
@@ -75,16 +76,16 @@ class Supervisor:
         self._given = given
         self._places = [_Place(number=number) for number in range(workers)]
         self._context = multiprocessing.get_context("spawn")
-        self._stopping: int | None = None  # the signal that said so
+        self._stopping: int | None = None  # the stop signal, once received
         self._waking, self._woken = self._context.Pipe(duplex=False)
 
     def run(self, started: Callable[[], None]) -> bool:
-        """Until SIGTERM or SIGINT; `started` is called once, when all are ready.
+        """Run the workers until SIGTERM or SIGINT; `started` is called once, when all are ready.
 
-        Whether they ever were: where a worker cannot even start, all end.
+        Returns whether all were ever ready: if a worker dies before that, all are stopped.
         """
         for name, value in self._environment.items():
-            os.environ.setdefault(name, value)  # of the workers: libraries read it when they are loaded
+            os.environ.setdefault(name, value)  # inherited by the workers: libraries read it when they are loaded
         with self._signals(), shared_metrics() as figures:
             for place in self._places:
                 self._start(place)
@@ -113,7 +114,7 @@ class Supervisor:
         place.ready, place.started_at = False, time.monotonic()
 
     def _look(self, figures: Path) -> None:
-        """Wait until something happens, and see to it."""
+        """Wait for the next event, then restart, clean up or mark as ready the workers concerned."""
         now = time.monotonic()
         alive = [place for place in self._places if place.process is not None]
         pauses = [place.again_at - now for place in self._places if place.process is None]
@@ -149,16 +150,17 @@ class Supervisor:
         place.deaths, place.again_at = place.deaths + 1, time.monotonic() + pause
 
     def _stop(self) -> None:
-        """All at once; whoever does not end in time is killed, which costs nothing that was acknowledged.
+        """Stop all workers at once. Those that do not end in time are killed, which loses nothing acknowledged.
 
-        As long as one process holds the listening socket, connections are taken that none of them would answer.
+        The listening socket is closed here, too: while any process holds it open, the kernel accepts connections that
+        no worker would answer.
         """
         closes = time.monotonic() + self._drain_seconds
         until = closes + STOP_SECONDS
         alive = [place.process for place in self._places if place.process is not None]
         for process in alive:
             if process.is_alive() and process.pid is not None:
-                os.kill(process.pid, signal.SIGTERM)  # a second SIGINT, behind that of a terminal, would be rude
+                os.kill(process.pid, signal.SIGTERM)  # not SIGINT, which a terminal sends to the workers itself
         for process in alive:
             process.join(max(0.0, closes - time.monotonic()))
         self._listener.close()
@@ -176,7 +178,7 @@ class Supervisor:
                 self._stopping = number
 
         os.set_blocking(self._woken.fileno(), False)
-        # Not by the handler: it does not run where a signal comes in the moment before this thread begins to wait.
+        # Wakes `wait`: the handler alone would not if the signal arrives just before this thread begins to wait.
         woken = signal.set_wakeup_fd(self._woken.fileno())
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -188,8 +190,8 @@ class Supervisor:
 
 
 def _work(serve: Serve, number: int, listener: socket.socket, link: Connection, given: dict[str, Any]) -> None:
-    """In the worker's process. It ends when the supervisor does, however that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves: the supervisor passes on what a terminal says
+    """Run a worker, in its own process. It stops when the supervisor ends, however that happens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves: the supervisor passes a terminal's SIGINT on
     hold(os.environ[METRICS_VARIABLE])
 
     def end_with_it() -> None:
@@ -206,4 +208,4 @@ def _read(link: Connection) -> object:
     try:
         return link.recv()
     except (EOFError, OSError):
-        return None  # it is ending: its sentinel says so
+        return None  # the worker is ending, which its sentinel reports

@@ -1,6 +1,6 @@
-"""Spans by OpenTelemetry, where an endpoint is configured: of a request, and of the stages of its searches.
+"""OpenTelemetry tracing of requests and the stages of their searches, if an endpoint is configured.
 
-A span says how long, how many and by which model: never a text. The libraries are an extra, loaded only here.
+Spans hold durations, counts and names, never a text. The libraries are an optional extra, imported only here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
-_EXPORT_SECONDS = 5.0
+_EXPORT_SECONDS = 5.0  # timeout of one export
 
 
 class Tracing:
-    """Makes spans of what happened. Thread-safe."""
+    """Creates the spans of requests and searches. Thread-safe."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -40,7 +40,7 @@ class Tracing:
 
     @contextmanager
     def request(self, scope: Scope) -> Iterator[Span]:
-        """The span of a request; it continues the trace that the caller's `traceparent` names."""
+        """Open the span of a request, which continues the trace named by the caller's `traceparent` header."""
         from opentelemetry.trace import SpanKind, format_trace_id
 
         headers = Headers(scope=scope)
@@ -50,7 +50,7 @@ class Tracing:
             context=self._format.extract(carrier),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": scope["method"]},
-            record_exception=False,  # its message may quote a text
+            record_exception=False,  # its message may quote a text of the request
             set_status_on_exception=False,
         ) as span:
             onward: dict[str, str] = {}
@@ -60,12 +60,12 @@ class Tracing:
                 yield span
 
     def searched(self, result: SearchResult) -> None:
-        """The spans of a search that is done, below that of its request."""
+        """Create the spans of a completed search, as children of the current span."""
         if not result.spans:
             return
         from opentelemetry.trace import set_span_in_context
 
-        since = time.time_ns() - time.perf_counter_ns()  # of the stages' clock
+        since = time.time_ns() - time.perf_counter_ns()  # offset of the stages' clock
         begun, ended = min(span.begun for span in result.spans), max(span.ended for span in result.spans)
         whole = self._tracer.start_span(
             "search",
@@ -86,12 +86,12 @@ class Tracing:
         whole.end(since + round(ended * 1e9))
 
     def close(self) -> None:
-        """Sends what is left, for so long as one attempt may take."""
+        """Export the remaining spans, for at most as long as one attempt may take."""
         self._provider.shutdown()
 
 
 def start_tracing(settings: TracingSettings, version: str) -> Tracing | None:
-    """None where no endpoint is set. Raises InvalidSettings where the libraries are missing."""
+    """Set up tracing; None without an endpoint. Raises InvalidSettings if the libraries are missing."""
     if settings.endpoint is None:
         return None
     try:
@@ -117,7 +117,7 @@ def start_tracing(settings: TracingSettings, version: str) -> Tracing | None:
 
 
 class Traced:
-    """Outermost: a span for each request but those that ask for the process's health."""
+    """The outermost middleware: creates a span for each request except those to health and metrics endpoints."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing, templates: RouteTemplates) -> None:
         self._app = app
