@@ -48,7 +48,7 @@ from indexer.worker import Worker
 number = int(sys.argv[1])
 
 def serve(worker):
-    assert [thread for thread in threading.enumerate() if thread.name == "forthcoming-models"]
+    assert [thread for thread in threading.enumerate() if thread.name == "preloader"]
     with worker._wake._cond:
         signal.raise_signal(number)
     assert worker._stopping.wait(30)

@@ -55,7 +55,7 @@ def test_every_process_loads_the_model_of_a_reindex_before_a_search_needs_it(
     until_state(client, "switched")
     assert search(beside)["model"] == "tiny"
     assert poor.post("/v1/collections/goods/search", json={"query": "games"}).status_code >= 400
-    assert any(thread.name == "forthcoming-models" for thread in threading.enumerate())
+    assert any(thread.name == "preloader" for thread in threading.enumerate())
 
 
 def until_let_go(client: TestClient, name: str = "tiny") -> None:
