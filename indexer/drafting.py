@@ -1,4 +1,4 @@
-"""A document to a draft: its language, its passages, and the hashes that say what is new."""
+"""Turn documents into drafts: detect the language, split into passages, and compute the hashes that show changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from store.terms import FREQUENCY_STEP
 
 
 class Drafter:
-    """Splits documents as the collection's settings and the encoder's budget say."""
+    """Splits documents according to the collection's settings and the encoder's token budget."""
 
     def __init__(self, settings: CollectionSettings, encoder: Encoder, analyzer: Analyzer) -> None:
         self._settings = settings
@@ -55,7 +55,7 @@ class Drafter:
         return None
 
     def outline(self, document: Document) -> Draft:
-        """The draft without passages: enough to see whether the stored document is the same, and cheap."""
+        """The draft without passages: cheap, and enough to tell whether the stored document has changed."""
         sample = f"{document.title} {heard(document.text, document.controls).text[:2000]}"
         language = self._analyzer.language_of(sample, self._settings.language)
         sha = content_sha(document, language, self._settings)
@@ -69,22 +69,22 @@ class Drafter:
         for passage in self._passages(document, title, language):
             text, controls = _part(document, passage)
             if controls and not heard(text, controls).text.strip():
-                continue  # it would say nothing but the title
+                continue  # nothing but the title would be left of it
             sha = passage_sha(title, text, language, self._settings, controls)
             passages.append(DraftPassage(passage=passage, sha=sha))
-        if not passages:  # the title is all that is heard
+        if not passages:  # only the title counts
             alone = Passage(start=0, end=0, fresh=0)
             passages = [DraftPassage(passage=alone, sha=passage_sha(title, "", language, self._settings))]
         return replace(outline, passages=tuple(passages))
 
     def terms(self, draft: Draft, wanted: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
-        """How often BM25 counts each term of the passages whose hashes are `wanted`: as often as its factors say."""
+        """BM25 term frequencies, weighted by the controls' factors, of the passages whose hashes are in `wanted`."""
         found: dict[bytes, Mapping[str, float]] = {}
         passages = {item.sha: item.passage for item in draft.passages if item.sha in wanted}
         if not passages:
             return found
         title = prompt_title(draft.document.title, self._settings, self._encoder)
-        again = self._settings.title_weight - 1  # beside the title that the prompt holds
+        again = self._settings.title_weight - 1  # the prompt already holds the title once
         titled = self._analyzer.term_frequencies(title, draft.language) if again and title else {}
         for sha, passage in passages.items():
             prompt = document_prompt(title, *_part(draft.document, passage))
@@ -95,12 +95,12 @@ class Drafter:
         return found
 
     def prompts(self, draft: Draft) -> dict[bytes, Prompt]:
-        """What to embed, by the passages' hashes."""
+        """The prompts to embed, keyed by passage hash."""
         title = prompt_title(draft.document.title, self._settings, self._encoder)
         return {item.sha: document_prompt(title, *_part(draft.document, item.passage)) for item in draft.passages}
 
     def _counts(self, prompt: Prompt, language: str) -> dict[str, float]:
-        """How often each term of a prompt of one text counts: an occurrence by its factor."""
+        """Weighted frequency of each term of a single-text prompt: each occurrence counts by its factor."""
         item = _item(prompt)
         if not item.controls:
             return dict(self._analyzer.term_frequencies(item.text, language))
@@ -114,19 +114,20 @@ class Drafter:
     def _passages(self, document: Document, title: str, language: str) -> list[Passage]:
         text = document.text
         if self._settings.whole_documents or not text.strip():
-            return [Passage(start=0, end=len(text), fresh=0)]  # of a title alone: the empty span
+            return [Passage(start=0, end=len(text), fresh=0)]  # the empty span if there is only a title
         spans = self._encoder.token_spans(text)
         if document.controls:
-            spans = spans[span_factors(text, document.controls, spans) > 0]  # what is left out takes no room
+            spans = spans[span_factors(text, document.controls, spans) > 0]  # suppressed tokens use up no budget
         titled = len(self._encoder.token_spans(title)) if title else 0
         budget = max(1, prompt_budget(self._settings, self._encoder) - titled)
         return split(text, spans, budget=budget, overlap=self._settings.overlap_tokens, language=language)
 
 
 def content_sha(document: Document, language: str, settings: CollectionSettings) -> bytes:
-    """sha256 of all that a document's passages depend on, but for the encoder.
+    """SHA-256 of everything that a document's passages depend on, except the encoder.
 
-    Another recipe, here or below, would make every stored document look changed, and to `verify` look damaged.
+    Changing what is hashed, here or in `passage_sha`, would make every stored document look changed, and look damaged
+    to `verify`.
     """
     splitting = json.dumps([settings.passage_tokens, settings.overlap_tokens, settings.whole_documents])
     controlled = _controlled(document.controls)
@@ -136,39 +137,39 @@ def content_sha(document: Document, language: str, settings: CollectionSettings)
 def passage_sha(
     title: str, text: str, language: str, settings: CollectionSettings, controls: Sequence[TextControl] = ()
 ) -> bytes:
-    """sha256 of all that a passage's embedding depends on, but for the models. `title`: as in its prompt.
+    """SHA-256 of everything that a passage's embedding depends on, except the models.
 
-    `controls`: of the passage, on spans of `text`.
+    `title` is the one in the passage's prompt; `controls` are the passage's own, on spans of `text`.
     """
-    weighing = [*_weighing(settings), title] if title and _weighing(settings) else []  # which part is weighed
+    weighing = [*_weighing(settings), title] if title and _weighing(settings) else []  # tells which part is weighted
     item = _item(document_prompt(title, text, controls))
     return _sha(language, item.text, *weighing, *_controlled(item.controls))
 
 
 def _part(document: Document, passage: Passage) -> tuple[str, tuple[TextControl, ...]]:
-    """A passage's text, and the controls on it."""
+    """A passage's text and the controls on it."""
     text = document.text[passage.start : passage.end]
     return text, passage_controls(document.controls, passage.start, text)
 
 
 def _weighing(settings: CollectionSettings) -> list[str]:
-    """Nothing where a title counts once, as it did before there were weights: hashes of then still hold."""
+    """The title weight as part of a hash; empty for weight 1, so that hashes from before weights existed stay valid."""
     return [] if settings.title_weight == 1 else [f"title_weight {settings.title_weight}"]
 
 
 def _item(prompt: Prompt) -> TextItem:
-    """The one of a document's prompt."""
+    """The only item of a document's prompt."""
     [item] = prompt.items
     assert isinstance(item, TextItem)
     return item
 
 
 def _controlled(controls: Iterable[TextControl]) -> list[str]:
-    """Nothing where there are none, as it was before there were any."""
+    """The controls as part of a hash; empty without any, so that hashes from before controls existed stay valid."""
     packed = pack_controls(controls)
     return [] if packed is None else [f"controls {packed}"]
 
 
 def _sha(*parts: str) -> bytes:
-    """Of the parts and the borders between them."""
+    """SHA-256 of the parts as a JSON list, so that the borders between them count, too."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).digest()
