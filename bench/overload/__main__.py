@@ -1,8 +1,8 @@
-"""Peak, overload, recovery, and clients that dawdle, against `salience serve` in a process of its own.
+"""Measure peak load, overload, recovery and slow clients on `salience serve` in a process of its own.
 
-`goodput_of_peak` is told by the mean of the peaks before and after, as the speed of a machine may move in minutes;
-`good`: it is at least 0.8, and answers are quick again within 5 s. Memory is that of all processes of the server
-(`proportional` in bench.memory). `wrong`: answers that overload is no reason for.
+`goodput_of_peak` relates the goodput under overload to the mean of the peaks before and after, as a machine's speed may
+change within minutes. `good`: it is at least 0.8, and answers are fast again within 5 s. Memory is that of all
+processes of the server (`proportional` in bench.memory). `wrong`: answers that overload does not justify.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def run(folder: Path, chosen: argparse.Namespace) -> Report:
 
 async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> Report:
     settle = 0.3 if chosen.quick else 3.0
-    await closed_loop(target, 8, settle)  # what is loaded by the first requests
+    await closed_loop(target, 8, settle)  # warm up
     alone = await closed_loop(target, 1, settle)
     stretch = 0.5 if chosen.quick else max(5.0, chosen.seconds / 10)
     peaks = {clients: await closed_loop(target, clients, stretch) for clients in PEAK_CLIENTS}
@@ -112,7 +112,7 @@ async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> Repo
 
 @dataclass(slots=True)
 class Beside:
-    """What was seen beside the load: status and seconds of each probe, and the most memory."""
+    """What was observed during the load: status and seconds of each probe, and the peak memory in bytes."""
 
     probes: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {path: [] for path in PROBES})
     largest: int = 0
@@ -128,7 +128,7 @@ async def _watched(port: int, pid: int, beside: Beside) -> None:
 
 
 def _wrong(loaded: Outcome, beside: Beside) -> list[str]:
-    """Under overload some wait in vain or are told to come again later; no more than that."""
+    """Unexpected answers. Under overload, requests may time out or get a 503 with Retry-After, but nothing else."""
     wrong = [f"{count} times: {status}" for status, count in loaded.statuses.items() if status not in EXPECTED]
     if loaded.without_advice:
         wrong.append(f"{loaded.without_advice} times: 503 without Retry-After")
@@ -138,7 +138,7 @@ def _wrong(loaded: Outcome, beside: Beside) -> list[str]:
 
 
 async def _recovery(target: Target, usual_seconds: float) -> float | None:
-    """Seconds until ten requests in a row are as quick as alone; None: they never are."""
+    """Seconds until ten requests in a row take at most `usual_seconds`; None if they never do."""
     begun, quick = time.monotonic(), 0
     while time.monotonic() - begun < 4 * RECOVERY_SECONDS:
         one = await closed_loop(target, 1, 0.0001)
