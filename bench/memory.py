@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 
 class Resident(NamedTuple):
+    """Resident memory of one process, in bytes: anonymous, and mapped from files."""
+
     own: int
     mapped: int
 
@@ -41,6 +43,7 @@ class Peak:
         self._thread.start()
 
     def end(self) -> None:
+        """Stop sampling."""
         self._over.set()
         self._thread.join()
 

@@ -39,6 +39,7 @@ def main() -> None:
 
 
 def compared(fitted: Projection) -> Report:
+    """Compare the fitted projection with the shipped one: `kept` and `in_common` are shares, 0..1."""
     there = read_projection(projection_file(SHIPPED, fitted.space, SIZE))
     common = float(np.square(fitted.matrix @ there.matrix.T, dtype=np.float64).sum()) / SIZE
     return {"words": fitted.texts, "kept": {"fitted": fitted.kept, "there": there.kept}, "in_common": common}

@@ -197,6 +197,7 @@ def _batch(collection: Collection, drafts: Sequence[Draft], vectors: Float32Arra
 
 
 def no_model(collection: Collection) -> Encoder:
+    """Stands in for the loader of models: raises ModelMismatch."""
     raise ModelMismatch(f"no model is measured here, and {collection.name} has none")
 
 

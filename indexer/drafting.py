@@ -62,7 +62,7 @@ class Drafter:
         return Draft(document=document, language=language, content_sha=sha, passages=())
 
     def complete(self, outline: Draft) -> Draft:
-        """The outline with its passages."""
+        """The outline with its passages. If only the title counts, there is one passage with an empty span."""
         document, language = outline.document, outline.language
         title = prompt_title(document.title, self._settings, self._encoder)
         passages = []

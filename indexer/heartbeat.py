@@ -21,7 +21,7 @@ class Heartbeat:
     """Renews the lease every third of its duration, so that two renewals may fail. A context manager."""
 
     def __init__(self, database: Database, lease: Lease, *, seconds: float, clock: Clock) -> None:
-        self.lost = False  # another worker has the job: nothing more can be committed
+        self.lost = False  # whether another worker has the job, so that nothing more can be committed
         self._database = database
         self._lease = lease
         self._interval = seconds / 3

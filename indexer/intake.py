@@ -138,6 +138,7 @@ class _Receiving:
                 check_key(session, self._collection.id, self._key)
 
     def keep(self, batch: Sequence[str]) -> None:
+        """Add a batch of serialized documents, and write to the database once FLUSHED_BYTES have gathered."""
         payload = joined(batch)
         self._digest.update(payload)
         self._intake.batches.append((len(batch), payload))
@@ -146,7 +147,7 @@ class _Receiving:
             self._flush()
 
     def finish(self, digest: Callable[[], bytes] | None, resume: bool) -> Job:
-        """Store the rest and put the job into the queue."""
+        """Store the rest and queue the job. With `resume`, an earlier job may be returned in its place."""
         content = self._digest.digest() if digest is None else digest()
         earlier = None
         with self._database.write() as session:

@@ -20,8 +20,8 @@ def documents_among(
 ) -> Iterator[tuple[Origin | None, Document]]:
     """Yield the documents among `items`, and call `note` for everything else and for each repeated id.
 
-    A repeated document is yielded all the same, and its id is repeated whether or not the first could be stored.
-    `count` is called for each document, and for each error in place of one, before anything about it is noted.
+    A document with a repeated id is yielded all the same; an id counts as repeated even if its first document cannot be
+    stored. `count` is called for each document, and for each error in place of one, before anything about it is noted.
     """
     known = Duplicates()
     for origin, item in items:

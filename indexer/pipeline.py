@@ -145,6 +145,7 @@ class _Run:
         self._on_notice = on_notice
 
     def all(self, items: Iterable[Item]) -> AddReport:
+        """Add all items, batch by batch, and report."""
         for batch in batches(self.documents(items), characters_of):
             self.add(batch)
         return self.tally.report()
@@ -158,6 +159,7 @@ class _Run:
                 yield document
 
     def add(self, documents: Sequence[Document]) -> None:
+        """Add one batch, and note and count the outcome."""
         ingested = self._ingested(documents)
         for failure in ingested.failed:
             self._note(failure)

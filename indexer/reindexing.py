@@ -113,6 +113,7 @@ class Reindexing:
                 self._wake.wait(0.02)
 
     def stop(self) -> None:
+        """Ask `run` and `drain` to end after the current portion."""
         self._stopping.set()
         self._wake.set()
 

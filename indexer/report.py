@@ -47,6 +47,7 @@ class Tally:
         self._truncated: list[str] = []
 
     def note(self, notice: RecordError | Skipped | Duplicate) -> None:
+        """Count and list an error, an omission or a duplicate."""
         match notice:
             case RecordError():
                 self.failed_count += 1
@@ -72,6 +73,7 @@ class Tally:
         self._truncated += ingested.truncated[: MAX_LISTED - len(self._truncated)]
 
     def report(self) -> AddReport:
+        """The report on everything so far."""
         return AddReport(
             seq=self._seq,
             created=self._created,

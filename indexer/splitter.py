@@ -65,10 +65,12 @@ class _Ruler:
         return counts
 
     def count(self, start: int, end: int) -> int:
+        """The number of tokens that start from `start` up to, but not including, `end`."""
         first, last = self.before(np.array([start, end]))
         return int(last - first)
 
     def token_starts(self, start: int, end: int) -> Int64Array:
+        """The starts of those tokens, ascending."""
         first, last = np.searchsorted(self._starts, [start, end])
         return self._starts[first:last]
 
@@ -161,6 +163,7 @@ class _Packer:
         self._ruler = ruler
 
     def passages(self) -> list[Passage]:
+        """The packed passages, in order of the text."""
         passages: list[Passage] = []
         for first, last in self._even(self._packed()):
             start = self._start(first, last, passages[-1].start if passages else 0)

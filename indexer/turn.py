@@ -66,7 +66,7 @@ class Turn:
         self._abandoned = threading.Event()
 
     def run(self) -> Job:
-        """Work on the job and return its final record, ended or not. Raises what a step raises; stored batches stay."""
+        """Work on the job and return it as it is then, ended or not. Raises what a step raises; stored batches stay."""
         with self._database.read() as session:
             job = get_job(session, self._lease.job_id)
         self._job = job

@@ -53,7 +53,7 @@ class JobPolicy:
     """Timing and retries. Times in seconds."""
 
     lease_seconds: float = 30.0  # without a heartbeat, after which another worker takes over
-    attempts: int = 5  # consecutive failures before a job is given up; temporary ones do not count
+    attempts: int = 5  # consecutive failures until a job is given up; temporary ones and missing models do not count
     backoff_seconds: float = 1.0  # upper limit of the first pause after a failure; doubled each time
     longest_pause_seconds: float = 60.0
     turn_seconds: float = 1.0  # after which other waiting jobs are served
@@ -121,7 +121,7 @@ class Worker:
         self._wake.set()
 
     def finish(self, job_id: int, *, on_progress: JobProgress | None = None, return_waiting: bool = False) -> Job:
-        """Work on this job until it ends, or watch another worker do so; return the job's final record.
+        """Work on this job until it ends, or watch another worker do so; return the job as it is then.
 
         Returns earlier after `stop`; when nobody waits for the answer any more, which leaves the job to other workers;
         and, with `return_waiting`, when the job is waiting for a retry. Raises JobNotFound, StorageError.

@@ -16,6 +16,8 @@ _TABLE = np.random.default_rng(0).standard_normal((_ROWS, DIMENSION)).astype(np.
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers every POST as an embeddings request, with unit vectors of DIMENSION values in base64."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(folder: Path, chosen: argparse.Namespace) -> Report:
+    """Index docstrings of Python's library, start a server on them, and measure it."""
     documents = list(islice(docstring_documents(standard_library()), chosen.documents))
     file, data = folder / "documents.jsonl", folder / "data"
     file.write_text(

@@ -49,6 +49,7 @@ class Target:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
     def next(self) -> bytes:
+        """The bytes of the next search request."""
         return next(self._requests)
 
 

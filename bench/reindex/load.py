@@ -36,6 +36,7 @@ class Asked:
 
 
 def search_body(text: str, *, dense: bool) -> dict[str, Any]:
+    """The JSON body of a search; with `dense`, dense leg only, over the initial documents."""
     body: dict[str, Any] = {"query": text, "k": HITS}
     return {**body, "legs": ["dense"], "filter": BASE} if dense else body
 

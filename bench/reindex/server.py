@@ -101,6 +101,7 @@ class Client:
         return response.status, json.loads(answer or b"null")
 
     def ready(self) -> bool:
+        """Whether the server answers /readyz with 200."""
         try:
             return self.once("GET", "/readyz")[0] == 200
         except Unanswered:

@@ -63,6 +63,7 @@ class Server(ABC):
         return sum(proportional(process.pid) for process in self._processes)
 
     def request(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
+        """Send one request over a new connection; the answer's JSON. Raises OSError for a status of 400 or above."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=3600)) as connection:
             return _answer(connection, method, path, body, kind)
 

@@ -20,6 +20,8 @@ T_95 = 2.228  # Student's t, two-sided, at STRETCHES - 2 degrees of freedom
 
 @dataclass(frozen=True, slots=True)
 class Sample:
+    """One sample of the server process, taken `minute` minutes after the start of the load."""
+
     minute: float
     own_mib: float  # anonymous memory: the system can reclaim mapped files
     caches_mib: float  # part of it: caches of models' results

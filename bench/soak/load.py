@@ -43,6 +43,7 @@ class Load:
         return sum(float(line.split()[1]) for line in lines if line.startswith("salience_cache_bytes{"))
 
     async def fill(self) -> None:
+        """Create the collection and write DOCUMENTS documents."""
         await self._ask("fill", "POST", "/v1/collections", json={"name": NAME})
         for first in range(0, DOCUMENTS, 100):
             documents = [self._document(number) for number in range(first, first + 100)]
@@ -64,6 +65,7 @@ class Load:
                     break
 
     def clients(self) -> list[Awaitable[None]]:
+        """The clients, as awaitables that run without end."""
         paced: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (0.05, self._search),
             (0.3, self._explained),

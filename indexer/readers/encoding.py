@@ -63,7 +63,10 @@ class Decoder:
             raise UnreadableFile(f"byte {at} (0x{data[at]:02x}) is not {self.used}; {_ADVICE}") from error
 
     def json_text(self, data: bytes) -> str:
-        """Decode JSON, by default as UTF-8. Invalid bytes are marked, and found by `undecodable`."""
+        """Decode JSON, by default as UTF-8. Invalid bytes are marked, and found by `undecodable`.
+
+        Raises UnreadableFile for a binary file.
+        """
         return data.decode(self._of_json(data[:SAMPLE_BYTES]), _MARKING)
 
     def html_text(self, data: bytes, declared: str | None) -> str:
@@ -96,7 +99,7 @@ class Decoder:
         return io.TextIOWrapper(stream, encoding=encoding, errors=_MARKING, newline=newline)
 
     def json_stream(self, stream: BinaryIO, head: bytes) -> io.TextIOWrapper:
-        """Like `stream`, for lines of JSON: UTF-8 by default."""
+        """Like `stream`, for lines of JSON, which are UTF-8 by default."""
         return io.TextIOWrapper(stream, encoding=self._of_json(head), errors=_MARKING)
 
     def _of_json(self, head: bytes) -> str:

@@ -12,6 +12,8 @@ from indexer.readers.encoding import marked
 
 
 class Format(StrEnum):
+    """The formats that can be read; the values are the names that users give."""
+
     NDJSON = "ndjson"
     JSON = "json"
     CSV = "csv"

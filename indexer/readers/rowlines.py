@@ -41,6 +41,7 @@ class RowLines:
         return line
 
     def begin_row(self) -> None:
+        """Start a new row: the limit applies to the characters from here on."""
         self._characters = self._quotes = 0
 
     def put_back(self, line: str) -> None:
