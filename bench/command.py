@@ -1,4 +1,4 @@
-"""What all benches have in common on the command line."""
+"""Command-line code shared by all benchmarks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Report = dict[str, Any]
 
 
 def print_report(name: str, description: str, run: Callable[[Encoder], Report], show: Callable[[Report], None]) -> None:
-    """`python -m bench.NAME [--json]` of what the default model does."""
+    """Implement `python -m bench.NAME [--json]`: call `run` with the default model and print the report."""
     parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
     add_json(parser)
     as_json = parser.parse_args().json
@@ -30,7 +30,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def tell(report: Report, *, as_json: bool, show: Callable[[Report], None] | None = None) -> None:
-    """Print it, as JSON or as `show` does, else a line for each figure. Exits with 1 where `wrong` names anything."""
+    """Print the report: as JSON, with `show`, or else one line per figure. Exits with 1 if `wrong` is not empty."""
     if as_json:
         print(json.dumps(report, indent=2))
     else:

@@ -1,16 +1,16 @@
-"""How fast texts become vectors: `python -m bench.embedding [--json] [--threads N] [--texts FILE]`.
+"""Measure embedding speed: `python -m bench.embedding [--json] [--threads N] [--texts FILE]`.
 
-Salience's default encoder against `SentenceTransformer.encode` in fp32 with the same model, texts and threads, in one
-process. The contestants take turns, round by round; each figure is a median over the rounds after the first, which
-warms up. `ratios` (how many times as fast; `controls` and `concurrent_8` compare Salience with itself):
+Compares Salience's default encoder with `SentenceTransformer.encode` in fp32, with the same model, texts and threads,
+in one process. The contestants take turns, round by round; each figure is a median over the rounds after the first,
+which warms up. `ratios` (how many times as fast; `controls` and `concurrent_8` compare Salience with itself):
 
     passages, passages_int8          256 passages of 20 to 256 tokens, with precision "auto" and "int8"
-    single_query, single_query_int8  one short query after the other, median latency
+    single_query, single_query_int8  short queries, one at a time, median latency
     controls                         the passages with a control on each, against the passages without
     concurrent_8                     queries of eight threads through the queue, against one query at a time
 
-`cosine`: of Salience's passage vectors to SentenceTransformer's, by precision; `wrong` where fp32 gives others.
-`unsupported` says why a precision has no figures, or cannot be faster, on this machine.
+`cosine`: of Salience's passage vectors and SentenceTransformer's, by precision; reported as `wrong` if the fp32 vectors
+differ. `unsupported` says why a precision has no figures, or cannot be faster, on this machine.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from embedder.local import LocalEncoder
 PASSAGES = 256
 QUERIES = 64
 CLIENTS = 8
-ASKED = 8  # times that the clients ask each query: batches of many sizes are to be warm, and few be smaller at the end
+ASKED = 8  # times that the clients ask each query: warms up many batch sizes, and keeps small last batches few
 ROUNDS = 5  # after one to warm up
 SHORTEST, LONGEST = 20, 256  # tokens of a passage, special tokens included
-SAME = 0.999999  # cosine of vectors that are the same but for rounding
+SAME = 0.999999  # least cosine of vectors that differ only by rounding
 SEED = 20260101
 Contestants = dict[str, Sequence[Callable[[], object]]]
 
@@ -137,7 +137,7 @@ def source_texts(file: Path | None) -> Iterator[str]:
 
 
 def cut(encoder: LocalEncoder, texts: Iterator[str], count: int) -> Iterator[str]:
-    """At most `count` passages, one behind the other out of each text, of lengths drawn evenly between the limits."""
+    """Cut at most `count` consecutive passages out of the texts, their lengths drawn uniformly between the limits."""
     special = encoder.overhead(Representation.DOCUMENT)
     lengths = np.random.default_rng(SEED).integers(SHORTEST, LONGEST, size=count, endpoint=True) - special
     made = 0
@@ -153,7 +153,7 @@ def cut(encoder: LocalEncoder, texts: Iterator[str], count: int) -> Iterator[str
 
 
 def _steered(text: str) -> Prompt:
-    """A control on the word in the middle."""
+    """The text with a control on the word in its middle."""
     words = list(re.finditer(r"\S+", text))
     start, end = words[len(words) // 2].span()
     return Prompt.of(text, controls=(TextControl(start=start, length=end - start, factor=2.0),))
@@ -172,7 +172,7 @@ def _ask(encoder: LocalEncoder, query: str) -> Float32Array:
 
 
 def _clients(encoder: LocalEncoder, queries: Sequence[str], *, one_at_a_time: bool) -> None:
-    """CLIENTS threads ask all queries between them. `one_at_a_time`: a lock keeps the queue from joining them."""
+    """CLIENTS threads share the queries. With `one_at_a_time`, a lock keeps the queue from batching them."""
     alone = threading.Lock()
 
     def ask(query: str) -> None:
@@ -187,7 +187,7 @@ def _clients(encoder: LocalEncoder, queries: Sequence[str], *, one_at_a_time: bo
 
 
 def _medians(contestants: Contestants, rounds: int) -> dict[str, float]:
-    """Median seconds of a run by contestant; in each round each does all of its runs, one behind the other."""
+    """Median seconds of a run by contestant; in each round, each contestant does all of its runs in sequence."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
         for name, runs in contestants.items():
@@ -206,7 +206,7 @@ def _seconds(run_once: Callable[[], object]) -> float:
 def _cosines(
     encoders: dict[str, LocalEncoder], prompts: Sequence[Prompt], expected: Float32Array
 ) -> dict[str, dict[str, float] | None]:
-    """By precision: mean and min; None where the CPU does not have it."""
+    """Mean and minimum cosine by precision; None for a precision that was not measured on this machine."""
     vectors = {str(encoder.precision): _embed(encoder, prompts) for encoder in encoders.values()}
     if "fp32" not in vectors:
         vectors["fp32"] = _embed(load_encoder(device="cpu", precision="fp32"), prompts)

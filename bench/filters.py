@@ -1,11 +1,12 @@
-"""What a filter costs: `python -m bench.filters [--json] [--documents N] [--filters N] [--data DIRECTORY]`.
+"""Measure the cost of filters: `python -m bench.filters [--json] [--documents N] [--filters N] [--data DIRECTORY]`.
 
-Made documents with a dozen fields each, random vectors, and words by Zipf's law. Queries bring a random vector, so no
-model takes part: what a filter costs is compared with the rest of a search, beside its encoder. They are asked without
-a filter, then all of them with random ones of one to four comparisons, three times; of each the best counts. `ratio` is
-the p95 of filtered searches over that of unfiltered ones; `filter` is the part that found the documents.
+Documents are synthetic, with a dozen fields each, random vectors, and words by Zipf's law. Queries come with a random
+vector, so no model takes part: the cost of a filter is compared with the rest of a search, without the encoder. All
+queries are run without a filter, then with random filters of one to four comparisons, three times; the best of each
+counts. `ratio` is the p95 of filtered searches over that of unfiltered ones; `filter` is the stage that finds the
+documents.
 
-With --data the directory is kept, and used again.
+With --data the directory is kept and reused.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def run(directory: Path, documents: int, filters: int) -> Report:
-    """Milliseconds."""
+    """The report; times in milliseconds."""
     database = Database.open(directory)
     with database.read() as session:
         known = [collection.name for collection in catalog.list_collections(session)]
@@ -97,14 +98,14 @@ def run(directory: Path, documents: int, filters: int) -> Report:
 
 
 def _timed(searcher: Searcher, query: Query) -> tuple[float, float]:
-    """Milliseconds of the search, and of its filter."""
+    """Milliseconds of the search and of its filter stage."""
     start = time.perf_counter()
     result = searcher.search(_NAME, query)
     return (time.perf_counter() - start) * 1000, result.stages_ms["filter"]
 
 
 def fill(database: Database, documents: int) -> None:
-    """A collection of made documents."""
+    """Create a collection of synthetic documents."""
     with database.write() as session:
         collection = catalog.create_collection(
             session, _NAME, _SETTINGS, model=_NAME, fingerprint=_NAME, dimension=DIMENSION
@@ -125,7 +126,7 @@ def _unit_vectors(noise: np.random.Generator, count: int) -> Float32Array:
 
 
 def random_filter(dice: random.Random) -> str:
-    """One to four comparisons."""
+    """A filter of one to four comparisons."""
     parts = [_comparison(dice) for _ in range(dice.choice([1, 1, 1, 2, 2, 3, 4]))]
     text = parts[0]
     for part in parts[1:]:
@@ -177,7 +178,7 @@ def _metadata(dice: random.Random) -> dict[str, Any]:
 
 
 def _words(dice: random.Random, count: int) -> list[str]:
-    """By Zipf's law."""
+    """Random words, distributed by Zipf's law."""
     return [f"word{int(WORDS ** dice.random())}" for _ in range(count)]
 
 

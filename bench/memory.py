@@ -1,9 +1,9 @@
-"""The memory of processes, in bytes, by two measures that Linux has.
+"""Measure the memory of processes, in bytes, by two measures of Linux.
 
-resident        of one process: `own`, what it alone holds (RssAnon), and `mapped`, pages of files, which others share
-                and the system may take back (RssFile). For what an index or a leak costs.
-proportional    of a process and all that it started: own and mapped, what several share divided among them (PSS). For
-                what a service takes of a machine.
+resident        of one process: `own`, its anonymous memory (RssAnon), and `mapped`, pages of files, which others share
+                and the system may reclaim (RssFile). For the cost of an index or a leak.
+proportional    of a process and its descendants: own and mapped memory, with shared pages divided among the processes
+                that share them (PSS). For the cost of a service on a machine.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ from typing import NamedTuple
 
 
 class Resident(NamedTuple):
+    """Resident memory of one process, in bytes: anonymous, and mapped from files."""
+
     own: int
     mapped: int
 
 
 def resident(pid: int | str = "self") -> Resident:
-    """Raises OSError where there is no such process."""
+    """The process's memory. Raises OSError where there is no such process, KeyError where it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
     sizes = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value.strip()}
     return Resident(1024 * int(sizes["RssAnon"]), 1024 * int(sizes["RssFile"]))
 
 
 def proportional(pid: int) -> int:
-    """Of the process and its descendants; those that end meanwhile hold nothing."""
+    """Bytes (PSS) of the process and its descendants; those that end meanwhile count 0."""
     return sum(_pss(one) for one in family(pid))
 
 
 class Peak:
-    """The most `own` and `mapped` memory that a process was seen with."""
+    """Records the largest `own` and `mapped` memory of a process, sampled every 0.2 s until `end`."""
 
     def __init__(self, pid: int) -> None:
         self.own = self.mapped = 0
@@ -41,6 +43,7 @@ class Peak:
         self._thread.start()
 
     def end(self) -> None:
+        """Stop sampling."""
         self._over.set()
         self._thread.join()
 
@@ -48,7 +51,7 @@ class Peak:
         while not self._over.wait(0.2):
             try:
                 own, mapped = resident(self._pid)
-            except (OSError, KeyError):  # it is gone: one that has ended has a status without sizes
+            except (OSError, KeyError):  # it has ended: the status of an ended process has no sizes
                 return
             self.own, self.mapped = max(self.own, own), max(self.mapped, mapped)
 
@@ -69,5 +72,5 @@ def family(pid: int) -> list[int]:
             try:
                 found += [int(child) for child in children.read_text("ascii").split()]
             except (FileNotFoundError, ProcessLookupError):
-                continue  # the thread has ended; what it had started counts with another one
+                continue  # the thread has ended; its children are listed under another one
     return found

@@ -1,11 +1,10 @@
-"""What a search costs Salience itself where an engine elsewhere holds the passages: `python -m bench.passageindex
-[--json] [--passages N]`.
+"""Measure Salience's own share of a search with an external engine: `python -m bench.passageindex [--json]
+[--passages N]`.
 
-The data and searches of bench.search. The engine is one in this process, a graph for the vectors and a matrix for the
-weights; what it takes is left out of every figure, as another engine takes another time. Of each query the best of
-three rounds of all queries counts; p50 and p95 over the queries, in milliseconds. `brought_s`: seconds in which all
-passages were handed over; `filled_s`: seconds in which they were committed, here and of a collection whose index lies
-here.
+Data and searches are those of bench.search. The engine runs in this process, with a graph for the vectors and a matrix
+for the weights; its time is left out of every figure, as another engine takes a different time. Each query counts with
+the best of three rounds of all queries; p50 and p95 over the queries, in milliseconds. `brought_s`: seconds to hand all
+passages over to the engine; `filled_s`: seconds to commit them, for this collection and for one with a local index.
 """
 
 from __future__ import annotations
@@ -52,6 +51,7 @@ def _show(report: Report) -> None:
 
 
 def run(directory: Path, passages: int, queries: int = QUERIES) -> dict[str, Any]:
+    """The report; stages in milliseconds, `filled_s` and `brought_s` in seconds."""
     load_kernel()  # as a server does
     filled = {}
     for kind in (IndexKind.AUTO, IndexKind.MILVUS):
@@ -79,7 +79,7 @@ def run(directory: Path, passages: int, queries: int = QUERIES) -> dict[str, Any
 
 
 class InMemory:
-    """A PassageIndex that answers fast. `seconds`: what its answers have taken, by leg."""
+    """A fast PassageIndex in memory. `seconds`: the time its answers have taken so far, by leg."""
 
     def __init__(self) -> None:
         self.seconds = {"dense": 0.0, "sparse": 0.0}
@@ -104,7 +104,7 @@ class InMemory:
         raise NotImplementedError("nothing goes here")
 
     def build(self) -> None:
-        """Of all that was put."""
+        """Build the index of all entries that were put."""
         self._ids = np.concatenate([one.ids for one in self._held])
         vectors = np.concatenate([one.vectors for one in self._held])
         self._graph: Any = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
@@ -147,7 +147,7 @@ class InMemory:
 
 
 def _own(searcher: Searcher, engine: InMemory, query: Any) -> dict[str, float]:
-    """Milliseconds by stage, without the engine's."""
+    """Milliseconds by stage, without the engine's time."""
     before = dict(engine.seconds)
     found = timed(searcher, query)
     for leg, seconds in engine.seconds.items():

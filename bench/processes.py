@@ -1,4 +1,4 @@
-"""Salience's commands as processes of their own."""
+"""Run Salience's commands, and others, as child processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 def started(
     *arguments: str, data_dir: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Runs while the block does; its standard error goes to a file beside the data directory."""
+    """Run a Salience command during the block. Its output goes to a log file next to the data directory."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SALIENCE_")}
     own = {**kept, "SALIENCE_DATA_DIR": str(data_dir), **(environment or {})}
     with running([*_COMMAND, *arguments], _ROOT, own, _log(data_dir, arguments[0])) as process:
@@ -36,9 +36,10 @@ def started(
 def running(
     command: Sequence[str | Path], folder: Path, environment: Mapping[str, str], log: Path, *, pipes: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """Any command, in `folder`, while the block runs; then it ends as `end` says. `log`: what it prints is added there.
+    """Run any command in `folder` during the block, then end it with `end`. Its output is appended to `log`.
 
-    `environment`: all of it. `pipes`: it is talked to by its standard input and output, and prints its errors alone.
+    `environment` is its whole environment. With `pipes`, its standard input and output are pipes, and only its standard
+    error goes to `log`.
     """
     pipe = subprocess.PIPE if pipes else None
     with log.open("a") as file:
@@ -55,9 +56,9 @@ def running(
 def serving(
     *options: str, data_dir: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """`salience serve` at a port of its own choice, and that port: within the block each of its workers has its model.
+    """Run `salience serve` on a free port during the block; the port and the process.
 
-    Raises RuntimeError where it does not start.
+    Within the block, each of the server's workers has loaded its model. Raises RuntimeError where it does not start.
     """
     log = _log(data_dir, "serve")
     before = len(log.read_text("utf-8")) if log.exists() else 0
@@ -71,7 +72,7 @@ def serving(
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """With all that it started: what is left of it after a minute is killed."""
+    """Terminate the process. If it has not ended after a minute, kill it with all its descendants."""
     every = family(process.pid)
     process.terminate()
     try:
@@ -84,12 +85,12 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def end_when_told() -> None:
-    """By SIGTERM as by an error: so that the processes that this one started end with it."""
+    """Make SIGTERM raise SystemExit, so that the processes that this one started end with it."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
 
 
 def free_port() -> int:
-    """For a server that must be told one, or come back to it."""
+    """A free port, for a server that needs a fixed one or is restarted on it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

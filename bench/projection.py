@@ -1,9 +1,9 @@
-"""The projection to 128 dimensions that comes with the default model, anew: `python -m bench.projection [--json]`.
+"""Refit the default model's projection to 128 dimensions: `python -m bench.projection [--json]`.
 
-The texts are the words of the model's own vocabulary, each alone: every entry of three letters or more that begins a
-word. They speak of everything a little and belong to no collection that the projection is judged on. `kept`: of the
-words' squared length, by what was fitted and by the one that is there; `in_common`: of the two, the share of the
-directions, 1 where they span the same. With --write what was fitted takes the place of the one that is there.
+The texts are the words of the model's own vocabulary, one at a time: every entry of three letters or more that starts a
+word. They cover all subjects and belong to no collection that the projection is evaluated on. `kept`: the share of the
+words' squared length that the fitted and the shipped projection keep; `in_common`: how much of their subspaces the two
+share, 1 if they span the same. With --write the fitted projection replaces the shipped one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from embedder.projection import SHIPPED, space
 from embedder.projectionfile import Projection, SecondMoment, projection_file, read_projection, write_projection
 
 SIZE = 128
-_WORD = re.compile(r"[a-z]{3,}")  # the continuations of words begin with ##
+_WORD = re.compile(r"[a-z]{3,}")  # continuations of words start with ##
 _BATCH = 512
 
 
@@ -39,19 +39,20 @@ def main() -> None:
 
 
 def compared(fitted: Projection) -> Report:
+    """Compare the fitted projection with the shipped one: `kept` and `in_common` are shares, 0..1."""
     there = read_projection(projection_file(SHIPPED, fitted.space, SIZE))
     common = float(np.square(fitted.matrix @ there.matrix.T, dtype=np.float64).sum()) / SIZE
     return {"words": fitted.texts, "kept": {"fitted": fitted.kept, "there": there.kept}, "in_common": common}
 
 
 def words(encoder: LocalEncoder) -> list[str]:
-    """The words of the vocabulary in the order of their ids, commonest first."""
+    """The words of the vocabulary in the order of their ids, the most common first."""
     known = sorted(encoder.tokenizer.vocabulary().items(), key=lambda entry: entry[1])
     return [token for token, _ in known if _WORD.fullmatch(token)]
 
 
 def fit(encoder: LocalEncoder, texts: list[str]) -> Projection:
-    """The principal components, without centring, of the texts' vectors."""
+    """Fit the projection: the principal components of the texts' vectors, without centring."""
     moment = SecondMoment(encoder.dimension)
     for start in range(0, len(texts), _BATCH):
         prompts = [Prompt.of(text) for text in texts[start : start + _BATCH]]

@@ -1,7 +1,8 @@
-"""What the two representations of an asymmetric model are worth: `python -m bench.representations DIR [--model M]`.
+"""Measure the benefit of query and document representations: `python -m bench.representations DIR [--model M]`.
 
-The dense search of a test collection, measured twice: queries embedded as queries and documents as documents, and the
-two swapped. A model that was trained with two prompts should lose by the swap; one without prompts gives the same.
+Evaluates dense search on a test collection with queries embedded as queries and documents as documents, with the two
+swapped, and with both symmetric. A model that was trained with two prompts should be worse when they are swapped; one
+without prompts gives the same figures.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from embedder.loading import load_encoder
 from indexer.fields import FieldMapping, documents
 from indexer.readers import Format, read
 
-Pair = tuple[Representation, Representation]  # of the queries, of the documents
+Pair = tuple[Representation, Representation]  # of queries, of documents
 PAIRS: dict[str, Pair] = {
     "as meant": (Representation.QUERY, Representation.DOCUMENT),
     "swapped": (Representation.DOCUMENT, Representation.QUERY),
@@ -46,7 +47,10 @@ def _show(report: Report) -> None:
 
 
 def run(encoder: Encoder, dataset: Dataset) -> Report:
-    """{"model", "dataset", "runs": {pair: {measure: mean over the queries}}}; documents are whole, cut by the model."""
+    """{"model", "dataset", "runs": {pair: {measure: mean over the queries}}}.
+
+    Each document is embedded as a whole; the model truncates it if necessary.
+    """
     found = documents(read(dataset.corpus, format=Format.NDJSON), FieldMapping())
     corpus = [document for document in found if isinstance(document, Document)]
     texts = [f"{document.title} {document.text}".strip() for document in corpus]
@@ -64,7 +68,7 @@ def _embed(encoder: Encoder, texts: Sequence[str], representation: Representatio
 
 
 def _nearest(query_ids: Sequence[str], queries: Float32Array, ids: Sequence[str], rows: Float32Array) -> Run:
-    """The DEPTH best documents of each query by cosine, best first; ties by place."""
+    """The DEPTH best documents of each query by cosine, best first; ties in order of `ids`."""
     cosines = queries @ rows.T
     best = np.argsort(-cosines, axis=1, kind="stable")[:, :DEPTH]
     return {

@@ -1,14 +1,15 @@
-"""What a search costs beside the encoder: `python -m bench.search [--json] [--passages N] [--data DIRECTORY]`.
+"""Measure a search without the encoder: `python -m bench.search [--json] [--passages N] [--data DIRECTORY]`.
 
-Real texts (of the collections that tests use, or docstrings of Python's library), one passage each, over and over
-until there are enough; the vectors of bench.index, which are not those of the texts: so the legs find different
-passages, and most have to be scored. Queries are cut out of the texts, 3 to 12 words each, and bring a vector, so no
-model takes part; everything else is the product's own search. Of each query the best of three rounds of all queries
-counts (the machine may be busy; asked again at once, a query would find what it needs in the processor's cache); p50
-and p95 over the queries, in milliseconds, altogether and by stage. `rest` is what no stage tells: opening the state,
-checking the cursor, putting the answer together.
+The texts are real (from the test collections, or docstrings of Python's library), one passage each, repeated until
+there are enough. The vectors are those of bench.index and do not belong to the texts: so the legs find different
+passages, and most have to be scored. Queries are 3 to 12 words cut out of the texts and come with a vector, so no model
+takes part; everything else is the product's own search.
 
-With --data the directory is kept, and used again.
+Each query counts with the best of three rounds of all queries (the machine may be busy; a query repeated at once would
+profit from the processor's cache). p50 and p95 are over the queries, in milliseconds, in total and by stage. `rest` is
+the time outside of any stage: opening the snapshot, checking the cursor, building the answer.
+
+With --data the directory is kept and reused.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from store.kernel_loading import load_kernel
 from store.maintenance import maintain_once
 
 PASSAGES, QUERIES, ROUNDS = 100_000, 200, 3
-CHARACTERS = 500  # of a text
+CHARACTERS = 500  # at most, per text
 SEED = 20260101
 _BATCH = 2_000
 NAME = "made"
@@ -69,7 +70,7 @@ CASES: Mapping[str, dict[str, Any]] = {
     "groups, 20,000 values": {"selection": Selection(group_by=GroupBy(field="rare"))},
 }
 _PHRASES = ("boundary layer", "heat transfer", "present study", "important role", "shock waves")
-_SLOW_ROUNDS = 20  # queries of a case that takes long
+_SLOW_ROUNDS = 20  # queries to run for a slow case
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def run(directory: Path, passages: int, queries: int) -> dict[str, Any]:
-    """Milliseconds."""
+    """The report; times in milliseconds."""
     load_kernel()  # as a server does
     database = Database.open(directory)
     with database.read() as session:
@@ -107,7 +108,7 @@ def run(directory: Path, passages: int, queries: int) -> dict[str, Any]:
 
 
 def measure(searcher: Searcher, queries: Sequence[Query]) -> dict[str, Any]:
-    """Of searches one after the other; where these take long, of the first queries alone."""
+    """The `summary` of the queries, run one after the other; of the first _SLOW_ROUNDS only if they are slow."""
     begun = time.perf_counter()
     searcher.search(NAME, queries[0])  # opens the segments
     searcher.search(NAME, queries[-1])
@@ -117,7 +118,11 @@ def measure(searcher: Searcher, queries: Sequence[Query]) -> dict[str, Any]:
 
 
 def summary(search: Callable[[Query], dict[str, float]], queries: Sequence[Query]) -> dict[str, Any]:
-    """`search` gives a query's milliseconds by stage, as `timed` does; of each the best of ROUNDS, all in turn."""
+    """p50 and p95 in milliseconds, in total and by stage.
+
+    `search` returns a query's milliseconds by stage, as `timed` does. Each query counts with the best of ROUNDS rounds
+    of all queries.
+    """
     rounds = [[search(query) for query in queries] for _ in range(ROUNDS)]
     times = [min(found, key=lambda one: one["total"]) for found in zip(*rounds, strict=True)]
     stages = dict.fromkeys(stage for one in times for stage in one)
@@ -126,14 +131,14 @@ def summary(search: Callable[[Query], dict[str, float]], queries: Sequence[Query
 
 
 def show(report: Mapping[str, Any]) -> None:
-    """A line for each case's `summary`."""
+    """Print one line for each case's `summary`."""
     for name, case in report["cases"].items():
         stages = ", ".join(f"{stage} {found['p50']:g}" for stage, found in case["stages"].items())
         print(f"{name:24} p50 {case['total']['p50']:8.2f}   p95 {case['total']['p95']:8.2f}   {stages}")
 
 
 def fill(database: Database, passages: int, index: IndexKind = IndexKind.AUTO) -> None:
-    """A collection of vectors under texts that are not theirs."""
+    """Create a collection whose vectors do not belong to its texts."""
     made, settings = vectors(passages), replace(_SETTINGS, index=index)
     with database.write() as session:
         collection = catalog.create_collection(
@@ -148,7 +153,7 @@ def fill(database: Database, passages: int, index: IndexKind = IndexKind.AUTO) -
 
 
 def timed(searcher: Searcher, query: Query) -> dict[str, float]:
-    """Milliseconds by stage, `total` and `rest` among them."""
+    """Run a query; milliseconds by stage, with `total` and `rest`."""
     begun = time.perf_counter()
     result = searcher.search(NAME, query)
     total = (time.perf_counter() - begun) * 1000
@@ -156,7 +161,7 @@ def timed(searcher: Searcher, query: Query) -> dict[str, float]:
 
 
 def queries_of(passages: int, count: int) -> list[Query]:
-    """3 to 12 words out of a text, and a vector."""
+    """Queries of 3 to 12 words cut out of a text, each with a vector."""
     dice = random.Random(SEED)
     texts = [text.text for text in documents([], min(passages, 20_000)) if len(text.text.split()) > 20]
     made = []
@@ -179,7 +184,7 @@ def _draft(number: int, source: Document) -> Draft:
         passages=(
             DraftPassage(
                 passage=Passage(start=0, end=len(text), fresh=0),
-                sha=passage_sha(source.title, f"{number} {text}", "en", _SETTINGS),  # each has a vector of its own
+                sha=passage_sha(source.title, f"{number} {text}", "en", _SETTINGS),  # unique: each has its own vector
             ),
         ),
     )
@@ -195,6 +200,7 @@ def _batch(collection: Collection, drafts: Sequence[Draft], vectors: Float32Arra
 
 
 def no_model(collection: Collection) -> Encoder:
+    """Stands in for the loader of models: raises ModelMismatch."""
     raise ModelMismatch(f"no model is measured here, and {collection.name} has none")
 
 

@@ -1,11 +1,11 @@
-"""The example that attention manipulation is usually explained by: `python -m bench.seed_example [--json]`.
+"""Run the standard example of attention manipulation: `python -m bench.seed_example [--json]`.
 
-"I want to play on my TV." is asked of two product texts, of a television and of a gaming console. A factor of 7 on
-"play" should move the console's text ahead. Shown is by how much its score exceeds the television's, without and with
-the factor, on each leg and in the hybrid score, through the product itself in a temporary data directory.
+The query "I want to play on my TV." is run on two product texts, of a television and of a gaming console. A factor of 7
+on "play" should move the console's text ahead. The report shows by how much its score exceeds the television's, without
+and with the factor, on each leg and in the hybrid score. The product itself is run, in a temporary data directory.
 
-It is asked twice. In a collection of just the two texts, min-max normalisation makes one of them 1 and the other 0
-on either leg, so a hybrid difference cannot grow there. Among other documents (the texts of bench.steering) it can.
+The query is run on two collections. In one of just the two texts, min-max normalisation gives one of them 1 and the
+other 0 on either leg, so a hybrid difference cannot grow. Among other documents (the texts of bench.steering) it can.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def run(encoder: Encoder) -> dict[str, Any]:
-    """By collection and leg: the console's score less the television's, before and after, and what was gained."""
+    """By collection and leg: the console's score minus the television's, before and after, and the gain."""
     others = [
         Document(id=f"{name}-{document_id}", text=text)
         for name in GROUPS
@@ -91,7 +91,7 @@ def _leads(encoder: Encoder, documents: Sequence[Document]) -> dict[str, dict[st
 
 
 def _lead(searcher: Searcher, emphasis: Mapping[str, float]) -> dict[str, float]:
-    """By leg: the console's score less the television's."""
+    """By leg: the console's score minus the television's."""
     text, controls = steer(QUERY, emphasis=emphasis)
     hits = {
         hit.document_id: hit for hit in searcher.search("products", Query(text=text, controls=controls, k=MAX_K)).hits

@@ -1,7 +1,7 @@
-"""How long after its commit a document is found in another process: `python -m bench.visibility [--json]`.
+"""Measure how soon another process finds a committed document: `python -m bench.visibility [--json]`.
 
-One process commits documents, one after the other, with a pause between them; this one asks for the newest state again
-and again, as a server does for each search. Both read one monotonic clock. Vectors are random: no model takes part.
+A child process commits documents one by one, with a pause in between; this process opens the newest state again and
+again, as a server does for each search. Both use the same monotonic clock. Vectors are random: no model takes part.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(directory: Path, passages: int, commits: int) -> list[float]:
-    """Seconds from each commit to the first search elsewhere that finds its document."""
+    """Seconds from each commit to the first search in another process that sees its document."""
     database = Database.open(directory)
     with database.write() as session:
         catalog.create_collection(
@@ -56,7 +56,7 @@ def _measure(directory: Path, passages: int, commits: int) -> list[float]:
     with views.open("bench") as view:
         start = view.passage_count
     command = [sys.executable, "-m", "bench.visibility", "--write", str(directory), "--commits", str(commits)]
-    found: list[float] = []  # when the nth document was first there
+    found: list[float] = []  # when the nth document was first seen
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         while len(found) < commits:
             with views.open("bench") as view:

@@ -1,4 +1,4 @@
-"""Cutting what comes in into batches that one transaction stores, while other writers wait for it."""
+"""Group incoming documents into batches, each small enough for one transaction, since other writers wait for it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import TypeVar
 from store.batch import Draft
 
 BATCH_DOCUMENTS = 128
-BATCH_CHARACTERS = 400_000  # of texts, titles, and metadata as JSON: its values are rows, too
+BATCH_CHARACTERS = 400_000  # of texts, titles and metadata as JSON; metadata counts because its values are rows, too
 
 _T = TypeVar("_T")
 
 
 def batches(items: Iterable[_T], size: Callable[[_T], int]) -> Iterator[list[_T]]:
-    """The items, each of `size` characters, in their order; what is over BATCH_CHARACTERS by itself is a batch."""
+    """Yield the items in order, in batches of at most BATCH_DOCUMENTS items and BATCH_CHARACTERS characters.
+
+    `size` gives an item's length in characters. An item longer than BATCH_CHARACTERS is a batch of its own.
+    """
     batch: list[_T] = []
     characters = 0
     for item in items:
@@ -32,5 +35,5 @@ def batches(items: Iterable[_T], size: Callable[[_T], int]) -> Iterator[list[_T]
 
 
 def characters_of(draft: Draft) -> int:
-    """What the document has of them."""
+    """The approximate size of a document: characters of its title, its text and its metadata as JSON."""
     return len(draft.document.title) + len(draft.document.text) + len(draft.metadata.json)

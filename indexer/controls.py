@@ -1,4 +1,4 @@
-"""What a record says of its text's parts: `controls`, by place or by the words themselves, to the document's own."""
+"""Parse a record's `controls` field: factors on parts of the text, given by position or by the words themselves."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from core.errors import InvalidControl
 from core.prompts import MAX_FACTOR, TextControl, TextItem
 from embedder.factors import character_factors
 
-MAX_CONTROLS = 1000  # of a document, each occurrence of a text counted
+MAX_CONTROLS = 1000  # per document; each occurrence of a text counts as one
 _BY_PLACE, _BY_TEXT = {"start", "length", "factor"}, {"text", "factor"}
-_TELLING = {"length", "factor"}  # of the keys
+_TELLING = {"length", "factor"}  # keys that show that an object is a control
 
 
 def are_controls(value: Any) -> bool:
-    """Whether the value of a field named "controls" speaks of the text; anything else is data like any other."""
+    """Whether the value of a field named "controls" controls the text; any other value is ordinary metadata."""
     entries = value if isinstance(value, list) else [value]
     return value == [] or any(isinstance(entry, Mapping) and _TELLING & set(entry) for entry in entries)
 
 
 def resolved_controls(value: Any, text: str) -> tuple[TextControl, ...]:
-    """The controls on `text`, in order of their starts.
+    """The controls on `text`, sorted by start.
 
-    `value`: a list of `{"start": 0, "length": 6, "factor": 0}`, in code points, and of `{"text": "Subscribe now",
-    "factor": 0}`, which means every occurrence, to the letter. Raises InvalidControl.
+    `value` is a list of objects of two forms: `{"start": 0, "length": 6, "factor": 0}`, in code points, and
+    `{"text": "Subscribe now", "factor": 0}`, which stands for every exact occurrence. Factors are from 0 to MAX_FACTOR.
+    Raises InvalidControl.
     """
     if not isinstance(value, list):
         raise InvalidControl(f"controls: must be a list of objects, not {value!r:.60}", param="controls")
@@ -39,8 +40,8 @@ def resolved_controls(value: Any, text: str) -> tuple[TextControl, ...]:
         except InvalidControl as error:
             raise InvalidControl(f"controls[{place}]: {error.message}", param="controls") from error
     found.sort(key=lambda control: (control.start, control.length, control.factor))
-    TextItem(text=text, controls=tuple(found))  # one on white space is refused here
-    character_factors(text, found, 0)  # and where those that overlap come to too much
+    TextItem(text=text, controls=tuple(found))  # refuses a control that covers only white space
+    character_factors(text, found, 0)  # refuses overlapping controls whose combined factor is too large
     return tuple(found)
 
 
@@ -61,7 +62,7 @@ def _controls(entry: Any, text: str) -> Iterator[TextControl]:
     start, length = entry["start"], entry["length"]
     if type(start) is not int or type(length) is not int:
         raise InvalidControl(f"start {start!r:.60} and length {length!r:.60}: must be whole numbers, of code points")
-    if start + length > len(text):  # a sum that is not shown: it may have more digits than Python writes
+    if start + length > len(text):  # the sum is not in the message: it may have more digits than Python prints
         raise InvalidControl(
             f"start {start!r:.60} and length {length!r:.60}: it ends outside the text, which has {len(text)} characters"
         )
@@ -80,4 +81,4 @@ def _occurrences(wanted: Any, factor: float, text: str) -> Iterator[TextControl]
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and math.isfinite(value))  # of a long integer it cannot be asked
+    return type(value) is int or (type(value) is float and math.isfinite(value))  # isfinite fails on a huge integer

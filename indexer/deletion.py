@@ -1,4 +1,4 @@
-"""Deleting the documents that satisfy a filter."""
+"""Delete the documents that satisfy a filter."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from store.filters.sql import document_ids_where, external_ids_where
 
 _FIRST_BATCH = 64  # documents
 _LARGEST_BATCH = 2_000
-_BATCH_SECONDS = 0.2  # that a batch is to take, and other writers to wait; more commits take longer in all
+_BATCH_SECONDS = 0.2  # target time of a batch, for which other writers wait; smaller batches take longer in all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deletion:
-    """What became of it."""
+    """The outcome of `delete_where`."""
 
-    seq: int  # a view of this seq or a higher one holds it
-    deleted: int  # documents
+    seq: int  # a view of this seq or a higher one shows the deletion
+    deleted: int  # number of documents
 
 
 def delete_where(database: Database, collection_name: str, tree: Filter, *, within: Filter | None = None) -> Deletion:
     """Delete every document that satisfies `tree`, in batches that are committed one by one. Needs no model.
 
-    Documents are looked for outside of the write transactions, until there are none. One goes only if it satisfies the
-    filter in the very transaction that deletes it. When a later batch fails, the earlier ones stay deleted: ask again.
-    `within`: as if there were none but the documents that satisfy it, too.
+    Matching documents are searched for outside the write transactions, until there are none left. A document is deleted
+    only if it still satisfies the filter in the transaction that deletes it. If a later batch fails, the earlier ones
+    stay deleted; call again for the rest. With `within`, only documents that also satisfy that filter are considered.
 
     Raises CollectionNotFound, InvalidFilter and StorageError.
     """
@@ -57,5 +57,5 @@ def delete_where(database: Database, collection_name: str, tree: Filter, *, with
 
 
 def _next_size(size: int, seconds: float) -> int:
-    """Of the batch after one that took so long: documents differ in how much there is to delete."""
+    """The next batch's size, after one of `size` documents took `seconds`: the cost of deleting a document varies."""
     return max(1, min(_LARGEST_BATCH, 2 * size, int(size * _BATCH_SECONDS / max(seconds, 1e-6))))

@@ -1,4 +1,4 @@
-"""A document to a draft: its language, its passages, and the hashes that say what is new."""
+"""Turn documents into drafts: detect the language, split into passages, and compute the hashes that show changes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refusal(document: Document, error: InvalidDocument) -> RecordError:
 
 
 class Drafter:
-    """Splits documents as the collection's settings and the encoder's budget say."""
+    """Splits documents according to the collection's settings and the encoder's token budget."""
 
     def __init__(self, settings: CollectionSettings, encoder: Encoder, analyzer: Analyzer) -> None:
         self._settings = settings
@@ -55,9 +55,9 @@ class Drafter:
         self._analyzer = analyzer
 
     def outline(self, document: Document) -> Draft:
-        """The draft without passages: enough to see whether the stored document is the same, and cheap.
+        """The draft without passages: cheap, and enough to tell whether the stored document has changed.
 
-        Raises InvalidDocument for one that cannot be stored.
+        Raises InvalidDocument for a document that cannot be stored.
         """
         metadata = StoredMetadata.of(document, self._settings.fields)
         said = kept_text(document.text, document.controls).text
@@ -72,13 +72,13 @@ class Drafter:
         return Draft(document=document, metadata=metadata, language=language, content_sha=sha, passages=())
 
     def complete(self, outline: Draft) -> Drafted:
-        """The outline with its passages."""
+        """The outline with its passages. If only the title counts, there is one passage with an empty span."""
         document, language = outline.document, outline.language
         title, room = title_and_room(document.title, self._settings, self._encoder)
         found = [(passage, _prompt(title, document, passage)) for passage in self._passages(document, room, language)]
-        if document.controls:  # a passage of which nothing is heard would say nothing but the title
+        if document.controls:  # a passage without text of its own would hold nothing but the title
             found = [(passage, prompt) for passage, prompt in found if _item(prompt).text[text_offset(title) :].strip()]
-        if not found:  # the title is all that is kept
+        if not found:  # only the title counts
             alone = Passage(start=0, end=0, fresh=0)
             found = [(alone, _prompt(title, document, alone))]
         passages, prompts = [], {}
@@ -89,7 +89,7 @@ class Drafter:
         return Drafted(draft=replace(outline, passages=tuple(passages)), title=title, prompts=prompts)
 
     def terms(self, drafted: Drafted, wanted: AbstractSet[bytes]) -> dict[bytes, Mapping[str, float]]:
-        """How often BM25 counts each term of the passages whose hashes are `wanted`: as often as its factors say."""
+        """BM25 term frequencies, weighted by the controls' factors, of the passages whose hashes are in `wanted`."""
         found: dict[bytes, Mapping[str, float]] = {}
         prompts = {sha: prompt for sha, prompt in drafted.prompts.items() if sha in wanted}
         if not prompts:
@@ -105,7 +105,7 @@ class Drafter:
         return found
 
     def _counts(self, prompt: Prompt, language: str) -> dict[str, float]:
-        """How often each term of a prompt of one text counts: an occurrence by its factor."""
+        """Weighted frequency of each term of a single-text prompt: each occurrence counts by its factor."""
         item = _item(prompt)
         if not item.controls:
             return dict(self._analyzer.term_frequencies(item.text, language))
@@ -120,7 +120,7 @@ class Drafter:
         """`room`: tokens of each at most."""
         text = document.text
         if self._settings.whole_documents or not text.strip():
-            return [Passage(start=0, end=len(text), fresh=0)]  # of a title alone: the empty span
+            return [Passage(start=0, end=len(text), fresh=0)]  # the empty span if there is only a title
         spans = self._encoder.token_spans(text)
         if document.controls:
             spans = spans[span_factors(text, document.controls, spans) > 0]  # what is left out takes no room
@@ -128,9 +128,10 @@ class Drafter:
 
 
 def content_sha(document: Document, language: str, settings: CollectionSettings) -> bytes:
-    """sha256 of all that a document's passages depend on, but for the encoder.
+    """SHA-256 of everything that a document's passages depend on, except the encoder.
 
-    Another recipe, here or below, would make every stored document look changed, and to `verify` look damaged.
+    Changing what is hashed, here or in `passage_sha`, would make every stored document look changed, and look damaged
+    to `verify`.
     """
     splitting = json.dumps([settings.passage_tokens, settings.overlap_tokens, settings.whole_documents])
     controlled = _controlled(document.controls)
@@ -140,9 +141,9 @@ def content_sha(document: Document, language: str, settings: CollectionSettings)
 def passage_sha(
     title: str, text: str, language: str, settings: CollectionSettings, controls: Sequence[TextControl] = ()
 ) -> bytes:
-    """sha256 of all that a passage's embedding depends on, but for the models. `title`: as in its prompt.
+    """SHA-256 of everything that a passage's embedding depends on, except the models.
 
-    `controls`: of the passage, on spans of `text`.
+    `title` is the one in the passage's prompt; `controls` are the passage's own, on spans of `text`.
     """
     return _prompt_sha(document_prompt(title, text, controls), title, language, settings)
 
@@ -159,23 +160,23 @@ def _prompt(title: str, document: Document, passage: Passage) -> Prompt:
 
 
 def _weighing(settings: CollectionSettings) -> list[str]:
-    """Nothing where a title counts once, as it did before there were weights: hashes of then still hold."""
+    """The title weight as part of a hash; empty for weight 1, so that hashes from before weights existed stay valid."""
     return [] if settings.title_weight == 1 else [f"title_weight {settings.title_weight}"]
 
 
 def _item(prompt: Prompt) -> TextItem:
-    """The one of a document's prompt."""
+    """The only item of a document's prompt."""
     [item] = prompt.items
     assert isinstance(item, TextItem)
     return item
 
 
 def _controlled(controls: Iterable[TextControl]) -> list[str]:
-    """Nothing where there are none, as it was before there were any."""
+    """The controls as part of a hash; empty without any, so that hashes from before controls existed stay valid."""
     packed = pack_controls(controls)
     return [] if packed is None else [f"controls {packed}"]
 
 
 def _sha(*parts: str) -> bytes:
-    """Of the parts and the borders between them."""
+    """SHA-256 of the parts as a JSON list, so that the borders between them count, too."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).digest()

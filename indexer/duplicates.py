@@ -1,4 +1,4 @@
-"""Which ids a run has met already, in 8 bytes an id."""
+"""Detect ids that occur more than once in a run, in 8 bytes per id."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _RECENT = 1 << 16  # ids kept in a set before they are merged into the sorted ar
 
 
 class Duplicates:
-    """Ids as 64-bit hashes: among ten million ids the chance of one false alarm is one in 370,000."""
+    """A set of ids kept as 64-bit hashes: among ten million ids the chance of any false positive is 1 in 370,000."""
 
     def __init__(self) -> None:
         self._settled: npt.NDArray[np.uint64] = np.empty(0, np.uint64)  # sorted
         self._recent: set[int] = set()
 
     def seen(self, id: str) -> bool:
-        """Whether `id` was asked for before; from now on it was."""
+        """Whether `id` was passed to an earlier call; records it."""
         digest = int.from_bytes(hashlib.blake2b(id.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
         if digest in self._recent:
             return True

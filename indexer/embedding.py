@@ -1,4 +1,4 @@
-"""Embeddings for the passages of drafts; a document that makes the encoder fail costs itself only."""
+"""Embed the passages of drafts. A document that makes the encoder fail is reported; the others are still embedded."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from indexer.drafting import Drafted
 from indexer.records import RecordError
 from store.batch import Draft, Embedding
 
-# What a model, or the library that runs it, may raise over a text; a failure of another kind ends the run.
+# What a model, or the library that runs it, may raise for a particular text; any other exception ends the run.
 _ENCODER_FAILURES = (SalienceError, ValueError, RuntimeError, IndexError, OverflowError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embedders:
-    """What passages are embedded by."""
+    """The models that embed passages."""
 
     encoder: Encoder
     sparse: SparseEncoder | None  # None: the collection has no learned weights
@@ -31,11 +31,11 @@ class Embedders:
 
 @dataclass(kw_only=True, slots=True)
 class Embedded:
-    """What was embedded of a batch."""
+    """The result of embedding a batch."""
 
-    embeddings: dict[bytes, Embedding] = field(default_factory=dict)  # by the passages' hashes
-    tokens: int = 0  # that the model read
-    truncated: list[str] = field(default_factory=list)  # ids of documents of which the model did not read all
+    embeddings: dict[bytes, Embedding] = field(default_factory=dict)  # by passage hash
+    tokens: int = 0  # read by the model
+    truncated: list[str] = field(default_factory=list)  # ids of documents that were too long for the model
     failed: list[RecordError] = field(default_factory=list)
 
 
@@ -48,13 +48,14 @@ def embed(
     on_progress: Callable[[int, int], None],
     priority: Priority = Priority.BULK,
 ) -> Embedded:
-    """Embed the passages whose hash is in `missing`, each text once, as documents.
+    """Embed the passages whose hash is in `missing`, each text once, with the document representation.
 
-    Raises RemoteError where a remote model fails over no text: it is down, refuses whatever it is sent, is another one.
+    `terms` are the passages' BM25 term frequencies, by passage hash. `on_progress(passages, tokens)` gets the totals so
+    far. The tokens are updated only after each call of the encoder; after a call that failed, the passages count again
+    from their value before that call.
 
-    `terms`: what BM25 finds these by.
-    `on_progress(passages, tokens)` is told the totals so far; tokens only after each call of the encoder, and passages
-    again from where they were before a call that failed.
+    Raises RemoteError where a remote model fails for a reason other than a text: it is down, refuses every request, or
+    is a different model than expected. Raises Abandoned when the work is given up.
     """
     result = Embedded()
     _embed(drafts, missing, terms, embedders, on_progress, priority, result)
@@ -70,7 +71,7 @@ def _embed(
     priority: Priority,
     result: Embedded,
 ) -> None:
-    """Into `result`. Where the encoder fails, half by half, down to the document at fault; without the one it names."""
+    """Embed into `result`. If the encoder fails, drop the document it names, and retry the others half by half."""
     owners: dict[bytes, Draft] = {}
     prompts: dict[bytes, Prompt] = {}
     for drafted in drafts:
@@ -93,7 +94,7 @@ def _embed(
         if isinstance(error, Abandoned) or (isinstance(error, RemoteError) and error.index is None):
             raise
         named = list(prompts)[error.index] if isinstance(error, InvalidInput) and error.index is not None else None
-        kind = InvalidControl if isinstance(error, InvalidControl) else ModelError  # of the document, or of the model
+        kind = InvalidControl if isinstance(error, InvalidControl) else ModelError  # whose fault it is
         others = []
         for drafted in drafts:
             if len(drafts) == 1 or named in drafted.prompts:
@@ -121,7 +122,10 @@ def _embed(
 def _encode(
     embedders: Embedders, prompts: Sequence[Prompt], priority: Priority, progress: Progress
 ) -> tuple[Embeddings, SparseEmbeddings | None]:
-    """Raises ModelError for values that are not finite, and what the encoders raise."""
+    """Dense and, if there is a sparse model, learned sparse embeddings of the prompts.
+
+    Raises ModelError for values that are not finite, and whatever the encoders raise.
+    """
     as_documents, learned = Representation.DOCUMENT, None
     if embedders.sparse is None:
         made = embedders.encoder.encode(prompts, as_documents, priority=priority, progress=progress)

@@ -1,4 +1,4 @@
-"""Raw fields to a document: which field is the id, the text and the title; all others become metadata."""
+"""Map a record's raw fields to a document: find the id, the text and the title; all other fields become metadata."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ MAX_ID_CHARACTERS = 512
 MAX_TITLE_CHARACTERS = 10_000
 MAX_TEXT_CHARACTERS = 5_000_000
 MAX_METADATA_BYTES = 256 * 1024  # as JSON
-_VECTORS = ("vector", "vectors", "embedding", "embeddings")  # where other stores take them
+_VECTORS = ("vector", "vectors", "embedding", "embeddings")  # names under which other stores accept vectors
 _CONTROLS = "controls"
 _SHOWN = 140  # characters of a field's name in a message: it may be as long as a line
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-# A whole cell as JSON would write the number. "007" and "1,5" are none, and stay text.
+# A cell that is a JSON number as a whole. "007" and "1,5" are not, and stay text.
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
-_MAX_EXACT = 2**53  # a double holds every integer up to here
+_MAX_EXACT = 2**53  # a double represents every integer up to here exactly
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldMapping:
-    """Names of the fields that are looked for; None: the first of the usual names that the record has.
+    """Names of the fields for id, text and title; None means the first of the usual names that the record has.
 
-    A named id or text field must be there; a missing title is none.
+    An id or text field that is named here must exist; a title field may be missing.
     """
 
     id: str | None = None  # else "id", "_id"
@@ -49,19 +49,19 @@ _USUAL = {"id": ("id", "_id"), "text": ("text", "body", "content"), "title": ("t
 def documents(
     items: Iterable[Record | RecordError | Skipped], mapping: FieldMapping | None = None
 ) -> Iterator[Document | RecordError | Skipped]:
-    """Every record as a document, or as the error that keeps it from being one; errors and notices pass through."""
+    """Yield every record as a document, or as the error that prevents it; errors and notices pass through."""
     return (item for _, item in located_documents(items, mapping))
 
 
 def located_documents(
     items: Iterable[Record | RecordError | Skipped], mapping: FieldMapping | None = None
 ) -> Iterator[tuple[Origin | None, Document | RecordError | Skipped]]:
-    """As `documents`, each with the place that it came from."""
+    """Like `documents`, but each item comes with its origin."""
     for item in items:
         if not isinstance(item, Record):
             yield None if isinstance(item, Skipped) else item.origin, item
             continue
-        # a file's fields are made by its reader: options for field names speak of the other formats
+        # the reader made the fields of Shape.FILE itself: options for field names apply to the other shapes only
         chosen = FieldMapping() if item.shape is Shape.FILE or mapping is None else mapping
         try:
             yield item.origin, to_document(item.fields, chosen, numbers_as_text=item.shape is Shape.TABLE)
@@ -73,16 +73,16 @@ def located_documents(
 def to_document(
     fields: Mapping[str, Any], mapping: FieldMapping | None = None, *, numbers_as_text: bool = False
 ) -> Document:
-    """The document of these fields. A nested "metadata" object and every field without a role become metadata.
+    """Make a document of these fields. A nested "metadata" object and every field without a role become metadata.
 
-    A field "controls" that `are_controls` are the text's; any other is metadata.
+    A field "controls" applies to the text if `are_controls` says so; otherwise it is metadata.
 
-    With `numbers_as_text` (CSV) a metadata text that is a number as a whole becomes one: "12.50" does, "007", "1,5"
-    and what is over 2**53 do not. A record without an id gets one that is the same whenever its content is: the
-    first 32 hexadecimal digits of a SHA-256. Text may be empty where there is a title.
+    With `numbers_as_text` (CSV), a metadata text that is a number as a whole becomes one: "12.50" does; "007", "1,5"
+    and numbers over 2**53 do not. A record without an id gets one derived from its content: the first 32 hexadecimal
+    digits of a SHA-256. Text may be empty where there is a title.
 
-    Raises InvalidDocument (naming the field in `param`), InvalidControl or TooLarge. A vector is refused, and not taken
-    for metadata.
+    Raises InvalidDocument (naming the field in `param`), InvalidControl or TooLarge. A field with a vector is refused
+    rather than taken for metadata.
     """
     mapping = mapping or FieldMapping()
     _refuse_vectors(fields)
@@ -148,7 +148,7 @@ def _id(fields: Mapping[str, Any], name: str | None) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        # a float is how other programs write a column of integers with a gap, and has lost digits of the large ones
+        # other programs write an integer column with gaps as floats, which lose digits of large numbers
         raise InvalidDocument(f"{name}: an id must be a text or an integer, not {value!r:.60}", param=name)
     id = str(value)
     if not id.strip():
@@ -168,7 +168,7 @@ def _id(fields: Mapping[str, Any], name: str | None) -> str | None:
 
 
 def _leads_away(id: str) -> bool:
-    """Whether the URL of such a document is, to most clients, that of its collection, or leads out of it."""
+    """Whether most clients would normalize the document's URL to one outside of the collection's documents."""
     return id in (".", "..") or not normpath(f"collection/documents/{id}").startswith("collection/")
 
 
@@ -194,7 +194,11 @@ def _number(text: str) -> str | int | float:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> str:
-    """The metadata as canonical JSON. Raises InvalidDocument for what JSON or SQLite has not, and TooLarge."""
+    """The metadata as canonical JSON.
+
+    Raises InvalidDocument for a value that JSON or SQLite cannot represent or for nesting deeper than MAX_DEPTH, and
+    TooLarge over MAX_METADATA_BYTES.
+    """
     _check_json(metadata, "metadata", 0)
     encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
     size = len(encoded.encode())
@@ -230,7 +234,7 @@ def _check_json(value: Any, place: str, depth: int) -> None:
 
 
 def _check_finite(value: str | float, place: str) -> None:
-    """JSON has no NaN and no infinity, though 1e999 is read as one."""
+    """Raises InvalidDocument for NaN and infinities, which JSON lacks; Python reads 1e999 as infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidDocument(f"{place}: must be a finite number, not {value}", param=place)
 
@@ -247,7 +251,7 @@ def _check_length(role: str, text: str, limit: int) -> None:
 
 
 def _known_id(record: Record, mapping: FieldMapping) -> str | None:
-    """The id for an error message, where it can be told."""
+    """The record's id for an error message; None where it has no valid one."""
     try:
         return _id(record.fields, _field_name(record.fields, "id", mapping.id))
     except InvalidDocument:
@@ -259,7 +263,7 @@ def _sought(role: str, chosen: str | None) -> str:
 
 
 def _likely(fields: Mapping[str, Any], id_field: str | None) -> str:
-    """A hint at the field that holds the most text, where one holds any."""
+    """A hint that names the field with the longest text; "" if no field has text."""
     texts = {name: value for name, value in fields.items() if isinstance(value, str) and value.strip()}
     texts.pop(id_field or "", None)
     if not texts:

@@ -1,4 +1,4 @@
-"""Signs of life for a lease, from a thread of its own, while its holder is at work."""
+"""Keep a lease alive: a background thread renews it while its holder works."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Renews the lease at a third of its length, so that two signs may fail. Use it in a `with`."""
+    """Renews the lease every third of its duration, so that two renewals may fail. A context manager."""
 
     def __init__(self, database: Database, lease: Lease, *, seconds: float, clock: Clock) -> None:
-        self.lost = False  # somebody else has the job: what is done now cannot be committed
+        self.lost = False  # whether another worker has the job, so that nothing more can be committed
         self._database = database
         self._lease = lease
         self._interval = seconds / 3
@@ -48,5 +48,5 @@ class Heartbeat:
             except LeaseLost:
                 self.lost = True
                 return
-            except StorageError as error:  # the next sign may come through before the lease is over
+            except StorageError as error:  # the next renewal may succeed before the lease expires
                 _log.warning("job %s: its lease could not be renewed: %s", self._lease.job_id, error)

@@ -1,4 +1,4 @@
-"""The three steps that bring a batch of documents in: prepare, embed, store. Each may be done in another thread."""
+"""Add a batch of documents in three steps: prepare, embed, store. Each step may run in a different thread."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from store.batch import Batch, Draft, Receipt
 from store.commit import commit, missing_embeddings, unchanged_documents
 from store.database import Database, WriteSession
 
-_ATTEMPTS = 5  # at a commit, when other writers delete what it relies on
+_ATTEMPTS = 5  # to commit a batch, when other writers delete embeddings or documents that it relies on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
     """A batch, split into passages."""
 
-    outlines: Sequence[Draft]  # of one id the last
-    refused: Sequence[RecordError]  # what was in the batch and cannot be stored
-    drafts: Sequence[Drafted]  # of the outlines; without passages where nothing changed
-    unchanged: Mapping[str, bytes]  # content hashes of the documents that are stored already, by their ids
+    outlines: Sequence[Draft]  # the last one of each id
+    refused: Sequence[RecordError]  # for documents of the batch that cannot be stored
+    drafts: Sequence[Drafted]  # one per outline; without passages where the content is unchanged
+    unchanged: Mapping[str, bytes]  # content hashes, by id, of documents that are stored with the same content
     missing: AbstractSet[bytes]  # hashes of the passages that have to be embedded
-    terms: Mapping[bytes, Mapping[str, float]]  # what BM25 finds those by; nothing where it takes no part
+    terms: Mapping[bytes, Mapping[str, float]]  # BM25 term frequencies of those; empty if the collection has no BM25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ingested:
-    """What became of one batch."""
+    """The outcome of one batch."""
 
     receipt: Receipt
     failed: Sequence[RecordError]
-    truncated: Sequence[str]  # ids of documents of which the model did not read all
+    truncated: Sequence[str]  # ids of documents that were too long for the model
     passages: int  # that had to be embedded
-    tokens: int  # that the model read
+    tokens: int  # read by the model
 
 
-Seal = Callable[[WriteSession, Ingested], None]  # writes more in the commit's transaction; what it raises undoes both
+Seal = Callable[[WriteSession, Ingested], None]  # writes more in the commit's transaction; raising rolls back both
 EmbedProgress = Callable[[int, int], None]  # passages and tokens of the batch so far
 
 
 class Ingest:
-    """Brings batches into one collection. Any number of threads may be at it, each at a batch of its own."""
+    """Adds batches to one collection. Thread-safe: threads may work on different batches at the same time."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Ingest:
         collection: Collection,
         priority: Priority,
     ) -> None:
-        """`sparse`: the collection's sparse model; None where it has none."""
+        """`sparse`: the collection's sparse model, or None."""
         self._database = database
         lexical = collection.settings.sparse is not SparseScoring.LEARNED
         self._analyzer = analyzer if lexical else None
@@ -82,9 +82,10 @@ class Ingest:
         return [each for each in found if isinstance(each, Draft)], refused
 
     def prepare(self, outlines: Sequence[Draft], refused: Sequence[RecordError] = ()) -> Prepared:
-        """Split what is new, and see what has to be embedded. `refused`: of the batch, and cannot be stored.
+        """Split new content into passages and find out which of them have to be embedded.
 
-        What is stored may change before the batch is: `store` finds out.
+        `refused` are errors of this batch, to be reported with it. The database may change before the batch is stored;
+        `store` detects that.
         """
         last = list({outline.document.id: outline for outline in outlines}.values())
         contents = {outline.document.id: outline.content_sha for outline in last}
@@ -104,9 +105,9 @@ class Ingest:
         )
 
     def embed(self, prepared: Prepared, on_progress: EmbedProgress) -> Embedded:
-        """Embed what is missing. A document that makes the model fail costs itself only.
+        """Embed the missing passages. A document that makes the model fail is reported; the others are embedded.
 
-        Raises ModelError where it fails on every document of the batch, and RemoteError.
+        Raises ModelError where the model fails on every document of a batch of two or more, and RemoteError.
         """
         drafts = prepared.drafts
         embedded = embed(
@@ -125,15 +126,17 @@ class Ingest:
     def store(
         self, prepared: Prepared, embedded: Embedded, seal: Seal | None = None, *, deletions: Sequence[str] = ()
     ) -> Ingested:
-        """Commit the batch, with what `seal` writes. Batches that share documents come in the order of these calls.
+        """Commit the batch, with what `seal` writes.
 
-        Where others changed meanwhile what it relies on, it is prepared and embedded anew. `deletions`: ids of
-        documents that go with it. Raises CollectionMoved where another generation has taken the collection's name.
+        Batches that share documents take effect in the order of these calls. If another writer has removed something
+        that the batch relies on, the batch is prepared and embedded again. `deletions` are ids of documents to delete
+        in the same transaction. Raises CollectionMoved where another generation has taken the collection's name, and
+        EmbeddingsMissing after _ATTEMPTS attempts.
         """
         for _ in range(1, _ATTEMPTS):
             try:
                 return self._commit(prepared, embedded, seal, deletions)
-            except EmbeddingsMissing:  # another writer deleted a document that this batch relied on: look again
+            except EmbeddingsMissing:  # another writer deleted a document that this batch relied on
                 prepared = self.prepare(prepared.outlines, prepared.refused)
                 embedded = self.embed(prepared, lambda passages, tokens: None)
         return self._commit(prepared, embedded, seal, deletions)
@@ -141,7 +144,10 @@ class Ingest:
     def write(
         self, session: WriteSession, prepared: Prepared, embedded: Embedded, *, deletions: Sequence[str] = ()
     ) -> Ingested:
-        """The batch, in a transaction that is open already. Raises EmbeddingsMissing: prepare and embed it anew."""
+        """Write the batch in an open transaction.
+
+        Raises EmbeddingsMissing where the batch has to be prepared and embedded again.
+        """
         poisoned = {failure.id for failure in embedded.failed}
         sparse = self._embedders.sparse
         batch = Batch(
@@ -152,7 +158,7 @@ class Ingest:
             embeddings=embedded.embeddings,
             deletions=tuple(deletions),
         )
-        # an unchanged document was not split: were it gone by now, it would come back without passages
+        # unchanged documents were not split: one that was deleted meanwhile would be stored without passages
         if unchanged_documents(session, self._collection.id, prepared.unchanged) != set(prepared.unchanged):
             raise EmbeddingsMissing
         return Ingested(

@@ -1,4 +1,4 @@
-"""Documents into a job: read once, in bounded memory, and in the queue only when all of them are there."""
+"""Receive documents into an indexing job: read once, in bounded memory, and queued only when all of them are stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from store.jobs.notices import JobNotice, NoticeKind
 from store.jobs.payload import QueuedDocument, joined, packed
 
 LEASE_SECONDS = 30.0
-FLUSHED_BYTES = 4 * 2**20  # that one transaction stores: other writers wait for it
+FLUSHED_BYTES = 4 * 2**20  # written per transaction, for which other writers wait
 FLUSHED_NOTICES = 5000
 
 Located = tuple[Origin | None, Item]
@@ -35,10 +35,10 @@ def repeated(
     key: str,
     digest: Callable[[], bytes],
 ) -> Job | None:
-    """The job that an earlier request with this key made; None, and no item is used, where none has been made yet.
+    """The job that an earlier request with this idempotency key created.
 
-    `digest`: of what is sent again, once the items are used up. Raises JobConflict where the earlier content was
-    another.
+    None, with no item consumed, if there is no such job or it is still being received. `digest` returns the hash of
+    the repeated content; it is called after the items are consumed. Raises JobConflict if the content is different.
     """
     with database.read() as session:
         earlier = job_with_key(session, collection.id, key)
@@ -67,15 +67,15 @@ def receive(
     on_notice: Callable[[Notice], None] | None = None,
     clock: Clock = database_now,
 ) -> Job:
-    """A job for all of `items`, queued; done already where nothing is to do. With a `key`, ask `repeated` first.
+    """Queue a job for all of `items` and return it. It is done at once if there is nothing to do.
 
-    When `items` raise, nothing stays. `receiver` names this process. `digest` tells the hash of what was sent, once
-    the items are used up; without it, it is that of the documents. With `resume`, a job of this digest that has stored
-    nothing yet is answered, and one that has something left to do is cancelled.
-    `on_notice` is called for each error, omission and duplicate as it is met.
+    With an idempotency `key`, call `repeated` first. If `items` raises, nothing is kept. `receiver` names this process.
+    `digest` returns the hash of the content, and is called once the items are consumed; without it, the documents
+    themselves are hashed. With `resume`, an unfinished job of the same digest is returned if it has stored nothing yet,
+    and cancelled otherwise. `on_notice` is called for each error, omission and duplicate as it is met.
 
-    Raises StillReceived where another request with `key` came first, also where this one would find no room left;
-    CollectionNotFound where the collection is deleted meanwhile; StorageError.
+    Raises StillReceived if another request with `key` came first, even if this one hits a limit because of it;
+    LimitReached; CollectionNotFound if the collection is deleted meanwhile; StorageError.
     """
     with ExitStack() as stack:
         receiving = _Receiving(database, collection, receiver, key, on_notice, clock, stack)
@@ -93,7 +93,7 @@ def receive(
 
 
 def check_room(database: Database, limit: int) -> None:
-    """Raises QueueFull where `limit` documents wait already."""
+    """Raises QueueFull if `limit` or more documents are queued already."""
     with database.read() as session:
         waiting = queued_documents(session)
     if waiting >= limit:
@@ -101,7 +101,7 @@ def check_room(database: Database, limit: int) -> None:
 
 
 class _Receiving:
-    """One call of `receive`. What is small enough is stored in a single transaction, at the end."""
+    """One call of `receive`. Content under FLUSHED_BYTES is stored in a single transaction, at the end."""
 
     def __init__(
         self,
@@ -119,25 +119,26 @@ class _Receiving:
         self._key = key
         self._on_notice = on_notice
         self._clock = clock
-        self._stack = stack  # closes when all is over
+        self._stack = stack  # closed when the call ends
         self._lease: Lease | None = None
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._intake = Intake()
 
     def packed(self, items: Iterable[Located]) -> Iterator[str]:
-        """The documents among `items`; the rest, and ids met before, are noted."""
+        """Yield the documents among `items`, serialized; everything else, and each repeated id, is noted."""
         for origin, document in documents_among(items, count=self._count, note=self._note):
             path, line = (None, None) if origin is None else (origin.path, origin.line)
             yield packed(QueuedDocument(document=document, path=path, line=line))
 
     def check_key(self) -> None:
-        """Raises StillReceived where a job has the key."""
+        """Raises StillReceived if a job has the key."""
         if self._key is not None:
             with self._database.read() as session:
                 check_key(session, self._collection.id, self._key)
 
     def keep(self, batch: Sequence[str]) -> None:
+        """Add a batch of serialized documents, and write to the database once FLUSHED_BYTES have gathered."""
         payload = joined(batch)
         self._digest.update(payload)
         self._intake.batches.append((len(batch), payload))
@@ -146,7 +147,7 @@ class _Receiving:
             self._flush()
 
     def finish(self, digest: Callable[[], bytes] | None, resume: bool) -> Job:
-        """The job, in the queue."""
+        """Store the rest and queue the job. With `resume`, an earlier job may be returned in its place."""
         content = self._digest.digest() if digest is None else digest()
         earlier = None
         with self._database.write() as session:
@@ -159,10 +160,11 @@ class _Receiving:
         return earlier
 
     def _resumed(self, session: WriteSession, content: bytes) -> Job | None:
-        """The earlier job of this content, if it goes on: one that has stored nothing yet.
+        """The earlier unfinished job of this content, if it has stored nothing yet; it then replaces this one.
 
-        Any other is cancelled, as the new one has all of its documents: others may have written over what it stored,
-        and what it has left would be written over what they wrote. What is stored still is not embedded again.
+        If it has stored something, it is cancelled, as the new job has all of its documents. Other writers may have
+        overwritten what it stored, and its remaining documents would overwrite theirs. Content that is still stored is
+        not embedded again.
         """
         earlier = unfinished_job(session, self._collection.id, content)
         if earlier is None or earlier.seq == 0:
@@ -171,12 +173,12 @@ class _Receiving:
         return None
 
     def drop(self) -> None:
-        """Nothing of it stays."""
+        """Delete everything received so far."""
         self._stack.close()
         lease, self._lease = self._lease, None
         if lease is None:
             return
-        with suppress(LeaseLost):  # it is whole already, or was taken for abandoned and swept away
+        with suppress(LeaseLost):  # the job is queued already, or was swept away as abandoned
             more = True
             while more:
                 with self._database.write() as session:
@@ -191,7 +193,7 @@ class _Receiving:
             self._stack.enter_context(Heartbeat(self._database, lease, seconds=LEASE_SECONDS, clock=self._clock))
 
     def _stored(self, session: WriteSession) -> Lease:
-        """Write what came in since the last time."""
+        """Write what was received since the last call."""
         now = self._clock(session)
         lease = self._lease or begin(
             session, self._collection, self._receiver, seconds=LEASE_SECONDS, key=self._key, now=now

@@ -1,4 +1,4 @@
-"""What comes into a run: the documents among its items, and what is noted of the others."""
+"""Separate the documents of a run from its errors, omissions and duplicates, which are noted."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def documents_among(
     count: Callable[[], None],
     note: Callable[[Notice, Origin | None], None],
 ) -> Iterator[tuple[Origin | None, Document]]:
-    """The documents among `items`; all else is noted, and so is the id of a document that came before, stored or not.
+    """Yield the documents among `items`, and call `note` for everything else and for each repeated id.
 
-    `count` is called for each document, and for each error in place of one, before anything of it is noted.
+    A document with a repeated id is yielded all the same; an id counts as repeated even if its first document cannot be
+    stored. `count` is called for each document, and for each error in place of one, before anything about it is noted.
     """
     known = Duplicates()
     for origin, item in items:

@@ -1,4 +1,4 @@
-"""Changing a document's metadata: its text and its passages stay, and nothing is embedded."""
+"""Change a document's metadata. Its text and passages stay, and nothing is embedded."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from store.filters.metadata import StoredMetadata
 def change_metadata(database: Database, collection_name: str, document_id: str, patch: Mapping[str, Any]) -> Receipt:
     """Merge `patch` into the metadata of a document, in one transaction. Needs no model.
 
-    By JSON Merge Patch (RFC 7396): null removes a field, objects are merged, anything else takes the place of what was
-    there. Raises CollectionNotFound, DocumentNotFound, InvalidDocument for a value that cannot be stored, TooLarge, and
+    `patch` is a JSON Merge Patch (RFC 7396): null removes a field, objects are merged, any other value replaces the old
+    one. Raises CollectionNotFound, DocumentNotFound, InvalidDocument for a value that cannot be stored, TooLarge, and
     StorageError.
     """
     check_metadata(patch)
@@ -34,13 +34,13 @@ def change_metadata(database: Database, collection_name: str, document_id: str, 
             metadata=StoredMetadata.of(document, collection.settings.fields),
             language=stored.language,
             content_sha=stored.content_sha,
-            passages=(),  # the content is the same: those that are stored stay
+            passages=(),  # the content is the same, so the stored passages stay
         )
         return commit(session, Batch.without_model(collection, drafts=[changed]))
 
 
 def merged(target: Any, patch: Any) -> Any:
-    """`target` after a JSON Merge Patch, RFC 7396. Neither of them is changed."""
+    """Apply a JSON Merge Patch (RFC 7396) to `target` and return the result. Neither argument is changed."""
     if not isinstance(patch, Mapping):
         return patch
     result = dict(target) if isinstance(target, Mapping) else {}

@@ -1,4 +1,4 @@
-"""The write path: documents to drafts, embeddings for what is new, one commit a batch."""
+"""The write path: turn documents into drafts, embed what is new, and commit batch by batch."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from store.commit import commit
 from store.database import Database
 from store.documents import seen_ids
 
-_SWITCHES = 3  # of a collection's generations, in a row, after which a batch gives up
+_SWITCHES = 3  # attempts at a batch, each ended by a switch of the collection's generation, before it fails
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddProgress:
-    """How far a run is."""
+    """The progress of a run."""
 
     documents: int  # read so far, failed ones included
-    committed: int  # documents that are stored for good, those that were there already included
+    committed: int  # documents that are stored durably, unchanged ones included
     passages: int  # embedded so far
     tokens: int  # read by the model so far
 
@@ -42,7 +42,7 @@ class Pipeline:
     def __init__(
         self, database: Database, models: DenseModels, analyzer: Analyzer, sparse_models: SparseModels | None = None
     ) -> None:
-        """`sparse_models`: for collections with learned weights; None where there are none."""
+        """`sparse_models`: for collections with learned sparse weights; None if there are no such models."""
         self._database = database
         self._models = models
         self._analyzer = analyzer
@@ -56,23 +56,24 @@ class Pipeline:
         on_progress: Callable[[AddProgress], None] | None = None,
         priority: Priority = Priority.BULK,
     ) -> AddReport:
-        """Add, replace or leave alone every document, in batches of bounded size.
+        """Add, replace or leave unchanged every document, in batches of bounded size.
 
-        What a reader could not use may come among the documents; it ends up in the report. Each batch is committed
-        on its own: when a later one raises, the earlier ones stay. A document that cannot be stored or embedded costs
-        itself only. `on_progress` is called while a batch is embedded and after its commit. `priority`: INTERACTIVE
-        where somebody waits.
+        `items` may include errors and omissions of the readers; the errors end up in the report. Each batch is committed
+        on its own: if a later one raises, the earlier ones stay. A document that cannot be stored or embedded does not
+        stop the others. `on_progress` is called while a batch is embedded and after its commit. `priority` is
+        INTERACTIVE if somebody waits for the result.
 
-        Raises CollectionNotFound, ModelMismatch where the collection's model is not there, StorageError, and
-        ModelError where the model fails on every document of a batch; ModelNotFound where its sparse model is missing;
-        RemoteError where the model is a remote one that is down, or refuses what it is asked.
+        Raises CollectionNotFound; ModelMismatch where the collection's model is not available, and ModelNotFound where
+        its sparse model is not; ModelError where the model fails on every document of a batch; RemoteError where a
+        remote model is down or refuses the requests; CollectionMoved where the collection is switched to another
+        generation again and again; StorageError.
         """
         return _Run(partial(self.ingest, collection_name, priority), on_progress).all(items)
 
     def remake(self, name: str, documents: Sequence[Document]) -> None:
-        """Add documents to a generation by its own name, a hidden one as well; without any, only look whether it goes.
+        """Add documents to a generation by its own name, even a hidden one; with none, only check that it is possible.
 
-        Raises as `add` does, and ModelError where one of them fails.
+        Raises what `add` raises, and ModelError if any document fails.
         """
         with self._database.read() as session:
             collection = find_collection(session, name)
@@ -81,29 +82,29 @@ class Pipeline:
             raise ModelError(f"{report.failed_count} documents failed, the first: {report.failed[0].reason}")
 
     def ingest(self, collection_name: str, priority: Priority = Priority.BULK) -> Ingest:
-        """For whoever brings in batches step by step. Raises CollectionNotFound, ModelMismatch, ModelNotFound."""
+        """An Ingest, to add batches step by step. Raises CollectionNotFound, ModelMismatch, ModelNotFound."""
         return self.ingest_into(self._found(collection_name), priority)
 
     def ingest_into(self, collection: Collection, priority: Priority = Priority.BULK) -> Ingest:
-        """As `ingest`, of a collection as it was read. Loads its models. Raises ModelMismatch, ModelNotFound."""
+        """Like `ingest`, for a collection record read before. Loads its models. Raises ModelMismatch, ModelNotFound."""
         sparse = sparse_model_of(collection, self._sparse_models)
         return Ingest(self._database, self._models(collection), sparse, self._analyzer, collection, priority)
 
     def collection(self, name: str) -> Collection:
-        """The collection, if its models are there. Raises CollectionNotFound, ModelMismatch, ModelNotFound."""
+        """The collection, if its models are available. Raises CollectionNotFound, ModelMismatch, ModelNotFound."""
         collection = self._found(name)
         self._models(collection)
         sparse_model_of(collection, self._sparse_models)
         return collection
 
     def why_not(self, name: str) -> str | None:
-        """Why this process cannot add to the collection, for the log: it lacks a model. None: it can.
+        """For the log: why this process cannot add to the collection, as it lacks a model; None if it can.
 
-        Raises CollectionNotFound. A remote model that is down is there: who needs it says what is wrong.
+        A remote model that is down counts as available: its use reports what is wrong. Raises CollectionNotFound.
         """
         try:
             self.collection(name)
-        except (ModelMismatch, ModelNotFound, ModelError, InvalidInput) as error:  # the last: it is of another kind
+        except (ModelMismatch, ModelNotFound, ModelError, InvalidInput) as error:  # the last: a model of another kind
             return error.detail
         except RemoteError:
             return None
@@ -115,9 +116,9 @@ class Pipeline:
 
 
 def delete(database: Database, collection_name: str, ids: Sequence[str], *, within: Filter | None = None) -> Receipt:
-    """Delete documents by id; unknown ids count for nothing. Needs no model.
+    """Delete documents by id; unknown ids are ignored. Needs no model.
 
-    `within`: as if there were none but the documents that satisfy it. Raises CollectionNotFound and StorageError.
+    With `within`, only documents that satisfy that filter are deleted. Raises CollectionNotFound and StorageError.
     """
     with database.write() as session:
         collection = get_collection(session, collection_name)
@@ -133,7 +134,7 @@ class _Run:
         ingest: Callable[[], Ingest],
         on_progress: Callable[[AddProgress], None] | None,
     ) -> None:
-        """`ingest`: into the generation that answers now."""
+        """`ingest` makes an Ingest for the generation that serves the collection at that moment."""
         self.tally = Tally()
         self._newest = ingest
         self._ingest = ingest()
@@ -141,12 +142,13 @@ class _Run:
         self._reported = 0  # passages
 
     def all(self, items: Iterable[Item]) -> AddReport:
+        """Add all items, batch by batch, and report."""
         for batch in batches(self.outlines(items), characters_of):
             self.add(batch)
         return self.tally.report()
 
     def outlines(self, items: Iterable[Item]) -> Iterator[Draft]:
-        """Of the documents among `items` that can be stored; the rest, and ids met before, are noted."""
+        """Yield outlines of the documents that can be stored; everything else, and each repeated id, is noted."""
         for _, document in documents_among(((None, item) for item in items), count=self._count, note=self._note):
             outline = self._ingest.outline(document)
             if isinstance(outline, RecordError):
@@ -155,6 +157,7 @@ class _Run:
                 yield outline
 
     def add(self, outlines: Sequence[Draft]) -> None:
+        """Add one batch, and note and count the outcome."""
         ingested = self._ingested(outlines)
         for failure in ingested.failed:
             self._note(failure)
@@ -168,7 +171,7 @@ class _Run:
             embedded = self._ingest.embed(prepared, self._report_progress)
             try:
                 return self._ingest.store(prepared, embedded)
-            except CollectionMoved as error:  # a reindex was switched: into the other generation, by its model
+            except CollectionMoved as error:  # a reindex was switched: add to the new generation, with its model
                 moved = error
                 self._ingest = self._newest()
                 outlines, refused = self._ingest.outlines(outline.document for outline in outlines)
@@ -181,9 +184,9 @@ class _Run:
         self.tally.note(notice)
 
     def _report_progress(self, passages: int, tokens: int) -> None:
-        """`passages` and `tokens` were embedded of the batch at hand and are not in the tally yet."""
+        """`passages` and `tokens`: embedded in the current batch, and not in the tally yet."""
         if self._on_progress is not None:
-            # Passages that are embedded again, because another text of their call failed, were reported already.
+            # Passages embedded again, because another text in the same encoder call failed, were reported already.
             self._reported = max(self._reported, self.tally.passages + passages)
             self._on_progress(
                 AddProgress(

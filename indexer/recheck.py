@@ -1,4 +1,4 @@
-"""Computing the hashes of stored documents anew, without a model: what `verify` is handed to look at them with."""
+"""Recompute the hashes of stored documents, without a model, so that `verify` can compare them with the stored ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.passages import passage_controls
 from core.records import CollectionSettings, Document, Passage
 from indexer.drafting import content_sha, passage_sha
 
-MAX_TITLE = 2_000  # characters; passages under a longer title are not looked at
+MAX_TITLE = 2_000  # characters; passages of documents with a longer title are not checked
 
 
 def recheck(
@@ -18,10 +18,10 @@ def recheck(
     stored_sha: bytes,
     passages: Sequence[tuple[Passage, bytes]],
 ) -> str | None:
-    """What is wrong with the hashes of a document and of its passages, or None.
+    """What is wrong with the hashes of a document and its passages; None if nothing is.
 
-    A long title stands before the passages cut, at a border of tokens that only the model knows: any beginning of it
-    will do that all passages agree on.
+    `stored_sha` is the document's content hash; `passages` come with their own. In the passages' prompts a long title
+    is truncated at a token boundary that only the model knows, so any prefix of it is accepted that fits all passages.
     """
     if content_sha(document, language, settings) != stored_sha:
         return "its title, text, controls and language are not those that its hash was made of"
@@ -39,7 +39,7 @@ def recheck(
 
 
 def _prompt_titles(title: str, settings: CollectionSettings) -> Iterator[str]:
-    """What may stand before a passage: see core.passages.prompt_title."""
+    """The titles that a passage's prompt may have, the longest first: see core.passages.prompt_title."""
     title = title.strip()
     yield title
     if not settings.whole_documents:

@@ -1,4 +1,4 @@
-"""What the readers yield: a record, an error that costs one record, or something that was left out.
+"""The types that readers yield: a record, an error that affects one record, or a notice of something left out.
 
 Errors are values, not exceptions: a run goes on after them, and its report lists them.
 """
@@ -16,7 +16,7 @@ class Shape(StrEnum):
 
     JSON = "json"  # any field names, typed values
     TABLE = "table"  # any field names, every value a text
-    FILE = "file"  # one document a file: the fields are already id, title, text and metadata
+    FILE = "file"  # one document per file: the fields are already id, title, text and metadata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class Origin:
     """Where a record came from."""
 
     path: str  # relative to the folder that was read, POSIX; the file's name where one file was read
-    line: int | None = None  # 1-based line on which the record starts, in formats of many records a file
+    line: int | None = None  # 1-based line on which the record starts, in formats with many records per file
 
     def __str__(self) -> str:
         return self.path if self.line is None else f"{self.path}, line {self.line}"
@@ -41,7 +41,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordError:
-    """A record, or a file, that could not be used. The others go on."""
+    """A record or file that could not be used. The run goes on with the others."""
 
     code: str  # stable: "invalid_document", "invalid_control", "unreadable_file", "too_large" ...
     reason: str  # what was wrong and what is allowed
@@ -55,7 +55,7 @@ class RecordError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Skipped:
-    """Something in a folder that was left out on purpose; no error."""
+    """Something in a folder that was left out on purpose; not an error."""
 
     path: str  # the first such path, relative to the folder
     reason: str
@@ -64,6 +64,6 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Duplicate:
-    """An id that came more than once in a run; of its documents the last that can be stored is the one that stays."""
+    """An id that occurred again in a run. The last of its documents that can be stored is kept."""
 
     id: str

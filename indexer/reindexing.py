@@ -1,8 +1,8 @@
-"""Makes collections anew beside themselves: one portion at a time, at a set share of the machine.
+"""Rebuild collections in the background: one portion at a time, at a configured share of the machine.
 
-Any number of processes may run this over one data directory. A portion is brought over under the directory's lock,
-which the kernel gives to the next one when its holder ends, however that ends. What is done stands in the database, in
-the transaction that did it: a process that is killed costs the portion at hand.
+Each reindex builds a hidden generation while the old one goes on serving. Any number of processes may run this over one
+data directory. A portion is copied under the directory's lock, which the kernel passes on when its holder ends, in
+whatever way. Progress is recorded in the transaction that made it, so a killed process loses only its current portion.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 class Reindexing:
-    """Thread-safe: `run` may go on in one thread, while others ask for a switch."""
+    """Runs the reindexes of a data directory. Thread-safe: `run` may run in one thread while others call `switch`."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Reindexing:
         *,
         clock: Clock = database_now,
     ) -> None:
-        """`judge`: compares two generations by judgements; None where nobody asks for that."""
+        """`judge` compares two generations by relevance judgements; None if no reindex uses them."""
         self._database = database
         self._views = views
         self._judge = judge
@@ -72,10 +72,10 @@ class Reindexing:
         self._backfill = Backfill(database, pipeline, clock)
         self._stopping = threading.Event()
         self._wake = threading.Event()
-        self._elsewhere: dict[int, float] = {}  # those whose model is not here, and when that was seen
+        self._elsewhere: dict[int, float] = {}  # reindex ids whose model this process lacks, and when it noticed
 
     def run(self) -> None:
-        """Until `stop`, whatever goes wrong: then the portion at hand is finished."""
+        """Process reindexes until `stop`, which lets the current portion finish. Failures are logged and retried."""
         failures = 0
         while not self._stopping.is_set():
             pause = POLL_SECONDS
@@ -87,7 +87,7 @@ class Reindexing:
                 failures += 1
                 pause = doubled(failures, longest=_LONGEST_PAUSE_SECONDS)
                 _log.warning("reindexing: next look in %.0f s: %s", pause, error.message)
-            except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits for the others is served on
+            except Exception as error:  # noqa: BLE001 - a bug of ours: the other reindexes must go on
                 failures += 1
                 pause = doubled(failures, longest=_LONGEST_PAUSE_SECONDS)
                 _log.exception("reindexing: an unexpected failure; next look in %.0f s", pause)
@@ -98,7 +98,7 @@ class Reindexing:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Runs in a thread while the block does, and is stopped and waited for at its end."""
+        """Call `run` in a thread during the block; at its end, stop the thread and wait for it."""
         thread = threading.Thread(target=self.run, name="reindexing", daemon=True)
         thread.start()
         try:
@@ -108,25 +108,26 @@ class Reindexing:
             thread.join()
 
     def drain(self) -> None:
-        """As `run`, until nothing is left that can be done here now: what waits for better times is left."""
+        """Like `run`, until nothing is left that this process can do now. Reindexes that wait for a retry are left."""
         while not self._stopping.is_set() and self._busy():
             if not self.turn():
                 self._wake.wait(0.02)
 
     def stop(self) -> None:
+        """Ask `run` and `drain` to end after the current portion."""
         self._stopping.set()
         self._wake.set()
 
     def wake(self) -> None:
-        """There is something to do: do not wait for the next look."""
+        """Make `run` look for work at once instead of at the next poll."""
         self._wake.set()
 
     def turn(self) -> bool:
-        """Do the next thing that is due, for one collection; False where there is none, or another process is at it.
+        """Take the next due step, for one collection; False where there is none, or another process is working.
 
-        What goes wrong with it is written down, and tried again later. Raises StorageError where that cannot be done.
+        A failure is recorded with the reindex and retried later. Raises StorageError where it cannot be recorded.
         """
-        with self._database.read() as session:  # nobody takes the lock where nothing is to do
+        with self._database.read() as session:  # do not take the lock if there is nothing to do
             if not unfinished(session):
                 return False
         try:
@@ -139,17 +140,17 @@ class Reindexing:
             return False
 
     def switch(self, reindex: Reindex) -> Reindex:
-        """Let the new generation answer. Raises Conflict, also where it lacks a document, and what its model raises."""
+        """Make the new generation serve. Raises Conflict, also where it lacks a document, and what its model raises."""
         return self._asked_to(reindex, ReindexState.READY, ReindexState.SWITCHED)
 
     def rollback(self, reindex: Reindex) -> Reindex:
-        """Let the old generation, which is kept, answer again, now. Raises as `switch`."""
+        """Make the old generation, which is kept, serve again at once. Raises what `switch` raises."""
         return self._asked_to(reindex, ReindexState.SWITCHED, ReindexState.ROLLED_BACK)
 
     def end(self, reindex: Reindex, states: tuple[ReindexState, ...], into: ReindexState) -> Reindex:
-        """End it at once in the state `into`, if it is in one of `states`; the hidden generation goes piece by piece.
+        """End the reindex at once in the state `into`. Its hidden generation is then deleted piece by piece.
 
-        Raises ReindexConflict.
+        Raises ReindexConflict if it is in none of `states`.
         """
         values = {"state": into.value, "reason": None, **schema.UNHINDERED}
         with self._database.write() as session:
@@ -162,7 +163,7 @@ class Reindexing:
         with self._database.read() as session:
             check_state(get(session, reindex.id), state)
         with preempting(self._database.directory):
-            for _ in range(3):  # a writer may be quicker than what brings its documents over
+            for _ in range(3):  # writers may be faster than the copying of their documents
                 try:
                     return self._switched(reindex, state, into, Priority.INTERACTIVE)
                 except NotCaughtUp:
@@ -184,16 +185,16 @@ class Reindexing:
         return done
 
     def _step(self, reindex: Reindex) -> bool:
-        """Whether something was done."""
+        """Take the reindex's next step; whether something was done."""
         try:
             done = self._next(reindex)
             self._recover(reindex)
             return done
-        except (ReindexConflict, CollectionNotFound, NotCaughtUp, Abandoned):  # somebody ended it, or wrote: look again
+        except (ReindexConflict, CollectionNotFound, NotCaughtUp, Abandoned):  # it was ended, or written to: look again
             return False
-        except (StorageBusy, StorageFull, StorageReadOnly):  # nothing can be written down then
+        except (StorageBusy, StorageFull, StorageReadOnly):  # nothing can be recorded then
             raise
-        except (ModelMismatch, ModelNotFound) as error:  # another process may have it
+        except (ModelMismatch, ModelNotFound) as error:  # another process may have the model
             self._elsewhere[reindex.id] = time.monotonic()
             self._postpone(reindex, error.message, 0.0)
             return False
@@ -203,7 +204,7 @@ class Reindexing:
             self._postpone(reindex, error.message, self._backoff(reindex), logged=error.detail)
         except SalienceError as error:
             self._postpone(reindex, stored_reason(error), max(self._backoff(reindex), error.retry_after or 0.0))
-        except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
+        except Exception as error:  # noqa: BLE001 - a bug of ours: logged in full, recorded and retried
             _log.exception("reindex %s: an unexpected failure", reindex.id)
             self._postpone(reindex, _unexpected(error), self._backoff(reindex))
         return True
@@ -213,7 +214,7 @@ class Reindexing:
             now = self._clock(session)
         if reindex.state in ENDED:
             if reindex.state is ReindexState.FAILED and not _over(reindex.ended_at, reindex.grace_seconds, now):
-                return False  # to be looked at
+                return False  # kept for inspection during the grace period
             drop_piece(self._database, reindex)
             return True
         if reindex.state is ReindexState.SWITCHED and _over(reindex.switched_at, reindex.grace_seconds, now):
@@ -228,7 +229,7 @@ class Reindexing:
         return self._backfill.portion(reindex)
 
     def _warm(self, reindex: Reindex) -> None:
-        """Read the hidden generation into memory, so that the first search after the switch need not."""
+        """Load the hidden generation into memory, so that the first search after the switch need not wait for it."""
         with self._database.read() as session:
             name = hidden_collection(session, reindex).name
         with self._views.open(name):
@@ -250,27 +251,27 @@ class Reindexing:
         )
 
     def _rests(self, reindex: Reindex, now: float) -> bool:
-        seen = None if reindex.state in ENDED else self._elsewhere.get(reindex.id)  # no model is needed to remove it
+        seen = None if reindex.state in ENDED else self._elsewhere.get(reindex.id)  # removing it needs no model
         return _pauses(reindex, now) or (seen is not None and time.monotonic() < seen + _LONGEST_PAUSE_SECONDS)
 
     def _backoff(self, reindex: Reindex) -> float:
         return doubled(reindex.failures + 1, longest=_LONGEST_PAUSE_SECONDS)
 
     def _postpone(self, reindex: Reindex, reason: str, pause: float, *, logged: str | None = None) -> None:
-        """`logged`: in place of the reason, where that is for no log."""
+        """Record a failure and pause the reindex. `logged` is logged in place of a reason that must not be in a log."""
         _log.info("the reindex of %s waits %.0f s: %s", reindex.collection, pause, logged or reason)
-        states = ENDED if reindex.state in ENDED else FOLLOWING  # what was ended meanwhile waits for nothing
+        states = ENDED if reindex.state in ENDED else FOLLOWING  # one that was ended meanwhile is not paused
         try:
             with self._database.write() as session:
                 values: dict[str, object] = {"failures": reindex.failures + 1, "pause_seconds": pause}
-                if reindex.state is not ReindexState.FAILED:  # what it was found wanting in is told on
+                if reindex.state is not ReindexState.FAILED:  # a failed one keeps its reason
                     values["reason"] = reason
                 changed(session, reindex, states, **values, paused_at=self._clock(session))
         except ReindexConflict as error:
             _log.info("%s", error.message)
 
     def _recover(self, reindex: Reindex) -> None:
-        """Its turn went well: a failure that was written down before is over."""
+        """After a successful step, clear the failure that was recorded before."""
         if not _failed(reindex):
             return
         with self._database.write() as session:
@@ -280,13 +281,13 @@ class Reindexing:
                 changed(session, now, (now.state,), reason=reason, failures=0)
 
     def _tell_all(self, reason: str) -> None:
-        """Write down why nothing goes on, with every reindex that says nothing of its own. None waits longer for it."""
+        """Record why nothing goes on with every reindex that has no reason of its own. Pauses stay as they are."""
         try:
             with self._database.write() as session:
                 for reindex in unfinished(session):
                     if not reindex.failures and (reindex.reason is None or _is_unexpected(reindex.reason)):
                         changed(session, reindex, (reindex.state,), reason=reason)
-        except Exception as error:  # noqa: BLE001 - what is wrong is in the log by now
+        except Exception as error:  # noqa: BLE001 - the original failure is in the log already
             _log.warning("reindexing: it could not be written down either: %s", error)
 
 
@@ -299,12 +300,12 @@ def _is_unexpected(reason: str | None) -> bool:
 
 
 def _failed(reindex: Reindex) -> bool:
-    """In its last turn, or with all others in one that never came to it."""
+    """Whether its last step failed, or the last turn of all reindexes did before reaching it."""
     return reindex.failures > 0 or _is_unexpected(reindex.reason)
 
 
 def check_state(reindex: Reindex, wanted: ReindexState) -> None:
-    """Raises ReindexConflict that says what is the matter."""
+    """Raises ReindexConflict, which gives the reason, unless the reindex is in the state `wanted`."""
     if reindex.state is wanted and reindex.hidden_id is not None:
         return
     reasons = {
@@ -319,7 +320,7 @@ def check_state(reindex: Reindex, wanted: ReindexState) -> None:
 
 
 def _pauses(reindex: Reindex, now: float) -> bool:
-    """By the distance in either direction: after a clock has jumped, a pause is over early rather than never."""
+    """Whether the reindex is paused. By absolute time difference: after a clock jump a pause ends early, not never."""
     return reindex.paused_at is not None and not _over(reindex.paused_at, reindex.pause_seconds or 0.0, now)
 
 

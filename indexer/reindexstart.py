@@ -1,4 +1,4 @@
-"""Beginning a reindex: what it is asked for is checked, and its model tried, before anything is stored."""
+"""Begin a reindex: check the request and try the model before anything is stored."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MIN_SHARE = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReindexPlan:
-    """How a collection is to be made anew. The fields are those of core.reindexes.Reindex."""
+    """How to rebuild a collection. The fields are those of core.reindexes.Reindex."""
 
-    settings: Mapping[str, Any]  # by the names of CollectionSettings; others stay as they are
+    settings: Mapping[str, Any]  # new values by field name of CollectionSettings; the others are kept
     encoder: Encoder
     sparse_model: str | None = None  # its name; None: no learned weights
     sparse: SparseEncoder | None = None
@@ -40,10 +40,10 @@ class ReindexPlan:
 
 
 def begin_reindex(database: Database, name: str, plan: ReindexPlan) -> Reindex:
-    """Begin to make the collection anew; whoever runs Reindexing goes on.
+    """Record a new reindex of the collection; a process that runs Reindexing carries it out.
 
-    Raises CollectionNotFound, InvalidSettings, ReindexConflict where it is being reindexed or nothing would be another,
-    and what the model raises.
+    Raises CollectionNotFound, InvalidSettings, ReindexConflict where the collection is being reindexed or nothing would
+    change, and what the model raises.
     """
     _check(plan)
     with database.read() as session:
@@ -100,7 +100,7 @@ def _check(plan: ReindexPlan) -> None:
 
 
 def _wanted(collection: Collection, plan: ReindexPlan) -> CollectionSettings:
-    """Raises ReindexConflict where nothing would be another."""
+    """The settings of the new generation. Raises ReindexConflict where nothing would change."""
     wanted, active = replace(collection.settings, **plan.settings), collection.active
     sparse = None if plan.sparse is None else plan.sparse.fingerprint
     if (wanted, plan.encoder.fingerprint, sparse) == (
@@ -114,7 +114,7 @@ def _wanted(collection: Collection, plan: ReindexPlan) -> CollectionSettings:
 
 
 def _try_out(plan: ReindexPlan) -> None:
-    """Raises ModelError where the model makes what cannot be stored, and what it raises itself."""
+    """Embed a short text. Raises ModelError if the vector cannot be stored, and what the models raise."""
     prompts, as_document = [Prompt.of("a text to try the model with")], Representation.DOCUMENT
     vectors = plan.encoder.encode(prompts, as_document, priority=Priority.INTERACTIVE).vectors
     if vectors.shape != (1, plan.encoder.dimension) or not np.isfinite(vectors).all():

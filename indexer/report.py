@@ -1,4 +1,4 @@
-"""What a run did: counts in full, lists up to a limit, so that a bad file of millions of lines stays small."""
+"""Report the outcome of a run: full counts, and lists up to a limit, so that millions of bad lines fit in memory."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from indexer.ingest import Ingested
 from indexer.records import Duplicate, RecordError, Skipped
 
-MAX_LISTED = 1000  # errors, and ids, that a report lists; the counts go on
+MAX_LISTED = 1000  # entries of each list in a report; the counts have no limit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddReport:
-    """The outcome of a run: numbers of documents where nothing else is said."""
+    """The outcome of a run. Counts are numbers of documents unless noted otherwise."""
 
-    seq: int  # a view of this seq or a higher one holds all that was added; 0 where nothing was committed
+    seq: int  # a view of this seq or a higher one shows all that was added; 0 where nothing was committed
     created: int
-    replaced: int  # the content is another: new passages
-    updated: int  # only the metadata is another
+    replaced: int  # the content changed: new passages
+    updated: int  # only the metadata changed
     unchanged: int
     passages: int  # that had to be embedded
-    tokens: int  # that the model read
+    tokens: int  # read by the model
     failed: tuple[RecordError, ...]  # the first MAX_LISTED
     failed_count: int
-    duplicates: tuple[str, ...]  # ids that came again; the last one stayed; the first MAX_LISTED
+    duplicates: tuple[str, ...]  # ids that occurred again, whose last document was kept; the first MAX_LISTED
     duplicate_count: int
-    truncated: tuple[str, ...]  # ids of documents of which the model did not read all; the first MAX_LISTED
+    truncated: tuple[str, ...]  # ids of documents that were too long for the model; the first MAX_LISTED
     truncated_count: int
 
 
 class Tally:
-    """Counts while a run goes on."""
+    """Collects the counts and lists of a report during a run."""
 
     def __init__(self) -> None:
         self.read = 0  # documents, and errors in place of one
@@ -45,7 +45,7 @@ class Tally:
         self._truncated: list[str] = []
 
     def note(self, notice: RecordError | Skipped | Duplicate) -> None:
-        """What a reader left out on purpose counts for nothing."""
+        """Count and list an error or a duplicate; an omission counts for nothing."""
         match notice:
             case RecordError():
                 self.failed_count += 1
@@ -55,7 +55,7 @@ class Tally:
                 self._duplicates += [notice.id][: MAX_LISTED - len(self._duplicates)]
 
     def count(self, ingested: Ingested) -> None:
-        """A batch that was committed."""
+        """Count a batch that was committed."""
         receipt = ingested.receipt
         self._seq = receipt.seq
         self.committed += receipt.created + receipt.replaced + receipt.updated + receipt.unchanged
@@ -69,6 +69,7 @@ class Tally:
         self._truncated += ingested.truncated[: MAX_LISTED - len(self._truncated)]
 
     def report(self) -> AddReport:
+        """The report on everything so far."""
         return AddReport(
             seq=self._seq,
             created=self._created,

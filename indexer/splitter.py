@@ -1,8 +1,8 @@
-"""A text to passages: whole sentences up to a budget of model tokens, each repeating the end of the one before.
+"""Split a text into passages of whole sentences up to a budget of model tokens, each repeating the previous one's end.
 
-Possible borders come in levels: sentences; for a sentence over the budget its lines and the sentences within its
-quotes and brackets; then words; then grapheme clusters; then tokens. A level is asked only for what is still too long.
-A border never lies within a token, and white space belongs to what stands before it.
+Borders are searched level by level: sentences; for a sentence over the budget its lines and the sentences inside its
+quotes and brackets; then words; then grapheme clusters; then tokens. Each level splits only what is still too long. A
+border is never inside a token, and white space belongs to the text before it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import regex
 from core.records import BoolArray, Int64Array, Passage
 from embedder.lexical.sentences import sentence_ends
 
-_SHORT = 0.25  # a last passage with less than this share of the budget is evened out with the one before
+_SHORT = 0.25  # a last passage under this share of the budget is balanced with the one before
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
 _ENCLOSING = dict.fromkeys(map(ord, "\"'()[]{}“”„‟‘’‚‛«»‹›「」『』《》（）【】"), " ")
 _CJK = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
@@ -24,17 +24,17 @@ _WORD_BORDER = regex.compile(rf"(?<=\s)(?=\S)|(?<={_CJK})(?=\S)|(?<=\S)(?={_CJK}
 _LINE_BORDER = regex.compile(r"(?<=\n)(?=\S)|(?<=\n)(?=[ \t]+\S)")
 _GRAPHEME = regex.compile(r"\X")
 
-Borders = Callable[[str, int, int], Iterator[int]]  # text, start, end -> positions of the whole text, ascending
+Borders = Callable[[str, int, int], Iterator[int]]  # text, start, end -> positions in the whole text, ascending
 
 
 def split(text: str, token_spans: Int64Array, *, budget: int, overlap: int, language: str) -> list[Passage]:
     """Passages of at most `budget` tokens that tile `text`: joining text[p.fresh:p.end] gives it back.
 
     token_spans: (tokens, 2) character spans of the model's tokens, in order. A passage repeats at most `overlap` tokens
-    (and at most half the budget) of the one before: whole sentences where they fit, else words. Where white space
-    costs tokens, a passage may exceed the budget by the white space at its end; and where the model makes more
-    tokens than the budget of one character, by that character. `language` (ISO 639-1) sets the rules for sentences.
-    A text of white space only has no passages. Raises ValueError unless budget >= 1 and overlap >= 0.
+    (and at most half the budget) of the one before: whole sentences where they fit, else words. A passage may exceed
+    the budget in two cases: by white space at its end, where white space costs tokens; and by a single character for
+    which the model makes more tokens than the budget. `language` (ISO 639-1) selects the sentence rules. A text of
+    white space only has no passages. Raises ValueError unless budget >= 1 and overlap >= 0.
     """
     if budget < 1 or overlap < 0:
         raise ValueError(f"budget {budget}, overlap {overlap}: must be at least 1 and 0")
@@ -48,7 +48,7 @@ def split(text: str, token_spans: Int64Array, *, budget: int, overlap: int, lang
 
 
 class _Ruler:
-    """Counts tokens between characters, and says where a text may be cut."""
+    """Counts tokens between character positions, and tells where a text may be cut."""
 
     def __init__(self, text: str, token_spans: Int64Array) -> None:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -60,36 +60,38 @@ class _Ruler:
         self._reach = np.maximum.accumulate(ends)
 
     def before(self, positions: Int64Array) -> Int64Array:
-        """Tokens that start before each position."""
+        """(positions,) the number of tokens that start before each position."""
         counts: Int64Array = np.searchsorted(self._starts, positions, side="left").astype(np.int64)
         return counts
 
     def count(self, start: int, end: int) -> int:
+        """The number of tokens that start from `start` up to, but not including, `end`."""
         first, last = self.before(np.array([start, end]))
         return int(last - first)
 
     def token_starts(self, start: int, end: int) -> Int64Array:
+        """The starts of those tokens, ascending."""
         first, last = np.searchsorted(self._starts, [start, end])
         return self._starts[first:last]
 
     def legal(self, positions: Int64Array) -> Int64Array:
-        """The positions moved behind white space, without the text's ends and those within a token; sorted, unique."""
+        """The positions, moved past white space, without the text's ends and those inside a token; sorted, unique."""
         moved = np.unique(self._solid[positions])
         moved = moved[(moved > 0) & (moved < self.length)]
         reach = np.concatenate([[0], self._reach])[self.before(moved)]
-        # behind the leading white space there is no text yet that could be a passage
+        # before a cut right after the leading white space there is no text for a passage
         cuts: Int64Array = moved[(reach <= moved) & (moved > self._solid[0])]
         return cuts
 
 
 def _next_solid(space: BoolArray) -> Int64Array:
-    """(characters + 1,) the first position from each on that is not white space; the length where there is none."""
+    """(characters + 1,) the first position at or after each that is not white space; the length if there is none."""
     positions = np.where(space, len(space), np.arange(len(space)))
     return np.append(np.minimum.accumulate(positions[::-1])[::-1], len(space)).astype(np.int64)
 
 
 def _trimmed(token_spans: Int64Array, space: BoolArray, solid: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Starts and ends of the tokens without the white space that some tokenizers count in; all-white tokens stay."""
+    """Token starts and ends without the white space that some tokenizers include; tokens of only white space stay."""
     starts, ends = token_spans[:, 0], token_spans[:, 1]
     last_solid = np.maximum.accumulate(np.where(space, -1, np.arange(len(space))))
     trimmed_starts = solid[starts]
@@ -99,7 +101,7 @@ def _trimmed(token_spans: Int64Array, space: BoolArray, solid: Int64Array) -> tu
 
 
 def _borders(text: str, ruler: _Ruler, budget: int, language: str) -> Int64Array:
-    """Ascending positions from 0 to the text's end: no two neighbours hold more than the budget, where avoidable."""
+    """Ascending positions from 0 to the text's end, with at most `budget` tokens between neighbours where possible."""
     levels: tuple[Borders, ...] = (
         lambda text, start, end: _sentences(text[start:end], start, language),
         lambda text, start, end: _inner_sentences(text, start, end, language),
@@ -125,7 +127,7 @@ def _sentences(text: str, offset: int, language: str) -> Iterator[int]:
 
 
 def _inner_sentences(text: str, start: int, end: int, language: str) -> Iterator[int]:
-    """Lines, and sentences as if there were no quotes and brackets, of which an unclosed one hides all that follows."""
+    """Line borders, and sentence borders ignoring quotes and brackets: an unclosed one would hide all that follow."""
     yield from _matches(_LINE_BORDER, text, start, end)
     yield from _sentences(text[start:end].translate(_ENCLOSING), start, language)
 
@@ -135,7 +137,7 @@ def _matches(pattern: regex.Pattern[str], text: str, start: int, end: int) -> It
 
 
 def _continues(text: str, position: int) -> bool:
-    """Whether the character belongs to the grapheme cluster before it: a mark, a joiner, or what a joiner joins."""
+    """Whether the character continues the grapheme cluster before it: a mark, joiner, joined character or skin tone."""
     if not 0 < position < len(text):
         return False
     here = text[position]
@@ -148,7 +150,7 @@ def _continues(text: str, position: int) -> bool:
 
 
 class _Packer:
-    """Fills passages with as many units (what lies between two borders) as the budget allows."""
+    """Fills passages with as many units (the text between neighbouring borders) as the budget allows."""
 
     def __init__(
         self, borders: Int64Array, tokens: Int64Array, budget: int, overlap: int, text: str, ruler: _Ruler
@@ -161,6 +163,7 @@ class _Packer:
         self._ruler = ruler
 
     def passages(self) -> list[Passage]:
+        """The packed passages, in order of the text."""
         passages: list[Passage] = []
         for first, last in self._even(self._packed()):
             start = self._start(first, last, passages[-1].start if passages else 0)
@@ -169,7 +172,7 @@ class _Packer:
         return passages
 
     def _packed(self) -> list[tuple[int, int]]:
-        """(first, last) borders of the fresh part of each passage."""
+        """(first, last) border indices of the fresh part of each passage."""
         parts: list[tuple[int, int]] = []
         first = 0
         while first < len(self._borders) - 1:
@@ -182,7 +185,7 @@ class _Packer:
         return parts
 
     def _even(self, parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The last two parts made about equal where the last is short."""
+        """The parts, with the last two made about equal if the last one is short."""
         if len(parts) < 2 or self._size(*parts[-1]) >= _SHORT * self._budget:
             return parts
         (first, _), (_, last) = parts[-2:]
@@ -193,7 +196,10 @@ class _Packer:
         return [*parts[:-2], (first, middle), (middle, last)]
 
     def _start(self, first: int, last: int, lowest: int) -> int:
-        """Where a passage of the fresh units first..last begins: it repeats what the overlap and the budget allow."""
+        """The start of the passage with the fresh units first..last: it repeats what the overlap and budget allow.
+
+        It is never before `lowest`.
+        """
         fresh = int(self._borders[first])
         room = min(self._overlap, self._budget - self._size(first, last))
         if first == 0 or room <= 0:
@@ -201,7 +207,7 @@ class _Packer:
         unit = int(np.searchsorted(self._tokens[: first + 1], self._tokens[first] - room, side="left"))
         if unit < first:
             return max(int(self._borders[unit]), lowest)
-        sentence = int(self._borders[first - 1])  # longer than the overlap: its last words
+        sentence = int(self._borders[first - 1])  # longer than the overlap: repeat its last words
         found = list(_matches(_WORD_BORDER, self._text, sentence, fresh))
         words = self._ruler.legal(np.array(found, np.int64))
         fits = words[self._tokens[first] - self._ruler.before(words) <= room]

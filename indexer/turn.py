@@ -1,6 +1,6 @@
-"""One turn of a worker at a job: while a batch is embedded, the next one is prepared and the one before it stored.
+"""A worker's turn at a job, as a pipeline: while a batch is embedded, the next is prepared and the previous is stored.
 
-Models use every core, or wait for the network; the rest uses one core, and would keep them waiting.
+Models use every core or wait for the network. The other steps use one core, and would keep the model waiting.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JobProgress = Callable[[Job, int], None]  # the job at its last commit, and pass
 
 @dataclass(kw_only=True, slots=True)
 class _Step:
-    """A batch on its way."""
+    """A batch in the pipeline."""
 
     batch: JobBatch
     ingest: Ingest
@@ -37,7 +37,7 @@ class _Step:
 
 
 class Turn:
-    """For one call of `run`."""
+    """One turn at the job of a lease. Call `run` once."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Turn:
         goes_on: Callable[[], bool],
         on_progress: JobProgress | None,
     ) -> None:
-        """`goes_on`: whether another batch may be begun; asked before each but the first, from another thread.
+        """`goes_on` tells whether to begin another batch; it is called before each but the first, from another thread.
 
-        `on_progress` is called from two threads, one at a time.
+        `on_progress` is called from two threads, never at the same time.
         """
         self._database = database
         self._pipeline = pipeline
@@ -59,14 +59,14 @@ class Turn:
         self._clock = clock
         self._goes_on = goes_on
         self._on_progress = on_progress
-        self._job: Job | None = None  # at its last commit, and of later batches:
-        self._passages = 0  # that are embedded
+        self._job: Job | None = None  # as of its last commit
+        self._passages = 0  # embedded passages of batches that are not committed yet
         self._reporting = threading.Lock()  # guards these two
         self._all_embedded = False
         self._abandoned = threading.Event()
 
     def run(self) -> Job:
-        """The job as it is then: ended, or not. Raises what its steps raise; what was stored before stays."""
+        """Work on the job and return it as it is then, ended or not. Raises what a step raises; stored batches stay."""
         with self._database.read() as session:
             job = get_job(session, self._lease.job_id)
         self._job = job
@@ -84,17 +84,17 @@ class Turn:
         return job
 
     def _prepared(self) -> Iterator[_Step]:
-        """Batch after batch, split."""
+        """Yield batch after batch, prepared."""
         after = None
         while (step := self._next(after)) is not None:
             yield step
-            if step.batch.crashes:  # beside it nothing else may be at work: that would be blamed on it
+            if step.batch.crashes:  # it runs alone: another batch's crash would be blamed on it
                 return
             after = step.batch.number
 
     def _next(self, after: int | None) -> _Step | None:
-        """The batch behind number `after`, split; None at the end."""
-        with working_on(self._lease.job_id):  # this thread does not know it yet
+        """The batch after number `after`, prepared; None at the end."""
+        with working_on(self._lease.job_id):  # context variables are not set in this thread
             with self._database.read() as session:
                 batch = next_batch(session, self._lease, after=after)
             if batch is None:
@@ -117,7 +117,7 @@ class Turn:
         self._all_embedded = before is None or not before.batch.crashes
 
     def _store(self, step: _Step, began: float) -> Job:
-        """`began`: when the batch before it was stored. The job as it is then."""
+        """Store the batch and return the updated job. `began`: when the batch before it was stored."""
         stored: list[Job] = []
 
         def seal(session: WriteSession, ingested: Ingested) -> None:
@@ -148,4 +148,4 @@ class Turn:
 
 
 class _Abandoned(Exception):
-    """Nobody will store what is being embedded: the turn is over."""
+    """The turn is over, so the batch being embedded will not be stored."""

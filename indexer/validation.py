@@ -1,4 +1,4 @@
-"""Looking at a new generation before it answers: is it whole, does its index find what there is, is it any better."""
+"""Validate a new generation before it serves: is it complete, what is its index's recall, is its ranking any better."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from store.reindex.record import FILLING, changed, hidden_collection
 from store.view import View
 from store.views import Views
 
-SAMPLE = 50  # passages whose nearest are looked for
-DEPTH = 10  # of them
+SAMPLE = 50  # passages whose nearest neighbours are searched for
+DEPTH = 10  # neighbours per passage
 _BLOCK = 10_000  # passages whose vectors are read at once
 
-# Compares two collections, by their names, by judgements: {"queries": {id: text}, "qrels": {id: {document id: 0..}}}.
-# Answers {"old": {measure: value}, "new": {...}, "gain": of nDCG@10, ...}.
+# Compares two collections, given by name, with judgements: {"queries": {id: text}, "qrels": {id: {document id: 0..}}}.
+# Returns {"old": {measure: value}, "new": {...}, "gain": difference in nDCG@10, ...}.
 Judge = Callable[[str, str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | None, *, clock: Clock) -> None:
-    """Compare both generations. The new one is ready then, or found wanting; the reason says what and how to go on.
+    """Compare both generations. Afterwards the reindex is READY, or FAILED with a reason that says how to go on.
 
-    Raises ReindexConflict where it was ended meanwhile, Abandoned where it is given up, and what searching raises.
+    It goes back to BUILDING if documents differ, which are then noted to be copied again. Raises ReindexConflict where
+    the reindex was ended meanwhile, Abandoned where the work is given up, and what searching raises.
     """
     with database.write() as session:
         reindex = changed(session, reindex, FILLING, state=ReindexState.VALIDATING.value)
         hidden = hidden_collection(session, reindex).name
     reached("reindex.validating")
     found = differences(database, reindex)
-    if found.other and reindex.serving_id is not None:  # written without a note, as by a repair: once more
+    if found.other and reindex.serving_id is not None:  # written without a note, as by a repair: copy these again
         with database.write() as session:
             changed(session, reindex, FILLING, state=ReindexState.BUILDING.value)
             note_writes(session, reindex.serving_id, found.other)
@@ -62,9 +63,9 @@ def validate(database: Database, views: Views, reindex: Reindex, judge: Judge | 
 
 
 def recall(views: Views, name: str, sample: int = SAMPLE, depth: int = DEPTH) -> float | None:
-    """The part of the truly nearest that the index finds, mean over a sample of passages; None without any.
+    """Recall@`depth` of the index against exact search, mean over a sample of passages, 0 to 1; None without passages.
 
-    In one state, and all vectors are read once for it.
+    Reads one consistent view, and every vector once.
     """
     with views.open(name) as view:
         ids = view.every_passage()
@@ -73,7 +74,7 @@ def recall(views: Views, name: str, sample: int = SAMPLE, depth: int = DEPTH) ->
         chosen = np.sort(np.random.default_rng(7).choice(ids, min(sample, len(ids)), replace=False))
         asked = view.vectors(chosen)
         truly = _nearest_scores(view, ids, asked, min(depth, len(ids)))
-        # By score: of equally near passages any will do.
+        # Compared by score: among equally near passages any counts.
         found = []
         for vector, best in zip(asked, truly, strict=True):
             check_awaited()
@@ -82,7 +83,7 @@ def recall(views: Views, name: str, sample: int = SAMPLE, depth: int = DEPTH) ->
 
 
 def _nearest_scores(view: View, ids: Int64Array, asked: Float32Array, depth: int) -> Float64Array:
-    """(asked, depth) the scores of the passages that are truly nearest to each, rising."""
+    """(asked, depth) exact scores of the nearest passages of each query vector, ascending."""
     best = np.full((len(asked), depth), -np.inf)
     for begin in range(0, len(ids), _BLOCK):
         check_awaited()

@@ -1,4 +1,4 @@
-"""Works on jobs: one lease at a time, one transaction a batch, turn and turn about.
+"""Process indexing jobs: one lease at a time, one transaction per batch, the jobs taking turns.
 
 Any number of workers, in any number of processes, may run over one database.
 """
@@ -43,25 +43,25 @@ from store.jobs.lease import Lease, claim, failures, give_up, postpone, release,
 from store.jobs.sweep import sweep
 
 SWEEP_SECONDS = 5.0
-LATE_SWEEP_SECONDS = 60.0  # that it is put off at most for a job that nobody waits behind
-LOOK_AGAIN_SECONDS = 60.0  # for a model that was not there
+LATE_SWEEP_SECONDS = 60.0  # the longest that a sweep is postponed while a job runs that no other waits behind
+LOOK_AGAIN_SECONDS = 60.0  # between checks for a model that was missing
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobPolicy:
-    """How long and how often. Times in seconds."""
+    """Timing and retries. Times in seconds."""
 
-    lease_seconds: float = 30.0  # without a sign of life, after which another worker takes over
-    attempts: int = 5  # failures in a row of a job, other than those that are nobody's fault
-    backoff_seconds: float = 1.0  # the first pause after a failure, at most; doubled each time
+    lease_seconds: float = 30.0  # without a heartbeat, after which another worker takes over
+    attempts: int = 5  # consecutive failures until a job is given up; temporary ones and missing models do not count
+    backoff_seconds: float = 1.0  # upper limit of the first pause after a failure; doubled each time
     longest_pause_seconds: float = 60.0
-    turn_seconds: float = 1.0  # after which other jobs that wait are served
-    poll_seconds: float = 0.25  # between looks into an empty queue
+    turn_seconds: float = 1.0  # after which other waiting jobs are served
+    poll_seconds: float = 0.25  # between polls of an empty queue
 
 
 class Worker:
-    """Thread-safe: `run` may go on in one thread, while others call `finish`."""
+    """Processes jobs of the queue. Thread-safe: `run` may run in one thread while others call `finish`."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Worker:
         clock: Clock = database_now,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self.problem: str | None = None  # why `run` cannot serve the queue just now
+        self.problem: str | None = None  # why `run` cannot serve the queue at the moment
         self._database = database
         self._pipeline = pipeline
         self._policy = policy or JobPolicy()
@@ -80,17 +80,19 @@ class Worker:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._next_sweep = 0.0  # by time.monotonic
-        self._missing: dict[str, float] = {}  # of the `wanted_models` those that are not here: when that was seen
-        self._unwritten: deque[Callable[[WriteSession], None]] = deque()  # how turns ended, on a full disk
+        self._missing: dict[str, float] = {}  # fingerprints of `wanted_models` missing here, and when last checked
+        self._unwritten: deque[Callable[[WriteSession], None]] = (
+            deque()
+        )  # ends of turns that could not be written, as on a full disk
 
     def run(self) -> None:
-        """Serve the queue until `stop`: then the batch at hand is finished and the lease given back."""
+        """Serve the queue until `stop`, which lets the current batch finish and releases the lease."""
         pauses = 0
         while not self._stopping.is_set():
             try:
                 busy = self._step()
                 pauses, self.problem = 0, None
-            except Exception as error:  # noqa: BLE001 - not even the failure could be written down; the queue remains
+            except Exception as error:  # noqa: BLE001 - not even the failure could be recorded; the queue remains
                 pauses += 1
                 reason = error.message if isinstance(error, SalienceError) else type(error).__name__
                 self.problem = f"the queue cannot be served: {reason}"
@@ -101,29 +103,28 @@ class Worker:
             if not busy:
                 self._wake.wait(self._policy.poll_seconds)
                 self._wake.clear()
-        with suppress(StorageError):  # its lease runs out then, as after a crash
+        with suppress(StorageError):  # otherwise the lease expires, as after a crash
             self._write_down()
 
     def drain(self) -> None:
-        """As `run`, until no job can be worked on now."""
+        """Like `run`, until no job can be worked on now."""
         while not self._stopping.is_set() and self._step():
             pass
 
     def stop(self) -> None:
-        """Ask `run` and `finish` to end after the batch at hand."""
+        """Ask `run` and `finish` to end after the current batch."""
         self._stopping.set()
         self._wake.set()
 
     def wake(self) -> None:
-        """There is something in the queue: do not wait for the next look."""
+        """Make `run` look into the queue at once instead of at the next poll."""
         self._wake.set()
 
     def finish(self, job_id: int, *, on_progress: JobProgress | None = None, return_waiting: bool = False) -> Job:
-        """Work on this job until it ends, or watch the worker that does; the job as it is then.
+        """Work on this job until it ends, or watch another worker do so; return the job as it is then.
 
-        Returns before the end after `stop`, when nobody waits for the answer any more, which leaves the job to other
-        workers, and with `return_waiting` when the job waits for better times.
-        Raises JobNotFound, StorageError.
+        Returns earlier after `stop`; when nobody waits for the answer any more, which leaves the job to other workers;
+        and, with `return_waiting`, when the job is waiting for a retry. Raises JobNotFound, StorageError.
         """
         while True:
             with self._database.read() as session:
@@ -136,10 +137,10 @@ class Worker:
                 time.sleep(min(0.05, self._policy.poll_seconds))
 
     def turn(self, job_id: int | None = None, *, on_progress: JobProgress | None = None) -> bool:
-        """Take a job, or `job_id`, and work on it until others wait, or to its end; whether there was one to be had.
+        """Take the next job, or `job_id`, and work on it until it ends or other jobs wait; False if there was none.
 
-        What goes wrong is written down with the job. Raises StorageError where that cannot be done either; the next
-        turn begins with it.
+        A failure is recorded with the job. Raises StorageError where it cannot be recorded; the next turn tries that
+        first.
         """
         self._write_down()
         lease = self._claim(job_id)
@@ -150,12 +151,12 @@ class Worker:
         return True
 
     def _step(self) -> bool:
-        """A turn, if there is a job, and some of what jobs left behind; whether there may be more of either."""
+        """Take a turn if there is a job, and sweep up some remains of jobs; whether there may be more of either."""
         worked = self.turn()
         return self._sweep() or worked
 
     def _work(self, lease: Lease, *, alone: bool, on_progress: JobProgress | None) -> None:
-        """Until others wait, or to its end. `alone`: this worker serves no other job."""
+        """Work on the job until it ends or other jobs wait. `alone`: this worker serves no other job."""
         try:
             with Heartbeat(self._database, lease, seconds=self._policy.lease_seconds, clock=self._clock) as heartbeat:
                 goes_on = self._goes_on(lease, heartbeat, alone)
@@ -165,18 +166,18 @@ class Worker:
                 job = turn.run()
         except LeaseLost as error:
             _log.info("job %s: %s", lease.job_id, error.message)
-        except (ModelMismatch, ModelNotFound) as error:  # another worker may have it
+        except (ModelMismatch, ModelNotFound) as error:  # another worker may have the model
             self._failed(lease, error.message, counts=False)
-        except ModelUnavailable as error:  # until somebody puts its files right
+        except ModelUnavailable as error:  # retried until somebody repairs its files
             _log.error("job %s: %s", lease.job_id, error.detail)
             self._failed(lease, error.message, counts=False)
         except SalienceError as error:
-            passes = error.retryable or isinstance(error, RemoteError)  # what a remote refuses, its owner puts right
+            passes = error.retryable or isinstance(error, RemoteError)  # the owner of a remote fixes what it refuses
             self._failed(lease, stored_reason(error), counts=not passes, retry_after=error.retry_after)
-        except Exception as error:  # noqa: BLE001 - a fault of ours: logged in full, written down, and tried again
+        except Exception as error:  # noqa: BLE001 - a bug of ours: logged in full, recorded and retried
             _log.exception("job %s: an unexpected failure", lease.job_id)
             self._failed(lease, f"an unexpected failure ({type(error).__name__}); see the log", counts=True)
-        except BaseException:  # Ctrl-C: the next worker need not wait for the lease to run out
+        except BaseException:  # Ctrl-C: the next worker should not have to wait until the lease expires
             self._release(lease, idle=True)
             raise
         else:
@@ -190,11 +191,11 @@ class Worker:
         if not fingerprints:
             return None
         while True:
-            with self._database.read() as session:  # an idle worker never asks for the write lock
+            with self._database.read() as session:  # an idle worker never takes the write lock
                 found = runnable(session, fingerprints=fingerprints, now=self._clock(session), job_id=job_id)
             if found is None:
                 return None
-            with self._database.write() as session:  # and of many jobs only one is looked at under it
+            with self._database.write() as session:  # under which only this one job is looked at
                 lease = claim(
                     session,
                     self.name,
@@ -207,7 +208,7 @@ class Worker:
                 return lease
 
     def _goes_on(self, lease: Lease, heartbeat: Heartbeat, alone: bool) -> Callable[[], bool]:
-        """Tells whether the turn goes on with another batch. `alone`: this worker serves no other job."""
+        """A function that tells whether the turn goes on with another batch. `alone` as in `_work`."""
         over = time.monotonic() + self._policy.turn_seconds
         answer = current_answer()
 
@@ -223,7 +224,7 @@ class Worker:
         return goes_on
 
     def _ends(self, answer: Awaited | None) -> bool:
-        """Whether this worker leaves what it is at. `answer`: what it works for; None: the job alone."""
+        """Whether this worker should stop its current work. `answer`: the request it works for, if any."""
         return self._stopping.is_set() or (answer is not None and answer.over)
 
     def _others_wait(self, lease: Lease) -> bool:
@@ -235,7 +236,7 @@ class Worker:
             return runnable(session, fingerprints=fingerprints, now=now, but=lease.job_id) is not None
 
     def _served(self) -> set[str]:
-        """Of the `wanted_models` those that are here. Loads what is not loaded yet."""
+        """The fingerprints of `wanted_models` whose models this process has. Loads them if necessary."""
         with self._database.read() as session:
             wanted = wanted_models(session)
         return {fingerprint for fingerprint, collection in wanted.items() if self._serves(fingerprint, collection)}
@@ -270,15 +271,15 @@ class Worker:
         self._write_down(failed)
 
     def _write_down(self, *ends: Callable[[WriteSession], None]) -> None:
-        """How turns ended, and first what could not be written then. Raises StorageError.
+        """Write how turns ended, first those that could not be written before. Raises StorageError.
 
-        If it were given up, the job would stand until its lease is over, and be counted as one that a worker died of.
+        Dropping one would leave its job blocked until the lease expires, and count it as having crashed a worker.
         """
         self._unwritten.extend(ends)
         while self._unwritten:
             try:
                 end = self._unwritten.popleft()
-            except IndexError:  # another thread was quicker
+            except IndexError:  # another thread was faster
                 return
             try:
                 with self._database.write() as session:
@@ -302,7 +303,7 @@ class Worker:
         self._write_down(partial(release, lease=lease, idle=idle))
 
     def _sweep(self) -> bool:
-        """Some of what jobs left behind; whether there is more."""
+        """Sweep up some remains of jobs; whether there may be more."""
         if time.monotonic() < self._next_sweep:
             return False
         pause = SWEEP_SECONDS
@@ -311,7 +312,7 @@ class Worker:
                 now = self._clock(session)
             if sweep(self._database, now=now):
                 return True
-        except SalienceError as error:  # jobs are worked on all the same
+        except SalienceError as error:  # jobs are processed nevertheless
             pause = LATE_SWEEP_SECONDS
             _log.error("what jobs left behind cannot be cleared away: %s", error.message)
         self._next_sweep = time.monotonic() + pause

@@ -1,1 +1,1 @@
-"""Explanations measured: whether they are true, add up, and what they cost."""
+"""Measure explanations: whether they are faithful, whether they add up, and what they cost."""

@@ -1,8 +1,8 @@
-"""Are explanations true, and what do they cost? `python -m bench.explain DIR [DIR ...] [--json]`.
+"""Measure the faithfulness and cost of explanations: `python -m bench.explain DIR [DIR ...] [--json]`.
 
-Each DIR is a test collection in the layout that `salience eval` reads; it is indexed with the default settings. Then:
-faithfulness of the dense leg's words by each method (bench.explain.faithfulness), sums and deletions of the fused score
-(bench.explain.sums), and cost (bench.explain.cost).
+Each DIR is a test collection in the layout that `salience eval` reads; it is indexed with the default settings. Three
+things are measured: the faithfulness of word explanations of the dense leg, by method (bench.explain.faithfulness),
+sums and deletions of the fused score (bench.explain.sums), and cost (bench.explain.cost).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _show(report: Report) -> None:
 
 
 def run(folder: Path, passages: int, searches: int, limit: int | None, wanted: Sequence[str]) -> dict[str, Any]:
-    """{"dataset"} and, by what is wanted of PARTS, the reports of the modules."""
+    """{"dataset": name} and the report of each module, by those names of PARTS that are in `wanted`."""
     dataset = read_dataset(folder)
     queries = list(dataset.queries.values())
     with tempfile.TemporaryDirectory() as directory, Wiring(Settings(data_dir=Path(directory))) as parts:

@@ -1,9 +1,9 @@
-"""What explanations cost.
+"""Measure the cost of explanations.
 
-words      a search with reasons in words for ten hits, the stage "explain" alone, against embedding the ten passages in
-           one batch; and the same search asked again
-atman      thirty parts of a passage of 200 tokens, in one batch, against 31 passes of the network as transformers runs
-           it in float32, one text at a time
+words      the stage "explain" of a search that explains ten hits by words, compared with embedding the ten passages in
+           one batch; and the same for the search repeated
+atman      thirty parts of a passage of 200 tokens, in one batch, compared with 31 passes of the network run by
+           transformers in float32, one text at a time
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SEED = 20260101
 
 
 def measure_words(parts: Wiring, queries: Sequence[str], count: int) -> dict[str, Any]:
-    """Over the collection "bench", medians in milliseconds, and their ratios to the batch."""
+    """Medians in milliseconds over `count` queries of the collection "bench", and their ratios to the batch."""
     gc.collect()
     gc.freeze()  # as a server does
     asked = random.Random(SEED).sample(list(queries), min(count, len(queries)))
@@ -71,13 +71,13 @@ def measure_words(parts: Wiring, queries: Sequence[str], count: int) -> dict[str
 
 
 def _explained(parts: Wiring, query: Query) -> tuple[SearchResult, SearchResult]:
-    """The search by somebody who remembers nothing, and the same again."""
+    """The search by a new searcher with empty caches, and the same search repeated."""
     searcher = Searcher(parts.views, only(parts.encoder), parts.analyzer)
     return searcher.search("bench", query), searcher.search("bench", query)
 
 
 def measure_atman(encoder: LocalEncoder, text: str) -> dict[str, Any]:
-    """`text`: at least TOKENS tokens of it. The best of ROUNDS each, in milliseconds of the processor's time."""
+    """Milliseconds of processor time, the best of ROUNDS, on the first TOKENS tokens of `text`."""
     spans = encoder.token_spans(text)
     passage = _in_units(text[: int(spans[min(TOKENS, len(spans)) - 1][1])])
     vector = encoder.encode([Prompt.of("a question")], Representation.QUERY).vectors[0].astype(np.float64)
@@ -105,7 +105,7 @@ def measure_atman(encoder: LocalEncoder, text: str) -> dict[str, Any]:
 
 
 def _in_units(text: str) -> PassageWords:
-    """In UNITS parts of about as many words, with blank lines between them."""
+    """The text in UNITS parts of about equally many words, separated by blank lines."""
     words = text.split()
     borders = np.linspace(0, len(words), UNITS + 1).astype(int)
     parts = [" ".join(words[start:end]) for start, end in pairwise(borders.tolist())]
@@ -113,7 +113,7 @@ def _in_units(text: str) -> PassageWords:
 
 
 def _best(work: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Milliseconds by `clock` of the fastest of ROUNDS."""
+    """Milliseconds by `clock` of the fastest of ROUNDS runs."""
     took = []
     for _ in range(ROUNDS):
         start = clock()

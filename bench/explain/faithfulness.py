@@ -1,18 +1,18 @@
-"""Does an explanation name the words that the score hangs on?
+"""Measure faithfulness: whether explanations name the words that the score depends on.
 
-For the passage of the first hit of each query, every method gives each word a number; the words are then deleted from
-the text, the largest first, and what is left is embedded anew. With s the cosine, s_k that of the text without the
-first k % of the words, r_k that of these words alone:
+For the passage of the first hit of each query, every method gives each word a number. The words are then deleted from
+the text, those with the largest number first, and the rest is embedded again. With s the cosine, s_k that of the text
+without the first k % of the words, r_k that of these words alone:
 
     comprehensiveness   mean of (s - s_k) / s over k = 1, 5, 10, 20, 50       higher is better
     sufficiency         mean of (s - r_k) / s over the same k                 lower is better
     deletion            area under s_k / s over k = 0, 10, ... 100            lower is better
-    without K           (s - s_k) / s for single k: what comprehensiveness is the mean of, and some between. Figures
-                        taken over other k, or over texts of another length, are on another scale: random's tells which
+    without K           (s - s_k) / s for single k: the terms of comprehensiveness, and some between. Figures over
+                        other k, or over texts of another length, have another scale, which that of "random" shows
 
 Source of the first two: DeYoung et al., "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL 2020; of the
-third: Petsiuk, Das, Saenko, "RISE", BMVC 2018. Occlusion deletes each word by itself and asks the network again: one
-pass a word, and the nearest there is to what is measured here.
+third: Petsiuk, Das, Saenko, "RISE", BMVC 2018. The method "occlusion" deletes each word alone and runs the network
+again, one pass per word; it is the method closest to what is measured here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from retriever.unit_request import UnitMethod, UnitRequest
 from retriever.words import DenseWords, dense_query, dense_words, passage_words
 
 BINS = (1, 5, 10, 20, 50)  # per cent of the words
-SHOWN = (1, 5, 10, 20, 30, 40, 50)  # the same, and some between
+SHOWN = (1, 5, 10, 20, 30, 40, 50)  # the same and some between
 CURVE = range(0, 101, 10)
 SEED = 20260101
 
@@ -48,7 +48,7 @@ Method = Callable[[str, str, Sequence[Word], Float64Array], Sequence[float]]  # 
 
 
 def measure_faithfulness(parts: Wiring, queries: Sequence[str], count: int) -> dict[str, dict[str, float]]:
-    """Over the collection "bench", by method: the figures, their means over `count` passages, and n."""
+    """By method: each figure's mean over at most `count` passages of the collection "bench", and their number n."""
     encoder = parts.encoder
     assert isinstance(encoder, LocalEncoder)
     asked = random.Random(SEED).sample(list(queries), min(count, len(queries)))
@@ -97,7 +97,7 @@ def _dense(encoder: LocalEncoder, query: str, passage: str) -> DenseWords:
 def _by_units(
     encoder: LocalEncoder, passage: str, words: Sequence[Word], vector: Float64Array, method: UnitMethod
 ) -> list[float]:
-    """As /explain has them, by what stands between spaces."""
+    """The effects that /explain gives, which are per unit between spaces, for each word."""
     request = UnitRequest(method=method, granularity=Granularity.WORD)
     found = unit_effects(request, passage_words(passage, 0, "en"), encoder, vector, {}, {}, {Leg.DENSE: 1.0})
     return [next((u.effect for u in found if u.start <= word.start < u.end), 0.0) for word in words]
@@ -105,11 +105,14 @@ def _by_units(
 
 def _occlusion(encoder: LocalEncoder, passage: str, words: Sequence[Word], vector: Float64Array) -> list[float]:
     texts = [_without(passage, [word]) for word in words]
-    return [-cosine for cosine in _cosines(encoder, texts, vector)]  # the whole text's cosine is the same for all
+    return [-cosine for cosine in _cosines(encoder, texts, vector)]  # less the whole text's cosine, a constant
 
 
 class _GradientTimesInput:
-    """The gradient of the cosine by the input vectors, times these, summed: what is never offered, and why."""
+    """The gradient of the cosine with respect to the input vectors, times these vectors, summed per word.
+
+    The product does not offer this method; the figures show why.
+    """
 
     def __init__(self, encoder: LocalEncoder) -> None:
         self._tokenizer = encoder.tokenizer
@@ -132,8 +135,10 @@ class _GradientTimesInput:
 def _figures(
     encoder: LocalEncoder, vector: Float64Array, passage: str, words: Sequence[Word], order: Sequence[int]
 ) -> tuple[float, ...]:
-    """Comprehensiveness, sufficiency, deletion, and what is lost without SHOWN; `order`: the words, the most important
-    first."""
+    """Comprehensiveness, sufficiency, deletion, and the loss for each share of SHOWN.
+
+    `order`: indices of the words, the most important first.
+    """
     ranked = [words[i] for i in order]
     cuts = {share: math.ceil(len(words) * share / 100) for share in SHOWN}
     steps = [round(len(words) * share / 100) for share in CURVE]
@@ -152,7 +157,7 @@ def _figures(
 
 
 def _cosines(encoder: LocalEncoder, texts: Sequence[str], vector: Float64Array) -> list[float]:
-    """A text of which nothing is left has a cosine of 0."""
+    """The cosine of each text and `vector`; 0 for an empty text."""
     readable = [text for text in texts if text.strip()]
     found = iter(encoder.encode([Prompt.of(text) for text in readable], Representation.DOCUMENT).vectors @ vector)
     return [float(next(found)) if text.strip() else 0.0 for text in texts]

@@ -1,12 +1,12 @@
-"""Do explanations add up, and does the word with the largest effect matter?
+"""Check that explanations add up, and that deleting the word with the largest effect lowers the score.
 
-Random queries are searched with reasons in words, half of them with a random factor on a random word. For the first hit
-of each:
+Random queries are searched with explanations by words, half of them with a random factor on a random word. For the
+first hit of each:
 
 - every line of the ledger with details is compared with the sum of its details, and the query's words with the score;
-- the word with the largest effect is deleted from the title or passage where it stands, the rest is embedded and
-  analysed anew, as the index does it, and scored with the same fusion line: does the score fall? Collection statistics
-  stay as they were. `largest_regap`: how far the score computed so is off where nothing was deleted.
+- the word with the largest effect is deleted from the title or passage, and the rest is embedded and analysed again, as
+  in indexing, and scored with the same fusion line: does the score fall? Collection statistics are kept.
+  `largest_regap`: the error of a score that is recomputed in this way with nothing deleted.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from store.filters.metadata import StoredMetadata
 
 FACTORS = (0.0, 0.3, 3.0, 7.0)
 SEED = 20260101
-ROUNDING = 1e-9  # what a sum may be off
-TOLERANCE = 1e-6  # and a score that is computed anew: vectors are float32
+ROUNDING = 1e-9  # allowed error of a sum
+TOLERANCE = 1e-6  # allowed error of a recomputed score: vectors are float32
 
 
 def measure_sums(parts: Wiring, queries: Sequence[str], searches: int) -> dict[str, Any]:
-    """Over the collection "bench"; gaps are the largest ones, `lowered` is a share of the `deletions`, 0..1.
+    """Measure over `searches` random searches of the collection "bench".
 
-    `wrong`: where a sum is not what it should be.
+    Gaps are the largest found; `lowered` is a share of the `deletions`, 0..1. `wrong` lists sums that are off.
     """
     chosen = random.Random(SEED)
     gaps, regaps, falls = [0.0], [0.0], []
@@ -76,7 +76,7 @@ def _random_controls(text: str, chosen: random.Random) -> tuple[TextControl, ...
 
 
 def _gaps(reasons: HitExplanation, score: float) -> Iterator[float]:
-    """How far each sum is off."""
+    """Yield the absolute error of each sum."""
     yield abs(reasons.ledger.value - score)
     yield abs(
         math.fsum(word.dense + word.sparse + word.learned for word in reasons.query_words) + reasons.query_rest - score
@@ -90,14 +90,14 @@ def _gaps(reasons: HitExplanation, score: float) -> Iterator[float]:
 
 
 def _without(hit: Hit, word: WordEffect) -> tuple[str, str]:
-    """The hit's title and text."""
+    """The hit's title and text without the word."""
     if word.in_title:
         return hit.title[: word.start] + hit.title[word.end :], hit.text
     return hit.title, hit.text[: word.start] + hit.text[word.end :]
 
 
 def score_of(parts: Wiring, query: Query, hit: Hit, title: str, text: str) -> float:
-    """The hit's score had its document been written so, by the same fusion line."""
+    """The score that the hit would have with this title and text, by the same fusion line."""
     assert hit.explanation is not None
     raw = _raw(parts, query, hit, title, text)
     score = 0.0
@@ -110,7 +110,7 @@ def score_of(parts: Wiring, query: Query, hit: Hit, title: str, text: str) -> fl
 
 
 def _raw(parts: Wiring, query: Query, hit: Hit, title: str, text: str) -> dict[str, float]:
-    """The scores of the legs, of a passage that is made as the index makes it."""
+    """The raw score of each leg for a passage with this title and text, built as in indexing."""
     with parts.views.open("bench") as view:
         language = view.fetch(np.array([hit.id]))[0].language
         terms = query_terms(query.text, query.controls, view.languages, parts.analyzer)

@@ -1,4 +1,4 @@
-"""Searching among very many passages: `python -m bench.index [--json] [--quick]`.
+"""Measure search among very many passages: `python -m bench.index [--json] [--quick]`.
 
-The dense leg against graphs (bench.index.dense) and the sparse leg against bm25s (bench.index.sparse).
+Compares the dense leg with graph indexes (bench.index.dense) and the sparse leg with bm25s (bench.index.sparse).
 """

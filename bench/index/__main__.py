@@ -1,4 +1,4 @@
-"""Both legs in one run."""
+"""Run the benchmarks of both legs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Who is measured: each builds its index of the vectors in a process of its own, and is asked one query at a time.
+"""The vector indexes that are compared: Salience's own, FAISS HNSW and hnswlib.
 
-hnswlib (0.8.0) is needed for the comparison only. Graphs hold the live vectors alone: they are spared the removed ones.
+Each builds its index in a process of its own and answers one query at a time. hnswlib (0.8.0) is needed for the
+comparison only. Graphs hold only the live vectors, so removed ones cost them nothing.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ SEGMENTS_OF_OURS = 4
 TAIL_ROWS = 1_000
 _BUILDERS = 4  # threads
 _BLOCK_ROWS = 50_000
-Search = Callable[[Float32Array, int], Int64Array]  # vector, k: the rows that were found
-DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # of a graph's search
+Search = Callable[[Float32Array, int], Int64Array]  # vector, k -> rows found
+DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # search depths (ef) of a graph
 
 
 def removed_rows(rows: int) -> Int64Array:
-    """1 % of the rows, sorted."""
+    """The rows to remove: a random 1 %, sorted."""
     return np.sort(np.random.default_rng(1).choice(rows, rows // 100, replace=False))
 
 
 def write_segments(folder: Path, vectors: Float32Array) -> list[SegmentRow]:
-    """Seal all but the tail, as the store does, in segments of one size."""
+    """Seal all vectors but the tail, as the store does, in segments of equal size."""
     (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
     made = []
     for number, rows in enumerate(np.array_split(np.arange(len(vectors) - TAIL_ROWS), SEGMENTS_OF_OURS)):
@@ -49,7 +50,7 @@ def write_segments(folder: Path, vectors: Float32Array) -> list[SegmentRow]:
 
 
 def open_parts(folder: Path, sealed: Sequence[SegmentRow], vectors: Float32Array) -> list[Part]:
-    """The sealed segments over their files, the tail, and the removed rows masked. A passage's id is its row."""
+    """The sealed segments, opened from files, and the tail, with removed rows masked. A passage's id is its row."""
     removed = removed_rows(len(vectors))
     tail = np.arange(len(vectors) - TAIL_ROWS, len(vectors))
     segments = [*(open_segment(folder, row) for row in sealed), _segment(tail, np.array(vectors[tail]))]
@@ -62,12 +63,12 @@ def ours(parts: Sequence[Part]) -> Search:
 
 
 def stacks_of(parts: Sequence[Part]) -> tuple[Stack, ...]:
-    """As a snapshot of the parts has them."""
+    """The stacks that a snapshot of these parts would have."""
     return stacked(part.segment.scan for part in parts if part.segment.scan is not None)
 
 
 def faiss_graph(vectors: Float32Array, live: Int64Array) -> dict[int | None, Search]:
-    """Raw FAISS HNSW over float32, by depth of the search: 32 neighbours, 100 candidates while building."""
+    """FAISS HNSW over float32 by search depth (efSearch); M = 32 neighbours, efConstruction = 100 candidates."""
     faiss.omp_set_num_threads(_BUILDERS)
     index: Any = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 100
@@ -82,8 +83,8 @@ def faiss_graph(vectors: Float32Array, live: Int64Array) -> dict[int | None, Sea
 
 
 def hnswlib_graph(vectors: Float32Array, live: Int64Array) -> dict[int | None, Search]:
-    """hnswlib, by depth of the search: 16 neighbours, 200 candidates while building."""
-    import hnswlib  # ours alone is measured without it
+    """hnswlib by search depth (ef); M = 16 neighbours, ef_construction = 200 candidates."""
+    import hnswlib  # imported here, as measuring ours alone does not need it
 
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(len(live), M=16, ef_construction=200, random_seed=1)

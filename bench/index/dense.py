@@ -1,15 +1,17 @@
-"""The dense leg against graphs: `python -m bench.index.dense [--json] [--rows N ...] [--quick] [--alone]`.
+"""Compare the dense leg with graphs: `python -m bench.index.dense [--json] [--rows N ...] [--quick] [--alone]`.
 
-Ours goes through a snapshot of four sealed segments over their files and a tail, with 1 % of the passages removed;
-against it stand FAISS's HNSW and hnswlib, each at the least depth that recalls as many of the ten nearest as ours, and
-0.98 of them at least; `floor` is what they take for 0.98 alone, though ours recalls more. Each contestant is a process
-of its own. They are asked in turns, a round of all queries each, one query at a time in one thread: so a
-busy machine hits all alike, and no query finds what it needs in the processor's cache because it was asked just before.
-Of each query the median of the rounds counts, and of those the median, in processor time; building is measured in
-processor time too, as graphs are built by several threads to save the reader's time. Memory is what a process has more
-of when its index is there and was searched: of its own, and of pages of files, which others share and the system may
-take back (`resident` in bench.memory). --alone leaves the graphs out: at a million vectors, building them takes most of
-the time.
+Ours searches a snapshot of four sealed segments on disk and a tail, with 1 % of the passages removed. It is compared
+with FAISS's HNSW and hnswlib, each at the smallest depth whose recall of the ten nearest is at least that of ours and
+at least 0.98; `floor` gives their figures at 0.98, which may be less than the recall of ours.
+
+Each contestant is a process of its own. They take turns, a round of all queries each, one query at a time in one
+thread: so a busy machine affects all alike, and no query profits from a processor cache that the same query has just
+filled. Each query counts with its median over the rounds, and p50 is the median of those, in processor time. Building
+is measured in processor time, too, as graphs are built by several threads to save the reader's time.
+
+Memory is the increase of a process's memory by its index once it was searched: its own, and mapped pages of files,
+which others share and the system may reclaim (`resident` in bench.memory). --alone leaves the graphs out: at a million
+vectors, building them takes most of the time.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from core.records import Float32Array, Int64Array
 
 SIZES = [100_000, 1_000_000]
 RECALL = 0.98
-TARGETS = {"p50_ms": 1.2, "build_s": 1 / 5, "own_bytes": 1 / 8}  # of the better graph's, at most
+TARGETS = {"p50_ms": 1.2, "build_s": 1 / 5, "own_bytes": 1 / 8}  # upper limits, as multiples of the better graph's
 _QUERIES = 200
 _ROUNDS = 5
 
@@ -65,7 +67,10 @@ def main() -> None:
 
 
 def run(sizes: list[int], *, alone: bool = False, cache: Path = vectors.CACHE) -> Report:
-    """By number of vectors and contestant; `ratio`: ours to the better graph's. `wrong`: what we do not find."""
+    """Figures by number of vectors and contestant.
+
+    `ratio`: ours over the better graph's. `wrong`: recall under RECALL, or fewer hits than there are.
+    """
     report: Report = {"targets": TARGETS}
     for rows in sizes:
         vectors.vectors(rows, cache)  # made here, once
@@ -117,7 +122,7 @@ def _compared(rows: int, folder: Path, cache: Path, names: list[str]) -> Report:
 
 
 def _least_depth(graph: Child, recall: float) -> int:
-    """At which the graph recalls so much; the greatest where it never does."""
+    """The smallest depth at which the graph reaches this recall; the largest one if it never does."""
     for depth in contestants.DEPTHS:
         if graph.ask(k=10, depth=depth)["recall"] >= recall:
             break
@@ -125,12 +130,12 @@ def _least_depth(graph: Child, recall: float) -> int:
 
 
 class Child:
-    """A contestant in a process of its own, with its index built. Answers one question at a time."""
+    """A contestant in a process of its own, which has built its index. Answers one question at a time."""
 
     def __init__(self, name: str, rows: int, folder: Path, cache: Path) -> None:
         command = [sys.executable, "-m", "bench.index.dense"]
         command += ["--contestant", name, "--rows", str(rows), "--folder", str(folder), "--cache", str(cache)]
-        # Threads that wait for others to finish sleep, or their waiting would count as work.
+        # Make idle threads sleep: active waiting would count as processor time.
         single = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | single
@@ -141,7 +146,7 @@ class Child:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # it ends with its input
+        self._process.communicate()  # it ends when its input does
 
     def ask(self, **question: Any) -> Report:
         assert self._process.stdin is not None
@@ -183,7 +188,7 @@ def show(report: Report) -> None:
 
 
 def _contest(name: str, rows: int, folder: Path, cache: Path) -> None:
-    """The other side of `Child`: builds, and answers until its input ends."""
+    """The process behind `Child`: builds the index, and answers questions until its input ends."""
     everything, asked = vectors.vectors(rows, cache), vectors.queries(cache)[:_QUERIES]
     if name == "build":
         _say(_build(everything, folder))
@@ -192,7 +197,7 @@ def _contest(name: str, rows: int, folder: Path, cache: Path) -> None:
     truth = np.load(folder / "truth.npy")
     report: Report = {}
     if name == "ours":
-        with Child("build", rows, folder, cache) as builder:  # what building leaves in memory is not to count
+        with Child("build", rows, folder, cache) as builder:  # memory left over from building should not count
             report = builder.built
     before = resident()
     begin, wall = time.process_time(), time.perf_counter()
@@ -255,7 +260,7 @@ def _memory(before: Resident, rows: int) -> Report:
 
 
 def _truth(rows: int, folder: Path, cache: Path) -> None:
-    """(queries, 1000) the nearest live rows."""
+    """Save the 1000 nearest live rows of each query, by exact search: (queries, 1000)."""
     live = np.setdiff1d(np.arange(rows), contestants.removed_rows(rows))
     _, found = faiss.knn(
         vectors.queries(cache)[:_QUERIES], vectors.vectors(rows, cache)[live], 1000, metric=faiss.METRIC_INNER_PRODUCT

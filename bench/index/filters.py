@@ -1,7 +1,7 @@
-"""Filtered dense searches: how many of the nearest are found when only some passages are allowed.
+"""Measure the recall of filtered dense searches, where only some passages are allowed.
 
-Random: each passage is allowed or not by chance. Near, far: whole clusters of passages are allowed, those nearest to
-the query or farthest from it, as a filter by subject would have it; 1,000 clusters by k-means over a sample.
+Random: each passage is allowed by chance. Near, far: whole clusters of passages are allowed, those nearest to the query
+or farthest from it, as with a filter by subject; 1,000 clusters by k-means over a sample.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUERIES = 20
 def measure_filters(
     parts: Sequence[Part], vectors: Float32Array, live: Int64Array, asked: Float32Array
 ) -> dict[str, Any]:
-    """By kind and share: mean recall of the ten nearest, how many were not given at most, p50 in processor time."""
+    """By kind and share: mean recall@10, the most hits missing from a result, and p50 in ms of processor time."""
     chance = np.random.default_rng(2)
     training = faiss.Clustering(vectors.shape[1], _CLUSTERS)
     training.niter, training.seed, training.min_points_per_centroid = 5, 1, 1

@@ -1,15 +1,15 @@
-"""The sparse leg against bm25s: `python -m bench.index.sparse [--json] [--passages N ...]`. Needs bm25s and numba.
+"""Compare the sparse leg with bm25s: `python -m bench.index.sparse [--json] [--passages N ...]`. Needs bm25s and numba.
 
-The passages are enlarged from real ones: a new passage has the length of one real passage and draws its terms, with
-repetition, from the terms of that one and of a second, both chosen at random. So lengths, and how often each term
-occurs, are those of the real collections (SciFact, Cranfield and Vaswani, analysed as English; 72 terms a passage). A
-query's terms are the next distinct ones of the real queries, in random order.
+The passages are generated from real ones: each has the length of one real passage, and its terms are drawn with
+repetition from that one and a second, both chosen at random. So lengths and term frequencies are those of the real
+collections (SciFact, Cranfield and Vaswani, analysed as English; 72 terms per passage). The terms of the real queries,
+in random order, are cut into queries of distinct terms.
 
-Ours goes through a snapshot of four segments and a tail, with 1 % of the passages removed, and counts df; bm25s has one
-index of the passages that remain. One thread, one query at a time, the contestants in turn, a round of all queries
-each: so no query finds what it needs in the processor's cache because it was asked just before. Of each query the
-fastest of the rounds counts (the machine may be busy), and of those the median is given. Memory of the kernel is what
-the process itself holds more of once it is loaded (`resident` in bench.memory).
+Ours searches a snapshot of four segments and a tail, with 1 % of the passages removed, and computes document
+frequencies; bm25s has one index of the remaining passages. Queries run in one thread, one at a time; the contestants
+take turns, a round of all queries each, so that no query profits from a processor cache that the same query has just
+filled. Each query counts with its fastest round (the machine may be busy), and the median of those is reported. Memory
+of the kernel is the increase of the process's own memory by loading it (`resident` in bench.memory).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from store.snapshot import Part, Snapshot
 
 COLLECTIONS = ("scifact", "cranfield", "vaswani-npl")
 PASSAGES = (100_000, 300_000)
-SHARES = (0.70, 0.20, 0.06, 0.03, 0.01)  # of the passages in each segment; the last one is the tail
+SHARES = (0.70, 0.20, 0.06, 0.03, 0.01)  # of the passages, per segment; the last one is the tail
 REMOVED = 0.01
 TERMS, DEPTHS = (3, 6, 12), (10, 1000)
 QUERIES, ROUNDS = 60, 10
@@ -60,7 +60,7 @@ Query = list[tuple[int, float]]  # term, idf
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """One (row, term, frequency) a posting, by rising row and term. Terms are numbered from 0."""
+    """Postings as parallel arrays (row, term, frequency), sorted by row, then term. Terms are numbered from 0."""
 
     rows: Int32Array
     terms: Int32Array
@@ -78,10 +78,11 @@ def main() -> None:
 
 
 def measure(sizes: Sequence[int] = PASSAGES) -> Report:
-    """Milliseconds (median over the queries), and how they compare.
+    """Milliseconds (median over the queries) of both, and their ratios, by size.
 
-    `worst_ratio`: the largest of ours / bm25s at depth 10. `same_top_10`: the share of queries whose ten best have the
-    same scores within float32, place by place; `wrong` says where that is not all of them.
+    `worst_ratio`: the largest of ours / bm25s at depth 10. `same_top_10`: the smallest share of queries whose ten best
+    hits have the same scores within float32, rank by rank; `wrong` lists the cases where it is less than 1, at any
+    depth.
     """
     documents, queries = real_texts()
     before = resident().own
@@ -123,7 +124,7 @@ def show(report: Report) -> None:
 
 
 def real_texts() -> tuple[list[Int32Array], list[list[int]]]:
-    """The terms of each document, as numbers, and of each query, without repetition."""
+    """The term numbers of each document, and the distinct ones of each query."""
     analyzer = Analyzer("en")
     numbers: dict[str, int] = {}
     documents: list[Int32Array] = []
@@ -139,7 +140,7 @@ def real_texts() -> tuple[list[Int32Array], list[list[int]]]:
 
 
 def enlarge(documents: Sequence[Int32Array], passages: int) -> Corpus:
-    """That many passages: each the terms of two real documents, mixed at random."""
+    """Generate `passages` passages, each with terms drawn at random from two real documents."""
     chance = np.random.default_rng(SEED)
     flat = np.concatenate(documents)
     ends = np.cumsum([len(document) for document in documents])
@@ -207,7 +208,7 @@ def _measure(corpus: Corpus, queries: Sequence[Sequence[int]]) -> Report:
 
 
 def _same(ours: Float64Array, theirs: Float32Array) -> bool:
-    """Where too few passages have any of the terms, bm25s fills up with others, of score 0."""
+    """Whether the scores agree. If too few passages match, bm25s pads its result with others, of score 0."""
     return np.allclose(ours, theirs[: len(ours)], rtol=1e-4) and not theirs[len(ours) :].any()
 
 
@@ -239,7 +240,7 @@ def _snapshot(corpus: Corpus, live: np.ndarray[Any, np.dtype[np.bool_]]) -> Snap
 
 
 def _rival(corpus: Corpus, ids: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
-    """bm25s over the passages `ids`, with our terms, formula and parameters."""
+    """A bm25s index of the passages `ids`, with our terms, formula and parameters."""
     settings = CollectionSettings()
     index = bm25s.BM25(method="lucene", k1=settings.k1, b=settings.b, backend="numba")
     starts = np.searchsorted(corpus.rows, np.arange(corpus.passages + 1))

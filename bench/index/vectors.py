@@ -1,10 +1,10 @@
-"""The vectors of the measurement: real embeddings, enlarged, with what is nearest to real queries.
+"""The vectors to search: real embeddings, and synthetic ones between them.
 
-Real ones are the default model's, of the passages and queries of SciFact, Cranfield and Vaswani, indexed as the product
-does it. More are made between neighbours: one at random, another of its ten nearest, a random point on the line between
-them, and noise of half their distance; then scaled to unit length and shuffled among the real ones. So they lie in the
-same region, but less clustered than texts that come in near duplicates, and more than unrelated texts: the enlargement
-may flatter lists.
+The real ones are the default model's embeddings of the passages and queries of SciFact, Cranfield and Vaswani, indexed
+as the product does it. Synthetic ones are made between neighbours: a random vector, one of its ten nearest, a random
+point on the line between them, and noise of half their distance; then scaled to unit length and shuffled among the real
+ones. So they lie in the same region, less clustered than texts with near duplicates, and more than unrelated texts:
+this may favour inverted lists.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from indexer.readers import Format, read
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "index"
 DATASETS = ("cranfield", "scifact", "vaswani-npl")
 _NEIGHBOURS = 10
-_NOISE = 0.5  # length, as a share of the neighbours' distance
+_NOISE = 0.5  # length of the noise, as a share of the neighbours' distance
 _BLOCK = 50_000
 
 
 def queries(cache: Path = CACHE) -> Float32Array:
-    """(queries, dimension) of the real queries, in random order."""
+    """(queries, dimension) float32 embeddings of the real queries, in random order."""
     return np.asarray(np.load(_real(cache) / "queries.npy"))
 
 
 def vectors(rows: int, cache: Path = CACHE) -> Float32Array:
-    """(rows, dimension) over a file, in the cache."""
+    """(rows, dimension) float32, memory-mapped from a file in the cache, which is made if it is missing."""
     file = cache / f"vectors-{rows}.npy"
     if not file.exists():
         real = np.load(_real(cache) / "passages.npy")
@@ -68,7 +68,7 @@ def _enlarge(real: Float32Array, made: Float32Array) -> None:
 
 
 def _real(cache: Path) -> Path:
-    """The folder with the real embeddings, made at the first call."""
+    """The folder with the real embeddings, which are computed on the first call."""
     if (cache / "passages.npy").exists() and (cache / "queries.npy").exists():
         return cache
     cache.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""All parts, or some, in one run."""
+"""Run all parts of the ingestion benchmark, or some."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main() -> None:
                 count = given.documents or (160 if quick else 1500)
                 report[part] = throughput.measure(documents(given.texts, count), rounds=1 if quick else 3)
             case "searching":
-                # more than can be loaded meanwhile
+                # more than can be loaded during the measurement
                 found = documents(given.texts, 400 if quick else 20_000)
                 report[part] = searching.measure(found, seconds=given.seconds or (1.5 if quick else 20.0), quick=quick)
             case _:

@@ -1,4 +1,4 @@
-"""A remote model's double: OpenAI's embeddings over HTTP, of vectors that are random and the same for the same text."""
+"""A fake remote model: OpenAI's embeddings API over HTTP, with random vectors, equal for equal texts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _TABLE = np.random.default_rng(0).standard_normal((_ROWS, DIMENSION)).astype(np.
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers every POST as an embeddings request, with unit vectors of DIMENSION values in base64."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -23,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         texts = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
         sums = np.array([zlib.crc32(text.encode()) for text in texts])
-        vectors = _TABLE[sums % _ROWS] + _TABLE[sums // _ROWS]  # so many sums of two that none comes twice
+        vectors = _TABLE[sums % _ROWS] + _TABLE[sums // _ROWS]  # 2**32 pairs: hardly any vector repeats
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         data = [
             {"object": "embedding", "index": row, "embedding": base64.b64encode(vector.tobytes()).decode()}
@@ -39,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Very many passages of a remote model, loaded by workers that are killed half-way; resumed, sealed, verified.
+"""Load very many passages with a remote model, kill the workers half-way, resume, and verify the result.
 
-Memory is the most that any worker had, by bench.memory's `resident`.
+Memory is the largest of any worker, by `resident` in bench.memory.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from store.jobs import list_jobs
 from store.statistics import statistics
 
 WORKERS = 3
-JOBS = 12  # which workers share; a job is worked on by one at a time
+JOBS = 12  # shared by the workers; one worker at a time works on a job
 WORDS, WORDS_OF_A_PASSAGE = 50_000, 12
 SEED = 20260101
 _NAME = "bench"
 
 
 def measure(passages: int) -> dict[str, Any]:
-    """Seconds. `wrong`: what was lost."""
+    """The report; times in seconds. `wrong`: lost passages and damage."""
     with tempfile.TemporaryDirectory() as folder, _remote() as url:
         directory = Path(folder) / "data"
         directory.mkdir()
@@ -72,7 +72,7 @@ def measure(passages: int) -> dict[str, Any]:
 
 @contextmanager
 def _remote() -> Iterator[str]:
-    """The address of the double."""
+    """Run the fake remote model during the block; its URL."""
     with subprocess.Popen([sys.executable, "-m", "bench.ingest.remote"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
@@ -80,7 +80,7 @@ def _remote() -> Iterator[str]:
 
 
 def _receive(directory: Path, environment: dict[str, str], passages: int) -> float:
-    """Seconds to bring all documents into jobs."""
+    """Create the collection and receive all documents into JOBS jobs; the seconds that receiving took."""
     create = ("collections", "create", _NAME, "--language", "en")
     with started(*create, data_dir=directory, environment=environment) as creating:
         if creating.wait() != 0:
@@ -96,7 +96,7 @@ def _receive(directory: Path, environment: dict[str, str], passages: int) -> flo
 
 
 def _documents(rows: Int64Array) -> Iterator[Document]:
-    """Each of one passage: words by Zipf's law, and a number that makes it unlike all others."""
+    """One document of one passage per row: words by Zipf's law, and a number that makes it unique."""
     random = np.random.default_rng([SEED, int(rows[0])])
     for row in rows.tolist():
         numbers = (WORDS ** random.random(WORDS_OF_A_PASSAGE)).astype(int)
@@ -104,7 +104,7 @@ def _documents(rows: Int64Array) -> Iterator[Document]:
 
 
 def _work(directory: Path, environment: dict[str, str], memory: list[Peak], *, until: int, kill: bool) -> None:
-    """Until so many passages are stored; then the workers end: `kill` tells how."""
+    """Run the workers until `until` passages are stored; then kill them by SIGKILL, or end them with SIGTERM."""
     with ExitStack() as stack:
         workers = [
             stack.enter_context(started("worker", data_dir=directory, environment=environment)) for _ in range(WORKERS)

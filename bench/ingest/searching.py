@@ -1,6 +1,6 @@
-"""What a load costs those who search: the same four clients alone, and while documents come in.
+"""Measure the latency of four searching clients, first alone and then while documents are loaded.
 
-Twice: with the server's own worker, and with a worker beside it that is a process of its own.
+Twice: with the server's own worker ("inside"), and with a worker in a process of its own ("beside").
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from bench.processes import serving, started
 from bench.service.driving import Search, drive
 from core.records import Document
 
-TARGET = 2.0  # times the p95 of the clients alone, at most
+TARGET = 2.0  # upper limit of the p95 under load, as a multiple of that of the clients alone
 CLIENTS = 4
 _NAME = "bench"
 
 
 def measure(documents: Sequence[Document], *, seconds: float, quick: bool) -> dict[str, Any]:
-    """Milliseconds of a request, by where the worker is. The first documents are there before."""
+    """Milliseconds per request, by where the worker runs. The first documents are loaded before the measurement."""
     report: dict[str, Any] = {"clients": CLIENTS, "target": TARGET}
     for place in ("inside", "beside"):
         with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +97,7 @@ class _Server:
 
 
 def _clients(port: int, queries: Mapping[str, str], seconds: float, shuffled: int) -> dict[str, float]:
-    """CLIENTS at once, each asking as soon as it is answered. Raises where a search is not answered as it should."""
+    """Milliseconds of searches by CLIENTS clients at once, each in a closed loop. Raises RuntimeError if one fails."""
     driven = drive(lambda: _client(port), queries, clients=CLIENTS, seconds=seconds, shuffled=shuffled)
     times = 1000 * np.array(driven["times"])
     return {

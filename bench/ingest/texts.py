@@ -1,4 +1,4 @@
-"""The documents that are loaded."""
+"""The documents that the ingestion benchmark loads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from core.records import Document
 
 
 def documents(files: Sequence[Path], count: int) -> list[Document]:
-    """`count` documents: by turns from each of the files; without files, from the collections that tests use; where
-    these are missing, docstrings of Python's library. What there is comes again with other words before it.
+    """`count` documents, taken in turn from each of the NDJSON files, which may be gzipped.
+
+    Without files, they come from the test collections; where these are missing, from docstrings of Python's library.
+    If there are too few, they are repeated with a prefix that makes the text different.
     """
     sources = list(files) or sorted(DATA.glob("*/corpus.jsonl.gz"))
     if sources:

@@ -1,4 +1,4 @@
-"""Documents per second through a job, to the last commit and seal, against the bare encoder over the same passages."""
+"""Measure documents per second through a job, up to the last commit and seal, compared with the bare encoder."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from indexer.worker import Worker
 from store import Database, catalog
 from store.maintenance import Maintenance, maintain_once
 
-TARGET = 0.85  # of the bare encoder's speed
-_BATCH_DOCUMENTS = 128  # the bare encoder gets the passages of so many at once
+TARGET = 0.85  # least share of the bare encoder's speed
+_BATCH_DOCUMENTS = 128  # documents whose passages the bare encoder gets at once
 
 
 def measure(documents: Sequence[Document], *, rounds: int) -> dict[str, Any]:
-    """Seconds are medians; the two take turns. The model is loaded before, and warm."""
+    """The report. The two take turns, and times are medians in seconds. The model is loaded and warm before."""
     encoder, analyzer = load_encoder(device="cpu"), Analyzer()
     batches = list(_prompts(documents, encoder, analyzer))
     encoder.encode(batches[0], Representation.DOCUMENT, priority=Priority.BULK)
@@ -55,7 +55,7 @@ def measure(documents: Sequence[Document], *, rounds: int) -> dict[str, Any]:
 
 
 def _prompts(documents: Sequence[Document], encoder: Encoder, analyzer: Analyzer) -> list[list[Prompt]]:
-    """The passages as a job makes them."""
+    """The passages' prompts as a job makes them, in batches."""
     drafter = Drafter(CollectionSettings(), encoder, analyzer)
     batches = []
     for begin in range(0, len(documents), _BATCH_DOCUMENTS):
@@ -65,7 +65,7 @@ def _prompts(documents: Sequence[Document], encoder: Encoder, analyzer: Analyzer
 
 
 def _load(documents: Sequence[Document], encoder: Encoder, analyzer: Analyzer) -> float:
-    """As `salience add` does, into an empty directory; the seconds until the job was received."""
+    """Load the documents into an empty directory, as `salience add` does; the seconds until the job was received."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         database = Database.open(Path(folder) / "data")

@@ -1,1 +1,1 @@
-"""How a server bears more than it can serve: `python -m bench.overload [--json]`."""
+"""Measure a server under more load than it can serve: `python -m bench.overload [--json]`."""

@@ -1,8 +1,8 @@
-"""Peak, overload, recovery, and clients that dawdle, against `salience serve` in a process of its own.
+"""Measure peak load, overload, recovery and slow clients on `salience serve` in a process of its own.
 
-`goodput_of_peak` is told by the mean of the peaks before and after, as the speed of a machine may move in minutes;
-`good`: it is at least 0.8, and answers are quick again within 5 s. Memory is that of all processes of the server
-(`proportional` in bench.memory). `wrong`: answers that overload is no reason for.
+`goodput_of_peak` relates the goodput under overload to the mean of the peaks before and after, as a machine's speed may
+change within minutes. `good`: it is at least 0.8, and answers are fast again within 5 s. Memory is that of all
+processes of the server (`proportional` in bench.memory). `wrong`: answers that overload does not justify.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(folder: Path, chosen: argparse.Namespace) -> Report:
+    """Index docstrings of Python's library, start a server on them, and measure it."""
     documents = list(islice(docstring_documents(standard_library()), chosen.documents))
     file, data = folder / "documents.jsonl", folder / "data"
     file.write_text(
@@ -69,13 +70,13 @@ def run(folder: Path, chosen: argparse.Namespace) -> Report:
 
 async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> Report:
     settle = 0.3 if chosen.quick else 3.0
-    await closed_loop(target, 8, settle)  # what is loaded by the first requests
+    await closed_loop(target, 8, settle)  # warm up
     alone = await closed_loop(target, 1, settle)
     stretch = 0.5 if chosen.quick else max(5.0, chosen.seconds / 10)
     peaks = {clients: await closed_loop(target, clients, stretch) for clients in PEAK_CLIENTS}
     clients, best = max(peaks.items(), key=lambda one: one[1].goodput)
     peak = best.goodput
-    before, beside = proportional(pid), Extras()
+    before, beside = proportional(pid), Observed()
     watch = asyncio.ensure_future(_watched(target.port, pid, beside))
     loaded = await open_loop(target, chosen.times * peak, chosen.seconds)
     watch.cancel()
@@ -111,14 +112,14 @@ async def _measure(target: Target, pid: int, chosen: argparse.Namespace) -> Repo
 
 
 @dataclass(slots=True)
-class Extras:
-    """What was seen beside the load: status and seconds of each probe, and the most memory."""
+class Observed:
+    """What was observed during the load: status and seconds of each probe, and the peak memory in bytes."""
 
     probes: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {path: [] for path in PROBES})
     largest: int = 0
 
 
-async def _watched(port: int, pid: int, beside: Extras) -> None:
+async def _watched(port: int, pid: int, beside: Observed) -> None:
     while True:
         for path, found in beside.probes.items():
             status, seconds, _ = await get(port, path)
@@ -127,8 +128,8 @@ async def _watched(port: int, pid: int, beside: Extras) -> None:
         await asyncio.sleep(0.5)
 
 
-def _wrong(loaded: Outcome, beside: Extras) -> list[str]:
-    """Under overload some wait in vain or are told to come again later; no more than that."""
+def _wrong(loaded: Outcome, beside: Observed) -> list[str]:
+    """Unexpected answers. Under overload, requests may time out or get a 503 with Retry-After, but nothing else."""
     wrong = [f"{count} times: {status}" for status, count in loaded.statuses.items() if status not in EXPECTED]
     if loaded.without_advice:
         wrong.append(f"{loaded.without_advice} times: 503 without Retry-After")
@@ -138,7 +139,7 @@ def _wrong(loaded: Outcome, beside: Extras) -> list[str]:
 
 
 async def _recovery(target: Target, usual_seconds: float) -> float | None:
-    """Seconds until ten requests in a row are as quick as alone; None: they never are."""
+    """Seconds until ten requests in a row take at most `usual_seconds`; None if they never do."""
     begun, quick = time.monotonic(), 0
     while time.monotonic() - begun < 4 * RECOVERY_SECONDS:
         one = await closed_loop(target, 1, 0.0001)

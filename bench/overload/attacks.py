@@ -1,4 +1,4 @@
-"""Clients that mean no good, or cannot do better: idle connections, heads and bodies that never end."""
+"""Hostile or broken clients: idle connections, and request heads and bodies that never end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ HALF = HEAD + b"Content-Length: 10000\r\n\r\n" + b'{"query": "'
 async def attacked(
     target: Target, *, idle: int, slow: int, half: int, seconds: float, patience: float = 16.0
 ) -> dict[str, Any]:
-    """What honest clients get in `seconds` of it, and which connections the server has closed by `patience`."""
+    """What well-behaved clients get during `seconds` of attack, and how many bad connections the server has closed.
+
+    The attackers' connections are watched for `patience` seconds.
+    """
     kinds: dict[str, tuple[int, Callable[[asyncio.StreamWriter], Any]]] = {
         "idle": (idle, _nothing),
         "slow_loris": (slow, _drip_head),
@@ -40,7 +43,7 @@ async def attacked(
     good, health, metrics = await asyncio.gather(
         closed_loop(target, 4, seconds), get(target.port, "/livez"), get(target.port, "/metrics")
     )
-    left = max(0.1, patience - (time.monotonic() - begun))  # the limit of a head is 10 s
+    left = max(0.1, patience - (time.monotonic() - begun))  # the server's time limit for a head is 10 s
     closed = {
         name: await asyncio.gather(*(closed_within(reader, left) for reader in readers))
         for name, readers in opened.items()
@@ -60,7 +63,7 @@ async def attacked(
 
 
 async def _nothing(writer: asyncio.StreamWriter) -> None:
-    """Say nothing."""
+    """Send nothing."""
 
 
 async def _drip_head(writer: asyncio.StreamWriter) -> None:

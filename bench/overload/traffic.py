@@ -1,4 +1,4 @@
-"""Requests at a server: so many clients one after the other, or so many a second whatever comes of them."""
+"""Generate load on a server: closed loop (a number of clients) or open loop (a number of requests per second)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from dataclasses import dataclass, field
 
 from bench.service.driving import new_queries
 
-PATIENCE_SECONDS = 5.0  # of a client, after which it leaves
+PATIENCE_SECONDS = 5.0  # after which a client gives up
 
 
 @dataclass(slots=True)
 class Outcome:
-    """Of requests in one stretch of time."""
+    """The outcome of the requests in one period of time."""
 
     seconds: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)  # by status; "gave up", "broken"
     latencies: list[float] = field(default_factory=list)  # seconds, of answers of status 200
     without_advice: int = 0  # 503 without Retry-After
-    own_seconds: float = 0.0  # of processors, that the clients themselves took
+    own_seconds: float = 0.0  # processor time that the clients themselves took
 
     @property
     def own_cores(self) -> float:
-        """Processors that the clients kept busy."""
+        """The number of cores that the clients kept busy."""
         return self.own_seconds / self.seconds if self.seconds else 0.0
 
     @property
     def goodput(self) -> float:
-        """Good answers a second."""
+        """Answers with status 200 per second."""
         return self.statuses["200"] / self.seconds if self.seconds else 0.0
 
 
 class Target:
-    """A server at a port of this machine, and the requests that it is sent."""
+    """A server at a local port, and the requests to send to it."""
 
     def __init__(self, port: int, collection: str, queries: Sequence[str]) -> None:
         self.port = port
@@ -49,11 +49,12 @@ class Target:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
     def next(self) -> bytes:
+        """The bytes of the next search request."""
         return next(self._requests)
 
 
 async def closed_loop(target: Target, clients: int, seconds: float) -> Outcome:
-    """Each client sends its next request when it has the answer to the one before."""
+    """Send requests for `seconds`; each of `clients` clients sends its next one when the previous is answered."""
     found, until, own = Outcome(), time.monotonic() + seconds, time.process_time()
 
     async def client() -> None:
@@ -68,7 +69,7 @@ async def closed_loop(target: Target, clients: int, seconds: float) -> Outcome:
 
 
 async def open_loop(target: Target, rate: float, seconds: float) -> Outcome:
-    """`rate` requests a second, sent when they are due. A client that is answered serves a later request."""
+    """Send `rate` requests per second, each when it is due, whatever the answers. Idle connections are reused."""
     found, free = Outcome(), list[_Connection]()
     running: set[asyncio.Task[None]] = set()
 
@@ -87,7 +88,7 @@ async def open_loop(target: Target, rate: float, seconds: float) -> Outcome:
         running.add(task)
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)
-    # Until the last one is answered: those in line at the end count, and so does their time.
+    # Until the last answer: requests that are still waiting at the end count, and so does their time.
     found.seconds, found.own_seconds = time.monotonic() - begun, time.process_time() - own
     for connection in free:
         connection.close()
@@ -95,7 +96,7 @@ async def open_loop(target: Target, rate: float, seconds: float) -> Outcome:
 
 
 async def get(port: int, path: str) -> tuple[int, float, bytes]:
-    """Status, seconds and body, over a connection of its own."""
+    """Status, seconds and body of a GET over a new connection; status 0 if there is no answer."""
     begun, connection = time.monotonic(), _Connection()
     target = Target(port, "none", [])
     try:
@@ -110,13 +111,13 @@ async def get(port: int, path: str) -> tuple[int, float, bytes]:
 
 
 class _Connection:
-    """Kept open between requests, opened anew where the server closed it."""
+    """A connection that is kept open between requests, and reopened if the server closed it."""
 
     def __init__(self) -> None:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, target: Target, request: bytes) -> tuple[int, bool, bytes]:
-        """Status, whether the answer says when to come back, and its body."""
+        """The answer's status, whether it has Retry-After, and its body."""
         if self._streams is None or self._streams[1].is_closing() or self._streams[0].at_eof():
             self._streams = await target.connect()
         reader, writer = self._streams
@@ -173,7 +174,7 @@ def _search(collection: str, query: str) -> bytes:
 
 
 async def closed_within(reader: asyncio.StreamReader, seconds: float) -> float | None:
-    """Seconds after which the server closed the connection; None: it did not."""
+    """Seconds until the server closed the connection; None if it did not."""
     begun = time.monotonic()
     with contextlib.suppress(TimeoutError, OSError):
         async with asyncio.timeout(seconds):

@@ -1,1 +1,1 @@
-"""Whether a collection can be made anew under load, with the server killed meanwhile: `python -m bench.reindex`."""
+"""Check a reindex under load, during which the server is killed several times: `python -m bench.reindex`."""

@@ -1,4 +1,4 @@
-"""One reindex under load, by the models and texts that are asked for."""
+"""Run one reindex under load, with the chosen model and texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The course of one run: fill, search and write; make it anew, and kill the process; look; roll back."""
+"""One run of the benchmark: fill, search and write; reindex while killing the server; check; roll back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.reindex.texts import Texts
 from core.protocols import Encoder
 from core.reindexes import ReindexState
 
-SEARCHED = 60  # queries of those who search
+SEARCHED = 60  # queries of the searching clients
 _OVER = {state.value for state in ReindexState} - {"building", "validating", "ready"}
 _REINDEX = f"/v1/admin/collections/{NAME}/reindex"
 _ENDS_SECONDS = 3600.0
@@ -36,9 +36,9 @@ def run(
     share: float,
     seconds: float,
 ) -> dict[str, Any]:
-    """What became of it. `model`: the new one's name in the `environment`'s settings; `seconds`: before and after.
+    """The report. `model`: the new model's name in the settings of `environment`; `seconds`: of load before and after.
 
-    `wrong` has the first of each kind that should not have been.
+    `wrong` has the first failures of each kind.
     """
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "data"
@@ -81,7 +81,7 @@ def _course(
         ended = time.monotonic()
         writing.end()
         lost = writing.lost()
-        second, quality_after = _quiet(client, texts, queries)  # beside the searches that go on
+        second, quality_after = _quiet(client, texts, queries)  # while the other searches go on
         writing.start()
         _load_for(min(seconds, 3.0))
         at = time.monotonic()
@@ -90,7 +90,7 @@ def _course(
         _load_for(min(seconds, 3.0))
     finally:
         searching.end()
-        with suppress(RuntimeError):  # it has ended already where something went wrong beside it
+        with suppress(RuntimeError):  # if something else failed, it may have ended already
             writing.end()
     lost_after_rollback = writing.lost()
     generations = {next(iter(first.values()))["generation"]: old, next(iter(second.values()))["generation"]: new}
@@ -148,9 +148,9 @@ def _size(client: Client) -> dict[str, int]:
 
 
 def _quiet(client: Client, texts: Texts, queries: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, float]]:
-    """The answers by vectors alone to `queries`; and nDCG@10 of the hybrid search by set of judgements.
+    """The dense-only answers to `queries`, and nDCG@10 of the hybrid search by set of judgements.
 
-    Of what is there from the beginning: the writer's documents repeat texts that are judged.
+    Both search the initial documents only, as the writer's documents repeat texts that are judged.
     """
     path = f"/v1/collections/{NAME}/search"
     alone = {query: client.done("POST", path, search_body(text, dense=True)) for query, text in queries.items()}
@@ -167,14 +167,14 @@ def _quiet(client: Client, texts: Texts, queries: Mapping[str, str]) -> tuple[di
 
 
 def _load_for(seconds: float) -> float:
-    """When that began."""
+    """Let the load run for `seconds`; the time when that began, by time.monotonic."""
     began = time.monotonic()
     time.sleep(seconds)
     return began
 
 
 def _watched(server: Server, client: Client, kills: int) -> dict[str, Any]:
-    """To its end; the process is killed whenever another part of the documents has been brought over."""
+    """Watch the reindex until it ends, and kill the server each time another 1/(kills + 1) of the documents is done."""
     ends = time.monotonic() + _ENDS_SECONDS
     while time.monotonic() < ends:
         time.sleep(0.1)

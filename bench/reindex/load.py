@@ -1,4 +1,4 @@
-"""Those who search, and the one who writes and remembers what was acknowledged."""
+"""The load during a reindex: clients that search, and one that writes and remembers what was acknowledged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "bench"
 SEARCHING = 4
 HITS = 10
 WRITTEN = 300  # documents that the writer puts and deletes
-BASE = 'kind = "base"'  # what is there from the beginning, and stays as it is
+BASE = 'kind = "base"'  # the initial documents, which do not change
 _PAUSE_SECONDS = 0.2  # of the writer
 _PATH = f"/v1/collections/{NAME}"
 
@@ -31,22 +31,23 @@ class Asked:
     begin: float  # by time.monotonic
     end: float
     query: str  # its id
-    dense: bool  # by vectors alone, of the documents that stay
+    dense: bool  # dense leg only, over the initial documents
     answer: Mapping[str, Any]
 
 
 def search_body(text: str, *, dense: bool) -> dict[str, Any]:
+    """The JSON body of a search; with `dense`, dense leg only, over the initial documents."""
     body: dict[str, Any] = {"query": text, "k": HITS}
     return {**body, "legs": ["dense"], "filter": BASE} if dense else body
 
 
 class Searching:
-    """Clients that each ask as soon as they are answered, from `start` to `end`."""
+    """Clients that search in a closed loop from `start` to `end`."""
 
     def __init__(self, server: Server, queries: Mapping[str, str]) -> None:
         self.asked: list[Asked] = []
         self.failed: list[str] = []
-        self.retried = 0  # as the process was down
+        self.retried = 0  # searches that were repeated because the server was down
         self._server = server
         self._queries = queries
         self._over = threading.Event()
@@ -62,7 +63,7 @@ class Searching:
             thread.join()
 
     def times(self, begin: float, end: float) -> dict[str, float]:
-        """Milliseconds of the searches between the two; without those during which the process was down."""
+        """Milliseconds of the searches between the two times, without those during which the server was down."""
         spans = [asked.end - asked.begin for asked in self.asked if begin <= asked.begin and asked.end <= end
                  and not self._server.was_down(asked.begin, asked.end)]  # fmt: skip
         if not spans:
@@ -100,10 +101,10 @@ class Writing:
     """One client that puts and deletes documents, from `start` to `end`."""
 
     def __init__(self, server: Server, texts: Sequence[str]) -> None:
-        self.expected: dict[str, str | None] = {}  # what was acknowledged last, by id; None: deleted
+        self.expected: dict[str, str | None] = {}  # text last acknowledged, by id; None: deleted
         self.counted: Counter[str] = Counter()
         self.refused: list[str] = []
-        self.slowest = 0.0  # seconds of a write while the process was up
+        self.slowest = 0.0  # seconds of the slowest write while the server was up
         self._server = server
         self._texts = texts
         self._chance = random.Random(11)
@@ -120,7 +121,10 @@ class Writing:
         self._thread.join()
 
     def lost(self) -> list[str]:
-        """Ids that are not as they were acknowledged, or not found by their own text. For when nobody writes."""
+        """Ids whose document differs from what was acknowledged, or is not found by its own text.
+
+        Call it only while nothing is written.
+        """
         with closing(Client(self._server)) as client:
             return [id for id, text in sorted(self.expected.items()) if not self._is_there(client, id, text)]
 
@@ -145,7 +149,7 @@ class Writing:
         path = f"{_PATH}/documents/{id}"
         if self.expected.get(id) is not None and self._chance.random() < 0.3:
             text, (status, answer) = None, client.insist("DELETE", path)
-            good = status in (204, 404)  # 404: it was done, and the process killed before it said so
+            good = status in (204, 404)  # 404: an earlier try deleted it, but the server was killed before answering
         else:
             text = f"{self._chance.choice(self._texts)[:300]} number {self._chance.randrange(10**9)}"
             body = {"text": text, "metadata": {"number": number, "kind": "written"}}

@@ -1,6 +1,7 @@
-"""Whether each answer is from one generation: its hits' cosines are those of the model that it names, made again here.
+"""Check that each answer comes from a single generation.
 
-And whether those by vectors alone are the answers that the same generation gave when nothing else went on.
+The cosines of its hits are recomputed with the model of the generation that it names. Dense-only answers are also
+compared with those that the same generation gave without any other load.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from core.prompts import Prompt
 from core.protocols import Encoder
 from core.records import Float32Array, Representation
 
-TOLERANCE = 0.01  # of a cosine: batches of other shapes round otherwise
-SAME = 0.8  # of the hits by vectors alone, at least: which lists of codes are read depends on the segments
+TOLERANCE = 0.01  # of a cosine: rounding depends on the shape of the batch
+SAME = 0.8  # least share of equal dense-only hits: which lists of codes are read depends on the segments
 
 
 class Oracle:
-    """Knows both generations."""
+    """Checks answers against both generations."""
 
     def __init__(self, encoders: Mapping[int, Encoder], queries: Mapping[str, str]) -> None:
-        """`encoders`: by generation."""
+        """`encoders`: by generation; `queries`: texts by id."""
         self._encoders = encoders
         self._queries = queries
         self._quiet: dict[tuple[int, str], set[str]] = {}
 
     def note_quiet(self, query: str, answer: Mapping[str, Any]) -> None:
-        """What a search by vectors alone finds when nobody writes and nothing is brought over."""
+        """Record the answer to a dense-only search that was made while nothing was written or copied."""
         self._quiet[answer["generation"], query] = {hit["document_id"] for hit in answer["hits"]}
 
     def mixed(self, asked: Sequence[Asked]) -> list[str]:
-        """What is wrong with answers, one line each."""
+        """One line for each wrong answer."""
         wrong = [
             f"{search.query}: generation {search.answer['generation']}"
             for search in asked

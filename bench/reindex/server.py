@@ -1,4 +1,4 @@
-"""`salience serve` as a process that is killed and started again, and requests that outlive that."""
+"""Run `salience serve` as a process that is killed and restarted, with a client that retries its requests."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TIMEOUT_SECONDS = 120.0
 
 
 class Unanswered(Exception):
-    """No answer: the process is down, or was killed before it had answered."""
+    """No answer: the server is down, or was killed before it answered."""
 
 
 class Server:
-    """Runs while its `with` block does."""
+    """A server that runs during its `with` block."""
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
         self.port = free_port()
         self.down: list[tuple[float, float]] = []  # from each kill to the first answer after it, by time.monotonic
-        self.killed_at: float | None = None  # since when it is down
+        self.killed_at: float | None = None  # by time.monotonic, while it is down
         self.up = threading.Event()
         self._data_dir = data_dir
         self._environment = environment
@@ -45,7 +45,7 @@ class Server:
         self._stack.close()
 
     def kill(self) -> None:
-        """`kill -9`, and started again."""
+        """Kill the process by SIGKILL, start it again, and wait until it is ready."""
         self.up.clear()
         self.killed_at = time.monotonic()
         self._process.kill()
@@ -55,7 +55,7 @@ class Server:
         self.killed_at = None
 
     def was_down(self, begin: float, end: float) -> bool:
-        """At any moment between the two."""
+        """Whether the server was down at any moment between the two times."""
         spans = [*self.down, *([] if self.killed_at is None else [(self.killed_at, end)])]
         return any(begin <= last and first <= end for first, last in spans)
 
@@ -74,14 +74,14 @@ class Server:
 
 
 class Client:
-    """One connection; for one thread. Close it."""
+    """One connection, for use by one thread. Close it after use."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection: http.client.HTTPConnection | None = None
 
     def once(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Status and JSON. Raises Unanswered."""
+        """Send one request; the answer's status and JSON. Raises Unanswered."""
         kind, content = "application/json", None
         if isinstance(body, bytes):
             kind, content = "application/x-ndjson", body
@@ -101,6 +101,7 @@ class Client:
         return response.status, json.loads(answer or b"null")
 
     def ready(self) -> bool:
+        """Whether the server answers /readyz with 200."""
         try:
             return self.once("GET", "/readyz")[0] == 200
         except Unanswered:
@@ -112,7 +113,7 @@ class Client:
             self._connection = None
 
     def insist(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """As `once`, again and again until the process answers. Raises TimeoutError where it never does."""
+        """Like `once`, repeated until the server answers. Raises TimeoutError after START_SECONDS."""
         ends = time.monotonic() + START_SECONDS
         while time.monotonic() < ends:
             try:
@@ -122,7 +123,7 @@ class Client:
         raise TimeoutError(f"{method} {path}: no answer")
 
     def done(self, method: str, path: str, body: object = None) -> Any:
-        """The JSON of an answer that must be a success. Raises RuntimeError where it is not."""
+        """Like `insist`, but returns the JSON only. Raises RuntimeError where the answer is not a success."""
         status, answer = self.insist(method, path, body)
         if status >= 400:
             raise RuntimeError(f"{method} {path}: {status} {answer}")
@@ -130,7 +131,7 @@ class Client:
 
 
 def bring_in(client: Client, collection: str, documents: Mapping[str, Mapping[str, Any]]) -> None:
-    """Bring the documents in, by id, in one job; returns when all are searchable."""
+    """Load the documents, given by id, in one job; returns when all are searchable."""
     lines = "\n".join(json.dumps({"id": id, **fields}) for id, fields in documents.items())
     job = client.done("POST", f"/v1/collections/{collection}/documents:bulk", lines.encode())["id"]
     while (state := client.done("GET", f"/v1/jobs/{job}"))["state"] != "done":

@@ -1,4 +1,4 @@
-"""Real documents for a collection, and the judged queries about them."""
+"""Real documents for a collection, and judged queries on them."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from app.evaluation import read_judged
 from bench import corpus
 from bench.corpus import DATA
 
-QUERIES = 150  # of one set, at most
-_WORDS = 19  # of a passage of PASSAGE_TOKENS, about
+QUERIES = 150  # at most, per set
+_WORDS = 19  # approximate words in a passage of PASSAGE_TOKENS
 PASSAGE_TOKENS = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Texts:
-    """What the collection holds from the beginning. Ids begin with the name of their set."""
+    """The initial content of the collection. Ids start with the name of their set."""
 
-    documents: dict[str, str]  # text by id: title and text, as one
-    queries: dict[str, str]  # text by id, of those with a relevant document among them
+    documents: dict[str, str]  # title and text as one string, by id
+    queries: dict[str, str]  # text by id, of queries with a relevant document among `documents`
     judgements: dict[str, dict[str, int]]  # gains by query and document
     settings: dict[str, Any]  # of the collection
 
 
 def english(passages: int) -> Texts:
-    """Abstracts, cut into short passages: so many, about."""
+    """Abstracts in English, cut into about `passages` short passages."""
     settings = {"language": "en", "passage_tokens": PASSAGE_TOKENS, "overlap_tokens": 0}
     return _read(("cranfield", "vaswani-npl", "scifact"), settings, words=passages * _WORDS)
 
 
 def mixed(documents: int) -> Texts:
-    """Abstracts in English and articles in Chinese: of each kind so many, or all that there are."""
+    """Abstracts in English and articles in Chinese: at most `documents` of each."""
     return _read(("cranfield", "cmrc2018-zh"), {}, documents=documents)
 
 
 def _read(
     names: tuple[str, ...], settings: dict[str, Any], *, words: float = math.inf, documents: int | None = None
 ) -> Texts:
-    """`words`: of all documents together, about. `documents`: of each set."""
+    """`words`: approximate limit for all documents together. `documents`: limit per set."""
     held: dict[str, str] = {}
     queries, judgements = dict[str, str](), dict[str, dict[str, int]]()
     for name in names:

@@ -1,1 +1,1 @@
-"""Searching over HTTP, beside the servers of two other projects: see __main__.py."""
+"""Compare search over HTTP with the servers of two other projects, txtai and chromadb: see __main__.py."""

@@ -1,20 +1,23 @@
-"""python -m bench.service: the same passages, model and queries, over HTTP, in turns of a few seconds.
+"""Compare search over HTTP with txtai and chromadb: `python -m bench.service`.
+
+All servers get the same passages, model and queries.
 
 Settings: Salience's collection has `whole_documents` and `language: "en"`, so that each text is one passage there, too;
-txtai's index `hybrid` and `content`, to have a sparse leg and the texts; chromadb's `cosine`. Else all have their
-defaults: so Salience computes in bf16 where the processor has it, and the peers in fp32.
+txtai's index has `hybrid` and `content`, for a sparse leg and the texts; chromadb's has `cosine`. All else is left at
+the defaults: so Salience computes in bf16 where the processor supports it, and the peers in fp32.
 
-`clients_1`, `clients_8`: queries that hardly any server was asked before, the judged ones of at least five words, with
-these in other orders. `again_1`, `again_8`: the judged ones, again and again, as Salience remembers
-what its model made of a query. First all of that in one process, then what is new in `--processes`, each with its
-share of the cores: Salience's `--workers`, uvicorn's for txtai (which can only be searched then), and as many clients
-for chromadb, as it is they who embed.
+`clients_1`, `clients_8`: queries that are almost all new to the servers, namely the judged ones of at least five words,
+with the words in a different order each time. `again_1`, `again_8`: the judged queries, repeated, as Salience caches
+their embeddings.
+All of these are run with one process, then the new queries with `--processes`, each with its share of the cores:
+Salience's `--workers`, uvicorn's workers for txtai (whose index is read-only then), and as many clients for chromadb,
+as its clients do the embedding.
 
-All servers run at once, and all have their models. Who is searched changes every few seconds, so that a machine whose
-speed moves is as fast for one as for another; the others wait meanwhile.
+All servers run at the same time, with their models loaded. They are searched in turns of a few seconds, while the
+others are idle, so that changes in the machine's speed affect all alike.
 
-`ahead_of_peers`: at least twice the throughput of the better peer in new queries, with 1 client and with 8, each in as
-many processes as suit it best, at no lower nDCG@10 than any. Times in milliseconds, memory in MiB
+`ahead_of_peers`: at least twice the throughput of the better peer in new queries, with 1 client and with 8, each with
+its best number of processes, at an nDCG@10 that is not lower than any peer's. Times in milliseconds, memory in MiB
 (`proportional` in bench.memory).
 """
 
@@ -47,9 +50,9 @@ from embedder.kinds import DEFAULT_MODEL, model_folder
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = (1, 8)
 NEW, AGAIN = "clients", "again"  # rounds
-WARM_SECONDS = 2.0  # of searching before the rounds
-TURNS = 5  # that each round is cut into
-GOAL = 2.0  # times the better peer's throughput
+WARM_SECONDS = 2.0  # of warm-up searches before the rounds
+TURNS = 5  # per round
+GOAL = 2.0  # as a multiple of the better peer's throughput
 SERVERS: dict[str, type[Server]] = {"salience": Salience, "txtai": Txtai, "chromadb": Chroma}
 
 
@@ -80,7 +83,7 @@ def main() -> None:
 
 
 def measured(servers: Mapping[str, Server], sample: Sample, seconds: float, processes: int) -> dict[str, Any]:
-    """What each is found to do, by its name."""
+    """Start, fill and search the servers, with one and with several processes; the figures of each, by name."""
     with _running(servers, 1):
         found = {name: _filled(name, server, sample) for name, server in servers.items()}
         in_one = _searched(servers, sample, seconds, (NEW, AGAIN))
@@ -155,7 +158,7 @@ def _say(what: str) -> None:
 
 
 def _peers() -> Path:
-    """The Python of an environment with the peers, made once below `.cache/peers`."""
+    """The Python of a virtual environment with the peers, which is created once under `.cache/peers`."""
     folder, requirements = ROOT / ".cache" / "peers" / "venv", Path(__file__).with_name("peers.txt")
     python, stamp = folder / "bin" / "python", folder / "installed.txt"
     if not (stamp.is_file() and stamp.read_text() == requirements.read_text()):

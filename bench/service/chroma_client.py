@@ -1,9 +1,8 @@
-"""Runs in the peers' environment: fills a collection of a Chroma server, or searches it.
+"""A client that fills or searches a collection of a Chroma server. Runs in the peers' virtual environment.
 
-Chroma's users embed in their own process: its server knows vectors alone. It ranks by them alone, too: a search by
-several legs is refused by the server that one can run oneself ("not implemented for local executor").
-Commands come as lines of JSON on standard input, one answer each on standard output; the first line there says that the
-model is loaded.
+Chroma's users embed in their own process, as its server handles only vectors. It also ranks by vectors only: the
+self-hosted server refuses a search by several legs ("not implemented for local executor"). Commands are lines of JSON
+on standard input, each with one answer on standard output; the first line of output says that the model is loaded.
 """
 
 # mypy: ignore-errors
@@ -20,7 +19,7 @@ BATCH = 500
 
 
 class Function(chromadb.EmbeddingFunction):
-    """chromadb's own wrapper of sentence-transformers goes by a model's name at a hub; this one takes a folder."""
+    """Embeds with a model from a folder; chromadb's own sentence-transformers wrapper takes a model's name at a hub."""
 
     def __init__(self, folder: str) -> None:
         self._model = SentenceTransformer(folder, device="cpu")

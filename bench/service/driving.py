@@ -1,4 +1,7 @@
-"""Clients that search side by side. Standard library only: it runs in the peers' environment as well."""
+"""Drive a server with concurrent search clients.
+
+Uses the standard library only, as it also runs in the peers' virtual environment.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-FEWEST_WORDS = 5  # of a query that is to come in ever other orders: it has 120 of them
-Search = Callable[[str], Sequence[str]]  # a query's text to the ids of its hits, best first
+FEWEST_WORDS = 5  # of a query whose words are shuffled: they have 120 orders
+Search = Callable[[str], Sequence[str]]  # a query's text -> the ids of its hits, best first
 
 
 def drive(
@@ -23,14 +26,14 @@ def drive(
     seconds: float | None,
     shuffled: int | None = None,
 ) -> dict[str, Any]:
-    """All queries in turn, again and again for `seconds`, by so many clients; each waits for its answer.
+    """Run all queries in turn, repeatedly for `seconds`, by `clients` clients that each wait for their answer.
 
-    `seconds`: None: once each. `shuffled`: with the words of each in another order every time, by this number's dice,
-    and without the queries of fewer than FEWEST_WORDS: so that hardly anything has been asked before. `connect` is
-    called once for every client.
+    If `seconds` is None, each query runs once. With `shuffled`, a random seed, the words of a query get another order
+    each time, and queries of fewer than FEWEST_WORDS are left out, so that hardly any query was sent before. `connect`
+    is called once per client.
 
-    Gives `times`, the seconds of each search, `wall`, those of all, and `answers`: the ids of the hits of each query.
-    Raises what a search raises.
+    Returns `times`, the seconds of each search; `wall`, the seconds of the whole run; and `answers`, the ids of the
+    hits by query. Raises what a search raises, and ValueError if no query has enough words.
     """
     order = list(queries) if shuffled is None else [name for name, text in queries.items() if _has_orders(text)]
     if not order:
@@ -61,7 +64,7 @@ def drive(
                     with lock:
                         times.append(took)
                         answers[query] = list(found)
-        except BaseException as error:  # noqa: BLE001 - it is raised below, in the thread that asked
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
             with lock:
                 failures.append(error)
 
@@ -76,8 +79,9 @@ def drive(
 
 
 def summary(turns: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """Of what drove a server in several turns, side by side in each: `p50` and `p95` in milliseconds, `throughput` in
-    searches a second, and `searches`.
+    """Combine the results of `drive`: one list per turn, of the drivers that ran at the same time.
+
+    Returns `p50` and `p95` in milliseconds, `throughput` in searches per second, and `searches`, their number.
     """
     times = [seconds for driven in turns for one in driven for seconds in one["times"]]
     wall = sum(max(one["wall"] for one in driven) for driven in turns)
@@ -91,8 +95,9 @@ def summary(turns: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
 
 
 def new_queries(queries: Sequence[str]) -> Iterator[str]:
-    """Those of at least FEWEST_WORDS, in turn without end, with their words in another order each time: the same work
-    for a server, which would have less of it where it remembers what it was asked.
+    """Yield the queries of at least FEWEST_WORDS in an endless cycle, with their words in another order each time.
+
+    This keeps a server from answering out of its caches.
     """
     for number, query in enumerate(itertools.cycle([query for query in queries if _has_orders(query)])):
         yield _shuffled(query, str(number))

@@ -1,4 +1,4 @@
-"""20,000 real passages, and the judged queries about most of them."""
+"""Real passages from test collections, and the judged queries on them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from app.evaluation import read_judged
 from bench import corpus
 
 JUDGED = ("scifact", "cranfield", "vaswani-npl")
-BESIDE = "icecat-products-dev"  # fills up the number; its own queries are judged for a part of it alone, and left out
+BESIDE = "icecat-products-dev"  # fills up the number; its queries, judged for a part of it only, are left out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """Ids begin with the name of their collection."""
+    """Passages, queries and judgements. Ids start with the name of their collection."""
 
-    passages: dict[str, str]  # text by id: title and text, as one
+    passages: dict[str, str]  # title and text as one string, by id
     queries: dict[str, str]  # text by id
     judgements: dict[str, dict[str, int]]  # gains by query and passage
 
 
 def read_sample(folder: Path, count: int) -> Sample:
-    """The first `count` passages of the collections in `folder`, and the queries that are judged on what is in them.
+    """The first `count` passages of the collections in `folder`, and the queries with a relevant passage among them.
 
     Raises InvalidFile where a collection is missing, ValueError where there are too few passages.
     """

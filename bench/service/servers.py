@@ -1,5 +1,6 @@
-"""The three servers: each is started in a folder of its own, filled, searched, and asked for its memory (`proportional`
-in bench.memory).
+"""The three servers. Each can be started in a folder of its own, filled, searched, and measured for its memory.
+
+Memory is measured by `proportional` in bench.memory.
 """
 
 from __future__ import annotations
@@ -22,27 +23,30 @@ from bench.processes import START_SECONDS, free_port, running, serving
 from bench.service.driving import Search, drive
 
 HERE = Path(__file__).resolve().parent
-_LOADED = "Application startup complete"  # says each of uvicorn's processes when it has its model
+_LOADED = "Application startup complete"  # logged by each of uvicorn's processes once its model is loaded
 
 
 class Server(ABC):
-    """Its folder is empty at first, and keeps what it was filled with from one start to the next."""
+    """A search server. Its folder is empty at first, and keeps its data from one start to the next."""
 
-    legs: str  # what it ranks by
+    legs: str  # the legs that it ranks by
 
     def __init__(self, folder: Path, model: Path, peers: Path) -> None:
-        """`model`: the folder of the model that all embed by; `peers`: the Python that has the others."""
+        """`model`: the folder of the embedding model of all servers; `peers`: the Python with the peers installed."""
         self.folder, self.model, self.peers = folder, model, peers
         self.port = 0  # while it runs
         self._processes: list[subprocess.Popen[str]] = []
 
     @abstractmethod
     def running(self, processes: int) -> AbstractContextManager[None]:
-        """Within the block each of `processes` has its model, and answers. With one alone it can be filled."""
+        """Run the server during the block, with `processes` processes that have loaded the model and answer.
+
+        It can only be filled if there is one process.
+        """
 
     @abstractmethod
     def fill(self, passages: Mapping[str, str]) -> None:
-        """Returns when all of them are found."""
+        """Load the passages; returns when all of them can be found."""
 
     @abstractmethod
     def connect(self) -> AbstractContextManager[Search]:
@@ -51,14 +55,15 @@ class Server(ABC):
     def searched(
         self, queries: Mapping[str, str], *, clients: int, seconds: float | None, shuffled: int | None = None
     ) -> list[dict[str, Any]]:
-        """What `driving.drive` gives, of each process that drives it."""
+        """Search the server; the result of `driving.drive` of each process that runs clients."""
         return [drive(self.connect, queries, clients=clients, seconds=seconds, shuffled=shuffled)]
 
     def memory(self) -> int:
-        """Bytes that its processes hold now; what they share is counted once."""
+        """Bytes of memory that its processes use now; shared pages are counted once."""
         return sum(proportional(process.pid) for process in self._processes)
 
     def request(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
+        """Send one request over a new connection; the answer's JSON. Raises OSError for a status of 400 or above."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=3600)) as connection:
             return _answer(connection, method, path, body, kind)
 
@@ -144,13 +149,13 @@ class Chroma(Server):
             server = stack.enter_context(_process(command, self.folder))
             _until(self._beats, "chromadb")
             client = [self.peers, str(HERE / "chroma_client.py"), str(self.model), str(self.port)]
-            self._clients = [  # the model is with them
+            self._clients = [  # these load the model
                 stack.enter_context(_process(client, self.folder, _share(processes), pipes=True))
                 for _ in range(processes)
             ]
             self._processes = [server, *self._clients]
             for one in self._clients:
-                _line(one)  # it has its model
+                _line(one)  # the model is loaded
             yield
 
     def _beats(self) -> bool:
@@ -174,7 +179,7 @@ class Chroma(Server):
         return self._ask([{**asked, "clients": share} for share in shares if share])
 
     def _ask(self, asked: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Each of the first clients one thing, at once."""
+        """Send one command to each of the first clients at the same time; their answers."""
         clients = self._clients[: len(asked)]
         for client, one in zip(clients, asked, strict=True):
             assert client.stdin is not None
@@ -189,7 +194,7 @@ def _line(client: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def _until(ready: Callable[[], bool], name: str) -> None:
-    """Raises TimeoutError where it is not ready in time."""
+    """Wait until `ready`. Raises TimeoutError after START_SECONDS."""
     ends = time.monotonic() + START_SECONDS
     while not ready():
         if time.monotonic() > ends:
@@ -198,7 +203,7 @@ def _until(ready: Callable[[], bool], name: str) -> None:
 
 
 def _share(processes: int) -> dict[str, str]:
-    """The environment of a process that has its share of the cores; what it is by itself, where there is one alone."""
+    """Environment variables that limit a process to its share of the cores; none if it is the only one."""
     return {} if processes == 1 else {"OMP_NUM_THREADS": str(max(cores() // processes, 1))}
 
 
@@ -209,7 +214,7 @@ def _answer(
     body: bytes | None = None,
     kind: str = "application/json",
 ) -> Any:
-    """Raises OSError for an answer that is an error."""
+    """Send a request; the answer's JSON. Raises OSError for a status of 400 or above."""
     connection.request(method, path, body, {"Content-Type": kind} if body is not None else {})
     response = connection.getresponse()
     content = response.read()

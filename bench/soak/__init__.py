@@ -1,1 +1,1 @@
-"""Whether a server that works for long stays as it is: `python -m bench.soak [--json]`."""
+"""Check that a server's resource use does not grow over time: `python -m bench.soak [--json]`."""

@@ -1,6 +1,6 @@
-"""Mixed load on `salience serve` for many minutes: memory, open files and threads, and what they do over time.
+"""Put mixed load on `salience serve` for many minutes, and watch its memory, open files and threads over time.
 
-Memory is the process's own (`resident` in bench.memory). `wrong`: answers that were not expected, and what grows.
+Memory is the process's own (`resident` in bench.memory). `wrong`: unexpected answers, and quantities that grow.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def soaked(address: str, pid: int, seconds: float, pace: float = 1.0) -> Report:
-    """What became of process `pid`, which serves at `address`, in so many seconds of load.
+    """The report on process `pid`, which serves at `address`, during `seconds` of load.
 
-    The caches that are bounded but fill slowly are filled before; the first half of the time is no evidence either.
+    Bounded caches that fill slowly are filled before; the first half of the time is a warm-up and is not judged.
     """
     load = Load(address, pace=pace)
     await load.fill()

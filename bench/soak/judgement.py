@@ -1,4 +1,4 @@
-"""Whether what was sampled stays as it is: a line through the second half, and how sure its slope is."""
+"""Judge whether sampled quantities grow: fit a line to the second half of the samples, with an error of its slope."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ import numpy as np
 from core.records import Float64Array
 
 WARM_UP = 0.5  # of the time: bounded caches fill, and the allocator finds its size
-STEADY = 0.01  # of the memory after the warm-up, that may be added until the end
-STEADY_FILES = 3.0  # as much, of files and threads: connections of clients come and go
-STRETCHES = 12  # of the time after the warm-up; what follows one another within seconds is no witness of its own
-JUDGED = {"own_mib": None, "files": STEADY_FILES, "threads": STEADY_FILES}  # what each may add; None: STEADY of it
+STEADY = 0.01  # allowed growth of memory from the warm-up to the end, as a share
+STEADY_FILES = 3.0  # the same for files and threads, as a number: connections of clients come and go
+STRETCHES = 12  # time is cut into these after the warm-up, as samples within seconds are not independent
+JUDGED = {"own_mib": None, "files": STEADY_FILES, "threads": STEADY_FILES}  # allowed growth; None: the share STEADY
 T_95 = 2.228  # Student's t, two-sided, at STRETCHES - 2 degrees of freedom
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
+    """One sample of the server process, taken `minute` minutes after the start of the load."""
+
     minute: float
-    own_mib: float  # anonymous memory: mapped files are the system's to take back
-    caches_mib: float  # of it, what models made lately
+    own_mib: float  # anonymous memory: the system can reclaim mapped files
+    caches_mib: float  # part of it: caches of models' results
     files: int
     threads: int
 
 
 def judged(samples: Sequence[Sample]) -> dict[str, Any]:
-    """`flat`: each quantity's is. At least two samples a stretch are needed, else ValueError.
+    """The verdict on each quantity, and `flat`: whether all are flat.
 
-    A quantity is "flat" where what it added after the warm-up is, with its error, no more than `allowed`; it "grows"
-    where it is more than that without it; else nobody can tell, and a longer run would.
+    A quantity is "flat" if its growth after the warm-up plus its error is at most `allowed`; it "grows" if the growth
+    alone exceeds `allowed`; otherwise it is "unsure", and a longer run would tell. Raises ValueError for fewer than two
+    samples per stretch.
     """
     steady = samples[int(len(samples) * WARM_UP) :]
     if len(steady) < 2 * STRETCHES:
@@ -57,7 +60,7 @@ def judged(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _course(minutes: Float64Array, values: Float64Array, most: float | None) -> dict[str, Any]:
-    """Of one quantity after the warm-up; `most`: what it may add, None: STEADY of what it is."""
+    """The trend of one quantity after the warm-up; `most`: its allowed growth, None for the share STEADY."""
     at, means = (np.array([part.mean() for part in np.array_split(each, STRETCHES)]) for each in (minutes, values))
     slope, at_zero = np.polyfit(at, means, 1)
     spread = at - at.mean()
@@ -71,7 +74,7 @@ def _course(minutes: Float64Array, values: Float64Array, most: float | None) -> 
     return {
         "after_warm_up": round(float(after), 1),
         "added": round(float(added), 2),
-        "error": round(float(unsure), 2),  # of `added`, half of the interval that holds it in 95 of 100 cases
+        "error": round(float(unsure), 2),  # half the width of the 95 % confidence interval of `added`
         "allowed": round(float(allowed), 2),
         "an_hour": round(float(slope * 60), 1),
         "verdict": verdict,

@@ -1,4 +1,4 @@
-"""Clients of every kind, each at its own pace, on one collection whose size stays what it is."""
+"""Mixed load: clients of every kind, each at its own pace, on a collection whose size stays about the same."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 
-DOCUMENTS = 1000  # ids that are written again and again
-EXPLAINED = 50  # hits of a search that fills the traces
-TRACED_AT_ONCE = 200  # hits of the searches between two looks at what is kept
-ROUNDS = 20  # of such searches at most
+DOCUMENTS = 1000  # ids that are written repeatedly
+EXPLAINED = 50  # hits of a search that fills the cache of traces
+TRACED_AT_ONCE = 200  # hits of searches between two checks of the caches' size
+ROUNDS = 20  # of such searches, at most
 NAME = "soak"
 _WORDS = (
     "amber boat candle desert engine forest garden harbour island jacket kitchen lantern market needle orchard paper "
@@ -27,7 +27,7 @@ _COLOURS = ("red", "green", "blue")
 
 
 class Load:
-    """`clients()` run until they are cancelled; `counted` has the answers by client and status."""
+    """The clients, which run until they are cancelled; `counted` has the number of answers by client and status."""
 
     def __init__(self, address: str, *, pace: float = 1.0, seed: int = 7) -> None:
         self._pace = pace
@@ -38,20 +38,23 @@ class Load:
         self.unexpected: Counter[str] = Counter()  # by client, status and code of the error
 
     async def caches(self) -> float:
-        """Bytes of what the server keeps of its models' work, as /metrics has it."""
+        """Bytes in the server's caches of its models' results, according to /metrics."""
         lines = (await self._client.get("/metrics")).text.splitlines()
         return sum(float(line.split()[1]) for line in lines if line.startswith("salience_cache_bytes{"))
 
     async def fill(self) -> None:
+        """Create the collection and write DOCUMENTS documents."""
         await self._ask("fill", "POST", "/v1/collections", json={"name": NAME})
         for first in range(0, DOCUMENTS, 100):
             documents = [self._document(number) for number in range(first, first + 100)]
             await self._ask("fill", "POST", _path("documents"), json={"documents": documents})
 
     async def fill_caches(self) -> None:
-        """Explain until the server keeps as much of its models' work as it ever does: clients alone would take minutes
-        for the queries, and half an hour for the traces of passages."""
-        for hits in (EXPLAINED, 1):  # what fills the traces first, then the queries alone
+        """Run explained searches until the server's caches are full.
+
+        The clients alone would take minutes to fill the cache of queries, and half an hour for the traces of passages.
+        """
+        for hits in (EXPLAINED, 1):  # first the searches that fill the traces, then the ones for queries only
             kept = -1.0
             for _ in range(ROUNDS):
                 for _ in range(TRACED_AT_ONCE // hits):
@@ -62,6 +65,7 @@ class Load:
                     break
 
     def clients(self) -> list[Awaitable[None]]:
+        """The clients, as awaitables that run without end."""
         paced: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (0.05, self._search),
             (0.3, self._explained),
@@ -152,19 +156,19 @@ class Load:
         await self._ask("nonsense", "POST", path, 404, 400, 422, content=body)
 
     async def _leave(self) -> None:
-        """Half a request, or a whole one whose answer nobody waits for."""
+        """Send half a request, or a whole one, and disconnect without waiting for the answer."""
         _, writer = await asyncio.open_connection(self._address.host, self._address.port)
         body = json.dumps({"query": self._text(6), "k": 50, "explain": "words"}).encode()
         length = len(body) + self._random.choice((0, 100))
         head = f"POST {_path('search')} HTTP/1.1\r\nHost: soak\r\nContent-Length: {length}\r\n\r\n"
-        with closing(writer):  # also where the load ends meanwhile
+        with closing(writer):  # even if the load ends meanwhile
             writer.write(head.encode() + body)
             await writer.drain()
             await asyncio.sleep(0.01)
         self.counted["leave"] += 1
 
     async def _lifecycle(self) -> None:
-        """A collection that comes, is made anew, and goes."""
+        """Create a collection, reindex it, and delete it."""
         name = f"passing-{self._random.randrange(10**6)}"
         path = f"/v1/collections/{name}"
         await self._ask("passing", "POST", "/v1/collections", json={"name": name})
@@ -183,7 +187,7 @@ class Load:
         await self._ask("passing", "DELETE", path, 409)
 
     async def _ask(self, client: str, method: str, path: str, *expected: int, **given: Any) -> dict[str, Any]:
-        """The answer's JSON; nothing where it is an error, which is noted unless its status is `expected`."""
+        """The answer's JSON; empty if it is an error, which is noted unless its status is in `expected`."""
         answer = await self._client.request(method, path, **given)
         self.counted[f"{client} {answer.status_code}"] += 1
         if answer.is_success:

@@ -1,4 +1,4 @@
-"""Measure every group and every collection that is there, and hold the figures to what was promised."""
+"""Measure every group and every available collection, and check the figures against what is promised."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from core.prompts import ControlTarget
 from core.protocols import Encoder
 
 TARGETS = (ControlTarget.AUTO, ControlTarget.BOTH, ControlTarget.POOL, ControlTarget.ATTENTION)
-AT_LEAST = {"fashion": 0.88, "titles": 0.90, "questions": 0.92}  # AUC of "auto" at factor 7
-AT_MOST = 0.1  # and at factor 0.1
-LOSS = 0.03  # of relevance, at any factor
+AT_LEAST = {"fashion": 0.88, "titles": 0.90, "questions": 0.92}  # least AUC of "auto" at factor 7
+AT_MOST = 0.1  # greatest AUC at factor 0.1
+LOSS = 0.03  # greatest loss of relevance, at any factor
 
 
 def main() -> None:
@@ -28,9 +28,9 @@ def main() -> None:
 
 
 def run(encoder: Encoder) -> dict[str, Any]:
-    """By group and target, what measure.Steerability says of each factor, rounded to 4 digits; and `wrong`.
+    """By group and target, the fields of measure.Steerability for each factor, rounded to 4 digits; and `wrong`.
 
-    Those are sentences on what "auto" promises and does not keep. Collections are in `collections`, with "auto" alone.
+    `wrong` lists promises of "auto" that are not kept. Collections are in `collections`, with "auto" only.
     """
     groups = {name: {t: _measured(encoder, load_group(name), t) for t in TARGETS} for name in GROUPS}
     found = [DATA / name for name in COLLECTIONS if (DATA / name).is_dir()]

@@ -1,4 +1,4 @@
-"""The texts of the measurement: fashion products, book titles, and answers to questions."""
+"""Load the texts of the steering benchmark: fashion products, book titles, and answers to questions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ GROUPS = ("fashion", "titles", "questions")
 class Aspect:
     """One of the two things that a query names."""
 
-    start: int  # of its words in the query, first character
+    start: int  # position of its first character in the query
     length: int  # characters
-    documents: tuple[str, ...]  # ids of the documents that speak of this aspect and not of the other
+    documents: tuple[str, ...]  # ids of the documents that mention this aspect and not the other
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +25,8 @@ class SteeredQuery:
 
     text: str
     aspects: tuple[Aspect, Aspect]
-    both: tuple[str, ...]  # ids of the documents that speak of both aspects
-    neither: tuple[str, ...]
+    both: tuple[str, ...]  # ids of the documents that mention both aspects
+    neither: tuple[str, ...]  # ids of those that mention neither
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +39,11 @@ class Group:
 
 
 def load_group(name: str) -> Group:
-    """One of GROUPS. Raises ValueError where an aspect's words do not occur exactly once in their query, or an id
-    is unknown, doubled, or in both aspects of a query."""
+    """Load one of GROUPS.
+
+    Raises ValueError where an aspect's words do not occur exactly once in their query, or a document id is unknown,
+    duplicate, or in both aspects of a query.
+    """
     data = json.loads((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))
     documents = {document["id"]: document["text"] for document in data["documents"]}
     if len(documents) != len(data["documents"]):

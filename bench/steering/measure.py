@@ -1,4 +1,4 @@
-"""The measures, per target of the control and factor: how far it steers, and what of the relevance is kept."""
+"""Measure, per control target and factor, how far a control steers and how much relevance is kept."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Steerability:
 
     auc: float  # documents of the controlled aspect above those of the other; 0.5 is no effect
     standard_error: float  # of `auc`, over the queries
-    # What the query still asks for (the controlled aspect with a factor of 1 and above, below it the other one, and
-    # both at once) above documents of neither aspect.
+    # Documents that the query still asks for above those of neither aspect. Asked for are the controlled aspect (at
+    # factors of 1 and above) or the other one (below 1), and documents of both.
     relevance: float
     both: float | None  # documents of both aspects above those of one; None where there are none
     below_neither: float  # documents of the controlled aspect above those of neither
@@ -32,7 +32,7 @@ class Steerability:
 def measure(
     encoder: Encoder, group: Group, target: ControlTarget, factors: Sequence[float] = FACTORS
 ) -> list[Steerability]:
-    """One figure for each of `factors`, each applied to the words of either aspect of every query in turn."""
+    """One Steerability for each of `factors`, applied to the words of each aspect of every query in turn."""
     ids = list(group.documents)
     plain = [Prompt.of(group.documents[i]) for i in ids]
     documents = dict(zip(ids, encoder.encode(plain, Representation.DOCUMENT).vectors, strict=True))

@@ -1,7 +1,7 @@
-"""Two questions in one query: what a control does to the text of public test collections.
+"""Build steering queries from public test collections by joining two questions into one.
 
-Two queries of a collection are joined, "A. B.", and one of the two sentences is steered. What is relevant to A and to B
-was judged by others, and the texts were written by others; no word of a query has to occur in a document.
+Two queries of a collection are joined, "A. B.", and one of the two sentences is steered. The texts and the relevance
+judgements for A and B are those of the collection; no word of a query has to occur in a document.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from bench.steering.groups import Aspect, Group, SteeredQuery
 COLLECTIONS = ("cranfield", "scifact")
 PAIRS = 30
 OTHERS = 200  # documents of neither aspect
-LONGEST = 120  # characters of a question: both shall fit into what models read
-DOCUMENT = 1200  # characters that are read of a document
+LONGEST = 120  # characters of a question, so that both fit into the model's input
+DOCUMENT = 1200  # characters used of a document
 
 
 def load_pairs(folder: Path) -> Group:
-    """Of a folder with `corpus.jsonl.gz`, `queries.jsonl` and `qrels.tsv`. The same pairs every time."""
+    """Load pairs from a folder with `corpus.jsonl.gz`, `queries.jsonl` and `qrels.tsv`; the same pairs every time."""
     relevant: dict[str, set[str]] = {}
     for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         query, document, grade = line.split("\t")

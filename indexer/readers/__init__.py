@@ -1,4 +1,4 @@
-"""Files, folders and streams to records: NDJSON, JSON, CSV, TSV, plain text, Markdown, HTML and PDF, each gzip too."""
+"""Read files, folders and streams: NDJSON, JSON, CSV, TSV, plain text, Markdown, HTML and PDF, all also gzipped."""
 
 from __future__ import annotations
 

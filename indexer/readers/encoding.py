@@ -1,4 +1,4 @@
-"""Bytes to text: by the byte order mark, the encoding that was named, UTF-8, or a guess that is reported."""
+"""Decode bytes to text by the byte order mark, the encoding the user named, UTF-8, or a guess that is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.errors import UnreadableFile
 from indexer.readers.guessing import guess
 
 SAMPLE_BYTES = 1 << 16
-_MARKS = (  # the longer marks first: UTF-32's begins with UTF-16's
+_MARKS = (  # the longer marks first: UTF-32's starts with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -23,12 +23,12 @@ _MARKS = (  # the longer marks first: UTF-32's begins with UTF-16's
 )
 _ISO_2022 = re.compile(rb"\x1b\$[@AB(]|\x1b\$\)[AC]|\x1b\([IJ]")  # ESC sequences that switch between character sets
 _NOT_OF_FILES = {"charmap", "idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
-_WIDER = {  # what browsers read pages in that declare the first: https://encoding.spec.whatwg.org/#names-and-labels
+_WIDER = {  # declared encoding -> superset that browsers use: https://encoding.spec.whatwg.org/#names-and-labels
     "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
     "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949",
 }  # fmt: skip
 _ASCII = bytes(range(128))
-_BAD = "\udc80"  # stands for bytes that could not be decoded: no text in any encoding holds half a surrogate pair
+_BAD = "\udc80"  # replaces undecodable bytes; a lone surrogate, which no decoded text contains
 _ISO_2022_CODECS = ("iso2022_jp_2", "iso2022_kr")
 _ADVICE = "save the file as UTF-8, or name its encoding (salience add --encoding)"
 _BINARY = "binary file, or UTF-16 without a byte order mark: only text can be read; save it as UTF-8"
@@ -40,38 +40,44 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
     return _BAD, error.end
 
 
-_MARKING = "salience.undecodable"  # surrogateescape cannot stand for every byte of UTF-16 and Shift JIS
+_MARKING = "salience.undecodable"  # surrogateescape cannot represent every byte of UTF-16 and Shift JIS
 codecs.register_error(_MARKING, _mark)
 
 
 class Decoder:
-    """How the bytes of one file become text."""
+    """Decodes the bytes of one file."""
 
     def __init__(self, encoding: str | None = None, on_guess: Callable[[str], object] | None = None) -> None:
-        """`encoding` is that of a file without a byte order mark. `on_guess` is called with an encoding guessed."""
+        """`encoding` applies to a file without a byte order mark. `on_guess` is called with each guessed encoding."""
         self.encoding = encoding
-        self.used = "UTF-8"  # by the last call, as errors name it
+        self.used = "UTF-8"  # the encoding of the last call, as error messages name it
         self._on_guess = on_guess
 
     def text(self, data: bytes) -> str:
-        """The text of a whole file. Raises UnreadableFile where it is binary or not in its encoding."""
+        """Decode a whole file. Raises UnreadableFile where it is binary or not valid in its encoding."""
         encoding = self._chosen(data, whole=True)
         try:
             return data.decode(encoding)
         except UnicodeDecodeError as error:
-            at = error.start + len(data) - len(error.object)  # some codecs take off the byte order mark
+            at = error.start + len(data) - len(error.object)  # some codecs strip the byte order mark
             raise UnreadableFile(f"byte {at} (0x{data[at]:02x}) is not {self.used}; {_ADVICE}") from error
 
     def json_text(self, data: bytes) -> str:
-        """The text of JSON, which is UTF-8 where nothing else is said; `undecodable` finds what is not."""
+        """Decode JSON, by default as UTF-8. Invalid bytes are marked, and found by `undecodable`.
+
+        Raises UnreadableFile for a binary file.
+        """
         return data.decode(self._of_json(data[:SAMPLE_BYTES]), _MARKING)
 
     def html_text(self, data: bytes, declared: str | None) -> str:
-        """The text of a page that says it is in the encoding `declared`. Bytes that are UTF-8 are taken for UTF-8."""
+        """Decode an HTML page that declares the encoding `declared`. Bytes that are UTF-8 are read as UTF-8 regardless.
+
+        Raises UnreadableFile where the page is binary or its declared encoding is unknown or does not fit.
+        """
         if declared is None or self.encoding is not None or marked(data) is not None or b"\0" in data:
             return self.text(data)
         meant = _meant(declared)
-        if any(map(_wide, meant)):  # but there are no NUL bytes
+        if any(map(_wide, meant)):  # it cannot be UTF-16 or UTF-32: there are no NUL bytes
             return self.text(data)
         if (data.isascii() and not any(map(_is_ascii_bytes, meant))) or _mostly_utf8(data):
             return self.text(data)
@@ -84,16 +90,16 @@ class Decoder:
         raise UnreadableFile(f"declares the encoding {declared!r}, which does not fit: {reason}")
 
     def stream(self, stream: BinaryIO, head: bytes, *, newline: str | None = None) -> io.TextIOWrapper:
-        """`stream` as text; `head` is its start, which was peeked at and not consumed.
+        """Wrap `stream` as text; `head` is its start, which was peeked at and not consumed.
 
-        Bytes that are not in its encoding cost one record, not the file: `undecodable` finds them. Raises
-        UnreadableFile for a binary file.
+        Invalid bytes are marked, and found by `undecodable`, so that they affect one record and not the whole file.
+        Raises UnreadableFile for a binary file.
         """
         encoding = self._chosen(head, whole=len(head) < SAMPLE_BYTES)
         return io.TextIOWrapper(stream, encoding=encoding, errors=_MARKING, newline=newline)
 
     def json_stream(self, stream: BinaryIO, head: bytes) -> io.TextIOWrapper:
-        """As `stream`, for lines of JSON: UTF-8 where nothing else is said."""
+        """Like `stream`, for lines of JSON, which are UTF-8 by default."""
         return io.TextIOWrapper(stream, encoding=self._of_json(head), errors=_MARKING)
 
     def _of_json(self, head: bytes) -> str:
@@ -132,9 +138,9 @@ class Decoder:
 
 
 def parse_encoding(name: str) -> str:
-    """The codec of this name. Raises UnreadableFile that names a near one."""
+    """The codec of this name. Raises UnreadableFile, which suggests a similar name."""
     try:
-        "a".encode(name)  # refuses what is no encoding of texts, such as base64
+        "a".encode(name)  # refuses codecs that are not text encodings, such as base64
         codec = codecs.lookup(name).name
     except (LookupError, ValueError):
         codec = "undefined"
@@ -150,22 +156,22 @@ def parse_encoding(name: str) -> str:
 
 
 def marked(data: bytes) -> str | None:
-    """The codec that a byte order mark names."""
+    """The codec that a byte order mark indicates; None without one."""
     return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
 
 
 def undecodable(text: str) -> bool:
-    """Whether `text` of a Decoder holds bytes that could not be decoded."""
+    """Whether `text`, decoded by a Decoder, contains marks of bytes that could not be decoded."""
     return _BAD in text
 
 
 def decode(data: bytes) -> str:
-    """The text of a whole file. Raises UnreadableFile where it is binary or in no encoding that we know."""
+    """Decode a whole file. Raises UnreadableFile where it is binary or its encoding cannot be determined."""
     return Decoder().text(data)
 
 
 def _sample(data: bytes) -> bytes:
-    """SAMPLE_BYTES around the first byte that is not ASCII, up to the end of a word."""
+    """At most SAMPLE_BYTES around the first byte that is not ASCII, cut at the end of a word."""
     first = re.search(rb"[^\x00-\x7f]", data)
     start = max(0, (first.start() if first else 0) - SAMPLE_BYTES // 2)
     sample = data[start : start + SAMPLE_BYTES]
@@ -176,7 +182,7 @@ def _sample(data: bytes) -> bytes:
 def _fits(data: bytes, encoding: str, whole: bool) -> bool:
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        decoder.decode(data, final=whole)  # a sample may end within a character
+        decoder.decode(data, final=whole)  # a sample may end inside a character
     except UnicodeDecodeError:
         return False
     return True
@@ -191,7 +197,10 @@ def _first_not_utf8(data: bytes) -> int:
 
 
 def _mostly_utf8(data: bytes) -> bool:
-    """Whether as many sequences of high bytes form UTF-8 as do not; texts in other encodings have a third at most."""
+    """Whether at least half of the sequences of high bytes are valid UTF-8.
+
+    In texts in other encodings at most a third are.
+    """
     text = data.decode("utf-8", _MARKING)
     bad = text.count(_BAD)
     good = len(text) - bad - (len(data) - len(data.translate(None, _ASCII)))
@@ -199,12 +208,12 @@ def _mostly_utf8(data: bytes) -> bool:
 
 
 def _wide(encoding: str) -> bool:
-    """Whether texts in this encoding hold NUL bytes."""
+    """Whether text in this encoding contains NUL bytes: UTF-16 and UTF-32."""
     return encoding.replace("_", "-").startswith(("utf-16", "utf-32"))
 
 
 def _is_ascii_bytes(codec: str) -> bool:
-    """Whether all texts in this encoding are bytes below 128."""
+    """Whether this encoding uses only bytes below 128."""
     return codec.startswith("iso2022") or codec == "hz"
 
 

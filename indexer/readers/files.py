@@ -1,4 +1,4 @@
-"""Formats of one document a file: plain text, Markdown, HTML and PDF."""
+"""Readers for formats with one document per file: plain text, Markdown, HTML and PDF."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ MAX_FILE_BYTES = 256_000_000
 
 
 def read_text(stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder) -> Iterator[Record]:
-    """The whole file as one text, titled by its name."""
+    """The whole file as one text; the title is the file's name."""
     yield _record(origin, title="", text=decoder.text(read_all(stream)))
 
 
 def read_markdown(stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder) -> Iterator[Record]:
-    """The text without its markup, titled by its front matter or first heading."""
+    """The text without its markup; the title is from the front matter or the first heading."""
     title, text = markup.markdown_text(decoder.text(read_all(stream)))
     yield _record(origin, title=title, text=text)
 
 
 def read_html(stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder) -> Iterator[Record]:
-    """What a browser shows of the page, titled by its title or first heading."""
+    """The page's visible text; the title is the page's title or first heading."""
     title, text = markup.html_text(read_all(stream), decoder)
     yield _record(origin, title=title, text=text)
 
 
 def read_pdf(stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder) -> Iterator[Record]:
-    """The text of all pages, titled by the document's information. Raises UnreadableFile where there is no text."""
+    """The text of all pages; the title is from the PDF's metadata. Raises UnreadableFile where there is no text."""
     title, pages = extract(read_all(stream))
     yield _record(origin, title=title, text="\n\n".join(page for page in pages if page), pages=len(pages))
 
 
 def read_all(stream: io.BufferedReader) -> bytes:
-    """The rest of the stream. Raises TooLarge over MAX_FILE_BYTES, so that a gzip bomb does not fill the memory."""
+    """Read the rest of the stream. Raises TooLarge over MAX_FILE_BYTES, so that a gzip bomb cannot fill the memory."""
     data = stream.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise TooLarge(f"the file is larger than {MAX_FILE_BYTES} bytes; split it, or convert it to NDJSON")

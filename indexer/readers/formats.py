@@ -1,4 +1,4 @@
-"""The formats that can be read, by extension or by a look at the first bytes."""
+"""The supported file formats, and how to detect them: by extension or by the first bytes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from indexer.readers.encoding import marked
 
 
 class Format(StrEnum):
+    """The formats that can be read; the values are the names that users give."""
+
     NDJSON = "ndjson"
     JSON = "json"
     CSV = "csv"
@@ -41,7 +43,7 @@ EXTENSIONS = {
 
 
 def parse_format(name: str) -> Format:
-    """The format of this name. Raises UnreadableFile that lists the names."""
+    """The format of this name. Raises UnreadableFile, which lists the names."""
     try:
         return Format(name.lower())
     except ValueError:
@@ -53,16 +55,16 @@ def parse_format(name: str) -> Format:
 
 
 def extension(path: PurePath) -> str:
-    """The file's extension in lower case, below a `.gz`: ".csv" for "Prices.CSV.gz"; "" where there is none."""
+    """The file's extension in lower case, ignoring a final `.gz`: ".csv" for "Prices.CSV.gz"; "" without one."""
     plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     return plain.suffix.lower()
 
 
 def sniff(head: bytes, encoding: str | None = None) -> Format:
-    """The format that a stream's first bytes look like: PDF, JSON, NDJSON, HTML, else plain text.
+    """Guess the format from a stream's first bytes: PDF, JSON, NDJSON or HTML, else plain text.
 
-    `encoding` is that of a text without a byte order mark. CSV, TSV and Markdown cannot be told from plain text with
-    certainty, so they have to be named.
+    `encoding` applies to text without a byte order mark. CSV, TSV and Markdown are never detected: they cannot be
+    distinguished from plain text with certainty, so the user has to name them.
     """
     if head.startswith(b"%PDF-"):
         return Format.PDF

@@ -1,4 +1,4 @@
-"""Markdown and HTML to title and plain text: no markup, paragraph breaks kept as blank lines."""
+"""Extract the title and the plain text of Markdown and HTML. Paragraph breaks become blank lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BLOCKS = {
     "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
 }  # fmt: skip
 _UNSEEN = {"head", "script", "style", "noscript", "template", "svg", "iframe", "object", "select", "textarea", "nav"}
-# Half a surrogate pair, which no page holds: they stand for breaks while the source's white space collapses.
+# Lone surrogates, which no page contains, stand for breaks while the source's white space is collapsed.
 _PARAGRAPH, _LINE = "\ud800", "\ud801"
 
 
@@ -48,7 +48,7 @@ def markdown_text(source: str) -> tuple[str, str]:
             case "html_block":
                 blocks.append(_visible_text(token.content))
             case _:
-                pass  # opens or closes something; its text comes in a token of its own
+                pass  # opens or closes an element; its text is in a separate token
     return title, "\n\n".join(block for block in blocks if block)
 
 
@@ -67,7 +67,7 @@ def _inline(token: Token) -> str:
             return "\n"
         case "html_inline":
             return ""
-        case _:  # text and code hold content, an image its alternative text; emphasis and links hold none
+        case _:  # text and code have content, an image its alternative text; emphasis and links have none
             return token.content
 
 
@@ -88,9 +88,9 @@ def _soup_text(soup: BeautifulSoup) -> str:
 
 
 def _pieces(soup: BeautifulSoup) -> Iterator[str]:
-    """The visible strings in their order, and the breaks between them."""
+    """Yield the visible strings in document order, and the breaks between them."""
     stack: list[tuple[PageElement | str, bool]] = [(soup, False)]  # a node, or a break; whether it is preformatted
-    while stack:  # not recursive: pages nest deeper than Python
+    while stack:  # not recursive: pages can nest deeper than Python's recursion limit
         node, preformatted = stack.pop()
         if isinstance(node, Tag):
             if node.name == "br":
@@ -100,7 +100,7 @@ def _pieces(soup: BeautifulSoup) -> Iterator[str]:
                 if node.name in _BLOCKS:
                     inner = [_PARAGRAPH, *inner, _PARAGRAPH]
                 stack.extend((child, preformatted or node.name == "pre") for child in reversed(inner))
-        elif type(node) in {NavigableString, CData, str}:  # and not a comment or a declaration
+        elif type(node) in {NavigableString, CData, str}:  # not a comment or a declaration
             yield str(node).replace("\n", _LINE) if preformatted else str(node)
 
 

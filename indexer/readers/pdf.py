@@ -1,4 +1,4 @@
-"""PDF to title and the text of its pages, by PDFium."""
+"""Extract the title and the text of each page of a PDF, with PDFium."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pypdfium2.raw  # type: ignore[import-untyped]
 
 from core.errors import UnreadableFile
 
-_PARAGRAPH_GAP = 1.3  # a step between lines over this many times the page's usual step begins a paragraph
-_LOCK = threading.Lock()  # PDFium must not be entered by two threads at a time
+_PARAGRAPH_GAP = 1.3  # line spacing over this many times the page's median starts a paragraph
+_LOCK = threading.Lock()  # PDFium is not thread-safe
 
 
 def extract(data: bytes) -> tuple[str, list[str]]:
-    """Title ("" where there is none) and a text a page.
+    """The title ("" where there is none) and the text of each page.
 
     Raises UnreadableFile where the PDF is broken, encrypted or without text.
     """
@@ -40,7 +40,7 @@ def extract(data: bytes) -> tuple[str, list[str]]:
 
 
 def _page_text(page: pypdfium2.PdfPage) -> str:
-    """Lines as they stand on the page, with a blank line where the step to the next is larger than usual."""
+    """The page's lines, with a blank line wherever the spacing to the next is larger than usual."""
     content = page.get_textpage()
     try:
         text = content.get_text_range()
@@ -59,13 +59,13 @@ def _page_text(page: pypdfium2.PdfPage) -> str:
 
 
 def _joined(lines: list[str], tops: list[float]) -> str:
-    """`tops` are the lines' upper edges, in points from the page's foot."""
+    """Join lines to text. `tops` are the lines' upper edges, in points from the bottom of the page."""
     steps = [above - below for above, below in pairwise(tops)]
     usual = statistics.median([step for step in steps if step > 0] or [0.0])
     parts: list[str] = []
     for line, step in zip(lines, [0.0, *steps], strict=False):
         if parts:
-            # a step upwards is a new column or a box: a paragraph, too
+            # a step upwards is a new column or a box, which starts a paragraph, too
             parts.append("\n" if 0 <= step <= usual * _PARAGRAPH_GAP else "\n\n")
         parts.append(line.rstrip())
     text = "".join(parts)

@@ -1,32 +1,32 @@
-"""The lines of a table for csv.reader, which holds a row in memory as a whole: rows of bounded length."""
+"""Feed the lines of a table to csv.reader with a limit on row length, since csv.reader keeps a whole row in memory."""
 
 from __future__ import annotations
 
 import io
 
-SKIPPED_CHARACTERS = 1_000_000  # of a line that is too long, held at a time
+SKIPPED_CHARACTERS = 1_000_000  # read at a time while skipping the rest of a line that is too long
 
 
 class RowTooLong(Exception):
-    """The row is passed over; where it ends within quotes, the lines after it cannot be told from it."""
+    """The row is skipped. If it ends inside quotes, its end is unknown, and the rest of the file is skipped, too."""
 
 
 class RowLines:
-    """One line after the other. What csv.reader raises for a row does not end it: the next row is read on."""
+    """Iterates over the lines of a table. After csv.reader raises for a row, iteration can go on with the next row."""
 
     def __init__(self, text: io.TextIOWrapper, limit: int) -> None:
-        """`text` keeps its line ends; `limit`: characters of a row."""
-        self.number = 0  # of the line that came last, from 1
+        """`text` must keep its line ends; `limit` is the most characters of a row."""
+        self.number = 0  # 1-based number of the last line returned
         self._text = text
         self._limit = limit
-        self._characters = self._quotes = 0  # of the row
+        self._characters = self._quotes = 0  # counts for the current row
         self._again: str | None = None
 
     def __iter__(self) -> RowLines:
         return self
 
     def __next__(self) -> str:
-        """Raises RowTooLong; after one that ends within quotes nothing else comes."""
+        """The next line. Raises RowTooLong; after such a row that ends inside quotes, there are no more lines."""
         line = self._again
         if line is None:
             line = self._text.readline(self._limit - self._characters + 1)
@@ -41,10 +41,11 @@ class RowLines:
         return line
 
     def begin_row(self) -> None:
+        """Start a new row: the limit applies to the characters from here on."""
         self._characters = self._quotes = 0
 
     def put_back(self, line: str) -> None:
-        """`line`, which came last, is the first of a row."""
+        """Return `line`, the last one returned, once more, as the first of a row."""
         self.begin_row()
         self._again = line
 

@@ -1,4 +1,4 @@
-"""A path or a stream to records: walks folders, undoes gzip, picks the format's reader, turns failures into values."""
+"""Read records from a path or stream: walk folders, decompress gzip, choose a reader, turn failures into values."""
 
 from __future__ import annotations
 
@@ -37,15 +37,16 @@ _READ_FAILURES = (OSError, EOFError, zlib.error, UnicodeError, UnreadableFile, T
 def read(
     path: Path, *, format: Format | None = None, encoding: str | None = None, on_guess: _OnGuess | None = None
 ) -> Iterator[Record | RecordError | Skipped]:
-    """Every record of a file, or of the files in a folder and below, in the order of their names.
+    """Yield every record of a file, or of all files in a folder and below, sorted by name.
 
-    A file's format is `format`, or goes by its extension, or by its first bytes. In a folder only files with a known
-    extension are read, or only those of `format`; what is left out is reported as Skipped, once per extension, at the
-    end. Hidden files and folders are passed over. A folder reached again by a symbolic link is read only once.
+    A file's format is `format` if given, else the one of its extension, else detected from its first bytes. In a folder
+    only files with a known extension are read, or only those of `format`; the others are reported as Skipped, once per
+    extension, at the end. Hidden files and folders are ignored. A folder reached again by a symbolic link is read only
+    once.
 
-    A text file is in the encoding of its byte order mark, else in `encoding` (see `parse_encoding`). Without either,
-    NDJSON and JSON are UTF-8, HTML is what it declares, and any other file that is not UTF-8 is guessed, or an error:
-    `on_guess` is called with the path and the guess.
+    A text file's encoding is the one of its byte order mark, else `encoding` (see `parse_encoding`). Without either,
+    NDJSON and JSON are UTF-8, HTML is in the encoding it declares, and the encoding of any other file that is not UTF-8
+    is guessed, or an error: `on_guess` is called with the path and the guess.
 
     Raises UnreadableFile where `path` does not exist; every later failure is a RecordError among the records.
     """
@@ -66,12 +67,12 @@ def read_stream(
     line_characters: int = tables.MAX_LINE_CHARACTERS,
     watch: Callable[[int], None] | None = None,
 ) -> Iterator[Record | RecordError]:
-    """Every record of a binary stream such as standard input. Without `format` it goes by the first bytes.
+    """Yield every record of a binary stream such as standard input. Without `format`, the first bytes decide.
 
-    `name` stands for the path in records and errors, and is the id where the whole stream is one document.
-    `encoding` and `on_guess` as `read` has them. `line_characters`: of a line of NDJSON, at most; a longer one is an
-    error, and is not held. `watch` is told how many bytes of a compressed content were read, unpacked, and may raise; a
-    TooLarge is an error of the stream.
+    `name` is used as the path in records and errors, and as the id if the whole stream is one document. `encoding` and
+    `on_guess` are as in `read`. `line_characters` limits the lines of NDJSON; a longer line is an error, and is not
+    kept in memory. For gzipped content, `watch` is called with the number of decompressed bytes read so far. It may
+    raise; TooLarge and the other read failures become an error of the stream.
     """
     origin = Origin(path=name)
     decoder = Decoder(encoding, None if on_guess is None else partial(on_guess, name))
@@ -125,7 +126,7 @@ def _read_folder(
 def _walk(
     root: Path, folder: PurePosixPath, seen: set[tuple[int, int]]
 ) -> Iterator[PurePosixPath | RecordError | Skipped]:
-    """Regular files below `folder`, relative to `root`; `seen` are device and inode of the folders entered before."""
+    """Yield the regular files below `folder`, relative to `root`; `seen`: device and inode of each folder visited."""
     try:
         status = (root / folder).stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -157,17 +158,17 @@ def _walk(
 
 
 def _decompressed(stream: BinaryIO, watch: Callable[[int], None] | None) -> tuple[bytes, io.BufferedReader]:
-    """The first bytes of the content, at most SAMPLE_BYTES, and the whole content from its start; gzip undone."""
+    """The first bytes of the content, at most SAMPLE_BYTES, and the whole content from its start; gzip is unpacked."""
     plain = _Replay(stream.read)
     if not plain.head.startswith(b"\x1f\x8b"):
         return plain.head, io.BufferedReader(plain)
-    # read1, since read forgets what it has where the stream breaks off
+    # read1, since read discards what it has decompressed if the stream ends early
     content = _Replay(gzip.GzipFile(fileobj=io.BufferedReader(plain)).read1, watch)
     return content.head, io.BufferedReader(content)
 
 
 class _Replay(io.RawIOBase):
-    """A stream whose first bytes were read in advance; a failure in them comes where it belongs: after them."""
+    """A stream whose first bytes were read in advance. A failure in reading them is raised once they are consumed."""
 
     def __init__(self, read: Callable[[int], bytes], watch: Callable[[int], None] | None = None) -> None:
         self._read = read

@@ -1,4 +1,4 @@
-"""Formats of many records a file: NDJSON, JSON, CSV and TSV. All but JSON are streamed in bounded memory."""
+"""Readers for formats with many records per file: NDJSON, JSON, CSV and TSV. All but JSON stream in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from indexer.readers.files import read_all
 from indexer.readers.rowlines import SKIPPED_CHARACTERS, RowLines, RowTooLong
 from indexer.records import Origin, Record, RecordError, Shape
 
-MAX_LINE_CHARACTERS = 32_000_000  # of a line of NDJSON, or a row of a table
-MAX_BLANK_LINES = 1_000_000  # in a row: a few KiB of gzip unpack to any number of them
+MAX_LINE_CHARACTERS = 32_000_000  # per line of NDJSON, or row of a table
+MAX_BLANK_LINES = 1_000_000  # consecutive; a few KiB of gzip can unpack to any number of them
 _DELIMITERS = ",;\t|"
 _NAMED_DELIMITER = re.compile(r"""sep=([^"\s]|\t)\s*""", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*(?:"|\Z)')
@@ -29,7 +29,7 @@ def read_ndjson(
     decoder: Decoder,
     line_characters: int = MAX_LINE_CHARACTERS,
 ) -> Iterator[Record | RecordError]:
-    """One JSON object a line; blank lines are passed over. Raises UnreadableFile where nothing else comes."""
+    """One JSON object per line; blank lines are skipped. Raises UnreadableFile after too many blank lines in a row."""
     with decoder.json_stream(stream, head) as lines:
         yield from _parse_lines(lines, origin, decoder, line_characters)
 
@@ -37,14 +37,15 @@ def read_ndjson(
 def read_json(
     stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder
 ) -> Iterator[Record | RecordError]:
-    """A list of objects, or one object. What comes before a syntax error is used; what comes after it cannot be."""
+    """A list of objects, or one object. Items before a syntax error are used; those after it cannot be.
+
+    More than one object outside of a list is read as NDJSON.
+    """
     text = decoder.json_text(read_all(stream))
     position = _after_space(text, 0)
     if not text.startswith("[", position):
         if text[position : position + 1] == "{" and _is_ndjson(text):
-            data = io.BytesIO(
-                text.encode("utf-8", "surrogatepass")
-            )  # as StringIO, it would take up to four times as much
+            data = io.BytesIO(text.encode("utf-8", "surrogatepass"))  # StringIO would take up to four times the memory
             with io.TextIOWrapper(data, encoding="utf-8", errors="surrogatepass") as lines:
                 yield from _parse_lines(lines, origin, decoder, MAX_LINE_CHARACTERS)
             return
@@ -74,7 +75,7 @@ def read_json(
 def read_csv(
     stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder
 ) -> Iterator[Record | RecordError]:
-    """Rows under a header line; the delimiter is the one of `, ; tab |` that the header has most of outside quotes.
+    """Rows under a header line; the delimiter is whichever of `, ; tab |` is most frequent in it outside quotes.
 
     A first line such as `sep=;`, as Excel writes it, names the delimiter.
     """
@@ -84,7 +85,7 @@ def read_csv(
 def read_tsv(
     stream: io.BufferedReader, head: bytes, origin: Origin, decoder: Decoder
 ) -> Iterator[Record | RecordError]:
-    """As CSV, tab-separated."""
+    """Like CSV, tab-separated."""
     return _read_rows(stream, head, origin, decoder, delimiter="\t")
 
 
@@ -150,13 +151,13 @@ def _parse_lines(
 
 
 def _check_blank(lines: int, number: int) -> None:
-    """`lines`: in a row, the last of them the line `number`. Raises UnreadableFile for too many."""
+    """Raises UnreadableFile for too many consecutive blank `lines`; `number` is the number of the last one."""
     if lines > MAX_BLANK_LINES:
         raise UnreadableFile(f"{MAX_BLANK_LINES} blank lines in a row end at line {number}: the file is damaged")
 
 
 def _header(lines: RowLines) -> tuple[str, int]:
-    """The next line that is not blank, and its number. Raises UnreadableFile where none comes."""
+    """The next line that is not blank, and its number. Raises UnreadableFile where there is none."""
     for _ in range(MAX_BLANK_LINES):
         lines.begin_row()
         try:
@@ -171,7 +172,7 @@ def _header(lines: RowLines) -> tuple[str, int]:
 
 
 def _check_header(names: list[str], line: int, decoder: Decoder) -> None:
-    """Raises UnreadableFile."""
+    """Raises UnreadableFile if a column name is empty, repeated or undecodable."""
     if any(map(undecodable, names)):
         raise UnreadableFile(f"line {line}: the header is not valid {decoder.used}")
     rule = "the header must name every column, and each only once"
@@ -231,7 +232,7 @@ def _after_space(text: str, position: int) -> int:
 
 
 def _is_ndjson(text: str) -> bool:
-    """Whether text that begins with an object holds more after it: NDJSON under the name of JSON."""
+    """Whether text that starts with an object has more after it: NDJSON in a file named as JSON."""
     try:
         _, end = _DECODER.raw_decode(text, _after_space(text, 0))
     except (ValueError, RecursionError):
