@@ -58,7 +58,7 @@ class Pipeline:
     ) -> AddReport:
         """Add, replace or leave unchanged every document, in batches of bounded size.
 
-        `items` may include errors and omissions of the readers; the errors end up in the report. Each batch is committed
+        `items` may include errors and omissions of the readers; the errors are in the report. Each batch is committed
         on its own: if a later one raises, the earlier ones stay. A document that cannot be stored or embedded does not
         stop the others. `on_progress` is called while a batch is embedded and after its commit. `priority` is
         INTERACTIVE if somebody waits for the result.
