@@ -1,6 +1,7 @@
 """The interface of the transformer inside an encoder: token ids to token vectors, with factors on the attention.
 
-The results of a batch are packed: one matrix holds the tokens of all texts, one text after the other, without padding.
+Batches are packed: one matrix holds the tokens of all texts, one text after the other, without padding. So texts cannot
+influence one another's vectors, and no arithmetic is spent on padding.
 """
 
 from __future__ import annotations
