@@ -80,7 +80,7 @@ class Penalties:
 
 
 def _rests(exception: str, text: str, longest: int) -> Iterator[str]:
-    """Continuations of `text` that write the exception, or finish one begun at its end; at most `longest` characters."""
+    """Continuations of `text` that write the exception or finish one begun at its end, cut to `longest` characters."""
     yield exception[:longest]
     last = text[-1:]
     for start in range(1, min(len(exception), len(text) + 1)):
