@@ -42,7 +42,7 @@ class LayeredEncoder(Protocol):
     def layers(
         self, prompt: Prompt, representation: Representation, *, options: ControlOptions, priority: Priority
     ) -> tuple[TokenizedPrompt, list[Tensor]]:
-        """The tokens that the model reads, and their vectors (tokens, width) by layer; the first layer's input first."""
+        """The tokens that the model reads, and their vectors (tokens, width) by layer, from the first layer's input."""
         ...
 
 

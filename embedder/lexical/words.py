@@ -64,7 +64,7 @@ def has_spaces(word: str) -> bool:
 
 
 def forms(text: str) -> list[str]:
-    """The words of `text` in lower case, otherwise as written, in any order; a run of unspaced characters is one word."""
+    """The words of `text` in lower case, else as written, in any order; a run of unspaced characters is one word."""
     if text.isascii():  # Python's own regular expressions are faster, and do not release the interpreter lock
         return _ASCII_WORD.findall(text.lower())
     parts = text.split()  # no word contains white space
