@@ -13,6 +13,8 @@ from embedder.modelfolder import json_object
 
 
 class ModelKind(StrEnum):
+    """The kinds of models that Salience loads, by input and output."""
+
     DENSE = "dense"  # texts to vectors
     SPARSE = "sparse"  # texts to weights of vocabulary tokens (SPLADE)
     HYBRID = "hybrid"  # both in one forward pass (BGE-M3)

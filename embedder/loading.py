@@ -41,6 +41,7 @@ class Overrides:
     dimension: int | None = None  # by a stored projection to this size if there is one, else by cutting the vectors
 
     def applied(self, folder: ModelFolder) -> ModelFolder:
+        """The folder's description with prefixes and pooling replaced; `dimension` is applied when loading."""
         prefixes = dict(folder.prefixes)
         if self.query_prefix is not None:
             prefixes[Representation.QUERY] = prefixes[Representation.SYMMETRIC] = self.query_prefix
@@ -172,6 +173,7 @@ def load_backbone(
 
 
 def torch_device(device: str) -> torch.device:
+    """The device "auto" (CUDA if available), "cpu", "cuda" or "cuda:N". Raises ModelError if it cannot be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

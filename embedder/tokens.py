@@ -204,7 +204,10 @@ def _special(ids: Sequence[int]) -> TokenizedPrompt:
 
 
 def _beside(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy with its own settings. Both share the vocabulary: parsing a large one again blocks all threads long."""
+    """A copy with its own settings.
+
+    Both share the vocabulary, because parsing a large one again blocks all threads for long.
+    """
     other = Tokenizer(tokenizer.model)
     for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
         setattr(other, part, getattr(tokenizer, part))

@@ -17,6 +17,8 @@ MAX_STRENGTH = 1e9  # largest absolute penalty or bias: far above any logit, far
 
 
 class FinishReason(StrEnum):
+    """Why a completion ended."""
+
     MAXIMUM_TOKENS = "maximum_tokens"
     END_OF_TEXT = "end_of_text"
     STOP_SEQUENCE = "stop_sequence_reached"
@@ -102,6 +104,7 @@ class Completion:
 
     @property
     def greedy(self) -> bool:
+        """Whether the most likely token is chosen each time."""
         return self.temperature == 0 and self.top_k == 0 and self.top_p == 0
 
     def _check_counts(self) -> None:

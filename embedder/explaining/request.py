@@ -28,11 +28,15 @@ class Granularity(StrEnum):
 
 
 class TargetGranularity(StrEnum):
+    """Whether the target is explained as a whole or token by token."""
+
     COMPLETE = "complete"  # one explanation, of the whole target
     TOKEN = "token"  # one for each of the target's tokens
 
 
 class Postprocessing(StrEnum):
+    """What is applied to the raw scores."""
+
     NONE = "none"
     ABSOLUTE = "absolute"
     SQUARE = "square"
@@ -104,16 +108,22 @@ class TileScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextScores:
+    """The scores of a text item's parts."""
+
     scores: tuple[SpanScore, ...]  # in text order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenIdsScores:
+    """The scores of a token-ids item's tokens."""
+
     scores: tuple[float, ...]  # one for each token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageScores:
+    """The scores of an image item's tiles."""
+
     scores: tuple[TileScore, ...]  # row by row
 
 

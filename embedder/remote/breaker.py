@@ -17,6 +17,8 @@ OPEN_SECONDS = 15.0
 
 
 class BreakerState(StrEnum):
+    """Closed: requests pass; open: they are refused; half open: a single trial request passes."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half open"

@@ -55,6 +55,7 @@ class RemoteConfig:
         self._check_api()
 
     def prefix(self, representation: Representation) -> str:
+        """The prefix of texts in this representation; empty if none is configured."""
         return self.prefixes.get(representation, "")
 
     @property

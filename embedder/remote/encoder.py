@@ -64,6 +64,7 @@ class RemoteEncoder:
 
     @property
     def dimension(self) -> int:
+        """The dimension of the vectors, as the remote's first answer shows it."""
         dimension: int = self._exchange.identity().dimension
         return dimension
 

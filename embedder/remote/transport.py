@@ -103,6 +103,7 @@ class Transport:
             self._sleep(pause, call)
 
     def close(self) -> None:
+        """Closes the connections."""
         self._client.close()
 
     def _wait_for_quota(self, tokens: int, call: Call) -> None:
