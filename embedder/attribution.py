@@ -1,4 +1,4 @@
-"""Attribution of a cosine, or of learned sparse weights, to the tokens of a text.
+"""Attribution of a cosine, or of learned sparse weights, to the tokens of a text, and leave-one-out highlights.
 
 A mean-pooled embedding is v = sum_i w_i g_i / W with token vectors g_i, pool weights w_i and W = sum_i w_i. The cosine
 of two such vectors is therefore exactly a sum over token pairs:

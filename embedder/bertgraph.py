@@ -54,9 +54,9 @@ def bert_graph(
     multiplicative: bool = False,
     every_layer: bool = False,
 ) -> ov.Model:
-    """Builds the graph. Its output is (T, width) float32, the last layer's vectors.
+    """Builds the graph. Its only output is (T, width) float32, the last layer's vectors.
 
-    With `every_layer` the inputs of the first layer and the outputs of all layers come first, each of the same shape.
+    With `every_layer` there are more outputs of this shape: the first layer's input, then the output of every layer.
     The input `keys` holds a number to add to the scores of each key (a very low one for empty slots), or, if
     `multiplicative`, the factor that scales `score - minimum` (negative for empty slots). `weights`: by their names in
     transformers, without prefix. `int8`: the layers' matrices are stored in 8 bits, with one scale per output row.

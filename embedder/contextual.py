@@ -10,7 +10,7 @@ from core.records import BoolArray, Float32Array, Float64Array
 def spread_factors(
     factors: Float64Array, word_vectors: Float32Array, threshold: float, eligible: BoolArray
 ) -> Float64Array:
-    """The factors (tokens,) after spreading them from controlled tokens to similar tokens; none gets below 0.
+    """The factors (tokens,) after spreading them from controlled tokens to similar tokens; spread ones are at least 0.
 
     Take a token without a control and a controlled token with factor f. If the cosine s of their static input word
     vectors is at least `threshold`, the first token gets f' = (1 - f) * (1 - s) + f: f for s = 1 and 1 for s = 0,

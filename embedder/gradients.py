@@ -52,8 +52,8 @@ class Differentiable:
         """Returns attributions (tokens,) float64, the cosine of the text, and that of the baseline.
 
         `ids`: (tokens,). `own`: (tokens,) True for tokens that the baseline replaces by padding. `cosine` maps token
-        vectors (rows, tokens, width) to cosines (rows,). `steps` are the points of the line at which gradients are
-        computed. Raises Abandoned between batches of steps if nobody waits for the answer any more.
+        vectors (rows, tokens, width) to cosines (rows,). `steps`: number of points on the line at which gradients
+        are computed. Raises Abandoned between batches of steps if nobody waits for the answer any more.
         """
         model = self._loaded()
         with self._line.staying(Priority.INTERACTIVE), torch.enable_grad():

@@ -1,7 +1,8 @@
 """Hybrid models such as BGE-M3: dense and learned sparse vectors from one forward pass.
 
-The dense vector is that of the first token, scaled to unit length. The weight of a vocabulary token j is computed by
-the sparse head, one linear unit, from the vectors h_i of the token's own occurrences i in the text:
+The dense vector is that of the first token, after the folder's dense layers if it has any, scaled to unit length. The
+weight of a vocabulary token j is computed by the sparse head, one linear unit, from the vectors h_i of the token's own
+occurrences i in the text:
 
     w_j = max over the i with id j of  f_i max(w . h_i + b, 0)
 

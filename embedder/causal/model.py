@@ -76,7 +76,7 @@ class CausalModel:
         A prompt without tokens becomes the token that starts a text (unconditional completion). The controls act on
         the attention only, as such a model has no pool. Raises InvalidInput for an image, an unknown token id, a
         prompt that does not fit into `max_tokens`, or an empty prompt if the model has no start token; InvalidControl
-        if the model takes no controls, or the control target is the pool.
+        for a steered prompt if the model takes no controls or the control target is the pool.
         """
         tokens = self.tokens(prompt)
         if len(tokens) > self.max_tokens:

@@ -90,7 +90,8 @@ class Analyzer:
         document is indexed under the terms of its own language, so a word gets its terms in all of them. A word that
         is a stop word in only some of the languages keeps its terms in the others ("die" in English and German texts).
         Function words keep their terms, as in documents; a word in capitals counts as a name ("WHO report"), not as a
-        function word, unless the whole query is in capitals. Raises InvalidSettings for an unknown language.
+        function word, unless the whole query is in capitals or the word is a single letter.
+        Raises InvalidSettings for an unknown language.
         """
         codes = dict.fromkeys(_concrete(code) for code in languages or (self.default_language,))
         rules = [rules_for(code) for code in codes]
