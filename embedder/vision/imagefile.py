@@ -2,7 +2,7 @@
 
 A file states its size and its number of frames in its first bytes, so decompression bombs and animations are refused
 before anything is decoded. Pillow's readers are called directly, chosen by the file's signature, and not through
-`Image.open`, which knows some forty more formats and only warns about large images.
+`Image.open`, which knows some forty more formats and warns about large images that are refused here.
 """
 
 from __future__ import annotations
