@@ -1,4 +1,4 @@
-"""Text to vectors: models and their attention controls (dense), lexical analysis (sparse), attribution.
+"""Embedding models: dense encoders with attention controls, lexical (sparse) analysis, and attribution.
 
-Importing this package loads no model library: torch is imported by `embedder.loading` alone and what it imports.
+Importing this package loads no model library: torch is imported only by `embedder.loading` and the modules it imports.
 """

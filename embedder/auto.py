@@ -1,19 +1,22 @@
-"""What a factor does under the target `auto`, and what a negative one does to a mean.
+"""How factors act under the control target `auto`, and how negative factors act on a mean pool.
 
-Multiplying the say of some tokens and dividing that of all others is the same thing to a softmax and to a mean, but for
-the special tokens: they say nothing of the text, yet the model has learned to look at them. A factor above 1 that adds
-to the attention takes from them too, and above about 2 the vectors fall apart. So the attention is moved, not added:
+In a softmax or a mean, multiplying the weights of some tokens has the same effect as dividing those of all others. The
+special tokens are the exception: they carry no text, yet the model has learned to attend to them. Factors above 1 would
+take attention from them too, and above about 2 the vectors deteriorate. So attention is moved between the text's own
+tokens rather than added:
 
     a_i = min(f_i / m, 2),    m = the mean of max(f_j, 1) over the text's own tokens
 
-Where nothing is emphasised m is 1, where everything is a_i is 1. Special tokens keep 1. The pool takes f_i itself.
+If nothing is emphasised, m is 1; if everything is emphasised alike, every a_i is 1. Special tokens keep 1. The pool
+uses f_i itself.
 
-A factor below 0 pushes the vector away. To the others its tokens are not there (a_i = 0), and in the mean stands, with
-the weight |f_i|, the opposite of what their own vector adds to that of the rest: with r the mean of all other tokens,
+A factor below 0 pushes the embedding away from its tokens. Other tokens do not attend to them (a_i = 0). In the mean,
+each such token h_i is replaced, with weight |f_i|, by the negative of its component orthogonal to r, the mean of all
+other tokens:
 
     -(h_i - (h_i . r) r / |r|^2)
 
-so that the rest's own direction stays as it is (docs/steering.md has the measurements of both).
+This leaves the direction of r unchanged (docs/steering.md has the measurements of both).
 """
 
 from __future__ import annotations
@@ -26,11 +29,11 @@ from torch import Tensor
 
 from core.records import BoolArray, Float64Array
 
-ATTENTION_LIMIT = 2.0  # of one token: above it, attention backfires
+ATTENTION_LIMIT = 2.0  # largest factor of one token on the attention: above it, emphasis does harm
 
 
 def moved_attention(factors: Float64Array, special: BoolArray) -> Float64Array:
-    """(tokens,) >= 0, what the `factors` (tokens,) are on the attention; `special`: which tokens are not the text's."""
+    """(tokens,) 0 to 2, the attention factors a_i for `factors` (tokens,); `special` marks tokens not of the text."""
     own = factors[~special]
     mean = np.maximum(own, 1.0).mean() if len(own) else 1.0
     moved: Float64Array = np.where(special, 1.0, np.clip(factors / mean, 0.0, ATTENTION_LIMIT))
@@ -38,10 +41,10 @@ def moved_attention(factors: Float64Array, special: BoolArray) -> Float64Array:
 
 
 def pushed_away(hidden: Tensor, weights: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The token vectors and their weights (all >= 0) whose mean is that of `hidden` under `weights`, as said above.
+    """Replaces tokens of negative weight as described above; returns the vectors and their weights, all >= 0.
 
-    `hidden`: (tokens, width) of texts of `lengths` tokens. `weights`: (tokens,), below 0 where a text is to be pushed
-    away from the token. Where none is, both come back as they are.
+    `hidden`: (tokens, width), the packed texts of `lengths` tokens each. `weights`: (tokens,), below 0 where the text
+    is to be pushed away from the token. Without negative weights both are returned unchanged.
     """
     away = weights < 0
     if not bool(away.any()):

@@ -1,7 +1,7 @@
-"""The transformer inside an encoder: token ids to token vectors, with factors on the attention.
+"""The interface of the transformer inside an encoder: token ids to token vectors, with factors on the attention.
 
-Texts lie one behind the other, without padding: a batch of texts is one matrix of all their tokens ("packed"). So
-nothing that a text is batched with can touch its vectors, and no arithmetic is spent on padding.
+Batches are packed: one matrix holds the tokens of all texts, one text after the other, without padding. So texts cannot
+influence one another's vectors, and no arithmetic is spent on padding.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ TOLERANCE = 1e-4  # largest difference of a component that fp32 rounding may cau
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyFactors:
-    """One factor per token of a packed batch, acting on the token as a key of the attention."""
+    """One factor per token of a packed batch, applied to the token as a key of the attention."""
 
-    values: Tensor  # (tokens,) >= 0, float32, 1 where nothing is steered
-    log_additive: bool  # add log f to the scores; else scale (score - minimum) by f
+    values: Tensor  # (tokens,) >= 0, float32, 1 for tokens that are not steered
+    log_additive: bool  # True: add log f to the scores; False: scale (score - minimum) by f
 
 
 class Backbone(Protocol):
@@ -41,17 +41,17 @@ class Backbone(Protocol):
 
     @property
     def precision(self) -> Precision:
-        """What it computes in; never AUTO."""
+        """The precision it computes in; never AUTO."""
         ...
 
     @property
     def keeps_slots(self) -> bool:
-        """Whether texts of as many `embedder.batching.attention_slots` do not change one another's vectors by a bit."""
+        """Whether batching texts with equal `embedder.batching.attention_slots` leaves their vectors bit-identical."""
         ...
 
     @property
     def attention_problem(self) -> str:
-        """Why factors cannot act on this model's attention; empty where they can."""
+        """Why factors cannot act on this model's attention; empty if they can."""
         ...
 
     def hidden(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> Tensor:
@@ -59,19 +59,23 @@ class Backbone(Protocol):
         ...
 
     def layers(self, ids: Sequence[Int64Array], factors: KeyFactors | None = None) -> list[Tensor]:
-        """The states of all layers, each (tokens, width) float32 as of `hidden`, whose result is the last of them.
+        """The hidden states of all layers, each (tokens, width) float32 and packed as in `hidden`.
 
-        The first is what the first layer reads; then what each layer makes of it.
+        The first is the input of the first layer; then follows each layer's output. The last equals `hidden`.
         """
         ...
 
     def word_vectors(self, ids: Int64Array) -> Float32Array:
-        """(tokens, width) the static input vectors of the words, before any layer."""
+        """(tokens, width) float32: the static input embeddings of the tokens, before any layer."""
         ...
 
 
 def suppression_problem(backbone: Backbone, vocabulary: int) -> str:
-    """Asks the model itself: with factor 0 on a token, does swapping it leave all other tokens' vectors alone?"""
+    """Tests whether a token with factor 0 has no effect on the other tokens; empty if so, else the problem.
+
+    The model runs twice, with two different tokens in the suppressed place: the other tokens' vectors must not differ
+    by more than TOLERANCE.
+    """
     ids, shorter = probe_ids(vocabulary)
     swapped = ids.copy()
     swapped[2] = ids[3]
@@ -87,6 +91,6 @@ def suppression_problem(backbone: Backbone, vocabulary: int) -> str:
 
 
 def probe_ids(vocabulary: int) -> tuple[Int64Array, Int64Array]:
-    """Two texts of 7 and 4 distinct tokens out of the middle of the vocabulary."""
+    """Two probe texts of 7 and 4 distinct token ids from the middle of the vocabulary."""
     ids = np.arange(11, dtype=np.int64) * 7 % max(vocabulary // 2, 1) + vocabulary // 4
     return ids[:7], ids[7:]

@@ -1,4 +1,4 @@
-"""Batches of texts of like length, so that little is padded."""
+"""Batching of texts by length, so that batches contain little padding."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from itertools import takewhile
 
 import torch
 
-CPU_TOKENS_PER_THREAD = 256  # larger batches are hardly faster, and a query waits for the one that runs
+CPU_TOKENS_PER_THREAD = 256  # larger batches are hardly faster, and a query has to wait for the running one
 GPU_TOKENS = 16_384
-SIZES = 16  # of batches between a power of two and the next: OpenVINO makes kernels for each, and keeps many
-SLOTS = 32  # of the attention, of which each text has a multiple: queries and the like have as many as one another
+SIZES = 16  # token counts between one power of two and the next: OpenVINO makes and caches kernels for each shape
+SLOTS = 32  # attention slots per text are a multiple of this, so that short texts such as queries have equally many
 
 
 def batch_tokens(device: torch.device) -> int:
-    """Tokens of a batch that keep the device busy. On a CPU it takes about as long with many threads as with few."""
+    """Tokens per batch that keep the device busy.
+
+    On a CPU the number grows with the threads, so that a batch takes about as long with many threads as with few.
+    """
     return CPU_TOKENS_PER_THREAD * max(torch.get_num_threads(), 2) if device.type == "cpu" else GPU_TOKENS
 
 
 def token_budget_batches(
     token_counts: Sequence[int], budget: int | Callable[[], int], *, alike: bool = False
 ) -> Iterator[list[int]]:
-    """Indices of `token_counts` in batches, longest texts first.
+    """Groups the indices of `token_counts` into batches, longest texts first.
 
     A batch holds at most `budget` tokens, padding included (its size times its longest text), and at least one text.
-    `alike`: of those that have as many slots of the attention. Ties keep the given order, so the batches depend on
-    nothing but the counts, and a `budget` that is asked for each.
+    A callable `budget` is called for every batch. `alike`: a batch only holds texts with the same number of attention
+    slots. Ties keep the given order, so the batches depend only on the counts and the budgets.
     """
     order = sorted(range(len(token_counts)), key=lambda i: -token_counts[i])
     slots = [attention_slots(max(token_counts[i], 1)) if alike else 0 for i in order]
@@ -39,16 +42,16 @@ def token_budget_batches(
 
 
 def attention_slots(tokens: int) -> int:
-    """How many slots of the attention a text of so many tokens has, at least 1.
+    """The number of attention slots for a text of `tokens` (at least 1) tokens; slots beyond its tokens stay empty.
 
-    In bf16 the slots that are empty decide how those that are not are rounded. So texts share a batch only where each
-    would have as many by itself, whether one caller asks for them or several: then a text's vector is the same to the
-    last bit, alone or beside any others, in networks that keep to this number (Backbone.keeps_slots).
+    In bf16 the number of empty slots affects how the others are rounded. So texts share a batch only if each of them
+    would have the same number of slots alone, whether they come from one caller or several. In networks that use this
+    number (Backbone.keeps_slots) a text's vector is then identical to the last bit, alone or in any batch.
     """
     return max(-(-tokens // SLOTS) * SLOTS, rounded_up(tokens))
 
 
 def rounded_up(count: int) -> int:
-    """By a sixteenth at most, and not at all up to 31."""
+    """`count` rounded up by at most a sixteenth; counts up to 31 stay as they are."""
     step = max(1, (1 << count.bit_length() - 1) // SIZES)
     return -(-count // step) * step

@@ -1,4 +1,4 @@
-"""How much of a long text has to be tokenized: not megabytes of it for a model that reads some hundred tokens."""
+"""Cuts long texts before tokenization: a model that reads some hundred tokens does not need megabytes tokenized."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 from core.errors import InvalidInput
 
 _LEAST_CHARACTERS = 4096
-_CHARACTERS = 16  # of a token, generously; where tokens are longer, more is read
-_MOST_CHARACTERS = (
-    1 << 20
-)  # that are read in search of tokens, or more where a model reads much; tokenizing takes about 70 bytes for each
-_NEARBY = 256  # characters in which white space is looked for, to cut there
+_CHARACTERS = 16  # per token, a generous estimate; if tokens are longer, more is read
+# Characters read in search of tokens; more for models that read long texts. Tokenizing takes about 70 bytes for each.
+_MOST_CHARACTERS = 1 << 20
+_NEARBY = 256  # characters in which white space to cut at is looked for
 _SPACE = re.compile(r"\s")
 
 
 def beginning(text: str, tokens: int, count: Callable[[str], int]) -> str:
-    """The beginning of a text, with more than twice as many tokens as are asked for; all of it where it has fewer.
+    """The beginning of a text, with more than `2 * tokens` tokens; the whole text if it has fewer.
 
-    So its first `tokens` tokens are those of the whole text: a tokenizer splits at white space, or sees some characters
-    ahead, and the cut is far behind. `count`: a text to the number of its tokens. The time taken is that of what
-    is returned, however long the text. Raises InvalidInput for a long text with hardly any token, such as white space.
+    Its first `tokens` tokens are those of the whole text, because a tokenizer splits at white space or looks only a few
+    characters ahead, and the cut is far behind them. `count` returns the number of tokens of a text. The time depends
+    on the length of the result, not on that of the text. Raises InvalidInput for a long text with hardly any tokens,
+    such as white space.
     """
     size = max(_LEAST_CHARACTERS, _CHARACTERS * tokens)
     most = max(_MOST_CHARACTERS, 4 * size)

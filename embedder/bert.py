@@ -1,7 +1,8 @@
 """BERT and RoBERTa encoders on the CPU, run by OpenVINO on packed texts.
 
-The same network as in transformers (tests hold the two to each other), without its import, which costs 3 s of every
-command, without padding, and in bf16 or int8 too. Other networks and devices go through embedder.generic.
+The network equals the one in transformers (tests compare the two). It needs neither padding nor the import of
+transformers, which would add 3 s to every command, and it also runs in bf16 or int8. Other networks and devices use
+embedder.generic.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from embedder.positions import first_position
 from embedder.precision import Precision
 from embedder.steeredattention import SUPPRESSED
 
-STREAMS = (4, 3, 2)  # parts of a batch that run at once, each on as many threads as the others
-SPLIT_TOKENS = 192  # tokens for each thread from which a batch is worth cutting: queries that come together are not
-IDLE_LIMIT = 1.15  # largest part against their mean: with less alike parts, cores would idle longer than cutting saves
-STREAMS_LIMIT = 512 * 2**20  # bytes of weights above which there is one compiled form only
-_PADDING = 1  # the id where a config.json does not say it, as transformers has it
+STREAMS = (4, 3, 2)  # parts of a batch that may run at the same time, each on equally many threads
+SPLIT_TOKENS = 192  # tokens per thread from which splitting a batch pays; a few queries together stay below
+IDLE_LIMIT = 1.15  # largest part / mean part: with less even parts, cores idle longer than the split saves
+STREAMS_LIMIT = 512 * 2**20  # bytes of weights; larger models are compiled for one stream only
+_PADDING = 1  # the padding id if config.json names none, as in transformers
 _NETWORKS = ("bert", "roberta", "xlm-roberta", "camembert")
 
 
@@ -43,7 +44,7 @@ class BertBackbone:
     keeps_slots = True
 
     def __init__(self, shape: BertShape, weights: Mapping[str, Float32Array], precision: Precision) -> None:
-        """`weights` by their names in transformers, without a prefix. Raises ModelError where they lack one."""
+        """`weights`: by their names in transformers, without prefix. Raises ModelError if one is missing."""
         self.width = shape.width
         self.max_tokens = shape.max_tokens
         self.precision = cpu_precision(precision)
@@ -84,7 +85,7 @@ class BertBackbone:
         return [torch.from_numpy(_gathered(outputs, rows)) for outputs in zip(*found, strict=True)]
 
     def _graph(self, multiplicative: bool, every_layer: bool, streams: int) -> CompiledGraph:
-        """Compiled when first asked for."""
+        """The graph of this form, compiled at its first use."""
         with self._compiling:
             form = (multiplicative, every_layer, streams)
             if form not in self._compiled:
@@ -102,9 +103,9 @@ class BertBackbone:
 
 
 def load_bert(folder: Path, device: torch.device, precision: Precision = Precision.FP32) -> BertBackbone | None:
-    """The network of a model folder; None where it is another architecture or device, or has no safetensors file.
+    """The network of a model folder; None for another architecture or device, or without a safetensors file.
 
-    Raises ModelError where the weights do not fit the configuration.
+    Raises ModelError if config.json or the weights cannot be read, or if the two do not fit.
     """
     try:
         shape = _shape(json_object(folder / "config.json"))
@@ -129,7 +130,7 @@ def load_bert(folder: Path, device: torch.device, precision: Precision = Precisi
 
 
 def _shape(config: Mapping[str, Any]) -> BertShape | None:
-    """The shape, or None where the configuration is of another network."""
+    """The shape, or None if the configuration describes another network."""
     kind = config.get("model_type")
     if (
         kind not in _NETWORKS
@@ -152,7 +153,10 @@ def _shape(config: Mapping[str, Any]) -> BertShape | None:
 
 
 def _shares(lengths: Int64Array, streams: int) -> list[list[int]]:
-    """The texts in `streams` shares of about as many tokens, the longest dealt first; in one where they differ much."""
+    """Indices of the texts in `streams` shares of about equal token count, or in one share if they would be uneven.
+
+    The longest texts are assigned first, each to the smallest share.
+    """
     if streams == 1:
         return [list(range(len(lengths)))]
     shares: list[list[int]] = [[] for _ in range(streams)]
@@ -167,14 +171,14 @@ def _shares(lengths: Int64Array, streams: int) -> list[list[int]]:
 
 
 def _inputs(ids: Sequence[Int64Array], slots_each: int, factors: Float32Array | None, multiplicative: bool) -> Inputs:
-    """What embedder.bertgraph asks for; `slots_each`: of a text, in the attention."""
+    """The graph's inputs, as described in embedder.bertgraph; `slots_each`: attention slots per text."""
     lengths = np.array([len(text) for text in ids])
     tokens = int(lengths.sum())
     slot = np.arange(slots_each, dtype=np.int32)
     taken = slot < lengths[:, None]  # (texts, slots_each) the slots that hold a token
     slots = np.zeros(taken.shape, dtype=np.int32)
     slots[taken] = np.arange(tokens, dtype=np.int32)
-    packed = np.zeros((3, rounded_up(tokens)), dtype=np.int32)  # the last tokens may be spare: nobody sees them
+    packed = np.zeros((3, rounded_up(tokens)), dtype=np.int32)  # the last columns may be spare: their output is dropped
     packed[:, :tokens] = np.concatenate(ids), np.broadcast_to(slot, taken.shape)[taken], np.flatnonzero(taken)
     keys = np.full(taken.shape, -1.0 if multiplicative else SUPPRESSED, dtype=np.float32)
     if factors is None:
@@ -194,7 +198,7 @@ def _inputs(ids: Sequence[Int64Array], slots_each: int, factors: Float32Array | 
 
 
 def _gathered(parts: Sequence[Float32Array], rows: Sequence[Int64Array]) -> Float32Array:
-    """(tokens, width): the rows of all parts, back in their places, without those of spare tokens."""
+    """(tokens, width): the rows of all parts in their original order, without those of spare tokens."""
     if len(parts) == 1:
         return parts[0][: len(rows[0])]
     whole = np.empty((sum(map(len, rows)), parts[0].shape[1]), dtype=np.float32)

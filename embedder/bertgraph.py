@@ -2,13 +2,13 @@
 
 Inputs, for T tokens of B texts, none longer than L tokens:
 
-    ids     (T,) int32     vocabulary ids, the texts one behind the other
+    ids     (T,) int32     vocabulary ids, one text after the other
     places  (T,) int32     each token's position in its text
-    slots   (B, L) int32   where the tokens of each text lie among the T; any number where the text is shorter
-    back    (T,) int32     where each token lies among the B * L slots, flattened; any number for one of no text
-    keys    (B, 1, 1, L) float32   what each slot is as a key of the attention: see `bert_graph`
+    slots   (B, L) int32   index among the T tokens of each text's tokens; any valid index where the text is shorter
+    back    (T,) int32     index of each token among the B * L flattened slots; any valid index for a spare token
+    keys    (B, 1, 1, L) float32   bias or factor of each slot as a key of the attention: see `bert_graph`
 
-Linear layers and norms see the T tokens, without padding; only the attention sees the B x L slots.
+Linear layers and norms run on the T tokens, without padding; only the attention runs on the B x L slots.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ACTIVATIONS: Mapping[str, Callable[[Node], Node]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BertShape:
-    """What of a `config.json` the forward pass depends on."""
+    """The values of a `config.json` that the forward pass depends on."""
 
     width: int
     layers: int
@@ -54,12 +54,13 @@ def bert_graph(
     multiplicative: bool = False,
     every_layer: bool = False,
 ) -> ov.Model:
-    """One output (T, width) float32, the last layer's vectors; with `every_layer` also those of all layers before it.
+    """Builds the graph. Its only output is (T, width) float32, the last layer's vectors.
 
-    `keys` holds a number to add to the scores of each key (a very low one where the text is shorter), or, if
-    `multiplicative`, the factor that scales `score - minimum`, negative where the text is shorter. `weights` by
-    their names in transformers, without a prefix. `int8`: the matrices of the layers are stored in 8 bits by output
-    row. Raises ModelError where weights are missing.
+    With `every_layer` there are more outputs of this shape: the first layer's input, then the output of every layer.
+    The input `keys` holds a number to add to the scores of each key (a very low one for empty slots), or, if
+    `multiplicative`, the factor that scales `score - minimum` (negative for empty slots). `weights`: by their names in
+    transformers, without prefix. `int8`: the layers' matrices are stored in 8 bits, with one scale per output row.
+    Raises ModelError if weights are missing.
     """
     graph = _Graph(shape, weights, int8)
     ids, places, back = (
@@ -74,7 +75,7 @@ def bert_graph(
 
 
 class _Graph:
-    """Makes nodes out of the weights of one network."""
+    """Builds graph nodes from the weights of one network."""
 
     def __init__(self, shape: BertShape, weights: Mapping[str, Float32Array], int8: bool) -> None:
         self._shape = shape
@@ -83,7 +84,7 @@ class _Graph:
 
     def embed(self, ids: Node, places: Node) -> Node:
         words = op.gather(self._constant("embeddings.word_embeddings.weight"), ids, _integer(0))
-        # Every text is of the first type, so its vector belongs to each position.
+        # Every text has token type 0, so the vector of that type is added to each position.
         positions = self._weight("embeddings.position_embeddings.weight")[self._shape.first_position :]
         first_type = self._weight("embeddings.token_type_embeddings.weight")[0]
         there = op.gather(op.constant(positions + first_type), places, _integer(0))
@@ -107,7 +108,7 @@ class _Graph:
         return self._norm(f"{name}.output.LayerNorm", op.add(self._linear(wide, f"{name}.output.dense"), x))
 
     def _linear(self, x: Node, *names: str) -> Node:
-        """Several layers of one input are one product, their outputs side by side."""
+        """The linear layers `names` of one input, computed as one product with their outputs side by side."""
         matrix = np.concatenate([self._weight(f"{name}.weight") for name in names])
         bias = np.concatenate([self._weight(f"{name}.bias") for name in names])
         weight = _int8_rows(matrix) if self._int8 else op.constant(matrix, shared_memory=True)
@@ -137,7 +138,7 @@ def _scaled_attention(query: Node, key: Node, value: Node, factors: Node) -> Nod
 
 
 def _int8_rows(matrix: Float32Array) -> Node:
-    """The matrix as int8 and a float32 scale for each row: what OpenVINO takes for a compressed weight."""
+    """The matrix as int8 with a float32 scale per row, the form that OpenVINO recognises as a compressed weight."""
     scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), np.float32(1e-12)) / np.float32(127)
     return op.multiply(op.convert(op.constant(np.rint(matrix / scale).astype(np.int8)), "f32"), op.constant(scale))
 

@@ -1,4 +1,4 @@
-"""A graph compiled for this machine's CPU by OpenVINO, and what that CPU can compute in."""
+"""Runs graphs compiled by OpenVINO for the machine's CPU, and tells which precisions that CPU supports."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from embedder.precision import Precision
 
 Inputs = Mapping[str, np.ndarray[Any, Any]]
 QUANTISATION_GROUP = 128  # activations of one token that share an int8 scale
-KEPT_KERNELS = 256  # of shapes met lately, in a stream: as fast as OpenVINO's 5,000, and a server's memory stays flat
+KEPT_KERNELS = 256  # cached kernels per stream: as fast as OpenVINO's default 5,000, and memory does not keep growing
 
 
 def cpu_precision(wanted: Precision) -> Precision:
-    """What `auto` means on this CPU: bf16 where it computes in it natively, else fp32. Others as they are.
+    """Resolves `auto` for this CPU: bf16 if it supports that natively, else fp32. Others are returned unchanged.
 
-    Raises ModelError for bf16 where OpenVINO would quietly compute in fp32.
+    Raises ModelError for bf16 on a CPU without it, where OpenVINO would silently compute in fp32.
     """
     has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if wanted is Precision.AUTO:
@@ -33,7 +33,10 @@ def cpu_precision(wanted: Precision) -> Precision:
 
 
 class CompiledGraph:
-    """Runs one graph on `streams` inputs at a time, `threads` in all. Thread-safe: one `run` at a time."""
+    """Runs a graph on up to `streams` inputs at the same time, with `threads` threads in all.
+
+    Thread-safe: one `run` at a time.
+    """
 
     def __init__(self, graph: ov.Model, *, precision: Precision, threads: int, streams: int) -> None:
         int8 = precision is Precision.INT8
@@ -54,12 +57,12 @@ class CompiledGraph:
         """The graph's outputs for each of at most `streams` parts, which run at the same time."""
         with self._free:
             running = self._requests[: len(parts)]
-            if len(parts) == 1:  # in this thread: to wake another takes milliseconds where processors went to sleep
-                # Named arrays would be asked one by one what their tensors look like.
+            if len(parts) == 1:  # runs in this thread: waking another takes milliseconds on sleeping processors
+                # Passing tensors is faster: OpenVINO would look up the tensor of each named array one by one.
                 tensors = {name: ov.Tensor(values, shared_memory=True) for name, values in parts[0].items()}
                 running[0].infer(tensors, share_inputs=True, share_outputs=True)
                 return [[np.array(tensor.data) for tensor in running[0].output_tensors]]
-            with ExitStack() as started:  # all are waited for: one that is left running would refuse the next call
+            with ExitStack() as started:  # waits for all: a request still running would refuse the next call
                 for request, inputs in zip(running, parts, strict=True):
                     request.start_async(inputs, share_inputs=True)
                     started.callback(request.wait)

@@ -1,4 +1,4 @@
-"""Contextual controls: tokens that mean nearly the same as a controlled one are steered along."""
+"""Contextual controls: spreads the factor of a controlled token to tokens of similar meaning."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from core.records import BoolArray, Float32Array, Float64Array
 def spread_factors(
     factors: Float64Array, word_vectors: Float32Array, threshold: float, eligible: BoolArray
 ) -> Float64Array:
-    """The factors (tokens,), spread from the controlled tokens to those that resemble them.
+    """The factors (tokens,) after spreading them from controlled tokens to similar tokens; spread ones are at least 0.
 
-    For a token that no control touches and a controlled one with factor f, whose static input word vectors have the
-    cosine s >= `threshold`:  f' = (1 - f) * (1 - s) + f.  So s = 1 gives f and s = 0 gives 1; it holds above 1 too.
-    The most similar controlled token decides. An explicit factor always beats a contextual one. `eligible` (tokens,)
-    leaves special tokens and stop words out, on both sides. `word_vectors`: (tokens, width).
+    Take a token without a control and a controlled token with factor f. If the cosine s of their static input word
+    vectors is at least `threshold`, the first token gets f' = (1 - f) * (1 - s) + f: f for s = 1 and 1 for s = 0,
+    also for f above 1. The most similar controlled token decides. An explicit factor always takes precedence over a
+    contextual one. `eligible` (tokens,) is False for special tokens and stop words, which neither give nor receive
+    factors. `word_vectors`: (tokens, width).
     Source: the contextual control threshold of the Aleph Alpha embedding API.
     """
     controlled = eligible & (factors != 1)
@@ -29,5 +30,5 @@ def spread_factors(
     source = factors[controlled][nearest]
     spread = np.where(similarity >= threshold, (1 - source) * (1 - similarity) + source, 1.0)
     result = factors.copy()
-    result[free] = np.maximum(spread, 0.0)  # a negative cosine under a negative threshold could ask for less than none
+    result[free] = np.maximum(spread, 0.0)  # negative cosines, allowed by a negative threshold, could give less than 0
     return result

@@ -1,4 +1,4 @@
-"""Rerankers: cross-encoders, which read query and document together and give one relevance."""
+"""Cross-encoder rerankers, which read a query and a document together and score the document's relevance."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from embedder.pretrained import input_names, load_pretrained
 from embedder.scheduling import scheduler_of
 
 _TASK = "sequence-classification"
-_ACTIVATIONS = ("Sigmoid", "Identity")  # of torch.nn: either way the score below is the sigmoid of the logit
+_ACTIVATIONS = ("Sigmoid", "Identity")  # classes of torch.nn; with both, the score is the sigmoid of the logit
 
 
 class CrossEncoder:
     """A sequence classifier with one logit. Fulfils core.protocols.Reranker; thread-safe.
 
-    A score is the logistic sigmoid of the logit, 0 to 1, also for models whose own configuration leaves the logit as
-    it is (Identity): the order is the same, and every reranker speaks on one scale.
+    A score is the logistic sigmoid of the logit, 0 to 1, even if the model's own configuration leaves the logit
+    unchanged (Identity): the order is the same, and all rerankers share one scale.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class CrossEncoder:
         max_tokens: int,
         fingerprint: str,
     ) -> None:
-        """`tokenizer` neither pads nor truncates. `typed`: whether the network is told which tokens are the query's."""
+        """`tokenizer` neither pads nor truncates. `typed`: whether the network takes token type ids."""
         self.name = name
         self.fingerprint = fingerprint
         self.max_tokens = max_tokens
@@ -57,19 +57,20 @@ class CrossEncoder:
         self._typed = typed
         self._pad = getattr(model.config, "pad_token_id", None)
         self._queue = ModelQueue(scheduler_of(model.device))
-        self.observe = self._queue.observe  # as core.protocols.Observable has it
+        self.observe = self._queue.observe  # as in core.protocols.Observable
         self.waiting = self._queue.waiting
         self._batch_tokens = batch_tokens(model.device)
 
     def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
-        """The relevance of each document to the query, in order; a long pair is cut, its longer part first.
+        """The relevance of each document to the query, in the given order.
 
-        Raises Abandoned between two batches where nobody waits for the answer any more.
+        Pairs of more than `max_tokens` tokens are truncated, the longer text first. Raises Abandoned between two
+        batches if nobody waits for the answer any more.
         """
         encodings = self._encodings(query, documents)
         scores = np.zeros(len(documents))
-        priority = Priority.INTERACTIVE  # a reranker is asked while somebody waits for it
-        budget = self._batch_tokens if self._pad is not None else 1  # without a padding token one pair at a time
+        priority = Priority.INTERACTIVE  # somebody always waits for a reranker's answer
+        budget = self._batch_tokens if self._pad is not None else 1  # without a padding token, one pair at a time
         counts = [len(encoding.ids) for encoding in encodings]
         with self._queue.staying(priority), torch.inference_mode():
             for batch in token_budget_batches(counts, lambda: self._queue.room(budget, priority)):
@@ -86,11 +87,11 @@ class CrossEncoder:
         return self._tokenizer.encode_batch([(asked, self._beginning(document)) for document in documents])
 
     def _beginning(self, text: str) -> str:
-        """As much of a text as makes more tokens than are read."""
+        """The beginning of a text that has more tokens than are read, or all of it."""
         return beginning(text, self.max_tokens, lambda part: len(self._whole.encode(part, add_special_tokens=False)))
 
     def _logits(self, members: Sequence[Encoding]) -> Tensor:
-        """(pairs,) on batches padded to the right."""
+        """(pairs,) the logits of one batch, padded on the right."""
         longest = max(len(member.ids) for member in members)
         ids = np.full((len(members), longest), 0 if self._pad is None else self._pad, dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
@@ -104,9 +105,10 @@ class CrossEncoder:
 
 
 def load_reranker(folder: Path, *, name: str | None = None, device: str = "auto") -> CrossEncoder:
-    """The cross-encoder of a Hugging Face or sentence-transformers folder, under `name` (None: the folder's own).
+    """Loads the cross-encoder of a Hugging Face or sentence-transformers folder, under `name` (None: its own name).
 
-    `device`: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Raises ModelError.
+    `device`: "auto" (CUDA if available), "cpu", "cuda" or "cuda:N". Raises ModelError if the folder, its weights or
+    the device cannot be used, or if the classifier has more than one label.
     """
     described = read_model_folder(folder, task=_TASK)
     activation = _activation(folder, described)
@@ -141,7 +143,10 @@ def _load_network(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 def _activation(folder: Path, described: ModelFolder) -> str:
-    """The activation that the folder names, where it is one that leaves the order as the logits give it."""
+    """The activation that the folder names, Sigmoid (the default) or Identity: both keep the order of the logits.
+
+    Raises ModelError for any other, and for a model with a default prompt.
+    """
     saved = json_object(folder / "config_sentence_transformers.json")
     if saved.get("default_prompt_name"):
         raise ModelError(f"{folder}: a cross-encoder with a prompt of its own is not supported")

@@ -1,4 +1,4 @@
-"""Which dense encoder belongs to a collection: the one that its passages were embedded by, and no other."""
+"""Matches dense encoders with collections: a collection is searched only with the model that embedded its passages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.records import Collection
 
 
 def checked(encoder: Encoder, collection: Collection) -> Encoder:
-    """`encoder`, if the collection was embedded by it. Raises ModelMismatch that says how to go on."""
+    """Returns `encoder` if it embedded the collection. Raises ModelMismatch that says what to do otherwise."""
     active = collection.active
     if encoder.fingerprint == active.fingerprint:
         return encoder
@@ -24,7 +24,7 @@ def checked(encoder: Encoder, collection: Collection) -> Encoder:
 
 
 def only(encoder: Encoder) -> DenseModels:
-    """For where there is a single model: collections of others are refused."""
+    """A lookup that always answers `encoder`, for use with a single model; it raises ModelMismatch for other models."""
 
     def of(collection: Collection) -> Encoder:
         return checked(encoder, collection)

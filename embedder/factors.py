@@ -1,12 +1,12 @@
-"""From character controls to one factor a token.
+"""Converts controls on characters into one factor per token.
 
 A per-character factor field starts at 1; a control multiplies its span by its factor, so overlapping controls multiply.
 The factor of a token is the mean of the field over the token's characters that are not white space. For one control
 that is `1 + (factor - 1) * overlapped_characters / token_characters`, the partial overlap of the Aleph Alpha API.
-A control with complete overlap acts on every token that it touches, the strongest of them (largest |log factor|, of
-equals the last) wins.
-Products above MAX_FACTOR are refused as a single factor is: float32 would overflow, and vectors become nan.
-Sizes multiply, and one factor below 0 makes the product negative: twice the opposite is not the thing itself.
+Controls with complete overlap act fully on every token that they touch; if several touch a token, only the strongest
+acts (largest |log factor|, the last of equals).
+Products above MAX_FACTOR are refused, like single factors: float32 would overflow, and vectors would become nan.
+Absolute values multiply, and any factor below 0 makes the product negative: two negative factors do not cancel out.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from core.errors import InvalidControl
 from core.prompts import MAX_FACTOR, TextControl, TokenControl, TokenOverlap
 from core.records import BoolArray, Float64Array, Int64Array
 
-_ROUNDING = 1e-12  # a factor below it, of either sign, is 0
+_ROUNDING = 1e-12  # factors of a smaller absolute value become 0
 _LAST_SPACE = 0x3000  # the white space character with the highest code point
-_VISIBLE = np.array([not chr(point).isspace() for point in range(_LAST_SPACE + 2)])  # the last one stands for the rest
+_VISIBLE = np.array([not chr(point).isspace() for point in range(_LAST_SPACE + 2)])  # last: all higher code points
 
 
 def index_factors(count: int, controls: Sequence[TokenControl]) -> Float64Array:
     """(count,) float64: the product of the factors of all controls on each of `count` tokens, 1 elsewhere.
 
-    Raises InvalidControl where the product is above MAX_FACTOR.
+    Raises InvalidControl if a product is above MAX_FACTOR.
     """
     field = np.ones(count)
     for control in controls:
@@ -45,14 +45,14 @@ def index_factors(count: int, controls: Sequence[TokenControl]) -> Float64Array:
 def character_factors(text: str, controls: Iterable[TextControl], end: int | None = None) -> Float64Array:
     """(characters,) float64: the product of the factors of all `controls` that cover the character, 1 elsewhere.
 
-    `end`: of the part of the text that is wanted; None: all. Raises InvalidControl where the product is above
-    MAX_FACTOR, also behind that part.
+    `end`: the number of characters to return; None: all. Raises InvalidControl if a product is above MAX_FACTOR, also
+    beyond `end`.
     """
     ranges = [(control.start, min(control.end, len(text)), control.factor) for control in controls]
-    # Between two borders of controls the product is the same, so the time does not grow with controls times characters.
+    # The product is constant between two borders of controls; so the time does not grow with controls times characters.
     borders = np.unique([0, len(text), *(border for start, stop, _ in ranges for border in (start, stop))])
     field, sign = np.ones(len(borders) - 1), np.ones(len(borders) - 1)
-    with np.errstate(over="ignore", invalid="ignore"):  # both end in the refusal below
+    with np.errstate(over="ignore", invalid="ignore"):  # both are refused below
         for start, stop, factor in ranges:
             covered = slice(*np.searchsorted(borders, (start, stop)))
             field[covered] *= abs(factor)
@@ -73,13 +73,13 @@ def character_factors(text: str, controls: Iterable[TextControl], end: int | Non
 def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) -> Float64Array:
     """(spans,) float64: the factor of each half-open character span of `text` (such as a token or a term).
 
-    Below 0 only where a control is. `spans` has shape (spans, 2). An empty span, or one of white space only, has
-    factor 1. Raises InvalidControl where overlapping controls multiply to more than MAX_FACTOR, of either overlap.
+    Factors are below 0 only if a control's is. `spans` has shape (spans, 2). An empty span, or one of white space only,
+    has factor 1. Raises InvalidControl if overlapping controls, partial or complete, multiply to more than MAX_FACTOR.
     """
     factors = np.ones(len(spans))
     if not controls:
         return factors
-    end = int(spans.max(initial=0))  # a model may read little of a long text
+    end = int(spans.max(initial=0))  # a model may read only the beginning of a long text
     field = character_factors(text, (c for c in controls if c.token_overlap is TokenOverlap.PARTIAL), end)
     visible = _visible(text[:end])
     count_before = np.concatenate(([0.0], np.cumsum(visible)))
@@ -103,7 +103,7 @@ def span_factors(text: str, controls: Sequence[TextControl], spans: Int64Array) 
 
 
 def _visible(text: str) -> BoolArray:
-    """(characters,) whether each is something other than white space, as str.isspace has it."""
+    """(characters,) whether each is not white space, as defined by str.isspace."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     visible: BoolArray = _VISIBLE[np.minimum(points, _LAST_SPACE + 1)]
     return visible
@@ -123,5 +123,5 @@ def _apply_complete(
 
 
 def strength(factor: float) -> float:
-    """What is compared where of several controls with complete overlap the strongest wins."""
+    """The strength by which controls with complete overlap are compared: |log factor|, infinite for factors <= 0."""
     return abs(math.log(factor)) if factor > 0 else math.inf

@@ -1,4 +1,4 @@
-"""Fingerprints of models: two that have the same one give the same output for every input."""
+"""Fingerprints of models: two models with the same fingerprint give the same output for every input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fingerprint_of(
     dimension: int,
     **others: str,
 ) -> str:
-    """As `network_fingerprint`, of a network whose output is made into one vector."""
+    """The `network_fingerprint` of a model whose output is one vector, including its pooling and dense layers."""
     return network_fingerprint(
         described.transformer,
         weights,
@@ -38,9 +38,10 @@ def fingerprint_of(
 
 
 def network_fingerprint(folder: Path, weights: str, tokenizer: str, max_tokens: int, **others: object) -> str:
-    """sha256 (hex, first 32 digits) over everything that an output depends on; `others` are facts of one kind alone.
+    """sha256 (the first 32 hex digits) over everything that an output depends on.
 
-    `weights`: sha256 of them; `tokenizer`: the text of its tokenizer.json.
+    `weights`: their sha256; `tokenizer`: the text of the tokenizer.json; `others`: facts that only some kinds of models
+    have.
     """
     facts = {
         "weights": weights,

@@ -1,4 +1,4 @@
-"""Prompts to the token vectors of a backbone, batch by batch: what all models of texts have in common."""
+"""Runs prompts through a tokenizer and a backbone, batch by batch; shared by all models that embed texts."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ class PreparedPrompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenVectors:
-    """What the backbone made of one prompt."""
+    """The backbone's output for one prompt."""
 
     tokens: TokenizedPrompt
     vectors: Tensor  # (tokens, width)
-    factors: Tensor | None  # (tokens,) >= 0, how much each token counts in a pool; None: all alike
+    factors: Tensor | None  # (tokens,) >= 0, the weight of each token in a pool; None: all equal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What the backbone made of some prompts, one behind the other."""
+    """The backbone's output for several prompts, one after the other."""
 
     indices: list[int]  # of the prompts
     prompts: list[PreparedPrompt]
     hidden: Tensor  # (tokens, width)
-    factors: Tensor | None  # (tokens,) how much each token counts in a pool, below 0: its opposite; None: all alike
+    factors: Tensor | None  # (tokens,) the weight of each token in a pool; below 0: push away from it; None: all equal
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each prompt."""
+        """Number of tokens of each prompt."""
         return [len(prompt.tokens) for prompt in self.prompts]
 
 
 class Forward:
-    """A tokenizer and a backbone. Thread-safe: callers take turns at the backbone, as embedder.microbatching says."""
+    """A tokenizer and a backbone. Thread-safe: callers take turns at the backbone, see embedder.microbatching."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class Forward:
         pool_problem: str = "",
         negative: Negative = Negative.REFUSED,
     ) -> None:
-        """`pool_problem`: why factors cannot act on this model's pool; empty where they can.
+        """`pool_problem`: why factors cannot act on this model's pool; empty if they can.
 
-        `negative`: what factors below 0 are to this model, where they act on its pool.
+        `negative`: how factors below 0 are treated if they act on the pool.
         """
         self.support = ControlSupport.of(backbone.attention_problem, pool_problem)
         self.tokenizer = tokenizer
@@ -83,15 +83,16 @@ class Forward:
         self._negative = Negative.REFUSED if pool_problem else negative
         self._batch_tokens = batch_tokens(backbone.device)
         self._batcher = MicroBatcher(backbone, self._batch_tokens, scheduler_of(backbone.device))
-        self.observe = self._batcher.observe  # as core.protocols.Observable has it
+        self.observe = self._batcher.observe  # as in core.protocols.Observable
         self.waiting = self._batcher.waiting
 
     def prepare(
         self, prompts: Sequence[Prompt], representation: Representation, options: ControlOptions
     ) -> list[PreparedPrompt]:
-        """Raises InvalidInput for a prompt without tokens, InvalidControl for controls that cannot act as asked.
+        """Tokenizes the prompts and computes their factors.
 
-        The error has the prompt's `index`.
+        Raises InvalidInput for a prompt without tokens and InvalidControl for controls that cannot act as requested,
+        both with the prompt's `index`; InvalidControl also if the model does not support the control target.
         """
         tokenized = self.tokenizer.tokenize(prompts, self._prefixes[representation])
         prepared = []
@@ -111,7 +112,7 @@ class Forward:
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> None:
-        """Calls `read(index, vectors)` for every prompt, batch by batch, in inference mode."""
+        """Runs the backbone and calls `read(index, vectors)` for every prompt, batch by batch, in inference mode."""
 
         def read_each(batch: Batch) -> None:
             vectors = torch.split(batch.hidden, batch.lengths)
@@ -130,7 +131,10 @@ class Forward:
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> None:
-        """Calls `read` for every batch of prompts, in inference mode: the longest first, of those that go together."""
+        """Runs the backbone and calls `read` for every batch, in inference mode; in each group the longest come first.
+
+        Raises Abandoned between two batches if nobody waits for the answer any more.
+        """
         with self._batcher.staying(priority), torch.inference_mode():
             for indices in self._batches(prepared, options, priority):
                 members = [prepared[i] for i in indices]
@@ -142,7 +146,7 @@ class Forward:
                     progress(len(indices))
 
     def layers(self, prompt: PreparedPrompt, options: ControlOptions, priority: Priority) -> list[Tensor]:
-        """The hidden states of every layer, each (tokens, width). Factors act on the attention alone."""
+        """The hidden states of every layer, each (tokens, width). Factors act on the attention only."""
         with self._batcher.staying(priority):
             keys, _ = self._steering([prompt], options)
             found = self._batcher.layers(prompt.tokens.ids, keys, priority)
@@ -150,7 +154,7 @@ class Forward:
         return found
 
     def overhead(self, representation: Representation) -> int:
-        """Tokens that every prompt costs beside its own."""
+        """Number of tokens added to every prompt: special tokens and the representation's prefix."""
         return self.tokenizer.special_tokens + self.tokenizer.prefix_tokens(self._prefixes[representation])
 
     def _prepared(self, prompt: Prompt, tokens: TokenizedPrompt, options: ControlOptions) -> PreparedPrompt:
@@ -163,7 +167,10 @@ class Forward:
     def _batches(
         self, prepared: Sequence[PreparedPrompt], options: ControlOptions, priority: Priority
     ) -> Iterator[list[int]]:
-        """Indices of the prompts. Where factors multiply, those without any are apart: the formula rounds otherwise."""
+        """Yields the prompts' indices by batch.
+
+        With multiplicative factors, prompts without factors get batches of their own: the formula rounds differently.
+        """
         groups = [list(range(len(prepared)))]
         if not options.log_additive:
             groups = [[i for i in groups[0] if (prepared[i].factors is None) is plain] for plain in (True, False)]
@@ -176,7 +183,7 @@ class Forward:
     def _steering(
         self, members: Sequence[PreparedPrompt], options: ControlOptions
     ) -> tuple[KeyFactors | None, Tensor | None]:
-        """The factors on the attention and on the pool, each (tokens,), None where it is not touched."""
+        """The factors on the attention and on the pool, each (tokens,), or None if it is not steered."""
         if all(member.factors is None for member in members):
             return None, None
         values = [np.ones(len(m.tokens)) if m.factors is None else m.factors for m in members]
@@ -194,21 +201,21 @@ class Forward:
 
 
 def _attention(factors: Float64Array, tokens: TokenizedPrompt, options: ControlOptions) -> Float64Array:
-    """(tokens,) >= 0, what the factors of a prompt are on the attention."""
+    """(tokens,) >= 0: the factors on the attention that follow from a prompt's factors."""
     if options.target is not ControlTarget.AUTO:
         return np.maximum(factors, 0.0)
-    if not options.log_additive:  # scores that are multiplied have no sum to move a share of
+    if not options.log_additive:  # multiplied scores have no fixed sum, so no attention can be moved
         return np.clip(factors, 0.0, ATTENTION_LIMIT)
     return moved_attention(factors, tokens.special | tokens.prefix)
 
 
 def token_counts(prepared: Sequence[PreparedPrompt]) -> Int64Array:
-    """(prompts,) tokens that the model reads."""
+    """(prompts,) int64: the number of tokens that the model reads of each prompt."""
     return np.array([len(prompt.tokens) for prompt in prepared], dtype=np.int64)
 
 
 def truncated(prepared: Sequence[PreparedPrompt]) -> BoolArray:
-    """(prompts,) whether tokens were cut off."""
+    """(prompts,) whether tokens of the prompt were cut off."""
     return np.array([prompt.tokens.truncated for prompt in prepared], dtype=np.bool_)
 
 

@@ -1,8 +1,8 @@
-"""Any transformer that the transformers library knows, with factors on its attention.
+"""A backbone for any model of the transformers library, with factors on its attention.
 
 An attention function is registered with transformers under the name IMPLEMENTATION, together with the mask function of
 `sdpa`: without the mask entry, padding and windows would be lost silently. The factors reach it through a context
-variable, so that forward passes in other threads are not touched and no model has to hand an argument down.
+variable, so that forward passes in other threads are not affected and no model has to pass an argument down.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ _ENCODERS = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderMo
 
 
 class GenericBackbone:
-    """Fulfils embedder.backbone.Backbone by a model of transformers, on padded batches.
+    """Fulfils embedder.backbone.Backbone with a transformers model, on padded batches.
 
-    The model is switched to the steerable attention if, and only if, that proves to be harmless (the idle output
-    equals the stock one) and effective (a suppressed token acts on no other). Else it keeps its stock attention.
+    The model is switched to the steerable attention only if tests at loading show that this is harmless (without
+    factors the output equals the stock one) and effective (a suppressed token does not affect the others). Otherwise
+    it keeps its stock attention.
     """
 
-    keeps_slots = False  # the longest text decides how many all of a batch have
+    keeps_slots = False  # all texts of a batch are padded to the longest
 
     def __init__(self, model: PreTrainedModel, precision: Precision = Precision.FP32) -> None:
         """`model` has float32 weights. `precision`: FP32, or BF16 for the matrix products."""
@@ -112,18 +113,21 @@ class GenericBackbone:
 def load_generic(
     folder: Path, device: torch.device, precision: Precision = Precision.FP32
 ) -> tuple[GenericBackbone, int | None]:
-    """The model of a folder, and how many positions it has (None: any number). Raises ModelError."""
+    """Loads the model of a folder; returns it and its number of positions (None: unlimited).
+
+    Raises ModelError if the folder, its weights or the precision cannot be used.
+    """
     backbone = GenericBackbone(_loaded(folder, device), _torch_precision(precision, device))
     return backbone, position_limit(backbone.config)
 
 
 def differentiable(folder: Path, device: torch.device) -> PreTrainedModel:
-    """The network of a folder with the attention that it has in transformers. Raises ModelError."""
-    return _loaded(folder, device).requires_grad_(False)  # of the weights: what is asked for is that of the input
+    """The network of a folder with its stock attention. Raises ModelError."""
+    return _loaded(folder, device).requires_grad_(False)  # no gradients of the weights: only those of the input matter
 
 
 def position_limit(config: PreTrainedConfig) -> int | None:
-    """How many tokens a network has positions for; None: any number."""
+    """The number of tokens that a network has positions for; None: unlimited."""
     text = config.get_text_config()
     positions: int | None = getattr(text, "max_position_embeddings", None)
     return None if positions is None else positions - first_position(text.model_type, text.pad_token_id)
@@ -135,7 +139,7 @@ def _loaded(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 def _network(config: PreTrainedConfig) -> Any:
-    """The class of transformers that gives one vector for each token. Raises ModelError where there is none."""
+    """The transformers class that outputs one vector per token. Raises ModelError if there is none."""
     if config.model_type in _ENCODERS:
         return _ENCODERS[config.model_type]
     if config.is_encoder_decoder:
@@ -167,7 +171,7 @@ _factors: ContextVar[BatchFactors | None] = ContextVar("salience_key_factors", d
 
 @contextmanager
 def steered(factors: BatchFactors | None) -> Iterator[None]:
-    """Within the block, forward passes of this thread attend by `factors` (None: as the model was trained)."""
+    """Within the block, forward passes of this thread apply `factors` to the attention (None: unchanged attention)."""
     token = _factors.set(factors)
     try:
         yield
@@ -191,7 +195,7 @@ def _steerable_attention(
     values = factors.values.to(query.dtype)[:, None, None, :]  # (batch, 1, 1, key_len)
     if factors.log_additive:
         bias = log_factors(values)
-        learned = kwargs.pop("position_bias", None)  # T5 and its kin bring a bias of their own
+        learned = kwargs.pop("position_bias", None)  # T5 models pass a learned bias of their own
         bias = bias if learned is None else bias + learned
         return sdpa_attention_forward(module, query, key, value, attention_mask, position_bias=bias, **kwargs)
     return _multiplicative(module, query, key, value, attention_mask, values, **kwargs)

@@ -1,4 +1,4 @@
-"""The head of a masked language model that transformers knows, taken apart from its transformer."""
+"""Separates the head of any masked language model of the transformers library from its transformer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from embedder.pretrained import load_pretrained
 
 
 def load_generic_masked(folder: Path, device: torch.device) -> MaskedLanguageModel:
-    """The transformer and the head of a folder's model. Raises ModelError."""
+    """The transformer and the head of a folder's model.
+
+    Raises ModelError if the model cannot be loaded, or if its head needs more than the transformer's token vectors.
+    """
     lacking = "there is no masked language model, which learned sparse vectors need"
     model = load_pretrained(AutoModelForMaskedLM, folder, device, lacking=lacking)
     config = model.config.get_text_config()
@@ -41,7 +44,7 @@ def load_generic_masked(folder: Path, device: torch.device) -> MaskedLanguageMod
 
 
 class _GenericHead:
-    """The model with its transformer replaced by one that hands out the vectors that it was given."""
+    """The model with its transformer replaced by one that returns the given vectors unchanged."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         setattr(model, model.base_model_prefix, _Given(model.base_model))
@@ -56,7 +59,7 @@ class _GenericHead:
 class _Given(torch.nn.Module):
     def __init__(self, transformer: torch.nn.Module) -> None:
         super().__init__()
-        self.embeddings = getattr(transformer, "embeddings", None)  # some heads multiply with the words' vectors
+        self.embeddings = getattr(transformer, "embeddings", None)  # some heads multiply by the word embeddings
 
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> BaseModelOutput:
         return BaseModelOutput(last_hidden_state=inputs_embeds)

@@ -1,12 +1,12 @@
-"""Integrated gradients: how much each token adds to the cosine of a text and a vector.
+"""Integrated gradients: how much each token contributes to the cosine of a text and a vector.
 
-    a_i = (x_i - b_i) . mean over the way from b to x of d cos / d x_i
+    a_i = (x_i - b_i) . mean over the line from b to x of d cos / d x_i
 
-x are the vectors that the network's input layer gives the tokens, b those of a text that says nothing: the same special
-tokens around as many padding tokens. All a_i sum to cos(x) - cos(b), up to the coarseness of the steps.
+x are the input embeddings of the tokens, b those of the baseline, an empty text: the same special tokens around as many
+padding tokens. All a_i sum to cos(x) - cos(b), up to the error of the finite number of steps.
 
-Source: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML 2017. Gradients need a network of
-torch; where the encoder runs otherwise, the same weights are loaded once more, at the first question.
+Source: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML 2017. Gradients need a torch network;
+it is loaded separately from the encoder's own, from the same weights, at the first call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ROWS = 8  # steps that are computed at once
 
 
 class Differentiable:
-    """The torch network of a model folder, loaded at the first question. Thread-safe."""
+    """The torch network of a model folder, loaded at first use. Thread-safe."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self._folder = folder
@@ -43,16 +43,17 @@ class Differentiable:
         self._model: PreTrainedModel | None = None
         self._loading = threading.Lock()
         self._queue = ModelQueue(scheduler_of(device))
-        self.observe = self._queue.observe  # as core.protocols.Observable has it
+        self.observe = self._queue.observe  # as in core.protocols.Observable
         self.waiting = self._queue.waiting
 
     def integrated_gradients(
         self, ids: Int64Array, own: BoolArray, cosine: Callable[[Tensor], Tensor], steps: int
     ) -> tuple[Float64Array, float, float]:
-        """Attributions (tokens,), the cosine of the text, and that of the baseline.
+        """Returns attributions (tokens,) float64, the cosine of the text, and that of the baseline.
 
-        `own`: (tokens,) those that the baseline pads. `cosine`: (rows, tokens, width) token vectors to (rows,).
-        Raises Abandoned between some steps and the next where nobody waits for the answer any more.
+        `ids`: (tokens,). `own`: (tokens,) True for tokens that the baseline replaces by padding. `cosine` maps token
+        vectors (rows, tokens, width) to cosines (rows,). `steps`: number of points on the line at which gradients
+        are computed. Raises Abandoned between batches of steps if nobody waits for the answer any more.
         """
         model = self._loaded()
         with self._queue.staying(Priority.INTERACTIVE), torch.enable_grad():

@@ -1,12 +1,13 @@
-"""Dense and learned sparse vectors out of one forward pass: BGE-M3.
+"""Hybrid models such as BGE-M3: dense and learned sparse vectors from one forward pass.
 
-The dense vector is pooled as the folder says (of BGE-M3: the first token's, brought to unit length). The weight of a
-vocabulary token is what the sparse head, one linear unit, makes of the vector h_i of its own occurrence i:
+The dense vector is that of the first token, after the folder's dense layers if it has any, scaled to unit length. The
+weight of a vocabulary token j is computed by the sparse head, one linear unit, from the vectors h_i of the token's own
+occurrences i in the text:
 
     w_j = max over the i with id j of  f_i max(w . h_i + b, 0)
 
-so a text has weights for its own tokens only. f_i is the control factor of token i. Special tokens and unknown ones
-have no weight. The folder's third head, colbert_linear, makes one vector a token for late interaction: it is not read.
+So a text has weights for its own tokens only. f_i is the control factor of token i. Special and unknown tokens have no
+weight. The folder's third head, colbert_linear, which makes one vector per token for late interaction, is not used.
 Source: Chen et al., "M3-Embedding: Multi-Linguality, Multi-Functionality, Multi-Granularity Text Embeddings" (2024).
 """
 
@@ -64,13 +65,13 @@ class HybridModel:
         sparse_head: SparseHead,
         unweighted: frozenset[int],
     ) -> None:
-        """`unweighted`: ids of the tokens that have no weight."""
+        """`unweighted`: ids of the tokens that never get a weight."""
         self.name = name
         self.fingerprint = fingerprint
         self.dimension = dense_head.out_features or forward.backbone.width
         self.max_tokens = forward.tokenizer.max_tokens
         self.tokenizer = forward.tokenizer
-        # Of the dense vector. The weights of tokens take factors in any case.
+        # Describes the dense vector only: factors always act on the sparse weights.
         self.support = ControlSupport.of(
             forward.backbone.attention_problem, "its dense vector is the first token's, not a mean"
         )
@@ -89,7 +90,7 @@ class HybridModel:
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> Embeddings:
-        """As `encode_hybrid`: the sparse head costs next to nothing."""
+        """The dense vectors of `encode_hybrid`: computing the sparse weights too costs next to nothing."""
         return self.encode_hybrid(prompts, representation, options=options, priority=priority, progress=progress)[0]
 
     def encode_sparse(
@@ -101,9 +102,9 @@ class HybridModel:
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> SparseEmbeddings:
-        """The weights of every prompt's tokens, in order.
+        """The weights of every prompt's tokens, in the order of `prompts`.
 
-        Raises InvalidControl where the attention takes no factors and `options` ask for more than the pool.
+        Raises InvalidControl if the attention takes no factors and `options` ask for more than the pool.
         """
         prepared = self._forward.prepare(prompts, representation, options)
         found: dict[int, SparseVector] = {}
@@ -123,9 +124,9 @@ class HybridModel:
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> tuple[Embeddings, SparseEmbeddings]:
-        """Unit vectors (prompts, dimension) float32 and weights, in the order of `prompts`.
+        """Unit vectors (prompts, dimension) float32 and sparse weights, both in the order of `prompts`.
 
-        Raises InvalidControl where a control cannot act on the dense vector.
+        Raises InvalidControl if a control cannot act on the dense vector.
         """
         prepared = self._forward.prepare(prompts, representation, options)
         if any(prompt.factors is not None for prompt in prepared):
@@ -145,7 +146,7 @@ class HybridModel:
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
     ) -> list[TokenTrace] | None:
-        """None: the dense vector is that of one token, not a mean."""
+        """None: the dense vector is that of one token, not a mean of token vectors."""
         return None
 
     def trace_sparse(
@@ -156,7 +157,7 @@ class HybridModel:
         *,
         options: ControlOptions = DEFAULT_OPTIONS,
     ) -> list[SparseTrace]:
-        """A token speaks for the term of its own id alone."""
+        """The activations of `terms` by token, for each prompt: a token activates only the term of its own id."""
         prepared = self._forward.prepare(prompts, representation, options)
         found: dict[int, SparseTrace] = {}
 
@@ -173,7 +174,7 @@ class HybridModel:
         return [found[index] for index in range(len(prepared))]
 
     def token(self, id: int) -> str:
-        """Raises InvalidInput for an id that the tokenizer lacks."""
+        """The vocabulary's name of a token id. Raises InvalidInput for an unknown id."""
         return self.tokenizer.tokens([id])[0]
 
     def token_spans(self, text: str) -> Int64Array:
@@ -191,7 +192,7 @@ class HybridModel:
         return SparseVector(ids=ids[weighted].astype(np.int32), weights=largest[weighted])
 
     def _token_weights(self, text: TokenVectors) -> Float32Array:
-        """(tokens,) what each token says for the term of its id."""
+        """(tokens,) float32: each token's weight for the term of its own id."""
         found = self._sparse_head(text.vectors)
         weights: Float32Array = (found if text.factors is None else found * text.factors).cpu().numpy()
         return np.where(np.isin(text.tokens.ids, self._unweighted), np.float32(0), weights)
@@ -199,7 +200,7 @@ class HybridModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SparseHead:
-    """One linear unit and its rectifier."""
+    """One linear unit followed by ReLU."""
 
     weight: Tensor  # (1, width)
     bias: Tensor  # (1,)
@@ -210,10 +211,10 @@ class SparseHead:
 
 
 def load_hybrid(folder: Path, *, name: str | None = None, device: str = "auto") -> HybridModel:
-    """The model of a folder with a sparse head, `sparse_linear.pt` or `sparse_linear.safetensors`.
+    """Loads a model folder that has a sparse head, `sparse_linear.pt` or `sparse_linear.safetensors`.
 
-    `name`: None for the folder's own; `device` as in embedder.loading.load_encoder. Raises ModelError where the folder,
-    its weights or the device cannot be used, and where its dense vector is not that of the first token.
+    `name`: None for the folder's own; `device` as in embedder.loading.load_encoder. Raises ModelError if the folder,
+    its weights or the device cannot be used, or if its dense vector is not that of the first token.
     """
     described = read_model_folder(folder)
     if (folder / "modules.json").is_file() and described.pooling is not Pooling.CLS:
@@ -244,7 +245,7 @@ def _load_sparse_head(folder: Path, width: int, device: torch.device) -> tuple[S
             stored = load_file(file, device=str(device))
         else:
             file = folder / "sparse_linear.pt"
-            stored = torch.load(file, map_location=device, weights_only=True)  # tensors alone: nothing is executed
+            stored = torch.load(file, map_location=device, weights_only=True)  # tensors only: no code is executed
         head = SparseHead(weight=stored["weight"].float(), bias=stored["bias"].float())
     except (
         OSError,

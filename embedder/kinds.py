@@ -1,4 +1,4 @@
-"""What kind of model a folder holds, as its own files say."""
+"""Detects the kind of model in a folder from the folder's own files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from embedder.modelfolder import json_object
 
 
 class ModelKind(StrEnum):
+    """The kinds of models that Salience loads, by input and output."""
+
     DENSE = "dense"  # texts to vectors
     SPARSE = "sparse"  # texts to weights of vocabulary tokens (SPLADE)
     HYBRID = "hybrid"  # both in one forward pass (BGE-M3)
@@ -32,7 +34,10 @@ _VISION_MODULES = ("CLIPModel",)
 
 
 def model_folder(model: str | Path) -> Path:
-    """The folder of a model: the path itself, or that of the package for "default". Raises ModelError without it."""
+    """The folder of a model: the given path, or that of the installed package for "default".
+
+    Raises ModelError if that package is not installed.
+    """
     if str(model) != DEFAULT_MODEL:
         return Path(model)
     spec = importlib.util.find_spec(DEFAULT_PACKAGE)
@@ -42,7 +47,10 @@ def model_folder(model: str | Path) -> Path:
 
 
 def model_kind(folder: Path) -> ModelKind:
-    """Reads the descriptions, not the weights. Raises ModelError where the folder holds no model."""
+    """The kind of model in a folder, from its configuration files; the weights are not read.
+
+    Raises ModelError if `folder` is no folder, or if a file cannot be read.
+    """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a sentence-transformers or Hugging Face model folder")
     modules = _module_types(folder / "modules.json")

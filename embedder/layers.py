@@ -1,6 +1,6 @@
-"""The vectors that the layers of a model give the tokens of a prompt, pooled: features for other programs.
+"""Pooled hidden states of a model's layers, as features for other programs.
 
-Special tokens and the representation's prefix are read by the model, as always, but not pooled.
+Special tokens and the representation's prefix are read by the model, as always, but left out of the pool.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from embedder.tokens import TextTokenizer, TokenizedPrompt
 
 
 class LayerPooling(StrEnum):
-    """(tokens, width) to (width,), component by component."""
+    """How token vectors (tokens, width) become one vector (width,)."""
 
     MEAN = "mean"
     MAX = "max"
-    LAST_TOKEN = "last_token"  # that of the prompt's last token
+    LAST_TOKEN = "last_token"  # the vector of the prompt's last token
     ABS_MAX = "abs_max"  # the maximum of the absolute values, so never negative
 
 
 @runtime_checkable
 class LayeredEncoder(Protocol):
-    """An encoder that shows what its layers make of a prompt."""
+    """An encoder that exposes the hidden states of its layers."""
 
     @property
     def name(self) -> str: ...
@@ -42,16 +42,16 @@ class LayeredEncoder(Protocol):
     def layers(
         self, prompt: Prompt, representation: Representation, *, options: ControlOptions, priority: Priority
     ) -> tuple[TokenizedPrompt, list[Tensor]]:
-        """The tokens that the model reads, and their vectors (tokens, width): first the input of the first layer."""
+        """The tokens that the model reads, and their vectors (tokens, width) by layer, from the first layer's input."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PooledLayers:
-    """What was asked for of one prompt."""
+    """The requested vectors of one prompt."""
 
     vectors: dict[int, dict[LayerPooling, Float32Array]]  # (width,) by layer, counted from 0, and by pooling
-    tokens: list[str]  # the vocabulary's names of the prompt's own tokens: what was pooled
+    tokens: list[str]  # the vocabulary's names of the tokens that were pooled: the prompt's own
     truncated: bool  # whether tokens were cut off
 
 
@@ -66,10 +66,10 @@ def pooled_layers(
     normalize: bool = False,
     priority: Priority = Priority.INTERACTIVE,
 ) -> PooledLayers:
-    """Layer 0 is the input of the first layer, N what layer N makes of it, and -1 the last.
+    """The pooled vectors of the given layers: 0 is the input of the first layer, N the output of layer N, -1 the last.
 
-    `normalize`: brought to unit length. Raises InvalidInput for a layer that the model lacks, for a prompt without
-    tokens and for an image, and InvalidControl where the model takes no controls on its attention.
+    `normalize`: scale the vectors to unit length. Raises InvalidInput for a layer that the model lacks, for a prompt
+    without tokens and for an image; InvalidControl if the model takes no controls on its attention.
     """
     tokens, states = encoder.layers(prompt, representation, options=options, priority=priority)
     chosen = [_layer(number, len(states), encoder.name) for number in layers]

@@ -1,4 +1,4 @@
-"""Model folders to encoders."""
+"""Loads encoders and other models from model folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from embedder.projection import cut, projected_fingerprint, stored_projection
 from embedder.tokens import load_tokenizer
 
 if TYPE_CHECKING:
-    from embedder.causal.model import CausalModel  # at run time it brings transformers, which takes seconds to import
+    from embedder.causal.model import CausalModel  # at run time it would import transformers, which takes seconds
 
     Model = Encoder | SparseEncoder | Reranker | CausalModel
 
@@ -33,14 +33,15 @@ DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overrides:
-    """What the user says of a dense model in place of its folder; None: what the folder says."""
+    """The user's settings for a dense model that replace those of its folder; None: use the folder's."""
 
-    query_prefix: str | None = None  # also of the symmetric representation
+    query_prefix: str | None = None  # also for the symmetric representation
     document_prefix: str | None = None
     pooling: Pooling | None = None
-    dimension: int | None = None  # by a projection to this size where there is one, else the vectors are cut
+    dimension: int | None = None  # by a stored projection to this size if there is one, else by cutting the vectors
 
     def applied(self, folder: ModelFolder) -> ModelFolder:
+        """The folder's description with prefixes and pooling replaced; `dimension` is applied when loading."""
         prefixes = dict(folder.prefixes)
         if self.query_prefix is not None:
             prefixes[Representation.QUERY] = prefixes[Representation.SYMMETRIC] = self.query_prefix
@@ -62,10 +63,10 @@ def load_model(
     overrides: Overrides = _AS_THE_FOLDER_SAYS,
     fitted: Path | None = None,
 ) -> Model:
-    """Whatever model a folder holds, under `name` (None: the folder's own), or the default one for "default".
+    """Loads the model of a folder, of any kind, or the default model for "default".
 
-    `kind`: None where the folder's own files are to say it. The others as in `load_encoder`; a model that is not dense
-    takes no overrides and computes in fp32. Raises ModelError.
+    `name`: None for the folder's own. `kind`: None to detect it from the folder's files. The other parameters are those
+    of `load_encoder`; a model that is not dense takes no overrides and computes in fp32. Raises ModelError.
     """
     folder = model_folder(model)
     chosen = kind or model_kind(folder)
@@ -109,12 +110,12 @@ def load_encoder(
     overrides: Overrides = _AS_THE_FOLDER_SAYS,
     fitted: Path | None = None,
 ) -> LocalEncoder:
-    """The dense text encoder of a model folder, or the one that comes with Salience for "default".
+    """Loads the dense text encoder of a model folder, or the one that comes with Salience for "default".
 
-    `device`: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". `precision`: what it computes in, of
-    embedder.precision.Precision. `fitted`: the folder of the user's own projections, for a dimension that is asked for.
+    `device`: "auto" (CUDA if available), "cpu", "cuda" or "cuda:N". `precision`: a value of
+    embedder.precision.Precision. `fitted`: the folder of the user's own projections, for `overrides.dimension`.
     Nothing is downloaded.
-    Raises ModelError where the folder, its weights or the device cannot be used.
+    Raises ModelError if the folder, its weights, the precision, the dimension or the device cannot be used.
     """
     folder = model_folder(model)
     described = overrides.applied(read_model_folder(folder))
@@ -132,7 +133,7 @@ def load_encoder(
     projection = _projection(described, whole, overrides.dimension, space, fitted)
     if projection is not None:
         fingerprint = space = projected_fingerprint(fingerprint, projection)
-    if backbone.precision is not Precision.FP32:  # a projection serves every precision, stored vectors serve one
+    if backbone.precision is not Precision.FP32:  # a projection fits every precision, stored vectors only one
         fingerprint = hashlib.sha256(f"{fingerprint} {backbone.precision}".encode()).hexdigest()[:32]
     return LocalEncoder(
         name=name or (DEFAULT_NAME if model == DEFAULT_MODEL else described.name),
@@ -149,7 +150,7 @@ def load_encoder(
 def _projection(
     described: ModelFolder, whole: int, asked: int | None, space: str, fitted: Path | None
 ) -> Float32Array | None:
-    """(size, whole) to the dimension that the user or the folder asks for; None where the vectors stay whole."""
+    """(size, whole) the projection to the dimension set by the user or the folder; None to keep all dimensions."""
     size = asked or described.cut
     if size is None or size == whole:
         return None
@@ -162,7 +163,7 @@ def _projection(
 def load_backbone(
     described: ModelFolder, device: torch.device, precision: Precision = Precision.FP32
 ) -> tuple[Backbone, int | None]:
-    """The network and how many positions it has; None: any number."""
+    """The network and its number of positions (None: unlimited). Raises ModelError."""
     bert = load_bert(described.transformer, device, precision)
     if bert is not None:
         return bert, bert.max_tokens
@@ -172,11 +173,12 @@ def load_backbone(
 
 
 def torch_device(device: str) -> torch.device:
+    """The device "auto" (CUDA if available), "cpu", "cuda" or "cuda:N". Raises ModelError if it cannot be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:  # its text lists every kind of device that torch was ever built for
+    except RuntimeError as error:  # torch's message lists every kind of device it knows
         raise ModelError(f"device {device!r} cannot be used: allowed are auto, cpu, cuda and cuda:N") from error
     try:
         torch.empty(0, device=chosen)

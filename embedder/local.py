@@ -1,4 +1,4 @@
-"""The local encoder: a torch model on this machine."""
+"""The local dense encoder: runs a transformer, pooling and dense head on this machine."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class LocalEncoder:
         space: str,
         dimension: int,
     ) -> None:
-        """`space`: what embedder.projection.space tells of the model."""
+        """`space`: identifies the vector space, see embedder.projection.space."""
         self.name = name
         self.fingerprint = fingerprint
         self.space = space
         self.dimension = dimension
-        self.matryoshka = folder.matryoshka  # dimensions that its vectors may be cut to
+        self.matryoshka = folder.matryoshka  # dimensions to which its vectors may be cut
         self.max_tokens = tokenizer.max_tokens
         self.precision = backbone.precision
         self.tokenizer = tokenizer
@@ -67,7 +67,7 @@ class LocalEncoder:
         self._differentiable = Differentiable(folder.transformer, backbone.device)
 
     def observe(self, observer: BatchObserver) -> None:
-        """As core.protocols.Observable has it; steps of integrated gradients are batches, too."""
+        """As in core.protocols.Observable; steps of integrated gradients are reported as batches, too."""
         self._forward.observe(observer)
         self._differentiable.observe(observer)
 
@@ -86,7 +86,8 @@ class LocalEncoder:
     ) -> Embeddings:
         """Vectors (prompts, dimension) float32 of unit length, in the order of `prompts`.
 
-        Raises InvalidControl where a control cannot act on this model, or suppresses every token of a prompt.
+        Raises InvalidControl if a control cannot act on this model, or if the controls suppress every token of a
+        prompt.
         """
         prepared = self._forward.prepare(prompts, representation, options)
         vectors = np.zeros((len(prompts), self.dimension), dtype=np.float32)
@@ -100,9 +101,9 @@ class LocalEncoder:
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
     ) -> list[TokenTrace] | None:
-        """The token vectors and pool weights that each prompt's embedding is the mean of, in the order of `prompts`.
+        """The token vectors and pool weights whose mean is each prompt's embedding, in the order of `prompts`.
 
-        None where the embedding is not such a mean: the pooling is not `mean`, or a layer behind it is not linear.
+        None if the embedding is no such mean: the pooling is not a mean, or a layer after it is not linear.
         """
         if not self._tells:
             return None
@@ -137,7 +138,7 @@ class LocalEncoder:
     def integrated_gradients(
         self, prompt: Prompt, representation: Representation, direction: Float64Array, *, steps: int = STEPS
     ) -> TokenAttributions:
-        """Fulfils core.protocols.GradientEncoder; without the prompt's controls. Raises Abandoned."""
+        """Fulfils core.protocols.GradientEncoder; the prompt's controls do not act. Raises Abandoned."""
         [prepared] = self._forward.prepare([prompt], representation, DEFAULT_OPTIONS)
         tokens, folder, device = prepared.tokens, self._folder, self._forward.backbone.device
         towards = torch.from_numpy(direction.astype(np.float32)).to(device)
@@ -156,7 +157,7 @@ class LocalEncoder:
     def layers(
         self, prompt: Prompt, representation: Representation, *, options: ControlOptions, priority: Priority
     ) -> tuple[TokenizedPrompt, list[Tensor]]:
-        """Fulfils embedder.layers.LayeredEncoder. The factors act on the attention alone: nothing is pooled here."""
+        """Fulfils embedder.layers.LayeredEncoder. Factors act on the attention only: nothing is pooled here."""
         [prepared] = self._forward.prepare([prompt], representation, options)
         return prepared.tokens, self._forward.layers(prepared, options, priority)
 
@@ -168,18 +169,18 @@ class LocalEncoder:
 
     @property
     def _tells(self) -> bool:
-        """Whether an embedding is a mean of token vectors: the pooling is `mean`, and the layers behind it linear."""
+        """Whether an embedding is a mean of token vectors: the pooling is a mean, and the layers after it linear."""
         return self._folder.pooling.is_mean and self._head.is_affine
 
     def _pooled(self, batch: Batch, hidden: Tensor, weights: Tensor) -> Float32Array:
-        """(prompts, dimension) of unit length."""
+        """(prompts, dimension) float32 embeddings of unit length."""
         pooled = pool(hidden, weights, batch.lengths, self._folder.pooling)
         vectors: Float32Array = torch.nn.functional.normalize(self._head(pooled), dim=1).cpu().numpy()
         return vectors
 
     def _traces(self, batch: Batch, hidden: Tensor, weights: Tensor) -> Iterator[tuple[int, TokenTrace]]:
-        """By the prompts' indices."""
-        # The head is affine, so the mean of the tokens' images is the image of their mean.
+        """Yields the index and the trace of each prompt of the batch."""
+        # The head is affine, so applying it to the tokens and then averaging equals applying it to their mean.
         vectors, shares = self._head(hidden).cpu().numpy(), weights.cpu().numpy().astype(np.float64)
         end = 0
         for index, prompt in zip(batch.indices, batch.prompts, strict=True):
@@ -195,7 +196,7 @@ class LocalEncoder:
             )
 
     def _weighted(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The token vectors (tokens, width) and how much each counts in its prompt's pool, (tokens,) >= 0."""
+        """The token vectors (tokens, width) and their weights in their prompt's pool, (tokens,) >= 0."""
         prefixes = () if self._folder.pool_prefix else [prompt.tokens.prefix for prompt in batch.prompts]
         weights = pool_weights(self._folder.pooling, batch.lengths, batch.factors, batch.hidden.device, prefixes)
         return (batch.hidden, weights) if batch.factors is None else pushed_away(batch.hidden, weights, batch.lengths)

@@ -1,4 +1,4 @@
-"""Masked language models: a transformer and the head that turns its token vectors into logits over the vocabulary."""
+"""Loads masked language models: a transformer, and the head that maps its token vectors to vocabulary logits."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedLanguageModel:
+    """A masked language model, split into transformer and head."""
+
     backbone: Backbone
     head: VocabularyHead
-    vocabulary: int  # logits of a token
-    positions: int | None  # tokens of a text at most; None: any number
+    vocabulary: int  # number of logits per token
+    positions: int | None  # largest number of tokens per text; None: unlimited
 
 
 def load_masked_language_model(folder: Path, device: torch.device) -> MaskedLanguageModel:
-    """BERT and RoBERTa by Salience itself, any other network by transformers.
+    """Loads the model of a folder: BERT and RoBERTa with Salience's own code, other networks with transformers.
 
-    Raises ModelError, also where the weights have no such head: transformers would make one up at random.
+    Raises ModelError, also if the weights lack the head: transformers would initialise it at random.
     """
     own = load_bert(folder, device)
     if own is not None:
@@ -48,7 +50,7 @@ def load_masked_language_model(folder: Path, device: torch.device) -> MaskedLang
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Head:
-    """Dense layer, activation, layer norm, and the product with the words' vectors."""
+    """The head of BERT and RoBERTa: dense layer, activation, layer norm, and the product with the word embeddings."""
 
     weight: Tensor  # (width, width)
     bias: Tensor

@@ -1,7 +1,7 @@
-"""What a sentence-transformers (or plain Hugging Face) model folder says about its model.
+"""Reads the configuration of a sentence-transformers (or plain Hugging Face) model folder.
 
-The folder is read here, not by the sentence_transformers package: importing that costs 5 to 8 seconds against 3 for
-transformers alone, and a command line pays it at every call. Tests hold the two to the same vectors.
+The sentence_transformers package is not used, because importing it takes 5 to 8 seconds against 3 for transformers
+alone, at every call of the command line. Tests check that both give the same vectors.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from core.records import Representation
 
 _TEXT_TASK = "feature-extraction"
 _POOLED = "sentence_embedding"
-_SCALED_MEAN = "mean_sqrt_len"  # the mean times the root of the text's length: the same at unit length
+_SCALED_MEAN = "mean_sqrt_len"  # the mean times the square root of the length: equal to the mean once normalised
 _NETWORKS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims")
-_NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # of a config.json
-_ENDLESS = 1e18  # tokens; transformers writes 1e30 for a tokenizer that has no limit
+_NOTES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # in config.json
+_ENDLESS = 1e18  # tokens; transformers writes 1e30 for a tokenizer without a limit
 _CARD_DIMENSIONS = re.compile(r'"matryoshka_dims":\s*\[([\d,\s]+)\]')
 
 
@@ -32,20 +32,20 @@ class Pooling(StrEnum):
     """How the token vectors of the last layer become one vector."""
 
     MEAN = "mean"
-    WEIGHTED_MEAN = "weightedmean"  # the n-th token counts n times
-    MAX = "max"  # of each component
+    WEIGHTED_MEAN = "weightedmean"  # the n-th token has the weight n
+    MAX = "max"  # the maximum of each component
     CLS = "cls"
     LAST_TOKEN = "lasttoken"
 
     @property
     def is_mean(self) -> bool:
-        """Whether each token has a weight, which a factor can multiply."""
+        """Whether it is a mean, in which each token has a weight that a factor can multiply."""
         return self in (Pooling.MEAN, Pooling.WEIGHTED_MEAN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenseConfig:
-    """A linear layer behind the pooling."""
+    """A linear layer after the pooling."""
 
     folder: Path
     in_features: int
@@ -56,26 +56,27 @@ class DenseConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFolder:
-    """Everything but the weights."""
+    """The description of a model: everything in its folder but the weights."""
 
     name: str
     transformer: Path  # folder of config.json, weights and tokenizer
     pooling: Pooling
-    pool_prefix: bool  # whether the tokens of the representation's prefix take part in the pool
+    pool_prefix: bool  # whether the tokens of the representation's prefix are pooled
     dense: tuple[DenseConfig, ...]
-    max_tokens: int | None  # None: what the tokenizer or the model's positions allow
+    max_tokens: int | None  # None: as many as the tokenizer and the model's positions allow
     lowercase: bool
     prefixes: Mapping[Representation, str]
-    cut: int | None = None  # dimension that the folder wants its vectors cut to (truncate_dim)
-    matryoshka: tuple[int, ...] = ()  # dimensions that the model was trained to be cut to, largest first
-    others: Mapping[str, Path] = field(default_factory=dict)  # folders of the modules that were asked for, by type
+    cut: int | None = None  # dimension to which the folder's settings cut the vectors (truncate_dim)
+    matryoshka: tuple[int, ...] = ()  # dimensions to which the model was trained to be cut, largest first
+    others: Mapping[str, Path] = field(default_factory=dict)  # folders of the modules named in `also`, by type
 
 
 def read_model_folder(folder: Path, *, also: Collection[str] = (), task: str = _TEXT_TASK) -> ModelFolder:
-    """Raises ModelError that names the file and what is wrong with it.
+    """Reads the description of a model folder.
 
-    `also`: types of modules that the caller reads itself; any other that is not known here is refused. `task`: what
-    sentence-transformers calls the use that the caller has for the network.
+    `also`: types of modules that the caller reads itself; other unknown modules are refused. `task`: the
+    sentence-transformers name of the task that the network is used for. Raises ModelError that names the file and what
+    is wrong with it.
     """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder; give a sentence-transformers or Hugging Face model folder")
@@ -94,7 +95,7 @@ def read_model_folder(folder: Path, *, also: Collection[str] = (), task: str = _
             case "Dense":
                 dense.append(_dense(path))
             case "Normalize" | "Dropout":
-                pass  # vectors are always brought to unit length, and nothing is dropped but in training
+                pass  # vectors are always scaled to unit length, and dropout acts in training only
             case other if other in also:
                 others[other] = path
             case other:
@@ -127,7 +128,7 @@ def read_model_folder(folder: Path, *, also: Collection[str] = (), task: str = _
 
 
 def require_tokenizer(folder: Path) -> None:
-    """Raises ModelError that says how a folder comes by its tokenizer."""
+    """Raises ModelError if the folder has no tokenizer.json; the message says how to save one."""
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(
             f"{folder} has no tokenizer.json; save the model with its fast tokenizer "
@@ -136,10 +137,10 @@ def require_tokenizer(folder: Path) -> None:
 
 
 def token_limit(folder: Path, positions: int | None, said: int | None = None) -> int:
-    """How many tokens the network of a folder reads: the least of its positions and what its settings say.
+    """The number of tokens that a network reads: the smaller of its positions and its configured limit.
 
-    `positions`: None where there are any number. `said`: in the folder's settings; None: what its tokenizer says.
-    Raises ModelError.
+    `positions`: None if unlimited. `said`: the limit in the folder's settings; None: that of its tokenizer. Raises
+    ModelError if neither is known, or if the tokenizer's limit is not a number of at least 1.
     """
     file = folder / "tokenizer_config.json"
     longest = json_object(file).get("model_max_length")
@@ -153,7 +154,7 @@ def token_limit(folder: Path, positions: int | None, said: int | None = None) ->
 
 
 def network_facts(folder: Path) -> dict[str, Any]:
-    """The config.json of a folder without its notes, which change nothing that the network computes."""
+    """The config.json of a folder without the entries that do not change what the network computes."""
     return {name: value for name, value in json_object(folder / "config.json").items() if name not in _NOTES}
 
 
@@ -171,7 +172,7 @@ def weights_sha256(folder: Path) -> str:
 
 
 def json_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file of a model folder, {} where there is no such file. Raises ModelError."""
+    """The JSON object in a file of a model folder; {} if there is no such file. Raises ModelError for other content."""
     value = _read_json(file) if file.is_file() else {}
     if not isinstance(value, dict):
         raise ModelError(f"{file} must hold a JSON object")
@@ -194,13 +195,13 @@ def _modules(folder: Path) -> list[dict[str, str]]:
 
 
 def _settings_file(transformer: Path) -> Path:
-    """`sentence_bert_config.json`, which the first releases named after the network."""
+    """The `sentence_bert_config.json`; the first releases named it after the network instead of "bert"."""
     names = [transformer / f"sentence_{network}_config.json" for network in _NETWORKS]
     return next((file for file in names if file.is_file()), names[0])
 
 
 def _plain_pooling(transformer: Path) -> Pooling:
-    """Of a folder that names none: the last token of a causal model has read all others, else the mean."""
+    """The pooling of a folder that names none: last token for causal models, as it has read all others, else mean."""
     config = json_object(transformer / "config.json")
     architectures = config.get("architectures") or [""]
     causal = str(architectures[0]).endswith("ForCausalLM") and config.get("is_causal", True)
@@ -208,7 +209,7 @@ def _plain_pooling(transformer: Path) -> Pooling:
 
 
 def _pooling(folder: Path, *, alone: bool) -> tuple[Pooling, bool]:
-    """The pooling, and whether the prefix takes part. `alone`: whether no layer follows that a scale would reach."""
+    """The pooling, and whether the prefix is pooled. `alone`: whether no layer follows that a scale would affect."""
     file = folder / "config.json"
     config = json_object(file)
     flags = {
@@ -268,7 +269,7 @@ def _prefixes(file: Path) -> dict[Representation, str]:
 
 
 def _first_prompt(prompts: Mapping[str, str], candidates: tuple[str, ...], default: str) -> str:
-    """The first of the candidates that says something; "" where they are there and say nothing."""
+    """The first non-empty prompt of the candidates; "" if all that exist are empty, `default` if none exists."""
     present = [prompts[name] for name in candidates if name in prompts]
     return next((prompt for prompt in present if prompt), "" if present else default)
 
@@ -281,7 +282,7 @@ def _cut(file: Path) -> int | None:
 
 
 def _matryoshka(folder: Path, transformer: Path) -> tuple[int, ...]:
-    """From either configuration, or from the model card that sentence-transformers writes after such a training."""
+    """The Matryoshka dimensions, from both configurations and the model card that sentence-transformers writes."""
     found: set[int] = set()
     for file in (transformer / "config.json", folder / "config_sentence_transformers.json"):
         config = json_object(file)

@@ -1,4 +1,4 @@
-"""Token vectors to one vector, the last steps of a sentence encoder."""
+"""The last steps of a sentence encoder: pooling of token vectors into one vector, and dense layers after it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def pool_weights(
     device: torch.device,
     prefixes: Sequence[BoolArray] = (),
 ) -> Tensor:
-    """(tokens,) float: how much each token of a packed batch counts in its text's pool; a text's need not sum to 1.
+    """(tokens,) float32: the weight of each token of a packed batch in its text's pool; they need not sum to 1.
 
-    `lengths`: tokens by text. `factors`: (tokens,), used by the mean poolings alone: the others have no weights that
-    a factor could multiply. `prefixes`: by text, (tokens,) whether a token belongs to the representation's prefix,
-    where the prefix is to take no part in the pool; the special tokens before it go with it.
+    `lengths`: the number of tokens of each text. `factors`: (tokens,), used by the mean poolings only; the others have
+    no weights that a factor could multiply. `prefixes`: for each text (tokens,) whether a token belongs to the
+    representation's prefix, if the prefix is to be left out of the pool; special tokens before it are left out too.
     """
     if pooling in (Pooling.MEAN, Pooling.MAX) and not any(prefix.any() for prefix in prefixes):
-        weights = torch.ones(sum(lengths), device=device)  # as of most models
+        weights = torch.ones(sum(lengths), device=device)  # the case of most models
         return weights if factors is None or pooling is Pooling.MAX else weights * factors
     starts = np.array([_behind_prefix(prefix) for prefix in prefixes] or [0] * len(lengths))
     places = np.concatenate([np.arange(length) for length in lengths])
@@ -52,12 +52,12 @@ def pool_weights(
 
 
 def pool(hidden: Tensor, weights: Tensor, lengths: Sequence[int], pooling: Pooling = Pooling.MEAN) -> Tensor:
-    """(texts, width): each text's weighted mean of its rows of `hidden` (tokens, width), by `weights` (tokens,).
+    """(texts, width): for each text the mean of its rows of `hidden` (tokens, width), weighted by `weights` (tokens,).
 
-    `Pooling.MAX`: the largest value of each component over the rows with a weight. Raises InvalidControl where the
-    weights of a text sum to 0.
+    `Pooling.MAX`: the largest value of each component over the rows with a weight other than 0. Raises InvalidControl
+    if the weights of a text sum to 0.
     """
-    # Text by text: index_add_ wakes every thread of torch even for a few rows, beside those that the network runs on.
+    # Text by text: index_add_ would wake every torch thread even for a few rows, besides the threads of the network.
     shares, vectors = _by_text(weights, lengths), _by_text(hidden, lengths)
     totals: list[float] = torch.stack([part.sum() for part in shares]).tolist()
     if not all(total > 0 for total in totals):
@@ -74,10 +74,10 @@ def _by_text(tokens: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
 
 
 class DenseHead(torch.nn.Module):
-    """The linear layers that some models put behind the pooling, and a projection to fewer dimensions."""
+    """The dense layers that some models have after the pooling, and an optional projection to fewer dimensions."""
 
     def __init__(self, configs: tuple[DenseConfig, ...], projection: Float32Array | None = None) -> None:
-        """`projection`: (size, out_features), applied last."""
+        """`projection`: (size, features of its input), applied last. Raises ModelError for unusable weights."""
         super().__init__()
         layers = [layer for config in configs for layer in _dense_layers(config)]
         self.out_features = configs[-1].out_features if configs else None
@@ -89,12 +89,12 @@ class DenseHead(torch.nn.Module):
         self.requires_grad_(False)  # nothing is trained, and inference tensors cannot be recorded for a gradient
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(..., in_features) -> (..., out_features). Without layers the vectors come back as they are."""
+        """(..., in_features) -> (..., out_features). Without layers the vectors are returned unchanged."""
         return self.layers(vectors)  # type: ignore[no-any-return]
 
 
 def _behind_prefix(prefix: BoolArray) -> int:
-    """Where the first token behind the prefix stands; 0 without a prefix."""
+    """The index of the first token after the prefix; 0 without a prefix."""
     return int(np.flatnonzero(prefix)[-1]) + 1 if prefix.any() else 0
 
 

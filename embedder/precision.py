@@ -1,4 +1,4 @@
-"""In which numbers a network is computed."""
+"""The numeric precisions that a network can be computed in."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from core.errors import ModelError
 
 
 class Precision(StrEnum):
-    AUTO = "auto"  # bf16 where the hardware has it, fp32 elsewhere
+    """The precision of a network's computations."""
+
+    AUTO = "auto"  # bf16 if the hardware supports it, else fp32
     FP32 = "fp32"
     BF16 = "bf16"
-    INT8 = "int8"  # weights and activations of the matrix products; the rest as with auto
+    INT8 = "int8"  # weights and activations of the matrix products in int8; the rest as with auto
 
 
 def parse_precision(value: str) -> Precision:
-    """Raises ModelError that lists what is allowed."""
+    """The precision of that name. Raises ModelError that lists the allowed ones."""
     try:
         return Precision(value)
     except ValueError as error:

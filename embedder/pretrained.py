@@ -1,6 +1,6 @@
-"""Networks of Hugging Face folders, loaded by transformers: with all of their weights, or not at all.
+"""Loads networks from Hugging Face folders with transformers, and refuses folders with incomplete weights.
 
-Code that a folder holds is never run.
+Code that a folder contains is never run.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from transformers.utils import logging as transformers_logging
 
 from core.errors import ModelError
 
-# Without the second, transformers asks the terminal whether to run the code, and waits for an answer.
+# Without trust_remote_code=False, transformers would ask on the terminal whether to run the folder's code, and wait.
 _AS_IT_IS = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
-    """Raises ModelError."""
+    """The configuration of a folder's network. Raises ModelError if it cannot be read."""
     with _named(folder):
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_AS_IT_IS)
     return config
 
 
 def input_names(folder: Path) -> list[str]:
-    """What the network of a folder is given, as its tokenizer says, such as token_type_ids. Raises ModelError."""
+    """The names of the network's inputs, such as token_type_ids, as the tokenizer lists them. Raises ModelError."""
     with _named(folder):
         names: list[str] = AutoTokenizer.from_pretrained(folder, **_AS_IT_IS).model_input_names
     return names
@@ -39,10 +39,11 @@ def load_pretrained(
 ) -> PreTrainedModel:
     """The network of a folder in float32, ready to run. Nothing is downloaded.
 
-    `network`: the class of transformers, or one of its Auto classes. `lacking`: what the error says of weights that are
-    missing. `unused`: the module that may be missing, as nothing that it computes is used. Raises ModelError.
+    `network`: a model class of transformers, or one of its Auto classes. `lacking`: what the error message says about
+    missing weights. `unused`: a module whose weights may be missing, because its output is not used. Raises ModelError
+    if the network cannot be loaded, or if weights are missing or have other shapes.
     """
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no bar on stderr, least of all in a pipe
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no progress bar on stderr
     with _named(folder):
         model, report = network.from_pretrained(
             folder,
@@ -57,7 +58,7 @@ def load_pretrained(
             f"{folder}: the weights do not fit the config.json: {name!r} is {tuple(stored)}, not {tuple(built)}"
         )
     missing = sorted(name for name in report["missing_keys"] if unused is None or not name.startswith(f"{unused}."))
-    if missing:  # transformers fills them at random
+    if missing:  # transformers would initialise them at random
         raise ModelError(f"{folder}: the weights lack {missing[0]!r}: {lacking}")
     moved: PreTrainedModel = model.eval().to(device)
     return moved
@@ -65,8 +66,8 @@ def load_pretrained(
 
 @contextmanager
 def _named(folder: Path) -> Iterator[None]:
-    """Turn what transformers raises into a ModelError that names the folder."""
+    """Turns errors of transformers into ModelErrors that name the folder."""
     try:
         yield
-    except Exception as error:  # a damaged file can raise anything here: of pickle, of huggingface_hub, of arithmetic
+    except Exception as error:  # a damaged file can raise anything: from pickle, huggingface_hub, arithmetic
         raise ModelError(f"{folder}: {str(error) or type(error).__name__}") from error

@@ -1,10 +1,10 @@
-"""Fewer dimensions: any encoder with shorter vectors.
+"""Dimensionality reduction: linear projections that give any encoder shorter vectors.
 
-A projection P (size, dimension) turns a unit vector v into Pv brought to unit length. Its rows are the eigenvectors of
+A projection P (size, dimension) turns a unit vector v into Pv, scaled to unit length. Its rows are the eigenvectors of
 the second moment of many embedded texts, largest eigenvalues first: principal components without centring, which keep
-the cosines' own origin (Jolliffe, "Principal Component Analysis", section 14.2.3). A model that was trained so that
-the first dimensions stand alone (Matryoshka, Kusupati et al., 2022) is cut instead: there P is the first rows of the
-identity.
+the origin that the cosines refer to (Jolliffe, "Principal Component Analysis", section 14.2.3). The vectors of a model
+trained so that the first dimensions can be used alone (Matryoshka, Kusupati et al., 2022) are cut instead: there P
+consists of the first rows of the identity.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DEFAULT_OPTIONS = ControlOptions()
 
 @runtime_checkable
 class _Described(Protocol):
-    """What a model on this machine says of its own vectors beyond core.protocols.Encoder."""
+    """What local encoders tell about their vectors in addition to core.protocols.Encoder."""
 
     @property
     def space(self) -> str: ...
@@ -39,11 +39,11 @@ class _Described(Protocol):
 
 
 def compressed(encoder: Encoder, size: int, *, fitted: Path | None = None) -> Encoder:
-    """`encoder` with vectors of `size` dimensions, unit length; itself where that is its dimension already.
+    """`encoder` with unit vectors of `size` dimensions; the encoder itself if that already is its dimension.
 
-    `fitted`: the folder of the user's own projections, which come before those that Salience ships; a Matryoshka
-    model without one is cut. Raises InvalidInput, which lists the sizes that there are and says how to fit one, and
-    ModelError where a projection's file is damaged.
+    `fitted`: the folder of the user's own projections, which take precedence over those that Salience ships; without
+    any, the vectors of a Matryoshka model are cut. Raises InvalidInput for other sizes, which lists the available ones
+    and says how to fit a projection, and ModelError if a projection's file is damaged.
     """
     if size == encoder.dimension:
         return encoder
@@ -58,7 +58,7 @@ def compressed(encoder: Encoder, size: int, *, fitted: Path | None = None) -> En
 
 
 def sizes(encoder: Encoder, *, fitted: Path | None = None) -> tuple[int, ...]:
-    """Every size that `compressed` gives for this encoder, its own dimension included, largest first."""
+    """All sizes that `compressed` supports for this encoder, its own dimension included, largest first."""
     found = {encoder.dimension, *_matryoshka(encoder)}
     for folder in (fitted, SHIPPED):
         names = [file.stem for file in folder.glob(f"{space(encoder)}-*.safetensors")] if folder is not None else []
@@ -67,12 +67,12 @@ def sizes(encoder: Encoder, *, fitted: Path | None = None) -> tuple[int, ...]:
 
 
 def space(encoder: Encoder) -> str:
-    """Identifies the vector space of an encoder, whatever precision it is run in: a projection belongs to a space."""
+    """An identifier of the encoder's vector space, the same for every precision: a projection belongs to a space."""
     return encoder.space if isinstance(encoder, _Described) else encoder.fingerprint
 
 
 class CompressedEncoder:
-    """Fulfils core.protocols.Encoder: another encoder's vectors, projected and brought to unit length."""
+    """Fulfils core.protocols.Encoder: another encoder's vectors, projected and scaled to unit length."""
 
     def __init__(self, encoder: Encoder, projection: Float32Array) -> None:
         """`projection`: (size, dimension of `encoder`)."""
@@ -103,7 +103,10 @@ class CompressedEncoder:
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = _DEFAULT_OPTIONS
     ) -> list[TokenTrace] | None:
-        """The projection is linear: the mean of the tokens' images is the image of their mean."""
+        """The traces of `base` with projected token vectors; None if `base` has none.
+
+        The projection is linear, so projecting the tokens and then averaging equals projecting their mean.
+        """
         traces = self.base.trace(prompts, representation, options=options)
         if traces is None:
             return None
@@ -125,7 +128,7 @@ class CompressedEncoder:
 
 
 def projected(vectors: Float32Array, projection: Float32Array) -> Float32Array:
-    """(n, size) float32 of unit length: the images of `vectors` (n, dimension) under `projection` (size, dimension)."""
+    """(n, size) float32 of unit length: `vectors` (n, dimension) projected by `projection` (size, dimension)."""
     images = vectors @ projection.T
     lengths = np.linalg.norm(images, axis=1, keepdims=True)
     scaled: Float32Array = (images / np.maximum(lengths, 1e-12)).astype(np.float32)
@@ -133,7 +136,7 @@ def projected(vectors: Float32Array, projection: Float32Array) -> Float32Array:
 
 
 def stored_projection(space: str, size: int, fitted: Path | None) -> Float32Array | None:
-    """(size, dimension) the projection of a space that the user fitted, else the one that Salience ships, else None."""
+    """(size, dimension) the projection of a space: the user's own, else the one that Salience ships, else None."""
     for folder in (fitted, SHIPPED):
         file = None if folder is None else projection_file(folder, space, size)
         if file is not None and file.is_file():
@@ -147,7 +150,7 @@ def cut(size: int, dimension: int) -> Float32Array:
 
 
 def projected_fingerprint(fingerprint: str, projection: Float32Array) -> str:
-    """The fingerprint of an encoder behind a projection."""
+    """The fingerprint of an encoder combined with a projection."""
     facts = f"{fingerprint} {hashlib.sha256(projection.tobytes()).hexdigest()}"
     return hashlib.sha256(facts.encode("utf-8")).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""Fitting projections, and keeping them in files: `<space>-<size>.safetensors`."""
+"""Fits projections to fewer dimensions, and stores them in files named `<space>-<size>.safetensors`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.errors import InvalidInput, ModelError
 from core.records import Float32Array, Float64Array
 from core.syncing import make_directories, replace_file
 
-TEXTS_PER_DIMENSION = 10  # fewer texts leave the last rows of a projection to chance
+TEXTS_PER_DIMENSION = 10  # with fewer texts the last rows of a projection would be left to chance
 _TENSOR = "projection"
 
 
@@ -25,26 +25,28 @@ class Projection:
     matrix: Float32Array  # (size, dimension), orthonormal rows
     space: str  # of the encoder that it was fitted for: embedder.projection.space
     model: str  # that encoder's name
-    texts: int  # that it was fitted on
-    kept: float  # 0..1, the share of the texts' squared length that it keeps
+    texts: int  # number of texts that it was fitted on
+    kept: float  # the share of the texts' squared length that it keeps, 0 to 1
 
 
 class SecondMoment:
-    """The sum of the outer products of embedded texts, which is all that fitting needs to know of them."""
+    """The sum of the outer products of embedded texts, which is all that is needed to fit a projection."""
 
     def __init__(self, dimension: int) -> None:
         self.texts = 0
         self._sum = np.zeros((dimension, dimension))
 
     def add(self, vectors: Float32Array) -> None:
-        """`vectors`: (texts, dimension)."""
+        """Adds embedded texts; `vectors`: (texts, dimension)."""
         wide = vectors.astype(np.float64)
         self._sum += wide.T @ wide
         self.texts += len(vectors)
 
     def fit(self, size: int, *, space: str, model: str) -> Projection:
-        """The `size` directions that keep most of the squared length. Raises InvalidInput for a size out of range,
-        and for fewer than TEXTS_PER_DIMENSION texts a dimension.
+        """The projection to the `size` directions that keep most of the squared length.
+
+        Raises InvalidInput for a size outside 1 to dimension - 1, or for fewer than TEXTS_PER_DIMENSION texts for each
+        of the `size` dimensions.
         """
         dimension = len(self._sum)
         if not 1 <= size < dimension:
@@ -70,12 +72,12 @@ class SecondMoment:
 
 
 def projection_file(folder: Path, space: str, size: int) -> Path:
-    """Where the projection of a space to `size` dimensions is kept."""
+    """The path of the file for the projection of a space to `size` dimensions."""
     return folder / f"{space}-{size}.safetensors"
 
 
 def write_projection(folder: Path, projection: Projection) -> Path:
-    """Write it into `folder`, which is made where it is missing, at one stroke: readers see the old file or the new."""
+    """Writes the projection into `folder`, created if missing; atomically, so that readers see the old or new file."""
     file = projection_file(folder, projection.space, len(projection.matrix))
     about = {
         "space": projection.space,
@@ -90,7 +92,7 @@ def write_projection(folder: Path, projection: Projection) -> Path:
 
 
 def read_projection(file: Path) -> Projection:
-    """Raises ModelError where the file is damaged or is no projection."""
+    """Reads a projection. Raises ModelError if the file is damaged or holds no projection."""
     try:
         with safe_open(file, framework="numpy") as opened:
             about = opened.metadata() or {}

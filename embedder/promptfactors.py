@@ -1,4 +1,4 @@
-"""From the controls of a whole prompt to one factor for each token that the model reads of it."""
+"""Converts the controls of a whole prompt into one factor for each token that the model reads."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from embedder.lexical.languages import detected_language, rules_for
 from embedder.lexical.words import normalize
 from embedder.tokens import TextTokenizer, TokenizedPrompt
 
-_DEFAULT_LANGUAGE = "en"  # of a prompt whose own cannot be told
+_DEFAULT_LANGUAGE = "en"  # for prompts whose language cannot be detected
 
 
 class Negative(StrEnum):
-    """What a model does with a factor below 0."""
+    """How a model treats factors below 0."""
 
     REFUSED = "refused"
-    ZERO = "zero"  # takes it as 0: what says nothing of a word has no opposite
-    AWAY = "away"  # pushes its vector away, as embedder.auto says
+    ZERO = "zero"  # as 0, for models whose output has no opposite to push towards
+    AWAY = "away"  # pushes the vector away from the token, see embedder.auto
 
 
 def prompt_factors(
@@ -35,11 +35,11 @@ def prompt_factors(
     word_vectors: Callable[[Int64Array], Float32Array],
     negative: Negative = Negative.REFUSED,
 ) -> Float64Array | None:
-    """(tokens,) the factor of each token; None where every factor is 1, so that nothing is touched at all.
+    """(tokens,) the factor of each token; None if all are 1, so that the model runs entirely unsteered.
 
-    `tokens` is what `tokenizer` made of the prompt; `word_vectors` gives the static input vectors of token ids.
-    Raises InvalidControl where overlapping controls multiply to more than is allowed, and for factors below 0 where
-    they are REFUSED.
+    `tokens`: the prompt as tokenized by `tokenizer`; `word_vectors` returns the static input vectors of token ids.
+    Raises InvalidControl if overlapping controls multiply to more than MAX_FACTOR, and for factors below 0 if they are
+    REFUSED.
     """
     if not prompt.steered:
         return None
@@ -56,7 +56,7 @@ def prompt_factors(
             case TextItem():
                 factors[own] = span_factors(item.text, item.controls, tokens.spans[own])
             case TokenIdsItem():
-                factors[own] = index_factors(len(item.ids), item.controls)[: own.sum()]  # what the cut left
+                factors[own] = index_factors(len(item.ids), item.controls)[: own.sum()]  # up to the truncation
     if options.contextual_threshold is not None:
         eligible = ~(tokens.special | tokens.prefix | _stop_words(prompt, tokens, tokenizer))
         factors = spread_factors(factors, word_vectors(tokens.ids), options.contextual_threshold, eligible)
@@ -66,9 +66,9 @@ def prompt_factors(
 
 
 def _stop_words(prompt: Prompt, tokens: TokenizedPrompt, tokenizer: TextTokenizer) -> BoolArray:
-    """(tokens,) whether the token is a stop word of the prompt's language, which all of its words tell together.
+    """(tokens,) whether the token is a stop word of the prompt's language, as detected from the whole prompt.
 
-    Not of others: "war", "die" and "her" are stop words elsewhere.
+    Other languages' stop words do not count: "war", "die" and "her" each are one in some language.
     """
     read = [_text(item, tokenizer) for item in prompt.items]
     stop_words = rules_for(detected_language(" ".join(read)) or _DEFAULT_LANGUAGE).stop_words

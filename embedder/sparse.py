@@ -1,12 +1,13 @@
-"""Learned sparse vectors of a masked language model: SPLADE.
+"""SPLADE models: learned sparse vectors from a masked language model.
 
-The weight of vocabulary token j in a text is what its tokens i say for it, in logits l_ij of the model's head:
+The weight of vocabulary token j in a text follows from the logits l_ij that the model's head gives j at each token i of
+the text:
 
     w_j = max_i f_i g(l_ij)    or    w_j = sum_i f_i g(l_ij),    g(x) = log(1 + max(x, 0))
 
-and g taken twice over, log(1 + log(1 + max(x, 0))), where the model says so. f_i is the control factor of token i, 1
-where nothing is steered: a suppressed token says nothing for any term, and by the attention nothing to the others. All
-tokens take part, special ones too, as the models are trained.
+Some models apply the logarithm twice: g(x) = log(1 + log(1 + max(x, 0))). f_i is the control factor of token i, 1 if
+nothing is steered: a suppressed token contributes to no term, and through the attention it does not act on the other
+tokens either. All tokens take part, special ones too, as the models are trained that way.
 Sources: Formal et al., "SPLADE" (2021, sum) and "SPLADE v2" (2021, max); Shen et al., "Exploring l0 Sparsification for
 Inference-free Sparse Retrievers" (2025, the double logarithm).
 """
@@ -41,8 +42,8 @@ from embedder.modelfolder import json_object, read_model_folder, token_limit, we
 from embedder.promptfactors import Negative
 from embedder.tokens import load_tokenizer
 
-LOGITS_AT_ONCE = 1 << 24  # 64 MB: a long text over a large vocabulary is pooled piece by piece
-_SPLADE_POOLING = "SpladePooling"  # the module of sentence-transformers
+LOGITS_AT_ONCE = 1 << 24  # 64 MB; a long text with a large vocabulary is pooled in pieces
+_SPLADE_POOLING = "SpladePooling"  # a module type of sentence-transformers
 _RELU, _LOG1P_RELU = "relu", "log1p_relu"
 
 
@@ -60,7 +61,7 @@ class SparseModel:
         pooling: TermPooling,
         twice: bool,
     ) -> None:
-        """`vocabulary`: tokens that the head knows. `twice`: the logarithm is taken of the logarithm once more."""
+        """`vocabulary`: the number of logits of the head. `twice`: whether the logarithm is applied twice."""
         self.name = name
         self.fingerprint = fingerprint
         self.max_tokens = forward.tokenizer.max_tokens
@@ -82,9 +83,9 @@ class SparseModel:
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> SparseEmbeddings:
-        """The weights above 0 of every prompt, in order; a text may have none.
+        """The weights above 0 of every prompt, in the order of `prompts`; a text may have none.
 
-        Raises InvalidControl where a control cannot act on this model.
+        Raises InvalidControl if a control cannot act on this model.
         """
         prepared = self._forward.prepare(prompts, representation, options)
         found: dict[int, SparseVector] = {}
@@ -103,7 +104,10 @@ class SparseModel:
         *,
         options: ControlOptions = DEFAULT_OPTIONS,
     ) -> list[SparseTrace]:
-        """f_i g(l_ij) of every token i of prompt p and every j of `terms[p]`; 0 for what only the tokenizer knows."""
+        """The activations f_i g(l_ij) of every token i of prompt p for every term j of `terms[p]`.
+
+        They are 0 for terms that the tokenizer has but the head has not.
+        """
         prepared = self._forward.prepare(prompts, representation, options)
         found: dict[int, SparseTrace] = {}
 
@@ -124,28 +128,28 @@ class SparseModel:
         return [found[index] for index in range(len(prepared))]
 
     def token(self, id: int) -> str:
-        """Raises InvalidInput for an id that the tokenizer lacks."""
+        """The vocabulary's name of a token id. Raises InvalidInput for an unknown id."""
         return self.tokenizer.tokens([id])[0]
 
     def token_spans(self, text: str) -> Int64Array:
-        """(tokens, 2) character spans of the model's tokens of `text`, without special tokens and without a cut."""
+        """(tokens, 2) character spans of the model's tokens of `text`, without special tokens, not truncated."""
         return self.tokenizer.spans(text)
 
     def overhead(self, representation: Representation) -> int:
-        """Tokens that every prompt of this representation costs beside its own: special tokens and prefix."""
+        """Number of tokens added to every prompt of this representation: special tokens and prefix."""
         return self._forward.overhead(representation)
 
     def _weights(self, text: TokenVectors) -> Tensor:
-        """(vocabulary,)"""
+        """(vocabulary,) the weights of one text."""
         if self.pooling is TermPooling.SUM:
             return torch.stack([self._scaled(*piece).sum(dim=0) for piece in self._pieces(text)]).sum(dim=0)
         if text.factors is not None:
             return torch.stack([self._scaled(*piece).amax(dim=0) for piece in self._pieces(text)]).amax(dim=0)
-        # g rises: the largest logit makes the largest weight, and g is taken once a term instead of once a token.
+        # g is monotonic, so it is enough to apply it to each term's largest logit instead of to those of all tokens.
         return self._activated(torch.stack([logits.amax(dim=0) for logits, _ in self._pieces(text)]).amax(dim=0))
 
     def _pieces(self, text: TokenVectors) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """(tokens, vocabulary) logits and (tokens,) factors, for a few tokens at a time."""
+        """Yields logits (tokens, vocabulary) and factors (tokens,) for a part of the tokens at a time."""
         size = max(1, LOGITS_AT_ONCE // self._vocabulary)
         for start in range(0, len(text.vectors), size):
             piece = slice(start, start + size)
@@ -161,10 +165,11 @@ class SparseModel:
 
 
 def load_sparse(folder: Path, *, name: str | None = None, device: str = "auto") -> SparseModel:
-    """The SPLADE model of a folder: of sentence-transformers, or a plain masked language model of Hugging Face.
+    """Loads the SPLADE model of a sentence-transformers folder, or a plain masked language model of Hugging Face.
 
-    The latter is read as SPLADE's usual form, the maximum over the tokens. `name`: None for the folder's own; `device`
-    as in embedder.loading.load_encoder. Raises ModelError where the folder, its weights or the device cannot be used.
+    The latter is used in SPLADE's usual form, with the maximum over the tokens. `name`: None for the folder's own;
+    `device` as in embedder.loading.load_encoder. Raises ModelError if the folder, its weights or the device cannot be
+    used.
     """
     described = read_model_folder(folder, also=(_SPLADE_POOLING,))
     if described.dense:
@@ -190,13 +195,13 @@ def load_sparse(folder: Path, *, name: str | None = None, device: str = "auto") 
 
 
 def nonzero(weights: Float32Array) -> SparseVector:
-    """The weights above 0 of a vector over the whole vocabulary."""
+    """The sparse vector of the weights above 0; `weights`: (vocabulary,)."""
     ids = np.flatnonzero(weights > 0)
     return SparseVector(ids=ids.astype(np.int32), weights=weights[ids])
 
 
 def _pooling(folder: Path | None) -> tuple[TermPooling, bool]:
-    """How tokens are pooled, and whether the logarithm is taken twice."""
+    """How tokens are pooled, and whether the logarithm is applied twice. Raises ModelError for other settings."""
     config = {} if folder is None else json_object(folder / "config.json")
     strategy = config.get("pooling_strategy", TermPooling.MAX.value)
     activation = config.get("activation_function", _RELU)

@@ -1,4 +1,4 @@
-"""Prompts to model tokens, each with the item and the characters that it came from."""
+"""Tokenizes prompts into model tokens, each with the prompt item and the characters that it came from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.prompts import ImageItem, Prompt, TextItem, TokenIdsItem
 from core.records import BoolArray, Int64Array
 from embedder.beginning import beginning
 
-_BEGINNINGS = ("a", "如")  # of texts: one that joins a space before it in every vocabulary, one that does in few
+_BEGINNINGS = ("a", "如")  # sample texts: every vocabulary joins a space to the first, few to the second
 NO_ITEM = -1  # the item of special tokens and of the representation's prefix
 
 
@@ -36,7 +36,7 @@ class TokenizedPrompt:
 
 
 class TextTokenizer:
-    """A fast tokenizer with its limit fixed once: shared settings that change between calls are not thread-safe."""
+    """A fast tokenizer with a fixed limit. Thread-safe, as its settings never change between calls."""
 
     def __init__(self, definition: str, *, max_tokens: int, lowercase: bool = False) -> None:
         """`definition`: the text of a `tokenizer.json`. `lowercase`: the model wants its text lower-cased first."""
@@ -48,15 +48,15 @@ class TextTokenizer:
         self._cut = _beside(self._whole)
         self._cut.enable_truncation(max_tokens)
         self._before, self._after = _special_ids(self._whole)
-        self.special_after = len(self._after)  # special tokens behind every text
+        self.special_after = len(self._after)  # special tokens after every text
         self.max_tokens = max_tokens
         self.special_tokens = self._whole.num_special_tokens_to_add(False)
         self._prefix_tokens: dict[str, int] = {}
 
     def tokenize(self, prompts: Sequence[Prompt], prefix: str = "") -> list[TokenizedPrompt]:
-        """The tokens of prefix and items for every prompt, special tokens around the whole, cut at `max_tokens`.
+        """The tokens of every prompt: prefix and items, with special tokens around them, truncated to `max_tokens`.
 
-        Raises InvalidInput for an image, and for a token id that the vocabulary lacks; it has the prompt's `index`.
+        Raises InvalidInput, with the prompt's `index`, for an image and for a token id that the vocabulary lacks.
         """
         texts = [_only_text(prompt) for prompt in prompts]
         read = []
@@ -73,19 +73,19 @@ class TextTokenizer:
         return tokenized
 
     def spans(self, text: str) -> Int64Array:
-        """(tokens, 2) character spans of the text's tokens, without special tokens and without a cut."""
+        """(tokens, 2) character spans of the text's tokens, without special tokens, not truncated."""
         return _spans(self._whole.encode(text, add_special_tokens=False))
 
     def ids(self, text: str) -> list[int]:
-        """The ids of the text's tokens, without special tokens and without a cut."""
+        """The ids of the text's tokens, without special tokens, not truncated."""
         return list(self._whole.encode(text, add_special_tokens=False).ids)
 
     def first_ids(self, text: str, count: int) -> list[int]:
-        """At least the first `count` of `ids`, or all of them, without reading much more of the text than that."""
+        """At least the first `count` of the text's `ids`, or all if there are fewer, without tokenizing all of it."""
         return self.ids(beginning(text, count, lambda part: len(self.ids(part))))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """The vocabulary's name of every id. Raises InvalidInput for one that the vocabulary lacks."""
+        """The vocabulary's name of every id. Raises InvalidInput for an id that the vocabulary lacks."""
         names = [self._whole.id_to_token(id) if 0 <= id < 2**32 else None for id in ids]
         unknown = next((id for id, name in zip(ids, names, strict=True) if name is None), None)
         if unknown is not None:
@@ -96,7 +96,7 @@ class TextTokenizer:
         return [name for name in names if name is not None]
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text that the ids stand for, without special tokens. Raises InvalidInput as `tokens` does."""
+        """Decodes the ids, without special tokens. Raises InvalidInput as `tokens` does."""
         self.tokens(ids)
         return self._whole.decode(list(ids))
 
@@ -105,24 +105,24 @@ class TextTokenizer:
         return dict(self._whole.get_vocab())
 
     def definition(self) -> str:
-        """A `tokenizer.json` whose `encode` and `decode` give what `ids` and `text` give: no special tokens, no cut."""
+        """A `tokenizer.json` that encodes and decodes like `ids` and `text`: no special tokens, no truncation."""
         plain = _beside(self._whole)
         plain.post_processor = None
         return plain.to_str()
 
     def prefix_tokens(self, prefix: str) -> int:
-        """How many tokens a prefix costs beside those that a text has alone; at most, where that depends on the text.
+        """The number of tokens that a prefix adds to those of a text alone; the maximum if it depends on the text.
 
-        Its last space is none where the text's first token has one before it anyway, as in SentencePiece: in a text
-        that begins with white space it can be.
+        The prefix's last space is no token of its own if the text's first token includes a space anyway, as in
+        SentencePiece; in a text that begins with white space it can be one.
         """
-        if prefix and prefix not in self._prefix_tokens:  # asked for every passage with a title
+        if prefix and prefix not in self._prefix_tokens:  # cached: needed for every passage with a title
             costs = (len(self.ids(prefix + text)) - len(self.ids(text)) for text in _BEGINNINGS)
             self._prefix_tokens[prefix] = max(costs)
         return self._prefix_tokens[prefix] if prefix else 0
 
     def _beginning(self, text: str) -> str:
-        """As much of a text as makes more tokens than are read."""
+        """The beginning of a text that has more tokens than are read, or all of it."""
         return beginning(text, self.max_tokens, lambda part: len(self.ids(part)))
 
     def _joined(self, prompt: Prompt, prefix: str) -> TokenizedPrompt:
@@ -136,7 +136,7 @@ class TextTokenizer:
                 case TokenIdsItem():
                     if ahead:
                         parts.append(self._before_ids(ahead))
-                    self.tokens(item.ids)  # refuses what is unknown
+                    self.tokens(item.ids)  # raises for unknown ids
                     parts.append(_plain(item.ids, index))
                 case ImageItem():
                     raise InvalidInput("the model reads no images", param="prompt")
@@ -145,15 +145,15 @@ class TextTokenizer:
         return _concatenated([_first(whole, room), _special(self._after)], truncated=len(whole) > room)
 
     def _before_ids(self, prefix: str) -> TokenizedPrompt:
-        """The prefix's tokens before those of a text that was tokenized alone."""
+        """The prefix's tokens to put before the tokens of a text that was tokenized by itself."""
         tokens = _tokenized(self._whole.encode(prefix, add_special_tokens=False), len(prefix))
         together, alone = self.ids(prefix + _BEGINNINGS[0]), self.ids(_BEGINNINGS[0])
-        same = together[-len(alone) :] == alone  # else the text's first token is another one behind the prefix
+        same = together[-len(alone) :] == alone  # else the prefix changes the text's first token
         return _first(tokens, len(together) - len(alone)) if same else tokens
 
 
 def load_tokenizer(folder: Path, max_tokens: int, *, lowercase: bool = False) -> tuple[str, TextTokenizer]:
-    """The text of a folder's `tokenizer.json` and what it defines. Raises ModelError."""
+    """The text of a folder's `tokenizer.json`, and the tokenizer. Raises ModelError if the file cannot be used."""
     file = folder / "tokenizer.json"
     try:
         definition = file.read_text(encoding="utf-8")
@@ -175,7 +175,7 @@ def _tokenized(encoding: Encoding, prefix_length: int, item: int = 0) -> Tokeniz
     return TokenizedPrompt(
         ids=np.asarray(encoding.ids, dtype=np.int64),
         items=np.where(special | prefix, NO_ITEM, item),
-        spans=np.maximum(spans, 0),  # a token that reaches from the prefix into the text
+        spans=np.maximum(spans, 0),  # a token may reach from the prefix into the text
         special=special,
         prefix=prefix,
         truncated=bool(encoding.overflowing),
@@ -187,7 +187,7 @@ def _spans(encoding: Encoding) -> Int64Array:
 
 
 def _plain(ids: Sequence[int], item: int) -> TokenizedPrompt:
-    """Tokens that come from no text."""
+    """Tokens that were given by their ids and come from no text."""
     count = len(ids)
     return TokenizedPrompt(
         ids=np.asarray(ids, dtype=np.int64),
@@ -204,17 +204,20 @@ def _special(ids: Sequence[int]) -> TokenizedPrompt:
 
 
 def _beside(tokenizer: Tokenizer) -> Tokenizer:
-    """Another one of the same definition. Both share the vocabulary: to read a large one stops all threads for long."""
+    """A copy with its own settings.
+
+    Both share the vocabulary, because parsing a large one again blocks all threads for long.
+    """
     other = Tokenizer(tokenizer.model)
     for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
         setattr(other, part, getattr(tokenizer, part))
-    for _, token in sorted(tokenizer.get_added_tokens_decoder().items()):  # ids are given in this order
+    for _, token in sorted(tokenizer.get_added_tokens_decoder().items()):  # ids are assigned in this order
         (other.add_special_tokens if token.special else other.add_tokens)([token])
     return other
 
 
 def _special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The special tokens that stand before and behind every text."""
+    """The ids of the special tokens before and after every text."""
     encoding = tokenizer.encode("a")
     own = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
     return (encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :]) if own else (encoding.ids, [])

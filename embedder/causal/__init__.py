@@ -1,1 +1,1 @@
-"""Causal language models: continuing a prompt, and judging how likely a continuation is."""
+"""Causal language models: completing a prompt, and evaluating how likely a given continuation is."""

@@ -1,4 +1,4 @@
-"""Continuing a prompt, token by token, with the keys and values of all earlier tokens kept."""
+"""Generates completions of a prompt token by token, with a key-value cache."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ LogProbs = dict[str, float | None]
 def complete(model: CausalModel, request: Completion, *, priority: Priority = Priority.INTERACTIVE) -> CompletionResult:
     """The completions of a prompt.
 
-    The log probabilities, and with them the choice of the best, are the model's own: before temperature, penalties and
-    biases. Each completion has a random source of its own, drawn from the seed, so more of them change no earlier one.
-    Other callers get their turns between any two tokens, those of a more urgent `priority` first; there it also ends,
-    by Abandoned, where nobody waits for the answer any more.
-    Raises InvalidInput where prompt and completion do not fit into the model, and for an unknown token id of a bias.
+    Log probabilities, and so the choice of the best completions, are the model's own: before temperature, penalties
+    and biases. Each completion has its own random generator, spawned from the seed, so asking for more completions
+    does not change the earlier ones. Between two tokens other callers may take their turns, those of a more urgent
+    `priority` first.
+    Raises InvalidInput if prompt and completion do not fit into the model, or if a bias names an unknown token id;
+    Abandoned between two tokens if nobody waits for the answer any more.
     """
     read = model.read(request.prompt, request.options)
     maximum = _maximum_tokens(model, request, len(read))
@@ -61,14 +62,14 @@ def complete(model: CausalModel, request: Completion, *, priority: Priority = Pr
 
 
 class _Candidate:
-    """One completion while it is written."""
+    """A completion that is being generated."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self.random = random
         self.ids: list[int] = []
         self.log_probs: list[LogProbs] = []
-        self.total = 0.0  # log probability of all tokens
-        self.stop: int | None = None  # where in the text the stop sequence begins
+        self.total = 0.0  # log probability of all tokens together
+        self.stop: int | None = None  # offset in the text at which the stop sequence begins
         self.finish: FinishReason | None = None
 
     @property
@@ -78,7 +79,7 @@ class _Candidate:
 
 
 class _Writer:
-    """Writes the candidates of one request."""
+    """Extends the candidates of one request and turns them into results."""
 
     def __init__(self, model: CausalModel, request: Completion, read: ReadPrompt, maximum: int) -> None:
         self._model = model
@@ -93,7 +94,7 @@ class _Writer:
         self._constraints = Constraints(request, model, self._prompt)
 
     def extend(self, candidate: _Candidate, logits: Float64Array) -> None:
-        """One more token for the candidate, out of the model's logits (vocabulary,), or its end."""
+        """Adds one token to the candidate, chosen by the model's logits (vocabulary,), or finishes it."""
         id = None if len(candidate.ids) >= self._maximum else self._next(candidate, logits)
         if id is None:
             at_limit = len(candidate.ids) >= self._maximum
@@ -107,7 +108,7 @@ class _Writer:
         candidate.finish = self._finish(candidate)
 
     def finished(self, candidate: _Candidate, prompt_probs: Sequence[LogProbs]) -> CompletedText:
-        """What the request asked for of a candidate that is written."""
+        """The result of a finished candidate, with the fields that the request asks for."""
         request = self._request
         assert candidate.finish is not None
         raw = self._texts.after(self._prompt, candidate.ids)
@@ -124,7 +125,7 @@ class _Writer:
         )
 
     def prompt_log_probs(self, logits: Float64Array) -> list[LogProbs]:
-        """Of the prompt's own tokens; `logits`: (prompt tokens, vocabulary)."""
+        """The log probabilities of the prompt's own tokens; `logits`: (prompt tokens, vocabulary)."""
         found: list[LogProbs] = []
         for i in range(len(self._prompt) - len(self._own), len(self._prompt)):
             label = self._texts.label(self._prompt[i])
@@ -132,7 +133,7 @@ class _Writer:
         return found
 
     def _next(self, candidate: _Candidate, raw: Float64Array) -> int | None:
-        """The token to go on with; None where the constraints leave none."""
+        """The next token; None if the constraints allow none."""
         logits = raw + self._biases
         if self._penalties.active:
             self._penalties.apply(logits, candidate.ids)
@@ -140,7 +141,7 @@ class _Writer:
         for id in choices(logits, self._request, candidate.random):
             if not self._constraints.writes_excluded([*candidate.ids, id]):
                 return id
-            check_awaited()  # there may be as many more as the vocabulary has
+            check_awaited()  # up to the whole vocabulary may be tried
         return None
 
     def _finish(self, candidate: _Candidate) -> FinishReason | None:
@@ -157,18 +158,17 @@ class _Writer:
         return FinishReason.MAXIMUM_TOKENS if len(candidate.ids) >= self._maximum else None
 
     def _up_to(self, ids: Sequence[int], end: int) -> list[int]:
-        """The tokens that write the first `end` characters, of the last one perhaps only a part."""
+        """The fewest leading tokens whose text has the first `end` characters; the last token may reach beyond."""
         kept = list(ids)
         while kept and len(self._texts.after(self._prompt, kept[:-1])) >= end:
             kept.pop()
         return kept
 
     def _labelled(self, probabilities: Float64Array, id: int) -> LogProbs:
-        """The log probabilities of the likeliest tokens, as many as asked for, and of the token itself."""
+        """The log probabilities of the requested number of likeliest tokens, and of the token itself."""
         found: LogProbs = {}
-        for other in self._likeliest(
-            probabilities, self._request.log_probs or 0
-        ):  # of two tokens that write the same, the likelier stays
+        for other in self._likeliest(probabilities, self._request.log_probs or 0):
+            # If two tokens have the same label, the likelier one stays.
             found.setdefault(self._texts.label(other), float(probabilities[other]))
         found[self._texts.label(id)] = float(probabilities[id])
         return found
@@ -205,7 +205,7 @@ def _maximum_tokens(model: CausalModel, request: Completion, prompt: int) -> int
 
 
 def _biases(model: CausalModel, request: Completion) -> Float64Array:
-    """(vocabulary,) what is added to the logits."""
+    """(vocabulary,) the biases to add to the logits."""
     biases = np.zeros(model.vocabulary)
     for id, bias in request.logit_bias.items():
         if not 0 <= id < model.vocabulary:

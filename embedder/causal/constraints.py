@@ -1,9 +1,9 @@
-"""What a completion is held to: options to generate, texts never to generate, and no end too early.
+"""Constraints on a completion: texts to choose from, texts never to generate, and a minimum length.
 
-Inclusion goes by tokens: the completion is one of the options, as the tokenizer cuts it, and ends behind it (or goes
-on where a longer option begins with it). Exclusion goes by text, however it is cut into tokens: a token that would
-write an excluded text is not taken. With `first_token_only`, only the first token of the completion is held to
-the first tokens of the options. The public documents of the completion API leave open what follows an option.
+Inclusion works on tokens: the completion is one of the options, as tokenized, and ends after it (or continues if a
+longer option begins with it). Exclusion works on text, however it is split into tokens: a token that would complete an
+excluded text is not chosen. With `first_token_only`, only the first token of the completion is compared with the first
+tokens of the options or excluded texts. The public documents of the completion API do not say what follows an option.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Constraints:
         self._known[model.texts.known_ids] = True
 
     def allowed(self, generated: Sequence[int]) -> BoolArray:
-        """(vocabulary,) which tokens may follow `generated`, as far as the token by itself says it."""
+        """(vocabulary,) which tokens may follow `generated`; `writes_excluded` is checked separately."""
         request = self._request
         if self._options and not (request.bias_inclusion_first_token_only and generated):
             mask = np.zeros_like(self._known)
@@ -46,19 +46,22 @@ class Constraints:
         return mask
 
     def writes_excluded(self, generated: Sequence[int]) -> bool:
-        """Whether the text of `generated` holds a text that is excluded."""
+        """Whether the text of `generated` contains an excluded text."""
         if not self._request.bias_exclusion or self._request.bias_exclusion_first_token_only:
             return False
         text = self._texts.after(self._prompt, generated)
         return any(excluded in text for excluded in self._request.bias_exclusion)
 
     def complete(self, generated: Sequence[int]) -> bool:
-        """Whether an option stands there, and nothing can follow it (or the model has no token to end a text with)."""
+        """Whether `generated` is an option that must end here.
+
+        It must if no longer option begins with it, or if the model has no token to end a text with.
+        """
         if not self._options or self._request.bias_inclusion_first_token_only:
             return False
         return tuple(generated) in self._options and not (self._end and self._open(generated))
 
     def _open(self, generated: Sequence[int]) -> list[tuple[int, ...]]:
-        """The options that go on behind `generated`."""
+        """The longer options that begin with `generated`."""
         size = len(generated)
         return [option for option in self._options if len(option) > size and option[:size] == tuple(generated)]

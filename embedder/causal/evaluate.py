@@ -1,4 +1,4 @@
-"""How likely a model is to continue a prompt with a given text."""
+"""Evaluates how likely a model is to continue a prompt with a given text."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ DEFAULT_OPTIONS = ControlOptions()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """Natural logarithms throughout."""
+    """How likely the expected completion is. All logarithms are natural."""
 
     log_probability: float  # of all tokens of the expected completion together, at most 0
     log_perplexity: float  # -log_probability: depends on the tokenizer and on the length
     log_perplexity_per_token: float
     log_perplexity_per_character: float
-    correct_greedy: bool  # whether the most likely token is the expected one at every place
+    correct_greedy: bool  # whether the most likely token is the expected one at every position
     token_count: int  # of the expected completion
     character_count: int  # of the expected completion, code points
-    completion: str  # the most likely token at every place, given the expected ones before it
+    completion: str  # the most likely token at every position, given the expected tokens before it
     prompt_tokens: int
 
 
@@ -38,10 +38,10 @@ def evaluate(
     options: ControlOptions = DEFAULT_OPTIONS,
     priority: Priority = Priority.INTERACTIVE,
 ) -> Evaluation:
-    """One forward pass over the prompt and the expected completion, which is tokenized by itself.
+    """Evaluates `expected` as a continuation of `prompt` in one forward pass; `expected` is tokenized by itself.
 
-    Raises InvalidInput where nothing is expected, or where prompt and completion do not fit into the model together;
-    Abandoned where nobody waits for the answer any more before its turn comes.
+    Raises InvalidInput if `expected` has no tokens, or if prompt and completion together do not fit into the model;
+    Abandoned if nobody waits for the answer any more when its turn comes.
     """
     target = model.target_ids(expected)
     if not len(target):
@@ -58,7 +58,7 @@ def evaluate(
         )
     ids = np.concatenate([read.ids, target])
     factors = None if read.factors is None else np.concatenate([read.factors, np.ones(len(target))])[None]
-    # The logits behind the prompt's last token judge the target's first; those behind the target's last judge nothing.
+    # The logits after the prompt's last token predict the target's first token; those after its last are not needed.
     logits = model.logits(ids, factors, keep=len(target) + 1, log_additive=read.log_additive, priority=priority)[0, :-1]
     probabilities = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
     texts = model.texts

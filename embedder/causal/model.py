@@ -1,6 +1,6 @@
-"""A causal language model of a Hugging Face folder: prompts to token ids, token ids to logits, steered or not.
+"""A causal language model from a Hugging Face folder: prompts to token ids, and token ids to logits, with controls.
 
-No padding anywhere: all rows of a batch have the same length, so that a row is computed as it would be alone.
+There is no padding: all rows of a batch have the same length, so a row is computed as it would be alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from embedder.pretrained import load_pretrained
 from embedder.promptfactors import prompt_factors
 from embedder.tokens import NO_ITEM, TextTokenizer, TokenizedPrompt, load_tokenizer
 
-_SPARE = 64  # tokens beyond what the model reads, special ones among them: what does not fit shows, and is refused
+# The tokenizer keeps this many tokens beyond the model's limit, special ones included, so that a prompt which does not
+# fit is noticed and refused.
+_SPARE = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,15 +40,18 @@ class ReadPrompt:
 
     ids: Int64Array  # (tokens,) at least one
     items: Int64Array  # (tokens,) index of the prompt's item that the token came from, -1 for special tokens
-    factors: Float64Array | None  # (tokens,) None where nothing is steered
-    log_additive: bool
+    factors: Float64Array | None  # (tokens,); None: nothing is steered
+    log_additive: bool  # as ControlOptions.log_additive
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class CausalModel:
-    """A loaded causal language model with its tokenizer. Thread-safe: one forward pass at a time, urgent ones first."""
+    """A loaded causal language model with its tokenizer.
+
+    Thread-safe: one forward pass runs at a time, more urgent ones first.
+    """
 
     def __init__(
         self, *, name: str, model: PreTrainedModel, tokenizer: TextTokenizer, fingerprint: str, max_tokens: int
@@ -56,21 +61,22 @@ class CausalModel:
         self.max_tokens = max_tokens  # of prompt and completion together
         self.tokenizer = tokenizer
         self.end_ids = _token_ids(model, "eos_token_id")  # tokens that end a text
-        self.attention_problem = _attention_problem(model)  # empty: controls act
+        self.attention_problem = _attention_problem(model)  # why controls cannot act; empty if they can
         self._start_ids = _token_ids(model, "bos_token_id") or self.end_ids
         self._model = model
-        self._queue = ModelQueue()  # apart from other models: its passes may take seconds
-        self.observe = self._queue.observe  # as core.protocols.Observable has it
+        self._queue = ModelQueue()  # separate from other models, as its passes may take seconds
+        self.observe = self._queue.observe  # as in core.protocols.Observable
         self.waiting = self._queue.waiting
         self.vocabulary = int(model.config.get_text_config().vocab_size)
         self.texts = TokenTexts(tokenizer, self.vocabulary)
 
     def read(self, prompt: Prompt, options: ControlOptions) -> ReadPrompt:
-        """The prompt's tokens and their factors, without what the tokenizer puts behind a finished text.
+        """The prompt's tokens and their factors, without the special tokens that the tokenizer appends to a text.
 
-        A prompt without any token becomes the token that starts a text (unconditional completion). The controls act
-        on the attention alone: such a model has no pool. Raises InvalidInput for an image, an unknown token id and a
-        prompt that does not fit into `max_tokens`; InvalidControl where the model takes no controls.
+        A prompt without tokens becomes the token that starts a text (unconditional completion). The controls act on
+        the attention only, as such a model has no pool. Raises InvalidInput for an image, an unknown token id, a
+        prompt that does not fit into `max_tokens`, or an empty prompt if the model has no start token; InvalidControl
+        for a steered prompt if the model takes no controls or the control target is the pool.
         """
         tokens = self.tokens(prompt)
         if len(tokens) > self.max_tokens:
@@ -91,7 +97,7 @@ class CausalModel:
         )
 
     def tokens(self, prompt: Prompt) -> TokenizedPrompt:
-        """The tokens of all items, with special tokens before them but not behind."""
+        """The tokens of all items, with the special tokens before them but not those after them."""
         [whole] = self.tokenizer.tokenize([prompt])
         end = len(whole) - self.tokenizer.special_after
         return TokenizedPrompt(
@@ -104,11 +110,14 @@ class CausalModel:
         )
 
     def target_ids(self, text: str) -> Int64Array:
-        """(tokens,) of a text behind a prompt, tokenized by itself; of one that is too long, some more than fit."""
+        """(tokens,) int64: the ids of a text that follows a prompt, tokenized by itself.
+
+        A text that is too long is cut, but still has more than `max_tokens` tokens.
+        """
         return np.asarray(self.tokenizer.first_ids(text, self.max_tokens + 1), dtype=np.int64)
 
     def factors(self, prompt: Prompt, tokens: TokenizedPrompt, options: ControlOptions) -> Float64Array | None:
-        """(tokens,) the factors of the prompt's controls, None where all are 1. Raises InvalidControl as `read`."""
+        """(tokens,) the factors of the prompt's controls; None if all are 1. Raises InvalidControl as in `read`."""
         factors = prompt_factors(prompt, tokens, options, self.tokenizer, self._word_vectors)
         if factors is not None and options.target is ControlTarget.POOL:
             raise InvalidControl(
@@ -130,10 +139,10 @@ class CausalModel:
         log_additive: bool = True,
         priority: Priority = Priority.INTERACTIVE,
     ) -> Tensor:
-        """(rows, keep, vocabulary) float32: the logits behind each of the last `keep` tokens.
+        """(rows, keep, vocabulary) float32: the logits after each of the last `keep` tokens.
 
-        `ids` (tokens,) are the same for all rows; `factors` (rows, tokens) are each row's own. None: one row, idle.
-        Raises Abandoned where nobody waits for the answer any more before its turn comes.
+        `ids` (tokens,) are the same for all rows; `factors` (rows, tokens) differ by row. None: one row, not steered.
+        Raises Abandoned if nobody waits for the answer any more when its turn comes.
         """
         rows = 1 if factors is None else len(factors)
         tokens = torch.from_numpy(ids).to(self._model.device).expand(rows, -1)
@@ -141,7 +150,7 @@ class CausalModel:
         return self._logits(tokens, batch, keep, priority)
 
     def continuation(self, prompt: ReadPrompt, *, keep: int, priority: Priority) -> Continuation:
-        """The model behind `prompt`, ready to read on token by token; `keep`: how many logits of the prompt to keep."""
+        """Reads `prompt` for generation token by token; `keep`: number of its last tokens whose logits are kept."""
         return Continuation(self, prompt, keep, priority)
 
     def _batch_factors(self, factors: Float32Array, log_additive: bool) -> BatchFactors:
@@ -173,33 +182,34 @@ class CausalModel:
 
 
 class Continuation:
-    """The keys and values of a prompt and of what was generated behind it, for one or several rows."""
+    """The cached keys and values of a prompt and of the tokens generated after it, for one or several rows."""
 
     def __init__(self, model: CausalModel, prompt: ReadPrompt, keep: int, priority: Priority) -> None:
         self._model = model
         self._priority = priority
-        # Without the model's configuration, sliding windows are masked and not cut off: factors fit every layer's keys
+        # Created without the model's configuration: then sliding windows are masked rather than cut off, and every
+        # layer has as many keys as there are factors.
         self._cache = DynamicCache()
         self._log_additive = prompt.log_additive
         self._factors = None if prompt.factors is None else prompt.factors[None].astype(np.float32)
         ids = torch.from_numpy(prompt.ids).to(model._model.device)[None]
-        self.prompt_logits = self._forward(ids, keep)[0]  # (keep, vocabulary) behind the prompt's last tokens
+        self.prompt_logits = self._forward(ids, keep)[0]  # (keep, vocabulary) after the prompt's last tokens
 
     def repeat(self, rows: int) -> None:
-        """Goes on with `rows` rows that are equal so far."""
+        """Continues with `rows` copies of the one row."""
         if rows > 1:
             self._cache.batch_repeat_interleave(rows)
         if self._factors is not None:
             self._factors = np.repeat(self._factors, rows, axis=0)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Goes on with these rows alone."""
+        """Continues with these rows only."""
         self._cache.batch_select_indices(torch.tensor(rows, device=self._model._model.device))
         if self._factors is not None:
             self._factors = self._factors[list(rows)]
 
     def step(self, ids: Sequence[int]) -> Tensor:
-        """(rows, vocabulary) float32: the logits behind one more token for each row."""
+        """Appends one token to each row; returns the logits after it, (rows, vocabulary) float32."""
         if self._factors is not None:
             ones = np.ones((len(ids), 1), dtype=np.float32)
             self._factors = np.concatenate([self._factors, ones], axis=1)
@@ -212,9 +222,9 @@ class Continuation:
 
 
 def load_causal(folder: Path, *, name: str | None = None, device: torch.device) -> CausalModel:
-    """The causal language model of a Hugging Face folder, under `name` (None: the folder's own), in float32.
+    """Loads the causal language model of a Hugging Face folder in float32, under `name` (None: the folder's name).
 
-    Nothing is downloaded. Raises ModelError where the folder, its tokenizer or its weights cannot be used.
+    Nothing is downloaded. Raises ModelError if the folder, its tokenizer or its weights cannot be used.
     """
     weights = weights_sha256(folder)
     require_tokenizer(folder)
@@ -231,14 +241,14 @@ def load_causal(folder: Path, *, name: str | None = None, device: torch.device) 
 
 
 def _attention_problem(model: PreTrainedModel) -> str:
-    """Switches the model to the steerable attention, or says why that does not work."""
+    """Switches the model to the steerable attention; returns why that is not possible, or an empty string."""
     network = model.base_model
     assert isinstance(network, PreTrainedModel)
     return GenericBackbone(network).attention_problem
 
 
 def _token_ids(model: PreTrainedModel, name: str) -> frozenset[int]:
-    """The ids of a special token, as the generation's configuration says, else the model's."""
+    """The ids of a special token from the generation configuration, or else from the model's configuration."""
     configs: list[Any] = [model.generation_config, model.config.get_text_config()]
     value = next((found for c in configs if (found := getattr(c, name, None)) is not None), None)
     return frozenset(value if isinstance(value, list) else [] if value is None else [value])

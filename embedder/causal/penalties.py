@@ -1,14 +1,15 @@
-"""Penalties on tokens that repeat what was said.
+"""Repetition penalties: presence, frequency and sequence penalties on the logits of tokens that occurred before.
 
-With the logit l of a token, and c times that it occurs in what the penalties look at:
+With the logit l of a token, its number of occurrences c in the text that the penalties look at, and the penalty p:
 
     presence    additive  l - p            multiplicative  l / (1 + p) where l > 0, else l * (1 + p);   once, if c > 0
     frequency   additive  l - c * p        multiplicative  the same with (1 + p) ** c
-    sequence    as presence, for a token that would complete a sequence of tokens which occurs already
+    sequence    as presence, for a token that would complete a sequence of tokens that occurs already
 
 The multiplicative form is that of CTRL (Keskar et al., 2019) with 1 + p for its theta, so that 0 changes nothing in
-either form. The public documents of the completion API name both forms and state neither formula, nor what a sequence
-is. Here a token completes one where it follows the last `min_length - 1` tokens of the text at an earlier place too.
+either form. The public documents of the completion API name both forms but give neither their formulas nor a definition
+of a sequence. Here a token completes a sequence if it also follows an earlier occurrence of the last `min_length - 1`
+tokens of the text.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Penalties:
     """The penalties of one request."""
 
     def __init__(self, request: Completion, prompt: Sequence[int], texts: TokenTexts, bias: Sequence[int]) -> None:
-        """`prompt` and `bias`: token ids of the prompt and of the request's `penalty_bias`."""
+        """`prompt`, `bias`: the token ids of the prompt and of the request's `penalty_bias`."""
         self._request = request
         self._prompt = list(prompt)
         self._bias = list(bias)
@@ -42,7 +43,7 @@ class Penalties:
         )
 
     def apply(self, logits: Float64Array, generated: Sequence[int]) -> None:
-        """Changes `logits` (vocabulary,) for the token behind the prompt and `generated`, in place."""
+        """Changes in place the `logits` (vocabulary,) of the token that follows the prompt and `generated`."""
         request = self._request
         sources = self._sources(generated)
         counts = Counter(id for source in sources for id in source)
@@ -57,13 +58,13 @@ class Penalties:
             _penalize(logits, ids, request.sequence_penalty, np.ones(len(ids)))
 
     def _sources(self, generated: Sequence[int]) -> list[Sequence[int]]:
-        """The runs of tokens that the penalties look at."""
+        """The token sequences that the penalties look at."""
         prompt = self._prompt if self._request.penalties_include_prompt else []
         completion = generated if self._request.penalties_include_completion else []
         return [[*prompt, *completion], self._bias]
 
     def _repeated(self, said: Iterable[int], generated: Sequence[int]) -> list[int]:
-        """Those of the tokens that neither begin a text that may be repeated nor go on with one behind `generated`."""
+        """The tokens of `said` to penalize: they neither begin an exception nor continue one after `generated`."""
         if not self._exceptions:
             return list(said)
         pieces = {id: self._texts.label(id) for id in said}
@@ -72,14 +73,14 @@ class Penalties:
         rests = sorted({rest for exception in self._exceptions for rest in _rests(exception, text, longest)})
 
         def is_excepted(piece: str) -> bool:
-            place = bisect_left(rests, piece)  # before all that begin with the piece, and behind all that are smaller
+            place = bisect_left(rests, piece)  # the first rest >= piece: it begins with it, if any does
             return place < len(rests) and rests[place].startswith(piece)
 
         return [id for id, piece in pieces.items() if not is_excepted(piece)]
 
 
 def _rests(exception: str, text: str, longest: int) -> Iterator[str]:
-    """What `text` may go on with, to write the exception or the rest of one that it ends in; `longest` characters."""
+    """Continuations of `text` that write the exception or finish one begun at its end, cut to `longest` characters."""
     yield exception[:longest]
     last = text[-1:]
     for start in range(1, min(len(exception), len(text) + 1)):
@@ -88,7 +89,7 @@ def _rests(exception: str, text: str, longest: int) -> Iterator[str]:
 
 
 def completing(suffix: Sequence[int], sources: Sequence[Sequence[int]], length: int) -> list[int]:
-    """The tokens that follow `suffix` (length - 1 tokens) somewhere in one of `sources`; none for a shorter suffix."""
+    """The tokens that follow `suffix` (`length - 1` tokens) somewhere in `sources`; none for a shorter suffix."""
     size = length - 1
     if len(suffix) < size:
         return []
@@ -107,6 +108,6 @@ def _penalize(logits: Float64Array, ids: Int64Array, penalty: Penalty, times: Fl
     if not penalty.multiplicative:
         logits[ids] -= times * penalty.value
         return
-    # Up to e ** 69, about 1e30: beyond, a logit would overflow, and infinities cancel to nan.
+    # Limited to e ** 69, about 1e30: above that a logit would overflow, and infinities cancel to nan.
     strength = np.exp(np.clip(times * np.log1p(penalty.value), -_MAX_EXPONENT, _MAX_EXPONENT))
     logits[ids] = np.where(logits[ids] > 0, logits[ids] / strength, logits[ids] * strength)

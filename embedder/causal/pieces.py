@@ -1,4 +1,4 @@
-"""The texts of tokens where they stand: some tokenizers write a token at the start of a text unlike further on."""
+"""The text of tokens in context: some tokenizers decode a token differently at the start of a text than within it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from embedder.tokens import TextTokenizer
 
-_BROKEN = "\ufffd"  # what bytes that are no whole character decode to
+_BROKEN = "\ufffd"  # the replacement character, which the bytes of an incomplete character decode to
 
 
 class TokenTexts:
-    """Token ids to what they add to a text. Thread-safe: what is remembered is the same whoever finds it."""
+    """Maps token ids to the text that they add. Thread-safe: every thread would cache the same labels."""
 
     def __init__(self, tokenizer: TextTokenizer, vocabulary: int) -> None:
-        """`vocabulary`: how many logits the network gives; it may be more than there are tokens, and even fewer."""
+        """`vocabulary`: the number of logits of the network, which may be more or fewer than the tokenizer's tokens."""
         self._tokenizer = tokenizer
         self._anchor = tokenizer.ids("a")[-1:]
         self._names = {id: name for name, id in tokenizer.vocabulary().items()}
@@ -23,7 +23,7 @@ class TokenTexts:
         self._labels: dict[int, str] = {}
 
     def after(self, context: Sequence[int], ids: Sequence[int]) -> str:
-        """What `ids` add to the text of `context`, special tokens left out."""
+        """The text that `ids` add after `context`, without special tokens."""
         anchor = list(context[-1:])
         before, whole = self._tokenizer.text(anchor), self._tokenizer.text([*anchor, *ids])
         if before.endswith(_BROKEN) or not whole.startswith(before):
@@ -31,9 +31,9 @@ class TokenTexts:
         return whole[len(before) :]
 
     def label(self, id: int) -> str:
-        """What the token adds within a text; its name in the vocabulary where that is no text of its own.
+        """The text that the token adds within a text, or its name in the vocabulary if it has no text of its own.
 
-        Without a text are special tokens, and tokens that are only a part of a character.
+        Special tokens, and tokens that are only part of a character, have no text of their own.
         """
         if id not in self._labels:
             text = self.after(self._anchor, [id])

@@ -1,4 +1,4 @@
-"""What is asked of a completion, and what comes back."""
+"""The request and the result of a completion."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from core.prompts import ControlOptions, Prompt
 
 MAX_CANDIDATES = 100
 MAX_LOG_PROBS = 100
-MAX_CHARACTERS = 100_000  # of all stop sequences, exceptions or biases of a kind, which every token is held against
-MAX_STRENGTH = 1e9  # of a penalty or a bias, up or down: far above any logit, far below where float64 overflows
+MAX_CHARACTERS = 100_000  # of all stop sequences, exceptions or biases of a kind: every token is compared with them
+MAX_STRENGTH = 1e9  # largest absolute penalty or bias: far above any logit, far below the overflow of float64
 
 
 class FinishReason(StrEnum):
+    """Why a completion ended."""
+
     MAXIMUM_TOKENS = "maximum_tokens"
     END_OF_TEXT = "end_of_text"
     STOP_SEQUENCE = "stop_sequence_reached"
@@ -24,7 +26,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Penalty:
-    """A penalty on tokens that repeat something: 0 changes nothing, above 0 makes them rarer, below 0 likelier."""
+    """A penalty on repeated tokens: 0 changes nothing, above 0 makes them rarer, below 0 likelier."""
 
     value: float = 0.0
     multiplicative: bool = False  # the value must then be above -1
@@ -32,37 +34,35 @@ class Penalty:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """A prompt to continue, and how. Raises InvalidInput that names the field.
+    """A prompt to continue and the parameters of the completion. Raises InvalidInput that names the invalid field.
 
-    `temperature`, `top_k` and `top_p` act in this order. With all three at 0 the most likely token is taken each time;
-    with a temperature of 0 beside one of the others, the logits are not rescaled.
+    `temperature`, `top_k` and `top_p` act in this order. With all three at 0 the most likely token is chosen each time;
+    if only the temperature is 0, the logits are not rescaled.
     """
 
     prompt: Prompt
     options: ControlOptions = field(default_factory=ControlOptions)
     maximum_tokens: int | None = 64  # 0 or more; None: as many as the model has room for
-    minimum_tokens: int = 0  # before which no end-of-text token is generated; stop sequences still stop
+    minimum_tokens: int = 0  # no end-of-text token before so many tokens; stop sequences still stop
     temperature: float = 0.0
     top_k: int = 0  # 0: off
     top_p: float = 0.0  # 0: off
     n: int = 1  # completions to return
-    best_of: int | None = (
-        None  # completions to generate, of which the n with the highest log probability per token stay
-    )
+    best_of: int | None = None  # completions to generate; the n with the highest log probability per token are kept
     seed: int | None = None  # None: a fresh one for each call
     stop_sequences: tuple[str, ...] = ()
-    echo: bool = False  # put the prompt before the completion, its tokens and their log probabilities too
-    log_probs: int | None = None  # None: none; 0: of each token; k: of the k likeliest tokens as well
+    echo: bool = False  # prepend the prompt to the completion, also in its tokens and log probabilities
+    log_probs: int | None = None  # None: none; 0: of each token; k: also of the k likeliest tokens
     tokens: bool = False  # return the completion's tokens
-    raw_completion: bool = False  # return the text of all generated tokens, without prompt, with the stop sequence
-    disable_optimizations: bool = False  # nothing here rewrites prompts or completions, so it changes nothing
+    raw_completion: bool = False  # also return the text of all generated tokens: without prompt, with stop sequence
+    disable_optimizations: bool = False  # accepted but without effect: prompts and completions are never rewritten
     presence_penalty: Penalty = Penalty()
     frequency_penalty: Penalty = Penalty()
     sequence_penalty: Penalty = Penalty()
     sequence_penalty_min_length: int = 2  # tokens, 2 or more
     penalties_include_prompt: bool = False
     penalties_include_completion: bool = True
-    penalty_bias: str | None = None  # a text whose tokens count as generated already
+    penalty_bias: str | None = None  # a text whose tokens count as already generated
     penalty_exceptions: tuple[str, ...] = ()
     penalty_exceptions_include_stop_sequences: bool = True
     logit_bias: Mapping[int, float] = field(default_factory=dict)  # by token id
@@ -104,6 +104,7 @@ class Completion:
 
     @property
     def greedy(self) -> bool:
+        """Whether the most likely token is chosen each time."""
         return self.temperature == 0 and self.top_k == 0 and self.top_p == 0
 
     def _check_counts(self) -> None:
@@ -130,22 +131,22 @@ class Completion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompletedText:
-    """One completion. Fields are None where they were not asked for."""
+    """One completion. Fields that were not asked for are None."""
 
-    completion: str  # up to the stop sequence and without it; behind the prompt with `echo`
+    completion: str  # up to the stop sequence and without it; with `echo` after the prompt
     finish_reason: FinishReason
-    tokens: tuple[str, ...] | None  # of `completion`, and the end-of-text token where one was generated
-    log_probs: tuple[Mapping[str, float | None], ...] | None  # natural, by token; None behind nothing at all
+    tokens: tuple[str, ...] | None  # of `completion`, and the end-of-text token if one was generated
+    log_probs: tuple[Mapping[str, float | None], ...] | None  # natural, by token; None if no token precedes it
     raw_completion: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompletionResult:
-    """`n` completions, the best first where there was a choice."""
+    """`n` completions; with `best_of` the best first."""
 
     completions: tuple[CompletedText, ...]
-    prompt_tokens: int  # counted once for each completion that was generated
-    generated_tokens: int  # of all completions that were generated
+    prompt_tokens: int  # counted once for each generated completion
+    generated_tokens: int  # of all generated completions, returned or not
 
 
 _STRENGTHS = f"must be a number from {-MAX_STRENGTH:.0e} to {MAX_STRENGTH:.0e}"

@@ -1,4 +1,4 @@
-"""The next token out of logits: the most likely one, or a random one by temperature, top-k and top-p, in this order."""
+"""Chooses the next token from logits: greedily, or by sampling with temperature, top-k and top-p, in this order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from embedder.causal.request import Completion
 
 
 def choices(logits: Float64Array, request: Completion, random: np.random.Generator) -> Iterator[int]:
-    """Token ids, until the caller takes one: each as if those before it had never been there.
+    """Yields candidate token ids until the caller accepts one; each is chosen as if those before it did not exist.
 
-    `logits`: (vocabulary,), -inf for what must not be taken; changed in place.
+    `logits`: (vocabulary,), -inf for tokens that are not allowed; changed in place.
     """
-    order = None if request.greedy else np.argsort(-logits, kind="stable")  # once: it takes longer than all the rest
+    order = None if request.greedy else np.argsort(-logits, kind="stable")  # sorted once: slower than all the rest
     while np.isfinite(logits).any():
         id = _choice(logits, request, random, order)
         yield id
@@ -38,12 +38,12 @@ def distribution(
 ) -> Float64Array:
     """(vocabulary,) the probabilities to sample by; they sum to 1.
 
-    temperature t: softmax(logits / t), 0 as 1. top_k: the k likeliest tokens stay. top_p: of these, rescaled, the
-    smallest set stays whose probabilities together exceed p (Holtzman et al., "The curious case of neural text
-    degeneration", 2020). 0 switches either off. Among equal logits the lower token id stays.
-    `order`: the tokens with a finite logit, perhaps others behind them, the likeliest first; None: it is found here.
+    temperature t: softmax(logits / t); 0 acts as 1. top_k: only the k likeliest tokens are kept. top_p: of these,
+    rescaled, the smallest set is kept whose probabilities together exceed p (Holtzman et al., "The curious case of
+    neural text degeneration", 2020). 0 switches top_k or top_p off. Among equal logits the lower token id is kept.
+    `order`: the tokens with a finite logit, likeliest first, possibly followed by others; None: computed here.
     """
-    distances = logits - logits.max()  # 0 and below, so that no temperature, however low, divides to nan
+    distances = logits - logits.max()  # at most 0, so that dividing by a very low temperature gives no nan
     with np.errstate(over="ignore"):
         scaled = distances / temperature if temperature > 0 else distances
     weights: Float64Array = np.exp(scaled)

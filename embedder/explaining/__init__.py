@@ -1,6 +1,7 @@
-"""Which parts of a prompt matter for a target: each part is suppressed once, and the loss is its importance.
+"""Perturbation-based explanations: which parts of a prompt matter for a target.
 
-The method is AtMan (Deb et al., "AtMan: Understanding Transformer Predictions Through Memory Efficient Attention
-Manipulation", 2023). What is measured is the objective's business: similarity.py for encoders, crossentropy.py for
-causal language models. A result names its objective; the two are different questions.
+Each part is suppressed once, and the loss that this causes is its importance. The method is AtMan (Deb et al., "AtMan:
+Understanding Transformer Predictions Through Memory Efficient Attention Manipulation", 2023). The objective defines
+what is measured: similarity.py for encoders, crossentropy.py for causal language models. The two answer different
+questions, so a result names its objective.
 """

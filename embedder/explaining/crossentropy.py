@@ -1,7 +1,7 @@
-"""The objective of a causal language model: the log probability of the target behind the prompt.
+"""The objective for causal language models: the log probability of the target as a continuation of the prompt.
 
-The drop of it when a part is suppressed is the rise of the target's cross-entropy, summed over the target's tokens, or
-token by token. Suppressed tokens of the target itself act on the tokens behind them.
+Its drop when a part is suppressed equals the rise of the target's cross-entropy, summed over the target's tokens or
+token by token. Suppressing a token of the target itself affects the tokens after it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from embedder.explaining.objective import Measurement, Spans, target_parts
 from embedder.explaining.request import ExplanationRequest, ObjectiveName, TargetGranularity
 
 _BATCH_TOKENS = 2048
-_BATCH_LOGITS = 1 << 26  # numbers: 256 MiB
+_BATCH_LOGITS = 1 << 26  # float32 numbers: 256 MiB
 
 
 class CrossEntropy:
@@ -38,9 +38,10 @@ class CrossEntropy:
         return self._model.tokenizer.spans(text)
 
     def measure(self, prompts: Sequence[Prompt], request: ExplanationRequest) -> Measurement:
-        """Raises InvalidInput where prompt and target do not fit into the model together.
+        """The target's log probabilities under each prompt; implements Objective.measure.
 
-        Raises Abandoned between two batches where nobody waits for the answer any more.
+        Raises InvalidInput if the target has no tokens, or if prompt and target do not fit into the model together;
+        Abandoned between two batches if nobody waits for the answer any more.
         """
         model, target = self._model, request.target
         read = model.read(prompts[0], request.options)
@@ -60,7 +61,7 @@ class CrossEntropy:
             if factors is not None:
                 row[: len(read)] = factors
         by_token = request.target_granularity is TargetGranularity.TOKEN
-        if by_token:  # one more row for each target token that has others behind it
+        if by_token:  # one more row for each target token except the last
             within = np.repeat(rows[:1], len(target_ids) - 1, axis=0)
             for j, row in enumerate(within):
                 row[len(read) + j] = request.control_factor

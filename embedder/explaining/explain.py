@@ -1,4 +1,4 @@
-"""From a request to scores."""
+"""Computes an explanation: suppresses each part of the prompt in turn and scores it by the objective's drop."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from embedder.lexical.sentences import without_space
 def explain(objective: Objective, request: ExplanationRequest) -> ExplanationResult:
     """How much each part of the prompt matters for the target, or for each token of it.
 
-    A part's score is what the objective loses when `control_factor` is put on it. Postprocessing and then scaling go
-    over all scores of one explanation, those of the target's own tokens included.
-    Raises InvalidInput for a prompt without parts or with too many, InvalidControl where the model takes no controls.
+    A part's score is the drop of the objective when `control_factor` is put on it. Postprocessing and then scaling
+    apply to all scores of one explanation together, those of the target's own tokens included.
+    Raises InvalidInput for a prompt without parts or with too many, InvalidControl if the model takes no controls.
     """
     token_spans = cache(objective.token_spans)
     granularity, units = prompt_units(request, token_spans)
@@ -47,7 +47,7 @@ def explain(objective: Objective, request: ExplanationRequest) -> ExplanationRes
 
 
 def finished(scores: Float64Array, postprocessing: Postprocessing, normalize: bool) -> Float64Array:
-    """The raw scores as they are asked for."""
+    """The scores after `postprocessing` and, with `normalize`, scaled to 0..1 (all 0 if they are equal)."""
     match postprocessing:
         case Postprocessing.ABSOLUTE:
             scores = np.abs(scores)
@@ -76,7 +76,10 @@ def _explanation(request: ExplanationRequest, units: list[Unit], measured: Measu
 
 
 def _predecessors(request: ExplanationRequest, measured: Measurement, part: int) -> list[tuple[int, int, int]]:
-    """Index, start and end, without white space, of the target's parts before this one; those of nothing left out."""
+    """Index, start and end of the target's parts before `part`, without white space at their ends.
+
+    Parts of white space only are left out.
+    """
     if request.target_granularity is TargetGranularity.COMPLETE:
         return []
     found = []

@@ -1,4 +1,4 @@
-"""What explain.py asks of an objective."""
+"""The interface of an explanation's objective, and its measurements."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Spans = list[tuple[int, int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """How the target fares, part by part, under each prompt; higher is better."""
+    """The objective's value of each part of the target under each prompt; higher is better."""
 
-    parts: Spans  # of the target, which they tile
+    parts: Spans  # spans of the target; together they cover it without overlap
     values: Float64Array  # (prompts, parts)
     preceding: Float64Array  # (parts, parts) drop of part k when part j is suppressed within the target; 0 for j >= k
-    truncated: bool
+    truncated: bool  # whether the model cut prompt or target
 
 
 class Objective(Protocol):
-    """A model and what is measured of it."""
+    """A model and the value that is measured with it."""
 
     @property
     def name(self) -> ObjectiveName: ...
@@ -40,14 +40,14 @@ class Objective(Protocol):
         ...
 
     def measure(self, prompts: Sequence[Prompt], request: ExplanationRequest) -> Measurement:
-        """The request's target under each of `prompts`; the first is the request's own, nothing suppressed."""
+        """Measures the request's target under each of `prompts`; the first is the request's own, nothing suppressed."""
         ...
 
 
 def target_parts(target: str, token_spans: Int64Array) -> Spans:
-    """A part for each token, with the white space before it; together they are the whole target.
+    """One part (start, end) for each token, including the white space before it; the parts join to the whole target.
 
-    Of several tokens that write one character, only the first gets it: the others' parts are empty.
+    If several tokens write one character, the first gets it and the parts of the others are empty.
     """
     ends: list[int] = []
     for _, end in token_spans:

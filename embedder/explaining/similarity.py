@@ -1,7 +1,8 @@
-"""The objective of an encoder: the cosine of prompt and target, both embedded as interchangeable texts.
+"""The objective for encoders, which have no language-model loss: the cosine of prompt and target.
 
-Token by token, part k of a target is worth what it adds: cos(prompt, target up to k) - cos(prompt, target up to k - 1).
-So the parts' values, and their importances, sum to those of the complete target. An encoder has no language-model loss.
+Both are embedded with the symmetric representation. Token by token, the value of part k of a target is what it adds:
+cos(prompt, target up to k) - cos(prompt, target up to k - 1). So the parts' values, and their importances, sum to those
+of the complete target.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from embedder.explaining.objective import Measurement, Spans, target_parts
 from embedder.explaining.request import ExplanationRequest, ObjectiveName, TargetGranularity
 from embedder.explaining.units import suppressed_text
 
-MAX_EMBEDDINGS = 3000  # target tokens cost one for each two of them
+MAX_EMBEDDINGS = 3000  # per request; a target explained by token needs about one for each pair of its tokens
 
 
 class Similarity:
@@ -36,9 +37,10 @@ class Similarity:
         return self._encoder.token_spans(text)
 
     def measure(self, prompts: Sequence[Prompt], request: ExplanationRequest) -> Measurement:
-        """Everything is embedded in one call. Raises InvalidInput where that is more than MAX_EMBEDDINGS.
+        """The target's cosines under each prompt, from one encoder call; implements Objective.measure.
 
-        Raises Abandoned between two batches where nobody waits for the answer any more.
+        Raises InvalidInput if more than MAX_EMBEDDINGS embeddings are needed; Abandoned between two batches if nobody
+        waits for the answer any more.
         """
         target = request.target
         parts: Spans = [(0, len(target))]

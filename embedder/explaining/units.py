@@ -1,4 +1,4 @@
-"""The parts of a prompt that are suppressed one by one."""
+"""Splits a prompt into the parts that are suppressed one by one, and suppresses them with controls."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from embedder.lexical.sentences import sentence_ends, without_space
 
 MAX_UNITS = 1000
 AUTOMATIC_UNITS = 30
-_TILES = {Granularity.TOKEN: 12, Granularity.WORD: 6, Granularity.SENTENCE: 3}  # a side; else the image is one tile
-_AUTOMATIC = (Granularity.PARAGRAPH, Granularity.SENTENCE, Granularity.WORD, Granularity.TOKEN)  # a tie: the coarser
+_TILES = {Granularity.TOKEN: 12, Granularity.WORD: 6, Granularity.SENTENCE: 3}  # per side; else 1
+_AUTOMATIC = (Granularity.PARAGRAPH, Granularity.SENTENCE, Granularity.WORD, Granularity.TOKEN)  # ties: the coarser
 _CJK = r"[\p{Han}\p{Hiragana}\p{Katakana}\u30FC]"
 _WORD = regex.compile(rf"{_CJK}[^\s\p{{L}}\p{{N}}]*|(?:(?!{_CJK})\S)+")
 _BLANK_LINE = regex.compile(r"(?:\r\n|\r|\n)[^\S\r\n]*(?:\r\n|\r|\n)\s*")
 
-Spans = list[tuple[int, int]]  # start and end of parts of a text, rising, not overlapping
-TokenSpans = Callable[[str], Int64Array]  # a text to the (tokens, 2) character spans of its tokens
+Spans = list[tuple[int, int]]  # start and end of parts of a text, ascending, not overlapping
+TokenSpans = Callable[[str], Int64Array]  # maps a text to the (tokens, 2) character spans of its tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class TokenUnit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TileUnit:
-    """A rectangle of an image item, in shares of the entire image."""
+    """A rectangle of an image item, in fractions of the entire image (0 to 1)."""
 
     item: int
     left: float
@@ -69,9 +69,9 @@ Unit = SpanUnit | TokenUnit | TileUnit
 
 
 def prompt_units(request: ExplanationRequest, token_spans: TokenSpans) -> tuple[Granularity, list[Unit]]:
-    """The granularity that was asked for, or the one whose number of units in all items comes closest to 30.
+    """The requested granularity (None: the one whose number of units comes closest to 30) and the prompt's units.
 
-    The units are in the order of the prompt. Raises InvalidInput where there are none, or more than MAX_UNITS.
+    The units are in the order of the prompt. Raises InvalidInput if there are none, or more than MAX_UNITS.
     """
     prompt, delimiter = request.prompt, request.delimiter
     if request.granularity is not None:
@@ -92,7 +92,7 @@ def prompt_units(request: ExplanationRequest, token_spans: TokenSpans) -> tuple[
 
 
 def suppressed(prompt: Prompt, unit: Unit, request: ExplanationRequest, token_spans: TokenSpans) -> Prompt:
-    """The prompt with one more control, on the unit."""
+    """The prompt with one more control, which suppresses the unit."""
     item, factor = prompt.items[unit.item], request.control_factor
     changed: PromptItem
     match item, unit:
@@ -120,8 +120,8 @@ def suppressed_text(
 ) -> TextItem:
     """The text with one more control, on a span.
 
-    Complete overlap is a span that reaches to the borders of the tokens it touches: of several controls with complete
-    overlap only the strongest would act, but this one is to be multiplied with those that are there.
+    With complete overlap the span is extended to the borders of the tokens it touches. A control with complete overlap
+    would not do: only the strongest of them acts on a token, but this one has to multiply with those already there.
     """
     if request.token_overlap is TokenOverlap.COMPLETE:
         spans = token_spans(item.text)
@@ -134,7 +134,7 @@ def suppressed_text(
 
 
 def trimmed(text: str, spans: Int64Array) -> Spans:
-    """The spans without white space at their ends; empty ones left out, those that overlap merged."""
+    """The spans without white space at their ends; empty spans are left out and overlapping ones merged."""
     found: Spans = []
     for start, end in _stripped(text, ((int(start), int(end)) for start, end in spans)):
         if found and start < found[-1][1]:
@@ -176,7 +176,7 @@ def _text_spans(text: str, granularity: Granularity, delimiter: str | None, toke
 
 
 def _between(gaps: Spans, length: int) -> Iterator[tuple[int, int]]:
-    """What lies between the gaps of a text of `length` characters."""
+    """The spans between the gaps of a text of `length` characters."""
     starts = [0, *(end for _, end in gaps)]
     ends = [*(start for start, _ in gaps), length]
     return zip(starts, ends, strict=True)

@@ -1,4 +1,4 @@
-"""Lexical analysis: text to the terms of the sparse leg, the same for documents and queries."""
+"""Lexical analysis: splits documents and queries into the terms of BM25 search, by the same rules for both."""
 
 from embedder.lexical.analyzer import Analyzer, QueryWord, Term
 from embedder.lexical.languages import check_language

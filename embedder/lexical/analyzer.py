@@ -1,7 +1,6 @@
-"""Text to terms: what documents are indexed by and what queries look up.
+"""The analyzer of lexical search: splits texts into the terms that documents are indexed by and queries look up.
 
-Writing and reading share this one analysis: where they differed, words would be indexed under terms that no query asks
-for.
+Documents and queries share this analysis; otherwise words could be indexed under terms that no query asks for.
 """
 
 from __future__ import annotations
@@ -27,36 +26,36 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryWord:
-    """A word of a query and the distinct terms that the languages searched make of it, in the languages' order.
+    """A word of a query and its distinct terms in the searched languages, in the order of the languages.
 
-    Score them as synonyms, with one document frequency for all: were each term weighed by its own, the few documents
-    in a rare language would outrank all others.
-    Without terms nothing is looked up for it: it is a stop word in every one of them, which documents were indexed
-    without, or a function word that a query was not to be searched by.
+    Score the terms as synonyms, with one document frequency for all: if each term had its own, the few documents in a
+    rare language would outrank all others.
+    A word without terms is not looked up: it is a stop word in all of these languages, and so not indexed either, or a
+    function word that the query is not to be searched by.
     """
 
     text: str  # normal form
     start: int
     end: int
     terms: tuple[str, ...]
-    stopped: bool = False  # whether any of the languages stops it
-    function: bool = False  # whether any of them has it for a function word, as "how" is in English
+    stopped: bool = False  # whether it is a stop word in any of the languages
+    function: bool = False  # whether it is a function word in any of them, such as "how" in English
 
 
 class Analyzer:
     """Splits texts into terms by the rules of their language. Thread-safe.
 
-    `default_language` is assumed of a text whose language "auto" cannot tell or has no stemmer for. Raises
-    InvalidSettings where it is no known language, or "auto".
+    `default_language` is used for texts whose language "auto" cannot detect or has no stemmer for. Raises
+    InvalidSettings if it is unknown, or "auto".
     """
 
     def __init__(self, default_language: str = "en") -> None:
         self.default_language = _concrete(default_language)
 
     def language_of(self, text: str, language: str = AUTO) -> str:
-        """The code of the language that `text` is analysed in: `language` unless that is "auto", else as detected.
+        """The code of the language to analyse `text` in: `language`, or the detected one if that is "auto".
 
-        Detect once for a whole document and analyse its passages by the answer. Raises InvalidSettings for an
+        Detect once for a whole document and analyse all its passages in that language. Raises InvalidSettings for an
         unknown `language`.
         """
         if language != AUTO:
@@ -64,12 +63,12 @@ class Analyzer:
         return detected_language(text) or self.default_language
 
     def analyze(self, text: str, language: str = AUTO, words: Iterable[Word] | None = None) -> list[Term]:
-        """The terms of `text` from left to right, stop words dropped. InvalidSettings for an unknown language.
+        """The terms of `text` from left to right, without stop words. Raises InvalidSettings for an unknown language.
 
-        `words`: its `units`, where the caller has them.
+        `words`: the `units` of the text, if the caller already has them.
         """
         term_of = rules_for(self.language_of(text, language)).term
-        if text.isascii():  # the same words, found far faster
+        if text.isascii():  # finds the same words, far faster
             found = units(text) if words is None else words
             return [Term(term, start, end) for word, start, end in found if (term := term_of(word))]
         terms: list[Term] = []
@@ -85,13 +84,14 @@ class Analyzer:
         return Counter(term.text for term in self.analyze(text, language))
 
     def analyze_query(self, text: str, languages: Sequence[str]) -> tuple[QueryWord, ...]:
-        """The words of a query, stop words included, that is put to documents in `languages`.
+        """The words of a query to documents in `languages`, stop words included.
 
-        Those are codes that `language_of` gave, not "auto". A document is indexed under the terms of its own
-        language, so a word stands for the terms of all of them. A word that only some of the languages stop is kept
-        through the others ("die" in English and German texts). Function words have their terms, as in documents;
-        one in capitals is a name, unless all words are in capitals: "WHO report".
-        Without languages the default language is taken. Raises InvalidSettings for an unknown language.
+        `languages` are codes returned by `language_of`, not "auto"; without any, the default language is used. A
+        document is indexed under the terms of its own language, so a word gets its terms in all of them. A word that
+        is a stop word in only some of the languages keeps its terms in the others ("die" in English and German texts).
+        Function words keep their terms, as in documents; a word in capitals counts as a name ("WHO report"), not as a
+        function word, unless the whole query is in capitals or the word is a single letter.
+        Raises InvalidSettings for an unknown language.
         """
         codes = dict.fromkeys(_concrete(code) for code in languages or (self.default_language,))
         rules = [rules_for(code) for code in codes]

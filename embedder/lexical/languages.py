@@ -1,7 +1,8 @@
-"""What a language makes of a word: nothing for a stop word, else its stem.
+"""The rules of a language for turning words into terms: stop words are dropped, other words are stemmed.
 
-Stems come from the Snowball algorithms (https://snowballstem.org) by PyStemmer. A language without an algorithm keeps
-its words whole; one without a stop list keeps all its words, and BM25's inverse document frequency weighs them down.
+Stems come from the Snowball algorithms (https://snowballstem.org) in PyStemmer. A language without an algorithm keeps
+its words whole. A language without a stop list keeps all words, and BM25's inverse document frequency gives the common
+ones little weight.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from embedder.lexical.stopwords import FUNCTION_WORDS, STOP_WORDS
 from embedder.lexical.words import normalize
 
 AUTO = "auto"
-CACHED_WORDS = 1 << 17  # spellings whose terms are remembered, per language: about 30 MB when full
+CACHED_WORDS = 1 << 17  # spellings per language whose terms are cached: about 30 MB when full
 
 STEMMERS = {
     "ar": "arabic",
@@ -56,31 +57,31 @@ STEMMERS = {
     "tr": "turkish",
     "yi": "yiddish",
 }
-UNSPACED = ("zh", "ja", "ko")  # split into pairs of characters, whatever the language of the text around them
-_SAME_AS = {"nb": "no", "nn": "no", "wuu": "zh", "yue": "zh"}  # written alike, so analysed alike
+UNSPACED = ("zh", "ja", "ko")  # split into pairs of characters, in texts of any language
+_SAME_AS = {"nb": "no", "nn": "no", "wuu": "zh", "yue": "zh"}  # written alike, so analysed by the same rules
 
 
 class LanguageRules:
-    """Words of one language to terms. Thread-safe."""
+    """Maps the words of one language to terms. Thread-safe."""
 
     def __init__(self, code: str) -> None:
         self.code = code
         self.stop_words = STOP_WORDS.get(code, frozenset())
         self.function_words = FUNCTION_WORDS.get(code, frozenset())
         self._stemmer = Stemmer.Stemmer(STEMMERS[code], 0) if code in STEMMERS else None  # 0: our cache is enough
-        self._lock = Lock()  # a PyStemmer object keeps state while it stems
+        self._lock = Lock()  # a PyStemmer object has internal state while it stems
         self.term = lru_cache(maxsize=CACHED_WORDS)(self._term)
         self.is_function_word = lru_cache(maxsize=CACHED_WORDS)(self._is_function_word)
 
     def query_terms(self, word: str) -> tuple[str, ...]:
-        """The terms that texts may have a word of a query under; of a stop word none."""
+        """The terms that a query's word may be indexed under: none for a stop word, several only in Turkish."""
         terms = [self.term(reading) for reading in (_turkish_readings(word) if self.code == "tr" else (word,))]
         return tuple(dict.fromkeys(term for term in terms if term))
 
     def key(self, word: str) -> str:
-        """What a word of a text, or of a phrase that is looked for in one, is compared by: its term, if it has one.
+        """The key by which phrase matching compares words: the term, or the normal form of a stop word.
 
-        In Turkish without the dots, as the case of a word decides over them in one of the readings.
+        In Turkish dotted and dotless i get the same key, because one of the readings of a word depends on its case.
         """
         if self.code != "tr":
             return self.term(word) or normalize(word)
@@ -88,16 +89,16 @@ class LanguageRules:
         return (self.term(dotless) or normalize(dotless)).replace("ı", "i")
 
     def _term(self, word: str) -> str | None:
-        """The term of a word as it is written, or None for a stop word."""
+        """The term of a word, in any spelling, or None for a stop word."""
         normal = normalize(word)
         if normal in self.stop_words:
             return None
         stem = self._stem(normal)
-        # Stemmers drop what an apostrophe glues on, which can bare a stop word: "it's", "c'est".
+        # Stemmers drop what an apostrophe attaches, which can leave a stop word: "it's", "c'est".
         return None if "'" in normal and stem in self.stop_words else stem
 
     def _is_function_word(self, word: str) -> bool:
-        """Whether a word, as it is written, says little about what a query is about; documents are indexed with it."""
+        """Whether a word, in any spelling, says little about a query's topic; documents are still indexed with it."""
         normal = normalize(word)
         return normal in self.function_words or ("'" in normal and self._stem(normal) in self.function_words)
 
@@ -109,9 +110,11 @@ class LanguageRules:
 
 
 def _turkish_readings(word: str) -> tuple[str, ...]:
-    """A word, and as case folding leaves it in texts that have it in capitals: there I, the capital of ı, becomes i.
+    """The spellings under which a Turkish word may be indexed.
 
-    Texts are indexed by i, too: they have names such as IBM, which are looked for in either case.
+    They are the word itself, with I read as the capital of ı, and the forms that case folding gives for capitals: it
+    turns I into i, at the start of the word or throughout. The last form also covers names such as IBM, which are
+    searched for in either case.
     """
     dotless = unicodedata.normalize("NFC", word).replace("I", "ı")
     capitalized = "i" + dotless[1:] if dotless.startswith("ı") else dotless
@@ -125,15 +128,15 @@ def rules_for(code: str) -> LanguageRules:
 
 
 def canonical(code: str) -> str:
-    """The code under which a language is analysed: "nb" is "no", others are themselves."""
+    """The code of the language whose rules apply: "no" for "nb" and so on; most codes stand for themselves."""
     return _SAME_AS.get(code, code)
 
 
 def detected_language(text: str) -> str | None:
-    """The language of `text` if it can be told and has rules of its own, else None.
+    """The language of `text` if it can be detected and has rules of its own, else None.
 
-    A language without a stemmer is not answered. It would gain nothing, and the few texts mistaken for it would keep
-    whole words, which are so rare in a collection of stems that BM25 would rank them first.
+    Languages without a stemmer are not returned. They would gain nothing, and the few texts mistaken for one of them
+    would keep whole words, which are so rare in a collection of stems that BM25 would rank them first.
     """
     code = canonical(detect(text) or "")
     return code if code in STEMMERS or code in UNSPACED else None

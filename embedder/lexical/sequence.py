@@ -1,21 +1,21 @@
-"""A text as the sequence of its words, each by what its language makes of it: what phrases are compared by."""
+"""Phrase matching: a text as the sequence of the normalised words in it."""
 
 from __future__ import annotations
 
 from embedder.lexical.languages import rules_for
 from embedder.lexical.words import WORD_PATTERN, units
 
-_BREAK = "\x01"  # between two runs of unspaced characters that something parts
+_BREAK = "\x01"  # between two separate runs of unspaced characters
 
 
 class WordSequence:
-    """Words stand for their terms, stop words for their normal form, characters of unspaced scripts each for itself.
+    """A sequence of keys: terms for words, normal forms for stop words, single characters for unspaced scripts.
 
-    What is between words, such as a comma, does not matter; only runs of such characters are told apart by it.
+    Text between words, such as a comma, does not matter, except that it separates runs of unspaced characters.
     """
 
     def __init__(self, text: str, language: str) -> None:
-        """`language`: as `Analyzer.language_of` gives it."""
+        """`language`: a code returned by `Analyzer.language_of`."""
         keys: list[str] = []
         key = rules_for(language).key
         after_run = False
@@ -30,5 +30,5 @@ class WordSequence:
         self._joined = "\0".join(["", *keys, ""])
 
     def __contains__(self, phrase: WordSequence) -> bool:
-        """Whether the words of `phrase` stand here, one behind the other."""
+        """Whether the words of `phrase` occur here in sequence."""
         return phrase._joined in self._joined

@@ -1,14 +1,14 @@
-"""Stop words: words of grammar that say nothing about what a text is about.
+"""Stop words and function words: grammatical words that say nothing about the topic of a text.
 
-English is the classic list of Lucene and most search engines, 33 words; longer lists lose matches (measured in
-docs/decisions/0002). The others hold the closed word classes of their language, at about that measure: articles,
-pronouns, common prepositions and conjunctions, the forms of "be" and of the auxiliary "have"; written for this project
-and compared with the lists of Snowball. Words that are also common nouns or names are left out. Changing a list changes
-the terms of documents that are already indexed: they must be indexed again.
+The English stop words are the classic list of Lucene and most search engines, 33 words; longer lists lose matches
+(measured in docs/decisions/0002). The other lists hold the closed word classes of their language to a similar extent:
+articles, pronouns, common prepositions and conjunctions, the forms of "be" and of the auxiliary "have". They were
+written for this project and compared with the lists of Snowball. Words that are also common nouns or names are left
+out. Changing a list changes the terms of documents that are already indexed: they must be indexed again.
 
-Function words are those that documents are indexed with, but that a query is not searched by where it says more: "how
-do I cancel" looks for "cancel". No index depends on that list. English alone has one, as the other lists hold these
-words already. Left out are those that are as often something else (May, mine, us).
+Function words are indexed, but a query that has other words is not searched by them: "how do I cancel" looks for
+"cancel". No index depends on their list. Only English has one, as the other languages' stop lists hold these words
+already. Words that often mean something else are left out (May, mine, us).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Words of a text with their character spans, the same for every language.
+"""Tokenization of texts into words with their character spans, by the same rules for every language.
 
 A word is a letter or digit with the letters, digits and combining marks that follow it; an apostrophe, soft hyphen or
 zero-width joiner between two of them stays inside the word ("don't"). Chinese, Japanese, Thai, Lao, Khmer and Burmese
-write without spaces, Korean glues particles to its words: a run of their characters becomes overlapping pairs of
-characters, a lone character stands by itself. Words are compared by their normal form: NFKC, case folded, without
-invisible characters.
+are written without spaces, and Korean attaches particles to words: a run of their characters becomes overlapping pairs
+of characters, or the character itself if it is alone. Words are compared by their normal form: NFKC, case folded,
+without invisible characters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_RUN = 128  # characters; longer runs without a space or apostrophe, such as 
 
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\u30FC\uFF70\uFF9E\uFF9F"  # the last four: long and voiced marks
 _RUN = rf"{_CJK}[[\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}]&&\p{{L}}]"  # scripts whose runs become pairs
-_COMMON = r"A-Za-z\u00DF-\u00F6\u03B1-\u03C9\u0430-\u044F"  # letters that are tested first, as most are of these
+_COMMON = r"A-Za-z\u00DF-\u00F6\u03B1-\u03C9\u0430-\u044F"  # the most common letters, which are tested first
 _START = rf"[{_COMMON}[[\p{{L}}\p{{N}}]--[{_RUN}]]]"
 _INSIDE = rf"[{_COMMON}[[\p{{L}}\p{{N}}\p{{M}}]--[{_RUN}]]]"
 _JOINER = r"['\u2019\uFF07\u00AD\u200C\u200D\u2060]"
@@ -30,7 +30,7 @@ WORD_PATTERN = regex.compile(
     rf"(?P<unspaced>[{_RUN}][{_RUN}\p{{M}}]*+)|{_START}{_INSIDE}{{0,{MAX_RUN}}}+(?:{_JOINER}{_INSIDE}{{1,{MAX_RUN}}}+){{0,15}}+",
     flags=regex.VERSION1,
 )
-_ASCII_WORD = re.compile(rf"[a-z0-9]{{1,{MAX_RUN + 1}}}+(?:'[a-z0-9]{{1,{MAX_RUN}}}+){{0,15}}+")  # the same, of these
+_ASCII_WORD = re.compile(rf"[a-z0-9]{{1,{MAX_RUN + 1}}}+(?:'[a-z0-9]{{1,{MAX_RUN}}}+){{0,15}}+")  # the same for ASCII
 _PLAIN_RUN = regex.compile(r"[\u3041-\u3096\u30A1-\u30FA\u30FC\u4E00-\u9FFF\uAC00-\uD7A3]+")
 _UNSPACED = regex.compile(rf"[{_RUN}]", flags=regex.VERSION1)
 _CHARACTER = regex.compile(r"\X")
@@ -39,7 +39,7 @@ _INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Me}]")
 
 
 class Word(NamedTuple):
-    """A word in its normal form, and where it stands in the original text (code points, end exclusive)."""
+    """A word in its normal form and its span in the original text (code points, end exclusive)."""
 
     text: str
     start: int
@@ -47,8 +47,8 @@ class Word(NamedTuple):
 
 
 def units(text: str) -> Iterator[Word]:
-    """The words of `text`, each character of unspaced scripts by itself: the least that a user can point at."""
-    if text.isascii():  # by Python's own expression, which is far faster
+    """The words of `text` and the single characters of unspaced scripts: the smallest units a user can point at."""
+    if text.isascii():  # Python's own regular expressions are far faster
         yield from (Word(match[0], *match.span()) for match in _ASCII_WORD.finditer(text.lower()))
         return
     for match in WORD_PATTERN.finditer(text):
@@ -59,15 +59,15 @@ def units(text: str) -> Iterator[Word]:
 
 
 def has_spaces(word: str) -> bool:
-    """Whether it is of a script that puts spaces between all words."""
+    """Whether the word belongs to a script that puts spaces between all words."""
     return word.isascii() or _UNSPACED.search(word) is None
 
 
 def forms(text: str) -> list[str]:
-    """The words of `text` as they are written, in lower case and in any order; a run of unspaced characters is one."""
-    if text.isascii():  # Python's own expressions are faster, and keep the interpreter's lock
+    """The words of `text` in lower case, else as written, in any order; a run of unspaced characters is one word."""
+    if text.isascii():  # Python's own regular expressions are faster, and do not release the interpreter lock
         return _ASCII_WORD.findall(text.lower())
-    parts = text.split()  # no word holds white space
+    parts = text.split()  # no word contains white space
     others = " ".join([part for part in parts if not part.isascii()])
     found = [match[0].lower() for match in WORD_PATTERN.finditer(others)]
     return found + _ASCII_WORD.findall(" ".join([part for part in parts if part.isascii()]).lower())
@@ -76,8 +76,8 @@ def forms(text: str) -> list[str]:
 def character_pairs(run: str, offset: int = 0) -> Iterator[Word]:
     """The overlapping pairs of characters of a run that begins at `offset`; the character itself if it is alone.
 
-    A character is what a reader sees as one: half-width and decomposed forms count after composition, and a
-    compatibility character that stands for several (such as U+337F) counts as those, at one and the same span.
+    A character is what a reader sees as one: half-width and decomposed forms are composed first, and a compatibility
+    character that stands for several (such as U+337F) counts as those, all with the same span.
     """
     characters = _characters(run, offset)
     if len(characters) == 1:
@@ -87,13 +87,13 @@ def character_pairs(run: str, offset: int = 0) -> Iterator[Word]:
 
 
 def is_character(term: str) -> bool:
-    """Whether a term is one character of an unspaced script: a text that is indexed by it has it alone."""
+    """Whether a term is a single character of an unspaced script, as indexed for runs of one character only."""
     match = None if term.isascii() else WORD_PATTERN.fullmatch(term)
     return match is not None and match.lastgroup == "unspaced" and len(_characters(term, 0)) == 1
 
 
 def _characters(run: str, offset: int) -> list[Word]:
-    if _PLAIN_RUN.fullmatch(run):  # one code point a character, normal already: the rule, and far faster
+    if _PLAIN_RUN.fullmatch(run):  # one code point per character, already normal: the usual case, far faster
         return [Word(character, i, i + 1) for i, character in enumerate(run, offset)]
     return [
         Word(part, offset + match.start(), offset + match.end())
@@ -103,12 +103,12 @@ def _characters(run: str, offset: int) -> list[Word]:
 
 
 def normalize(text: str) -> str:
-    """NFKC, fully case folded (Unicode Standard, section 3.13), apostrophes straight, invisible characters dropped.
+    """NFKC and full case folding (Unicode Standard, section 3.13), with straight apostrophes and nothing invisible.
 
-    So is the dot that folding leaves of a Turkish capital with one, which no keyboard writes behind an i.
+    The combining dot that folding leaves of a Turkish dotted capital I is dropped: no keyboard writes it after an i.
     """
     if text.isascii():
         return text.lower()
     folded = unicodedata.normalize("NFKC", text).casefold()
-    visible = _INVISIBLE.sub("", folded)  # which can bring an accent next to its letter, so compose once more
+    visible = _INVISIBLE.sub("", folded)  # this can bring an accent next to its letter, so compose once more
     return unicodedata.normalize("NFKC", _DOTTED.sub("i", visible)).replace("\u2019", "'")

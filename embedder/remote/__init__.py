@@ -1,4 +1,4 @@
-"""Encoders that run elsewhere, behind the embedding API of Aleph Alpha, OpenAI or VikingDB.
+"""Remote encoders, reached through the embedding API of Aleph Alpha, OpenAI or VikingDB.
 
-`loading.load_remote` makes one of a `config.RemoteConfig`. Importing this package imports no HTTP library.
+`loading.load_remote` creates one from a `config.RemoteConfig`. Importing this package imports no HTTP library.
 """

@@ -1,4 +1,4 @@
-"""The Aleph Alpha API: /semantic_embed and /batch_semantic_embed. Controls and representation pass through."""
+"""The Aleph Alpha API: /semantic_embed and /batch_semantic_embed. Controls and representations are passed on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from embedder.remote.answers import Answer, member, members, token_total, unit_v
 from embedder.remote.config import RemoteConfig
 from embedder.remote.wire import WireRequest, json_request
 
-_CUT = "so cut: "  # behind it, Salience's message names the prompts of which it did not read all
+_CUT = "so cut: "  # a Salience server's message lists the truncated prompts after these words
 _PLACE = re.compile(r"prompts\[(\d{1,9})\]", re.ASCII)  # int() refuses numbers of more than 4,300 digits
 
 
 class AlephAlphaWire:
-    """Fulfils wire.Wire. Where a factor acts (attention, pool) is the remote's choice."""
+    """Fulfils wire.Wire. The remote decides whether a factor acts on the attention or on the pool."""
 
     max_body_bytes = 32 << 20
     counts_overhead = False
@@ -81,7 +81,7 @@ class AlephAlphaWire:
 
 
 def _truncated(answer: object) -> frozenset[int]:
-    """What Salience says in `message`, as `prompt` or `prompts[0], prompts[3]`."""
+    """The prompts that a Salience server lists in `message` as truncated: `prompt`, or `prompts[0], prompts[3]`."""
     message = answer.get("message") if isinstance(answer, Mapping) else None
     cut = message.partition(_CUT)[2] if isinstance(message, str) else ""
     return frozenset({0} if cut == "prompt" else map(int, _PLACE.findall(cut)))

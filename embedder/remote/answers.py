@@ -1,4 +1,4 @@
-"""What remotes answer, checked: nothing that is not a proper vector gets any further."""
+"""Validates the answers of remotes, so that only proper vectors are passed on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from core.errors import RemoteMismatch
 from core.records import Float32Array
 
-_LARGEST = float(np.finfo(np.float32).max)  # as weights are kept
+_LARGEST = float(np.finfo(np.float32).max)  # weights are stored as float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,21 +19,21 @@ class Answer:
     """A remote's answer to a batch of prompts, in their order."""
 
     vectors: Float32Array  # (prompts, dimension), unit length
-    sparse: tuple[Mapping[str, float], ...]  # weights above 0 by token; empty where they were not asked for
-    tokens: int | None  # that the remote read of all prompts; None: it does not say
-    version: str  # of the model, as the remote names it; empty: it does not
-    truncated: frozenset[int] = frozenset()  # prompts of which the remote says that it did not read all
+    sparse: tuple[Mapping[str, float], ...]  # weights above 0 by token; empty if not requested
+    tokens: int | None  # number of tokens read in all prompts together; None: not reported
+    version: str  # the model's version as the remote names it; empty: not reported
+    truncated: frozenset[int] = frozenset()  # indices of the prompts that the remote reports as truncated
 
 
 def member(value: object, name: str) -> object:
-    """A member of a JSON object. Raises RemoteMismatch where it is missing."""
+    """A member of a JSON object. Raises RemoteMismatch if it is missing."""
     if not isinstance(value, Mapping) or name not in value:
         raise RemoteMismatch(f"the answer has no {name!r}")
     return value[name]
 
 
 def members(value: object, name: str, count: int) -> Sequence[object]:
-    """A JSON array of one entry a prompt. Raises RemoteMismatch for any other number."""
+    """A member that is an array of `count` entries, one per prompt. Raises RemoteMismatch for anything else."""
     found = member(value, name)
     if not isinstance(found, list) or len(found) != count:
         actual = f"{len(found)} entries" if isinstance(found, list) else "no list"
@@ -42,15 +42,15 @@ def members(value: object, name: str, count: int) -> Sequence[object]:
 
 
 def token_total(usage: object, name: str) -> int | None:
-    """A count of tokens that is told by the way."""
+    """The count of tokens that an answer reports under `name`; None if it is missing or no count."""
     value = usage.get(name) if isinstance(usage, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def unit_vectors(rows: Sequence[object]) -> Float32Array:
-    """(rows, dimension) float32 of unit length. Raises RemoteMismatch for ragged, infinite, zero ones.
+    """(rows, dimension) float32 of unit length. Raises RemoteMismatch for ragged, non-finite or zero vectors.
 
-    `index`: the last of the rows that are not as the others; None: no row alone is at fault.
+    The error's `index` is the last of the rows at fault; None if no single row is at fault.
     """
     try:
         matrix = np.asarray(rows)
@@ -67,15 +67,15 @@ def unit_vectors(rows: Sequence[object]) -> Float32Array:
         row = int(unusable[-1])
         what = "is all zero" if largest[row, 0] == 0 else "holds a value that is not finite"
         raise RemoteMismatch(f"vector {row} of the answer {what}", index=row)
-    values = values / largest  # squares of tiny and of huge values would leave the range
+    values = values / largest  # so that squares of tiny or huge values stay in range
     unit: Float32Array = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
     return unit
 
 
 def _odd_one(rows: Sequence[object]) -> int | None:
-    """The last row that is no vector as most others are, or, of two kinds as frequent, as the last one is.
+    """The index of the last row whose size differs from the most frequent one (of equally frequent ones the latest).
 
-    None: none is a vector.
+    None if no row is a vector, or if none differs.
     """
     sizes = list(map(_size, rows))
     usual = Counter(size for size in reversed(sizes) if size).most_common(1)
@@ -85,7 +85,7 @@ def _odd_one(rows: Sequence[object]) -> int | None:
 
 
 def _size(row: object) -> int:
-    """0 for what is no list of numbers."""
+    """The number of entries of a list of numbers; 0 for anything else."""
     try:
         vector = np.asarray(row)
     except ValueError:
@@ -94,9 +94,10 @@ def _size(row: object) -> int:
 
 
 def sparse_weights(entry: object, place: int) -> dict[str, float]:
-    """Weights above 0, in float32, by token. Raises RemoteMismatch for what is no object of numbers that it has.
+    """The weights by token that are above 0 as float32.
 
-    `place`: of the entry in the answer, which is the error's `index`.
+    Raises RemoteMismatch, with `place` as its `index`, if `entry` is no object of numbers from 0 to the largest
+    float32. `place`: the index of the entry in the answer.
     """
     if not isinstance(entry, Mapping):
         raise RemoteMismatch("a sparse vector of the answer is not an object of tokens and weights", index=place)

@@ -1,7 +1,7 @@
-"""A circuit breaker: a remote that keeps failing is left alone for a while, and callers are told at once.
+"""A circuit breaker: a remote that keeps failing gets no requests for a while, and callers get an error at once.
 
-closed --(so many failures in a row)--> open --(some seconds)--> half open --(the trial succeeds)--> closed
-                                         ^------------------------(it fails)------'
+closed --(FAILURES in a row)--> open --(OPEN_SECONDS)--> half open --(the trial request succeeds)--> closed
+                                 ^---------------(it fails)---'
 """
 
 from __future__ import annotations
@@ -12,23 +12,28 @@ from enum import StrEnum
 
 from core.errors import RemoteUnavailable
 
-FAILURES = 10  # in a row; more than the tries of one request, which may well succeed at the last
+FAILURES = 10  # in a row; more than the tries of one request, whose last try may well succeed
 OPEN_SECONDS = 15.0
 
 
 class BreakerState(StrEnum):
+    """Closed: requests pass; open: they are refused; half open: a single trial request passes."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half open"
 
 
 class CircuitBreaker:
-    """Shared by all threads. Each `enter` that returns is followed by one of succeeded, failed, released."""
+    """The breaker of one remote. Thread-safe.
+
+    Each `enter` that returns must be followed by exactly one of succeeded, failed and released.
+    """
 
     def __init__(
         self, name: str, *, clock: Callable[[], float], failures: int = FAILURES, open_seconds: float = OPEN_SECONDS
     ) -> None:
-        """`name`: what messages call the remote. `clock`: seconds, never going back."""
+        """`name`: the remote's name in messages. `clock`: a monotonic clock, in seconds."""
         self._name = name
         self._clock = clock
         self._allowed_failures = failures
@@ -45,7 +50,7 @@ class CircuitBreaker:
             return self._state()
 
     def enter(self) -> None:
-        """Ask to send a request. Raises RemoteUnavailable while open, and while another request is on trial."""
+        """Asks to send a request. Raises RemoteUnavailable while open, or while a trial request is under way."""
         with self._lock:
             state = self._state()
             if state is BreakerState.OPEN or (state is BreakerState.HALF_OPEN and self._on_trial):
@@ -57,12 +62,12 @@ class CircuitBreaker:
             self._on_trial = state is BreakerState.HALF_OPEN
 
     def succeeded(self) -> None:
-        """The remote answered, whatever it said."""
+        """Records that the remote answered, even if with an error that is not its own fault."""
         with self._lock:
             self._failures, self._opened_at, self._on_trial = 0, None, False
 
     def failed(self, reason: str) -> None:
-        """The remote did not answer, or with a fault of its own."""
+        """Records that the remote did not answer, or answered with a fault of its own."""
         with self._lock:
             self._failures += 1
             self._reason = reason
@@ -71,7 +76,7 @@ class CircuitBreaker:
             self._on_trial = False
 
     def released(self) -> None:
-        """The request was not sent after all."""
+        """Records that the request gave no evidence about the remote, for example because it was not sent."""
         with self._lock:
             self._on_trial = False
 
@@ -82,5 +87,5 @@ class CircuitBreaker:
         return BreakerState.HALF_OPEN if waited else BreakerState.OPEN
 
     def _seconds_left(self) -> float:
-        """At least a second: a trial under way is over soon, one way or the other."""
+        """Seconds until the next trial, at least 1: a trial under way is over soon, one way or the other."""
         return max(1.0, (self._opened_at or 0.0) + self._open_seconds - self._clock())

@@ -1,4 +1,4 @@
-"""What is to be known of a remote encoder."""
+"""The configuration of a remote encoder."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from core.records import Representation
 
 Api = Literal["aleph_alpha", "openai", "vikingdb"]
 MAX_BATCH_ITEMS: dict[Api, int] = {"aleph_alpha": 100, "openai": 2048, "vikingdb": 100}
-COMPRESSED = 128  # the one size that Aleph Alpha compresses to
+COMPRESSED = 128  # the only size that Aleph Alpha compresses to
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteConfig:
-    """A remote encoder: where it is, how it is asked, within which limits. Raises InvalidSettings.
+    """A remote encoder's address, API, credentials and limits. Raises InvalidSettings for unusable values.
 
     The API's paths are appended to `url` (`/v1/embeddings`, `/semantic_embed`, `/api/data/embedding/version/2`).
     """
 
     api: Api
     url: str  # http or https, without query and credentials
-    model: str  # as the remote calls it
-    revision: str = ""  # a name of your own: change it where the remote changed its model on purpose
+    model: str  # the remote's name of the model
+    revision: str = ""  # a name of your own: change it if the remote changed its model on purpose
     token: str = field(default="", repr=False)  # bearer token (Aleph Alpha, OpenAI)
     access_key: str = field(default="", repr=False)  # VikingDB signs with these two
     secret_key: str = field(default="", repr=False)
-    dimension: int | None = None  # what the vectors must have; None: whatever the remote's first answer has
+    dimension: int | None = None  # required dimension of the vectors; None: that of the remote's first answer
     compress_to: int | None = None  # ask for shorter vectors: OpenAI `dimensions`, Aleph Alpha 128
     sparse: bool = False  # VikingDB: the model gives sparse vectors too
-    max_tokens: int = 512  # that the remote reads of a prompt; longer texts are cut here, and said to be
+    max_tokens: int = 512  # per prompt; longer texts are cut before sending and reported as truncated
     tokenizer: Path | None = None  # the model's tokenizer.json; None: tokens are estimated, on the safe side
-    prefixes: Mapping[Representation, str] = field(default_factory=dict)  # put before texts (OpenAI, VikingDB)
-    batch_items: int = 64  # prompts in a request at most, one of them ours; at least 2
-    batch_tokens: int = 8192  # tokens in a request at most; a single longer prompt still goes, alone
+    prefixes: Mapping[Representation, str] = field(default_factory=dict)  # prepended to texts (OpenAI, VikingDB)
+    batch_items: int = 64  # prompts per request at most, one of them the probe; at least 2
+    batch_tokens: int = 8192  # tokens per request at most; a single longer prompt is still sent, alone
     requests_per_minute: int | None = None  # the remote's quota; None: no limit
     tokens_per_minute: int | None = None
-    timeout_seconds: float = 30.0  # to connect, and between two pieces of an answer
-    deadline_seconds: float = 60.0  # for a request with its waiting and retries; connecting can add a timeout at most
-    attempts: int = 6  # tries of a request at most
-    concurrency: int = 4  # requests of ingest in flight at most; queries go beside them
-    ca_file: Path | None = None  # certificates to trust in place of the public ones
-    pin_file: Path | None = None  # where that first vector is kept for the next start; None: only while running
+    timeout_seconds: float = 30.0  # to connect, and between two parts of an answer
+    deadline_seconds: float = 60.0  # for a request with its waits and retries; connecting can add one timeout at most
+    attempts: int = 6  # tries per request at most
+    concurrency: int = 4  # ingest requests in flight at most; queries are sent in addition
+    ca_file: Path | None = None  # certificates to trust instead of the public ones
+    pin_file: Path | None = None  # keeps the probe's vectors for the next start; None: kept only while running
 
     def __post_init__(self) -> None:
         self._require(self.api in get_args(Api), "api", f"{self.api!r}: allowed are {', '.join(get_args(Api))}")
@@ -55,6 +55,7 @@ class RemoteConfig:
         self._check_api()
 
     def prefix(self, representation: Representation) -> str:
+        """The prefix of texts in this representation; empty if none is configured."""
         return self.prefixes.get(representation, "")
 
     @property
@@ -64,7 +65,7 @@ class RemoteConfig:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown."""
+        """The configured credentials, which must never be shown."""
         return tuple(secret for secret in (self.token, self.access_key, self.secret_key) if secret)
 
     def _check_url(self) -> None:

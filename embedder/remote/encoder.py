@@ -1,4 +1,4 @@
-"""Encoders behind another service's API."""
+"""Dense and hybrid encoders that get their vectors from a remote service."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ DEFAULT_OPTIONS = ControlOptions()
 class RemoteEncoder:
     """Dense vectors from a remote. Fulfils core.protocols.Encoder; thread-safe.
 
-    Nothing is asked of the remote before a vector, `dimension` or `fingerprint` is wanted; each of these may raise
-    RemoteUnavailable, RemoteRefused or RemoteMismatch, and Abandoned where nobody waits for the answer any more. What
-    exceeds `max_tokens` is cut off before it is sent. A prompt that the remote finds at fault is InvalidInput.
+    Nothing is sent to the remote until a vector, `dimension` or `fingerprint` is needed; each of these may raise
+    RemoteUnavailable, RemoteRefused or RemoteMismatch, and Abandoned if nobody waits for the answer any more. Prompts
+    are cut to `max_tokens` before they are sent. A prompt that the remote rejects raises InvalidInput.
     """
 
     def __init__(
         self, config: RemoteConfig, name: str, *, wire: Wire, transport: Transport, counter: TokenCounter
     ) -> None:
-        """Raises InvalidSettings where a prefix leaves no room for a text."""
+        """Raises InvalidSettings if a prefix leaves no room for a text."""
         self.name = name
         self.max_tokens = config.max_tokens
         self._config = config
@@ -59,11 +59,12 @@ class RemoteEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """Of what is known of the remote: address, model, revision, reported version, dimension."""
+        """The fingerprint of all known facts about the remote, such as address, model, revision, version, dimension."""
         return self._exchange.identity().fingerprint
 
     @property
     def dimension(self) -> int:
+        """The dimension of the vectors, as the remote's first answer shows it."""
         dimension: int = self._exchange.identity().dimension
         return dimension
 
@@ -78,8 +79,9 @@ class RemoteEncoder:
     ) -> Embeddings:
         """Vectors (prompts, dimension) float32 of unit length, in the order of `prompts`.
 
-        Token counts are the configured tokenizer's; without one, the remote's total, spread by estimate.
-        Raises RemoteError, and for what the API cannot take InvalidControl and InvalidInput, with the prompt's `index`.
+        Token counts come from the configured tokenizer; without one, the remote's total is divided in proportion to
+        estimates. Raises RemoteError; InvalidControl and InvalidInput, with the prompt's `index`, for prompts that the
+        API does not support.
         """
         task = EncodingTask(representation=representation, options=options, priority=current_priority(priority))
         items = self._fitted(prompts, task)
@@ -88,7 +90,7 @@ class RemoteEncoder:
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = DEFAULT_OPTIONS
     ) -> list[TokenTrace] | None:
-        """None: token vectors stay with the remote."""
+        """None: remotes do not return token vectors."""
         return None
 
     def token_spans(self, text: str) -> Int64Array:
@@ -98,7 +100,7 @@ class RemoteEncoder:
         return self._counter.special_tokens + len(self._counter.spans(self._config.prefix(representation)))
 
     def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         self._transport.close()
 
     def _fitted(self, prompts: Sequence[Prompt], task: EncodingTask) -> list[SizedPrompt]:
@@ -124,7 +126,7 @@ class RemoteEncoder:
 class RemoteHybridEncoder(RemoteEncoder):
     """Dense and sparse vectors from a remote. Fulfils core.protocols.HybridEncoder.
 
-    The remote names its tokens by their text: `names.TokenNames` gives them ids.
+    The remote identifies tokens by their text; `names.TokenNames` maps them to ids.
     """
 
     def __init__(
@@ -142,7 +144,7 @@ class RemoteHybridEncoder(RemoteEncoder):
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> SparseEmbeddings:
-        """Weights of the remote's tokens for each of `prompts`, in order. Raises as `encode` does."""
+        """The weights of the remote's tokens for each of `prompts`, in order. Raises as `encode` does."""
         return self.encode_hybrid(prompts, representation, options=options, priority=priority, progress=progress)[1]
 
     def encode_hybrid(
@@ -154,7 +156,7 @@ class RemoteHybridEncoder(RemoteEncoder):
         priority: Priority = Priority.INTERACTIVE,
         progress: Progress | None = None,
     ) -> tuple[Embeddings, SparseEmbeddings]:
-        """Both kinds of vectors out of one request. Raises as `encode` does."""
+        """Both kinds of vectors from the same requests. Raises as `encode` does."""
         task = EncodingTask(
             representation=representation, options=options, priority=current_priority(priority), sparse=True
         )
@@ -172,11 +174,11 @@ class RemoteHybridEncoder(RemoteEncoder):
         *,
         options: ControlOptions = DEFAULT_OPTIONS,
     ) -> list[SparseTrace] | None:
-        """None: a remote does not tell which part of a text a weight comes from."""
+        """None: a remote does not report which part of a text a weight comes from."""
         return None
 
     def token(self, id: int) -> str:
-        """The remote's token of an id, or `#id` for one that it has not named since the start."""
+        """The remote's token of an id, or `#id` if no answer has contained the token since the start."""
         return self._names.name(id)
 
     def _sparse_vector(self, weights: Mapping[str, float]) -> SparseVector:

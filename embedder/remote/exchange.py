@@ -1,4 +1,4 @@
-"""A list of prompts to a remote and its answers back: in batches, a few at once, each from one and the same model."""
+"""Sends lists of prompts to a remote in concurrent batches, and checks that all answers come from the same model."""
 
 from __future__ import annotations
 
@@ -25,28 +25,31 @@ from embedder.remote.tokens import TokenCounter, batches
 from embedder.remote.transport import LOOK_SECONDS, Call, Transport
 from embedder.remote.wire import Wire
 
-_MARGIN_BYTES = 4096  # of a request, for what stands around its prompts
-_ITEM_BYTES = 200  # what JSON writes around an item, generously
+_MARGIN_BYTES = 4096  # of a request, for everything but its prompts
+_ITEM_BYTES = 200  # of JSON around an item, a generous estimate
 _ID_BYTES = 12  # a token id, a comma, a blank
-_INPUT_STATUSES = (400, 403, 413, 422, 451)  # by which services, and filters before them, may mind a text or image
-_BELIEVED_TIMES = 8  # the estimate, of a prompt's tokens: a byte-level vocabulary has four where it expects one
-_BELIEVED_TOKENS = 4096  # of a prompt, whatever the estimate: images and a remote's own instructions are not in it
+_INPUT_STATUSES = (400, 403, 413, 422, 451)  # with which services, or filters before them, may reject a text or image
+# A remote's token count is believed up to so many times the estimate (a byte-level vocabulary has four tokens where the
+# estimate has one), and in any case up to so many tokens per prompt: images and a remote's own instructions are not
+# part of the estimate.
+_BELIEVED_TIMES = 8
+_BELIEVED_TOKENS = 4096
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizedPrompt:
-    """A prompt that fits the model."""
+    """A prompt that fits the model, and its size."""
 
     prompt: Prompt
-    tokens: int  # that the model reads of it, as far as that is known here
-    overhead: int  # of them, those beside its own
-    truncated: bool
+    tokens: int  # number of tokens that the model reads, counted or estimated
+    overhead: int  # how many of them are special tokens or belong to the prefix
+    truncated: bool  # whether the prompt was cut to fit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodingTask:
-    """How a list of prompts is to be encoded."""
+    """How a list of prompts is to be embedded."""
 
     representation: Representation
     options: ControlOptions = field(default_factory=ControlOptions)
@@ -56,18 +59,18 @@ class EncodingTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """What a batch of prompts became."""
+    """The embeddings of a batch of prompts."""
 
     vectors: Float32Array  # (prompts, dimension), unit length
-    sparse: Sequence[Mapping[str, float]]  # weights by token; empty where not asked for
-    tokens: Sequence[int]
-    truncated: Sequence[bool]  # before they were sent, or by the remote, where it says so
+    sparse: Sequence[Mapping[str, float]]  # weights by token; empty if not requested
+    tokens: Sequence[int]  # number of tokens of each prompt
+    truncated: Sequence[bool]  # whether the prompt was cut: before it was sent, or by the remote, if it reports that
 
 
 class Exchange:
-    """The prompts' way to one remote. Thread-safe.
+    """Embeds prompts with one remote. Thread-safe.
 
-    Every method may raise RemoteError, and Abandoned: nothing is sent for an answer that nobody waits for any more.
+    Every method may raise RemoteError, and Abandoned: nothing is sent once nobody waits for the answer any more.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Exchange:
         self._wire = wire
         self._transport = transport
         self._known: Identity | None = None
-        self._doubted = False  # whether the log has been told of a count of tokens that cannot be
+        self._doubted = False  # whether an implausible token count has been logged
         self._asking = threading.Lock()
         self._ingest_turns = threading.BoundedSemaphore(config.concurrency)
         probe_tokens = len(counter.spans(PROBE_TEXT)) + counter.special_tokens
@@ -92,7 +95,7 @@ class Exchange:
         self._probe = SizedPrompt(prompt=PROBE, tokens=probe_tokens, overhead=overhead, truncated=False)
 
     def identity(self, call: Call | None = None) -> Identity:
-        """Who the remote is: asked once, by the first that needs it; the others wait, as long as their `call`."""
+        """The remote's identity. The first caller asks for it, once; others wait until then, or until `call` ends."""
         if self._known is None:
             call = self._call() if call is None else call
             if not self._asking.acquire(timeout=max(0.0, call.ends_at - self._transport.clock())):
@@ -106,10 +109,10 @@ class Exchange:
         return self._known
 
     def ask(self, items: Sequence[SizedPrompt], task: EncodingTask, progress: Progress | None) -> list[Part]:
-        """What the prompts became, batch by batch, in their order. The first failure ends all batches.
+        """The embeddings of the prompts, batch by batch, in their order. The first failure ends all batches.
 
-        Raises InvalidInput, with the `index` of the prompt, where the remote finds one at fault, and RemoteMismatch
-        with one where it makes no vector of a prompt, and a sound one of the probe.
+        Raises InvalidInput with the `index` of a prompt that the remote rejects, and RemoteMismatch with an `index` if
+        the remote returns no proper vector for that prompt, but does for the probe.
         """
         call = self._call()
         ranges = self._batches(items)
@@ -136,7 +139,7 @@ class Exchange:
             return self._turn(items[which.start : which.stop], task, call)
 
     def _turn(self, items: Sequence[SizedPrompt], task: EncodingTask, call: Call) -> Part:
-        """One batch. Ingest waits for its turn, and its time runs from then; a query's time runs from its call."""
+        """Embeds one batch. Ingest waits for its turn, and its time runs from then; a query's runs from its call."""
         if task.priority is Priority.INTERACTIVE:
             return self._batch(items, task, call)
         while not self._ingest_turns.acquire(timeout=LOOK_SECONDS):
@@ -147,9 +150,9 @@ class Exchange:
             self._ingest_turns.release()
 
     def _batch(self, items: Sequence[SizedPrompt], task: EncodingTask, call: Call) -> Part:
-        """Raises InvalidInput where one of the items is at fault.
+        """Embeds one batch. Raises InvalidInput if one of the items is at fault.
 
-        That is one that is refused without other items, by a remote that takes the probe in the same way.
+        An item is at fault if the remote refuses it without other items, but accepts the probe with the same task.
         """
         check_awaited()
         try:
@@ -159,13 +162,13 @@ class Exchange:
                 raise
             self._ask_probe(replace(task, options=ControlOptions()), call)
             part = self._halves(items, error, task, call)
-        models_read(sum(part.tokens))  # once, whatever was asked again on the way
+        models_read(sum(part.tokens))  # counted once, even if items were sent again
         return part
 
     def _halves(self, items: Sequence[SizedPrompt], refusal: RemoteRefused, task: EncodingTask, call: Call) -> Part:
-        """What refused items become in smaller batches, down to the one at fault.
+        """Embeds refused items in smaller batches, bisecting down to the one at fault.
 
-        Without any at fault, the remote takes less at once than its settings say.
+        If none is at fault, the remote accepts less at once than its settings say, and the smaller batches succeed.
         """
         if len(items) == 1:
             if task.priority is not Priority.INTERACTIVE:  # it was refused together with the probe
@@ -175,7 +178,7 @@ class Exchange:
         middle = len(items) // 2
         parts = []
         for start, half in ((0, items[:middle]), (middle, items[middle:])):
-            if task.priority is not Priority.INTERACTIVE:  # as in `_turn`: nobody waits for all of it at once
+            if task.priority is not Priority.INTERACTIVE:  # as in `_turn`: each request of ingest has its full time
                 call = replace(call, ends_at=self._transport.deadline())
             with _shifted(start):
                 try:
@@ -195,7 +198,10 @@ class Exchange:
     def _refusal_alone(
         self, items: Sequence[SizedPrompt], refusal: RemoteRefused, task: EncodingTask, call: Call
     ) -> RemoteRefused:
-        """Why the remote refuses the only item by itself. Raises `refusal` where it does not: it takes less at once."""
+        """The remote's refusal of the single item without the probe.
+
+        Raises `refusal` if it accepts the item then: it only takes less at once than its settings say.
+        """
         try:
             self._ask(items, task, call)
         except RemoteRefused as error:
@@ -205,9 +211,9 @@ class Exchange:
         raise refusal
 
     def _whole(self, items: Sequence[SizedPrompt], task: EncodingTask, call: Call) -> Part:
-        """By one request. Raises RemoteMismatch with an `index` only where the probe's vector is sound."""
+        """Embeds the items in one request. A RemoteMismatch has an `index` only if the probe's vector is sound."""
         identity = self.identity(call)
-        # Vectors that are kept must all come from one model: each batch of ingest proves where it comes from.
+        # Stored vectors must all come from one model, so every batch of ingest carries the probe.
         probed = task.priority is not Priority.INTERACTIVE or identity.due
         sent = [*items, self._probe] if probed else items
         try:
@@ -232,7 +238,7 @@ class Exchange:
         )
 
     def _ask_probe(self, task: EncodingTask, call: Call) -> Answer:
-        """The probe alone: whatever is wrong with it is the remote's fault."""
+        """Sends the probe alone. Its errors have no `index`: whatever is wrong is the remote's fault."""
         try:
             return self._ask([self._probe], task, call)
         except RemoteMismatch as error:
@@ -264,7 +270,7 @@ class Exchange:
         return answer
 
     def _batches(self, items: Sequence[SizedPrompt]) -> list[range]:
-        """Within the remote's limits, with room left for the probe."""
+        """Splits the items into batches within the remote's limits, with room left for the probe."""
         tokens = int(min(self._config.batch_tokens, self._transport.quota.token_capacity))
         return batches(
             [item.tokens for item in items],
@@ -279,13 +285,13 @@ class Exchange:
 
 
 def _believed(items: Sequence[SizedPrompt]) -> int:
-    """Tokens that a remote may say it read of the items: what exceeds them by far is no count, whatever it is."""
+    """The largest token count for the items that is believed; what a remote reports above it is ignored."""
     return sum(max(_BELIEVED_TIMES * item.tokens, _BELIEVED_TOKENS) for item in items)
 
 
 @contextmanager
 def _shifted(start: int) -> Iterator[None]:
-    """Within the block, a prompt at fault has its index in the list that its batch begins at `start` of."""
+    """Turns the `index` of errors from that in a batch to that in the list, in which the batch begins at `start`."""
     try:
         yield
     except (InvalidInput, RemoteMismatch) as error:
@@ -295,9 +301,9 @@ def _shifted(start: int) -> Iterator[None]:
 
 
 def spread(total: int, estimates: Sequence[int]) -> list[int]:
-    """`total` shared out in proportion to the estimates; the shares are whole numbers and sum to it.
+    """Divides `total` in proportion to the estimates; the shares are whole numbers and sum to it.
 
-    Each share is the growth of the rounded running sum, so that no rounding error adds up.
+    Each share is the growth of the rounded running sum, so that rounding errors do not add up.
     """
     running = np.cumsum(np.asarray(estimates, dtype=np.float64))
     if running[-1] == 0:
@@ -312,7 +318,7 @@ def _tell(progress: Progress | None, count: int) -> None:
 
 
 def _bytes_of(prompt: Prompt) -> int:
-    """What the prompt takes up in a request, without its prefix."""
+    """The size of the prompt in a request, without its prefix; estimated from above."""
     return sum(_item_bytes(item) for item in prompt.items)
 
 

@@ -1,8 +1,8 @@
-"""Which model a remote serves, and whether it is still the same.
+"""Checks which model a remote serves, and that it stays the same.
 
-Vectors of two models must never meet in one collection, and a remote may change its model without a word. So each is
-asked for the vector of one fixed text. It is compared with the one that was given at first: at the start (with a pin
-file), within every batch of ingest, and every few minutes while only queries come.
+Vectors of two models must never be mixed in one collection, but a remote may change its model silently. So each remote
+is asked for the vector of one fixed text, the probe, which is compared with the first one received: at the start (with
+a pin file), with every batch of ingest, and every few minutes while there are only queries.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from embedder.remote.pins import read_pins, write_pin
 
 PROBE_TEXT = "Salience asks which model answers here: a fixed text, always the same, 1234."
 PROBE = Prompt.of(PROBE_TEXT)
-PROBE_COSINE = 0.9999  # that the probe's vector must keep to the one it had at first
-CHECK_SECONDS = 600.0  # between two looks whether the model is still the same, while only queries come
+PROBE_COSINE = 0.9999  # least cosine of the probe's vector to the first one
+CHECK_SECONDS = 600.0  # between two checks while there are only queries
 
 
 class Identity:
-    """What the first answer of a remote showed, and the comparison of all that follow. Thread-safe."""
+    """The remote's model as seen in its first answer, with which all later answers are compared. Thread-safe."""
 
     def __init__(self, config: RemoteConfig, name: str, first: Answer, *, clock: Callable[[], float]) -> None:
-        """`first`: the answer to PROBE alone as `symmetric`. Raises RemoteMismatch where it is not what is expected."""
+        """`first`: the answer to PROBE alone, as `symmetric`. Raises RemoteMismatch if it is not as expected.
+
+        Raises ModelError if the pin file cannot be used.
+        """
         self.version = first.version
         self.dimension = first.vectors.shape[1]
         self.fingerprint = _fingerprint(config, self.version, self.dimension)
@@ -55,7 +58,7 @@ class Identity:
             return self._clock() >= self._checked_at + CHECK_SECONDS
 
     def check(self, answer: Answer, representation: Representation, probe: Float32Array | None) -> None:
-        """Compare an answer; `probe`: the vector of PROBE in it, under this representation. Raises RemoteMismatch."""
+        """Compares an answer; `probe`: the vector of PROBE in it, in this representation. Raises RemoteMismatch."""
         if answer.version != self.version:
             self._refuse(f"it calls it {answer.version!r:.80} now, and {self.version!r:.80} before")
         if answer.vectors.shape[1] != self.dimension:
@@ -72,7 +75,7 @@ class Identity:
             self._probes[representation] = known
         if known.shape != probe.shape or float(np.dot(known, probe)) < PROBE_COSINE:
             cosine = float(np.dot(known, probe)) if known.shape == probe.shape else 0.0
-            self._checked_at = -np.inf  # every batch is asked until the old model is back
+            self._checked_at = -np.inf  # now every batch carries the probe, until the old model is back
             self._refuse(f"the probe's vector has cosine {cosine:.5f} to what it was, allowed is {PROBE_COSINE}")
         self._checked_at = self._clock()
 
@@ -84,9 +87,9 @@ class Identity:
 
 
 def _fingerprint(config: RemoteConfig, version: str, dimension: int) -> str:
-    """sha256 (hex, first 32 digits) over all that a vector depends on, as far as it is known here.
+    """sha256 (the first 32 hex digits) over everything known that a vector depends on.
 
-    The probe's vector is not part of it: remotes compute with noise, and no rounding makes noise always vanish.
+    The probe's vector is not part of it: remotes compute with noise, which no rounding reliably removes.
     """
     facts = {
         "api": config.api,

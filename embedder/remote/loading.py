@@ -1,4 +1,4 @@
-"""Remote encoders from their configuration."""
+"""Creates remote encoders from their configuration."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WIRES: dict[Api, type[AlephAlphaWire] | type[OpenAIWire] | type[VikingDBWire]] 
 
 
 def load_remote(config: RemoteConfig, name: str, *, environment: Environment | None = None) -> RemoteEncoder:
-    """The encoder of a configuration; a RemoteHybridEncoder where it says `sparse`. Asks nothing of the remote yet.
+    """The encoder of a configuration, a RemoteHybridEncoder if it is `sparse`. Sends nothing to the remote yet.
 
-    `name`: what Salience calls the model. `environment`: clock, sleep and chance, of this machine where None.
-    Raises InvalidSettings for values that do not go together, ModelError for an unusable tokenizer file.
+    `name`: Salience's name of the model. `environment`: clock, sleep and random source; None: the real ones. Raises
+    InvalidSettings for values that cannot be used together, ModelError for an unusable tokenizer file.
     """
     wire: Wire = _WIRES[config.api](config)
     transport = Transport(config, name, wire, environment or Environment())

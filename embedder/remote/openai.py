@@ -1,4 +1,4 @@
-"""The OpenAI API: /v1/embeddings. Text only; representations are told apart by configured prefixes."""
+"""The OpenAI API: /v1/embeddings. It takes text only; representations differ by the configured prefixes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from embedder.remote.wire import WireRequest, json_request, refuse_controls, tex
 
 
 class OpenAIWire:
-    """Fulfils wire.Wire. Asks for base64, a quarter of the size of decimal numbers, and takes either."""
+    """Fulfils wire.Wire. Asks for base64, a quarter of the size of decimal numbers, but accepts both."""
 
     max_body_bytes = 32 << 20
     counts_overhead = True
 
     def __init__(self, config: RemoteConfig) -> None:
         self._config = config
-        base = config.url.rstrip("/").removesuffix("/v1")  # many name the address with the version
+        base = config.url.rstrip("/").removesuffix("/v1")  # many write the address with the version
         self._url = f"{base}/v1/embeddings"
 
     def check(self, prompt: Prompt, options: ControlOptions) -> None:
@@ -71,19 +71,19 @@ class OpenAIWire:
 
 
 def _truncated(answer: object) -> frozenset[int]:
-    """Salience's own field: other services refuse what is too long."""
+    """The truncated inputs, in a field of Salience's own; other services refuse inputs that are too long."""
     cut = answer.get("truncated_inputs") if isinstance(answer, Mapping) else None
     return frozenset(place for place in cut if isinstance(place, int)) if isinstance(cut, list) else frozenset()
 
 
 def _place(entry: object) -> int:
-    """Which of the inputs the entry belongs to: entries may come in any order."""
+    """The index of the input that an entry belongs to, as entries may come in any order; -1 if it is no number."""
     index = member(entry, "index")
     return index if isinstance(index, int) else -1
 
 
 def _decoded(vector: object) -> object:
-    """A vector's numbers: an array, of base64 of little-endian float32, or a list as it is."""
+    """A vector's numbers: an array decoded from base64 of little-endian float32; a list is returned unchanged."""
     if not isinstance(vector, str):
         return vector
     try:

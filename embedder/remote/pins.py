@@ -1,4 +1,4 @@
-"""The pin file: probe vectors of remotes by fingerprint and representation, kept from one start to the next."""
+"""The pin file, which keeps the probe vectors of remotes between restarts, by fingerprint and representation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from core.errors import ModelError
 from core.records import Float32Array, Representation
 from core.syncing import make_directories, replace_file
 
-_LOCK_SECONDS = 10.0  # for another process to write a vector of its own
-_UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)  # what JSON of another shape raises
+_LOCK_SECONDS = 10.0  # to wait while another process writes a vector of its own
+_UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)  # raised for JSON of another shape
 
 
 def read_pins(file: Path, fingerprint: str) -> dict[Representation, Float32Array]:
-    """The vectors that are kept for a fingerprint. Raises ModelError for a file that is none of ours."""
+    """The stored vectors of a fingerprint, (dimension,) each. Raises ModelError if the file cannot be used."""
     try:
         pins = _content(file).get(fingerprint, {})
         return {Representation(name): _vector(numbers) for name, numbers in pins.items()}
@@ -26,7 +26,10 @@ def read_pins(file: Path, fingerprint: str) -> dict[Representation, Float32Array
 
 
 def write_pin(file: Path, fingerprint: str, representation: Representation, vector: Float32Array) -> Float32Array:
-    """Keep a vector, unless another process was first; the one that is kept. Raises ModelError."""
+    """Stores a vector unless another process was first, and returns the stored one.
+
+    Raises ModelError if the file cannot be read or written.
+    """
     try:
         make_directories(file.parent)
         with filelock.FileLock(file.with_name(f"{file.name}.lock"), timeout=_LOCK_SECONDS):
@@ -55,7 +58,7 @@ def _vector(numbers: list[float]) -> Float32Array:
 
 
 def _unusable(file: Path, error: Exception) -> ModelError:
-    """Whoever asks is told no more of the file's place than its folder's name: where the data lies is no client's."""
+    """The error shows only the name of the file's folder: clients must not learn where the data is stored."""
     reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
     return ModelError(
         f"the pin file {file.parent.name}/{file.name} of a remote model cannot be used ({reason}): it says which "

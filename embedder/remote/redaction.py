@@ -1,4 +1,4 @@
-"""What a remote says of an error, fit to be shown and logged: short, one line, without keys and without texts."""
+"""Redacts the error messages of remotes for display and logs: one short line, without keys or texts that were sent."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterable
 
 MAX_LENGTH = 300  # characters
-SECRET_WINDOW = 6  # so many characters of a key in a row give it away
-TEXT_WINDOW = 16
-SHORTEST_TEXT = 4  # a shorter text is not looked for: it would be found in any sentence
+SECRET_WINDOW = 6  # characters of a key in a row that are removed; shorter matches are kept
+TEXT_WINDOW = 16  # the same for texts
+SHORTEST_TEXT = 4  # characters; shorter texts are not searched for, as they occur in any sentence
 REMOVED = "[...]"
 
 
 def error_text(body: bytes, *, secrets: Iterable[str], texts: Iterable[str]) -> str:
-    """The message in the body of an error: at most 300 characters, pieces of secrets and of sent texts taken out."""
+    """The message in the body of an error, at most 300 characters, with parts of secrets and sent texts replaced."""
     printable = "".join(character if character.isprintable() else " " for character in _message(body))
-    # What is taken out can be longer than what is put in its place: look a little further than is shown.
+    # What is removed can be longer than its replacement, so more is kept at first than is shown.
     message = " ".join(printable.split())[: 4 * MAX_LENGTH]
     for secret in secrets:
         message = _without(message, secret, SECRET_WINDOW)
@@ -26,7 +26,7 @@ def error_text(body: bytes, *, secrets: Iterable[str], texts: Iterable[str]) -> 
 
 
 def _message(body: bytes) -> str:
-    """The sentence in an error body, in the shapes of the three APIs and of common frameworks; else the body itself."""
+    """The message in an error body in the formats of the three APIs and of common frameworks; else the body itself."""
     text = body[: 64 * MAX_LENGTH].decode("utf-8", errors="replace")
     try:
         value = json.loads(text)
@@ -39,7 +39,7 @@ def _message(body: bytes) -> str:
 
 
 def _without(message: str, hidden: str, window: int) -> str:
-    """The message, each stretch of it replaced that is made of windows which occur in `hidden`."""
+    """The message with every passage replaced that consists of windows which occur in `hidden`."""
     window = min(window, len(hidden))
     if not window:
         return message

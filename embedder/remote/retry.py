@@ -1,4 +1,4 @@
-"""When to try again: backoff with jitter, and what a Retry-After header says."""
+"""Retry delays: exponential backoff with jitter, and the Retry-After header."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from random import Random
 
 from core.backoff import MAX_ASKED_SECONDS, doubled
 
-UNHEALTHY_STATUSES = frozenset({408, *range(500, 600)})  # a fault of the remote's own
+UNHEALTHY_STATUSES = frozenset({408, *range(500, 600)})  # the remote's own fault
 RETRIED_STATUSES = UNHEALTHY_STATUSES | {429}
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 20.0
@@ -26,9 +26,9 @@ def backoff(retry: int, random: Random) -> float:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3), 0 to 300; None where it asks nothing readable.
+    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3), 0 to 300; None if missing or unreadable.
 
-    A date is counted from the answer's own Date header where there is one, so that clocks need not agree.
+    A date is counted from the answer's own Date header if it has one, so that the clocks need not agree.
     """
     value = headers.get("retry-after", "").strip()
     try:
@@ -41,7 +41,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 def _seconds_between(date: str | None, until: str, now: datetime) -> float:
     try:
         start = now if date is None else _instant(date)
-    except (ValueError, TypeError):  # a Date header that is none
+    except (ValueError, TypeError):  # not a date
         start = now
     return (_instant(until) - start).total_seconds()
 

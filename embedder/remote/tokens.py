@@ -1,4 +1,4 @@
-"""Tokens of a model whose tokenizer runs elsewhere: by its tokenizer.json where there is one, else estimated."""
+"""Counts the tokens of remote models, by the model's tokenizer.json if configured, else by an estimate."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from core.prompts import ImageItem, Prompt, PromptItem, TextItem, TokenIdsItem
 from core.records import Int64Array
 from embedder.remote.config import RemoteConfig
 
-SPECIAL_TOKENS = 2  # a begin and an end: what a model usually adds
+SPECIAL_TOKENS = 2  # that models usually add: one at the beginning, one at the end
 _PIECE = re.compile(r"[A-Z]{2}|[A-Za-z][a-z]{0,2}|\S")
 _LAST_OF_PLANE_0 = 0xFFFF
 
 
 class TokenCounter(Protocol):
-    """Where the tokens of a text are, and how many the model adds to it."""
+    """Finds the tokens of a text, and knows how many special tokens the model adds."""
 
     special_tokens: int
 
     def spans(self, text: str) -> Int64Array:
-        """(tokens, 2) characters of each token, in order."""
+        """(tokens, 2) character spans of the tokens, in order."""
         ...
 
 
 class EstimatedTokens:
-    """An estimate on the safe side: up to three letters a token, one for each other character that is no white space.
+    """An estimate on the safe side: one token for up to three letters, and for every other visible character.
 
-    A character that compatibility normalisation spells out counts by its parts (an ellipsis is three), one beyond the
-    basic plane (an emoji) one more. Of 11,000 texts of 200 to 1,500 characters, English and Chinese, 99.9 % have at
-    most 1.02 times as many tokens in WordPiece (all-MiniLM-L6-v2) and SentencePiece (multilingual-e5-small), on average
-    .54 to .96 times. A byte-level vocabulary can exceed it on scripts that it hardly knows.
+    A character that compatibility normalisation expands counts as its parts (an ellipsis as three), and a character
+    beyond the basic plane (an emoji) counts one more. Of 11,000 English and Chinese texts of 200 to 1,500 characters,
+    99.9 % have at most 1.02 times as many tokens as estimated in WordPiece (all-MiniLM-L6-v2) and SentencePiece
+    (multilingual-e5-small), on average .54 to .96 times. Byte-level vocabularies can exceed the estimate on scripts
+    that they hardly cover.
     """
 
     special_tokens = SPECIAL_TOKENS
@@ -48,24 +49,24 @@ class EstimatedTokens:
 
 
 def load_counter(config: RemoteConfig) -> TokenCounter:
-    """By the configured tokenizer, or estimated. Raises ModelError for a file that is no tokenizer."""
+    """A counter with the configured tokenizer, or an estimate without one. Raises ModelError for an unusable file."""
     return EstimatedTokens() if config.tokenizer is None else _FileTokens(config.tokenizer, config.max_tokens)
 
 
 def fitted(prompt: Prompt, budget: int, counter: TokenCounter) -> tuple[Prompt, int, bool]:
-    """The prompt cut to so many tokens, its tokens, and whether any were cut off. Images are not counted."""
+    """The prompt cut to `budget` tokens, its number of tokens, and whether any were cut off. Images count as 0."""
     items: list[PromptItem] = []
     used, cut = 0, False
     for item in prompt.items:
         part, size, whole = _fitted_item(item, budget - used, counter)
         used, cut = used + size, cut or not whole
-        if size or whole:  # nothing remains of an item behind the cut
+        if size or whole:  # items after the cut are dropped
             items.append(part)
     return (replace(prompt, items=tuple(items)) if cut else prompt), used, cut
 
 
 def _fitted_item(item: PromptItem, room: int, counter: TokenCounter) -> tuple[PromptItem, int, bool]:
-    """The item cut to the room, its tokens, and whether it is whole."""
+    """The item cut to `room` tokens, its number of tokens, and whether it is whole."""
     match item:
         case TextItem():
             spans = counter.spans(item.text)
@@ -88,7 +89,10 @@ def _fitted_item(item: PromptItem, room: int, counter: TokenCounter) -> tuple[Pr
 def batches(
     tokens: Sequence[int], sizes: Sequence[int], *, items: int, tokens_each: int, bytes_each: int
 ) -> list[range]:
-    """Runs of neighbouring prompts within the limits on number, tokens and bytes; what exceeds one alone goes alone."""
+    """Consecutive prompts in batches within the limits on prompts, tokens and bytes.
+
+    `tokens`, `sizes`: the tokens and bytes of each prompt. A prompt that exceeds a limit by itself gets its own batch.
+    """
     return list(_batches(tokens, sizes, items, tokens_each, bytes_each))
 
 
@@ -114,7 +118,7 @@ def _weight(piece: str) -> int:
 
 class _FileTokens:
     def __init__(self, file: Path, max_tokens: int) -> None:
-        from embedder.tokens import TextTokenizer  # imports a library that an estimate does without
+        from embedder.tokens import TextTokenizer  # imports a library that estimates do not need
 
         try:
             self._tokenizer = TextTokenizer(file.read_text(encoding="utf-8"), max_tokens=max_tokens)

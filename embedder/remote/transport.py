@@ -1,4 +1,4 @@
-"""Requests to a remote, until they are answered or time is up: quota, retries, breaker, deadline."""
+"""Sends HTTP requests to a remote, with quota, retries, circuit breaker and deadline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from embedder.remote.retry import RETRIED_STATUSES, UNHEALTHY_STATUSES, backoff,
 from embedder.remote.wire import Wire, WireRequest
 
 MAX_ANSWER_BYTES = 256 << 20
-LOOK_SECONDS = 0.1  # of a wait, between looks whether anybody needs the answer
+LOOK_SECONDS = 0.1  # while waiting, how often to check that somebody still needs the answer
 
 
 def _wait(seconds: float, stop: threading.Event) -> None:
@@ -33,11 +33,11 @@ def _wait(seconds: float, stop: threading.Event) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """Clocks, sleep and chance, as a transport uses them; tests bring their own."""
+    """The clocks, sleep function and random source of a transport, which tests replace."""
 
-    clock: Callable[[], float] = time.monotonic  # seconds, never going back
+    clock: Callable[[], float] = time.monotonic  # seconds
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    sleep: Callable[[float, threading.Event], None] = _wait  # so many seconds, or until the event is set
+    sleep: Callable[[float, threading.Event], None] = _wait  # sleeps so many seconds, or until the event is set
     random: Random = field(default_factory=Random)
 
 
@@ -46,14 +46,14 @@ class Call:
     """How long a caller waits."""
 
     ends_at: float  # on the transport's clock
-    stop: threading.Event  # set: another part of it failed
+    stop: threading.Event  # set once another batch of the same call has failed
 
 
 class Transport:
     """One remote's connections and limits, shared by all threads."""
 
     def __init__(self, config: RemoteConfig, name: str, wire: Wire, environment: Environment) -> None:
-        """`name`: what Salience calls the model. Opens no connection yet. Raises InvalidSettings."""
+        """`name`: Salience's name of the model. Opens no connection yet. Raises InvalidSettings for a bad ca_file."""
         self._config = config
         self._place = f"model {name}: {config.host}"
         self._wire = wire
@@ -65,24 +65,26 @@ class Transport:
             tokens_per_minute=config.tokens_per_minute,
             clock=environment.clock,
         )
-        connections = 2 * config.concurrency  # ingest takes half of them at most
+        connections = 2 * config.concurrency  # ingest uses at most half of them
         self._client = httpx.Client(
             verify=_trust(config, name),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            follow_redirects=False,  # the key would go along
-            trust_env=False,  # the environment is read by the app alone
+            follow_redirects=False,  # the key would be sent along
+            trust_env=False,  # only the app reads the environment
             headers={"User-Agent": "salience", "Content-Type": "application/json", "Accept": "application/json"},
         )
 
     def deadline(self) -> float:
-        """When a request that is made now must be over, on the transport's clock."""
+        """The time, on the transport's clock, by which a request that starts now must end."""
         return self._world.clock() + self._config.deadline_seconds
 
     def post(self, request: WireRequest, call: Call, *, tokens: int) -> object:
-        """The JSON that answers a request of about so many tokens.
+        """Sends a request of about `tokens` tokens and returns the JSON of the answer.
 
-        Connection errors, timeouts, 408, 429 and 5xx are tried again while there is time. Raises RemoteUnavailable
-        where that does not help, RemoteRefused for any other answer but 200, Abandoned between two tries.
+        Connection errors, timeouts, 408, 429, 5xx and answers that are not JSON are retried while there is time. Raises
+        RemoteUnavailable if that does not help, RemoteRefused for any other status but 200 and for an untrusted
+        certificate, RemoteMismatch for an answer above MAX_ANSWER_BYTES; Abandoned between two tries if nobody waits
+        for the answer any more.
         """
         tries = 0
         while True:
@@ -97,10 +99,11 @@ class Transport:
                 if tries >= self._config.attempts or late:
                     raise self._given_up(failure, tries) from failure
                 if failure.retry_after:
-                    self.quota.pause(failure.retry_after)  # for everybody
+                    self.quota.pause(failure.retry_after)  # holds back all callers
             self._sleep(pause, call)
 
     def close(self) -> None:
+        """Closes the connections."""
         self._client.close()
 
     def _wait_for_quota(self, tokens: int, call: Call) -> None:
@@ -125,7 +128,7 @@ class Transport:
             raise RemoteUnavailable(f"{self._place} is not asked any more: another part of the same request failed")
 
     def _attempt(self, request: WireRequest, call: Call) -> object:
-        """One try. Raises RemoteUnavailable for what may pass, and tells the breaker how it went."""
+        """One try, whose outcome is reported to the breaker. Raises RemoteUnavailable for temporary failures."""
         try:
             status, headers, body = self._send(request, call)
         except httpx.PoolTimeout:
@@ -163,13 +166,13 @@ class Transport:
                 size += len(part)
                 if size > MAX_ANSWER_BYTES:
                     raise RemoteMismatch(f"{self._place} answered with more than {MAX_ANSWER_BYTES >> 20} MiB")
-                if self._world.clock() > call.ends_at:  # a timeout sees only the pause between two parts
+                if self._world.clock() > call.ends_at:  # httpx limits only the pause between two parts
                     raise httpx.ReadTimeout("the answer came too slowly")
                 parts.append(part)
             return response.status_code, response.headers, b"".join(parts)
 
     def _understood(self, request: WireRequest, status: int, headers: httpx.Headers, body: bytes) -> object:
-        """The JSON of an answer of status 200; anything else as an error."""
+        """The JSON of an answer with status 200. Raises RemoteRefused or RemoteUnavailable for anything else."""
         if status == httpx.codes.OK:
             try:
                 return json.loads(body)
@@ -199,7 +202,7 @@ def _described(error: httpx.RequestError) -> str:
 
 
 def _untrusted(error: BaseException) -> bool:
-    """Whether the remote's certificate was refused: that does not pass."""
+    """Whether the remote's certificate was refused, which is not a temporary failure."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
         cause = cause.__cause__ or cause.__context__

@@ -1,6 +1,7 @@
 """The VikingDB embedding API, version 2: signed requests, dense and sparse vectors in one answer.
 
-The published example shows the vectors at the answer's top level, its table and the SDK under `data`: both are read.
+The documentation's example has the vectors at the top level of the answer, but its table and the SDK have them under
+`data`: both forms are accepted.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from embedder.remote.wire import WireRequest, json_request, refuse_controls, tex
 
 PATH = "/api/data/embedding/version/2"
 CONTENT_TYPE = "application/json"
-REGION, SERVICE = "cn-north-1", "air"  # what the signature is good for
+REGION, SERVICE = "cn-north-1", "air"  # the scope of the signature
 
 
 class VikingDBWire:
-    """Fulfils wire.Wire. A prompt is texts, or one image, or both."""
+    """Fulfils wire.Wire. A prompt has texts, one whole image, or both."""
 
     max_body_bytes = 4 << 20
     counts_overhead = True
@@ -104,6 +105,6 @@ class VikingDBWire:
 
 
 def _host(name: str, port: int | None) -> str:
-    """The Host header as it is signed: without the ports 80 and 443."""
+    """The Host header to sign: without the ports 80 and 443."""
     bracketed = f"[{name}]" if ":" in name else name
     return bracketed if port in (None, 80, 443) else f"{bracketed}:{port}"

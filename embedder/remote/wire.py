@@ -1,4 +1,4 @@
-"""What differs from API to API: how a request is put, and how an answer is read."""
+"""The interface of an embedding API: how requests are written and answers are read."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from embedder.remote.answers import Answer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WireRequest:
-    """A POST of JSON."""
+    """A POST request with a JSON body."""
 
     url: str  # with the query
     body: bytes
-    texts: tuple[str, ...]  # what it sends of its caller's: never shown in an error
+    texts: tuple[str, ...]  # the caller's texts in it, which must not appear in errors
 
 
 class Wire(Protocol):
-    """One API. Without state: used by several threads at once."""
+    """One API. Stateless, as it is used by several threads at once."""
 
     max_body_bytes: int
-    counts_overhead: bool  # whether the tokens that it tells include special ones and prefixes
+    counts_overhead: bool  # whether its token counts include special tokens and prefixes
 
     def check(self, prompt: Prompt, options: ControlOptions) -> None:
-        """Raises InvalidInput or InvalidControl for what the API cannot take, before anything is sent."""
+        """Raises InvalidInput or InvalidControl for prompts that the API does not support, before anything is sent."""
         ...
 
     def request(
@@ -42,20 +42,20 @@ class Wire(Protocol):
         nice: bool,
         sparse: bool,
     ) -> WireRequest:
-        """The request for a batch. `nice`: others may be served first. `sparse`: sparse vectors are wanted too."""
+        """The request for a batch. `nice`: the remote may serve others first. `sparse`: also ask for sparse vectors."""
         ...
 
     def headers(self, request: WireRequest, now: datetime) -> Mapping[str, str]:
-        """What authorizes the request at this moment."""
+        """The headers that authorize the request at the time `now`."""
         ...
 
     def read(self, answer: object, count: int, *, sparse: bool) -> Answer:
-        """The answer's JSON, checked. Raises RemoteMismatch, RemoteRefused."""
+        """Checks and converts the JSON of the answer to `count` prompts. Raises RemoteMismatch or RemoteRefused."""
         ...
 
 
 def json_request(url: str, body: Mapping[str, object], prompts: Sequence[Prompt]) -> WireRequest:
-    """A request with this body. Raises InvalidInput for a text that is no Unicode (a lone surrogate)."""
+    """A request with this body. Raises InvalidInput for a text that is not valid Unicode (a lone surrogate)."""
     try:
         encoded = json.dumps(body, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -75,7 +75,7 @@ def refuse_controls(prompt: Prompt, model: str, api: str) -> None:
 
 
 def text_of(items: Sequence[PromptItem], prefix: str, model: str) -> str:
-    """Prefix and texts of the items as one text. Raises InvalidInput for an empty one, and for other kinds of item."""
+    """The prefix and the items' texts as one text. Raises InvalidInput if it is empty, or for other kinds of items."""
     texts = [item.text for item in items if isinstance(item, TextItem)]
     if len(texts) < len(items):
         raise InvalidInput(

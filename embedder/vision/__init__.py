@@ -1,1 +1,1 @@
-"""Images and texts to vectors of one space, by a network with two towers (CLIP, SigLIP)."""
+"""Encoders of images and texts in one vector space, by models with two towers (CLIP, SigLIP)."""

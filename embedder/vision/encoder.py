@@ -1,4 +1,4 @@
-"""The encoder of a CLIP or SigLIP model: prompts of texts and images to vectors of one space."""
+"""The encoder of CLIP and SigLIP models, which embeds prompts of texts and images in one vector space."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from embedder.vision.patches import patch_factors
 from embedder.vision.processor import ImageSettings
 from embedder.vision.towers import Towers
 
-MAX_TOTAL_PIXELS = 1_000_000_000  # of the different images of one call: some twenty seconds of decoding
-KEPT_IMAGES = 16  # as the model reads them, while one call lasts: an explanation asks for the same ones over and over
-DECODERS = 2  # images that are decoded at once: one of the largest takes 400 MB meanwhile
+MAX_TOTAL_PIXELS = 1_000_000_000  # of all distinct images of one call: about twenty seconds of decoding
+KEPT_IMAGES = 16  # decoded images cached during a call: an explanation uses the same ones over and over
+DECODERS = 2  # images decoded at the same time: decoding one of the largest takes 400 MB
 _Seen = Callable[[bytes, Crop | None], tuple[Float32Array, View]]
 NO_POOL = "its vectors are read off the attention and are no mean that could be weighted"
 
 
 class VisionEncoder:
-    """Two towers with one space. Fulfils core.protocols.Encoder; thread-safe.
+    """Two towers with a common vector space. Fulfils core.protocols.Encoder; thread-safe.
 
-    A model of two towers cannot read a text and an image together. A prompt's text and token-id items are joined to one
-    text; this text and every image give a unit vector each, and the prompt's vector is their mean, brought to unit
-    length: each counts alike, in whichever order. A blank text beside an image does not count. Controls act inside
-    their own text or image.
+    A model with two towers cannot read a text and an image together. A prompt's text and token-id items are joined to
+    one text; this text and every image give a unit vector each, and the prompt's vector is their mean, scaled to unit
+    length. So all count equally, in any order. A blank text next to an image does not count. Controls act within their
+    own text or image only.
     """
 
     def __init__(
@@ -57,22 +57,22 @@ class VisionEncoder:
         matryoshka: tuple[int, ...],
         fingerprint: str,
     ) -> None:
-        """`matryoshka`: dimensions that the vectors may be cut to. `prefixes` stand before texts."""
+        """`matryoshka`: dimensions to which the vectors may be cut. `prefixes` are put before texts."""
         self.name = name
         self.fingerprint = fingerprint
-        self.space = fingerprint  # what a projection to fewer dimensions belongs to
+        self.space = fingerprint  # see embedder.projection.space
         self.matryoshka = matryoshka
         self.dimension = dimension
         self.max_tokens = tokenizer.max_tokens
         self.tokenizer = tokenizer
-        self.image_tokens = towers.patches  # what an image counts as, and how many parts of it can be steered
-        self.support = ControlSupport.of(towers.text_problem, NO_POOL)  # of texts
+        self.image_tokens = towers.patches  # an image counts as so many tokens, and has so many steerable patches
+        self.support = ControlSupport.of(towers.text_problem, NO_POOL)  # for texts
         self.image_support = ControlSupport.of(towers.image_problem, NO_POOL)
         self._towers = towers
         self._images = images
         self._prefixes = prefixes
         self._queue = ModelQueue(scheduler_of(towers.device))
-        self.observe = self._queue.observe  # as core.protocols.Observable has it
+        self.observe = self._queue.observe  # as in core.protocols.Observable
         self.waiting = self._queue.waiting
         self._decoding = threading.BoundedSemaphore(DECODERS)
         self._batch_tokens = batch_tokens(towers.device)
@@ -89,9 +89,9 @@ class VisionEncoder:
         """Vectors (prompts, dimension) float32 of unit length, in the order of `prompts`.
 
         Images are decoded batch by batch, so memory does not grow with their number; the headers of all are checked
-        first. Raises InvalidInput for an image that cannot be used, InvalidControl where a control cannot act on this
-        model or suppresses all that it reads; Abandoned between two images or batches where nobody waits for the answer
-        any more.
+        first. Raises InvalidInput for an image that cannot be used; InvalidControl if a control cannot act on this
+        model, or suppresses everything that it reads of an image; Abandoned between two images or batches if nobody
+        waits for the answer any more.
         """
         self._check_target(prompts, options.target)
         texts, images = self._texts(prompts, representation, options), _images(prompts)
@@ -128,7 +128,10 @@ class VisionEncoder:
     def _texts(
         self, prompts: Sequence[Prompt], representation: Representation, options: ControlOptions
     ) -> list[_TextPart]:
-        """Text by text: a prompt that also has images is at another index among those that have a text."""
+        """The tokenized texts of the prompts.
+
+        They are tokenized one by one so that errors carry the prompt's index: prompts without text are skipped.
+        """
         found = []
         for owner, prompt in enumerate(prompts):
             if items := _text_items(prompt):
@@ -144,7 +147,7 @@ class VisionEncoder:
     def _vectors(
         self, texts: Sequence[_TextPart], images: Sequence[_ImagePart], options: ControlOptions, priority: Priority
     ) -> Iterator[tuple[list[int], Float32Array]]:
-        """Batch by batch: the prompts that parts belong to, and the parts' unit vectors."""
+        """Yields batch by batch the indices of the prompts that the parts belong to, and the parts' unit vectors."""
         read_tokens = [self._towers.tokens_read(len(text.tokens)) for text in texts]
 
         def room() -> int:
@@ -170,14 +173,14 @@ class VisionEncoder:
             yield [images[i].owner for i in batch], found.cpu().numpy()
 
     def _seen(self, data: bytes, crop: Crop | None) -> tuple[Float32Array, View]:
-        """(3, size, size) pixels, and where they lie in the image."""
+        """(3, size, size) float32 pixels, and the square of the image that they show."""
         with self._decoding:
             check_awaited()
             picture = read_picture(data, crop)
             return self._images.pixels(picture), picture.view
 
     def _read(self, image: _ImagePart, seen: _Seen) -> tuple[Float32Array, Float64Array | None]:
-        """(3, size, size) pixels, and the factor of each patch (None: nothing is steered)."""
+        """(3, size, size) float32 pixels, and the factor of each patch (None: nothing is steered)."""
         item = image.item
         with InvalidInput.indexed(image.owner):
             pixels, view = seen(item.data, item.crop)
@@ -194,7 +197,7 @@ class VisionEncoder:
         return BatchFactors(values=factors.values.to(self._towers.device), log_additive=factors.log_additive)
 
     def _check_target(self, prompts: Sequence[Prompt], target: ControlTarget) -> None:
-        """Raises InvalidControl where a prompt is steered in a way that its tower does not take."""
+        """Raises InvalidControl if a prompt is steered in a way that its tower does not support."""
         for item in (item for prompt in prompts for item in prompt.items):
             if all(control.factor == 1 for control in item.controls):
                 continue
@@ -217,21 +220,24 @@ class _ImagePart:
 
 
 def _text_items(prompt: Prompt) -> tuple[TextItem | TokenIdsItem, ...]:
-    """The items of the prompt's text; none where all are blank and an image says everything."""
+    """The items of the prompt's text; none if they are all blank and the prompt also has an image."""
     items = tuple(item for item in prompt.items if not isinstance(item, ImageItem))
     says_something = any(item.text.strip() if isinstance(item, TextItem) else item.ids for item in items)
     return items if says_something or len(items) == len(prompt.items) else ()
 
 
 def _images(prompts: Sequence[Prompt]) -> list[_ImagePart]:
-    """Every image, with its header checked. Raises InvalidInput, also where they have too many pixels together."""
+    """All images of the prompts, with their headers checked.
+
+    Raises InvalidInput, also if the distinct images have more than MAX_TOTAL_PIXELS together.
+    """
     parts = [
         _ImagePart(owner=owner, item=item)
         for owner, prompt in enumerate(prompts)
         for item in prompt.items
         if isinstance(item, ImageItem)
     ]
-    owners: dict[bytes, int] = {}  # the first of each image
+    owners: dict[bytes, int] = {}  # the first prompt with each distinct image
     for part in parts:
         owners.setdefault(part.item.data, part.owner)
     pixels = 0
@@ -248,7 +254,7 @@ def _images(prompts: Sequence[Prompt]) -> list[_ImagePart]:
 
 
 def _batch_factors(factors: Sequence[Float64Array | None], length: int, options: ControlOptions) -> BatchFactors | None:
-    """(members, length) with 1 behind each member's own; None where nothing is steered."""
+    """The factors of a batch, (members, length), padded with 1; None if nothing is steered."""
     if all(own is None for own in factors):
         return None
     values = np.ones((len(factors), length), dtype=np.float32)

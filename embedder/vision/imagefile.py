@@ -1,8 +1,8 @@
-"""Image files of strangers to pixels that a model can read: upright, RGB, a square.
+"""Decodes untrusted image files into pixels that a model can read: an upright RGB square.
 
-A file names its size and its frames in its first bytes, so a bomb or an animation is refused before anything is
-decoded. Pillow's readers are called one by one, by the file's own signature, and not through `Image.open`, which knows
-some forty more formats and warns about large images where we refuse them.
+A file states its size and its number of frames in its first bytes, so decompression bombs and animations are refused
+before anything is decoded. Pillow's readers are called directly, chosen by the file's signature, and not through
+`Image.open`, which knows some forty more formats and warns about large images that are refused here.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from PIL.WebPImagePlugin import WebPImageFile
 from core.errors import InvalidInput
 from core.prompts import Crop
 
-MAX_PIXELS = 50_000_000  # width times height; decoding takes up to 8 bytes a pixel
-MAX_SCANS = 64  # of a JPEG: each goes over all pixels; a progressive one has about ten, and some carry a preview
-RULES = 1  # counts the versions of what this module makes of a file: part of an encoder's fingerprint
+MAX_PIXELS = 50_000_000  # width times height; decoding takes up to 8 bytes per pixel
+MAX_SCANS = 64  # of a JPEG: each covers all pixels; a progressive one has about ten, and some contain a preview
+RULES = 1  # version of the pixels that this module makes of a file; part of an encoder's fingerprint
 
-_READERS: tuple[tuple[str, int, bytes, type[ImageFile]], ...] = (  # name, where its signature stands, signature, reader
+_READERS: tuple[tuple[str, int, bytes, type[ImageFile]], ...] = (  # name, offset of the signature, signature, reader
     ("PNG", 0, b"\x89PNG\r\n\x1a\n", PngImageFile),
     ("JPEG", 0, b"\xff\xd8\xff", JpegImageFile),
     ("WebP", 8, b"WEBP", WebPImageFile),
     ("GIF", 0, b"GIF8", GifImageFile),
     ("BMP", 0, b"BM", BmpImageFile),
 )
-_START_OF_SCAN = b"\xff\xda"  # in compressed data no other byte than 0 follows 255, so little else looks like it
-_UPRIGHT = {  # what the EXIF orientation asks for
+_START_OF_SCAN = b"\xff\xda"  # in compressed data 255 is followed by 0, so hardly anything else looks like this
+_UPRIGHT = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -47,7 +47,7 @@ _UPRIGHT = {  # what the EXIF orientation asks for
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's readers raise for broken files; UserWarning where a process turns warnings into errors.
+# What Pillow's readers raise for broken files; UserWarning if a process turns warnings into errors.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -61,44 +61,47 @@ _BROKEN = (
     zlib.error,
     UserWarning,
 )
-_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # of a frame larger than the file's own size
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # for a frame larger than the header's size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """Which square of an image is looked at."""
+    """The square of an image that the model reads."""
 
-    square: Crop  # where it lies in the upright image
+    square: Crop  # its place in the upright image
     width: int  # of the entire upright image, in pixels
     height: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture(View):
-    """The square of an image that is looked at, decoded."""
+    """The square of an image that the model reads, decoded."""
 
     pixels: Image.Image  # mode RGB
 
     @property
     def view(self) -> View:
-        """Without the pixels, which may be many."""
+        """The same without the pixels, which may take much memory."""
         return View(square=self.square, width=self.width, height=self.height)
 
 
 def check_image(data: bytes) -> int:
-    """The pixels of an image, by its file's header. Raises InvalidInput for an unknown format, a broken header, an
-    animation, or a size above MAX_PIXELS."""
+    """The number of pixels of an image, from the file's header.
+
+    Raises InvalidInput for an unknown format, a broken header, an animation, a size above MAX_PIXELS, or a JPEG with
+    more than MAX_SCANS scans.
+    """
     with _opened(data) as image:
         width, height = image.size
         return width * height
 
 
 def read_picture(data: bytes, crop: Crop | None) -> Picture:
-    """The pixels of `crop`, or of the largest square in the centre.
+    """Decodes the square `crop` of an image (None: the largest square in the centre).
 
-    The image is turned upright first (EXIF orientation), so the crop's pixels are those that a viewer shows. What is
-    transparent becomes white, 16 bits of grey become 8. Raises InvalidInput as `check_image` does, for a file that
-    ends early, and for a crop that reaches outside the image.
+    The image is turned upright first (EXIF orientation), so `crop` refers to the pixels that a viewer shows.
+    Transparent pixels become white, and 16-bit grey becomes 8-bit. Raises InvalidInput as `check_image` does, and also
+    for a file that ends early or a crop that reaches outside the image.
     """
     with _opened(data) as image:
         image.load()
@@ -113,14 +116,14 @@ def read_picture(data: bytes, crop: Crop | None) -> Picture:
                 param="size",
             )
         cropped = upright.crop((square.x, square.y, square.x + square.size, square.y + square.size))
-        upright.close()  # gives the pixels back before the conversion asks for as many again
+        upright.close()  # frees its memory before the conversion allocates as much again
         image.close()
         return Picture(pixels=_rgb(cropped), square=square, width=width, height=height)
 
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[ImageFile]:
-    """The image behind its checks, not decoded yet; what its reader raises meanwhile becomes InvalidInput."""
+    """The image, checked but not decoded. Errors of its reader within the block become InvalidInput."""
     name, reader = _reader(data)
     try:
         image = reader(BytesIO(data))
@@ -154,10 +157,10 @@ def _reader(data: bytes) -> tuple[str, type[ImageFile]]:
 
 
 def _orientation(image: ImageFile) -> int:
-    """The EXIF orientation, 1 (upright) where there is none."""
+    """The EXIF orientation; 1 (upright) if there is none."""
     try:
         found = image.getexif().get(ExifTags.Base.Orientation)
-    except _BROKEN:  # broken notes beside sound pixels: shown as it is stored, as viewers do
+    except _BROKEN:  # broken EXIF data: keep the image as stored, like viewers do
         return 1
     return found if isinstance(found, int) else 1
 
@@ -179,10 +182,10 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Pillow keeps 16 bits of grey and would clip them at 255; of coloured images it reads the high bytes, as here."""
+    """16-bit grey as RGB, by the high bytes, as Pillow reads colour images; its own conversion would clip at 255."""
     values = np.asarray(image).astype(np.int64)
     grey = (values >> 8).clip(0, 255).astype(np.uint8)
-    transparent = image.info.get("transparency")  # the one grey value that is
+    transparent = image.info.get("transparency")  # the grey value that is transparent
     if isinstance(transparent, int):
         grey[values == transparent] = 255
     return Image.fromarray(grey).convert("RGB")

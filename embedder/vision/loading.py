@@ -1,4 +1,4 @@
-"""Folders of CLIP and SigLIP models to encoders."""
+"""Loads encoders from the folders of CLIP and SigLIP models."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from embedder.vision.imagefile import RULES
 from embedder.vision.processor import read_image_settings
 from embedder.vision.towers import Towers
 
-# Tokenizers of the SigLIP family, by the start of their class's name: the models were trained on lower-cased texts,
-# which these classes do in code, whatever their tokenizer.json says.
+# Starts of the class names of the SigLIP family's tokenizers: the models were trained on lower-cased texts, and these
+# classes lower-case in code, whatever their tokenizer.json says.
 _LOWERCASING = ("Siglip", "Gemma")
 
 
 def load_vision(folder: Path, *, name: str | None = None, device: str = "auto") -> VisionEncoder:
-    """The encoder of a Hugging Face or sentence-transformers folder that holds a CLIP or SigLIP model.
+    """Loads the encoder of a Hugging Face or sentence-transformers folder with a CLIP or SigLIP model.
 
-    SigLIP 2 in its fixed resolutions is such a model. `name`: None for the folder's own; `device` as in
-    embedder.loading.load_encoder. Nothing is downloaded. Raises ModelError where the folder, its weights, its image
-    processor or the device cannot be used.
+    This includes the fixed-resolution models of SigLIP 2. `name`: None for the folder's own; `device` as in
+    embedder.loading.load_encoder. Nothing is downloaded. Raises ModelError if the folder, its weights, its image
+    processor settings or the device cannot be used.
     """
     described = _described(folder)
     model = _load_network(described.transformer, torch_device(device))
@@ -45,7 +45,7 @@ def load_vision(folder: Path, *, name: str | None = None, device: str = "auto") 
     padding_id = _padding_id(described.transformer, tokenizer, int(model.config.text_config.pad_token_id or 0))
     images = read_image_settings(described.transformer, int(model.config.vision_config.image_size))
     probe = _probe_texts(tokenizer)
-    # SigLIP was trained on texts filled up to their full length, without a mask, and reads the last place off.
+    # SigLIP was trained on texts padded to full length without a mask, and takes its vector from the last position.
     towers = Towers(model, padded_to=max_tokens if is_siglip else None, padding_id=padding_id, probe=probe)
     dimension = _dimension(folder, towers, probe[0])
     return VisionEncoder(
@@ -96,14 +96,14 @@ def _load_network(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 def _padding_id(folder: Path, tokenizer: TextTokenizer, default: int) -> int:
-    """The id that texts are filled up with: the tokenizer's, or what the text tower's config says."""
+    """The id of the padding token: the tokenizer's, else the `default` of the text tower's configuration."""
     token = json_object(folder / "tokenizer_config.json").get("pad_token")
     content = token.get("content") if isinstance(token, dict) else token
     return tokenizer.vocabulary().get(str(content), default)
 
 
 def _probe_texts(tokenizer: TextTokenizer) -> tuple[Int64Array, Int64Array]:
-    """Two texts that differ in three words in the middle."""
+    """The token ids of two texts of the same length that differ in three tokens in the middle."""
     ids, others = probe_ids(len(tokenizer.vocabulary()))
     swapped = np.concatenate([ids[:2], others[:3], ids[5:]])
     prompts = [Prompt(items=(TokenIdsItem(ids=tuple(text.tolist())),)) for text in (ids, swapped)]
@@ -112,7 +112,7 @@ def _probe_texts(tokenizer: TextTokenizer) -> tuple[Int64Array, Int64Array]:
 
 
 def _dimension(folder: Path, towers: Towers, text: Int64Array) -> int:
-    """Of the space that both towers share."""
+    """The dimension of the space that both towers share. Raises ModelError if their dimensions differ."""
     of_texts = towers.texts([text]).shape[1]
     of_images = towers.images(torch.zeros((1, 3, towers.image_size, towers.image_size))).shape[1]
     if of_texts != of_images:

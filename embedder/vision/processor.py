@@ -1,6 +1,6 @@
-"""A picture to the numbers that an image tower reads, by the settings in its model's folder.
+"""Image preprocessing: resizes and normalises pictures for an image tower, by the settings in the model's folder.
 
-The settings are those that transformers' image processors save; for a square picture the result is theirs.
+The settings are those saved by the image processors of transformers; for square pictures the results are equal.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from embedder.vision.imagefile import Picture
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSettings:
-    """How a square becomes the input of a tower."""
+    """How a square picture is converted into the input of a tower."""
 
-    resize: int  # pixels of a side that the square is brought to
-    size: int  # pixels of a side that the tower reads of it, from the centre; at most `resize`
+    resize: int  # side of the resized square in pixels
+    size: int  # side of its central part that the tower reads, in pixels; at most `resize`
     resample: int  # Pillow's number of the filter: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic
-    scale: float  # multiplies the 8-bit values; 1/255 brings them to 0..1
-    mean: tuple[float, float, float]  # taken off the scaled values, by channel
-    std: tuple[float, float, float]  # and then divided by
+    scale: float  # multiplies the 8-bit values; 1/255 scales them to 0..1
+    mean: tuple[float, float, float]  # subtracted from the scaled values, by channel
+    std: tuple[float, float, float]  # divisor after that, by channel; above 0
 
     @property
     def margin(self) -> int:
-        """Pixels that are cut off on the left and at the top after resizing."""
+        """Number of pixels that are cut off at the left and at the top after resizing."""
         return (self.resize - self.size) // 2
 
     def pixels(self, picture: Picture) -> Float32Array:
-        """(3, size, size) float32, channels first."""
+        """(3, size, size) float32, channels first: the tower's input for a picture."""
         resized = picture.pixels.resize((self.resize, self.resize), Image.Resampling(self.resample))
         end = self.margin + self.size
         seen = np.asarray(resized.crop((self.margin, self.margin, end, end)), dtype=np.float32)
@@ -46,9 +46,9 @@ class ImageSettings:
 
 
 def read_image_settings(folder: Path, image_size: int) -> ImageSettings:
-    """The settings in a model folder, whose tower reads `image_size` pixels a side.
+    """Reads the settings in the folder of a model whose tower reads `image_size` x `image_size` pixels.
 
-    Raises ModelError where there are none, where one has no meaning, or where they do not fit the tower.
+    Raises ModelError if there are none, if one is invalid or unsupported, or if they do not fit the tower.
     """
     file, config = _processor_config(folder)
     try:
@@ -64,7 +64,7 @@ def read_image_settings(folder: Path, image_size: int) -> ImageSettings:
 
 
 def _processor_config(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The image processor's own file, or its part in the file that transformers 5 saves for text and images."""
+    """The image processor's own file, or its part of the joint file for text and images that transformers 5 saves."""
     own, joint = folder / "preprocessor_config.json", folder / "processor_config.json"
     if own.is_file():
         return own, json_object(own)
@@ -96,7 +96,7 @@ def _parse(config: Mapping[str, Any]) -> ImageSettings:
 
 
 def _side(size: Any) -> int:
-    """Pixels of a square's side: from a number, a shortest edge, or equal height and width."""
+    """The side of a square in pixels, given as a number, a shortest edge, or equal height and width."""
     if isinstance(size, Mapping):
         sides = {size["shortest_edge"]} if size.get("shortest_edge") else {size["height"], size["width"]}
         if len(sides) != 1 or size.get("longest_edge"):

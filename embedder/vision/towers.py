@@ -1,8 +1,8 @@
 """The two networks of a CLIP or SigLIP model, run by transformers, with factors on their attention.
 
-Factors act on words and on patches as keys, in every layer of their tower. CLIP reads an image off its class token,
-which attends in the same layers. SigLIP has a pooling head of its own, an attention whose one query is learned: it
-goes around transformers' attention interface, so with factors it is computed here.
+Factors act on words and on patches as attention keys, in every layer of their tower. CLIP takes an image's vector from
+its class token, which attends in the same layers. SigLIP has a pooling head of its own, an attention with one learned
+query: it bypasses transformers' attention interface, so with factors it is computed here.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from embedder.steeredattention import attend
 
 
 class Towers:
-    """Word ids and pixels to unit vectors of one space. Thread-safe.
+    """Maps token ids and pixels to unit vectors of one space. Thread-safe.
 
-    Each tower is switched to the steerable attention if, and only if, that proves to be harmless (the idle output
-    equals the stock one) and effective (what is suppressed does not act). Else it keeps its stock attention, and
-    `text_problem` or `image_problem` says why.
+    Each tower is switched to the steerable attention only if tests at loading show that this is harmless (without
+    factors the output equals the stock one) and effective (suppressed tokens or patches do not affect the vector).
+    Otherwise it keeps its stock attention, and `text_problem` or `image_problem` says why.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class Towers:
     ) -> None:
         """`model`: a CLIPModel or a SiglipModel.
 
-        `padded_to`: tokens that each text is filled up to with `padding_id`, in the model's sight (SigLIP); None:
-        padding is hidden from it. `probe`: two texts of one length, which differ in words only.
+        `padded_to`: the length to which texts are padded with `padding_id`, visibly to the model (SigLIP); None: the
+        padding is masked. `probe`: two texts of the same length that differ in words, not in special tokens.
         """
         network: Any = model
         self._model = network
@@ -50,7 +50,7 @@ class Towers:
         self._padded_to = padded_to
         self._padding_id = padding_id
         vision = network.config.vision_config
-        self.image_size = int(vision.image_size)  # pixels of a side
+        self.image_size = int(vision.image_size)  # side in pixels
         self.patch_size = int(vision.patch_size)
         self.patches = (self.image_size // self.patch_size) ** 2
         self.text_problem = self._text_problem(*probe)
@@ -62,11 +62,11 @@ class Towers:
         return device
 
     def tokens_read(self, count: int) -> int:
-        """Tokens that a text of `count` tokens becomes."""
+        """The number of tokens that the tower reads for a text of `count` tokens, visible padding included."""
         return self._padded_to or count
 
     def texts(self, ids: Sequence[Int64Array], factors: BatchFactors | None = None) -> Tensor:
-        """(texts, dimension) float32. `factors.values`: (texts, longest text), 1 where nothing is steered."""
+        """(texts, dimension) float32 unit vectors. `factors.values`: (texts, longest text), 1 for unsteered tokens."""
         length = self._padded_to or max(len(text) for text in ids)
         tokens = torch.full((len(ids), length), self._padding_id, dtype=torch.long)
         mask = torch.zeros((len(ids), length), dtype=torch.long)
@@ -79,7 +79,10 @@ class Towers:
             return normalize(found.pooler_output.float(), dim=1)
 
     def images(self, pixels: Tensor, factors: BatchFactors | None = None) -> Tensor:
-        """(images, dimension) float32. `pixels`: (images, 3, size, size); `factors.values`: (images, patches)."""
+        """(images, dimension) float32 unit vectors.
+
+        `pixels`: (images, 3, size, size) float32; `factors.values`: (images, patches).
+        """
         start = 1 if self.has_class_token else 0
         with torch.inference_mode(), steered(_placed(factors, start=start, length=start + self.patches)):
             found = self._model.get_image_features(pixel_values=pixels.to(self.device))
@@ -88,7 +91,7 @@ class Towers:
             return normalize(_attention_pooled(self._head, found.last_hidden_state, factors).float(), dim=1)
 
     def word_vectors(self, ids: Int64Array) -> Float32Array:
-        """(tokens, width) the static input vectors of the words, before any layer."""
+        """(tokens, width) float32: the static input embeddings of the tokens, before any layer."""
         with torch.inference_mode():
             words: Tensor = self._model.text_model.embeddings.token_embedding(torch.from_numpy(ids).to(self.device))
         found: Float32Array = words.float().cpu().numpy()
@@ -118,9 +121,9 @@ class Towers:
 
 
 def _make_steerable(tower: Any, *, idle: Callable[[], Tensor], suppressed: Callable[[], Tensor]) -> str:
-    """Switches the tower's attention; where that fails, switches it back and says why.
+    """Switches the tower to the steerable attention; if that fails, switches it back and returns the reason.
 
-    `suppressed` gives the vectors of two inputs that differ only where they are suppressed.
+    `idle` returns vectors without factors; `suppressed` those of two inputs that differ only where they are suppressed.
     """
     stock = tower.config._attn_implementation
     expected = idle()
@@ -143,7 +146,7 @@ def _differ(pair: Tensor) -> bool:
 
 
 def _placed(factors: BatchFactors | None, *, start: int, length: int) -> BatchFactors | None:
-    """The factors among all `length` keys, from `start` on; 1 on the others."""
+    """The factors extended to all `length` keys: given from `start` on, 1 for the others."""
     if factors is None:
         return None
     rows, width = factors.values.shape
@@ -153,9 +156,9 @@ def _placed(factors: BatchFactors | None, *, start: int, length: int) -> BatchFa
 
 
 def _attention_pooled(head: Any, hidden: Tensor, factors: BatchFactors) -> Tensor:
-    """What SigLIP's pooling head makes of the patches' vectors (images, patches, width), by factors on its keys.
+    """(images, width): SigLIP's pooling head applied to `hidden` (images, patches, width), with factors on its keys.
 
-    The head: a learned query attends to all patches, then a residual feed-forward layer. (images, width).
+    In the head a learned query attends to all patches; a residual feed-forward layer follows.
     """
     attention = head.attention
     weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
