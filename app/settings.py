@@ -38,36 +38,36 @@ SAFE_TOKEN_LENGTH = 16
 
 
 class ServerSettings(Group):
-    host: str = "127.0.0.1"  # address to listen at
+    host: str = "127.0.0.1"  # address to listen on
     port: int = Field(8080, ge=0, le=65535)  # 0: any free port
     workers: int = Field(1, ge=1, le=128)  # processes that share the port, each with models of its own
-    connections: int = Field(10_000, ge=16)  # open in one process; beyond, the longest idle one is closed
-    head_seconds: float = Field(10.0, ge=0.1)  # for a connection to send the head of a request
-    allow_anonymous: bool = False  # listen beyond this machine without authentication
-    drain_seconds: float = Field(1.0, ge=0.0)  # from SIGTERM, when /readyz says no, to the end of the port
+    connections: int = Field(10_000, ge=16)  # open per process; above that, the one idle longest is closed
+    head_seconds: float = Field(10.0, ge=0.1)  # time for a connection to send the head of a request
+    allow_anonymous: bool = False  # allow listening beyond this machine without authentication
+    drain_seconds: float = Field(1.0, ge=0.0)  # from SIGTERM, when /readyz turns 503, until the port closes
 
 
 class LogSettings(Group):
-    level: Literal["debug", "info", "warning", "error"] = "info"  # the least that is written
+    level: Literal["debug", "info", "warning", "error"] = "info"  # the lowest level that is written
     format: Literal["auto", "console", "json"] = "auto"  # auto: console in a terminal, JSON elsewhere
-    slow_query_ms: int = Field(1000, ge=0)  # searches as slow as this are logged by their shape; 0: none
+    slow_query_ms: int = Field(1000, ge=0)  # searches at least this slow are logged by their shape; 0: none
 
 
 class LimitSettings(Group):
     body_bytes: int = Field(8 * 2**20, ge=1024)  # size of one request
     bulk_bytes: int = Field(64 * 2**30, ge=1024)  # size of a documents:bulk request, and its characters
     line_characters: int = Field(32_000_000, ge=1)  # length of a line of such a request
-    queued_items: int = Field(10_000_000, ge=1)  # documents that wait in jobs; over it new jobs are refused
-    prompt_bytes: int = Field(64 * 2**20, ge=1024)  # size of a request to the embedding APIs, with images
+    queued_items: int = Field(10_000_000, ge=1)  # documents waiting in jobs; above that, new jobs are refused
+    prompt_bytes: int = Field(64 * 2**20, ge=1024)  # size of a request to the embedding APIs, including images
     hits: int = Field(1000, ge=1, le=1000)  # the largest k of a search
-    concurrent_requests: int = Field(16, ge=1, le=1000)  # served by a process at once, besides writes
-    waiting_requests: int = Field(64, ge=0)  # waiting for one of these places; beyond, the answer is 503
-    waiting_seconds: float = Field(10.0, ge=0.1)  # that one of them waits at most
-    free_bytes: int = Field(256 * 2**20, ge=0)  # free on the disk of the data; with less: not ready
+    concurrent_requests: int = Field(16, ge=1, le=1000)  # requests that a process serves at once, besides writes
+    waiting_requests: int = Field(64, ge=0)  # requests waiting for one of these places; more get a 503
+    waiting_seconds: float = Field(10.0, ge=0.1)  # the longest time that one of them waits
+    free_bytes: int = Field(256 * 2**20, ge=0)  # free space on the disk of the data; with less: not ready
 
 
 class JobSettings(Group):
-    lease_seconds: float = Field(30.0, ge=0.5)  # without a sign of life until another worker takes over
+    lease_seconds: float = Field(30.0, ge=0.5)  # time without a sign of life until another worker takes over
     attempts: int = Field(5, ge=1)  # failures in a row after which a job is given up
 
 
@@ -77,7 +77,7 @@ class AuthSettings(Group):
         description="bearer tokens, separated by commas; empty: none; keys made by `salience key` are asked for all "
         "the same",
     )
-    hmac_keys: SecretStr = SecretStr("")  # AK:SK pairs of signed requests, separated by commas; empty: none asked for
+    hmac_keys: SecretStr = SecretStr("")  # AK:SK pairs for signed requests, separated by commas; empty: not required
 
     @field_validator("tokens")
     @classmethod
@@ -111,13 +111,13 @@ class AuthSettings(Group):
 
 
 class MetricsSettings(Group):
-    public: bool = False  # whether /metrics is answered without a token, where tokens are asked for
-    collections: int = Field(50, ge=0)  # with figures of their own; others count as "other"
+    public: bool = False  # answer /metrics without a token even if tokens are required
+    collections: int = Field(50, ge=0)  # collections with figures of their own; others count as "other"
 
 
 class TracingSettings(Group):
-    endpoint: str | None = None  # where spans go, by OTLP over HTTP: http://localhost:4318/v1/traces
-    share: float = Field(1.0, ge=0.0, le=1.0)  # of traces that begin here; callers decide theirs
+    endpoint: str | None = None  # where spans are sent, by OTLP over HTTP: http://localhost:4318/v1/traces
+    share: float = Field(1.0, ge=0.0, le=1.0)  # share of traces recorded that begin here; callers decide theirs
 
     @field_validator("endpoint")
     @classmethod
@@ -129,9 +129,9 @@ class TracingSettings(Group):
 
 class MilvusSettings(Group):
     uri: str | None = None  # address of the Milvus for collections with the index milvus; unset: none
-    token: SecretStr = SecretStr("")  # an API key of it, or user:password
+    token: SecretStr = SecretStr("")  # its API key, or user:password
     database: str = Field("default", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")  # name of the database in that Milvus
-    timeout_seconds: float = Field(10.0, ge=0.1, le=600.0)  # until it is taken to be away
+    timeout_seconds: float = Field(10.0, ge=0.1, le=600.0)  # time until it counts as unavailable
 
     @field_validator("uri")
     @classmethod
@@ -156,12 +156,12 @@ class VikingBinding(Group):
     """The models that serve one model name of the VikingDB API."""
 
     dense: str | None = None  # None: this name gives no dense vectors
-    sparse: str | None = None  # None: none but those of the dense model itself, where it makes them
+    sparse: str | None = None  # None: only those of the dense model itself, if it makes them
 
 
 class VikingSettings(Group):
-    tokens_per_minute: int = Field(120_000, ge=1)  # for each account and model
-    fallback: bool = False  # serve names that are not bound by the default model
+    tokens_per_minute: int = Field(120_000, ge=1)  # tokens a minute for each account and model
+    fallback: bool = False  # let the main model serve names that are not bound
     models: dict[str, VikingBinding] = Field(default_factory=dict)  # by name: bge-m3, ...
 
 
@@ -172,14 +172,14 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter=DELIMITER, frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
-    config: Path | None = None  # a TOML file of the same tree
-    data_dir: Path = Path("salience-data")  # where everything lies; a local disk
-    allow_network_file_system: bool = False  # for data_dir: SQLite's locks do not hold on most of them
-    model: str = "default"  # what new collections are embedded by: a name of `models`, a folder, or "default"
-    device: Device = "auto"  # of the models: cpu, cuda, cuda:N; auto: CUDA where there is one
-    precision: Precision = "auto"  # what dense models compute in; auto: bf16 where the processor has it, else fp32
+    config: Path | None = None  # a TOML file with the same structure
+    data_dir: Path = Path("salience-data")  # directory for all data, on a local disk
+    allow_network_file_system: bool = False  # allow one for data_dir; SQLite's locks do not hold on most
+    model: str = "default"  # model for new collections: a name of `models`, a folder, or "default"
+    device: Device = "auto"  # where models run: cpu, cuda, cuda:N; auto: CUDA if there is one
+    precision: Precision = "auto"  # how dense models compute; auto: bf16 if the processor has it, else fp32
     models: dict[str, ModelSettings] = {}  # more models, by name
-    aliases: dict[str, str] = {}  # other names of models, as clients of the embedding APIs ask for them
+    aliases: dict[str, str] = {}  # other names of models, for clients of the embedding APIs
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
