@@ -21,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Representation(StrEnum):
-    """What a text is embedded as: models may treat the two sides of a search differently."""
+    """The role in which a text is embedded: models may treat the two sides of a search differently."""
 
     DOCUMENT = "document"
     QUERY = "query"
@@ -34,7 +34,7 @@ class GenerationState(StrEnum):
 
 
 class SparseScoring(StrEnum):
-    """What the sparse side of a collection scores passages by."""
+    """How the sparse side of a collection scores passages."""
 
     BM25 = "bm25"  # terms of the lexical analysis
     LEARNED = "learned"  # weights of a learned sparse model, instead of BM25

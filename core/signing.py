@@ -26,7 +26,7 @@ from core.errors import InvalidSignature
 ALGORITHM = "HMAC-SHA256"
 MAX_SKEW = timedelta(minutes=15)  # between the request's X-Date and the server's clock
 SIGNED_HEADERS = ("content-type", "host", "x-content-sha256", "x-date")
-REQUIRED_HEADERS = ("host", "x-date")  # must be signed, or a signature could be sent elsewhere and for ever
+REQUIRED_HEADERS = ("host", "x-date")  # must be signed, else a request could be replayed to other hosts, and forever
 _DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _AUTHORIZATION = re.compile(

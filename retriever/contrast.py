@@ -27,7 +27,7 @@ def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit], start: int
     """
     pairs = list(pairwise(hits))
     by_score = not query.selection.diversity and query.selection.group_by is None
-    depth = max(start + len(hits) + MARGIN, 0 if by_score else DEPTH)  # hits not ordered by score may rank lower
+    depth = max(start + len(hits) + MARGIN, 0 if by_score else DEPTH)  # reordered hits may rank lower by score
     trials = Trials(search, query, depth=min(depth, MAX_DEPTH))
     swaps = _swaps(trials, query, pairs, watch)
     contrasts = [_contrast(upper, lower, swap, trials.count) for (upper, lower), swap in zip(pairs, swaps, strict=True)]

@@ -105,8 +105,8 @@ class FusedLeg:
 
     norm: Float64Array  # (candidates,) convex: 0..1; reciprocal rank: 1 / (k + rank), or 0
     weight: float
-    scale: float | None  # weight / (max - min); 0 where the pool has no spread
-    constant: float | None  # -weight * min / (max - min); where the pool has no spread, the value of norm 1
+    scale: float | None  # weight / (max - min); 0 if the pool has no spread
+    constant: float | None  # -weight * min / (max - min); if the pool has no spread, the value of norm 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +191,7 @@ def min_max(leg: LegScores, weight: float, *, low: float | None = None, known: F
 
 
 def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:
-    """1 / (k + rank), and 0 for a candidate outside the leg's pool.
+    """Reciprocal rank fusion: 1 / (k + rank), and 0 for a candidate outside the leg's pool.
 
     Source: Cormack, Clarke, Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
     Methods", SIGIR 2009.

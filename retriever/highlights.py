@@ -60,7 +60,7 @@ def _marked(
 ) -> list[Term]:
     """The marked terms of a text, analysed as in the index: parts that controls leave out are skipped.
 
-    The spans are those of the whole text.
+    The spans refer to the whole text.
     """
     said = heard(text, controls)
     found = [term for term in analyzer.analyze(said.text, language) if term.text in worth]

@@ -64,7 +64,7 @@ def profile_of(view: View, page: Page, allowed: Int64Array | None) -> Profile:
 
 
 def _leg_parts(leg: Leg, scores: LegScores, fused: FusedLeg, shown: Int64Array) -> list[LegPart]:
-    """`shown`: positions of candidates."""
+    """One leg's parts of the scores of the hits. `shown`: (hits,) positions of candidates."""
     numbers = zip(scores.raw[shown].tolist(), scores.rank[shown].tolist(), fused.norm[shown].tolist(), strict=True)
     parts = []
     for raw, rank, norm in numbers:

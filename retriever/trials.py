@@ -153,7 +153,7 @@ def opposed_words(query: Query, upper: Hit, lower: Hit) -> list[tuple[Word, Word
 
 
 def _steerable(query: Query) -> list[Word]:
-    """The words that a control may stand on: of a prompt of items none, whose text is theirs and not the query's."""
+    """The words that controls may be placed on; none if the query is a prompt of items, which has its own text."""
     return [] if query.inputs.prompt is not None else list(units(query.text))
 
 

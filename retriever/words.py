@@ -223,7 +223,7 @@ def tokens_of(spans: Int64Array, trace: TokenTrace | SparseTrace | TokenAttribut
     `spans`: (words, 2), of words or other parts; ascending, and not overlapping unless they are equal.
     """
     starts, ends = trace.spans[:, 0], trace.spans[:, 1]
-    first = spans[:, 1].searchsorted(starts, side="right")  # (tokens,) the first word that ends behind its beginning
+    first = spans[:, 1].searchsorted(starts, side="right")  # (tokens,) the first word that ends after the token's start
     behind = spans[:, 0].searchsorted(ends, side="left")
     covered = np.where(~trace.special & (starts < ends), np.maximum(behind - first, 0), 0)  # (tokens,) how many words
     tokens = np.repeat(np.arange(len(covered)), covered)
