@@ -1,1 +1,1 @@
-"""The nouns and the errors that every other package speaks in. Standard library and numpy only."""
+"""Data types, protocols and errors that all other packages share. Depends on the standard library and numpy only."""

@@ -1,8 +1,8 @@
-"""Who may do what: roles, keys and their limits, and what a key looks like.
+"""API keys: roles, rights and limits, and the format of a key.
 
-A key is `sal_PREFIX_SECRET`. The prefix finds it and is shown; of the secret, 256 random bits, only a keyed digest is
-stored. A slow password hash would be of no use: there is nothing to guess. The salt keeps two databases from being
-compared.
+A key is `sal_PREFIX_SECRET`. The prefix identifies the key and may be displayed. The secret is 256 random bits, of
+which only a keyed digest is stored. A slow password hash would add nothing, since a random secret cannot be guessed.
+The salt prevents the digests of two databases from being compared.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _MAX_PATTERNS = 100
 
 
 class Role(StrEnum):
-    """What a key may do. Each may do what those before it may."""
+    """What a key may do. Each role includes the ones before it."""
 
     SEARCH = "search"  # read: search, explain, documents, embed
-    INGEST = "ingest"  # and write documents
-    ADMIN = "admin"  # and make, change, delete and index collections anew
+    INGEST = "ingest"  # also write documents
+    ADMIN = "admin"  # also create, change, delete and reindex collections
 
     @classmethod
     def named(cls, name: str) -> Role:
-        """Raises InvalidSettings for what is no role."""
+        """The role called `name`. Raises InvalidSettings if there is none."""
         if name not in tuple(cls):
             raise InvalidSettings(f"role {name!r:.140}: must be one of {', '.join(cls)}", param="role")
         return cls(name)
@@ -50,14 +50,14 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Of one key; None: no limit but the server's own. Raises InvalidSettings for a number below 1."""
+    """The limits of one key; None means only the server's own limit. Raises InvalidSettings for a number below 1."""
 
     requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None  # that models read for it
+    tokens_per_minute: int | None = None  # tokens that models read for this key
     concurrent_searches: int | None = None
     body_bytes: int | None = None  # of one request
-    collections: int | None = None  # in all that the key sees
-    passages: int | None = None  # in all that the key sees
+    collections: int | None = None  # number of collections visible to the key
+    passages: int | None = None  # total over all collections visible to the key
 
     def __post_init__(self) -> None:
         for limit in fields(self):
@@ -68,13 +68,13 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rights:
-    """What a key is made for. Raises InvalidSettings where it could not be meant."""
+    """What a key may access. Raises InvalidSettings for invalid values or combinations."""
 
-    name: str  # what its owner calls it
+    name: str  # chosen by the key's owner
     role: Role
-    tenant: str | None = None  # None: the operator's own
-    patterns: tuple[str, ...] = ()  # of collections that it sees; empty: all of its tenant's, or of the operator's all
-    rows: Filter | None = None  # documents that it sees, of those collections; None: all
+    tenant: str | None = None  # None: a key of the operator
+    patterns: tuple[str, ...] = ()  # visible collections; empty: all of the tenant, or for the operator all there are
+    rows: Filter | None = None  # visible documents of those collections; None: all
     limits: Limits = field(default_factory=Limits)
     expires_at: float | None = None  # seconds since 1970
 
@@ -102,7 +102,7 @@ class Rights:
 
     @property
     def operator(self) -> bool:
-        """Whether the key may do all that there is to do."""
+        """Whether the key has unrestricted access."""
         return self.role is Role.ADMIN and self.tenant is None and not self.patterns
 
 
@@ -117,8 +117,8 @@ class ApiKey:
     rights: Rights
     created_at: float
     revoked_at: float | None
-    last_used_at: float | None  # within a minute
-    replaced_by: int | None  # the key that it was rotated to; until it expires, both are good
+    last_used_at: float | None  # accurate to a minute
+    replaced_by: int | None  # id of the key that replaced it in a rotation; both work until this one expires
 
     def usable(self, now: float) -> bool:
         expires = self.rights.expires_at
@@ -126,25 +126,25 @@ class ApiKey:
 
 
 class NewSecret(NamedTuple):
-    token: str  # to be shown once
+    token: str  # shown only once
     prefix: str
     salt: bytes
     digest: bytes
 
 
 def new_secret() -> NewSecret:
-    """A key that nobody had before."""
+    """A new random key."""
     prefix, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     salt = secrets.token_bytes(_SALT_BYTES)
     return NewSecret(f"sal_{prefix}_{secret}", prefix, salt, digest_of(salt, secret))
 
 
 def split_token(token: str) -> tuple[str, str]:
-    """Prefix and secret. Of a text that is no key, some that are of no key, of the same lengths."""
+    """The prefix and secret of a key. For malformed text, placeholders of the same lengths that match no key."""
     found = _TOKEN.fullmatch(token)
     return (found[1], found[2]) if found else (_NOBODYS_PREFIX, _NOBODYS_SECRET)
 
 
 def digest_of(salt: bytes, secret: str) -> bytes:
-    """HMAC-SHA-256 of the secret, the salt being the key."""
+    """HMAC-SHA-256 of the secret, keyed with the salt."""
     return hmac.digest(salt, secret.encode(), hashlib.sha256)

@@ -1,4 +1,4 @@
-"""Dates and times as numbers that compare: instants, whatever zone they were written in."""
+"""Parses dates and times into comparable numbers: microseconds since 1970 UTC, independent of the written time zone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORMS = "2024, 2024-05, 2024-05-01, 2024-05-01T10:00:00, with Z or +02:00 behind
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = 86_400_000_000  # microseconds
-_FIRST, _END = -62_135_596_800_000, 253_402_300_800_000  # milliseconds: of the year 1, and of the year 10000
+_FIRST, _END = -62_135_596_800_000, 253_402_300_800_000  # milliseconds: the starts of the years 1 and 10000
 _ISO = re.compile(
     r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
     r"(?:[Tt ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?"
@@ -21,17 +21,20 @@ _ISO = re.compile(
 
 
 class Period(NamedTuple):
-    """What a date names, in microseconds since 1970: `start` up to, and without, `end`. An instant: start is end."""
+    """The time that a date covers, in microseconds since 1970: `start` up to, but not including, `end`.
+
+    For an instant, start equals end.
+    """
 
     start: float
     end: float
 
 
 def parse_date(value: str | float) -> Period:
-    """An ISO 8601 date or time, or milliseconds since 1970; a whole number of four digits is a year.
+    """Parse an ISO 8601 date or time, or milliseconds since 1970; a whole number of four digits is a year.
 
-    A year, a month and a day are periods, by UTC; a time is an instant. Digits beyond microseconds are dropped.
-    A float64 holds microseconds exactly for the years 1685 to 2255. Raises ValueError that says what is allowed.
+    A year, month or day is a period in UTC; a time is an instant. Digits beyond microseconds are dropped.
+    A float64 holds microseconds exactly for the years 1685 to 2255. Raises ValueError, which says what is allowed.
     """
     if not isinstance(value, str):
         return _parse_number(value)
@@ -52,8 +55,8 @@ def parse_date(value: str | float) -> Period:
 def date_text(instant: float) -> str:
     """Microseconds since 1970 as ISO 8601 in UTC.
 
-    A zone may put an instant up to a day beyond the years 1 to 9999, and a float64 the last microseconds of 9999: it is
-    written as the first or the last one that has a name.
+    A time zone can move an instant up to a day outside the years 1 to 9999, and rounding to float64 can do so for the
+    last microseconds of 9999. Such an instant is clamped to the first or last one that can be written.
     """
     time = _EPOCH + max(1000 * _FIRST, min(int(instant), 1000 * _END - 1)) * _MICROSECOND
     return time.isoformat().replace("+00:00", "Z")
@@ -69,7 +72,7 @@ def _parse_number(value: float) -> Period:
 
 
 def _length(found: re.Match[str], year: int, month: int) -> int:
-    """Microseconds."""
+    """The length of the period in microseconds; 0 for a time."""
     if found["hour"]:
         return 0
     if found["day"]:
@@ -78,7 +81,7 @@ def _length(found: re.Match[str], year: int, month: int) -> int:
 
 
 def _offset(zone: str | None, value: str) -> int:
-    """Microseconds that the zone is ahead of UTC."""
+    """The zone's offset from UTC in microseconds, positive when ahead."""
     if zone is None or zone in "Zz":
         return 0
     hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)

@@ -1,4 +1,4 @@
-"""Filters as JSON, in and out."""
+"""Parses filters from JSON, and writes them as JSON."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _BOX = ("south", "west", "north", "east")
 
 
 def from_json(value: object) -> Filter:
-    """The tree of a JSON filter. Raises InvalidFilter that names the place and what is allowed there."""
+    """Parse a JSON filter into a tree. Raises InvalidFilter, which names the place and what is allowed there."""
     return _parse(value, "filter", depth=0)
 
 
 def filter_json(tree: Filter) -> dict[str, Any]:
-    """The tree as JSON that is read as the same tree."""
+    """The tree as JSON, which `from_json` reads back as the same tree."""
     match tree:
         case And(parts=parts):
             return {"and": [filter_json(part) for part in parts]}
@@ -106,7 +106,7 @@ def _parse_entry(key: object, condition: object, place: str, depth: int) -> Filt
 
 
 def _key(field: str) -> str:
-    """A field that is called like a join, or begins with a backslash, is written with a backslash before it."""
+    """The JSON key of a field: with a backslash in front if it is named like a join or begins with a backslash."""
     return f"\\{field}" if field in JOINS or field.startswith("\\") else field
 
 
@@ -134,7 +134,7 @@ def _parse_field(field: str, condition: object, place: str) -> Filter:
 
 
 def _range(field: str, ends: Mapping[str, str | float], place: str) -> Range:
-    """All bounds of one condition are of one range: one and the same value must lie in it."""
+    """One range of all bounds of a condition: a single value must satisfy them all."""
     if {"gt", "gte"} <= ends.keys() or {"lt", "lte"} <= ends.keys():
         raise _invalid(place, "gt and gte, or lt and lte, together: one lower and one upper bound are allowed")
     bounds = {name[:2]: Bound(value=value, inclusive=name.endswith("e")) for name, value in ends.items()}
@@ -182,7 +182,7 @@ def _box(field: str, value: object, place: str) -> Filter:
 
 
 def _every(field: str, value: object, place: str) -> Filter:
-    # not within itself: else it would be nested as deep as anybody likes
+    # `every` within `every` is refused, else it could be nested without limit
     part = _parse_field(field, value, place) if isinstance(value, Mapping) and "every" not in value else None
     if not isinstance(part, In | Range | Prefix | Within | Box):
         raise _invalid(place, "must be an object with one comparison, such as {'gte': 3}: what holds for each value")

@@ -1,4 +1,4 @@
-"""A filter's tree as the text that is read as the same tree."""
+"""Prints a filter tree as text that parses back to the same tree."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def filter_text(tree: Filter) -> str:
-    """A line of the language of core.filter_text."""
+    """The filter in the language of core.filter_text, on one line."""
     match tree:
         case And(parts=parts):
             return " and ".join(_within_and(part) for part in parts)
@@ -101,5 +101,5 @@ def _value(value: Scalar) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Half a surrogate pair cannot be written as it stands."""
+    """The text with lone surrogates as \\u escapes, since they cannot be encoded."""
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

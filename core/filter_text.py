@@ -1,4 +1,4 @@
-"""Filters as a line of text, such as: price < 20 and brand in ("a", "b").
+"""Parses filters written as text, such as: price < 20 and brand in ("a", "b").
 
     filter     = all { "or" all }
     all        = one { "and" one }
@@ -10,8 +10,8 @@
                | "within" "(" field "," latitude "," longitude "," distance [ "m" | "km" | "mi" | "ft" ] ")"
                | "box" "(" field "," south "," west "," north "," east ")"
 
-Keywords may be in capitals. A text is between single or double quotes, with the escapes of JSON; a date may do without.
-A field with other characters than letters, digits and _ . - $ @ or with a keyword's name is between backticks.
+Keywords are case-insensitive. A text is in single or double quotes, with JSON escapes; a date may be unquoted. A field
+that has characters other than letters, digits and _ . - $ @, or is named like a keyword, is written in backticks.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from core.filter_tree import (
 )
 from core.geo import parse_distance
 
-_ORDERS = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}  # and what they are read from the other side
+_ORDERS = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}  # each with its counterpart when the sides are swapped
 _COMPARES = "=, !=, <, <=, >, >=, in, not in or all"
 
 
 def from_text(text: str) -> Filter:
-    """The tree of a filter's text. Raises InvalidFilter that shows the place and says what is allowed there."""
+    """Parse a filter's text into a tree. Raises InvalidFilter, which shows the place and what is allowed there."""
     return _Parser(text).filter()
 
 
 class _Parser:
-    """Recursive descent; every method reads what its name says and leaves the next token as `self._next`."""
+    """A recursive-descent parser. Each method reads what its name says; `self._next` is then the token behind it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -123,7 +123,7 @@ class _Parser:
             if self._next.kind in (Kind.TEXT, Kind.NUMBER):
                 return self._value_first()
         except InvalidFilter as error:
-            if error.message.startswith("filter."):  # of a node, which knows no places
+            if error.message.startswith("filter."):  # raised by a node, which does not know its place in the text
                 raise fault(self._text, start, error.message.removeprefix("filter.")) from None
             raise
         if self._next.kind is Kind.KEYWORD:
@@ -148,7 +148,7 @@ class _Parser:
         return _range(field, {order: self._bound()})
 
     def _value_first(self) -> Filter:
-        """20 > price; 10 <= price < 20."""
+        """A comparison that begins with a value: 20 > price; 10 <= price < 20."""
         value = self._bound()
         first = self._order("a value is followed by <, <=, > or >=; a field comes before all other comparisons")
         field = self._field()
@@ -250,7 +250,7 @@ class _Parser:
         raise fault(self._text, self._next.start, problem + found + (f", did you mean {near[0]!r}?" if near else ""))
 
     def _took(self, wanted: str) -> bool:
-        """Whether the next token was this keyword or sign; then it is read."""
+        """Read the next token if it is this keyword or sign; returns whether it was."""
         if self._next.kind in (Kind.KEYWORD, Kind.SIGN) and self._next.value == wanted:
             self._advance()
             return True

@@ -1,4 +1,4 @@
-"""The words and signs that a filter's text is made of."""
+"""The tokenizer of the filter language."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_TEXT = 1_000_000  # characters of a filter
 KEYWORDS = (
     "and", "or", "not", "in", "all", "true", "false", "null", "exists", "missing", "prefix", "within", "box", "every",
 )  # fmt: skip
-_SHOWN = 40  # characters on each side of a fault
+_SHOWN = 40  # characters that an error message shows on each side of the fault
 
 
 class Kind(StrEnum):
@@ -28,9 +28,9 @@ class Kind(StrEnum):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
     kind: Kind
-    start: int  # of its first character
-    source: str  # as it was written
-    value: str | float  # a keyword is in lower case; names and texts are without quotes
+    start: int  # index of its first character
+    source: str  # as written
+    value: str | float  # keywords in lower case; names and texts without quotes
 
 
 _TOKEN = re.compile(
@@ -51,7 +51,7 @@ _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """The tokens of a filter, an END as the last. Raises InvalidFilter at the first character that begins none."""
+    """The tokens of a filter, ending with END. Raises InvalidFilter at the first character that begins no token."""
     if len(text) > MAX_TEXT:
         message = f"filter: a text of {len(text):,} characters; at most {MAX_TEXT:,} are allowed"
         raise InvalidFilter(message, param="filter")
@@ -69,7 +69,7 @@ def tokens(text: str) -> Iterator[Token]:
 
 
 def fault(text: str, at: int, problem: str) -> InvalidFilter:
-    """The error that shows the place `at` within `text`."""
+    """An InvalidFilter that shows the place `at` in `text`."""
     before, after = text[max(0, at - _SHOWN) : at], text[at : at + _SHOWN]
     shown = f"{'...' if at > _SHOWN else ''}{before} >>> {after}{'...' if at + _SHOWN < len(text) else ''}"
     return InvalidFilter(f"filter, character {at + 1}: {problem}; the place is marked >>>: {shown}", param="filter")

@@ -1,6 +1,6 @@
-"""The tree of a filter: comparisons of fields, joined by and, or, not. What they mean is said in core.filters.
+"""The syntax tree of a filter: comparisons of fields, joined by and, or, not. core.filters documents their meaning.
 
-A tree that exists is sound: its nodes refuse what could never be asked, naming the field.
+Every tree is valid: its nodes check their values when created, and raise InvalidFilter, which names the field.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from core.errors import InvalidFilter
 
 Scalar = str | float | bool
-MAX_DEPTH = 20  # of and, or, not within each other
-MAX_VALUES = 10_000  # of one comparison
+MAX_DEPTH = 20  # nesting of and, or, not
+MAX_VALUES = 10_000  # in one comparison
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Range:
-    """The field has a value that lies between the bounds, of which one may be missing."""
+    """The field has a value between the bounds, one of which may be missing."""
 
     field: str
     lower: Bound | None = None
@@ -61,7 +61,7 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prefix:
-    """The field has a text that begins with `text`, in the same letter case."""
+    """The field has a text that begins with `text` (case-sensitive)."""
 
     field: str
     text: str
@@ -87,7 +87,7 @@ class Within:
 class Box:
     """The field has a place between two parallels and two meridians, borders included.
 
-    From `west` one goes east until `east`: where west is the larger number, across the antimeridian.
+    The box extends eastwards from `west` to `east`; if west is the larger number, it crosses the antimeridian.
     """
 
     field: str
@@ -110,21 +110,21 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exists:
-    """The field, or one that is nested in it, has a value that is not null."""
+    """The field, or one nested in it, has a value that is not null."""
 
     field: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Null:
-    """The field is there and is null, or is an array with a null."""
+    """The field is present and is null, or is an array that contains a null."""
 
     field: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Missing:
-    """The field is not there, or is an empty array or object: neither a value nor a null."""
+    """The field is absent, or is an empty array or object: it has neither a value nor a null."""
 
     field: str
 
@@ -134,7 +134,7 @@ Comparison = In | Range | Prefix | Within | Box
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Every:
-    """The field has values, and each of them holds. Nulls are no values."""
+    """The field has values, and each of them fulfils the comparison. Nulls do not count as values."""
 
     part: Comparison
 
@@ -164,17 +164,17 @@ Filter = Leaf | And | Or | Not
 
 def all_of(field: str, values: tuple[Scalar, ...]) -> Filter:
     """The field has each of `values`."""
-    In(field=field, values=values)  # its limits are those of In
+    In(field=field, values=values)  # checks the limits
     return joined(And, tuple(In(field=field, values=(value,)) for value in values))
 
 
 def joined(kind: type[And] | type[Or], parts: tuple[Filter, ...]) -> Filter:
-    """The parts as one filter; one alone stands for itself."""
+    """The parts joined into one filter; a single part is returned unchanged."""
     return parts[0] if len(parts) == 1 else kind(parts=parts)
 
 
 def leaves(tree: Filter) -> Iterator[Leaf]:
-    """Everything in the tree that speaks of one field, left to right."""
+    """The conditions on single fields in the tree, left to right."""
     match tree:
         case And(parts=parts) | Or(parts=parts):
             for part in parts:

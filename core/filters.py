@@ -1,4 +1,4 @@
-"""Filters on document metadata: one tree, parsed once, from JSON or from a line of text.
+"""Filters on document metadata, parsed from JSON or from a line of text into one kind of tree.
 
     {"brand": "Xerox"}                        brand = "Xerox"               equality
     {"brand": {"in": ["Xerox", "HP"]}}        brand in ("Xerox", "HP")
@@ -14,9 +14,9 @@
     {"and": [...]}, {"or": [...]}, {"not": {...}}                           and, or, not, parentheses
     {"brand": "HP", "price": {"lt": 20}}      brand = "HP" and price < 20   several fields: all must hold
 
-A comparison holds where any value of the field does: a field has several where it is an array, or lies in an array of
-objects. A field that is missing or null is unequal to everything: `not` of a comparison includes such documents. Nested
-fields are named by their path, joined by dots.
+A comparison holds if it holds for any value of the field. A field has several values if it is an array or lies in an
+array of objects. A field that is missing or null is unequal to everything, so `not` of a comparison includes such
+documents. Nested fields are named by their path, joined by dots.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ __all__ = [
 
 
 def parse_filter(value: object) -> Filter:
-    """The tree of a filter: a text as a line of the language, anything else as JSON.
+    """Parse a filter: a string as a line of text, anything else as JSON.
 
-    Raises InvalidFilter that names the place and what is allowed there.
+    Raises InvalidFilter, which names the place and what is allowed there.
     """
     return from_text(value) if isinstance(value, str) else from_json(value)

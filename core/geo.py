@@ -1,4 +1,4 @@
-"""Places on the globe: reading them, the distance between two, and a box around a circle."""
+"""Geographic computations: parsing places and distances, great-circle distances, and bounding boxes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
 
 def parse_place(value: object) -> Place:
-    """{"lat": 48.1, "lon": 11.5} or the text "48.1, 11.5". Raises ValueError that says what is allowed."""
+    """Parse {"lat": 48.1, "lon": 11.5} or the text "48.1, 11.5". Raises ValueError, which says what is allowed."""
     if isinstance(value, str):
         numbers: list[object] = [_float(part) for part in value.split(",")]
     else:
@@ -44,7 +44,7 @@ def parse_place(value: object) -> Place:
 
 
 def parse_distance(text: str) -> float:
-    """Metres: "5km" and "5 km" are 5000, "300" is 300. Raises ValueError that says what is allowed."""
+    """A distance in metres: "5km" and "5 km" are 5000, "300" is 300. Raises ValueError, which says what is allowed."""
     found = _DISTANCE.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r:.80} is not a distance; write metres, or e.g. 5km; units are {', '.join(_METRES)}")
@@ -52,7 +52,7 @@ def parse_distance(text: str) -> float:
 
 
 def distances(origin: Place, latitudes: Float64Array, longitudes: Float64Array) -> Float64Array:
-    """(n,) metres from `origin`, along great circles of a sphere.
+    """(n,) great-circle distances from `origin` in metres, on a sphere.
 
     hav = sin^2(dlat / 2) + cos lat1 cos lat2 sin^2(dlon / 2), distance = 2 R asin sqrt hav; R. W. Sinnott, "Virtues of
     the Haversine", Sky and Telescope 68 (1984).
@@ -65,12 +65,12 @@ def distances(origin: Place, latitudes: Float64Array, longitudes: Float64Array) 
 
 
 def box_around(centre: Place, distance: float) -> tuple[Span, list[Span]]:
-    """Latitudes and longitudes outside of which no place is within `distance` metres; two spans at the antimeridian.
+    """The latitudes and longitudes of a box that holds every place within `distance` metres of `centre`.
 
-    The widest longitude of a circle is asin(sin r / cos lat), r its radius as an angle; a circle that holds a pole
-    touches every meridian.
+    There are two spans of longitudes where the box crosses the antimeridian. A circle whose radius is the angle r
+    extends asin(sin r / cos lat) to the east and west; a circle that contains a pole touches every meridian.
     """
-    angle = distance / EARTH_RADIUS * (1 + 1e-9) + 1e-9  # a little more than the circle: rounding must not cut it
+    angle = distance / EARTH_RADIUS * (1 + 1e-9) + 1e-9  # slightly larger than the circle, to allow for rounding
     degrees = math.degrees(angle)
     latitudes = Span(max(-90.0, centre.latitude - degrees), min(90.0, centre.latitude + degrees))
     if latitudes.low == -90.0 or latitudes.high == 90.0:
@@ -80,7 +80,10 @@ def box_around(centre: Place, distance: float) -> tuple[Span, list[Span]]:
 
 
 def longitude_spans(west: float, east: float) -> list[Span]:
-    """The longitudes on the way east from `west` to `east`, as spans within -180 to 180, which are one meridian."""
+    """The longitudes eastwards from `west` to `east`, as spans within -180 to 180.
+
+    -180 and 180 are the same meridian: a span that ends at one of them brings a second span with the other.
+    """
     if east - west >= 360:
         return [Span(-180.0, 180.0)]
     west, east = west + 360 if west < -180 else west, east - 360 if east > 180 else east

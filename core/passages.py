@@ -1,4 +1,4 @@
-"""What is embedded of a passage. Indexing and explaining build the very same prompt, so the rule stands here once."""
+"""Builds the prompt that is embedded for a passage. Indexing and explaining share this code to get the same prompt."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from core.protocols import Encoder
 from core.records import CollectionSettings, Int64Array, Representation
 
 MAX_TITLE_WEIGHT = 10
-TITLE_SHARE = 3  # a title gets at most the third part of the budget, so that text remains beside it
+TITLE_SHARE = 3  # a title gets at most a third of the budget, which leaves room for text
 
 
 def prompt_budget(settings: CollectionSettings, encoder: Encoder) -> int:
-    """Tokens that title and text of a passage may have together, at least 1: without special tokens and prefix."""
+    """Maximum tokens of a passage's title and text together, at least 1. Special tokens and prefix are not counted."""
     room = encoder.max_tokens - encoder.overhead(Representation.DOCUMENT)
     return max(1, room if settings.passage_tokens is None else min(room, settings.passage_tokens))
 
 
 def prompt_title(title: str, settings: CollectionSettings, encoder: Encoder) -> str:
-    """The title as it stands before every passage of its document: without outer white space, a long one cut.
+    """The title that precedes every passage of its document: stripped of white space, and cut if it is long.
 
-    In a collection of whole documents it stays whole: there the model cuts what does not fit.
+    In a collection of whole documents it is not cut; there the model cuts the whole prompt if it does not fit.
     """
     return title_and_room(title, settings, encoder)[0]
 
@@ -45,23 +45,23 @@ def title_and_room(title: str, settings: CollectionSettings, encoder: Encoder) -
 
 
 def passage_prompt(title: str, text: str) -> str:
-    """What is embedded and analysed for a passage: `prompt_title`'s title, a space, the passage's text."""
+    """The text that is embedded and analysed for a passage: the title (from `prompt_title`), a space, and the text."""
     return f"{title} {text}" if title and text else title or text
 
 
 def document_prompt(title: str, text: str, controls: Sequence[TextControl]) -> Prompt:
-    """What is embedded of a passage: `passage_prompt`, without what its controls leave out, under the other controls.
+    """The prompt of a passage: `passage_prompt` without the parts that its controls leave out, with the other controls.
 
-    `controls`: on spans of the passage's `text`, in order of their starts; the title has none.
+    `controls`: on spans of the passage's `text`, ordered by start; the title has none.
     """
     said = kept_text(text, controls)
     return Prompt.of(passage_prompt(title, said.text), said.shifted(text_offset(title)))
 
 
 def passage_controls(controls: Sequence[TextControl], start: int, text: str) -> tuple[TextControl, ...]:
-    """What of a document's controls lies in its passage `text`, which begins at `start`, by the passage's own offsets.
+    """The parts of a document's controls within its passage `text`, which begins at `start`, in the passage's offsets.
 
-    What does nothing is left out: a factor of 1, and a part that is white space only.
+    Controls without effect are left out: those with a factor of 1, and those that cover only white space here.
     """
     found = []
     for control in controls:
@@ -73,33 +73,33 @@ def passage_controls(controls: Sequence[TextControl], start: int, text: str) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptText:
-    """A text without the parts that a factor of 0 leaves out: a space stands in place of each."""
+    """A text without the parts that a factor of 0 leaves out: the parts that are kept are joined by single spaces."""
 
     text: str
-    controls: tuple[TextControl, ...]  # the others, on spans of it
-    starts: tuple[int, ...]  # where each part begins that is kept, in it
-    origins: tuple[int, ...]  # and where in the whole text
+    controls: tuple[TextControl, ...]  # the other controls, on spans of `text`
+    starts: tuple[int, ...]  # where each kept part begins in `text`
+    origins: tuple[int, ...]  # where each kept part begins in the original text
 
     @property
     def parts(self) -> list[str]:
-        """What is kept, part by part."""
+        """The kept parts, in order."""
         ends = (*(start - 1 for start in self.starts[1:]), len(self.text))
-        return [self.text[start:end] for start, end in zip(self.starts, ends, strict=False)]  # of no part none
+        return [self.text[start:end] for start, end in zip(self.starts, ends, strict=False)]  # `starts` may be empty
 
     def shifted(self, offset: int) -> tuple[TextControl, ...]:
-        """The controls, where `offset` characters stand before the text."""
+        """The controls shifted by `offset` characters, for a text that is preceded by so many."""
         return tuple(replace(control, start=control.start + offset) for control in self.controls)
 
     def origin(self, spans: Int64Array) -> Int64Array:
-        """(spans, 2) of the whole text that spans of this one stand for; of one over a gap, the gap included."""
+        """(spans, 2) the spans of the original text for spans of `text`; a span across a gap includes the gap."""
         starts, origins = np.array(self.starts, dtype=np.int64), np.array(self.origins, dtype=np.int64)
-        parts = starts.searchsorted(spans - np.array([0, 1]), side="right") - 1  # of the first and the last character
+        parts = starts.searchsorted(spans - np.array([0, 1]), side="right") - 1  # of each first and last character
         whole: Int64Array = spans + (origins - starts)[parts]
         return whole
 
 
 def kept_text(text: str, controls: Sequence[TextControl]) -> KeptText:
-    """`controls`: on spans of `text`, in order of their starts."""
+    """`text` without the parts that have a factor of 0. `controls`: on spans of `text`, ordered by start."""
     parts, place = [], 0
     for control in controls:
         if control.factor == 0:
@@ -120,5 +120,5 @@ def kept_text(text: str, controls: Sequence[TextControl]) -> KeptText:
 
 
 def text_offset(title: str) -> int:
-    """Where the passage's text begins in its prompt, in characters."""
+    """The offset of the passage's text in its prompt, in characters."""
     return len(title) + 1 if title else 0

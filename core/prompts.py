@@ -1,4 +1,4 @@
-"""What is embedded, and how its attention is steered."""
+"""Prompts: the texts, token ids and images that a model embeds, and the attention controls on them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from enum import StrEnum
 
 from core.errors import InvalidControl, InvalidInput
 
-MAX_FACTOR = 1000.0  # far above any use, far below where float32 overflows
-MIN_FACTOR = -10.0  # of a text: there its words stand for little but their opposite
+MAX_FACTOR = 1000.0  # far above any practical use, far below float32 overflow
+MIN_FACTOR = -10.0  # on texts: at this factor the words stand for little but their opposite
 _VISIBLE = re.compile(r"\S")
 
 
 class TokenOverlap(StrEnum):
-    """What a control does to a token that it covers in part."""
+    """What a control does to a token that it covers only partly."""
 
     PARTIAL = "partial"  # the factor moves towards 1 by the share that is not covered
     COMPLETE = "complete"  # the factor applies in full
@@ -24,7 +24,7 @@ class TokenOverlap(StrEnum):
 class ControlTarget(StrEnum):
     """Where a factor acts. The measured effects are in docs/steering.md."""
 
-    AUTO = "auto"  # below 1 as BOTH; above 1 the pool by f, and attention is moved from the other words
+    AUTO = "auto"  # below 1 like BOTH; above 1 scales the pool by f, and takes attention from the other words
     ATTENTION = "attention"
     POOL = "pool"
     BOTH = "both"
@@ -32,7 +32,7 @@ class ControlTarget(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """What is embedded: items one behind the other, each with its attention controls.
+    """The input of an embedding: a sequence of items, each with its attention controls.
 
     Raises InvalidInput for a prompt without items.
     """
@@ -50,7 +50,7 @@ class Prompt:
 
     @property
     def steered(self) -> bool:
-        """Whether any control asks for more than the identity."""
+        """Whether any control has a factor other than 1."""
         return any(control.factor != 1 for item in self.items for control in item.controls)
 
     @property
@@ -61,7 +61,7 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextItem:
-    """A text with its controls. Raises InvalidControl for a control that lies outside the text or on white space."""
+    """A text with its controls. Raises InvalidControl for a control outside the text or only on white space."""
 
     text: str
     controls: tuple[TextControl, ...] = ()
@@ -72,8 +72,8 @@ class TextItem:
                 raise InvalidControl(
                     f"control at {control.start} starts behind the text's end at {len(self.text)}", param="controls"
                 )
-        visible = -1  # the first character that is no white space, from the start of the control before on
-        for control in sorted(self.controls, key=lambda control: control.start):  # so the text is gone through once
+        visible = -1  # the first character that is not white space, searched from the start of an earlier control
+        for control in sorted(self.controls, key=lambda control: control.start):  # sorted: one pass over the text
             if visible < control.start:
                 found = _VISIBLE.search(self.text, control.start)
                 visible = len(self.text) if found is None else found.start()
@@ -86,7 +86,7 @@ class TextItem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenIdsItem:
-    """Token ids of the model's own vocabulary, used as they are. Raises InvalidControl for an index out of range."""
+    """Token ids of the model's own vocabulary, used unchanged. Raises InvalidControl for an index out of range."""
 
     ids: tuple[int, ...]
     controls: tuple[TokenControl, ...] = ()
@@ -101,7 +101,7 @@ class TokenIdsItem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageItem:
-    """An image file's bytes. Models see a square of it: `crop`, or the largest one in the centre."""
+    """An image file's bytes. Models see a square of the image: `crop`, or by default the largest one in the centre."""
 
     data: bytes  # PNG, JPEG, WebP ...; not decoded yet
     crop: Crop | None = None
@@ -118,9 +118,9 @@ class TextControl:
     Raises InvalidControl unless start >= 0, length >= 1 and the factor is between MIN_FACTOR and MAX_FACTOR.
     """
 
-    start: int  # first character, code points
+    start: int  # first character, in code points
     length: int  # characters
-    factor: float  # 0 suppresses fully, 1 changes nothing; below 0 the vector is pushed away from what the span says
+    factor: float  # 0 suppresses fully, 1 changes nothing; below 0 the vector moves away from the span's meaning
     token_overlap: TokenOverlap = TokenOverlap.PARTIAL
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ class TokenControl:
 class ImageControl:
     """Emphasis or suppression of a rectangle of an image. Raises InvalidControl.
 
-    Coordinates are shares of the entire image before any crop, from its upper left corner: 0 to 1.
+    Coordinates are fractions (0 to 1) of the entire image before any crop, from its upper left corner.
     """
 
     left: float
@@ -199,7 +199,7 @@ class Crop:
 class ControlOptions:
     """How the controls of a prompt act on the model."""
 
-    contextual_threshold: float | None = None  # cosine -1..1 from which similar tokens are steered along; None: off
+    contextual_threshold: float | None = None  # cosine (-1..1) from which similar tokens are steered too; None: off
     log_additive: bool = True  # add log f to the attention scores; False: scale (score - minimum) by f
     target: ControlTarget = ControlTarget.AUTO
 

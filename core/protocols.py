@@ -1,4 +1,4 @@
-"""What one package promises another."""
+"""Protocols (interfaces) between packages: encoders, sparse encoders, rerankers, and how they are looked up."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from core.records import (
     TokenTrace,
 )
 
-Progress = Callable[[int], None]  # called with the number of items that were finished since the last call
+Progress = Callable[[int], None]  # called with the number of items finished since the last call
 
 
 class Priority(IntEnum):
-    """Whose prompts a model reads first, when several callers wait. Within one priority, first come first served."""
+    """The order in which a model serves waiting callers. Within one priority: first come, first served."""
 
     INTERACTIVE = 0  # somebody waits for the answer: searches, requests of the embedding APIs
     BULK = 1  # ingest and reindex
-    NICE = 2  # a caller that asked to be served behind all others
+    NICE = 2  # callers that asked to be served after all others
 
 
 class Encoder(Protocol):
-    """Prompts and a representation to dense vectors. Thread-safe; the same text gives the same vector in any batch.
+    """Embeds prompts as dense vectors. Thread-safe; the same text gives the same vector in any batch.
 
-    Whatever reads prompts raises for the whole list, and returns nothing of it:
+    A method that reads prompts fails for the whole list, without partial results. It raises:
 
-    - InvalidControl, where a control cannot act on this model, or the controls suppress all of a prompt;
-    - InvalidInput, where the model cannot read a prompt: an item of a kind that it does not take, an id that its
-      vocabulary lacks, a text that its API refuses;
-    - RemoteUnavailable, where a remote model cannot be reached or asks to wait: no prompt is at fault;
-    - RemoteRefused and RemoteMismatch, where it refuses the request, or answers with what does not fit it;
-    - Abandoned, where nobody waits for the answer any more (core.context): no prompt is at fault;
-    - what the library that runs a local model raises, as it is: RuntimeError for lack of memory, for example.
+    - InvalidControl if a control cannot act on this model, or the controls suppress all of a prompt;
+    - InvalidInput if the model cannot read a prompt: an unsupported kind of item, a token id that is not in its
+      vocabulary, a text that its API refuses;
+    - RemoteUnavailable if a remote model cannot be reached or asks to wait (no prompt is at fault);
+    - RemoteRefused or RemoteMismatch if a remote model refuses the request, or its answer does not fit it;
+    - Abandoned if nobody waits for the answer any more, see core.context (no prompt is at fault);
+    - any exception of the library that runs a local model, unchanged: RuntimeError for lack of memory, for example.
 
-    After those of which no prompt is at fault, no other will fare better; after the rest, others may.
+    If no prompt is at fault, other prompts would fail as well; after the other errors, they may succeed.
     """
 
     @property
@@ -54,7 +54,7 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Identifies everything that a vector depends on: two encoders of one fingerprint agree within 1e-5."""
+        """Identifies everything that a vector depends on: encoders with equal fingerprints agree within 1e-5."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class Encoder(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Tokens that the model reads of a prompt at most, special tokens and the representation's prefix included."""
+        """Maximum tokens that the model reads of a prompt, including special tokens and the representation's prefix."""
         ...
 
     def encode(
@@ -74,34 +74,34 @@ class Encoder(Protocol):
         priority: Priority = ...,
         progress: Progress | None = None,
     ) -> Embeddings:
-        """Embed `prompts`, in order. Raises as the class says.
+        """Embed `prompts`, in order. Raises the errors listed for the class.
 
         The vectors are float32, (prompts, dimension), of unit length; an empty list gives an array of shape
-        (0, dimension). They may hold what is not finite: whoever stores them looks.
+        (0, dimension). They may contain values that are not finite; code that stores them must check.
         """
         ...
 
     def trace(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = ...
     ) -> list[TokenTrace] | None:
-        """What each prompt's embedding is made of, in order; None where it is no mean of token vectors.
+        """The token vectors behind each prompt's embedding, in order; None if it is not a mean of token vectors.
 
-        A trace has the prompt's tokens as `encode` reads them: vectors float32, (tokens, dimension), weights float64,
-        (tokens,). Raises as `encode` does.
+        A trace has the tokens that `encode` reads: vectors float32, (tokens, dimension), weights float64, (tokens,).
+        Raises the errors of `encode`.
         """
         ...
 
     def token_spans(self, text: str) -> Int64Array:
-        """(tokens, 2) character spans of the model's tokens of `text`, without special tokens and without a cut."""
+        """(tokens, 2) character spans of the model's tokens of `text`, without special tokens or truncation."""
         ...
 
     def overhead(self, representation: Representation) -> int:
-        """Tokens that every prompt of this representation costs beside its own: special tokens and prefix."""
+        """Tokens that this representation adds to every prompt: special tokens and prefix."""
         ...
 
 
 class SparseEncoder(Protocol):
-    """Prompts to learned sparse vectors over a vocabulary of tokens. Thread-safe, and the same in any batch."""
+    """Embeds prompts as learned sparse vectors over a token vocabulary. Thread-safe; the batch does not matter."""
 
     @property
     def name(self) -> str: ...
@@ -121,9 +121,9 @@ class SparseEncoder(Protocol):
         priority: Priority = ...,
         progress: Progress | None = None,
     ) -> SparseEmbeddings:
-        """Weights of vocabulary tokens for each of `prompts`, in order: ids int32, rising; weights float32, above 0.
+        """Weights of vocabulary tokens for each of `prompts`, in order: ids int32, ascending; weights float32, above 0.
 
-        A prompt may have none. Raises as Encoder.encode does.
+        A prompt may have none. Raises the errors of Encoder.encode.
         """
         ...
 
@@ -135,20 +135,20 @@ class SparseEncoder(Protocol):
         *,
         options: ControlOptions = ...,
     ) -> list[SparseTrace] | None:
-        """What the weights of the token ids `terms[i]` in prompt i are made of; None where the model does not tell.
+        """The token activations behind the weights of the ids `terms[i]` in prompt i; None if the model has none.
 
-        Raises as Encoder.encode does.
+        Raises the errors of Encoder.encode.
         """
         ...
 
     def token(self, id: int) -> str:
-        """The vocabulary's token of an id."""
+        """The vocabulary token with this id."""
         ...
 
 
 @runtime_checkable
 class HybridEncoder(Encoder, SparseEncoder, Protocol):
-    """Dense and sparse vectors out of one forward pass."""
+    """Computes dense and sparse vectors in one forward pass."""
 
     def encode_hybrid(
         self,
@@ -159,18 +159,18 @@ class HybridEncoder(Encoder, SparseEncoder, Protocol):
         priority: Priority = ...,
         progress: Progress | None = None,
     ) -> tuple[Embeddings, SparseEmbeddings]:
-        """What `encode` and `encode_sparse` make of `prompts`, both in order, at the cost of one. Raises as they do."""
+        """The results of `encode` and `encode_sparse` for `prompts`, at the cost of one. Raises their errors."""
         ...
 
 
 @runtime_checkable
 class TracingEncoder(Protocol):
-    """An encoder that tells in the same forward pass what it made and what of."""
+    """An encoder that returns embeddings and their token traces from the same forward pass."""
 
     def encode_traced(
         self, prompts: Sequence[Prompt], representation: Representation, *, options: ControlOptions = ...
     ) -> tuple[Embeddings, list[TokenTrace] | None]:
-        """The very vectors of `Encoder.encode`, and what `Encoder.trace` tells. Raises as they do."""
+        """The results of `Encoder.encode` and `Encoder.trace`. Raises their errors."""
         ...
 
 
@@ -181,20 +181,20 @@ class GradientEncoder(Protocol):
     def integrated_gradients(
         self, prompt: Prompt, representation: Representation, direction: Float64Array, *, steps: int = ...
     ) -> TokenAttributions:
-        """`direction`: (dimension,) of unit length, whose cosine with the prompt's embedding is explained."""
+        """Attribute the prompt's cosine with `direction`, (dimension,) of unit length, to the prompt's tokens."""
         ...
 
 
 SparseModels = Callable[[str], SparseEncoder]  # by name; raises ModelNotFound, ModelError, InvalidInput
 
-# The encoder that a collection was embedded by, loaded when it is first asked for, and one for all who ask.
-# Raises ModelMismatch where there is none of its fingerprint, ModelError where it cannot be loaded, RemoteError.
+# The encoder of a collection's vectors, loaded on first use and shared. Raises ModelMismatch if no configured
+# encoder has the fingerprint, ModelError if it cannot be loaded, RemoteError.
 DenseModels = Callable[[Collection], Encoder]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RanBatch:
-    """One forward pass, as it is told to an observer."""
+    """One forward pass, as reported to an observer."""
 
     priority: Priority
     texts: int
@@ -202,24 +202,24 @@ class RanBatch:
     seconds: float
 
 
-BatchObserver = Callable[[RanBatch], None]  # called in the thread that ran the batch: it must be quick, and not raise
+BatchObserver = Callable[[RanBatch], None]  # called in the thread that ran the batch: must be quick and not raise
 
 
 @runtime_checkable
 class Observable(Protocol):
-    """A model whose callers take turns at one network."""
+    """A model whose callers share one network, one batch at a time."""
 
     def observe(self, observer: BatchObserver) -> None:
-        """Tell `observer` of every batch from now on."""
+        """Call `observer` after every batch from now on."""
         ...
 
     def waiting(self) -> Mapping[Priority, int]:
-        """How many callers are in line now, of each priority; those whose texts are being computed, too."""
+        """How many callers are waiting now, by priority, including those whose texts are being computed."""
         ...
 
 
 class Reranker(Protocol):
-    """Judges query and document together (a cross-encoder). Thread-safe."""
+    """A cross-encoder, which reads query and document together and judges their relevance. Thread-safe."""
 
     @property
     def name(self) -> str: ...
@@ -228,9 +228,9 @@ class Reranker(Protocol):
     def fingerprint(self) -> str: ...
 
     def rerank(self, query: str, documents: Sequence[str]) -> Relevance:
-        """The relevance of each document, in order, and what the model read to tell; core.context counts it, too.
+        """The relevance of each document, in order, and the tokens that the model read, which core.context counts too.
 
-        Scores are float64, (documents,), from 0 to 1. Raises as Encoder.encode does, but for InvalidControl.
+        Scores are float64, (documents,), from 0 to 1. Raises the errors of Encoder.encode, except InvalidControl.
         """
         ...
 

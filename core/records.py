@@ -1,4 +1,4 @@
-"""The nouns of Salience. Immutable values; offsets are Unicode code points, spans are half open."""
+"""The data types of Salience, as immutable values. Offsets count Unicode code points; spans are half open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Representation(StrEnum):
-    """What a text is embedded as: models may treat the two sides of a search differently."""
+    """The role in which a text is embedded: models may treat the two sides of a search differently."""
 
     DOCUMENT = "document"
     QUERY = "query"
@@ -29,30 +29,30 @@ class Representation(StrEnum):
 
 
 class GenerationState(StrEnum):
-    ACTIVE = "active"  # one for each collection, a hidden one that a reindex fills included
-    RETIRED = "retired"  # its collection was deleted, and its rows go piece by piece
+    ACTIVE = "active"  # exactly one for each collection, including the hidden one that a reindex fills
+    RETIRED = "retired"  # its collection was deleted; its rows are removed gradually
 
 
 class SparseScoring(StrEnum):
-    """What the sparse side of a collection scores passages by."""
+    """How the sparse side of a collection scores passages."""
 
     BM25 = "bm25"  # terms of the lexical analysis
-    LEARNED = "learned"  # weights of a learned sparse model, in place of BM25
-    BOTH = "both"  # each by itself
+    LEARNED = "learned"  # weights of a learned sparse model, instead of BM25
+    BOTH = "both"  # each separately
 
     @classmethod
     def meant_by(cls, sparse_model: str | None) -> SparseScoring:
-        """What is meant where a sparse model is named, or none, and nothing else is said."""
+        """The default: LEARNED if a sparse model is named, else BM25."""
         return cls.BM25 if sparse_model is None else cls.LEARNED
 
 
 class IndexKind(StrEnum):
     """How the dense side of a collection finds the nearest passages. Their scores are exact with every kind."""
 
-    AUTO = "auto"  # read all vectors while they are few, then scan short codes of them
-    EXACT = "exact"  # always read all vectors: slower, and nothing is missed
+    AUTO = "auto"  # read all vectors of small collections; for larger ones scan short codes of the vectors
+    EXACT = "exact"  # always read all vectors: slower, but nothing is missed
     HNSW = "hnsw"  # walk a graph; filtered searches scan codes
-    MILVUS = "milvus"  # a Milvus elsewhere holds the passages, for both legs
+    MILVUS = "milvus"  # an external Milvus holds the passages, for both legs
 
 
 class FieldKind(StrEnum):
@@ -61,15 +61,15 @@ class FieldKind(StrEnum):
     TEXT = "text"
     NUMBER = "number"
     BOOLEAN = "boolean"
-    DATE = "date"  # an instant; only where it is declared
-    GEO = "geo"  # a place on the globe; only where it is declared
-    NULL = "null"  # of an explicit null; cannot be declared
+    DATE = "date"  # an instant; only if declared
+    GEO = "geo"  # a place on the globe; only if declared
+    NULL = "null"  # an explicit null; cannot be declared
 
 
 DECLARABLE = (FieldKind.TEXT, FieldKind.NUMBER, FieldKind.BOOLEAN, FieldKind.DATE, FieldKind.GEO)
 
 
-MAX_K1 = 10.0  # of BM25: 0.5 to 2 are in use, and beyond 10 a word counts as often as it is there
+MAX_K1 = 10.0  # of BM25: usual values are 0.5 to 2; beyond 10 a word's weight is about linear in its count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,24 +77,24 @@ class CollectionSettings:
     """How the documents of a collection become passages, terms and filterable fields."""
 
     language: str = "auto"  # ISO 639-1 code, or "auto": detected for each document
-    passage_tokens: int | None = None  # tokens of a passage at most, title included; None: what the model reads
-    overlap_tokens: int = 32  # tokens that a passage repeats from the one before, at most
-    whole_documents: bool = False  # one passage a document, cut by the model where it is too long
+    passage_tokens: int | None = None  # maximum tokens of a passage, title included; None: the model's maximum
+    overlap_tokens: int = 32  # maximum tokens that a passage repeats from the previous one
+    whole_documents: bool = False  # one passage per document, truncated by the model if it is too long
     k1: float = 1.2  # BM25 term frequency saturation, 0..MAX_K1
     b: float = 0.75  # BM25 length normalisation, 0..1
     title_weight: int = 2  # how often BM25 counts a word of the title, 0..MAX_TITLE_WEIGHT; models read it once
-    alpha: float = 0.5  # weight of the dense leg in a search that names none, 0..1
+    alpha: float = 0.5  # default weight of the dense leg in a search, 0..1
     sparse: SparseScoring = SparseScoring.BM25
     index: IndexKind = IndexKind.AUTO
-    fields: Mapping[str, FieldKind] = field(default_factory=dict)  # declared metadata fields; others are found
-    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what BM25 looks for beside a query's words
+    fields: Mapping[str, FieldKind] = field(default_factory=dict)  # declared metadata fields; others are inferred
+    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by word: what BM25 looks for as well
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scoring:
-    """The settings of a collection that searches score by, and that nothing stored depends on."""
+    """The settings of a collection that affect only the scores of searches, and nothing stored."""
 
-    alpha: float = 0.5  # as in CollectionSettings, these and the defaults
+    alpha: float = 0.5  # fields and defaults as in CollectionSettings
     k1: float = 1.2
     b: float = 0.75
 
@@ -120,59 +120,59 @@ class Generation:
     fingerprint: str  # the encoder's fingerprint: weights, tokenizer, pooling, prompts, dimension
     dimension: int  # of a dense vector
     state: GenerationState
-    sparse_model: str | None = None  # the sparse encoder's name, where the collection has learned weights
+    sparse_model: str | None = None  # the sparse encoder's name, if the collection has learned weights
     sparse_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """What a user put in."""
+    """A document as the user submitted it."""
 
     id: str  # the user's own (external) id, unique in its collection
     text: str
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # JSON values
-    controls: tuple[TextControl, ...] = ()  # on spans of the text, factors 0 or more, in order of their starts
+    controls: tuple[TextControl, ...] = ()  # on spans of the text, factors 0 or more, ordered by start
 
 
 class JobState(StrEnum):
-    """Where a job is."""
+    """The state of a job."""
 
-    RECEIVING = "receiving"  # its documents are still coming in; not shown to anybody
+    RECEIVING = "receiving"  # its documents are still being received; not shown to anybody
     QUEUED = "queued"
     RUNNING = "running"
-    WAITING = "waiting"  # a try failed; the next one comes by itself
+    WAITING = "waiting"  # an attempt failed; it will be retried automatically
     DONE = "done"
-    FAILED = "failed"  # given up; what it has not done is kept for another try
+    FAILED = "failed"  # given up; the remaining documents are kept for another attempt
     CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """Documents that are to be added to a collection, and how far that is. Numbers are those of documents."""
+    """Documents to be added to a collection, and the progress. Unless noted otherwise, counts are of documents."""
 
     id: int
-    collection: str  # its name when the job was made
-    collection_id: int | None  # None: it was deleted
+    collection: str  # its name when the job was created
+    collection_id: int | None  # None: the collection was deleted
     state: JobState
     reason: str | None  # why it waits, or failed
     attempts: int  # failures since the last success
-    worker: str | None  # who works on it
+    worker: str | None  # the worker that has the job
     created_at: float  # seconds since 1970, UTC
     ended_at: float | None
-    total: int  # documents, and records that could not become one
+    total: int  # documents, and records that could not become documents
     pending: int
     failed: int
     created: int
     replaced: int
     updated: int
     unchanged: int
-    duplicates: int  # ids that came again; the last one counts
-    truncated: int  # documents of which the model did not read all
-    passages: int  # that had to be embedded
-    tokens: int  # that the model read
-    seq: int  # a view of this seq or a higher one holds all that was committed; 0: nothing was
-    busy_seconds: float  # that workers spent on it
+    duplicates: int  # repeated ids; the last document of an id counts
+    truncated: int  # documents that the model read only in part
+    passages: int  # passages that had to be embedded
+    tokens: int  # tokens that the model read
+    seq: int  # a view of this seq or a higher one includes everything committed; 0: nothing was committed
+    busy_seconds: float  # time that workers spent on it
 
     @property
     def ended(self) -> bool:
@@ -180,13 +180,13 @@ class Job:
 
     @property
     def rate(self) -> float | None:
-        """Documents a second while it is worked on; None before the first."""
+        """Documents per second of work; None before the first."""
         committed = self.created + self.replaced + self.updated + self.unchanged
         return committed / self.busy_seconds if committed and self.busy_seconds > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Work at the rate so far; None where that is unknown, or the job has ended."""
+        """Remaining work in seconds at the rate so far; None if that is unknown, or the job has ended."""
         return None if self.rate is None or self.ended else self.pending / self.rate
 
 
@@ -196,12 +196,12 @@ class Passage:
 
     start: int  # first character
     end: int  # one past the last character
-    fresh: int  # where the part begins that the passage before does not hold; start where nothing overlaps
+    fresh: int  # end of the overlap with the previous passage; equals `start` if there is none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embeddings:
-    """What an encoder made of a list of prompts, in their order."""
+    """The dense vectors of a list of prompts, in order."""
 
     vectors: Float32Array  # (prompts, dimension), unit length
     token_counts: Int64Array  # (prompts,) tokens that the model read, special tokens included
@@ -210,24 +210,24 @@ class Embeddings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Relevance:
-    """What a reranker said of a list of documents, in their order."""
+    """A reranker's judgement of a list of documents, in order."""
 
     scores: Float64Array  # (documents,) higher is more relevant, 0 to 1
     token_counts: Int64Array  # (documents,) tokens that the model read of each pair, special tokens included
-    truncated: BoolArray  # (documents,) whether the model did not read all of the document and the query beside it
+    truncated: BoolArray  # (documents,) whether the model read only part of the document and the query
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SparseVector:
     """Weights of vocabulary tokens; all others are 0."""
 
-    ids: Int32Array  # (terms,) rising
+    ids: Int32Array  # (terms,) ascending
     weights: Float32Array  # (terms,) above 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SparseEmbeddings:
-    """What a sparse encoder made of a list of prompts, in their order."""
+    """The learned sparse vectors of a list of prompts, in order."""
 
     vectors: tuple[SparseVector, ...]
     token_counts: Int64Array  # (prompts,) tokens that the model read, special tokens included
@@ -236,7 +236,7 @@ class SparseEmbeddings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenTrace:
-    """What a mean-pooled embedding is made of: the weighted mean of token vectors, brought to unit length."""
+    """The token vectors and weights of a mean-pooled embedding: their weighted mean, scaled to unit length."""
 
     spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
     special: BoolArray  # (tokens,) whether the token is special or belongs to the representation's prefix
@@ -245,7 +245,7 @@ class TokenTrace:
 
 
 class TermPooling(StrEnum):
-    """How the tokens of a text make the weight of a vocabulary token."""
+    """How the activations of a text's tokens are pooled into the weight of a vocabulary token."""
 
     MAX = "max"
     SUM = "sum"
@@ -253,47 +253,47 @@ class TermPooling(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SparseTrace:
-    """What chosen weights of a learned sparse vector are made of: those of its text's tokens, pooled."""
+    """The activations of a text's tokens whose pooling gives selected weights of a learned sparse vector."""
 
     spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
     special: BoolArray  # (tokens,) whether the token is special or belongs to the representation's prefix
-    activations: Float32Array  # (tokens, terms) >= 0; pooled over the tokens they are the terms' weights
+    activations: Float32Array  # (tokens, terms) >= 0; pooled over the tokens, they give the terms' weights
     pooling: TermPooling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenAttributions:
-    """What each token of a text adds to a cosine."""
+    """The contribution of each token of a text to a cosine."""
 
     spans: Int64Array  # (tokens, 2) characters of the token's own text item; (0, 0) for all other tokens
     special: BoolArray  # (tokens,)
     values: Float64Array  # (tokens,) signed
     cosine: float
-    baseline: float  # the cosine of the text that says nothing
+    baseline: float  # the cosine of the baseline, a text without content
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegScore:
-    """What one leg, or a reranker, said of a hit."""
+    """The score of a hit in one leg, or from a reranker."""
 
-    raw: float  # its own score: cosine, BM25, the dot product of learned weights; a reranker's relevance
-    rank: int | None  # 1-based rank in the leg's pool, of a reranker in its window; None where the hit was not in it
-    norm: float  # what the fusion made of the raw score, before weighting; a reranker's relevance
+    raw: float  # the leg's own score: cosine, BM25, dot product of learned weights; a reranker's relevance
+    rank: int | None  # 1-based rank in the leg's pool or the reranker's window; None if the hit was not in it
+    norm: float  # the raw score as normalised by the fusion, before weighting; a reranker's relevance
     weight: float  # its weight in the hit's score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Highlight:
-    """Where a hit says the words of the query: spans of characters, in text order."""
+    """Where a hit contains the words of the query: character spans, in text order."""
 
     passage: tuple[tuple[int, int], ...]  # in the passage's text
     title: tuple[tuple[int, int], ...]
-    sentence: tuple[int, int] | None  # of the passage, the one that says most of them; None where it says none
+    sentence: tuple[int, int] | None  # the best matching sentence of the passage; None if it contains no query word
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
-    """A ranked passage. `score` is the sum of weight * norm over `scores`; of a judged hit with a constant added."""
+    """A ranked passage. `score` is the sum of weight * norm over `scores`, plus a constant if it was reranked."""
 
     id: int  # passage id, never reused
     document_id: str
@@ -302,7 +302,7 @@ class Hit:
     passage: Passage
     text: str  # the passage's text
     score: float
-    scores: Mapping[str, LegScore]  # by leg: "dense", "sparse", "learned"; and "rerank", where it was judged
+    scores: Mapping[str, LegScore]  # by leg: "dense", "sparse", "learned"; and "rerank" if it was reranked
     explanation: HitExplanation | None = None
     highlight: Highlight | None = None
-    controls: tuple[TextControl, ...] = ()  # of the document, on spans of the passage's text
+    controls: tuple[TextControl, ...] = ()  # the document's controls, on spans of the passage's text

@@ -1,6 +1,7 @@
-"""Request signatures of the VikingDB API: HMAC-SHA256 over a canonical form of the request. Pure functions.
+"""Request signatures of the VikingDB API: HMAC-SHA256 over a canonical form of the request.
 
-The client signs and the server verifies with the same ones. The canonical form, one part a line:
+All functions are pure, and shared by the client, which signs, and the server, which verifies. The canonical form has
+one part per line:
 
     METHOD
     path
@@ -25,7 +26,7 @@ from core.errors import InvalidSignature
 ALGORITHM = "HMAC-SHA256"
 MAX_SKEW = timedelta(minutes=15)  # between the request's X-Date and the server's clock
 SIGNED_HEADERS = ("content-type", "host", "x-content-sha256", "x-date")
-REQUIRED_HEADERS = ("host", "x-date")  # must be signed, or a signature could be sent elsewhere and for ever
+REQUIRED_HEADERS = ("host", "x-date")  # must be signed, else a request could be replayed to other hosts, and forever
 _DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _AUTHORIZATION = re.compile(
@@ -47,7 +48,7 @@ class SignableRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CredentialScope:
-    """What a signature is good for."""
+    """The scope that a signature is valid for."""
 
     access_key: str
     date: str  # YYYYMMDD, UTC
@@ -55,7 +56,7 @@ class CredentialScope:
     service: str
 
     def __str__(self) -> str:
-        """`date/region/service/request`, as it is signed."""
+        """`date/region/service/request`, the form that is signed."""
         return f"{self.date}/{self.region}/{self.service}/request"
 
 
@@ -101,7 +102,7 @@ def signed_headers(
 def verify(request: SignableRequest, authorization: Authorization, secret_key: str, *, now: datetime) -> None:
     """Raises InvalidSignature unless `secret_key` signed the request, within 15 minutes of `now` (an aware time).
 
-    The body is hashed anew: what the X-Content-Sha256 header claims counts for nothing.
+    The body is hashed again; the X-Content-Sha256 header is not trusted.
     """
     verify_headers(request.headers, authorization, now=now)
     expected = sign(request, authorization.scope, authorization.signed_headers, secret_key)
@@ -110,7 +111,7 @@ def verify(request: SignableRequest, authorization: Authorization, secret_key: s
 
 
 def verify_headers(headers: Mapping[str, str], authorization: Authorization, *, now: datetime) -> None:
-    """As much of `verify` as can be told without the body: raises InvalidSignature for what no body could mend."""
+    """The checks of `verify` that do not need the body. Raises InvalidSignature."""
     missing = [name for name in REQUIRED_HEADERS if name not in authorization.signed_headers]
     if missing:
         raise InvalidSignature(f"the signature must cover the header {missing[0]}")
@@ -125,7 +126,7 @@ def verify_headers(headers: Mapping[str, str], authorization: Authorization, *, 
 
 
 def parse_authorization(value: str) -> Authorization:
-    """The parts of an Authorization header. Raises InvalidSignature for one of another form."""
+    """The parts of an Authorization header. Raises InvalidSignature if it is malformed."""
     match = _AUTHORIZATION.fullmatch(value.strip())
     parts = match["credential"].split("/") if match is not None else []
     if match is None or len(parts) != 5 or not all(parts) or parts[4] != "request":
@@ -152,7 +153,7 @@ def sign(request: SignableRequest, scope: CredentialScope, headers: Sequence[str
 
 
 def canonical_request(request: SignableRequest, headers: Sequence[str]) -> str:
-    """The one text that a request with these signed headers (lower case) is hashed as."""
+    """The canonical form of a request with these signed headers (lower case); see the module's docstring."""
     names = sorted(headers)
     lines = "".join(f"{name}:{request.headers[name].strip()}\n" for name in names)
     parts = (request.method.upper(), request.path or "/", canonical_query(request.query), lines, ";".join(names))
@@ -160,7 +161,7 @@ def canonical_request(request: SignableRequest, headers: Sequence[str]) -> str:
 
 
 def canonical_query(pairs: Sequence[tuple[str, str]]) -> str:
-    """Names and values quoted as RFC 3986 has it (a blank is %20, a tilde stays), sorted by name, then value."""
+    """Names and values quoted by RFC 3986 (a space becomes %20, a tilde stays), sorted by name, then value."""
     return "&".join(
         f"{name}={value}" for name, value in sorted((_quoted(name), _quoted(value)) for name, value in pairs)
     )
@@ -171,7 +172,7 @@ def _parsed_date(stamp: str) -> datetime:
     try:
         if _DATE.fullmatch(stamp):
             return datetime.strptime(stamp, _DATE_FORMAT).replace(tzinfo=UTC)
-    except ValueError:  # a month 13: no time, as below
+    except ValueError:  # such as a month 13; raised below
         pass
     raise InvalidSignature(f"X-Date {stamp!r:.40} must be a time in UTC such as 20240429T105032Z")
 

@@ -1,4 +1,4 @@
-"""Names and contents on the disk, whatever happens to the power."""
+"""Durable file operations: what is written survives a loss of power."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 
 def make_directories(path: Path) -> None:
-    """Create the directory, and those above it that are missing; their names are on the disk when this returns."""
+    """Create a directory and its missing parents; their directory entries are on disk when this returns."""
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    # One that is there may have been made by a process that was killed before it came to this.
+    # An existing directory may come from a process that was killed before it could sync it.
     for directory in missing or [path]:
         parent = directory.absolute().parent
-        if os.access(parent, os.R_OK):  # else it cannot be synced by us, and was not made by us
+        if os.access(parent, os.R_OK):  # an unreadable parent cannot be synced, and was not created here
             sync(parent)
 
 
 def replace_file(file: Path, content: bytes) -> None:
-    """Write it at one stroke: readers see the old file or the new one, after a loss of power as well."""
+    """Replace a file atomically: readers see the old content or the new, even after a loss of power."""
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with unfinished.open("wb") as stream:
@@ -33,16 +33,16 @@ def replace_file(file: Path, content: bytes) -> None:
 
 
 def sync_tree(directory: Path) -> None:
-    """Everything in `directory`, and itself, is on the disk when this returns."""
+    """Sync `directory` and everything in it to disk."""
     for path in directory.rglob("*"):
         sync(path)
     sync(directory)
 
 
 def sync(path: Path) -> None:
-    """A file, or the names in a directory."""
+    """Sync a file's content, or a directory's entries, to disk."""
     if path.is_dir() and os.name == "nt":
-        return  # Windows has no such thing
+        return  # Windows cannot sync directories
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Synonyms of a collection, as one mapping: what is looked for as well where a query says a word."""
+"""Parses and checks the synonyms of a collection: a mapping from a query word to other words to search for as well."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from core.errors import InvalidSettings
 
-MAX_WORDS = 2_000  # that have synonyms
-MAX_SYNONYMS = 50  # of one
-MAX_CHARACTERS = 100  # of a word, or of several that stand for one
+MAX_WORDS = 2_000  # words that have synonyms
+MAX_SYNONYMS = 50  # of one word
+MAX_CHARACTERS = 100  # of a word or phrase
 
 _COMMENT = re.compile(r"\s#(?!\S)")
 
@@ -17,7 +17,10 @@ Synonyms = Mapping[str, tuple[str, ...]]
 
 
 def of_groups(groups: Iterable[Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Of words that all mean the same: each has the others. Raises InvalidSettings for a group of fewer than two."""
+    """Synonyms from groups of words with the same meaning: each word maps to the others of its groups.
+
+    Raises InvalidSettings for a group of fewer than two words.
+    """
     found: dict[str, list[str]] = {}
     for group in groups:
         members = list(dict.fromkeys(word.strip() for word in group))
@@ -31,9 +34,10 @@ def of_groups(groups: Iterable[Sequence[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def of_lines(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """As Solr writes them: `tv, television` are a group, `pc => computer` goes one way.
+    """Synonyms from lines in Solr's format: `tv, television` is a group, `pc => computer` is one-way.
 
     A `#` at the beginning of a line, or with white space on both sides, begins a comment; `c#` is a word.
+    Raises InvalidSettings for a malformed line.
     """
     groups: list[list[str]] = []
     one_way: dict[str, list[str]] = {}
@@ -59,7 +63,7 @@ def of_lines(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def check_synonyms(synonyms: Synonyms) -> None:
-    """Raises InvalidSettings that says what is allowed."""
+    """Raises InvalidSettings, which says what is allowed, unless the synonyms are within the limits."""
     if len(synonyms) > MAX_WORDS:
         raise InvalidSettings(
             f"{len(synonyms)} words have synonyms; at most {MAX_WORDS} are allowed in a collection", param="synonyms"

@@ -1,4 +1,4 @@
-"""Which texts can be stored."""
+"""Checks whether a text can be stored as UTF-8."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The read path: a query, its two legs, their fusion, and the reasons."""
+"""The search path: query parsing, dense and sparse retrieval, fusion, and explanations."""

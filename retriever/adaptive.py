@@ -1,24 +1,28 @@
-"""Adaptive fusion: how much each leg has to say about one query, from what can be seen of it without judgements.
+"""Adaptive fusion: chooses the weight of each leg for a single query, without relevance judgements.
 
-Four things are seen. How *decisive* a leg is: how far its best document stands above the next few, of its whole
-range. A leg that does not understand a query ranks something first, too, but nothing stands out. How much of the query
-a leg that goes by words *knows*: where the documents have few of them, as with a question in another language, the one
-that has them stands out by accident; where they have all, and none stands out, that is because many have them, and no
-sign that the leg is at a loss. How *long* the query is: a model finds a meaning where words stand together, and one or
-two by themselves are mostly a name or a kind of thing that is looked for. And how far the legs *agree*: what each says
-of the documents that the others put first.
-Where they agree there is little to decide, and the weights stay where they were set; the less they agree, the more the
-decisive leg gets:
+The choice is based on four observations:
+
+- Decisiveness: how far a leg's best document stands above the next few, as a fraction of the leg's score range. A leg
+  that does not understand a query also ranks something first, but nothing stands out.
+- Known words, for legs that match words: how many of the query's words occur in the documents at all. If few do, as
+  with a question in another language, a document that has them stands out by accident. If all do and no document
+  stands out, then many documents contain them, which is no sign that the leg fails.
+- Query length: a dense model gets its meaning from words in context. One or two words alone are mostly a name or a
+  kind of thing.
+- Agreement: how each leg scores the documents that the other legs rank first.
+
+If the legs agree there is little to decide, and the weights stay as configured. The less they agree, the more weight
+the decisive leg gets:
 
     weight of a leg ~ prior * exp(SHARPNESS * (1 - agreement)^2 * decisiveness)
 
-where the prior is what was set, but for short queries: see `_of_length`.
+where the prior is the configured weight, adjusted for short queries: see `_of_length`.
 
-All figures are ratios of scores of one leg: no leg's scale matters. The constants are the same for every collection,
-language and model; docs/decisions/0016 says how they were chosen, and how little hangs on each.
+All figures are ratios of scores within one leg, so the scale of a leg does not matter. The constants are the same for
+every collection, language and model; docs/decisions/0016 says how they were chosen, and how little depends on each.
 
-That scores which stand out tell of a good ranking: Shtok, Kurland, Carmel, Raiber, Markovits, "Predicting Query
-Performance by Query-Drift Estimation", ACM TOIS 30(2), 2012. That models of meaning fall behind BM25 where a query is
+Sources: that outstanding scores indicate a good ranking: Shtok, Kurland, Carmel, Raiber, Markovits, "Predicting Query
+Performance by Query-Drift Estimation", ACM TOIS 30(2), 2012. That dense models fall behind BM25 on queries that are
 little more than a name: Sciavolino, Zhong, Lee, Chen, "Simple Entity-Centric Questions Challenge Dense Retrievers",
 EMNLP 2021.
 """
@@ -33,27 +37,27 @@ import numpy as np
 from core.records import Float64Array, Int64Array
 from retriever.legs import Leg, Wording
 
-FIELD = 10  # documents that a leg's best one is held against
-FIRST = 2  # documents of a leg that the other legs are asked about
+FIELD = 10  # a leg's best document is compared with the one at this distance below it
+FIRST = 2  # top documents of a leg whose scores in the other legs measure agreement
 SHARPNESS = 15.0  # with no agreement, one leg decisive and the other flat: e^15 to 1, in practice a veto
-ENOUGH = 0.6  # of the query's words: a leg that knows less of them is less decisive than it looks
-LONG = 4  # words of a query from which on its length does not count
-UNHEARD = 0.2  # of its prior weight: a leg that keeps less only adds noise
+ENOUGH = 0.6  # fraction of the query's words: a leg that knows fewer of them is less decisive than it looks
+LONG = 4  # number of query words from which on the length does not matter
+UNHEARD = 0.2  # fraction of the prior weight: a leg that keeps less only adds noise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegEvidence:
-    """What was seen of a leg, and the weight that it got for it."""
+    """The observations about a leg, and its resulting weight."""
 
-    prior: float  # 0..1, what it started from: the weight that was set, or another where the query is short
-    decisiveness: float  # 0..1, less where the leg knows few of the words; where it knows all, at least the others'
-    confirmation: float  # 0..1: what the other legs say of its first documents
-    weight: float  # 0..1; those of all legs sum to 1
+    prior: float  # 0..1, the starting weight: the configured one, adjusted for short queries
+    decisiveness: float  # 0..1, reduced if the leg knows few of the words; if it knows all, at least the other legs'
+    confirmation: float  # 0..1: how the other legs score its first documents
+    weight: float  # 0..1; the weights of all legs sum to 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """The weights of one query, and why."""
+    """The weights for one query, and the observations behind them."""
 
     agreement: float  # 0..1: the legs' mean confirmation
     legs: Mapping[Leg, LegEvidence]
@@ -69,12 +73,12 @@ def choose(
     prior: Mapping[Leg, float],
     wordings: Mapping[Leg, Wording | None] | None = None,
 ) -> Choice:
-    """The weights of two legs or more.
+    """Choose the weights of two or more legs.
 
-    `norms`: (candidates,) scores brought to 0..1, 0 for what a leg did not find; `documents`: (candidates,) equal for
-    passages of one document; `prior`: weights to start from, with a sum of 1. A leg that has no prior weight, or found
-    nothing, has none in the end, and no part in what the others get. `wordings`: the query's words, for each leg that
-    goes by such.
+    `norms`: (candidates,) scores scaled to 0..1, 0 for candidates that a leg did not find; `documents`: (candidates,)
+    equal for passages of one document; `prior`: weights to start from, with a sum of 1. A leg that has no prior weight
+    or found nothing gets no weight, and does not influence the others. `wordings`: the query's words, for each leg
+    that matches words.
     """
     asked = [leg for leg in norms if prior[leg] > 0 and norms[leg].any()] or [leg for leg in norms if prior[leg] > 0]
     scores = _by_document([norms[leg] for leg in asked], documents)  # (legs, documents)
@@ -93,7 +97,10 @@ def choose(
 
 
 def _weights(prior: Float64Array, decisiveness: Float64Array, agreement: float) -> Float64Array:
-    """(legs,) with a sum of 1. What falls below UNHEARD of its prior is 0; all lose that much, so nothing jumps."""
+    """(legs,) weights with a sum of 1. UNHEARD of its prior is subtracted from each, and the result clipped at 0.
+
+    Subtracting from all legs avoids a jump where a leg's weight reaches 0.
+    """
     trust = SHARPNESS * (1 - agreement) ** 2 * decisiveness
     weights = prior * np.exp(trust - trust.max())
     weights = np.maximum(weights / weights.sum() - UNHEARD * prior, 0.0)
@@ -101,8 +108,10 @@ def _weights(prior: Float64Array, decisiveness: Float64Array, agreement: float) 
 
 
 def _of_length(prior: Float64Array, wordings: Sequence[Wording | None]) -> Float64Array:
-    """(legs,) with a sum of 1. In a query of n < LONG words a leg that does not go by words has (n + 1) / (LONG + 1) of
-    its prior, and those that do have the rest; in proportion less of that where they know not all of the words.
+    """(legs,) priors adjusted for the query's length, with a sum of 1.
+
+    In a query of n < LONG words, a leg that does not match words gives up 1 - (n + 1) / (LONG + 1) of its prior, times
+    the fraction of the words that the legs that match words know. Those legs get it.
     """
     prior = prior / prior.sum()
     by_words = np.array([wording is not None for wording in wordings])
@@ -116,15 +125,18 @@ def _of_length(prior: Float64Array, wordings: Sequence[Wording | None]) -> Float
 
 
 def one_passage_each(documents: Int64Array) -> bool:
-    """Whether they rise, as those of passages in the order in which they came mostly do where each is a document."""
+    """Whether the numbers are strictly ascending: then no document has two passages.
+
+    Passages are mostly in insertion order, so this is common where each document is one passage.
+    """
     return bool((documents[1:] > documents[:-1]).all())
 
 
 def _by_document(norms: list[Float64Array], documents: Int64Array) -> Float64Array:
-    """(legs, documents) the norm of each document's best passage, in the order of their first passages.
+    """(legs, documents) the norm of each document's best passage, documents in the order of their first passages.
 
-    Not in that of their numbers, which tell what was replaced and what deleted and added again: of equal documents, the
-    first ones are looked at.
+    Among documents with equal scores, the first ones are examined. The order of document numbers is not used, because
+    it differs between a document that was replaced and one that was deleted and added again.
     """
     if not len(documents):
         return np.zeros((len(norms), 0))
@@ -137,7 +149,7 @@ def _by_document(norms: list[Float64Array], documents: Int64Array) -> Float64Arr
 
 
 def _decisiveness(scores: Float64Array) -> Float64Array:
-    """(legs,) the best score less the one that FIELD documents are above; what is not there scores 0."""
+    """(legs,) the best score minus the one that FIELD documents are above; 0 stands in for a missing document."""
     count = scores.shape[1]
     top = scores.max(axis=1, initial=0.0)
     return np.asarray(
@@ -146,8 +158,10 @@ def _decisiveness(scores: Float64Array) -> Float64Array:
 
 
 def _with_known(decisiveness: Float64Array, wordings: Sequence[Wording | None]) -> Float64Array:
-    """(legs,) as they are to be taken: of a leg that knows less than ENOUGH of the words times (known / ENOUGH)^2; of
-    one that knows all of them no less than of any other leg, and between the two that share of the other's.
+    """(legs,) decisiveness of the legs that match words, adjusted for the fraction of words that they know.
+
+    Below ENOUGH it is multiplied by (known / ENOUGH)^2. If all words are known, it is at least that of any other leg;
+    in between, at least a share of the highest one, which grows from 0 to 1.
     """
     shares = np.array([np.nan if wording is None else wording.known for wording in wordings])
     by_words = ~np.isnan(shares)
@@ -157,11 +171,11 @@ def _with_known(decisiveness: Float64Array, wordings: Sequence[Wording | None]) 
 
 
 def _confirmation(scores: Float64Array) -> Float64Array:
-    """(legs,) mean of what each other leg gives to a leg's FIRST documents, by how far these stand above the next."""
+    """(legs,) mean score of a leg's FIRST documents in the other legs, weighted by their lead over the next one."""
     confirmed = np.ones(len(scores))
     for i, own in enumerate(scores):
         if len(scores) == 1 or not own.any():
-            continue  # nobody to disagree with
+            continue  # no other leg to disagree with, or nothing found
         first = _largest(own, FIRST + 1)
         excess = own[first] - own[first[-1]] if len(first) > FIRST else own[first]
         excess = excess if excess.any() else np.ones(len(first))
@@ -171,7 +185,7 @@ def _confirmation(scores: Float64Array) -> Float64Array:
 
 
 def _largest(scores: Float64Array, count: int) -> Int64Array:
-    """Positions of the `count` largest, the largest first; equals as they stand."""
+    """Positions of the `count` largest scores, in descending order; ties keep their order."""
     among = np.arange(len(scores))
     if len(scores) > count:
         among = np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])

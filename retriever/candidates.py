@@ -1,4 +1,4 @@
-"""The passages that a search looks at, each scored by every leg of the search."""
+"""Candidate retrieval: the best passages of each leg, each scored by every leg of the search."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from store.ids import distinct
 from store.pool import Pool
 from store.view import View
 
-POOL_DEPTH = 1000  # passages of each leg whose ranks and range the fusion goes by
+POOL_DEPTH = 1000  # passages of each leg whose ranks and score range the fusion uses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """The union of the legs' pools, by rising passage id."""
+    """The union of the legs' pools, by ascending passage id."""
 
     ids: Int64Array  # (n,)
     documents: Int64Array  # (n,) equal for passages of one document
     legs: Mapping[Leg, LegScores]  # those that take part
-    complete: bool  # whether deeper pools would bring no further passage
-    pools: Mapping[Leg, int] = field(default_factory=dict)  # passages that each leg found by itself
+    complete: bool  # whether deeper pools would find no further passage
+    pools: Mapping[Leg, int] = field(default_factory=dict)  # number of passages that each leg found
     late: tuple[Leg, ...] = ()  # legs that were not searched for lack of time
 
 
@@ -43,13 +43,13 @@ def gather(
     excluded: Int64Array | None = None,
     watch: Stopwatch | None = None,
 ) -> Candidates:
-    """The `depth` best passages of each leg: of the dense one if there is a `vector`, and of those in `sparse`.
+    """Find the `depth` best passages of each leg: the dense leg if there is a `vector`, and the legs in `sparse`.
 
-    `excluded`: sorted ids of passages that are no candidates. `watch`: times the legs; once it is late no further one
-    is begun.
+    `allowed`: passages to choose from; None: all. `excluded`: sorted ids of passages to leave out. `watch`: times the
+    legs; once it is late, no further leg is begun.
 
-    Raw scores are computed anew in float64 for every candidate, by one formula for all pools: they do not depend on
-    how the pools were found, and the explanation's parts are the very numbers that were ranked by.
+    Raw scores are computed in float64 for every candidate, by the same formula for all pools. They do not depend on how
+    the pools were found, and explanations use the same numbers as the ranking.
     """
     watch = watch or Stopwatch()
     more = depth + (0 if excluded is None else len(excluded))
@@ -88,9 +88,9 @@ def gather(
 
 
 def rank(candidates: Candidates, fusion: Fusion, choice: Choice | None = None) -> Fused:
-    """Fuse the legs. A leg that is alone is ranked by its raw score: there is nothing to fuse.
+    """Fuse the legs. A single leg is ranked by its raw score. Raises ValueError if there is no leg.
 
-    `choice`: what the auto fusion chose for this query before, over fewer candidates.
+    `choice`: the weights that the auto fusion chose for this query before, from fewer candidates.
     """
     if len(candidates.legs) > 1:
         return fuse(fusion, candidates.legs, candidates.documents, choice)
@@ -108,7 +108,7 @@ def best_documents(
     scorings: Sequence[Scoring],
     k: int,
 ) -> list[Int64Array]:
-    """Under each of the scorings the store's numbers of the first `k` documents, best first."""
+    """For each of the scorings, the store's numbers of the first `k` documents, best first."""
     found: list[Int64Array] = []
     for (k1, b), group in groupby(scorings, key=lambda scoring: (scoring.k1, scoring.b)):
         candidates = gather(view.rescored(k1=k1, b=b), vector=vector, sparse=sparse, depth=POOL_DEPTH, allowed=None)
@@ -120,7 +120,7 @@ def best_documents(
 
 
 def _dense_scores(view: View, vector: Float32Array, pool: Pool, ids: Int64Array, places: Int64Array) -> Float64Array:
-    """(ids,) the pool's at `places`, where its scores are exact; only the others' are computed."""
+    """(ids,) dense scores: at `places` the pool's own, which are exact; only the others are computed."""
     others = np.ones(len(ids), dtype=np.bool_)
     others[places] = False
     raw = view.dense_scores(vector, ids, others)
@@ -129,7 +129,7 @@ def _dense_scores(view: View, vector: Float32Array, pool: Pool, ids: Int64Array,
 
 
 def _without(pool: Pool, excluded: Int64Array | None, depth: int) -> Pool:
-    """The first `depth` that are not excluded."""
+    """The first `depth` passages of the pool that are not excluded."""
     if excluded is None:
         return pool
     kept = np.flatnonzero(~np.isin(pool.ids, excluded))[:depth]
@@ -137,9 +137,10 @@ def _without(pool: Pool, excluded: Int64Array | None, depth: int) -> Pool:
 
 
 def _ranks(places: Int64Array, count: int) -> Int64Array:
-    """(count,) 1-based rank in the first POOL_DEPTH of a pool at `places`, best first; 0 where none of it is.
+    """(count,) 1-based ranks; 0 for candidates that are not among the first POOL_DEPTH of the pool.
 
-    The fusion goes by these alone: a pool that had to be deepened for a long page changes no score.
+    `places`: positions of the pool's passages, best first. The fusion uses only these ranks, so that deepening a pool
+    for a long page does not change any score.
     """
     ranks = np.zeros(count, dtype=np.int64)
     first = places[:POOL_DEPTH]

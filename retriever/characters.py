@@ -1,9 +1,9 @@
-"""A character of a script without spaces (Chinese, Thai) alone in a query: the pairs that have it in the texts.
+"""Expands a single character of a script without spaces (Chinese, Thai) in a query to the pairs that contain it.
 
-Texts are indexed by pairs of neighbouring characters, so that a character by itself is a term only where no other one
-is beside it. In a query it stands for all pairs of the collection that hold it, as a word stands for its synonyms: with
-one factor, and one document frequency for all of them. One that touches letters or digits ("2015年", "T恤") is looked
-up as it is, as texts mostly have it so, too.
+Texts are indexed by pairs of neighbouring characters, so a single character is a term only where it has no neighbour.
+In a query it stands for all pairs of the collection that contain it, in the way that a word stands for its synonyms:
+with one factor, and one document frequency for all of them. A character next to letters or digits ("2015年", "T恤")
+is looked up unchanged, since texts mostly write it that way too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from retriever.terms import QueryTerms, assembled
 from store.view import View
 from store.vocabulary import Vocabularies
 
-MAX_CHARACTERS = 8  # of a query, the first ones: each takes a look at all terms of the collection
-MAX_PAIRS = 256  # of a character, those in most passages
+MAX_CHARACTERS = 8  # only the first ones of a query: each requires a scan of all terms of the collection
+MAX_PAIRS = 256  # of a character: the pairs that occur in the most passages
 
 
 def with_pairs(view: View, terms: QueryTerms, vocabularies: Vocabularies) -> QueryTerms:
-    """`terms`, and the pairs of the lone characters among them."""
+    """`terms` with the pairs of the lone characters among them added."""
     asked = lone_characters(terms)[:MAX_CHARACTERS]
     if not asked:
         return terms
@@ -39,7 +39,7 @@ def with_pairs(view: View, terms: QueryTerms, vocabularies: Vocabularies) -> Que
 
 
 def lone_characters(terms: QueryTerms) -> list[str]:
-    """The characters among the terms whose words no other word touches, but for suppressed ones, in order."""
+    """The single characters among the terms that no other word touches, in order; suppressed ones are left out."""
     asked = zip(terms.words, terms.word_factors, _apart(terms.words), strict=True)
     found = [
         term for word, factor, apart in asked for term in word.terms if apart and factor > 0 and is_character(term)
@@ -60,5 +60,5 @@ def _pairs(view: View, character: str, vocabularies: Vocabularies) -> list[str]:
     found = [term for term in vocabularies.containing(view, character) if term != character]
     df = view.term_statistics(found).df
     found = sorted((term for term in found if df[term]), key=lambda term: (-df[term], term))
-    # A Thai consonant is also a code point of characters that carry marks.
+    # A Thai consonant is also a code point of other characters, those with marks.
     return [*islice((term for term in found if any(unit.text == character for unit in units(term))), MAX_PAIRS)]

@@ -1,4 +1,4 @@
-"""Why one hit is above another: the difference of their ledgers, and the smallest change that swaps them."""
+"""Contrastive explanations: the score difference of two hits, and the smallest query change that swaps them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from retriever.stopwatch import Stopwatch
 from retriever.trials import DEPTH, MARGIN, Change, SearchMany, Trials, changes, opposed_words, words_to_try
 
 _ROUNDING = 1e-12
-_NOT_JUDGED = LegScore(raw=0.0, rank=None, norm=0.0, weight=0.0)  # by the reranker, being behind its window
+_NOT_JUDGED = LegScore(raw=0.0, rank=None, norm=0.0, weight=0.0)  # a hit below the reranker's window
 
 
 def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit], start: int, watch: Stopwatch) -> list[Hit]:
-    """The hits of a search, explained in words, each with its contrast to the one below; the last one has none.
+    """Add to each hit its contrast with the next one; the last hit has none. The hits are explained in words.
 
-    `start`: place of the first one in the ranking, from 0. What swaps two of them is looked for once for all: every
-    change of the query is tried on the whole page, until there is no time left.
+    `start`: place of the first hit in the ranking, from 0. The swaps of all pairs are searched together: every change
+    of the query is tried on the whole page, until there is no time left.
     """
     pairs = list(pairwise(hits))
     by_score = not query.selection.diversity and query.selection.group_by is None
-    depth = max(start + len(hits) + MARGIN, 0 if by_score else DEPTH)  # those of other orders stand further behind
+    depth = max(start + len(hits) + MARGIN, 0 if by_score else DEPTH)  # reordered hits may rank lower by score
     trials = Trials(search, query, depth=min(depth, MAX_DEPTH))
     swaps = _swaps(trials, query, pairs, watch)
     contrasts = [_contrast(upper, lower, swap, trials.count) for (upper, lower), swap in zip(pairs, swaps, strict=True)]
@@ -35,10 +35,10 @@ def contrasted(search: SearchMany, query: Query, hits: Sequence[Hit], start: int
 
 
 def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit, watch: Stopwatch) -> Contrast:
-    """Why `upper` is above `lower`, both explained in words by `query`.
+    """Explain why `upper` is above `lower`; both must be explained in words for `query`.
 
-    The change that swaps them is narrowed down, until there is no time left. Raises InvalidQuery where `lower` is the
-    better one.
+    The change that swaps them is narrowed down until there is no time left. Raises InvalidQuery if `lower` ranks
+    higher.
     """
     if _standing(lower) > _standing(upper):
         scores = (
@@ -48,14 +48,14 @@ def contrast_pair(search: SearchMany, query: Query, upper: Hit, lower: Hit, watc
             scores = f"hits {upper.id} and {lower.id} have the same score, and the lower number stands first"
         raise InvalidQuery(f"{scores}: ask why {lower.id} is above {upper.id}", param="above")
     trials = Trials(search, query)
-    # Another passage of its document may put the lower one above already: then nothing is left to swap.
+    # The lower hit's document may already be above because of another passage: then there is nothing to swap.
     done = watch.late or _swapped(trials, None, upper, lower)
     [swap] = [None] if done else _swaps(trials, query, [(upper, lower)], watch, narrow=True)
     return _contrast(upper, lower, swap, trials.count)
 
 
 def difference(upper: Hit, lower: Hit) -> Explanation:
-    """The ledger of `upper` less that of `lower`: by leg, and a leg by the words of the query."""
+    """The ledger of `upper` minus that of `lower`, split by leg, and each leg by the words of the query."""
     lines = [_leg_difference(leg, upper, lower) for leg in dict.fromkeys((*upper.scores, *lower.scores))]
     gap = upper.score - lower.score
     rest = gap - math.fsum(line.value for line in lines)
@@ -100,18 +100,18 @@ def _leg_difference(leg: str, upper: Hit, lower: Hit) -> Explanation:
 
 
 def _standing(hit: Hit) -> tuple[bool, float, int]:
-    """Larger for what stands above: behind those that were reranked, scores are of another scale."""
+    """A sort key that is larger for higher hits. Reranked hits come first; other scores are on another scale."""
     return RERANK in hit.scores, hit.score, -hit.id
 
 
 def _swaps(
     trials: Trials, query: Query, pairs: Sequence[tuple[Hit, Hit]], watch: Stopwatch, *, narrow: bool = False
 ) -> list[Swap | None]:
-    """For each pair the change that puts the lower one above; None where none of those tried does.
+    """For each pair, the change that puts the lower hit above; None if no change that was tried does.
 
-    It is the smallest one by which the lower one does not fall itself; where it falls by all of them, the smallest.
-    A pair that stands the other way round by its scores, for the sake of diversity, is left alone.
-    `narrow`: there is one pair; look closer, and at two words against each other.
+    Prefers the smallest change that does not lower the rank of the lower hit; failing that, the smallest change.
+    A pair that is not in the order of its scores, because of diversity, is left alone.
+    `narrow`: there is one pair; search more finely, and try pairs of words against each other.
     """
     words = words_to_try(query, [hit for pair in pairs for hit in pair])
     found: list[Change | None] = [None] * len(pairs)
@@ -137,7 +137,7 @@ def _swaps(
 
 
 def _narrowed(trials: Trials, change: Change, upper: Hit, lower: Hit, watch: Stopwatch) -> Change:
-    """A smaller factor for the same word that swaps them, too, and by which the lower one falls only if it did."""
+    """A smaller factor for the same word that also swaps the hits, and does not newly lower the lower hit's rank."""
     for smaller in change.smaller():
         if watch.late:
             break
@@ -162,5 +162,5 @@ def _fell(trials: Trials, change: Change, hit: Hit) -> bool:
 
 def _with(hit: Hit, contrast: Contrast | None) -> Hit:
     explanation: HitExplanation | None = hit.explanation
-    assert explanation is not None  # of a hit that was explained in words
+    assert explanation is not None  # the hits were explained in words
     return replace(hit, explanation=replace(explanation, contrast=contrast))

@@ -1,13 +1,13 @@
-"""Where a page of hits ended: an opaque text that the next page is asked for with.
+"""Pagination cursors: an opaque text that marks where a page of hits ended, and requests the next page.
 
-A cursor belongs to one query over one generation of a collection. While nothing is committed, pages through it are
-those of one long list. When something was, the next page goes on behind the last hit that was shown: by the hit itself
-where it is still ranked, else by its score and id, as Elasticsearch's search_after does, or by the place that it had
-where diversity orders the hits. Hits that moved across that border meanwhile may come twice or not at all, and the
-result says that the collection has changed.
+A cursor belongs to one query over one generation of a collection. While nothing is committed, successive pages are
+parts of one list. After a commit, the next page continues behind the last hit that was shown: by the hit itself if it
+is still ranked, else by its score and id, as Elasticsearch's search_after does, or by its former place if diversity
+orders the hits. Hits that moved across that border meanwhile may appear twice or not at all, and the result says that
+the collection has changed.
 
-What a cursor holds is no secret. Its last bytes are a keyed digest of all the others, the query's own digest being the
-key: a cursor that was altered, or belongs to another query, is noticed.
+The content of a cursor is not secret. Its last bytes are a digest of all the others, keyed with the query's own digest,
+so that a cursor that was altered, or belongs to another query, is detected.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from store.settings import CHANGEABLE
 _LAYOUT = struct.Struct(">BQQIdQ8s")  # version, generation, seq, place, score, hit, the query's digest
 _VERSION = 1
 _TAG_BYTES = 8
-# What a query may change from page to page. Whatever else it says, the ranking may depend on.
+# Fields of a query that may change from page to page. The ranking may depend on all other fields.
 _FREE = frozenset({"k", "offset", "cursor", "explain", "units", "fields", "timeout_ms", "profile", "extras"})
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
 
@@ -42,20 +42,20 @@ _SIMPLE = frozenset({str, int, float, bool, type(None)})
 class Cursor:
     generation: int
     seq: int  # the state that the page was read from
-    place: int  # of the next hit in the ranking, from 0; 1 or more
+    place: int  # of the next hit in the ranking, from 0; at least 1
     score: float  # of the last hit that was shown
-    hit: int  # its id
+    hit: int  # id of the last hit that was shown
 
     def packed(self, key: bytes) -> str:
-        """`key`: query_key of the query."""
+        """The cursor as text. `key`: the query_key of the query."""
         body = _LAYOUT.pack(_VERSION, self.generation, self.seq, self.place, self.score, self.hit, key[:8])
         return base64.urlsafe_b64encode(body + _tag(key, body)).decode()
 
     def start(self, seq: int, ids: Int64Array, scores: Float64Array, *, window: int = 0, by_score: bool = True) -> int:
-        """The place of the next hit in the ranking of (hits,) `ids` and `scores` over the state `seq`.
+        """The place of the next hit in the ranking of (hits,) `ids` and `scores` in the state `seq`.
 
-        `window`: how many of the first have scores on a scale of their own, being reranked. `by_score`: whether scores
-        fall from hit to hit; where they do not, only the place tells where the last hit would stand.
+        `window`: number of reranked hits at the top, whose scores have a scale of their own. `by_score`: whether the
+        scores descend; if not, the place of a hit that is gone can only be inferred from its former place.
         """
         if seq == self.seq:
             return self.place
@@ -63,7 +63,7 @@ class Cursor:
         if len(found):
             return int(found[0]) + 1
         if not by_score:
-            return min(self.place - 1, len(ids))  # what stood behind it has moved up
+            return min(self.place - 1, len(ids))  # the hits behind it have moved up
         first, last = (0, min(window, len(ids))) if self.place <= window else (window, len(ids))
         scores, ids = scores[first:last], ids[first:last]
         behind = np.flatnonzero((scores < self.score) | ((scores == self.score) & (ids > self.hit)))
@@ -71,7 +71,10 @@ class Cursor:
 
 
 def unpacked(text: str, key: bytes, generation: int) -> Cursor:
-    """The cursor of this query and generation. Raises InvalidQuery for any other text, CursorExpired."""
+    """Decode a cursor of this query and generation.
+
+    Raises CursorExpired for a cursor of another generation, InvalidQuery for any other text.
+    """
     try:
         data = base64.b64decode(text, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -98,7 +101,7 @@ def unpacked(text: str, key: bytes, generation: int) -> Cursor:
 
 
 def query_key(collection: Collection, query: Any) -> bytes:
-    """(32 bytes) Equal for queries that rank alike within a generation, which a cursor names itself.
+    """32 bytes, equal for queries with the same ranking within a generation (which is stored in the cursor itself).
 
     `query`: a dataclass.
     """
@@ -111,7 +114,7 @@ def query_key(collection: Collection, query: Any) -> bytes:
 
 
 class _Same:
-    """Equal to nothing but another one of the very same object."""
+    """A cache key that compares the object that it holds by identity."""
 
     def __init__(self, held: CollectionSettings) -> None:
         self.held = held
@@ -125,15 +128,15 @@ class _Same:
 
 @lru_cache(maxsize=64)
 def _names(kind: type) -> tuple[str, ...]:
-    """Of a dataclass's fields."""
+    """The names of a dataclass's fields."""
     return tuple(item.name for item in fields(kind))
 
 
 @lru_cache(maxsize=64)
 def _settings(same: _Same) -> str:
-    """A digest of those that may change within a generation.
+    """A digest of the settings that may change within a generation.
 
-    Remembered: synonyms may be thousands, and are those of the search before.
+    It is cached, since there may be thousands of synonyms, which are mostly the same as in the last search.
     """
     changeable = {name: getattr(same.held, name) for name in CHANGEABLE}
     return hashlib.sha256(json.dumps(_plain(changeable), sort_keys=True).encode()).hexdigest()
@@ -144,7 +147,7 @@ def _tag(key: bytes, body: bytes) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON; what is of another type is not equal to it."""
+    """The value as JSON, such that values of different types stay different."""
     kind = type(value)
     if kind in _SIMPLE:
         return value

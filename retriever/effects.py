@@ -1,4 +1,4 @@
-"""What the words and sentences of a passage, and the words of the query, did to a hit's score, over all legs."""
+"""Attributes a hit's score to the words and sentences of its passage, and to the words of the query, over all legs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from retriever.words import PassageWords, spans_of, sparse_query_words, sparse_w
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegWords:
-    """What the words and sentences of one passage did to one leg, in the leg's own units."""
+    """The contributions of a passage's words and sentences to one leg, in the leg's own units."""
 
-    slope: float  # what a unit of the leg's raw score is worth in the final one
+    slope: float  # final score per unit of the leg's raw score
     shares: Float64Array  # (words,)
     effects: Float64Array  # (words,)
     sentence_effects: Float64Array  # (sentences,)
@@ -32,7 +32,7 @@ class LegWords:
 def leg_words(
     words: HitWords, parts: HitParts, sparse: Mapping[Leg, SparseTerms], analyzer: Analyzer
 ) -> dict[Leg, LegWords]:
-    """By leg, those whose model tells. A BM25 word that leaves takes its share along: there both are one."""
+    """The contributions by leg, for legs that can be split. For BM25, a word's effect equals its share."""
     passage = words.passage
     found: dict[Leg, LegWords] = {}
     if words.dense is not None:
@@ -72,7 +72,7 @@ def word_effects(passage: PassageWords, legs: Mapping[Leg, LegWords]) -> tuple[W
 
 
 def sentence_effects(passage: PassageWords, legs: Mapping[Leg, LegWords]) -> tuple[UnitEffect, ...]:
-    """The sentences of title and passage, in text order; a share is the sum of the words', an effect is its own."""
+    """The sentences of title and passage, in text order. A share is the sum of the words' shares, an effect is not."""
     inside = [words_in(passage, *span) for span in passage.sentences]
     effects = {
         leg: _leg_effects([float(said.shares[own].sum()) for own in inside], said.sentence_effects.tolist())
@@ -87,7 +87,7 @@ def part_effects(
     effects: Mapping[Leg, Sequence[LegEffect]],
     slopes: Mapping[Leg, float],
 ) -> tuple[UnitEffect, ...]:
-    """Spans of the embedded text as parts of title or passage. `effects`: theirs, by leg."""
+    """The effects of `spans` of the embedded text, as parts of title or passage. `effects`: by leg, one per span."""
     found = []
     places = _places(passage, np.array(spans, dtype=np.int64).reshape(-1, 2))
     for i, (text, start, end, in_title) in enumerate(zip(*places, strict=True)):
@@ -110,7 +110,7 @@ def part_effects(
 def query_word_shares(
     query: Query, words: HitWords, parts: HitParts, sparse: Mapping[Leg, SparseTerms]
 ) -> tuple[QueryWordShare, ...]:
-    """The words of the query, in text order."""
+    """The shares of the query's words, in text order."""
     asked = tuple(units(query.text))
     shares = {leg: np.zeros(len(asked)) for leg in Leg}
     if words.dense is not None and len(words.dense.query_shares):
@@ -139,13 +139,12 @@ def query_word_shares(
 
 
 def _leg_effects(shares: Sequence[float], effects: Sequence[float]) -> list[LegEffect]:
-    nothing = LegEffect(0.0, 0.0)  # of most words in a sparse leg
+    nothing = LegEffect(0.0, 0.0)  # shared by most words of a sparse leg
     return [LegEffect(*said) if any(said) else nothing for said in zip(shares, effects, strict=True)]
 
 
 def _places(passage: PassageWords, spans: Int64Array) -> tuple[list[str], list[int], list[int], list[bool]]:
-    """Of spans of the embedded text: what they say, start and end in the title or in the passage, and whether in the
-    title."""
+    """For spans of the embedded text: text, start and end in the title or passage, and whether it is the title."""
     in_title = spans[:, 0] < passage.offset
     placed = spans.copy()
     placed[~in_title] = passage.said.origin(spans[~in_title] - passage.offset)

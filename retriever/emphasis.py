@@ -1,4 +1,4 @@
-"""Emphasis by word: `{"play": 7, "tv show": 0.2}` to controls on the query's text."""
+"""Converts emphasis by word, `{"play": 7, "tv show": 0.2}`, to controls on the query's text."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from core.errors import InvalidControl
 from core.prompts import MAX_FACTOR, MIN_FACTOR, TextControl
 from embedder.lexical.words import Word, normalize, units
 
-MAX_KEYS = 1000  # each is a control at least, and a query takes no more of these
+MAX_KEYS = 1000  # each gives at least one control, and a query may have no more than this many controls
 MAX_CHARACTERS = 1000  # of a key
-SHOWN_WORDS = 20  # of the query, in the message about a word that is not in it
+SHOWN_WORDS = 20  # words of the query that the error message for an unknown word lists
 
 
 def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextControl, ...]:
-    """A control on every place of `text` where a word or phrase of `emphasis` stands, ordered by start.
+    """A control on every occurrence in `text` of a word or phrase of `emphasis`, ordered by start.
 
-    Words are compared whole and in normal form (NFKC, case folded); a phrase is a sequence of words, whatever stands
-    between them; scripts without spaces, and Korean, match by character. What is not in the text so is looked up among
-    the parts that apostrophes join, and stands for the whole word: "auto" for "l'auto". A key without letters and
-    digits (an emoji) is looked up as it is. Raises InvalidControl for too many keys, for one that is empty, too long,
-    not in the text or given twice in different spelling, and for a factor that is no number from MIN_FACTOR to
-    MAX_FACTOR.
+    Words are compared whole and in normal form (NFKC, case folded). A phrase is a sequence of words, regardless of the
+    characters between them. Scripts without spaces, and Korean, match by character. A word that is not found is looked
+    up among the parts of words with apostrophes, and then stands for the whole word: "auto" for "l'auto". A key
+    without letters and digits (an emoji) is searched for verbatim.
+
+    Raises InvalidControl if there are too many keys; if a key is empty, too long, not in the text or given twice in
+    different spelling; and if a factor is not a number from MIN_FACTOR to MAX_FACTOR.
     """
     if not emphasis:
         return ()
@@ -61,7 +62,7 @@ def emphasis_controls(text: str, emphasis: Mapping[str, float]) -> tuple[TextCon
 
 
 class _Said:
-    """Words as one text, to look for phrases in: by comparing word for word, the time would be that of a product."""
+    """Words joined into one text, to find phrases by string search instead of comparing at every position."""
 
     def __init__(self, words: Sequence[Word]) -> None:
         self._words = words
@@ -69,7 +70,7 @@ class _Said:
         self._begins = list(accumulate((len(word.text) + 1 for word in words), initial=0))  # of each word in the text
 
     def spans(self, phrase: Sequence[str]) -> list[tuple[int, int]]:
-        """Of the places where the words of the phrase stand one behind the other."""
+        """The character spans where the words of the phrase occur in sequence."""
         places = [bisect_left(self._begins, begin) for begin in _places(self._text, _joined(phrase), shared=1)]
         found = [(self._words[place].start, self._words[place + len(phrase) - 1].end) for place in places]
         return [*dict.fromkeys(found)]
@@ -80,7 +81,7 @@ def _joined(words: Sequence[str]) -> str:
 
 
 def _places(text: str, sought: str, *, shared: int = 0) -> Iterator[int]:
-    """Where it begins, from left to right; two places have no more than `shared` characters in common."""
+    """Where `sought` begins, left to right; two occurrences overlap by at most `shared` characters."""
     start = text.find(sought) if sought else -1
     while start >= 0:
         yield start

@@ -1,4 +1,4 @@
-"""A query as the models see it: which legs it can be searched by, and what these look for."""
+"""Encodes queries: determines the legs that a query can be searched by, and computes its dense and sparse vectors."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from store.view import View
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedQuery:
-    """What the models made of a query, or what it brought in their place; None where a leg has nothing of either."""
+    """The vectors of a query, computed by the models or given with the query; None for a leg that has neither."""
 
     vector: Float32Array | None = None  # (dimension,)
     learned: SparseVector | None = None
-    sparse_model: SparseEncoder | None = None  # of the learned weights; None: no leg scores by such
-    trace: TokenTrace | None = None  # what `vector` was made of, where words will be explained and the model tells
-    as_text: bool = True  # whether the models would make `vector` and `learned` of the query's text again
-    truncated: bool = False  # whether a model read only its beginning
+    sparse_model: SparseEncoder | None = None  # of the learned weights; None: no leg uses them
+    trace: TokenTrace | None = None  # of `vector`, if words will be explained and the model provides it
+    as_text: bool = True  # whether `vector` and `learned` are what the models compute from the query's text
+    truncated: bool = False  # whether a model read only the beginning of the query
     late: tuple[Leg, ...] = ()  # legs whose model did not answer in time
 
     @property
@@ -49,9 +49,9 @@ class EncodedQuery:
 
 
 def searchable_legs(collection: Collection, query: Query) -> tuple[Leg, ...]:
-    """Those of the legs that are asked for, or of all, that the query has something for.
+    """The legs that the query can be searched by, out of those requested, or all.
 
-    Raises InvalidQuery where a leg that is asked for has nothing to go by, or an input has no leg.
+    Raises InvalidQuery if the query has no input for a requested leg, or an input that no leg can use.
     """
     present, learned, inputs = legs_of(collection, query.legs), learned_leg(collection), query.inputs
     prompt = query.prompt
@@ -84,7 +84,7 @@ def searchable_legs(collection: Collection, query: Query) -> tuple[Leg, ...]:
 
 
 class QueryEncoder:
-    """Asks the models, or remembers what they made of a query lately. Thread-safe."""
+    """Encodes queries with the models, and caches recent results. Thread-safe."""
 
     def __init__(self, models: DenseModels, sparse_models: SparseModels | None) -> None:
         self._models = models
@@ -93,7 +93,7 @@ class QueryEncoder:
 
     @property
     def kept_bytes(self) -> int:
-        """Memory of what is remembered."""
+        """Memory that the cache uses."""
         return self._query_cache.kept_bytes
 
     def encode(
@@ -102,16 +102,16 @@ class QueryEncoder:
         asked: Sequence[tuple[Query, tuple[Leg, ...]]],
         gather: Callable[[], None] = lambda: None,
     ) -> list[EncodedQuery]:
-        """Queries, each with the legs that it is to be searched by; in order. What can go together is one batch.
+        """Encode queries, each given with the legs to search by; in order. Compatible queries form one batch.
 
-        `gather`: is called before a model is asked, if one is.
+        `gather`: called before the first call of a model, if there is any.
 
-        Raises ModelMismatch where the collection was embedded by another model, ModelNotFound where its sparse model is
-        not configured, InvalidQuery for a sparse vector of tokens that this model lacks, and what the encoders raise.
+        Raises ModelMismatch if the collection was embedded by another model, ModelNotFound if its sparse model is not
+        configured, InvalidQuery for a sparse vector with tokens that this model lacks, and the errors of the encoders.
         """
         tasks = [self._task(collection, query, legs) for query, legs in asked]
         encoded = [task.given for task in tasks]
-        groups: dict[object, dict[int, bytes]] = {}  # of what was not asked lately: keys by place
+        groups: dict[object, dict[int, bytes]] = {}  # queries that are not cached: their keys by place
         for place, ((query, _), task) in enumerate(zip(asked, tasks, strict=True)):
             if task.dense is None and task.learned is None:
                 continue
@@ -121,7 +121,7 @@ class QueryEncoder:
             if known is None:
                 groups.setdefault((query.options, task.shape), {})[place] = key
             else:
-                models_read(known.tokens)  # as if: who pays must not learn from it what others asked for lately
+                models_read(known.tokens)  # counted as if read: usage must not reveal what others searched for
                 encoded[place] = task.with_made(known)
         if groups:
             gather()
@@ -137,7 +137,7 @@ class QueryEncoder:
         inputs, prompt, learned = query.inputs, query.prompt, learned_leg(collection) in legs
         dense = prompt if Leg.DENSE in legs and inputs.vector is None else None
         readable = prompt if learned and inputs.sparse_vector is None else None
-        # That a model is missing is said before anything is searched or remembered; words are explained by it, too.
+        # Loaded first, so that a missing model is reported before anything is searched; explanations need it as well.
         encoder = self._models(collection) if dense is not None or query.explain.in_words else None
         model = sparse_model_of(collection, self._sparse_models) if learned else None
         if model is not None and inputs.sparse_vector is not None:
@@ -157,14 +157,14 @@ class QueryEncoder:
 
 
 def without_models(collection: Collection, query: Query, legs: Sequence[Leg]) -> EncodedQuery:
-    """What is left where no model answers in time: what the query brings for the dense leg, and its words."""
+    """The query without the models' results, if no model answers in time: only its own vector and its words remain."""
     vector = query.inputs.vector if Leg.DENSE in legs else None
     of_models = {learned_leg(collection)} | ({Leg.DENSE} if vector is None else set())
     return EncodedQuery(vector=vector, as_text=False, late=tuple(leg for leg in legs if leg in of_models))
 
 
 def with_examples(view: View, encoded: EncodedQuery, legs: Sequence[Leg], examples: Examples | None) -> EncodedQuery:
-    """The query moved towards what is liked and away from what is not: see retriever.examples."""
+    """The query moved towards the liked examples and away from the others: see retriever.examples."""
     if examples is None:
         return encoded
     vector, learned = encoded.vector, encoded.learned
@@ -177,13 +177,13 @@ def with_examples(view: View, encoded: EncodedQuery, legs: Sequence[Leg], exampl
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Task:
-    """What of a query has to be encoded."""
+    """The parts of a query that have to be encoded."""
 
-    encoder: Encoder | None  # of the collection's vectors, where it is needed
+    encoder: Encoder | None  # of the collection's vectors, if it is needed
     dense: Prompt | None
     learned: Prompt | None
     traced: bool  # whether the dense vector is to be explained
-    given: EncodedQuery  # what need not be
+    given: EncodedQuery  # the parts that need no encoding
 
     def with_made(self, made: Made) -> EncodedQuery:
         return replace(
@@ -209,7 +209,7 @@ def _check_tokens(vector: SparseVector, model: SparseEncoder) -> None:
 
 
 def _made(tasks: Sequence[_Task], options: ControlOptions) -> list[Made]:
-    """Of tasks of one shape."""
+    """Encode tasks of one shape."""
     as_query = Representation.QUERY
     dense_prompts = [task.dense for task in tasks if task.dense is not None]
     learned_prompts = [task.learned for task in tasks if task.learned is not None]

@@ -1,11 +1,11 @@
-"""More like these and less like those: a query out of examples, on every leg by one formula.
+"""Search by example (relevance feedback): moves a query towards liked examples and away from others, on every leg.
 
     query' = ALPHA * query + BETA * mean(like) - GAMMA * mean(unlike)
 
-Source: Rocchio, "Relevance Feedback in Information Retrieval", in: Salton (ed.), "The SMART Retrieval System", 1971. A
-query that is not there is left out of the sum. An example is the mean of its passages, so that a long document has as
-much say as a short one. Of the terms that only the examples bring, the strongest are looked for, as Lucene's
-MoreLikeThis does it.
+Source: Rocchio, "Relevance Feedback in Information Retrieval", in: Salton (ed.), "The SMART Retrieval System", 1971. If
+there is no query, its part of the sum is left out. An example is the mean of its passages, so that a long document
+counts as much as a short one. Of the terms that only the examples have, the strongest are searched for, as in Lucene's
+MoreLikeThis.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from retriever.inputs import Example, Inputs, no_document
 from retriever.terms import QueryTerms
 from store.view import View
 
-ALPHA, BETA, GAMMA = 1.0, 1.0, 0.5  # an example counts as much as the query; what is not wanted says less
-TERMS = 25  # of BM25
-TOKENS = 100  # of learned weights: a model spreads the meaning of a word over several
-_NOTHING = 1e-6  # the length of a sum of unit vectors that is a matter of rounding
+ALPHA, BETA, GAMMA = 1.0, 1.0, 0.5  # liked examples count as much as the query; unwanted ones are less informative
+TERMS = 25  # added for BM25
+TOKENS = 100  # added for learned weights: a model spreads the meaning of a word over several tokens
+_NOTHING = 1e-6  # a sum of unit vectors that is shorter than this is due to rounding
 _Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examples:
-    """Passages, each with its share in the mean of its side: a side's shares sum to 1, or it is empty."""
+    """The examples' passages, with their shares in the means of `like` and `unlike`: each sums to 1, or is empty."""
 
     like: tuple[Int64Array, Float64Array]
     unlike: tuple[Int64Array, Float64Array]
-    passages: Int64Array  # ids of all passages of the examples' documents, sorted: no hit is one of them
+    passages: Int64Array  # sorted ids of all passages of the examples' documents, which are excluded from the hits
 
 
 def read_examples(view: View, inputs: Inputs) -> Examples | None:
-    """None: none are given. Raises DocumentNotFound or HitNotFound for one that is not, or no longer, there."""
+    """The examples of a query; None if it has none. Raises DocumentNotFound or HitNotFound if one does not exist."""
     if not (inputs.like or inputs.unlike):
         return None
     members: list[list[list[int]]] = []
@@ -61,7 +61,7 @@ def read_examples(view: View, inputs: Inputs) -> Examples | None:
 
 
 def blended_vector(view: View, vector: Float32Array | None, examples: Examples) -> Float32Array:
-    """(dimension,) of unit length. Raises InvalidQuery where query, liked and unliked examples cancel out."""
+    """The new query vector, (dimension,) of unit length. Raises InvalidQuery if query and examples cancel out."""
     total = np.zeros(view.generation.dimension)
     for weight, (ids, shares) in ((BETA, examples.like), (-GAMMA, examples.unlike)):
         total += weight * (shares @ view.vectors(ids).astype(np.float64))
@@ -75,9 +75,9 @@ def blended_vector(view: View, vector: Float32Array | None, examples: Examples) 
 
 
 def blended_terms(view: View, terms: QueryTerms, examples: Examples) -> QueryTerms:
-    """The query's terms by their new factors, and the strongest ones that only the examples have.
+    """The query's terms with new factors, and the strongest terms that only the examples have.
 
-    A term's weight in an example is BM25's, without the idf that every match is multiplied by anyway: 0 to 1.
+    A term's weight in an example is its BM25 weight, 0 to 1, without idf, which every match is multiplied by anyway.
     """
     liked, unliked = view.terms_of(*examples.like), view.terms_of(*examples.unlike)
     query = {term: ALPHA * float(factor) for term, factor in zip(terms.terms, terms.factors, strict=True)}
@@ -91,7 +91,7 @@ def blended_terms(view: View, terms: QueryTerms, examples: Examples) -> QueryTer
 
 
 def blended_tokens(view: View, vector: SparseVector | None, examples: Examples) -> SparseVector:
-    """The strongest tokens; perhaps none."""
+    """The query's tokens with new weights, and the strongest tokens that only the examples have; may be empty."""
     query = {} if vector is None else {id_: ALPHA * weight for id_, weight in _weights(vector).items()}
     blended = _blended(query, _weights(view.learned_of(*examples.like)), _weights(view.learned_of(*examples.unlike)))
     own = [id_ for id_ in blended if id_ in query]
@@ -105,7 +105,7 @@ def blended_tokens(view: View, vector: SparseVector | None, examples: Examples) 
 def _blended(
     query: Mapping[_Key, float], liked: Mapping[_Key, float], unliked: Mapping[_Key, float]
 ) -> dict[_Key, float]:
-    """The sums that are above 0."""
+    """The weighted sums of query and examples, where they are above 0."""
     sums = {
         key: query.get(key, 0.0) + BETA * liked.get(key, 0.0) - GAMMA * unliked.get(key, 0.0)
         for key in dict.fromkeys((*query, *liked))
@@ -128,7 +128,7 @@ def _documents(view: View, examples: Sequence[Example], param: str) -> list[int]
 
 
 def _shares(members: Sequence[Sequence[int]]) -> tuple[Int64Array, Float64Array]:
-    """Passages and their shares, where each example has the same share, and each of its passages an even part of it."""
+    """Passages and their shares: all examples have equal shares, divided equally among their passages."""
     shares: dict[int, float] = {}
     for ids in members:
         for id_ in ids:

@@ -1,4 +1,4 @@
-"""Why the hits of a search have their scores: the ledger, the words and sentences of the passage, the query's words."""
+"""Explains the scores of hits: by a ledger, by the words and sentences of the passage, and by the query's words."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from retriever.unit_effects import unit_effects
 from retriever.words import LearnedWords, PassageWords, dense_query, dense_words, learned_words, passage_words
 from store.documents import StoredPassage
 
-AT_ONCE = 128  # texts that the models read together: what they tell of one takes megabytes
-SIGNIFICANT = 0.02  # of the score: where no word's effect reaches it, no single word made the match
+AT_ONCE = 128  # texts that the models read together: the trace of each takes megabytes
+SIGNIFICANT = 0.02  # fraction of the score: if no word's effect reaches it, no single word made the match
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplainContext:
-    """What the hits were searched by, as the explanation needs it."""
+    """The search that found the hits, as the explanation needs it."""
 
     query: Query
-    audience: Audience  # for whom traces are remembered
+    audience: Audience  # callers that may share cached traces
     sparse: Mapping[Leg, SparseTerms]
-    vector: Float32Array | None = None  # (dimension,) the dense leg's; None: it takes no part
-    trace: TokenTrace | None = None  # what that was made of, where the model told when it made it
-    as_text: bool = True  # whether the models would make the vector and the learned weights of the query's text again
-    reranker: str | None = None  # the fingerprint of what the hits were reranked by; None: they were not
+    vector: Float32Array | None = None  # (dimension,) of the dense leg; None: it takes no part
+    trace: TokenTrace | None = None  # of `vector`, if the model provided it when encoding
+    as_text: bool = True  # whether the vector and the learned weights are what the models compute from the text
+    reranker: str | None = None  # fingerprint of the reranker; None: the hits were not reranked
 
     @property
     def learned(self) -> tuple[Leg, LearnedTerms] | None:
-        """The leg that scores by learned weights, and what it looks for; None: there is none."""
+        """The leg that scores by learned weights, and its terms; None: there is none."""
         return next(((leg, terms) for leg, terms in self.sparse.items() if isinstance(terms, LearnedTerms)), None)
 
 
 class Explainer:
-    """Explains hits. For words each model of the search reads the shown passages and the query, unless it just did.
+    """Explains hits. Thread-safe.
 
-    Thread-safe.
+    To explain in words, each model of the search reads the shown passages and the query, unless traces are cached.
     """
 
     def __init__(self, models: DenseModels, analyzer: Analyzer) -> None:
@@ -63,7 +63,7 @@ class Explainer:
 
     @property
     def kept_bytes(self) -> int:
-        """Memory of what is kept for the next question about the same texts."""
+        """Memory of the cached traces."""
         return self._trace_cache.bytes
 
     def explain(
@@ -75,7 +75,7 @@ class Explainer:
         hits: Sequence[Hit],
         parts: Sequence[HitParts],
     ) -> list[Hit]:
-        """`hits` with their explanations, at least one; the sequences are in one order."""
+        """`hits` with their explanations. There must be at least one hit; all sequences have the same order."""
         legs = tuple(part.leg for part in parts[0].legs)
         record = search_record(collection, seq, context.query, legs, context.reranker)
         if context.query.explain is Explain.SCORES:
@@ -93,7 +93,7 @@ class Explainer:
         ]
 
     def _towards(self, context: ExplainContext, encoder: Encoder) -> TokenTrace | Float32Array | None:
-        """What the passages' cosines are with: the query token by token, or its vector where that tells no more."""
+        """The query as the passages are compared with it: its token trace, or its vector if there is no trace."""
         if not context.as_text:
             return context.vector
         if context.trace is not None:
@@ -110,7 +110,7 @@ class Explainer:
         towards: TokenTrace | Float32Array | None,
         encoder: Encoder,
     ) -> Iterator[HitWords]:
-        """Of one text after the other, each to be done with before the next."""
+        """The contributions of each text's words, lazily: only AT_ONCE texts are traced at a time."""
         query = None if towards is None else dense_query(context.query.text, towards)
         learned_query = self._learned_query(context)
         for begin in range(0, len(texts), AT_ONCE):
@@ -131,7 +131,7 @@ class Explainer:
         prompts: Sequence[Prompt],
         query: SparseTrace | None,
     ) -> Iterator[LearnedWords]:
-        """By passage; none where no leg scores by learned weights, or its model does not tell."""
+        """By passage; nothing if no leg scores by learned weights, or its model provides no traces."""
         if context.learned is None:
             return
         leg, terms = context.learned
@@ -141,7 +141,7 @@ class Explainer:
             yield learned_words(leg, context.query.text, words, query, trace)
 
     def _learned_query(self, context: ExplainContext) -> SparseTrace | None:
-        """What its learned weights are made of; None where that is no text, or the model does not tell."""
+        """The trace of the query's learned weights; None if they are not made from text, or the model provides none."""
         if context.learned is None or not context.as_text:
             return None
         (_, terms), query = context.learned, context.query
@@ -187,7 +187,7 @@ def _passage_words(collection: Collection, passage: StoredPassage, encoder: Enco
 
 
 def _vector(towards: TokenTrace | Float32Array | None) -> Float64Array | None:
-    """(dimension,) of unit length."""
+    """The query's vector, (dimension,) of unit length."""
     if isinstance(towards, TokenTrace):
         unit: Float64Array = token_parts(towards).sum(axis=0)
         return unit

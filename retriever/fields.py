@@ -1,4 +1,4 @@
-"""What a hit shows of its document: title, text, and all of its metadata or some paths in it."""
+"""Field selection: which of title, text and metadata (all, or some paths in it) a hit shows of its document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_FIELDS = 1000
 
 
 def check_fields(fields: Sequence[str] | None) -> None:
-    """Raises InvalidQuery for a field that is none, with the nearest one."""
+    """Raises InvalidQuery for an unknown field, and suggests the nearest one."""
     if fields is not None and len(fields) > MAX_FIELDS:
         raise InvalidQuery(f"fields names {len(fields)}; at most {MAX_FIELDS} are allowed", param="fields")
     for name in fields or ():
@@ -31,7 +31,7 @@ def check_fields(fields: Sequence[str] | None) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """What is shown of each hit's document."""
+    """The parts of each hit's document that are shown."""
 
     title: bool
     text: bool
@@ -39,30 +39,30 @@ class Shown:
 
     @classmethod
     def of(cls, fields: Sequence[str] | None) -> Shown:
-        """`fields`: as a Query has them."""
+        """From `fields` of a Query."""
         named = set(WHOLE if fields is None else fields)
         found = None if METADATA in named else _Paths.of([n for n in named if n.startswith(f"{METADATA}.")])
         return cls(title=TITLE in named, text=TEXT in named, paths=found)
 
     def metadata(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The part of it that is shown; a path that a document does not have shows nothing.
+        """The part of the metadata that is shown; paths that a document does not have are ignored.
 
-        A path may lead through arrays of objects, each of which keeps what it names. A key that holds dots itself is
-        found under its whole name.
+        A path may lead through arrays of objects, and then selects within each object. A key that contains dots itself
+        is selected by its whole name.
         """
         return metadata if self.paths is None else _kept(metadata, self.paths)
 
 
 @dataclass(slots=True)
 class _Paths:
-    """As a tree: a step down for each part between two dots."""
+    """Paths as a tree, with one level for each dot-separated part."""
 
     whole: bool = False  # whether a path ends here
     below: dict[str, _Paths] = field(default_factory=dict)
 
     @classmethod
     def of(cls, names: Sequence[str]) -> _Paths:
-        """Of metadata.PATH."""
+        """From names of the form metadata.PATH."""
         root = cls()
         for name in names:
             at = root
@@ -72,7 +72,7 @@ class _Paths:
         return root
 
     def at(self, key: str) -> _Paths | None:
-        """What is named of a key, which may hold dots; None: nothing."""
+        """The paths below a key, which may contain dots; None: none."""
         found: _Paths | None = self
         for part in key.split("."):
             found = None if found is None else found.below.get(part)
@@ -93,7 +93,7 @@ def _kept(value: Mapping[str, Any], paths: _Paths) -> dict[str, Any]:
 
 
 def _part(item: Any, paths: _Paths) -> Any:
-    """What the paths name in an object, or in each object of an array; None: nothing."""
+    """The parts that the paths select in an object, or in each object of an array; None: nothing."""
     if isinstance(item, dict):
         return _kept(item, paths) or None
     if isinstance(item, list):

@@ -1,8 +1,8 @@
-"""Several rankings to one: convex combination of normalised scores, and reciprocal rank fusion.
+"""Rank fusion: combines several rankings by convex combination of normalised scores, or by reciprocal rank fusion.
 
 Pure functions over the candidates of one search. Every candidate has a raw score from every leg, so that the parts of
-its final score can be shown: final = sum over the legs of weight * norm. The weights of a convex combination are those
-that were asked for, or, by default, chosen for the query (retriever.adaptive).
+its final score can be shown: final = sum over the legs of weight * norm. The weights of a convex combination are given
+in the request, or, by default, chosen for the query (retriever.adaptive).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from retriever.adaptive import Choice, choose, one_passage_each
 from retriever.legs import Leg, Wording
 from store.pool import ranking
 
-MIN_SPREAD = 1e-6  # of the largest score: the float32 vectors behind it hold 7 digits, and noise is not to be blown up
-MAX_K = 1e6  # of reciprocal rank: far larger ones tell no ranks apart
-MAX_PARAMETER = 1e15  # of its weights: products of far larger ones overflow
+MIN_SPREAD = 1e-6  # of the largest score: float32 vectors have 7 digits, and smaller spreads would amplify noise
+MAX_K = 1e6  # of reciprocal rank: with far larger values all ranks look alike
+MAX_PARAMETER = 1e15  # of reciprocal rank's weights: products of far larger values overflow
 AUTO = "auto"
 CONVEX = "convex"
 RECIPROCAL_RANK = "rrf"
@@ -31,13 +31,13 @@ EVEN = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fusion:
-    """How the legs become one score. Raises InvalidQuery that names what is allowed."""
+    """How the scores of the legs are combined. Raises InvalidQuery, which names what is allowed."""
 
     method: str = AUTO
     alpha: float | None = None  # weight of the dense leg, 0..1; the sparse side has the rest. None: the collection's
-    k: float = 60.0  # reciprocal rank: how slowly the ranks fade, 1..MAX_K
-    weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and of the sparse side; not both 0
-    learned: float = 0.5  # part of the learned leg in the sparse side's weight where BM25 is there as well, 0..1
+    k: float = 60.0  # reciprocal rank: how slowly the weight of ranks declines, 1..MAX_K
+    weights: tuple[float, float] = (1.0, 1.0)  # reciprocal rank: of the dense and the sparse side; not both 0
+    learned: float = 0.5  # the learned leg's part of the sparse side's weight if BM25 is used too, 0..1
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -57,7 +57,7 @@ class Fusion:
             raise InvalidQuery(f"fusion learned {self.learned}: must be between 0 and 1", param="fusion.learned")
 
     def settled(self, alpha: float) -> Fusion:
-        """With `alpha` where none is asked for."""
+        """With `alpha` if the request names none."""
         return self if self.alpha is not None else replace(self, alpha=alpha)
 
     @property
@@ -65,7 +65,7 @@ class Fusion:
         return EVEN if self.alpha is None else self.alpha
 
     def parameters(self, legs: Collection[Leg]) -> dict[str, float | list[float]]:
-        """Those that the method goes by, for these legs."""
+        """The parameters that the method uses for these legs."""
         found: dict[str, float | list[float]] = (
             {"k": self.k, "weights": list(self.weights)}
             if self.method == RECIPROCAL_RANK
@@ -74,9 +74,9 @@ class Fusion:
         return found | {"learned": self.learned} if {Leg.SPARSE, Leg.LEARNED} <= set(legs) else found
 
     def leg_weights(self, legs: Collection[Leg]) -> dict[Leg, float]:
-        """The weight of each of `legs`: of the auto fusion those that it starts from.
+        """The weight of each of `legs`; for the auto fusion, the weights that it starts from.
 
-        Those of a convex combination sum to 1, also without the dense leg.
+        The weights of a convex combination sum to 1, even without the dense leg.
         """
         dense, sparse = self.weights
         if self.method != RECIPROCAL_RANK:
@@ -88,30 +88,30 @@ class Fusion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegScores:
-    """What one leg says of the candidates."""
+    """One leg's scores and ranks of the candidates."""
 
-    raw: Float64Array  # (candidates,) finite; of a sparse leg 0 where nothing matches
+    raw: Float64Array  # (candidates,) finite; in a sparse leg 0 where nothing matches
     rank: Int64Array  # (candidates,) from 1; 0: not in this leg's pool
-    wording: Wording | None = None  # of the query, where the leg goes by words
+    wording: Wording | None = None  # of the query, if the leg matches words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FusedLeg:
     """A leg's part in the final score: weight * norm.
 
-    Of a convex fusion that part is also `scale * raw + constant` in the leg's pool, which lets it be split over terms
-    and tokens. Ranks have no such line: `scale` and `constant` are None there.
+    In a convex fusion, this equals `scale * raw + constant` within the leg's pool, so that it can be split over terms
+    and tokens. Rank fusion has no such linear form: there `scale` and `constant` are None.
     """
 
     norm: Float64Array  # (candidates,) convex: 0..1; reciprocal rank: 1 / (k + rank), or 0
     weight: float
-    scale: float | None  # weight / (max - min); 0 where the pool has no spread
-    constant: float | None  # -weight * min / (max - min); where the pool has no spread, the value of norm 1
+    scale: float | None  # weight / (max - min); 0 if the pool has no spread
+    constant: float | None  # -weight * min / (max - min); if the pool has no spread, the value of norm 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fused:
-    """The candidates' final scores, in the order in which they were given."""
+    """The candidates' final scores, in the order of the input."""
 
     scores: Float64Array  # (candidates,)
     legs: Mapping[Leg, FusedLeg]
@@ -124,10 +124,10 @@ def fuse(
     documents: Int64Array | None = None,
     choice: Choice | None = None,
 ) -> Fused:
-    """Final scores and parts of the candidates. Raises ValueError unless all arrays have one length.
+    """Compute the candidates' final scores and their parts. Raises ValueError unless all arrays have the same length.
 
-    `documents`: (candidates,) equal for passages of one document, which the auto fusion goes by; None: each is its own.
-    `choice`: what the auto fusion chose for this query before, over fewer candidates.
+    `documents`: (candidates,) equal for passages of one document, used by the auto fusion; None: all are different.
+    `choice`: the weights that the auto fusion chose for this query before, from fewer candidates.
     """
     shapes = {array.shape for leg in legs.values() for array in (leg.raw, leg.rank)}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
@@ -158,23 +158,24 @@ def _convex(leg: Leg, scores: LegScores, weight: float, known: FusedLeg | None =
 
 
 def usable_spread(low: float, high: float) -> float:
-    """high - low, to divide by; 0 where it is noise (up to MIN_SPREAD of the scores) or too small to be divided by."""
+    """high - low as a divisor; 0 if it is noise (up to MIN_SPREAD of the scores) or too small to divide by."""
     spread = high - low
     usable = spread > MIN_SPREAD * max(abs(low), abs(high)) and math.isfinite(MAX_PARAMETER / spread)
     return spread if usable else 0.0
 
 
 def min_max(leg: LegScores, weight: float, *, low: float | None = None, known: FusedLeg | None = None) -> FusedLeg:
-    """(raw - min) / (max - min), where min is the lowest score in the leg's own pool: the convex normalisation.
+    """Min-max normalisation: (raw - min) / (max - min), where min is the lowest score in the leg's own pool.
 
-    A candidate that only other legs found counts as that minimum, norm 0, however far below it lies: a leg that does
-    not understand a query (a language that its model never saw) must not sink what the other one finds. `low` stands in
-    for the minimum where the lowest possible score is known: 0 for the sparse legs. In a pool without `usable_spread`
-    each candidate that reaches the pool's lowest score has norm 1, the others 0; of an empty pool all have 0.
+    A candidate that only other legs found gets norm 0, like the minimum, however low its score is: a leg that does not
+    understand a query (in a language that its model never saw) must not push down the other leg's results. `low`
+    replaces the minimum if the lowest possible score is known: 0 for the sparse legs. In a pool without
+    `usable_spread`, candidates that reach the pool's lowest score have norm 1, the others 0; if the pool is empty, all
+    have 0.
     Source: Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42(1), 2023, where the
-    form with a known lower bound is the theoretical min-max.
+    form with a known lower bound is called the theoretical min-max.
 
-    `known`: the same with a weight of 1.
+    `known`: the result for a weight of 1, if it was computed before.
     """
     pool = leg.raw[leg.rank > 0]
     if not pool.size:
@@ -190,7 +191,7 @@ def min_max(leg: LegScores, weight: float, *, low: float | None = None, known: F
 
 
 def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:
-    """1 / (k + rank), and 0 for a candidate outside the leg's pool.
+    """Reciprocal rank fusion: 1 / (k + rank), and 0 for a candidate outside the leg's pool.
 
     Source: Cormack, Clarke, Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
     Methods", SIGIR 2009.
@@ -200,7 +201,7 @@ def reciprocal_rank(rank: Int64Array, k: float, weight: float) -> FusedLeg:
 
 
 def collapse(ids: Int64Array, scores: Float64Array, document_ids: Int64Array) -> Int64Array:
-    """(documents,) positions of the best passage of each document, in the order of `ranking`."""
+    """(documents,) positions of each document's best passage, in the order of `ranking`."""
     order = ranking(ids, scores)
     if one_passage_each(document_ids):
         return order

@@ -1,7 +1,7 @@
-"""Ranked documents in groups that share a value of a metadata field.
+"""Groups ranked documents by the value of a metadata field.
 
-Groups come in the order of their best hits, and hold their best ones. A document with several values is in the group of
-each of them; those without a value are one group, too.
+Groups are ordered by their best hits, and contain their best hits. A document with several values is in several groups;
+documents without a value form a group as well.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from store.fieldvalues import FieldReader, FieldValue
 from store.holders import documents_of_passages
 from store.view import View
 
-_READ_AT_FIRST = 100  # documents of a ranking; then eight times as many
+_READ_AT_FIRST = 100  # documents of a ranking whose values are read first; then eight times as many, and so on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    value: FieldValue | None  # None: of the documents without one
+    value: FieldValue | None  # None: the group of documents without a value
     places: tuple[int, ...]  # of its hits in the ranking, best first
 
 
@@ -30,15 +30,15 @@ class Group:
 class HitGroup:
     """Hits whose documents share a value."""
 
-    value: FieldValue | None  # None: of the documents without one
-    hits: tuple[int, ...]  # their ids, best first
+    value: FieldValue | None  # None: the group of documents without a value
+    hits: tuple[int, ...]  # ids, best first
 
 
 class Grouper:
-    """Of one search. Reads the field's values of a document once."""
+    """Groups the documents of one search. The field's values of a document are read only once."""
 
     def __init__(self, view: View, group_by: GroupBy, allowed: Int64Array | None, excluded: Int64Array | None) -> None:
-        """`allowed` and `excluded`: passages that can be, and that cannot be, hits; None: all, and none.
+        """`allowed`: passages that may be hits; None: all. `excluded`: passages that may not be hits; None: none.
 
         Raises InvalidQuery for a field that no document ever had.
         """
@@ -53,10 +53,10 @@ class Grouper:
         self._possible: Int64Array | None = None
 
     def groups(self, documents: Int64Array, most: int) -> list[Group]:
-        """Of a ranking of distinct documents, best first: the first `most`.
+        """The first `most` groups of a ranking of distinct documents, best first.
 
-        What the documents' values are is read as far as it takes to find so many; from there on it is looked up who
-        else has these values.
+        Values are read only until that many groups are found; the other members of these groups are then looked up by
+        value.
         """
         groups: list[Group] = []
         end = 0
@@ -72,11 +72,11 @@ class Grouper:
         return [group if len(group.places) >= self._hits else self._filled(group, documents) for group in groups]
 
     def full(self, group: Group) -> bool:
-        """Whether no deeper ranking could add to the group: it has as many hits as allowed, or all there can be."""
+        """Whether a deeper ranking cannot add to the group: it has as many hits as allowed, or all there are."""
         return len(group.places) >= self._hits or len(group.places) >= self._size(group.value)
 
     def _filled(self, group: Group, documents: Int64Array) -> Group:
-        """With its first places in the whole ranking."""
+        """The group with its first places in the whole ranking."""
         holding = _among(documents, self._holders(group.value))
         members = np.flatnonzero(~holding if group.value is None else holding)[: self._hits]
         return Group(value=group.value, places=tuple(members.tolist()))
@@ -90,14 +90,14 @@ class Grouper:
         return self._sizes[value]
 
     def _holders(self, value: FieldValue | None) -> Int64Array:
-        """Sorted, as FieldReader tells them."""
+        """The sorted documents that FieldReader gives for a value."""
         if value not in self._holding:
             self._holding[value] = self._reader.holders(value)
         return self._holding[value]
 
 
 def _among(documents: Int64Array, ascending: Int64Array) -> BoolArray:
-    """(documents,) whether each is one of the ascending ones."""
+    """(documents,) whether each is in `ascending`."""
     if not len(ascending):
         return np.zeros(len(documents), dtype=np.bool_)
     places = np.minimum(np.searchsorted(ascending, documents), len(ascending) - 1)
@@ -106,7 +106,7 @@ def _among(documents: Int64Array, ascending: Int64Array) -> BoolArray:
 
 
 def hit_groups(groups: Sequence[Group], ids: Int64Array) -> tuple[HitGroup, ...]:
-    """`ids`: of the hits that the groups' places mean."""
+    """The groups with the ids of their hits. `ids`: of all hits; the groups' places are positions in it."""
     return tuple(HitGroup(value=group.value, hits=tuple(ids[list(group.places)].tolist())) for group in groups)
 
 

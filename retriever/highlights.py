@@ -1,4 +1,4 @@
-"""Where a hit says the words of the query, by the analysis of its language, and the sentence that says most of them."""
+"""Highlighting: finds the words of the query in a hit, by the analysis of its language, and its best sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from store.view import View
 def highlights(
     view: View, passages: Sequence[StoredPassage], terms: QueryTerms, required: Iterable[str], analyzer: Analyzer
 ) -> list[Highlight]:
-    """Of the passages, in order. Synonyms and words that are required are marked, too; suppressed words are not."""
+    """The highlights of the passages, in order. Includes synonyms and required words, but no suppressed words."""
     asked = zip(terms.terms, terms.factors.tolist(), strict=True)
     weights = {term: factor for term, factor in asked if factor > 0 and term not in terms.characters}
     characters = set(lone_characters(terms))
@@ -31,14 +31,17 @@ def highlights(
             weights.update({term: weights.get(term, 1.0) for term in word.terms})
             characters |= {term for term in word.terms if is_character(term)}
     idf = view.term_statistics(list(weights)).idf
-    worth = {term: factor * (idf[term] or 1.0) for term, factor in weights.items()}  # 1.0: not indexed by terms
+    worth = {term: factor * (idf[term] or 1.0) for term, factor in weights.items()}  # 1.0: the index has no terms
     return [highlight(passage, worth, analyzer, characters & worth.keys()) for passage in passages]
 
 
 def highlight(
     passage: StoredPassage, worth: Mapping[str, float], analyzer: Analyzer, characters: Set[str] = frozenset()
 ) -> Highlight:
-    """`worth`: of each term that is marked. `characters`: those of the terms that are marked within pairs, too."""
+    """The highlight of one passage.
+
+    `worth`: the weight of each term to mark. `characters`: terms that are also marked inside pairs of characters.
+    """
     found = _marked(passage.text, passage.language, worth, characters, analyzer, passage.controls)
     return Highlight(
         passage=_spans(found),
@@ -55,7 +58,10 @@ def _marked(
     analyzer: Analyzer,
     controls: Sequence[TextControl],
 ) -> list[Term]:
-    """As the index has them: of what the document's controls leave of the text, at their places in all of it."""
+    """The marked terms of a text, analysed as in the index: parts that controls leave out are skipped.
+
+    The spans refer to the whole text.
+    """
     said = kept_text(text, controls)
     found = [term for term in analyzer.analyze(said.text, language) if term.text in worth]
     if characters:
@@ -67,7 +73,7 @@ def _marked(
 
 
 def _spans(terms: Sequence[Term]) -> tuple[tuple[int, int], ...]:
-    """Of the words; pairs of characters that overlap are one."""
+    """The spans of the terms; overlapping pairs of characters are merged."""
     spans: list[tuple[int, int]] = []
     for term in terms:
         if spans and term.start < spans[-1][1]:
@@ -80,7 +86,7 @@ def _spans(terms: Sequence[Term]) -> tuple[tuple[int, int], ...]:
 def _best_sentence(
     text: str, language: str, found: Sequence[Term], worth: Mapping[str, float]
 ) -> tuple[int, int] | None:
-    """The sentence whose distinct terms are worth most, of equals the first; None where no word is marked."""
+    """The sentence with the highest total worth of distinct terms, the first of ties; None if no word is marked."""
     if not found:
         return None
     ends = [*sentence_ends(text, language)]

@@ -1,4 +1,4 @@
-"""What a search shows of its candidates: hits, and the numbers behind their scores."""
+"""Builds the hits of a page, the numbers behind their scores, and the search profile."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hit_of(passage: StoredPassage, score: float, parts: HitParts) -> Hit:
 
 
 def parts_of(page: Page, values: Mapping[Leg, Float64Array]) -> list[HitParts]:
-    """Of the hits that the page shows. `values`: (shown, terms) by leg."""
+    """The score parts of the hits that the page shows. `values`: (shown, terms) by leg."""
     ranked = page.ranked
     by_leg = [_leg_parts(leg, scores, ranked.legs[leg], page.shown) for leg, scores in page.candidates.legs.items()]
     found = []
@@ -51,7 +51,7 @@ def parts_of(page: Page, values: Mapping[Leg, Float64Array]) -> list[HitParts]:
 
 
 def profile_of(view: View, page: Page, allowed: Int64Array | None) -> Profile:
-    """`allowed`: the passages that a filter lets through; None: there is none."""
+    """The profile of a search. `allowed`: the passages that match the filter; None: there is no filter."""
     return Profile(
         pools=page.candidates.pools,
         depth=page.depth,
@@ -64,11 +64,11 @@ def profile_of(view: View, page: Page, allowed: Int64Array | None) -> Profile:
 
 
 def _leg_parts(leg: Leg, scores: LegScores, fused: FusedLeg, shown: Int64Array) -> list[LegPart]:
-    """`shown`: positions of candidates."""
+    """One leg's parts of the scores of the hits. `shown`: (hits,) positions of candidates."""
     numbers = zip(scores.raw[shown].tolist(), scores.rank[shown].tolist(), fused.norm[shown].tolist(), strict=True)
     parts = []
     for raw, rank, norm in numbers:
-        outside = norm == 0 and fused.scale is not None  # at or below the pool's lowest: worth 0, not on the line
+        outside = norm == 0 and fused.scale is not None  # at or below the pool's minimum: clipped to 0, not linear
         parts.append(
             LegPart(
                 leg=leg,

@@ -1,4 +1,4 @@
-"""What a query may say beside its text or in place of it: items of a prompt, vectors, examples."""
+"""Query inputs other than text: prompt items, dense and sparse vectors, and examples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_WEIGHTS = 10_000  # of a sparse vector
 MAX_DIMENSIONS = 65_536  # no model has more
 MAX_ITEMS = 100  # of a prompt
 
-Example = str | int  # a document's id, or a hit's
+Example = str | int  # the id of a document (str) or of a hit (int)
 
 
 def no_document(id_: str) -> str:
@@ -28,13 +28,13 @@ def no_document(id_: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
-    """Raises InvalidQuery for too many examples, or one that is given twice."""
+    """The inputs of a query besides its text. Raises InvalidQuery for too many examples, or a duplicate one."""
 
-    prompt: Prompt | None = None  # what the models read in place of the text
-    vector: Float32Array | None = None  # (dimension,) of unit length: the dense leg's, in place of an embedding
-    sparse_vector: SparseVector | None = None  # the learned leg's, in place of what its model makes
-    like: tuple[Example, ...] = ()  # more like these
-    unlike: tuple[Example, ...] = ()  # and less like those
+    prompt: Prompt | None = None  # read by the models instead of the text
+    vector: Float32Array | None = None  # (dimension,) of unit length: used by the dense leg instead of an embedding
+    sparse_vector: SparseVector | None = None  # used by the learned leg instead of its model's output
+    like: tuple[Example, ...] = ()  # find documents like these
+    unlike: tuple[Example, ...] = ()  # and unlike these
 
     def __post_init__(self) -> None:
         examples = (*self.like, *self.unlike)
@@ -46,27 +46,31 @@ class Inputs:
 
     @property
     def in_text(self) -> bool:
-        """Whether all that the models read is texts."""
+        """Whether the models read only texts."""
         return self.prompt is None or all(isinstance(item, TextItem) for item in self.prompt.items)
 
     @property
     def text_alone(self) -> bool:
-        """Whether the query's text says all that is asked for."""
+        """Whether the query consists of text only."""
         return self.in_text and self.vector is None and not self.like and not self.unlike
 
     @property
     def searchable(self) -> bool:
-        """Whether there is something to look for without a text of the query's own."""
+        """Whether the query can be searched without a text of its own."""
         return self.prompt is not None or self.wordless
 
     @property
     def wordless(self) -> bool:
-        """Whether there is something to look for without any word."""
+        """Whether the query can be searched without any words."""
         return not self.in_text or self.vector is not None or self.sparse_vector is not None or bool(self.like)
 
 
 def dense_input(values: Sequence[float]) -> Float32Array:
-    """The vector, brought to unit length: a score is a cosine. Raises InvalidQuery for one that has no direction."""
+    """The vector scaled to unit length, so that scores are cosines.
+
+    Raises InvalidQuery for a vector of zeros, of a wrong length (1 to MAX_DIMENSIONS are allowed) or with values that
+    are not finite.
+    """
     if not 0 < len(values) <= MAX_DIMENSIONS:
         raise InvalidQuery(f"vector has {len(values)} numbers; 1 to {MAX_DIMENSIONS} are allowed", param="vector")
     given = np.asarray(values, dtype=np.float64)
@@ -76,13 +80,13 @@ def dense_input(values: Sequence[float]) -> Float32Array:
     largest = np.abs(given).max()
     if largest == 0:
         raise InvalidQuery("vector has nothing but zeros: it points nowhere, so nothing is near it", param="vector")
-    given = given / largest  # so that no square overflows, or becomes 0
+    given = given / largest  # so that no square overflows or underflows
     unit: Float32Array = (given / np.linalg.norm(given)).astype(np.float32)
     return unit
 
 
 def sparse_input(weights: Mapping[int, float]) -> SparseVector:
-    """Weights by token id of the model's vocabulary; zeros are left out. Raises InvalidQuery."""
+    """A sparse vector from weights by token id of the model's vocabulary; zeros are left out. Raises InvalidQuery."""
     if len(weights) > MAX_WEIGHTS:
         raise InvalidQuery(
             f"sparse_vector has {len(weights)} weights; at most {MAX_WEIGHTS} are allowed", param="sparse_vector"
@@ -107,7 +111,7 @@ def sparse_input(weights: Mapping[int, float]) -> SparseVector:
 
 
 def text_of(prompt: Prompt) -> tuple[str, tuple[TextControl, ...]]:
-    """What the items say in words, a line for each, and their controls as spans of that: what BM25 looks for."""
+    """The text of the items, one line each, with their controls as spans of it: the query that BM25 searches for."""
     lines: list[str] = []
     controls: list[TextControl] = []
     start = 0
@@ -122,6 +126,6 @@ def text_of(prompt: Prompt) -> tuple[str, tuple[TextControl, ...]]:
 
 
 def without_images(prompt: Prompt) -> Prompt | None:
-    """What a model of texts alone can read of it; None where that is nothing."""
+    """The prompt without images, for models that read only text; None if nothing is left."""
     items: tuple[PromptItem, ...] = tuple(item for item in prompt.items if not isinstance(item, ImageItem))
     return Prompt(items=items) if items else None

@@ -1,6 +1,6 @@
-"""The learned sparse side of a query: vocabulary tokens and their weights. Fulfils retriever.legs.SparseTerms.
+"""The learned sparse side of a query: vocabulary tokens and their weights. Implements retriever.legs.SparseTerms.
 
-A passage's score is the dot product of its weights with the query's: over the tokens that both have.
+A passage's score is the dot product of its weights with the query's, over the tokens that both have.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from store import Pool, View
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedTerms:
-    vector: SparseVector  # of the query, its controls included
-    encoder: SparseEncoder  # that made it
+    vector: SparseVector  # of the query, with its controls applied
+    encoder: SparseEncoder  # the model that computed it
 
     @cached_property
     def terms(self) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ class LearnedTerms:
         return not len(self.vector.ids)
 
     def wording(self, view: View) -> None:
-        """None: the vocabulary is the model's, whatever the passages hold."""
+        """None: the vocabulary is the model's, regardless of the words in the passages."""
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
         return view.matching_learned(self.vector, depth, allowed)
@@ -52,7 +52,7 @@ class LearnedTerms:
         for begin in range(0, len(self.vector.ids), TERMS_AT_ONCE):
             block = slice(begin, begin + TERMS_AT_ONCE)
             weights = view.learned_weights(self.vector.ids[block], ids)
-            # vecdot sums row by row: a passage's score does not depend on the others, and equals tie
+            # vecdot sums row by row: a passage's score does not depend on the others, so equal passages tie
             scores += np.vecdot(weights, self.factors[block])
         return scores
 

@@ -1,19 +1,21 @@
-"""A hit's score as a tree of numbers that add up.
+"""The ledger: decomposes a hit's score into a tree of numbers that add up.
 
-Each leg's part of the score is a line in its raw score: value = slope * raw + constant. The raw score is itself a sum:
-the cosine over tokens (embedder.attribution), a sparse leg's over the query's terms. What rounding leaves between the
-stored vector and the passage as it is embedded again has a line of its own, "residual".
+Each leg's part of the score is linear in its raw score: value = slope * raw + constant. The raw score is itself a sum:
+the cosine over tokens (embedder.attribution), the score of a sparse leg over the query's terms. The rounding difference
+between the stored vector and the passage as embedded again has an entry of its own, "residual".
 
-A learned weight of the passage is one token's doing, the strongest one's (or the sum of all, as the model pools): its
-term's product goes to the words of these tokens. That is an allocation, too: without them another token may step in.
+A learned weight of the passage comes from one token, the strongest (or from the sum of all, depending on the model's
+pooling); its term's product is attributed to the words of these tokens. This, too, is an allocation: without them,
+another token may take over.
 
-A cosine can be split over the passage's words or over the query's, not both at once: the tree takes the passage's.
+A cosine can be split over the passage's words or over the query's, but not both at once: the tree splits it over the
+passage's.
 
-A reranker that takes part has a line of its own, relevance times weight; the legs' lines are then times what brings the
-fused scores of its window to 0..1, and what that takes off is a constant.
+A reranker has an entry of its own, relevance times weight. The legs' entries are then multiplied by the factor that
+scales the fused scores of its window to 0..1, and the offset of that scaling is a constant.
 
-Reciprocal rank fusion knows ranks only. There a leg's value is shared out in proportion to its raw score's parts: an
-allocation, and its lines say so.
+Reciprocal rank fusion uses ranks only. There a leg's value is divided in proportion to the parts of its raw score; this
+is an allocation by convention, and the entries say so.
 """
 
 from __future__ import annotations
@@ -40,11 +42,11 @@ class LegPart:
     rank: int | None
     norm: float
     weight: float
-    scale: float | None  # value = scale * raw + constant; None where the fusion saw ranks only
+    scale: float | None  # value = scale * raw + constant; None if the fusion used ranks only
     constant: float | None
 
     def times(self, scale: float) -> LegPart:
-        """The part in `scale` times the score."""
+        """The part multiplied by `scale`."""
         return replace(
             self,
             weight=scale * self.weight,
@@ -58,15 +60,15 @@ class LegPart:
 
     @property
     def allocated(self) -> bool:
-        """Whether the value is shared out by convention: the fusion saw ranks, not scores."""
+        """Whether the value is divided by convention, because the fusion used ranks, not scores."""
         return self.scale is None
 
     @property
     def slope(self) -> float:
-        """What one unit of raw score is worth in the final score, by allocation where need be.
+        """The final score per unit of raw score; for rank fusion an allocation.
 
-        A rank's value is above 0: shared out over a raw score of 0 or less, what pulled up would count as pulling down.
-        There the slope is 0, and the leg is not split.
+        The value of a rank is above 0. Divided over a raw score of 0 or less, it would reverse the signs of the parts;
+        in that case the slope is 0, and the leg is not split.
         """
         if self.scale is not None:
             return self.scale
@@ -79,17 +81,17 @@ class HitParts:
 
     legs: tuple[LegPart, ...]
     values: Mapping[Leg, Float64Array]  # (terms,) SparseTerms.values by sparse leg; empty unless explained
-    choice: Choice | None = None  # why the legs have their weights, where the fusion chose them
-    rerank: RerankPart | None = None  # where a reranker judged the hit
+    choice: Choice | None = None  # how the weights of the legs were chosen, if the fusion chose them
+    rerank: RerankPart | None = None  # None: the hit was not reranked
 
     def leg(self, leg: Leg) -> LegPart | None:
-        """The part of `leg`, None where it takes no part in the search."""
+        """The part of `leg`; None if the search does not use it."""
         return next((part for part in self.legs if part.leg is leg), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HitWords:
-    """What the words of a passage did; None where a leg takes no part or its model does not tell."""
+    """The contributions of a passage's words; None for a leg that is not used, or whose model provides no traces."""
 
     passage: PassageWords
     dense: DenseWords | None
@@ -104,9 +106,9 @@ def ledger(
     *,
     controlled: bool = False,
 ) -> Explanation:
-    """The tree of one hit. Without `words` neither the cosine nor a learned product is split into words.
+    """The tree of one hit. Without `words`, the cosine and the learned products are not split into words.
 
-    `controlled`: the document has controls on the passage.
+    `controlled`: whether the document has controls on the passage.
     """
     legs = []
     for part in parts.legs:
@@ -143,7 +145,7 @@ def _judgement(part: RerankPart | None) -> Sequence[Explanation]:
 
 
 def _why(part: LegPart, choice: Choice | None) -> str:
-    """What the weight was chosen by."""
+    """The observations by which the auto fusion chose the weight, as text."""
     if choice is None:
         return ""
     seen = choice.legs[part.leg]
@@ -198,7 +200,9 @@ def _terms(part: LegPart, parts: HitParts, terms: SparseTerms, words: HitWords |
 
 
 def _words(passage: PassageWords, values: Float64Array, place: str, *, zeros: bool = True) -> list[Explanation]:
-    """`values`: (words,). `zeros`: whether words of 0 have a line; of each learned weight nearly all would be such."""
+    """One entry per word. `values`: (words,). `zeros`: whether to include words of value 0, which for a learned weight
+    are nearly all.
+    """
     text, offset, lines = passage.text, passage.offset, []
     for (_, start, end), factor, value in zip(passage.units, passage.factors.tolist(), values.tolist(), strict=True):
         if value or zeros:

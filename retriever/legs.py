@@ -1,4 +1,4 @@
-"""The legs of a search: ways to score a passage, each with a ranking of its own."""
+"""The legs of a search: scoring methods (dense, BM25, learned sparse), each with a ranking of its own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from store import Pool, View
 
 class Leg(StrEnum):
     DENSE = "dense"  # cosine of embeddings
-    SPARSE = "sparse"  # BM25, or learned weights in its place
-    LEARNED = "learned"  # learned weights beside BM25
+    SPARSE = "sparse"  # BM25, or learned weights instead of it
+    LEARNED = "learned"  # learned weights in addition to BM25
 
 
 _LEGS: Mapping[SparseScoring, tuple[Leg, ...]] = {
@@ -26,9 +26,9 @@ _LEGS: Mapping[SparseScoring, tuple[Leg, ...]] = {
 
 
 def legs_of(collection: Collection, asked: tuple[Leg, ...] | None) -> tuple[Leg, ...]:
-    """The legs to search by, in a fixed order: those that are asked for, or all that the collection has (None).
+    """The legs to search by, in a fixed order: the requested ones, or all that the collection has (None).
 
-    Raises InvalidQuery for one that it lacks.
+    Raises InvalidQuery for a leg that the collection lacks.
     """
     present = _LEGS[collection.settings.sparse]
     lacking = [leg for leg in asked or () if leg not in present]
@@ -40,41 +40,41 @@ def legs_of(collection: Collection, asked: tuple[Leg, ...] | None) -> tuple[Leg,
 
 
 def learned_leg(collection: Collection) -> Leg | None:
-    """The leg that scores by learned weights; None where the collection has none."""
+    """The leg that scores by learned weights; None if the collection has none."""
     scoring = collection.settings.sparse
     return {SparseScoring.LEARNED: Leg.SPARSE, SparseScoring.BOTH: Leg.LEARNED}.get(scoring)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wording:
-    """The words of a query, as a leg that goes by words has them."""
+    """Statistics of a query's words, for legs that match words."""
 
-    # 1 or more: how many were typed, stop and function words too, but none that is suppressed. None: they do not tell
-    # how much is asked for, as there is more than words, or they were written without spaces between them
+    # 1 or more: the number of typed words, including stop and function words, but not suppressed ones. None: the number
+    # is no measure of the query's length, since there are other inputs, or the script has no spaces between words
     words: int | None
-    known: float  # 0..1, the share of those, but for stop and function words, that any passage of the collection has
+    known: float  # 0..1, the fraction of the words (without stop and function words) that occur in the collection
 
 
 class SparseTerms(Protocol):
-    """What a sparse leg looks for: a passage's score is the sum of factor * value over the terms."""
+    """The query terms of a sparse leg: a passage's score is the sum of factor * value over the terms."""
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """As they are shown."""
+        """The terms as shown to users."""
         ...
 
     @property
     def factors(self) -> Float64Array:
-        """(terms,) the query's side, >= 0."""
+        """(terms,) the query's weights, >= 0."""
         ...
 
     def label(self, term: str) -> str:
-        """One of the terms as an explanation names it, with what it is looked for in place of."""
+        """The name of a term in explanations, including the word or character that it was derived from."""
         ...
 
     @property
     def formula(self) -> str:
-        """How a term's product is written, with {factor} and {value}."""
+        """A format string for a term's product, with {factor} and {value}."""
         ...
 
     @property
@@ -83,7 +83,7 @@ class SparseTerms(Protocol):
         ...
 
     def wording(self, view: View) -> Wording | None:
-        """Of the query, where the leg goes by words; None: it does not, or there are none."""
+        """The word statistics of the query; None if the leg does not match words, or there are none."""
         ...
 
     def best(self, view: View, depth: int, allowed: Int64Array | None) -> Pool:
@@ -91,9 +91,9 @@ class SparseTerms(Protocol):
         ...
 
     def scores(self, view: View, ids: Int64Array) -> Float64Array:
-        """(n,) of the passages, in float64; a passage's score does not depend on the other passages."""
+        """(n,) scores of the passages, in float64; a passage's score does not depend on the other passages."""
         ...
 
     def values(self, view: View, ids: Int64Array) -> Float64Array:
-        """(n, terms) the passages' side: what each term adds to the score, before its factor."""
+        """(n, terms) the passages' side: what each term adds to the score, before multiplying by its factor."""
         ...

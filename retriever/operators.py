@@ -1,16 +1,16 @@
-"""Search operators in a query text, for those who ask for them: `+word`, `-word`, `"a phrase"`.
+"""Parses search operators in a query text, if the request enables them: `+word`, `-word`, `"a phrase"`.
 
-    +console        the document has this word
-    -kids           it does not; the word is no part of what is looked for
-    "tv show"       it has these words, one behind the other; so has +"tv show"
-    -"tv show"      it has not
+    +console        the document must contain this word
+    -kids           it must not contain it; the word is removed from the query
+    "tv show"       it must contain these words in sequence; the same as +"tv show"
+    -"tv show"      it must not contain this phrase
 
-A sign counts at the beginning of a word, a quote where no word touches it in front. A phrase with a boost behind it
-("tv show"^2) is emphasised alone, as without operators. A backslash in front takes the meaning from a sign or a quote.
-Signs and quotes may be those that keyboards and word processors put in their place: a minus sign, full-width signs,
-and the pairs of quotes of several languages.
-Without operators all of this is text: in plain language quotes and dashes mean other things, and an exclusion that
-nobody meant would hide documents without a trace.
+A sign counts at the beginning of a word, a quote where no word directly precedes it. A phrase with a boost
+("tv show"^2) is only emphasised, as without operators. A backslash in front makes a sign or a quote literal. The
+variants that keyboards and word processors insert are accepted too: a minus sign, full-width signs, and the quotation
+marks of several languages.
+Operators are opt-in, because quotes and dashes mean other things in plain language, and an unintended exclusion would
+silently hide documents.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from retriever.syntax import only_marks, parse
 from retriever.wordconditions import WordConditions
 
 _PLUS, _MINUS = r"+\uFF0B", r"\-\u2212\uFF0D"
-_QUOTES = {  # what opens a phrase, and what closes it
+_QUOTES = {  # opening quotes, and the quotes that close them
     "\u201c\u201d\u201e": '\u201c\u201d"',
     "\u00ab": "\u00bb",
     "\u00bb": "\u00ab",
@@ -42,16 +42,17 @@ _TOKEN = regex.compile(
 
 
 def read_operators(text: str, *, boosts: bool = True) -> tuple[str, WordConditions]:
-    """The text to search for, boost marks still in it, and the conditions. `boosts`: whether such marks will be read.
+    """Split a query into the text to search for, which keeps its boost marks, and the conditions.
 
-    Raises InvalidQuery where nothing but exclusions is left, and as WordConditions and `parse` do.
+    `boosts`: whether boost marks will be parsed. Raises InvalidQuery if there are only exclusions, and the errors of
+    WordConditions and `parse`.
     """
     kept: list[str] = []
     must: list[str] = []
     must_not: list[str] = []
     for token in _TOKEN.finditer(text):
         if token["space"]:
-            kept.append("" if kept and not kept[-1] else token[0])  # what is left out leaves one space, not two
+            kept.append("" if kept and not kept[-1] else token[0])  # a removed word leaves one space, not two
             continue
         leading = token.start() == 0 or text[token.start() - 1].isspace()
         said, tail = token["phrase"] or token["word"] or "", token["tail"] or ""
@@ -68,9 +69,9 @@ def read_operators(text: str, *, boosts: bool = True) -> tuple[str, WordConditio
             (must_not if excluded else must).append(meant)
             if not excluded:
                 kept.append(said + tail)
-            else:  # with the comma behind it, but not with a word
+            else:  # removed together with punctuation behind it, but not with a word
                 kept.append(tail if _has_words(tail) else "")
-        elif leading and boosts and token["phrase"] and tail.startswith("^"):  # only these quotes are read with a boost
+        elif leading and boosts and token["phrase"] and tail.startswith("^"):  # `parse` knows only these quotes
             kept.append(f'{token["sign"]}"{said}"{tail}')
         else:
             kept.append(token[0])

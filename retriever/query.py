@@ -1,4 +1,4 @@
-"""A search request, checked once: whatever holds a Query can rely on it."""
+"""Query: a validated search request. Its values are checked when it is created."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from retriever.unit_request import UnitRequest
 from retriever.wordconditions import WordConditions
 
 MAX_K = 1000  # hits of one page
-MAX_DEPTH = 1000  # last hit that can be asked for, offset + k: behind the fused pools ranks mean little
+MAX_DEPTH = 1000  # offset + k of the last hit that can be requested: below the fused pools, ranks mean little
 MAX_CONTROLS = 1000
 MAX_TIMEOUT_MS = 600_000
-MAX_TRIED_WORDS = 2000  # of a query that is searched with under one change of emphasis after another
-MAX_EXPLAINED = 250_000  # hits explained in words times words and weights of the query: each has its shares of each
+MAX_TRIED_WORDS = 2000  # words of a query for which changes of emphasis are tried, each with a search
+MAX_EXPLAINED = 250_000  # hits explained in words, times words and weights of the query: each hit has a share for each
 
 
 class Explain(StrEnum):
     """How much is said about each hit."""
 
     NONE = "none"
-    SCORES = "scores"  # the ledger down to legs and terms, from what the search knows already
-    WORDS = "words"  # the ledger down to words, and the highlight: the shown passages are embedded once more
-    CONTRAST = "contrast"  # that, and why each hit is above the next one
+    SCORES = "scores"  # the ledger down to legs and terms, from numbers that the search has already computed
+    WORDS = "words"  # the ledger down to words, and the highlight: embeds the shown passages again
+    CONTRAST = "contrast"  # in addition, why each hit is above the next one
 
     @property
     def in_words(self) -> bool:
@@ -49,28 +49,28 @@ class Explain(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """What to search for: `steer` makes text and controls of what a user typed.
+    """What to search for, and how. `steer` converts a typed query to `text` and `controls`.
 
     Raises InvalidQuery or InvalidControl for values out of range.
     """
 
-    text: str = ""  # without boost marks; empty where `inputs` say what to look for
+    text: str = ""  # without boost marks; may be empty if there are `inputs`
     controls: tuple[TextControl, ...] = ()  # spans of `text`, for all legs
     options: ControlOptions = field(default_factory=ControlOptions)
     k: int = 10  # 1..MAX_K hits
     offset: int = 0  # hits to skip
     legs: tuple[Leg, ...] | None = None  # None: all that the collection has
     fusion: Fusion = field(default_factory=Fusion)
-    rerank: Rerank | None = None  # judges the first documents anew, by the query's text
+    rerank: Rerank | None = None  # rerank the first documents by the query's text
     filter: Filter | None = None
-    within: Filter | None = None  # the documents that whoever asks may see: it is as if there were no others
+    within: Filter | None = None  # the documents that the caller may see; all others are treated as nonexistent
     explain: Explain = Explain.NONE
-    units: UnitRequest | None = None  # another method to explain the parts of passages by, beside leave-one-out
+    units: UnitRequest | None = None  # another method to explain the parts of passages, besides leave-one-out
     inputs: Inputs = field(default_factory=Inputs)
-    cursor: str | None = None  # where a page before ended; then `offset` is 0
-    fields: tuple[str, ...] | None = None  # what to show of a hit's document; None: all of it
-    timeout_ms: int | None = None  # after which no further part of the search is begun
-    profile: bool = False  # whether to say what the search had to do
+    cursor: str | None = None  # from the previous page; then `offset` is 0
+    fields: tuple[str, ...] | None = None  # the parts of a hit's document to show; None: all of it
+    timeout_ms: int | None = None  # milliseconds after which no further part of the search is begun
+    profile: bool = False  # whether to report the work that the search did
     conditions: WordConditions = field(default_factory=WordConditions)
     selection: Selection = field(default_factory=Selection)
     extras: Extras = field(default_factory=Extras)
@@ -142,7 +142,7 @@ class Query:
             )
 
     def check_tried(self) -> None:
-        """Raises InvalidQuery where the text is too long to be searched with again and again."""
+        """Raises InvalidQuery if the text is too long for the many searches of contrasts and advice."""
         words = _count_words(self.text)
         if words > MAX_TRIED_WORDS:
             raise InvalidQuery(
@@ -153,12 +153,12 @@ class Query:
 
     @property
     def muted(self) -> bool:
-        """Whether there is a text, of which each word is left out."""
+        """Whether there is a text, but every word of it is suppressed."""
         return bool(self.text) and self.inputs.in_text and not _word_factors(self.text, self.controls).any()
 
     @property
     def prompt(self) -> Prompt | None:
-        """What the models read; None: nothing."""
+        """The prompt that the models read; None: there is none."""
         if self.muted:
             return None
         if self.inputs.prompt is not None:
@@ -169,11 +169,11 @@ class Query:
 def steer(
     text: str, *, emphasis: Mapping[str, float] | None = None, controls: Sequence[TextControl] = (), boosts: bool = True
 ) -> tuple[str, tuple[TextControl, ...]]:
-    """The query text and its controls out of the three ways to give them; where they overlap, factors multiply (to
-    MAX_FACTOR at most; the encoder refuses more).
+    """The query text, and its controls from boosts, `emphasis` and `controls`.
 
-    `boosts` reads `word^7` and `"a phrase"^0.2` in `text`; the spans of `controls` and the words of `emphasis` then
-    mean the text without these marks, which is the text that comes back. Raises InvalidQuery or InvalidControl.
+    Where they overlap, factors multiply (to MAX_FACTOR at most; the encoder refuses more). `boosts`: whether to parse
+    `word^7` and `"a phrase"^0.2` in `text`; the spans of `controls` and the words of `emphasis` then refer to the text
+    without these marks, which is the text that is returned. Raises InvalidQuery or InvalidControl.
     """
     clean, found = parse(text) if boosts else (text, ())
     check_query(clean)
@@ -185,8 +185,11 @@ def _count_words(text: str) -> int:
 
 
 def _word_factors(text: str, controls: Sequence[TextControl]) -> Float64Array:
-    """(words,); of a text without a word that of all of it."""
+    """(words,) the words' factors; for a text without words, the factor of the whole text.
+
+    If all controls are above 0, only a single 1, since callers just test for factors of 0 or less.
+    """
     if all(control.factor > 0 for control in controls):
-        return np.ones(1)  # as of most queries: none is 0 or less
+        return np.ones(1)  # the common case
     spans = [(word.start, word.end) for word in units(text)] or [(0, len(text))]
     return span_factors(text, controls, np.array(spans, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Candidates in their order, and which of them a page shows."""
+"""Ranks the candidates of a search, and selects the page to show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from store.view import View
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Some of the ranked candidates."""
+    """The candidates that one page shows."""
 
     candidates: Candidates
     ranked: Fused
@@ -35,29 +35,30 @@ class Page:
     more: bool  # whether there may be a page behind this one
     depth: int  # passages that each leg was asked for
     documents: int  # in the ranking
-    late: bool  # whether the time was over before there were enough of them
-    groups: tuple[Group, ...] | None = None  # places are those in `shown`; None: hits are not grouped
-    judged: Mapping[int, RerankPart] = field(default_factory=dict)  # by position of a candidate, those in the window
+    late: bool  # whether the time ran out before enough documents were found
+    groups: tuple[Group, ...] | None = None  # their places are positions in `shown`; None: hits are not grouped
+    judged: Mapping[int, RerankPart] = field(default_factory=dict)  # by candidate position, for the reranked window
     missed: bool = False  # whether some of the window was not judged, so that it was not reranked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What the legs look for, and among what."""
+    """What the legs search for, and among which passages."""
 
     vector: Float32Array | None  # (dimension,); None: the dense leg takes no part
     sparse: Mapping[Leg, SparseTerms]
-    allowed: Int64Array | None  # sorted ids to choose from; None: all
-    excluded: Int64Array | None  # sorted ids that are no hits
-    judged: Judged | None = None  # by the reranker; None: it takes no part
+    allowed: Int64Array | None  # sorted ids of passages to choose from; None: all
+    excluded: Int64Array | None  # sorted ids of passages that may not be hits
+    judged: Judged | None = None  # the reranker's judgements; None: it takes no part
 
 
 def ranked_page(view: View, query: Query, plan: Plan, cursor: Cursor | None, watch: Stopwatch) -> Page:
-    """The page that the query asks for.
+    """The page that the query requests.
 
-    The pools are deepened until they hold enough documents or everything there is, so that passages of few documents at
-    the top never leave a page short. What only deeper pools find ranks behind all that was ranked before, whatever its
-    score: the first hits are the same however many are asked for, and pages make up one long list.
+    The pools are deepened until they contain enough documents or everything there is, so that a page is not short when
+    the top passages belong to few documents. Hits that only deeper pools find rank below all that were ranked before,
+    whatever their scores. Thus the first hits do not depend on the number of hits requested, and successive pages are
+    parts of one list.
     """
     diversity = query.selection.diversity
     for depth, found in enumerate(_rankings(view, query, plan, watch)):
@@ -66,10 +67,10 @@ def ranked_page(view: View, query: Query, plan: Plan, cursor: Cursor | None, wat
             start = query.offset
             if cursor is not None:
                 ids, scores = found.candidates.ids[order], found.ranked.scores[order]
-                falling = not diversity and depth == 0  # what deeper pools found may have the higher scores
+                falling = not diversity and depth == 0  # hits from deeper pools may have higher scores
                 start = cursor.start(view.seq, ids, scores, window=len(found.judged), by_score=falling)
         end = min(start + query.k, MAX_DEPTH)
-        seen = 0 if cursor is None else cursor.place  # less deep pools may not have the last of them
+        seen = 0 if cursor is None else cursor.place  # shallower pools may lack the last hit that was shown
         wanted = max(end, seen, WINDOW if diversity else 0, _window_size(query))
         enough, complete = len(order) >= wanted, found.candidates.complete
         if enough or complete or watch.late:
@@ -83,9 +84,9 @@ def ranked_page(view: View, query: Query, plan: Plan, cursor: Cursor | None, wat
 
 
 def grouped_page(view: View, query: Query, plan: Plan, grouper: Grouper, watch: Stopwatch) -> Page:
-    """The groups that the query asks for, each with its best hits; a hit of several groups is shown once.
+    """The groups that the query requests, each with its best hits; a hit in several groups is shown once.
 
-    As `ranked_page` deepens for a page, so here until every group is known to be full.
+    The pools are deepened as in `ranked_page`, until every group is known to be full.
     """
     for found in _rankings(view, query, plan, watch):
         best, complete = found.best, found.candidates.complete
@@ -124,7 +125,7 @@ def single_page(view: View, query: Query, plan: Plan, hit: int | str, watch: Sto
 
 
 def window_ids(view: View, query: Query, plan: Plan, watch: Stopwatch) -> Int64Array:
-    """The passages that a reranker is to judge: the best ones of the first documents, best first."""
+    """The ids of the passages that a reranker is to judge: the best passage of each of the first documents."""
     size = _window_size(query)
     for found in _rankings(view, query, plan, watch):
         if len(found.best) >= size or found.candidates.complete or watch.late:
@@ -138,9 +139,9 @@ class _Ranking:
 
     candidates: Candidates
     ranked: Fused
-    best: Int64Array  # (documents,) positions of the best passage of each, best first
+    best: Int64Array  # (documents,) positions of each document's best passage, best first
     depth: int
-    judged: Mapping[int, RerankPart] = field(default_factory=dict)  # by position, those in the window
+    judged: Mapping[int, RerankPart] = field(default_factory=dict)  # by candidate position, for the reranked window
     missed: bool = False
 
     def page(
@@ -162,7 +163,7 @@ class _Ranking:
 
 
 def _rankings(view: View, query: Query, plan: Plan, watch: Stopwatch) -> Iterator[_Ranking]:
-    """Of deeper and deeper pools; what was ranked by less deep ones stays in front, as it was."""
+    """Rankings of increasingly deep pools; documents ranked by shallower pools stay in front, in the same order."""
     depth, settled, ranked = POOL_DEPTH, np.empty(0, dtype=np.int64), None
     while True:
         candidates, ranked = _ranked(view, query, plan, depth, watch, ranked)
@@ -176,7 +177,7 @@ def _rankings(view: View, query: Query, plan: Plan, watch: Stopwatch) -> Iterato
 
 
 def _judged(found: _Ranking, query: Query, judged: Judged | None) -> _Ranking:
-    """With the window in the order of its new scores; as it was where not all of it was judged."""
+    """The ranking with the window reordered by its new scores; unchanged if some of the window was not judged."""
     if query.rerank is None or judged is None:
         return found
     window = found.best[: query.rerank.depth]
@@ -211,7 +212,10 @@ def _window_size(query: Query) -> int:
 def _ranked(
     view: View, query: Query, plan: Plan, depth: int, watch: Stopwatch, before: Fused | None
 ) -> tuple[Candidates, Fused]:
-    """`before`: what less deep pools came to; what was decided by them holds, so that no score changes."""
+    """The candidates of pools of `depth`, fused.
+
+    `before`: the result of shallower pools; the weights chosen there are kept, so that no score changes.
+    """
     candidates = gather(
         view,
         vector=plan.vector,
@@ -221,7 +225,7 @@ def _ranked(
         excluded=plan.excluded,
         watch=watch if before is None else watch.without_hurry(),  # all legs are deepened, or none
     )
-    if not candidates.legs:  # there was no time for any
+    if not candidates.legs:  # there was no time for any leg
         return candidates, Fused(scores=np.zeros(0), legs={})
     with watch.stage("rank"):
         ranked = rank(candidates, query.fusion, None if before is None else before.choice)
@@ -229,7 +233,7 @@ def _ranked(
 
 
 def _diversified(view: View, diversity: float, found: _Ranking) -> Int64Array:
-    """The ranking in the order in which it is shown. Of one that was reranked, only the window takes part."""
+    """The ranking as it is shown, reordered for diversity. If it was reranked, only the window takes part."""
     best = found.best
     if not diversity:
         return best
@@ -239,7 +243,7 @@ def _diversified(view: View, diversity: float, found: _Ranking) -> Int64Array:
 
 
 def _behind(candidates: Candidates, settled: Int64Array, best: Int64Array) -> Int64Array:
-    """The settled passages first, in their order, then the best ones of other documents."""
+    """The settled passages first, in their order, then the best passages of other documents."""
     if not len(settled):
         return best
     _, places, found = np.intersect1d(candidates.ids, settled, assume_unique=True, return_indices=True)

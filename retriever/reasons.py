@@ -1,4 +1,4 @@
-"""One hit of a query, and all that can be said about it."""
+"""Explains one hit of a query in full, optionally with a contrast to another hit and advice on emphasis."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ def explain_hit(
     above: int | str | None = None,
     advise: bool = False,
 ) -> SearchResult:
-    """The result with the hit, and behind it the hit `above`, where it is asked why the first is above it.
+    """The result with the hit `hit_id`, explained.
 
-    Both are named as in Searcher.explain. `advise`: also which emphasis would raise the hit. That, and what swaps the
-    two, is found by searching with changed emphasis, until the query's time is over. Raises what Searcher.explain does,
-    and InvalidQuery where the second hit is the better one, or the query too long to be searched with so often.
+    `above`: id of a lower hit; explains why the first hit is above it, and adds it as the second hit. `advise`: also
+    find which emphasis would raise the hit. Both search with changed emphasis until the query's time is over. Raises
+    the errors of Searcher.explain, and InvalidQuery if the second hit ranks higher, or the query is too long for so
+    many searches.
     """
     watch = Stopwatch(timeout_ms=query.timeout_ms)
     if advise or above is not None:

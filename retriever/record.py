@@ -1,4 +1,4 @@
-"""The record of an explanation: everything needed to compute it again, as JSON, and the query read back from it."""
+"""The provenance record of an explanation: everything needed to recompute it, as JSON, and the query read from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRODUCTS = "products of learned weights, by the tokens that made them (shares), 
 def search_record(
     collection: Collection, seq: int, query: Query, legs: Sequence[Leg], reranker: str | None = None
 ) -> dict[str, Any]:
-    """What the explanations of one search have in common. `reranker`: its fingerprint; None: nothing was reranked."""
+    """The record shared by all hits of one search. `reranker`: its fingerprint; None: nothing was reranked."""
     dense, learned = Leg.DENSE in legs, learned_leg(collection) in legs
     methods = {
         "token-pair matrix (shares), leave-one-out in the pool (effects)": dense,
@@ -56,7 +56,7 @@ def search_record(
 
 
 def hit_record(record: Mapping[str, Any], hit: Hit) -> dict[str, Any]:
-    """The record of one hit's explanation. `hit` has its document's title and its passage's text in full."""
+    """The record of one hit's explanation. `hit` must have its document's title and its passage's text in full."""
     return {
         **record,
         "id": hit.id,
@@ -67,7 +67,7 @@ def hit_record(record: Mapping[str, Any], hit: Hit) -> dict[str, Any]:
 
 
 def bm25_json(collection: Collection) -> dict[str, Any]:
-    """The settings that BM25 scores by; of synonyms a digest."""
+    """The settings that BM25 scores depend on; synonyms as a digest."""
     settings = collection.settings
     scored_by: dict[str, Any] = {"k1": settings.k1, "b": settings.b}
     if settings.synonyms:
@@ -77,14 +77,14 @@ def bm25_json(collection: Collection) -> dict[str, Any]:
 
 
 def document_sha256(hit: Hit) -> str:
-    """Of what was scored of the document: its title, the passage's text, and the controls on it."""
+    """A digest of the scored parts of the document: its title, the passage's text, and the controls on it."""
     spans = [(control.start, control.length, control.factor) for control in hit.controls]
     scored = f"{hit.title}\0{hit.text}" + (f"\0{json.dumps(spans)}" if spans else "")
     return hashlib.sha256(scored.encode(errors="surrogatepass")).hexdigest()
 
 
 def recorded_query(record: Mapping[str, Any]) -> Query:
-    """The query that the record tells of, to be explained as it was. Raises InvalidInput for what is no record."""
+    """The query of a record, to be explained again in the same way. Raises InvalidInput for an invalid record."""
     try:
         inputs = record.get("inputs")
         return Query(
@@ -113,19 +113,22 @@ def recorded_query(record: Mapping[str, Any]) -> Query:
 
 
 def _explain(said: Any) -> Explain:
-    """Of a contrast the ledgers are computed again; what was tried for it is not."""
+    """The level of explanation to recompute: of a contrast only the ledgers, not the changes that were tried."""
     explain = Explain(said)
     return Explain.WORDS if explain is Explain.CONTRAST else explain
 
 
 def _thresholds(record: Mapping[str, Any]) -> dict[Leg, float]:
-    """They say which documents a reranker judges; else no score depends on them, and the hit is explained anyway."""
-    said = record.get("min_scores") or {}  # older records have none
+    """The score thresholds, if there is a reranker: they determine which documents it judges.
+
+    Otherwise no score depends on them, and the hit is explained regardless.
+    """
+    said = record.get("min_scores") or {}  # missing in older records
     return {Leg(leg): finite(score) for leg, score in said.items()} if record.get("rerank") else {}
 
 
 def finite(value: Any) -> float:
-    """Raises TypeError, ValueError or OverflowError for what is no finite number."""
+    """The value as a float. Raises TypeError, ValueError or OverflowError unless it is a finite number."""
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{number} is not finite")
@@ -171,7 +174,7 @@ def _inputs_json(inputs: Inputs) -> dict[str, Any]:
         ),
         "like": list(inputs.like),
         "unlike": list(inputs.unlike),
-        "prompt": inputs.prompt is not None,  # its items are not kept: images are large
+        "prompt": inputs.prompt is not None,  # the items are not stored, since images are large
     }
 
 

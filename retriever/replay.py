@@ -1,4 +1,4 @@
-"""Saved explanations, computed again: are the numbers still the same, and if not, what has changed?"""
+"""Replays saved explanations: recomputes the numbers, compares them, and reports what has changed."""
 
 from __future__ import annotations
 
@@ -30,30 +30,31 @@ _NUMBERS = {
 
 
 class Changed(StrEnum):
-    """What an explanation depends on."""
+    """What has changed since an explanation was made."""
 
     MODEL = "model"  # the collection is searched by another model
-    GENERATION = "generation"  # its passages were embedded anew
+    GENERATION = "generation"  # its passages were embedded again
     DOCUMENT = "document"  # the document was replaced or deleted
-    COLLECTION = "collection"  # other documents came or went, or its settings were changed
+    COLLECTION = "collection"  # other documents were added or removed, or its settings were changed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replay:
-    """An explanation beside what it is now."""
+    """The comparison of a saved explanation with the current one."""
 
     id: int  # of the hit
-    agrees: bool  # every number is within TOLERANCE
-    difference: float | None  # the largest one; None where it cannot be computed again, or has other lines now
+    agrees: bool  # whether every number is within TOLERANCE
+    difference: float | None  # the largest one; None if it cannot be recomputed, or its structure has changed
     changed: tuple[Changed, ...]  # since the explanation was made
-    score: float  # of then
-    score_now: float | None  # None: the hit is gone
+    score: float  # the saved score
+    score_now: float | None  # None: it cannot be recomputed
 
 
 def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within: Filter | None = None) -> Replay:
-    """`saved`: an explanation as the API gives it. `within`: as a Query has it.
+    """Recompute a saved explanation and compare.
 
-    Raises InvalidInput for anything else, CollectionNotFound.
+    `saved`: an explanation as returned by the API. `within`: as in Query. Raises InvalidInput if `saved` is not an
+    explanation, CollectionNotFound.
     """
     record = saved.get("provenance")
     if not isinstance(record, Mapping) or not isinstance(saved.get("ledger"), Mapping):
@@ -61,7 +62,7 @@ def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within
     query = replace(recorded_query(record), within=within)
     try:
         id_, score, seq = int(record["id"]), finite(record["score"]), int(record["seq"])
-        if not isinstance(record["collection"], str):  # a number would pass by whoever checks names
+        if not isinstance(record["collection"], str):  # a number would escape the checks of names
             raise TypeError("the collection's name is no text")
         other_id = _held_against(saved)
         collection = views.collection(record["collection"])
@@ -101,7 +102,7 @@ def replay(searcher: Searcher, views: Views, saved: Mapping[str, Any], *, within
 
 
 def explanations_in(saved: Any) -> Iterator[Mapping[str, Any]]:
-    """The explanations in a JSON value: it may be one, a hit that has one, or the answer to a search."""
+    """The explanations in a JSON value, which may be an explanation, a hit that has one, or the answer to a search."""
     if isinstance(saved, Mapping):
         if "provenance" in saved and "ledger" in saved:
             yield saved
@@ -126,20 +127,20 @@ def _since(collection: Collection, record: Mapping[str, Any]) -> Iterator[Change
 
 
 def _reranker(record: Mapping[str, Any]) -> str | None:
-    """Its fingerprint."""
+    """The fingerprint of the reranker in a record, if any."""
     said = record.get("rerank")
     return None if said is None else str(said.get("fingerprint"))
 
 
 def _gone(error: DocumentNotFound | HitNotFound, changed: Sequence[Changed]) -> tuple[Changed, ...]:
-    """What it means that the hit, or an example of its query, is not there."""
+    """The change behind a missing hit, or a missing example of its query."""
     if isinstance(error, HitNotFound) and Changed.GENERATION in changed:
-        return ()  # in another generation no passage has its id, whether the document is the same or not
+        return ()  # another generation has other passage ids, even for unchanged documents
     return (Changed.DOCUMENT,) if error.param == "id" else (Changed.COLLECTION,)
 
 
 def _held_against(saved: Mapping[str, Any]) -> int | None:
-    """The id of the hit that the explanation holds its own against, if any.
+    """The id of the other hit in the explanation's contrast, if any.
 
     Raises TypeError, ValueError, OverflowError.
     """
@@ -148,7 +149,7 @@ def _held_against(saved: Mapping[str, Any]) -> int | None:
 
 
 def _others(searcher: Searcher, collection: str, query: Query, id_: int | None) -> list[Hit] | None:
-    """The hit `id_`, if any, as it is now; None: it is gone."""
+    """The current hit `id_`, if an id is given; None: it is gone."""
     if id_ is None:
         return []
     try:
@@ -158,9 +159,9 @@ def _others(searcher: Searcher, collection: str, query: Query, id_: int | None) 
 
 
 def _apart(saved: Mapping[str, Any], hit: Hit, others: Sequence[Hit] | None, score: float) -> Iterator[float]:
-    """How far each saved number is from what it is now; infinite where the other side has none."""
+    """The distance of each saved number from the current one; infinite if one of them is missing."""
     explanation = hit.explanation
-    assert explanation is not None  # what was asked for
+    assert explanation is not None  # it was requested
     yield abs(score - hit.score)
     yield from _lines_apart(saved["ledger"], explanation.ledger)
     for name, columns in _NUMBERS.items():
@@ -174,7 +175,7 @@ def _apart(saved: Mapping[str, Any], hit: Hit, others: Sequence[Hit] | None, sco
 
 
 def _lines_apart(then: Mapping[str, Any], now: Explanation) -> Iterator[float]:
-    """A line that was not split is compared as a whole."""
+    """The distances between the entries of two ledgers. A saved entry without details is compared as a whole."""
     yield _number_apart(then.get("value"), now.value)
     mine = then.get("details") or ()
     if mine and len(mine) != len(now.details):

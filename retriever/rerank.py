@@ -1,15 +1,15 @@
-"""Rerank: a cross-encoder reads the query and the best passage of each of the first documents, and judges how they fit.
+"""Reranking: a cross-encoder judges the relevance of the first documents to the query, each by its best passage.
 
-These documents are the window: the first `depth` of the fused ranking. Among themselves they are ordered by
+These documents are the window: the first `depth` of the fused ranking. They are reordered among themselves by
 
     score = (1 - weight) * (fused - low) / (high - low) + weight * relevance
 
-where low and high are the lowest and the highest fused score in the window, so that a weight means the same with every
-fusion, and relevance is the model's judgement, 0 to 1. Where the window has no spread, its fused scores count as 1.
-What is behind the window stays there, with its fused scores: which documents are judged does not depend on the page.
+where low and high are the lowest and the highest fused score in the window, so that a weight has the same meaning with
+every fusion, and relevance is the model's judgement, 0 to 1. If the window has no spread, its fused scores count as 1.
+Documents below the window stay there, with their fused scores: which documents are judged does not depend on the page.
 
-The model reads what the user typed, without emphasis, and the title and text of the passage. In a query's next page, in
-an explanation, in trials of changed emphasis the same pairs come again: what was judged lately is remembered.
+The model reads the query's text without emphasis, and the title and text of the passage. The same pairs recur in a
+query's next page, in explanations and in trials of changed emphasis, so recent judgements are cached.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from retriever.fusion import usable_spread
 from retriever.lrucache import Audience, LruCache, digest
 from store.documents import StoredPassage
 
-RERANK = "rerank"  # its name among the scores of a hit, and among what is left out
+RERANK = "rerank"  # its name in the scores of a hit, and in `left_out`
 MAX_DEPTH = 200
-_KEPT_BYTES = 16 * 2**20  # of judgements
-_BYTES_EACH = 256  # of a key, two numbers and their places in the table
+_KEPT_BYTES = 16 * 2**20  # size of the cache of judgements
+_BYTES_EACH = 256  # estimate for a key, two numbers and their table entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rerank:
-    """What is asked for. Raises InvalidQuery for values out of range."""
+    """A request for reranking. Raises InvalidQuery for values out of range."""
 
-    model: str  # a reranker's name
-    depth: int = 50  # documents that are judged, 1..MAX_DEPTH
+    model: str  # name of the reranker
+    depth: int = 50  # number of documents to judge, 1..MAX_DEPTH
     weight: float = 1.0  # 0..1, of the model's judgement in the score; the fused score has the rest
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Rerank:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """What a model said of the passages of a window."""
+    """A model's judgements of the passages of a window."""
 
     fingerprint: str  # of the model
     relevance: Mapping[int, float]  # 0..1, by passage id
@@ -64,18 +64,18 @@ class Reranked:
     """The window's scores: `scale` * fused + `constant` + weight * relevance."""
 
     scores: Float64Array  # (window,) in the order of the window
-    rank: Mapping[int, int]  # by place in the window: 1-based, by relevance
+    rank: Mapping[int, int]  # by place in the window: 1-based rank by relevance
     scale: float
     constant: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RerankPart:
-    """The model's part in one hit's score: weight * relevance. The legs' parts are times `scale` then."""
+    """The model's part in one hit's score: weight * relevance. The legs' parts are then multiplied by `scale`."""
 
     model: str
     relevance: float
-    rank: int  # of the relevance in the window, from 1
+    rank: int  # rank by relevance in the window, from 1
     weight: float
     scale: float
     constant: float
@@ -86,7 +86,7 @@ class RerankPart:
 
 
 def reranked(fused: Float64Array, relevance: Float64Array, weight: float) -> Reranked:
-    """`fused`, `relevance`: (window,) in one order; at least one."""
+    """Compute the window's new scores. `fused`, `relevance`: (window,) in the same order, at least one."""
     low, high = float(fused.min()), float(fused.max())
     spread = usable_spread(low, high)
     if spread:
@@ -104,16 +104,16 @@ def reranked(fused: Float64Array, relevance: Float64Array, weight: float) -> Rer
 
 
 class Judge:
-    """Asks rerankers, or remembers what they said. Thread-safe."""
+    """Judges passages with rerankers, and caches recent judgements. Thread-safe."""
 
     def __init__(self, rerankers: Rerankers | None) -> None:
-        """None: there are none."""
+        """`rerankers`: None if there are none."""
         self._rerankers = rerankers
         self._known: LruCache[bytes, tuple[float, int]] = LruCache(_KEPT_BYTES, lambda _: _BYTES_EACH)
 
     @property
     def kept_bytes(self) -> int:
-        """Memory of what is remembered."""
+        """Memory that the cache uses."""
         return self._known.bytes
 
     def judged(
@@ -124,10 +124,12 @@ class Judge:
         audience: Audience,
         before: Judged | None = None,
     ) -> Judged:
-        """`audience`: for whom it is remembered. `before`: what it said of passages for this query already; these are
-        neither read nor counted once more.
+        """Judge passages.
 
-        Raises ModelNotFound, ModelError, InvalidInput where the model is no reranker.
+        `audience`: callers that may share cached judgements. `before`: earlier judgements for this query; their
+        passages are neither read nor counted again.
+
+        Raises ModelNotFound, ModelError, and InvalidInput if the model is not a reranker.
         """
         if self._rerankers is None:
             raise ModelNotFound(f"there is no reranker {model!r:.80} here: no models are configured", param="rerank")
@@ -144,7 +146,7 @@ class Judge:
     def _said(self, reranker: Reranker, query: str, texts: Sequence[str], audience: Audience) -> list[float]:
         keys = [digest(audience, reranker.fingerprint, query, text) for text in texts]
         known = {key: was for key, was in zip(keys, self._known.get(keys), strict=True) if was is not None}
-        # As if they were read: who pays must not learn from it what others asked for lately.
+        # Counted as if read: usage must not reveal what others searched for.
         models_read(sum(tokens for _, tokens in known.values()))
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if new:

@@ -1,4 +1,4 @@
-"""What a search answers."""
+"""The result of a search."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from retriever.suggestions import Suggestion
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchResult:
-    """Hits, best first, and what they were found in."""
+    """Hits, best first, and how they were found."""
 
     hits: tuple[Hit, ...]
     collection: str
     generation: Generation
-    seq: int  # the committed change that the search saw as the last
+    seq: int  # the last committed change that the search saw
     query: Query
-    legs: tuple[Leg, ...]  # that it searched by
+    legs: tuple[Leg, ...]  # the legs that were searched
     truncated_query: bool  # whether a model read only the beginning of the query
-    sparse_silent: bool  # whether sparse legs were asked and none has anything to look for
+    sparse_silent: bool  # whether there were sparse legs, but none had a term to search for
     stages_ms: dict[str, float]  # milliseconds by stage
-    spans: Sequence[Span] = field(default=(), compare=False)  # when each of them ran; of one stage there may be several
-    choice: Choice | None = None  # how the auto fusion weighed the legs, and why
+    spans: Sequence[Span] = field(default=(), compare=False)  # when the stages ran; a stage may have several spans
+    choice: Choice | None = None  # how the auto fusion weighted the legs, and why
     next: str | None = None  # the cursor of the next page; None: there is none
     start: int | None = 0  # place of the first hit (or group) in the ranking, from 0; None: another passage hides it
     changed: bool = False  # whether the collection changed since the page that the query's cursor came with
@@ -37,27 +37,27 @@ class SearchResult:
     profile: Profile | None = None
     groups: tuple[HitGroup, ...] | None = None  # in order; None: hits are not grouped
     facets: Facets | None = None
-    suggestions: tuple[Suggestion, ...] = ()  # for words that the collection does not hold, or hardly
+    suggestions: tuple[Suggestion, ...] = ()  # for words that do not, or hardly, occur in the collection
 
     @property
     def timed_out(self) -> bool:
-        """Whether the answer is less than what was asked for."""
+        """Whether something that was requested is missing for lack of time."""
         return bool(self.left_out)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
-    """What a search had to do."""
+    """The amount of work that a search did."""
 
-    pools: Mapping[Leg, int]  # passages that each leg found by itself
-    depth: int  # passages that each leg was asked for
+    pools: Mapping[Leg, int]  # number of passages that each leg found
+    depth: int  # passages that were requested of each leg
     candidates: int  # passages that any leg found
     documents: int  # of the candidates
     passages: int  # in the collection
-    segments: int  # that were searched
-    matches: int | None  # passages that the filter lets through; None: there is no filter
+    segments: int  # segments searched
+    matches: int | None  # passages that match the filter; None: there is no filter
 
     @property
     def selectivity(self) -> float | None:
-        """0..1, what share of the passages the filter lets through."""
+        """The fraction (0..1) of the passages that match the filter; None: there is no filter."""
         return None if self.matches is None else self.matches / self.passages if self.passages else 0.0

@@ -1,4 +1,4 @@
-"""The way of a query: encode, the legs, fuse, fetch, explain."""
+"""The searcher: takes a query through encoding, retrieval by the legs, fusion, reranking and explanation."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from store.view import View
 from store.views import Views
 from store.vocabulary import Vocabularies
 
-_ROUNDS = 3  # of judging a window that others write to
+_ROUNDS = 3  # attempts to rerank a window that concurrent writes change
 
 
 class Searcher:
-    """Answers queries. Thread-safe; remembers nothing of them but what models made of them lately."""
+    """Answers queries. Thread-safe. The only state kept about queries is caches of recent model results."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Searcher:
         sparse_models: SparseModels | None = None,
         rerankers: Rerankers | None = None,
     ) -> None:
-        """`sparse_models`: for collections with learned weights; None where there are none, as with `rerankers`."""
+        """`sparse_models`: for collections with learned weights. Both it and `rerankers` are None if there are none."""
         self._views = views
         self._encoder = QueryEncoder(models, sparse_models)
         self._explainer = Explainer(models, analyzer)
@@ -65,26 +65,28 @@ class Searcher:
 
     @property
     def kept_bytes(self) -> dict[str, int]:
-        """Memory of what models made lately, by what that is."""
+        """Memory used by the caches of model results, by kind."""
         queries, judgements, traces = self._encoder.kept_bytes, self._judge.kept_bytes, self._explainer.kept_bytes
         return {"queries": queries, "judgements": judgements, "traces": traces}
 
     def search(self, collection: str, query: Query) -> SearchResult:
         """The hits `query.offset` to `query.offset + query.k` of the collection, one for each document.
 
-        Reads exactly one committed state. Ties break by passage id. Raises CollectionNotFound, InvalidFilter,
-        InvalidControl, InvalidQuery for a leg that the collection lacks or the query has nothing for, and for a cursor
-        of another query, CursorExpired, DocumentNotFound and HitNotFound for examples, ModelMismatch where the
-        collection's model is not there, and ModelNotFound where its sparse model, or the reranker, is not configured.
+        Reads exactly one committed state. Ties are broken by passage id.
+
+        Raises CollectionNotFound; InvalidFilter; InvalidControl; InvalidQuery for a leg that the collection lacks or
+        the query has no input for, and for a cursor of another query; CursorExpired; DocumentNotFound and HitNotFound
+        for examples; ModelMismatch if the collection's model is not available; and ModelNotFound if its sparse model,
+        or the reranker, is not configured.
         """
         return self._run(collection, query, only=None)
 
     def search_many(
         self, collection: str, queries: Sequence[Query | SalienceError]
     ) -> list[SearchResult | SalienceError]:
-        """What each of the queries finds, or its error, in order: all in one state, and encoded together.
+        """The result or error of each query, in order: all see the same state, and are encoded together.
 
-        An error among them stays in its place. The time of all begins now. Raises CollectionNotFound, StorageError.
+        An error in `queries` is returned in its place. All timeouts start now. Raises CollectionNotFound, StorageError.
         """
         found = self._views.collection(collection)
         started = each(partial(_started, found), queries)
@@ -102,10 +104,10 @@ class Searcher:
         return self._run(collection, replace(query, explain=Explain.WORDS, timeout_ms=None), only=hit)
 
     def try_scorings(self, collection: str, query: Query, scorings: Sequence[Scoring]) -> list[Int64Array]:
-        """What the collection would answer under other settings: the first `query.k` documents under each.
+        """The results of a query under other scoring settings: the first `query.k` documents for each of them.
 
-        As the store's own numbers (`View.documents_of`), best first; the query is encoded once. Raises what `search`
-        does.
+        Documents are given as the store's numbers (`View.documents_of`), best first. The query is encoded once. Raises
+        the errors of `search`.
         """
         found = self._views.collection(collection)
         [search] = self._encoded(found, [_started(found, query)])
@@ -140,10 +142,10 @@ class Searcher:
         searches: Sequence[_Search | SalienceError],
         only: int | str | None = None,
     ) -> list[_Draft | SalienceError] | None:
-        """The hits of all searches, in one state. None: another collection has taken the name meanwhile.
+        """The hits of all searches, in one state. None: the name refers to another collection by now.
 
-        Models judge outside of any transaction. Where other documents have come into a window by then, they are asked
-        once more, _ROUNDS times at most: then a search does without.
+        Rerankers run outside of any transaction. If other documents have entered a window in the meantime, it is judged
+        again, at most _ROUNDS times in all; after that the search is not reranked.
         """
         for _ in range(_ROUNDS):
             searches = self._judged(name, collection, searches)
@@ -158,7 +160,7 @@ class Searcher:
     def _judged(
         self, name: str, collection: Collection, searches: Sequence[_Search | SalienceError]
     ) -> list[_Search | SalienceError]:
-        """With what the rerankers say, where they are asked."""
+        """The searches with the judgements of their rerankers, if any."""
         if not any(isinstance(search, _Search) and search.query.rerank for search in searches):
             return list(searches)
         with self._turn(collection), self._views.open(name) as view:
@@ -171,11 +173,11 @@ class Searcher:
         return self._gate.entered() if self._takes_turns(collection) else nullcontext()
 
     def _takes_turns(self, collection: Collection) -> bool:
-        """Not where a search mostly waits for an engine elsewhere."""
+        """Whether searches take turns. Not with Milvus: there a search mostly waits for the external engine."""
         return collection.settings.index is not IndexKind.MILVUS
 
     def _with_window(self, view: View, search: _Search) -> _Search:
-        """With the passages that the reranker is to judge."""
+        """The search with the passages that the reranker is to judge."""
         if search.query.rerank is None:
             return search
         view, watch = visible(search.query, view), search.watch
@@ -186,7 +188,7 @@ class Searcher:
             return replace(search, window=view.fetch(ids))
 
     def _with_judgement(self, collection: Collection, search: _Search) -> _Search:
-        """Without, where the model does not answer in time."""
+        """The search with the reranker's judgement, or without one if the model does not answer in time."""
         rerank, watch, sharing = search.query.rerank, search.watch, audience(collection.active, search.query.within)
         if rerank is None:
             return search
@@ -199,7 +201,7 @@ class Searcher:
                 return replace(search, judged=None)
 
     def _encoded(self, collection: Collection, searches: Sequence[_Search]) -> list[_Search]:
-        """In one batch; without what the models make where they do not answer in time."""
+        """The searches, encoded in one batch; without the models' results if they do not answer in time."""
         left = [search.watch.seconds_left for search in searches]
         seconds = None if None in left else max(one for one in left if one is not None)
         encode = partial(self._encoder.encode, collection, [(search.query, search.legs) for search in searches])
@@ -312,19 +314,19 @@ class Searcher:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Search:
-    """A query on its way."""
+    """A query in progress."""
 
     query: Query
     legs: tuple[Leg, ...]
     watch: Stopwatch
     encoded: EncodedQuery = field(default_factory=EncodedQuery)
-    window: Sequence[StoredPassage] = ()  # what a reranker is to judge
-    judged: Judged | None = None  # what it said; None: it is not asked, or did not answer in time
+    window: Sequence[StoredPassage] = ()  # passages that the reranker is to judge
+    judged: Judged | None = None  # its judgements; None: there is no reranker, or it did not answer in time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Draft:
-    """A result that is yet to be explained, and what that takes."""
+    """A result that is still to be explained, with the data needed for that."""
 
     result: SearchResult
     collection: Collection
@@ -334,12 +336,12 @@ class _Draft:
     parts: Sequence[HitParts]
     start: int  # place of the first hit in the ranking, from 0
     watch: Stopwatch
-    judged: Judged | None  # that the hits were reranked by
-    missed: bool  # whether documents have come into the window that were not judged
+    judged: Judged | None  # the judgements that the hits were reranked by
+    missed: bool  # whether the window contains documents that were not judged
 
 
 def _started(collection: Collection, query: Query, watch: Stopwatch | None = None) -> _Search:
-    """Raises InvalidQuery as `searchable_legs` does."""
+    """Begin a search. Raises InvalidQuery as `searchable_legs` does, and for thresholds of other legs."""
     legs = searchable_legs(collection, query)
     query.selection.check_legs(legs)
     return _Search(query=query, legs=legs, watch=watch or Stopwatch(timeout_ms=query.timeout_ms))

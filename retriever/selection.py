@@ -1,4 +1,4 @@
-"""Which of the ranked passages are shown: thresholds, diversity, groups."""
+"""Options that select the ranked passages to show: score thresholds, diversity, groups."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from retriever.candidates import Candidates
 from retriever.fusion import Fused
 from retriever.legs import Leg
 
-GROUP_HITS, MAX_GROUP_HITS = 3, 100  # of a group, where the request does not say; and at most
+GROUP_HITS, MAX_GROUP_HITS = 3, 100  # hits of a group: default and maximum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupBy:
-    """Raises InvalidQuery for a number of hits that is not allowed."""
+    """A request to group hits by a field. Raises InvalidQuery for a number of hits that is not allowed."""
 
     field: str  # of the metadata, keys of nested objects joined by dots
-    hits: int = GROUP_HITS  # of a group at most
+    hits: int = GROUP_HITS  # maximum hits of a group
 
     def __post_init__(self) -> None:
         if not 1 <= self.hits <= MAX_GROUP_HITS:
@@ -32,11 +32,11 @@ class GroupBy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Raises InvalidQuery for values out of range, and for wishes that do not go together."""
+    """How to select hits. Raises InvalidQuery for values out of range, and for options that exclude each other."""
 
-    min_scores: Mapping[Leg, float] = field(default_factory=dict)  # raw scores that a hit reaches, in each leg named
-    diversity: float = 0.0  # 0..1: how much a hit loses by being like those above it; see retriever.diversity
-    group_by: GroupBy | None = None  # then k and offset count groups
+    min_scores: Mapping[Leg, float] = field(default_factory=dict)  # by leg: the raw score that a hit must reach
+    diversity: float = 0.0  # 0..1: how much a hit is penalised for similarity to those above; see retriever.diversity
+    group_by: GroupBy | None = None  # if set, k and offset count groups
 
     def __post_init__(self) -> None:
         for leg, score in self.min_scores.items():
@@ -51,7 +51,7 @@ class Selection:
             )
 
     def check_legs(self, legs: tuple[Leg, ...]) -> None:
-        """Raises InvalidQuery for a threshold of a leg that is not searched by."""
+        """Raises InvalidQuery for a threshold of a leg that is not searched."""
         for leg in self.min_scores:
             if leg not in legs:
                 raise InvalidQuery(
@@ -61,9 +61,9 @@ class Selection:
 
 
 def reaching(candidates: Candidates, ranked: Fused, least: Mapping[Leg, float]) -> tuple[Candidates, Fused]:
-    """The candidates whose raw scores reach what is asked, with the scores that they had among all of them.
+    """The candidates whose raw scores reach the thresholds; their fused scores are unchanged.
 
-    Of a leg that ran out of time no threshold can be told: nothing reaches it.
+    If a leg with a threshold was skipped for lack of time, no candidate reaches it.
     """
     if not least:
         return candidates, ranked
@@ -74,7 +74,7 @@ def reaching(candidates: Candidates, ranked: Fused, least: Mapping[Leg, float]) 
             continue
         above = candidates.legs[leg].raw >= score
         kept &= above
-        # One of the leg's own pool is below: all that reach the threshold are in that pool.
+        # If a passage of the leg's own pool is below the threshold, the pool contains all that reach it.
         complete = complete or int(above.sum()) < candidates.pools[leg]
     legs = {
         leg: replace(scores, raw=scores.raw[kept], rank=scores.rank[kept]) for leg, scores in candidates.legs.items()

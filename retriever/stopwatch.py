@@ -1,4 +1,4 @@
-"""How long the stages of a search take, and whether its time is over."""
+"""Times the stages of a search, and tells when its timeout has passed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.context import check_awaited
 
 
 class Span(NamedTuple):
-    """When a stage ran. Times by time.perf_counter, in seconds."""
+    """When a stage ran. Times are in seconds, from time.perf_counter."""
 
     stage: str
     begun: float
@@ -19,30 +19,30 @@ class Span(NamedTuple):
 
 @dataclass(slots=True)
 class Stopwatch:
-    timeout_ms: int | None = None  # None: there is no hurry
+    timeout_ms: int | None = None  # None: no timeout
     milliseconds: dict[str, float] = field(default_factory=dict)  # by stage
     spans: list[Span] = field(default_factory=list)  # in the order in which they ended
     begun: float = field(default_factory=time.perf_counter)  # seconds
 
     def stage(self, name: str) -> Stage:
-        """Times what is done in the `with`; a stage that comes again is counted together.
+        """A context manager that times a stage; repeated stages are added up.
 
-        Raises Abandoned where nobody waits for the answer any more.
+        Entering it raises Abandoned if nobody waits for the answer any more.
         """
         return Stage(self, name)
 
     def add(self, name: str, begun: float, ended: float) -> None:
-        """A stage that ran from `begun` to `ended`, by time.perf_counter."""
+        """Record a stage that ran from `begun` to `ended`, in seconds of time.perf_counter."""
         self.milliseconds[name] = self.milliseconds.get(name, 0.0) + (ended - begun) * 1000
         self.spans.append(Span(name, begun, ended))
 
     def without_hurry(self) -> Stopwatch:
-        """One that times the same stages, and is never late."""
+        """A stopwatch that records into the same stages, but has no timeout."""
         return Stopwatch(milliseconds=self.milliseconds, spans=self.spans)
 
     @property
     def seconds_left(self) -> float | None:
-        """0 or more; None: any number."""
+        """Seconds until the timeout, 0 or more; None: there is no timeout."""
         if self.timeout_ms is None:
             return None
         return max(0.0, self.timeout_ms / 1000 - (time.perf_counter() - self.begun))
@@ -53,7 +53,7 @@ class Stopwatch:
 
 
 class Stage:
-    """Begun by `with`."""
+    """The context manager of Stopwatch.stage."""
 
     __slots__ = ("_begun", "_name", "_watch")
 

@@ -1,8 +1,7 @@
-"""Did you mean: words of the collection's own for those of a query that it does not hold, or hardly.
+"""Spelling suggestions ("did you mean"): similar words of the collection for query words that are rare or missing.
 
-Nothing is rewritten: the search is by what was typed. How far a word may be off grows with its length, as in Lucene's
-fuzzy queries. The index holds stems; the word that is shown is the most frequent one that a few passages with that stem
-have for it.
+The query is not rewritten. The allowed edit distance grows with the word's length, as in Lucene's fuzzy queries. The
+index contains stems; the suggested word is the most frequent form of the stem in a few passages that contain it.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from store.documents import StoredPassage
 from store.view import View
 from store.vocabulary import Vocabularies, distances
 
-MAX_WORDS = 5  # of a query, the first ones that there is something for
-MAX_TRIED = 20  # words that something is looked for: each takes a look at all terms, and a query may have 100,000
+MAX_WORDS = 5  # suggestions are made for the first few words that have any
+MAX_TRIED = 20  # words that are tried: each requires a scan of all terms, and a query may have 100,000 words
 PER_WORD = 3
 RARE = 2  # passages: a word that no more hold may be a mistake, where another one is far more frequent
 FAR_MORE = 50  # times
@@ -40,25 +39,25 @@ class Suggestion:
     """A word of the query, and words that may have been meant, the likeliest first."""
 
     word: str  # as typed
-    start: int  # span in the query's text, of the first such word
+    start: int  # span in the query's text, of its first occurrence
     end: int
-    passages: int  # that hold it
+    passages: int  # that contain it
     meant: tuple[Meant, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Meant:
     text: str
-    passages: int  # that hold it, in any form
-    edits: int  # that it is away from what was typed
+    passages: int  # that contain it, in any form
+    edits: int  # edit distance from the typed word
 
 
 def suggestions(
     view: View, text: str, terms: QueryTerms, analyzer: Analyzer, vocabularies: Vocabularies, watch: Stopwatch
 ) -> tuple[Suggestion, ...] | None:
-    """For the words of the query `text`, whose terms are `terms`, in order; those without any are left out.
+    """The suggestions for the words of the query `text`, whose terms are `terms`; words without any are left out.
 
-    None: the time was over before all were tried.
+    None: the time was over before all words were tried.
     """
     found: list[Suggestion] = []
     typed = terms.words[: terms.typed]
@@ -86,14 +85,14 @@ def suggestions(
 
 
 def edits_allowed(word: str) -> int:
-    """0 to 2. Numbers are meant as they are, and so are words of one or two letters."""
+    """The allowed edit distance, 0 to 2. It is 0 for words with digits, and for words of one or two letters."""
     if len(word) < 3 or any(character.isdigit() for character in word) or len(list(units(word))) > 1:
         return 0
     return 1 if len(word) <= 5 else 2
 
 
 def corrected(text: str, found: Sequence[Suggestion]) -> str:
-    """`text` with each of the words exchanged for the likeliest one, wherever it stands."""
+    """`text` with every occurrence of the words replaced by the likeliest suggestion."""
     meant = {normalize(suggestion.word): suggestion.meant[0].text for suggestion in found}
     parts: list[str] = []
     done = 0
@@ -109,7 +108,7 @@ def _meant(
 ) -> tuple[Meant, ...]:
     edits = edits_allowed(word.text)
     away: dict[str, int] = {}
-    for typed in {word.text, *word.terms}:  # of a mistyped word, the stem may be as wrong as the word
+    for typed in {word.text, *word.terms}:  # the stem of a mistyped word may be wrong as well
         for term, apart in vocabularies.near(view, typed, edits).items():
             if _begins_alike(term, typed):
                 away[term] = min(apart, away.get(term, apart))
@@ -121,7 +120,7 @@ def _meant(
     likely = [term for term in away if term not in word.terms and df[term] > passages * FAR_MORE]
     likely.sort(key=lambda term: (-df[term], term))
     found: dict[str, Meant] = {}
-    for far in (False, True):  # only where the terms that are one edit away are not written so
+    for far in (False, True):  # terms two edits away are used only if none is written one edit away
         terms = [term for term in likely if (away[term] > 1) is far]
         for term, (written, apart) in _written(view, terms[:_LOOKED_AT], word.text, edits, analyzer).items():
             if written not in found:
@@ -134,9 +133,9 @@ def _meant(
 def _written(
     view: View, terms: Sequence[str], typed: str, edits: int, analyzer: Analyzer
 ) -> dict[str, tuple[str, int]]:
-    """How passages write each term, and how far from what was typed: of the nearest forms the most frequent one.
+    """For each term, its written form in passages and the edit distance: the most frequent of the nearest forms.
 
-    Terms that are written further away than `edits` are left out.
+    Terms whose forms are all further than `edits` away are left out.
     """
     ids = {term: view.matching({term: 1.0}, _SAMPLED).ids for term in terms}
     passages = view.fetch(np.unique(np.concatenate(list(ids.values())))) if ids else []
@@ -155,7 +154,7 @@ def _written(
 
 
 def _near(passage: StoredPassage, typed: str, edits: int, analyzer: Analyzer) -> list[tuple[str, int, str, int]]:
-    """Form, distance, term and count of the passage's words that are near to what was typed; no others are analysed."""
+    """Form, distance, term and count of the passage's words near the typed one; only these are analysed."""
     typed = _plain(typed)
     least, most = len(typed) - edits, len(typed) + edits
     counts = Counter(forms(f"{passage.title}\n{passage.text}"))
@@ -187,14 +186,14 @@ def _begins_alike(word: str, typed: str) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def _spellings(form: str) -> tuple[tuple[str, str], ...]:
-    """A form as it is shown, and as it is compared; where it has an apostrophe, its parts as well: "l'été"."""
+    """A form as shown and as compared; for a form with an apostrophe ("l'été"), its parts as well."""
     if form.isascii() and "'" not in form:
-        return ((form, form),)  # nearly all
+        return ((form, form),)  # nearly all forms
     whole = unicodedata.normalize("NFC", form.replace("i\u0307", "i")).replace("\u2019", "'")  # of a Turkish capital
     parts = dict.fromkeys((whole, *whole.split("'")))
     return tuple((part, _plain(part)) for part in parts if part)
 
 
 def _plain(word: str) -> str:
-    """In normal form, and without what Arabic may be written with or without: both have one stem."""
+    """The word in normal form, without marks that are optional in Arabic: both spellings have the same stem."""
     return _POINTS.sub("", normalize(word))

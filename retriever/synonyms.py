@@ -1,8 +1,8 @@
-"""A query's terms and those of the collection's synonyms for its words: the BM25 leg alone looks for them.
+"""Synonym expansion: adds the collection's synonyms to a query's terms, for the BM25 leg only.
 
-A single word's single-word synonyms count as that word: its factor, and one document frequency for all of them, so
-that a rare synonym does not outrank the word that was typed. Where either side has several words, the synonym is words
-of its own, which share the factor of what they stand for.
+Single-word synonyms of a single word count as that word: they have its factor, and one document frequency for all of
+them, so that a rare synonym does not outrank the typed word. If either side has several words, the synonym is added as
+separate words, which divide the factor of the original among themselves.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from retriever.terms import QueryTerms, assembled, without_function_words
 from store.view import View
 
 _KEPT = 16  # collections
-_Key = frozenset[str]  # a word's terms in all languages, or the word itself where a query is not searched by it
+_Key = frozenset[str]  # a word's terms in all languages, or the word itself if queries do not search for it
 
 
 class SynonymReader:
-    """Thread-safe; remembers what the analysis made of the collections' synonyms."""
+    """Expands queries by synonyms. Thread-safe; caches the analysed synonyms of collections."""
 
     def __init__(self, analyzer: Analyzer) -> None:
         self._analyzer = analyzer
@@ -31,7 +31,7 @@ class SynonymReader:
         self._read: dict[int, _Index] = {}
 
     def expanded(self, view: View, terms: QueryTerms) -> QueryTerms:
-        """`terms` and the synonyms of their words. Where a longer sequence of words has synonyms, shorter have none."""
+        """`terms` with the synonyms of their words. Longer sequences of words take precedence over shorter ones."""
         synonyms = view.collection.settings.synonyms
         return self._index(view, synonyms).expand(terms) if synonyms else terms
 
@@ -51,8 +51,8 @@ class SynonymReader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rule:
-    said: tuple[_Key, ...]
-    own: tuple[str, ...]  # the terms of what is said, where that is one word
+    said: tuple[_Key, ...]  # the words that have the synonyms
+    own: tuple[str, ...]  # the terms of `said`, if it is one word
     synonyms: tuple[tuple[QueryWord, ...], ...]
 
 
@@ -68,7 +68,7 @@ class _Index:
         own: dict[tuple[_Key, ...], tuple[str, ...]] = {}
         for said, others in synonyms.items():
             words = [analyzer.analyze_query(text, languages) for text in (said, *others)]
-            if words[0]:  # "TV" and "tvs" are one word, by their terms
+            if words[0]:  # "TV" and "tvs" are the same word, by their terms
                 key = tuple(map(_key, words[0]))
                 own[key] = words[0][0].terms if len(key) == 1 else ()
                 others_of = found.setdefault(key, [])
@@ -90,7 +90,7 @@ class _Index:
                 place += 1
                 continue
             end = place + len(rule.said)
-            if rule.own and not words[place].terms:  # a function word that has synonyms is more than grammar here
+            if rule.own and not words[place].terms:  # a function word with synonyms has a meaning, so it is kept
                 words[place] = replace(words[place], terms=rule.own, stopped=False)
             said = " ".join(word.text for word in terms.words[place:end])
             for synonym in rule.synonyms:
@@ -113,7 +113,7 @@ class _Index:
         )
 
     def _rule(self, keys: Sequence[_Key], place: int) -> _Rule | None:
-        """Of what is said from `place` on, the longest. Words are the same where any language says so."""
+        """The longest rule that matches the words from `place` on. Words match if they do in any language."""
         standing = [
             rule
             for term in sorted(keys[place])

@@ -1,10 +1,10 @@
-"""Lucene's boost syntax in a query string: `play^7`, `"tv show"^0.2`.
+"""Parses Lucene's boost syntax in a query string: `play^7`, `"tv show"^0.2`.
 
-A word (a run of characters without white space, quote or caret; opening brackets in front are left out) or a phrase in
-double quotes that is directly followed by `^` and a number is emphasised (above 1), suppressed (below 1) or pushed away
-from (below 0) by that factor. The quotes and the mark are no part of the text that is searched. A backslash takes the
-meaning from `^`, `"` and `\\`; behind a boost's number it ends the number. Everything else is text as typed: `C^`,
-`x ^2`, a quote without a boost, `^^`. Texts written without spaces are boosted in part by quotes inside them.
+A word (a run of characters without white space, quote or caret; opening brackets in front do not belong to it) or a
+phrase in double quotes that is directly followed by `^` and a number is emphasised (above 1), suppressed (below 1) or
+pushed away from (below 0) by that factor. The quotes and the mark are not part of the text that is searched. A
+backslash escapes `^`, `"` and `\\`; behind a boost's number it ends the number. Everything else is literal text: `C^`,
+`x ^2`, a quote without a boost, `^^`. In texts without spaces, quotes select the part to boost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import regex
 from core.errors import InvalidControl, InvalidQuery, TooLarge
 from core.prompts import MAX_FACTOR, MIN_FACTOR, TextControl, TokenOverlap
 
-MAX_QUERY_BYTES = 1 << 20  # of UTF-8; a model reads a few hundred words at most
+MAX_QUERY_BYTES = 1 << 20  # in UTF-8; models read a few hundred words at most
 
 _ESCAPE = regex.compile(r'\\([\\^"])')
 _NEEDS_ESCAPE = regex.compile(r'[\\^"]')
@@ -33,10 +33,10 @@ _BARE = regex.compile(r"\w++")
 
 
 def parse(text: str) -> tuple[str, tuple[TextControl, ...]]:
-    """The text to search, and the controls that its boosts ask for, with spans in that text, from left to right.
+    """The text to search, and the controls of its boosts as spans of that text, from left to right.
 
-    Raises InvalidQuery, with the place, for a boost that is no number from MIN_FACTOR to MAX_FACTOR, and as
-    `check_query` does.
+    Raises InvalidQuery, with the place, for a boost that is not a number from MIN_FACTOR to MAX_FACTOR, and the errors
+    of `check_query`.
     """
     check_query(text)
     if only_marks(text):
@@ -44,17 +44,17 @@ def parse(text: str) -> tuple[str, tuple[TextControl, ...]]:
             f"query {_quote(text)} has only emphasis marks; write a word in front, such as play^7", param="query"
         )
     if "^" not in text and "\\" not in text:
-        return text, ()  # as most queries are: no boost, and nothing that escapes one
+        return text, ()  # the common case: neither boosts nor escapes
     return _parse(text)
 
 
 def only_marks(text: str) -> bool:
-    """Whether there is no word that its boost marks and quotes could be about."""
+    """Whether the text has only boost marks, quotes and white space, but no word to apply them to."""
     return _ONLY_MARKS.fullmatch(text) is not None
 
 
 def check_query(text: str) -> None:
-    """Raises InvalidQuery for a text that cannot be searched for, TooLarge above MAX_QUERY_BYTES."""
+    """Raises InvalidQuery for a text that is empty or no valid Unicode or has a NUL, TooLarge above MAX_QUERY_BYTES."""
     if not text or text.isspace():
         raise InvalidQuery("query is empty; write at least one word", param="query")
     if "\0" in text:
@@ -70,10 +70,10 @@ def check_query(text: str) -> None:
 
 
 def render(text: str, controls: Iterable[TextControl]) -> str:
-    """A query string that `parse` turns into `text` and `controls` again.
+    """A query string that `parse` converts back to `text` and `controls`.
 
-    Raises InvalidControl where the syntax has no way to say it: overlapping controls, complete token overlap, a span of
-    white space or beyond the text.
+    Raises InvalidControl for controls that the syntax cannot express: overlapping controls, complete token overlap, a
+    span of only white space or beyond the text.
     """
     parts: list[str] = []
     done = 0
@@ -92,7 +92,7 @@ def render(text: str, controls: Iterable[TextControl]) -> str:
             )
         parts.append(_rendered_text(text[done : control.start], behind_boost=done > 0))
         begins = not control.start or (control.start > done and _SPACE.match(text, control.start - 1))
-        bare = begins and _BARE.fullmatch(covered)  # a space that another control covers stands within its quotes
+        bare = begins and _BARE.fullmatch(covered)  # not behind a space that the previous control's quotes enclose
         parts.append(covered if bare else f'"{_escaped(covered)}"')
         parts.append(f"^{_rendered_number(control.factor)}")
         done = control.end
@@ -105,7 +105,7 @@ def _parse(text: str) -> tuple[str, tuple[TextControl, ...]]:
     controls: list[TextControl] = []
     length = 0  # of the clean text so far
     position = 0  # in `text`
-    plain_quote = -1  # the closing quote of a phrase without a boost, which opens nothing
+    plain_quote = -1  # position of the closing quote of a phrase without a boost, which does not open a new phrase
 
     def take(part: str) -> None:
         nonlocal length
@@ -145,7 +145,7 @@ def _leading_brackets(word: str) -> int:
 
 
 def _boost(text: str, position: int) -> tuple[float, int] | None:
-    """The factor of the boost mark at `position` and the place behind it; None where there is no boost."""
+    """The factor of the boost mark at `position` and the place behind it; None if there is no boost."""
     mark = _BOOST.match(text, position)
     if mark is None:
         return None
@@ -153,7 +153,7 @@ def _boost(text: str, position: int) -> tuple[float, int] | None:
     end = mark.start(1) + len(written)
     followed_by_caret = text[end : end + 1] == "^"
     if not _NUMBER.fullmatch(written):
-        if followed_by_caret:  # a face such as ^o^
+        if followed_by_caret:  # an emoticon such as ^o^
             return None
         raise _bad_boost(text, position, end, "is no number")
     factor = float(written)
@@ -162,7 +162,7 @@ def _boost(text: str, position: int) -> tuple[float, int] | None:
     if not MIN_FACTOR <= factor <= MAX_FACTOR:
         raise _bad_boost(text, position, end, "is out of range")
     stop = _ENDS_NUMBER.match(text, end)
-    return factor + 0.0, stop.end() if stop else end  # + 0.0 makes -0.0 plain
+    return factor + 0.0, stop.end() if stop else end  # + 0.0 turns -0.0 into 0.0
 
 
 def _phrase_text(written: str, position: int) -> str:
@@ -191,7 +191,7 @@ def _quote(text: str) -> str:
 
 
 def _rendered_text(text: str, *, behind_boost: bool) -> str:
-    """Text between boosts; behind a boost, a character that could belong to its number is held off by a backslash."""
+    """Text between boosts. A backslash separates a boost's number from a character that could belong to it."""
     escaped = _escaped(text)
     return f"\\{escaped}" if behind_boost and _ENDS_NUMBER.match(f"\\{escaped}") else escaped
 

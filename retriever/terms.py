@@ -1,4 +1,4 @@
-"""The BM25 side of a query: its words, their terms, and the factor of each. Fulfils retriever.legs.SparseTerms."""
+"""The BM25 side of a query: its words, their terms, and the factor of each. Implements retriever.legs.SparseTerms."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from retriever.legs import Wording
 from store import Pool, TermStatistics, View
 from store.bm25 import idf
 
-TERMS_AT_ONCE = 256  # a query may have 100,000 terms: never a table of all of them for all candidates
+TERMS_AT_ONCE = 256  # a query may have 100,000 terms: a table of all terms and candidates would be too large
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryTerms:
-    """Terms to look up. A term that several words give has the sum of their factors: it was asked for that often."""
+    """Terms to look up. A term that comes from several words has the sum of their factors."""
 
     words: tuple[QueryWord, ...]
     word_factors: Float64Array  # (words,) >= 0
     terms: tuple[str, ...]  # distinct, in the order of their first word
     factors: Float64Array  # (terms,) >= 0
-    typed: int | None = None  # how many of the words were typed, the first ones; the rest are synonyms. None: all
-    origins: Mapping[str, str] = field(default_factory=dict)  # what a term is a synonym of, where it was not typed
-    characters: Mapping[str, str] = field(default_factory=dict)  # the lone character that a pair is looked up for
-    whole: bool = True  # whether the words are all that is asked for: no vector, image or example is given beside them
+    typed: int | None = None  # the first so many words were typed, the rest are synonyms; None: all were typed
+    origins: Mapping[str, str] = field(default_factory=dict)  # by synonym term: the words that it is a synonym of
+    characters: Mapping[str, str] = field(default_factory=dict)  # by pair: the lone character that it stands for
+    whole: bool = True  # whether the words are the entire query, without a vector, image or example
 
     @property
     def silent(self) -> bool:
-        """Whether nothing can match: there are stop words only, no words at all, or all are suppressed."""
+        """Whether nothing can match: there are only stop words, no words at all, or all are suppressed."""
         return not bool((self.factors > 0).any())
 
     def label(self, term: str) -> str:
@@ -52,8 +52,8 @@ class QueryTerms:
         typed = list(zip(self.words, self.word_factors, strict=True))[: self.typed]
         words = [word for word, factor in typed if factor]
         known = [any(df[term] for term in word.terms) for word in words]
-        # A stop word of one language that is in no text of the others is not missing, nor is a function word: they were
-        # left out.
+        # Stop words of one language that occur in no text of the others do not count as missing, nor do function
+        # words: they were left out.
         asked = [found for word, found in zip(words, known, strict=True) if found or not word.stopped]
         counted = self.whole and all(has_spaces(word.text) for word in words)
         return Wording(words=len(words) if counted else None, known=sum(asked) / len(asked)) if asked else None
@@ -71,12 +71,12 @@ class QueryTerms:
         for begin in range(0, len(known), TERMS_AT_ONCE):
             block = known[begin : begin + TERMS_AT_ONCE]
             products = view.sparse_products([self.terms[i] for i in block], ids)
-            # vecdot sums row by row, where BLAS's matrix product sums a row by its place: equals would no longer tie
+            # vecdot sums row by row. In BLAS's matrix product the result depends on the row's place: ties would break
             scores += np.vecdot(products, self.factors[block] * scales[block])
         return scores
 
     def values(self, view: View, ids: Int64Array) -> Float64Array:
-        """(n, terms) idf * weight, synonyms as one."""
+        """(n, terms) idf * weight; the synonyms of a word share one idf."""
         return view.sparse_products(self.terms, ids) * self._scales(view)
 
     def _scales(self, view: View) -> Float64Array:
@@ -92,11 +92,11 @@ def query_terms(
 ) -> QueryTerms:
     """Analyse a query for documents in `languages`. A word's factor is that of its span, as for a model's token.
 
-    Function words are left out, unless emphasised or in one of the entries that are `required`.
+    Function words are left out, unless they are emphasised or in one of the `required` entries.
     """
     words = analyzer.analyze_query(text, languages)
     spans = np.array([(word.start, word.end) for word in words], dtype=np.int64).reshape(-1, 2)
-    # A word below 0 is not looked up, like one of 0: pushing away is for vectors, and words can be excluded.
+    # Words with a factor below 0 are not looked up, as with 0: only vectors can be pushed away; words can be excluded.
     factors = np.maximum(span_factors(text, controls, spans), 0.0)
     kept = {word.text for entry in required for word in units(entry)}
     return assembled(without_function_words(words, factors.tolist(), kept), factors)
@@ -105,10 +105,10 @@ def query_terms(
 def without_function_words(
     words: Sequence[QueryWord], factors: Sequence[float], kept: Collection[str] = ()
 ) -> tuple[QueryWord, ...]:
-    """Function words as stop words, without terms: where texts are short they are rare, and would weigh the most.
+    """Turn function words into stop words, without terms: in short texts they are rare, and would weigh the most.
 
-    Those above a factor of 1 keep their terms, and so do the texts in `kept`. Where no other word is looked for, all
-    do: "the who".
+    Function words with a factor above 1 keep their terms, and so do those in `kept`. If the query has no other words,
+    all keep their terms: "the who".
     """
     pairs = list(zip(words, factors, strict=True))
     if not any(word.terms and factor > 0 and not (word.function or word.stopped) for word, factor in pairs):
@@ -126,7 +126,7 @@ def assembled(
     typed: int | None = None,
     origins: Mapping[str, str] | None = None,
 ) -> QueryTerms:
-    """Of words and their (words,) factors."""
+    """QueryTerms from words and their (words,) factors."""
     factors: dict[str, float] = {}
     for word, factor in zip(words, word_factors, strict=True):
         for term in word.terms:
@@ -142,11 +142,11 @@ def assembled(
 
 
 def synonym_scales(terms: QueryTerms, statistics: TermStatistics) -> Float64Array:
-    """(terms,) what to multiply a term's idf by, so that the terms of one word count as one.
+    """(terms,) factors for the terms' idf, such that the terms of one word count as one.
 
-    In a collection of several languages a word stands for a term of each. "running" is "run" in English texts and
-    "running" in German ones; by itself the second is rare there, and would weigh far more than the word deserves. Every
-    passage is analysed in one language, so the passages that hold any of the terms are the sum of those that hold each.
+    In a collection of several languages, a word has a term for each. "running" is "run" in English texts and "running"
+    in German ones; the latter is rare, and by itself would weigh far more than the word deserves. Every passage is
+    analysed in one language, so the number of passages with any of the terms is the sum of their document frequencies.
     """
     if all(len(word.terms) <= 1 for word in terms.words):
         return np.ones(len(terms.terms))

@@ -1,4 +1,4 @@
-"""Changes of a query's emphasis, tried by searching with each of them: what they do is seen, not predicted."""
+"""Tries changes of a query's emphasis by searching with each of them, so that effects are measured, not predicted."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from retriever.selection import Selection
 from retriever.stopwatch import Stopwatch
 from retriever.syntax import render
 
-DEPTH = 100  # documents that are looked at where one hit is in question
-MARGIN = 20  # documents that are looked at behind a page
-MAX_WORDS = 6  # of the query, that are tried
-FACTORS = (1.2, 0.8, 1.5, 0.6, 2.0, 0.4, 3.0, 5.0, 0.2, 10.0, 0.1, 20.0, 0.05)  # the smaller change first
-AGAINST = (2.0, 5.0, 20.0)  # of one word, and its inverse of another
+DEPTH = 100  # documents examined when a single hit is in question
+MARGIN = 20  # documents examined behind a page
+MAX_WORDS = 6  # words of the query that are tried
+FACTORS = (1.2, 0.8, 1.5, 0.6, 2.0, 0.4, 3.0, 5.0, 0.2, 10.0, 0.1, 20.0, 0.05)  # smaller changes first
+AGAINST = (2.0, 5.0, 20.0)  # factors for one word; the other word gets the inverse
 OPPOSED = 2  # words on either side
-RAISING = (2.0, 0.5, 4.0, 0.2)
-SHOWN = 3  # pieces of advice
-_NARROWER = (0.75, 0.5, 0.25)  # of the way from the next smaller factor, on the scale of logarithms
+RAISING = (2.0, 0.5, 4.0, 0.2)  # factors tried for advice
+SHOWN = 3  # maximum number of pieces of advice
+_NARROWER = (0.75, 0.5, 0.25)  # fractions of the way from the next smaller factor, on a logarithmic scale
 _BARE: dict[str, Any] = {  # a plain ranking by score
     "explain": Explain.NONE, "units": None, "offset": 0, "cursor": None, "timeout_ms": None, "profile": False,
     "extras": Extras(),
@@ -40,13 +40,13 @@ SearchMany = Callable[[Sequence[Query]], Sequence[SearchResult | SalienceError]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """Words of the query, and the factors that they are steered by on top of what the query says."""
+    """Words of the query, and factors for them in addition to the query's own."""
 
     words: tuple[Word, ...]
     factors: tuple[float, ...]  # (words,)
 
     def smaller(self) -> list[Change]:
-        """The same word by smaller and smaller factors, down to the next one of FACTORS; none for several words."""
+        """Smaller changes of the same word, down towards the next one of FACTORS; none for several words."""
         if len(self.words) > 1:
             return []
         [factor] = self.factors
@@ -58,22 +58,22 @@ class Change:
 
 
 class Trials:
-    """The rankings under changes of one query. What was tried is not searched again; for one thread."""
+    """The rankings under changes of one query. Results are cached. Not thread-safe."""
 
     def __init__(self, search: SearchMany, query: Query, *, depth: int = DEPTH) -> None:
-        """`search`: as Searcher.search_many of the collection. `depth`: documents; those behind rank nowhere."""
+        """`search`: Searcher.search_many for the collection. `depth`: documents to rank; those below have no rank."""
         self._search = search
-        selection = Selection(min_scores=query.selection.min_scores)  # diversity and groups have orders of their own
+        selection = Selection(min_scores=query.selection.min_scores)  # without diversity and groups: ordered by score
         self._query = replace(query, k=depth, selection=selection, **_BARE)
         self._ranks: dict[Change | None, dict[str, int]] = {}
 
     @property
     def count(self) -> int:
-        """Searches that were made."""
+        """The number of searches made."""
         return len(self._ranks)
 
     def run(self, changes: Sequence[Change | None]) -> None:
-        """Search under each; None: the query as it is. One that the query cannot take ranks nothing."""
+        """Search with each change; None: the unchanged query. A change that cannot be applied ranks nothing."""
         new = [change for change in dict.fromkeys(changes) if change not in self._ranks]
         queries = [_steered(self._query, change) for change in new]
         found = iter(self._search([query for query in queries if query is not None]))
@@ -83,17 +83,17 @@ class Trials:
             self._ranks[change] = {hit.document_id: place for place, hit in enumerate(hits, start=1)}
 
     def rank(self, change: Change | None, hit: Hit) -> int | None:
-        """Of the hit's document, from 1; None: behind the depth."""
+        """The rank of the hit's document under a change, from 1; None: below `depth`."""
         if change not in self._ranks:
             self.run([change])
         return self._ranks[change].get(hit.document_id)
 
     def steering(self, change: Change, hit: Hit) -> Steering:
-        """The change, and what it does to the hit."""
+        """The change and its effect on the hit's rank."""
         return Steering(**self._told(change, hit))
 
     def swap(self, change: Change, upper: Hit, lower: Hit) -> Swap:
-        """The change, which puts `lower` above `upper`, and what it does to both."""
+        """The change, which puts `lower` above `upper`, and its effect on both ranks."""
         upper_ranks: dict[str, Any] = {
             "upper_rank_before": self.rank(None, upper),
             "upper_rank_after": self.rank(change, upper),
@@ -114,9 +114,9 @@ class Trials:
 
 
 def advice(search: SearchMany, query: Query, hit: Hit, watch: Stopwatch) -> tuple[Steering, ...]:
-    """The changes that raise the hit's document most, of equal ones the smallest first; at most SHOWN.
+    """The changes that raise the hit's document most, at most SHOWN; ties are ordered by size, the smallest first.
 
-    Of those that there was time for.
+    Only changes that there was time to try are considered.
     """
     trials = Trials(search, query)
     words = words_to_try(query, [hit])
@@ -137,7 +137,7 @@ def advice(search: SearchMany, query: Query, hit: Hit, watch: Stopwatch) -> tupl
 
 
 def words_to_try(query: Query, hits: Sequence[Hit]) -> list[Word]:
-    """The words of the query's text that brought the most to any of the hits, at most MAX_WORDS."""
+    """The words of the query's text that contribute most to any of the hits, at most MAX_WORDS."""
     words = _steerable(query)
     brought = [max((abs(value) for value in values), default=0.0) for values in _brought(words, hits)]
     order = sorted(range(len(words)), key=lambda i: (-brought[i], i))
@@ -145,7 +145,7 @@ def words_to_try(query: Query, hits: Sequence[Hit]) -> list[Word]:
 
 
 def opposed_words(query: Query, upper: Hit, lower: Hit) -> list[tuple[Word, Word]]:
-    """Words that speak for the lower hit, each with one that speaks for the upper; the clearest ones alone."""
+    """Pairs of a word that favours the lower hit and one that favours the upper hit; only the strongest ones."""
     words = _steerable(query)
     leads = [theirs - ours for ours, theirs in _brought(words, [upper, lower])]
     order = sorted(range(len(words)), key=lambda i: (-leads[i], i))
@@ -153,25 +153,25 @@ def opposed_words(query: Query, upper: Hit, lower: Hit) -> list[tuple[Word, Word
 
 
 def _steerable(query: Query) -> list[Word]:
-    """The words that a control may stand on: of a prompt of items none, whose text is theirs and not the query's."""
+    """The words that controls may be placed on; none if the query is a prompt of items, which has its own text."""
     return [] if query.inputs.prompt is not None else list(units(query.text))
 
 
 def _brought(words: Sequence[Word], hits: Sequence[Hit]) -> list[list[float]]:
-    """By word, what it brought to each of the hits."""
+    """By word, its contribution to each of the hits."""
     shares = [() if hit.explanation is None else hit.explanation.query_words for hit in hits]
     return [[own[i].dense + own[i].sparse + own[i].learned for own in shares] for i in range(len(words))]
 
 
 def changes(words: Sequence[Word], against: Sequence[tuple[Word, Word]] = ()) -> list[list[Change]]:
-    """What to try, by rising size: one word at a time, and last, the first of two words against the second."""
+    """The changes to try, by ascending size: single words first, then pairs, the first word against the second."""
     found = [[Change(words=(word,), factors=(factor,)) for word in words] for factor in FACTORS]
     found += [[Change(words=pair, factors=(factor, _rounded(1 / factor))) for pair in against] for factor in AGAINST]
     return [level for level in found if level]
 
 
 def _steered(query: Query, change: Change | None) -> Query | None:
-    """The query as it is tried; None where it cannot be steered so far."""
+    """The query with the change applied; None if it exceeds the limits of controls or factors."""
     if change is None:
         controls: tuple[TextControl, ...] = query.controls
     else:
@@ -184,10 +184,10 @@ def _steered(query: Query, change: Change | None) -> Query | None:
 
 
 def _multiplied(text: str, controls: tuple[TextControl, ...], word: Word, factor: float) -> tuple[TextControl, ...]:
-    """With the factor on the word: in the control that it has, or in one more.
+    """The controls with the factor applied to the word: multiplied into its control, or as a new one.
 
-    A control on more than the word is divided, as boosts cannot overlap. The factors of tokens are those of all
-    characters, so it makes no difference to them.
+    A control that covers more than the word is split, because boosts cannot overlap. A token's factor depends on the
+    factors of its characters, so splitting does not change it.
     """
     for i, control in enumerate(controls):
         if (control.start, control.end) == (word.start, word.end):
@@ -205,7 +205,7 @@ def _multiplied(text: str, controls: tuple[TextControl, ...], word: Word, factor
 
 
 def _written(query: Query) -> str | None:
-    """The query with boosts, where these can say all of it."""
+    """The query written with boosts; None if boosts cannot express all of it."""
     if query.options != ControlOptions():
         return None
     try:
@@ -215,5 +215,5 @@ def _written(query: Query) -> str | None:
 
 
 def _rounded(factor: float) -> float:
-    """To two digits."""
+    """The factor rounded to two significant digits."""
     return float(f"{factor:.2g}")

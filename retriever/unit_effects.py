@@ -1,9 +1,9 @@
-"""The parts of one passage, judged by suppressing each of them, or by integrated gradients.
+"""Attributes a hit's score to the parts of its passage, by suppressing each part (AtMan) or by integrated gradients.
 
-Suppression is AtMan's (embedder.explaining): the part's tokens lose their say in the attention of every layer and in
-the pool, so what other tokens took from the part is lost, too. Leave-one-out in the pool, which costs no forward pass,
-does not see that. BM25 loses the part's products by the same factor, a sparse model reads the suppressed text itself.
-Gradients are of the dense leg; there a sparse leg's effect is its share.
+With AtMan (embedder.explaining), the part's tokens are suppressed in the attention of every layer and in the pool, so
+that information that other tokens took from the part is lost as well. Leave-one-out in the pool, which needs no forward
+pass, does not capture that. In BM25 the part's products are reduced by the same factor; a learned sparse model reads
+the suppressed text itself. Integrated gradients apply to the dense leg; a sparse leg's effect is then leave-one-out.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def unit_effects(
     legs: Mapping[Leg, LegWords],
     slopes: Mapping[Leg, float],
 ) -> tuple[UnitEffect, ...]:
-    """The parts of title and passage, in text order. `vector`: (dimension,) the query's, of unit length.
+    """The parts of title and passage, in text order. `vector`: (dimension,) of the query, of unit length.
 
-    Raises InvalidQuery where the method asks more of the model than it has, InvalidInput where there are too many
-    parts, InvalidControl where the model takes no controls.
+    Raises InvalidQuery if the model does not support the method, InvalidInput if there are too many parts,
+    InvalidControl if the model does not accept controls.
     """
     spans = _spans(request.granularity, passage, encoder)
     suppressed = [
@@ -64,7 +64,7 @@ def unit_effects(
 
 
 def _spans(granularity: Granularity | None, passage: PassageWords, encoder: Encoder) -> list[tuple[int, int]]:
-    """Spans of the embedded text; the title and the passage's text are cut each by itself."""
+    """The spans of the parts in the embedded text; the title and the passage's text are divided separately."""
     pieces = [(0, passage.text[: passage.offset]), (passage.offset, passage.text[passage.offset :])]
     pieces = [(start, text) for start, text in pieces if text.strip()]
     items = tuple(TextItem(text=text) for _, text in pieces)
@@ -80,14 +80,14 @@ def _suppressing(start: int, end: int, request: UnitRequest) -> TextControl:
 def _suppression(
     encoder: Encoder, vector: Float64Array, passage: PassageWords, suppressed: Sequence[Prompt]
 ) -> Float64Array:
-    """(parts,) how far the cosine falls."""
+    """(parts,) how far the cosine falls when each part is suppressed."""
     found = encoder.encode([passage.prompt, *suppressed], Representation.DOCUMENT).vectors
     cosines = found.astype(np.float64) @ vector
     return np.asarray(cosines[0] - cosines[1:])
 
 
 def _learned_suppression(terms: LearnedTerms, passage: PassageWords, suppressed: Sequence[Prompt]) -> Float64Array:
-    """(parts,) how far the dot product falls."""
+    """(parts,) how far the dot product falls when each part is suppressed."""
     prompts = [passage.prompt, *suppressed]
     found = terms.encoder.encode_sparse(prompts, Representation.DOCUMENT).vectors
     weights = dict(zip(terms.vector.ids.tolist(), terms.factors.tolist(), strict=True))
@@ -103,7 +103,7 @@ def _learned_suppression(terms: LearnedTerms, passage: PassageWords, suppressed:
 def _gradients(
     encoder: Encoder, vector: Float64Array, passage: PassageWords, spans: Sequence[tuple[int, int]]
 ) -> Float64Array:
-    """(parts,) the sum of what their tokens add to the cosine."""
+    """(parts,) the sum of the contributions of each part's tokens to the cosine."""
     if not isinstance(encoder, GradientEncoder):
         raise InvalidQuery(
             f"method: the model {encoder.name} has no gradients; choose atman, or leave-one-out", param="method"

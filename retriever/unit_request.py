@@ -1,4 +1,4 @@
-"""How the parts of a passage are to be judged, where that is to be done by more than their tokens' say in the pool."""
+"""The request to explain the parts of a passage by another method than leave-one-out in the pool."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MAX_CONTROL_FACTOR = 1.0
 
 class UnitMethod(StrEnum):
     ATMAN = "atman"  # each part is suppressed once, in the attention and in the pool
-    INTEGRATED_GRADIENTS = "integrated_gradients"  # of the cosine, along the way from an empty text
+    INTEGRATED_GRADIENTS = "integrated_gradients"  # of the cosine, along the path from an empty text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitRequest:
-    """Raises InvalidQuery or InvalidControl."""
+    """The method and its parameters. Raises InvalidQuery or InvalidControl for values that are not allowed."""
 
     method: UnitMethod
-    granularity: Granularity | None = None  # None: the one that cuts the passage into about 30 parts
-    control_factor: float = DEFAULT_FACTOR  # atman: of the part that is suppressed
+    granularity: Granularity | None = None  # None: the one that divides the passage into about 30 parts
+    control_factor: float = DEFAULT_FACTOR  # atman: factor of the suppressed part
 
     def __post_init__(self) -> None:
         if self.granularity is Granularity.CUSTOM:

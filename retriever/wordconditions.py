@@ -1,9 +1,9 @@
-"""Words and phrases that a document must have, or must not have, to be found by any leg.
+"""Word conditions: words and phrases that a document must, or must not, contain to be found by any leg.
 
-A condition holds for a document: any of its passages, or its title, may fulfil it. A word is compared as the sparse leg
-does it, by what the language of the document makes of it: "plays" is in a document that says "play". A phrase is words
-one behind the other, stop words among them. Documents that could hold a phrase, by the terms of its words, are read:
-the answer is exact, or it is refused.
+A condition applies to a document: any of its passages, or its title, may fulfil it. Words are compared as in the sparse
+leg, by their stems in the language of the document: "plays" matches a document that has "play". A phrase is a sequence
+of words, including stop words. Documents that may contain a phrase, judging by its terms, are read to make sure: the
+result is exact, or the query is refused.
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ from store.view import View
 from store.vocabulary import Vocabularies
 
 MAX_CONDITIONS = 100
-MAX_CHARACTERS = 1000  # of one
-MAX_READ = 20_000  # documents that are read to find a phrase in
+MAX_CHARACTERS = 1000  # of one condition
+MAX_READ = 20_000  # documents that are read to find a phrase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordConditions:
-    """Entries of several words are phrases. Raises InvalidQuery for one without a word, and for too many."""
+    """Required and excluded words; entries of several words are phrases.
+
+    Raises InvalidQuery for an entry that has no word or is too long, and for too many entries.
+    """
 
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
-    phrases: tuple[str, ...] = ()  # required, as those in `must`
+    phrases: tuple[str, ...] = ()  # required, like those in `must`
 
     def __post_init__(self) -> None:
         count = len(self.must) + len(self.must_not) + len(self.phrases)
@@ -72,9 +75,9 @@ def fulfilling(
     vocabularies: Vocabularies,
     allowed: Int64Array | None,
 ) -> Int64Array | None:
-    """Of the passages `allowed` (None: all) those whose document fulfils the conditions, sorted; None: all.
+    """The passages among `allowed` (None: all) whose documents fulfil the conditions, as sorted ids; None: all.
 
-    Raises InvalidQuery for a phrase that too many documents would have to be read for.
+    Raises InvalidQuery for a phrase that would require reading too many documents.
     """
     if not conditions:
         return allowed
@@ -97,7 +100,7 @@ class _Resolver:
         self._languages = view.languages or (analyzer.default_language,)
 
     def holders(self, entry: str, among: Documents) -> Documents:
-        """The documents of `among` that hold the word or phrase; of a word perhaps others that hold it, too."""
+        """The documents of `among` that contain the word or phrase; for a word, possibly others that contain it too."""
         words = self._analyzer.analyze_query(entry, self._languages)
         by_language = {code: self._analyzer.analyze_query(entry, [code]) for code in self._languages}
         plain = len(words) == 1 and not is_character(words[0].text) and len(list(units(entry))) == 1
@@ -107,14 +110,17 @@ class _Resolver:
         return self._read(entry, candidates)
 
     def _word(self, terms: Mapping[str, tuple[str, ...]]) -> Documents:
-        """The documents that hold a word's terms in their own language: one language's stem is another one's word."""
+        """The documents that contain the word's terms in their own language.
+
+        The language matters because a stem of one language may be a word of another.
+        """
         if len(set(terms.values())) == 1:
             return documents_with_terms(self._view, next(iter(terms.values())))
         held = [documents_with_terms(self._view, own) & self._view.documents_in(code) for code, own in terms.items()]
         return reduce(or_, held)
 
     def _candidates(self, words: Sequence[QueryWord], language: str) -> Documents:
-        """All documents of the language that may hold the phrase, and others."""
+        """A superset of the documents of the language that contain the phrase."""
         held = [self._with(word) for word in words if word.terms]
         return reduce(and_, held) if held else self._view.documents_in(language)
 
@@ -123,7 +129,7 @@ class _Resolver:
         return documents_with_terms(self._view, within)
 
     def _read(self, entry: str, candidates: Documents) -> Documents:
-        """Those of the candidates in which the phrase stands."""
+        """The candidates that contain the phrase."""
         if len(candidates.ids) > MAX_READ:
             raise InvalidQuery(
                 f"{entry!r:.80} may stand in {len(candidates.ids)} documents, by the words that are indexed; at most "
@@ -131,7 +137,7 @@ class _Resolver:
                 param="phrases",
             )
         phrases = {code: WordSequence(entry, code) for code in self._languages}
-        titled = self._view.collection.settings.title_weight > 0  # else the index has no titles, either
+        titled = self._view.collection.settings.title_weight > 0  # else the index has no titles either
         found = [
             document.number
             for document in document_texts(self._view, candidates.ids)

@@ -1,4 +1,4 @@
-"""Scores by word and by sentence: model tokens and terms gathered into what a reader sees.
+"""Aggregates the scores of model tokens and index terms by the words and sentences that a reader sees.
 
 A word is a unit of the lexical analysis: a run of letters and digits, or one character of
 Chinese, Japanese, Korean, Thai, Lao, Khmer or Burmese.
@@ -30,38 +30,38 @@ from retriever.terms import QueryTerms
 class PassageWords:
     """The embedded text of a passage and its words."""
 
-    text: str  # title and passage, as embedded: without what the document's controls leave out
+    text: str  # title and passage as embedded, without the parts that the document's controls leave out
     offset: int  # where the passage's own text begins
     language: str
     units: tuple[Word, ...]
     spans: Int64Array  # (words, 2) of the units
-    sentences: tuple[tuple[int, int], ...]  # spans of `text`, in its order, without white space at their ends
+    sentences: tuple[tuple[int, int], ...]  # spans of `text`, in order, without surrounding white space
     title_weight: int  # how often BM25 counts a word of the title
-    said: KeptText  # the passage's own part of `text`, and where it stands in the passage as it is stored
-    factors: Float64Array  # (words,) of the units, by the controls
+    said: KeptText  # the passage's own part of `text`, and its places in the stored passage
+    factors: Float64Array  # (words,) of the units, from the controls
 
     @property
     def sentence_spans(self) -> Int64Array:
-        """(sentences, 2)"""
+        """(sentences, 2) `sentences` as an array."""
         return np.array(self.sentences, dtype=np.int64).reshape(-1, 2)
 
     @property
     def controls(self) -> tuple[TextControl, ...]:
-        """The document's, on spans of `text`."""
+        """The document's controls, on spans of `text`."""
         return self.said.shifted(self.offset)
 
     @property
     def prompt(self) -> Prompt:
-        """What the models read."""
+        """The prompt that the models read."""
         return Prompt.of(self.text, self.controls)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenseQuery:
-    """What the cosines are with."""
+    """The query that passages are compared with by cosine."""
 
     vector: Float64Array  # (dimension,) of unit length
-    words: Float64Array  # (words of the query, dimension) their parts of the vector; none where it is of no text
+    words: Float64Array  # (words of the query, dimension) their parts of the vector; no rows if it is not from text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,29 +69,29 @@ class DenseWords:
     """The cosine of a query and a passage, by word."""
 
     cosine: float
-    shares: Float64Array  # (words of the passage,) with `context` they sum to the cosine
+    shares: Float64Array  # (words of the passage,) together with `context` they sum to the cosine
     context: float  # special tokens, prefix and punctuation of the passage
     effects: Float64Array  # (words of the passage,) leave-one-out in the pool
-    sentence_effects: Float64Array  # (sentences of the passage,) the same, of all their tokens at once
-    query_shares: Float64Array  # (words of the query,) with the query's own context they sum to the cosine
+    sentence_effects: Float64Array  # (sentences of the passage,) the same, for all tokens of a sentence at once
+    query_shares: Float64Array  # (words of the query,) together with the query's own context they sum to the cosine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnedWords:
     """The learned weights that a query and a passage share, by word."""
 
-    leg: Leg  # that scores by them
-    shares: Float64Array  # (words of the passage, terms) with `context` each term's sum to 1
+    leg: Leg  # the leg that scores by them
+    shares: Float64Array  # (words of the passage, terms) together with `context`, each term's sum to 1
     context: Float64Array  # (terms,) special tokens, prefix and punctuation of the passage
-    losses: Float64Array  # (words of the passage, terms) which share of the weight goes when the word leaves the pool
-    sentence_losses: Float64Array  # (sentences of the passage, terms) the same, of all their tokens at once
-    query_shares: Float64Array  # (words of the query, terms) with the query's own context they sum to 1
+    losses: Float64Array  # (words of the passage, terms) fraction of the weight lost when the word leaves the pool
+    sentence_losses: Float64Array  # (sentences of the passage, terms) the same, for all tokens of a sentence at once
+    query_shares: Float64Array  # (words of the query, terms) together with the query's own context they sum to 1
 
 
 def passage_words(
     text: str, offset: int, language: str, title_weight: int = 1, said: KeptText | None = None
 ) -> PassageWords:
-    """`said`: the passage's own part of `text`, where its document has controls."""
+    """The words and sentences of a text. `said`: the passage's own part of it; None: there are no controls."""
     words = tuple(units(text))
     spans = spans_of(words)
     said = kept_text(text[offset:], ()) if said is None else said
@@ -109,7 +109,10 @@ def passage_words(
 
 
 def dense_query(text: str, query: TokenTrace | Float32Array) -> DenseQuery:
-    """`query`: a vector, (dimension,) of unit length, where no text was embedded; then no words have shares."""
+    """The query's vector and its words' parts of it.
+
+    `query`: its trace, or a vector, (dimension,) of unit length, if it has none; then words have no shares.
+    """
     if not isinstance(query, TokenTrace):
         vector = query.astype(np.float64)
         return DenseQuery(vector=vector, words=np.zeros((0, len(vector))))
@@ -118,7 +121,7 @@ def dense_query(text: str, query: TokenTrace | Float32Array) -> DenseQuery:
 
 
 def dense_words(passage: PassageWords, query: DenseQuery, trace: TokenTrace) -> DenseWords:
-    """Gather the token matrix (embedder.attribution) into the words of query and passage."""
+    """Aggregate the token matrix (embedder.attribution) by the words of query and passage."""
     held, members = parts(trace), tokens_of(passage.spans, trace)
     by_token = held @ query.vector  # the sums of the matrix's columns
     cosine, shares = float(by_token.sum()), sums(by_token[:, None], members)[:, 0]
@@ -137,9 +140,9 @@ def dense_words(passage: PassageWords, query: DenseQuery, trace: TokenTrace) -> 
 def learned_words(
     leg: Leg, query_text: str, passage: PassageWords, query: SparseTrace | None, trace: SparseTrace
 ) -> LearnedWords:
-    """Gather what the tokens say (embedder.attribution) into the words; both traces are of the same terms.
+    """Aggregate the tokens' contributions (embedder.attribution) by word; both traces must have the same terms.
 
-    `query`: None where the weights were not made of a text; then its words have no shares.
+    `query`: None if its weights were not computed from text; then its words have no shares.
     """
     members = tokens_of(passage.spans, trace)
     shares = sums(term_shares(trace), members)
@@ -164,7 +167,7 @@ def words_in(passage: PassageWords, start: int, end: int) -> slice:
 def sparse_words(
     passage: PassageWords, terms: QueryTerms | None, products: Float64Array, analyzer: Analyzer
 ) -> Float64Array:
-    """(words,) each word's part of the BM25 score: a term's product, over its occurrences as often as they count."""
+    """(words,) each word's part of the BM25 score: a term's product is divided among its weighted occurrences."""
     shares = np.zeros(len(passage.units))
     if terms is None or not products.any():
         return shares
@@ -202,25 +205,25 @@ def _sentences(text: str, offset: int, language: str) -> tuple[tuple[int, int], 
 
 
 def spans_of(words: Sequence[Word | Term]) -> Int64Array:
-    """(words, 2)"""
+    """(words, 2) the spans of the words."""
     return np.array([[word.start for word in words], [word.end for word in words]], dtype=np.int64).T
 
 
 def _spread(shares: Float64Array, words: Sequence[Word], start: int, end: int, value: float) -> None:
-    """Adds `value` in equal parts to the words in the span: one word, or the two characters of a pair."""
-    # Words are in text order and do not overlap, but for compatibility characters that share one span.
+    """Add `value` in equal parts to the words in the span: one word, or the two characters of a pair."""
+    # Words are in text order and do not overlap, except for compatibility characters that share one span.
     first = bisect.bisect_right(words, start, key=lambda word: word.end)
     last = bisect.bisect_left(words, end, key=lambda word: word.start)
     shares[first:last] += value / max(last - first, 1)
 
 
 def tokens_of(spans: Int64Array, trace: TokenTrace | SparseTrace | TokenAttributions) -> Units:
-    """For each word its tokens: a token is divided in equal parts among the words that it overlaps.
+    """The tokens of each word; a token is divided equally among the words that it overlaps.
 
-    `spans`: (words, 2), or of other parts; rising, and not overlapping but where they are equal.
+    `spans`: (words, 2), of words or other parts; ascending, and not overlapping unless they are equal.
     """
     starts, ends = trace.spans[:, 0], trace.spans[:, 1]
-    first = spans[:, 1].searchsorted(starts, side="right")  # (tokens,) the first word that ends behind its beginning
+    first = spans[:, 1].searchsorted(starts, side="right")  # (tokens,) the first word that ends after the token's start
     behind = spans[:, 0].searchsorted(ends, side="left")
     covered = np.where(~trace.special & (starts < ends), np.maximum(behind - first, 0), 0)  # (tokens,) how many words
     tokens = np.repeat(np.arange(len(covered)), covered)

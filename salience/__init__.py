@@ -1,1 +1,1 @@
-"""What other programs import of Salience: `salience.client`. It stands alone, on httpx and the standard library."""
+"""The public package for other programs: `salience.client`. It depends only on httpx and the standard library."""

@@ -1,14 +1,14 @@
-"""Every error that Salience raises on purpose, as one tree.
+"""The hierarchy of all errors that Salience raises deliberately.
 
     SalienceError
-    ├── InvalidInput                 the caller can mend it (HTTP 400)
+    ├── InvalidInput                 the caller can fix it (HTTP 400)
     │   ├── InvalidQuery             query text, k, legs, fusion
     │   ├── InvalidControl           factor, span, threshold of an attention control
     │   ├── InvalidFilter            unknown field or operator, value of the wrong type
     │   ├── InvalidDocument          a record that cannot become a document
     │   ├── InvalidSettings          collection or process settings
-    │   ├── UnreadableFile           a file that no reader can make sense of
-    │   └── UnwritableFile           a file that a command was to write
+    │   ├── UnreadableFile           a file that no reader understands
+    │   └── UnwritableFile           an output file of a command
     ├── NotFound                     (HTTP 404)
     │   ├── CollectionNotFound
     │   ├── DocumentNotFound
@@ -21,41 +21,41 @@
     ├── Conflict                     (HTTP 409)
     │   ├── CollectionExists
     │   ├── ModelMismatch            the collection was embedded by another model
-    │   ├── CursorExpired            the collection was reindexed since the page before
+    │   ├── CursorExpired            the collection was reindexed since the previous page
     │   ├── EmbeddingsMissing        deleted between the embedding and the commit; embed again
     │   ├── CollectionMoved          another generation serves under its name by now; prepare and commit again
-    │   ├── ReindexConflict          a reindex whose state does not allow this, or that has nothing to do
-    │   ├── DocumentsRefused         what a reindex has to bring over, and its settings or model do not take
-    │   ├── JobConflict              a job whose state does not allow this, or another request's idempotency key
-    │   │   └── StillReceived        that request is still coming in; try again
+    │   ├── ReindexConflict          the reindex is in a state that does not allow this, or has nothing to do
+    │   ├── DocumentsRefused         the new settings or model of a reindex do not accept some documents
+    │   ├── JobConflict              the job's state does not allow this, or another request used the idempotency key
+    │   │   └── StillReceived        that request is still being received; try again
     │   ├── LeaseLost                another worker has the job now, or it was cancelled
-    │   ├── LastAdminKey             without it nobody could administrate any more
-    │   └── LimitReached             collections or passages of a key's limit
+    │   ├── LastAdminKey             removing it would leave no key that can administer the server
+    │   └── LimitReached             the key's limit of collections or passages
     ├── TooLarge                     more than a stated limit (HTTP 413)
-    ├── QueueFull                    more documents wait than allowed; try again (HTTP 429)
-    ├── SeqNotReached                the state that was asked for is not committed yet; try again (HTTP 503)
+    ├── QueueFull                    too many documents are queued; try again (HTTP 429)
+    ├── SeqNotReached                the requested state is not committed yet; try again (HTTP 503)
     ├── Abandoned                    nobody waits for the answer any more, or it is too late for it (HTTP 503)
-    ├── Forbidden                    the caller is known, and may not do this (HTTP 403)
-    ├── InvalidSignature             a signed request whose signature does not hold (HTTP 401)
+    ├── Forbidden                    the caller is known, but may not do this (HTTP 403)
+    ├── InvalidSignature             the signature of a signed request is invalid (HTTP 401)
     ├── ModelError                   a model folder that cannot be used
-    │   └── ModelUnavailable         a model of the settings that cannot be loaded (HTTP 503)
-    ├── RemoteError                  an embedding service elsewhere (HTTP 502)
+    │   └── ModelUnavailable         a configured model that cannot be loaded (HTTP 503)
+    ├── RemoteError                  a remote embedding service failed (HTTP 502)
     │   ├── RemoteUnavailable        down, slow, over its quota; try again (HTTP 503)
-    │   ├── RemoteRefused            it did not take the request: key, model name
-    │   └── RemoteMismatch           it answered with what cannot be: count, dimension, nan, another model
-    ├── IndexUnavailable             the engine that holds a collection's passages; try again (HTTP 503)
-    │   └── IndexMissing             it lacks the collection, which is brought there anew
+    │   ├── RemoteRefused            it rejected the request: key, model name
+    │   └── RemoteMismatch           its answer does not fit: count, dimension, nan, another model
+    ├── IndexUnavailable             the engine that holds a collection's passages is down; try again (HTTP 503)
+    │   └── IndexMissing             it lacks the collection, which is then copied there again
     └── StorageError                 the data directory
         ├── SchemaTooNew             written by a newer Salience
-        ├── DirectoryInUse           by a process that does not go together with this one
+        ├── DirectoryInUse           by a process that must not run together with this one
         ├── StorageReadOnly
         ├── StorageFull
         ├── StorageBusy              another process holds the lock; try again
-        │   └── LockHeld             somebody else is at this very work: there is nothing to do here
+        │   └── LockHeld             another process or thread does this work already: nothing to do here
         └── StorageCorrupt
 
-`code` is stable and part of the API. The docstring of a class is its message when none is given.
-One module an area; everybody imports from here.
+`code` is stable and part of the API. The docstring of a class is its default message.
+There is one module for each area; all other packages import from here.
 """
 
 from __future__ import annotations

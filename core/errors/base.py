@@ -1,4 +1,4 @@
-"""What every error of the tree has."""
+"""The base class of all Salience errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class SalienceError(Exception):
 
     code = "error"
     retryable = False
-    retry_after: float | None = None  # seconds after which another try has a chance; None: unknown
+    retry_after: float | None = None  # seconds after which a retry may succeed; None: unknown
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
         """`message` says what was wrong, where, and what is allowed; `param` names the offending input."""
@@ -23,5 +23,5 @@ class SalienceError(Exception):
 
     @property
     def detail(self) -> str:
-        """What the log and the operator at the machine are told: the message, unless callers are not to know it all."""
+        """The text for the log and the local operator: the message, or more than callers should see."""
         return self.message

@@ -1,4 +1,4 @@
-"""What contradicts the present state."""
+"""Errors for requests that conflict with the current state."""
 
 from __future__ import annotations
 

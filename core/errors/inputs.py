@@ -1,4 +1,4 @@
-"""What is wrong with an input, so that whoever sent it can mend it."""
+"""Errors for invalid input, which the caller can fix."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class InvalidInput(SalienceError):
     """The input is not valid."""
 
     code = "invalid_input"
-    index: int | None = None  # of the prompt at fault, among those that a model was given together; None: unknown
+    index: int | None = None  # position of the invalid prompt in the list given to a model; None: unknown
 
     @staticmethod
     @contextmanager
     def indexed(index: int) -> Iterator[None]:
-        """Within the block, what is wrong with a prompt has its index."""
+        """Set `index` on every InvalidInput that is raised within the block."""
         try:
             yield
         except InvalidInput as error:
@@ -26,7 +26,7 @@ class InvalidInput(SalienceError):
             raise
 
     def at(self, place: str, param: str | None = None) -> Self:
-        """The same, told with its place in a request. `param`: in place of its own."""
+        """A copy whose message begins with its place in the request. `param` replaces the error's own, if given."""
         return type(self)(f"{place}: {self.message}", param=self.param if param is None else param)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with models, here and elsewhere."""
+"""Errors of local and remote models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ModelUnavailable(ModelError):
     code = "model_unavailable"
 
     def __init__(self, message: str | None = None, *, param: str | None = None, detail: str | None = None) -> None:
-        """`detail`: why, with the files that are at fault; None: the message says it all."""
+        """`detail`: the reason, with the files at fault; None: the message says it all."""
         super().__init__(message, param=param)
         self._detail = detail
 
@@ -31,7 +31,7 @@ class RemoteError(SalienceError):
     """The remote embedding service failed."""
 
     code = "remote_error"
-    index: int | None = None  # of a prompt that alone may be at fault, among those of a call; None: it is the remote's
+    index: int | None = None  # of the one prompt in the call that may be at fault; None: the fault is the remote's
 
 
 class RemoteUnavailable(RemoteError):
@@ -43,7 +43,7 @@ class RemoteUnavailable(RemoteError):
     def __init__(
         self, message: str | None = None, *, param: str | None = None, retry_after: float | None = None
     ) -> None:
-        """`retry_after`: at most 300 seconds count, whatever the remote or its quota asks for."""
+        """`retry_after`: seconds; capped at 300, whatever the remote or its quota asks for."""
         super().__init__(message, param=param)
         self.retry_after = None if retry_after is None else min(retry_after, MAX_ASKED_SECONDS)
 
@@ -54,7 +54,7 @@ class RemoteRefused(RemoteError):
     code = "remote_refused"
 
     def __init__(self, message: str | None = None, *, param: str | None = None, status: int | None = None) -> None:
-        """`status`: of the HTTP answer; None: it was none, or the answer said otherwise."""
+        """`status`: of the HTTP answer; None: there was no answer, or its status was not the reason."""
         super().__init__(message, param=param)
         self.status = status
 

@@ -1,4 +1,4 @@
-"""What is refused for now, or to this caller."""
+"""Errors for requests that are refused, temporarily or for this caller."""
 
 from __future__ import annotations
 

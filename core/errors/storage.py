@@ -1,4 +1,4 @@
-"""What is wrong with the data directory, or with the engine that holds passages beside it."""
+"""Errors of the data directory and of the external engine that holds passages."""
 
 from __future__ import annotations
 
@@ -66,4 +66,4 @@ class IndexMissing(IndexUnavailable):
     """The engine that the settings name has none of this collection's passages: it lost them, or is another one."""
 
     code = "index_missing"
-    retry_after = 30.0  # by then it has been noticed
+    retry_after = 30.0  # by then the loss has been noticed

@@ -1,4 +1,4 @@
-"""The Python client of Salience's HTTP API: synchronous and asynchronous, typed, patient where that is safe.
+"""The Python client of Salience's HTTP API: synchronous and asynchronous, typed, with retries where they are safe.
 
     from salience.client import Client
 
@@ -6,7 +6,7 @@
         for hit in client.search("products", "games for my TV", k=3).hits:
             print(hit.score, hit.document_id)
 
-See docs/client.md. Nothing of the server is imported here.
+See docs/client.md. The client imports nothing from the server.
 """
 
 from __future__ import annotations

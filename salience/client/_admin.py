@@ -1,4 +1,4 @@
-"""What takes the role of an administrator: keys, aliases, reindexes, and what was done."""
+"""Calls that require the admin role: keys, aliases, reindexes, and the audit log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def create_key(
     limits: Mapping[str, int] | None = None,
     expires_at: datetime | None = None,
 ) -> Call[NewKey]:
-    """A new key; its `key` is shown here, and never again. `expires_at` has a time zone."""
+    """Create a key; its `key` is shown here, and never again. `expires_at` must have a time zone."""
     body = {
         "name": name,
         "role": role,
@@ -38,12 +38,12 @@ def create_key(
 
 
 def list_keys() -> Call[tuple[Key, ...]]:
-    """Every key that was ever made, without secrets."""
+    """Every key that was ever created, without secrets."""
     return Call(method="GET", path="/v1/admin/keys", read=reading(tuple[Key, ...], "keys"))
 
 
 def rotate_key(id: int, *, overlap_seconds: float | None = None) -> Call[NewKey]:
-    """A new key of the same rights; the old one is good for a while more."""
+    """Replace a key by a new one with the same rights; the old one remains valid for `overlap_seconds`."""
     return Call(
         method="POST",
         path=path_of("v1", "admin", "keys", id, "rotate"),
@@ -54,19 +54,19 @@ def rotate_key(id: int, *, overlap_seconds: float | None = None) -> Call[NewKey]
 
 
 def revoke_key(id: int) -> Call[Key]:
-    """End a key, within a second in every process."""
+    """Revoke a key; takes effect within a second in every process."""
     return Call(method="DELETE", path=path_of("v1", "admin", "keys", id), read=reading(Key))
 
 
 def list_audit(*, limit: int | None = None, before: int | None = None) -> Call[AuditPage]:
-    """One page of what administrators did, the newest first. `iter_audit` goes through all."""
+    """One page of administrators' actions, the newest first. `iter_audit` iterates over all."""
     return Call(
         method="GET", path="/v1/admin/audit", params={"limit": limit, "before": before}, read=reading(AuditPage)
     )
 
 
 def set_alias(alias: str, collection: str) -> Call[Alias]:
-    """Searches, reads and writes under this name go to the collection from now on."""
+    """Point an alias at a collection: searches, reads and writes under this name go to it from now on."""
     return Call(
         method="PUT",
         path=path_of("v1", "admin", "aliases", alias),
@@ -76,7 +76,7 @@ def set_alias(alias: str, collection: str) -> Call[Alias]:
 
 
 def get_alias(alias: str) -> Call[Alias]:
-    """The collection that it stands for."""
+    """The collection that an alias stands for."""
     return Call(method="GET", path=path_of("v1", "admin", "aliases", alias), read=reading(Alias))
 
 
@@ -86,7 +86,7 @@ def list_aliases() -> Call[tuple[Alias, ...]]:
 
 
 def delete_alias(alias: str) -> Call[None]:
-    """The collection stays."""
+    """Delete an alias. The collection stays."""
     return Call(method="DELETE", path=path_of("v1", "admin", "aliases", alias), read=nothing, repeatable=False)
 
 
@@ -103,9 +103,9 @@ def start_reindex(
     judgements: Mapping[str, Any] | None = None,
     min_gain: float | None = None,
 ) -> Call[Reindex]:
-    """Build the collection again, beside itself: with another model, splitting, analysis or index.
+    """Rebuild a collection with another model, splitting, analysis or index, while it keeps serving.
 
-    `settings` names what changes. `wait_for_reindex` waits.
+    `settings`: only those that change. `wait_for_reindex` waits for the end.
     """
     chosen = given(
         model=model,
@@ -126,7 +126,7 @@ def start_reindex(
 
 
 def get_reindex(collection: str) -> Call[Reindex]:
-    """The newest reindex of a collection: its state, its progress, and what comparing it found."""
+    """The newest reindex of a collection: its state, its progress, and the results of the comparison."""
     return Call(method="GET", path=_reindex(collection), read=reading(Reindex))
 
 
@@ -136,29 +136,32 @@ def list_reindexes() -> Call[tuple[Reindex, ...]]:
 
 
 def switch_reindex(collection: str) -> Call[Reindex]:
-    """Let the new generation answer, which is ready."""
+    """Let the new generation serve; it must be ready."""
     return _changed(collection, "switch")
 
 
 def rollback_reindex(collection: str) -> Call[Reindex]:
-    """Let the old generation answer again, with all that was written since."""
+    """Let the old generation serve again, including everything written since."""
     return _changed(collection, "rollback")
 
 
 def cancel_reindex(collection: str) -> Call[Reindex]:
-    """The collection stays as it is."""
+    """Cancel a reindex. The collection stays unchanged."""
     return _changed(collection, "cancel")
 
 
 def clean_up_reindex(collection: str) -> Call[Reindex]:
-    """Remove the old generation before its time; then there is no rollback any more."""
+    """Delete the old generation early; a rollback is then no longer possible."""
     return _changed(collection, "cleanup")
 
 
 def until_reindexed(
     collection: str, *, seconds: float | None, progress: Callable[[Reindex], object] | None, retries: Retries
 ) -> Steps[Reindex]:
-    """Look at a reindex until it answers, or waits to be switched. Raises ReindexUnfinished for any other end."""
+    """Poll a reindex until the new generation serves, or waits for its switch.
+
+    Raises ReindexUnfinished for any other end, or if `seconds` have passed.
+    """
     found = yield from watched(
         get_reindex(collection), lambda seen: seen.settled, seconds=seconds, progress=progress, retries=retries
     )

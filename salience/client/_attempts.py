@@ -1,12 +1,12 @@
-"""How often a call is tried, and what is waited in between: a generator that asks for each, and sends nothing itself.
+"""Retry logic, as a generator that yields calls and pauses but performs no I/O.
 
-It yields calls and pauses, and is sent what came of them, so that the synchronous and the asynchronous client go by the
-same rules. Tried again is what was refused for now (429, 503, or a 409 that says when), and what lost its connection.
-Where nobody knows whether a call was served, it is only repeated if that does no harm. A call that takes too long is
-not: the server would do the work twice.
+The caller sends the outcome of each step back in, so that the synchronous and the asynchronous client share the same
+rules. A call is retried if it was refused temporarily (429, 503, or a 409 with Retry-After), or if the connection
+failed. If it is unknown whether a call was served, it is repeated only if that does no harm. A call that timed out
+after it was sent is not repeated, because the server would do the work twice.
 
-Pauses grow exponentially with full jitter (Brooker, "Exponential backoff and jitter", 2015) on top of what the server
-asks for by Retry-After.
+Pauses grow exponentially with full jitter (Brooker, "Exponential backoff and jitter", 2015), in addition to the time
+that the server requests by Retry-After.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from salience.client._calls import Answer, Call, failed
 from salience.client.errors import ConnectionFailed, RequestFailed, TimedOut, UnexpectedAnswer
 
 T = TypeVar("T")
-_DOUBLINGS = 64  # of a pause, which is then longer than any; from 1,024 on there is no such float
+_DOUBLINGS = 64  # limit of doublings of a pause: enough for any length; 2.0**1024 would overflow a float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pause:
-    """Wait this long."""
+    """A step: wait this long."""
 
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoAnswer:
-    """A call that came to nothing."""
+    """The outcome of a call that got no answer."""
 
     error: ConnectionFailed
-    sent: bool  # whether the server may have got it
+    sent: bool  # whether the server may have received the call
 
 
 Steps = Generator[Call[Any] | Pause, Answer | NoAnswer | None, T]
@@ -43,25 +43,26 @@ Steps = Generator[Call[Any] | Pause, Answer | NoAnswer | None, T]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retries:
-    """How patient a client is."""
+    """How often and how long a client retries. Raises ValueError for values out of range."""
 
-    tries: int = 4  # of one call, the first one included
-    base_seconds: float = 0.25  # of the first pause, at most; each further one may be twice as long
-    longest_seconds: float = 30.0  # of a pause; a server that asks for more is not asked again
+    tries: int = 4  # attempts per call, including the first; at least 1
+    base_seconds: float = 0.25  # upper limit of the first pause, which doubles with each further one
+    longest_seconds: float = 30.0  # longest pause; if the server asks for more, the call is not retried
 
     def __post_init__(self) -> None:
-        if not (self.tries >= 1 and self.base_seconds >= 0 and self.longest_seconds >= 0):  # nan is none of these
+        if not (self.tries >= 1 and self.base_seconds >= 0 and self.longest_seconds >= 0):  # also refuses nan
             raise ValueError(f"{self}: tries must be 1 or more, seconds 0 or more")
 
 
 def attempts(call: Call[T], retries: Retries) -> Steps[T]:
-    """Raises RequestFailed, ConnectionFailed, UnexpectedAnswer."""
+    """The steps of one call with retries. Raises RequestFailed, ConnectionFailed, UnexpectedAnswer."""
     for number in range(1, retries.tries + 1):
         outcome = yield call
         assert outcome is not None
         if isinstance(outcome, NoAnswer):
             error: RequestFailed | ConnectionFailed = outcome.error
-            worth = not outcome.sent or (call.repeatable and not isinstance(error, TimedOut))  # it may still be at work
+            # After a timeout, the server may still be working on the call.
+            worth = not outcome.sent or (call.repeatable and not isinstance(error, TimedOut))
             asked = 0.0
         elif outcome.status < 300:
             return call.read(outcome)
@@ -83,7 +84,10 @@ def attempts(call: Call[T], retries: Retries) -> Steps[T]:
 
 
 def _refused_for_now(error: RequestFailed, call: Call[Any]) -> bool:
-    """Salience says by Retry-After what has a chance later, and did nothing; others before it may not say it."""
+    """Whether a refusal is temporary. Salience marks that by Retry-After, and then has done nothing.
+
+    A proxy in front of it may not send that header.
+    """
     if error.status not in (409, 429, 503):
         return False
     if error.code:

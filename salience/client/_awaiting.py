@@ -1,4 +1,4 @@
-"""The asynchronous client: the same methods, to be awaited."""
+"""The asynchronous client: the methods of Client, as coroutines."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 class AsyncClient(Methods, Awaiting):
-    """A server, from a program with an event loop (asyncio). Close it, or use it in an `async with`.
+    """A client for programs with an event loop (asyncio). Close it, or use it in an `async with`.
 
-    Every method raises SalienceError (see `errors`) where it does not do what it says.
+    Every method raises SalienceError (see `errors`) if it fails.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class AsyncClient(Methods, Awaiting):
         retries: Retries | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """As Client has it."""
+        """As in Client."""
         self.retries = Retries() if retries is None else retries
         self._http = httpx.AsyncClient(**_sending.settings(address, key, timeout), transport=transport)
 
@@ -48,7 +48,7 @@ class AsyncClient(Methods, Awaiting):
         text_field: str | None = None,
         title_field: str | None = None,
     ) -> Job:
-        """As Client has it; the documents may come by `async for`, too."""
+        """As in Client; the documents may also be an async iterable."""
         call = _documents.bulk(
             collection,
             BulkBody(documents),
@@ -62,19 +62,25 @@ class AsyncClient(Methods, Awaiting):
     async def wait_for_job(
         self, job: Job | int, *, timeout: float | None = None, progress: Callable[[Job], object] | None = None
     ) -> Job:
-        """The job, done. `progress` is called with each look at it. Raises JobUnfinished."""
+        """Wait until a job is done. `progress` is called with each state polled; `timeout`: seconds.
+
+        Raises JobUnfinished if it ends otherwise, or not in time.
+        """
         id = job if isinstance(job, int) else job.id
         return await self.run(_jobs.until_ended(id, seconds=timeout, progress=progress, retries=self.retries))
 
     async def wait_for_reindex(
         self, collection: str, *, timeout: float | None = None, progress: Callable[[Reindex], object] | None = None
     ) -> Reindex:
-        """The reindex, switched; without `auto_switch` ready to be. Raises ReindexUnfinished."""
+        """Wait until a reindex has switched, or, without `auto_switch`, is ready to. `timeout`: seconds.
+
+        `progress` is called with each state polled. Raises ReindexUnfinished if it ends otherwise, or not in time.
+        """
         steps = _admin.until_reindexed(collection, seconds=timeout, progress=progress, retries=self.retries)
         return await self.run(steps)
 
     async def ready(self) -> Readiness:
-        """Whether the server can serve, asked once. Raises ConnectionFailed where it does not answer."""
+        """Whether the server is ready to serve, without retries. Raises ConnectionFailed if it does not answer."""
         return await self.run(_collections.readiness())
 
     async def run(self, steps: Steps[T]) -> T:
@@ -86,7 +92,7 @@ class AsyncClient(Methods, Awaiting):
                 result: T = end.value
                 return result
             if isinstance(step, Pause):
-                import asyncio  # here, as programs without an event loop need not wait for it
+                import asyncio  # imported here, so that programs without an event loop do not load it
 
                 await asyncio.sleep(step.seconds)
                 outcome = None

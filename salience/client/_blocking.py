@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 
 class Client(Methods, Blocking):
-    """A server, from a program that waits for its answers. Threads may share one; close it, or use it in a `with`.
+    """A blocking client of a server. Thread-safe. Close it, or use it in a `with`.
 
-    Every method raises SalienceError (see `errors`) where it does not do what it says.
+    Every method raises SalienceError (see `errors`) if it fails.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class Client(Methods, Blocking):
         retries: Retries | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`key`: an API key or token; `timeout`: seconds of silence after which a request is given up.
+        """`key`: an API key or token; `timeout`: seconds of silence after which a request is abandoned.
 
-        `transport` takes the place of httpx's own, for proxies, certificates and tests. Raises ValueError.
+        `transport` replaces httpx's own, for proxies, certificates and tests. Raises ValueError for invalid values.
         """
         self.retries = Retries() if retries is None else retries
         self._http = httpx.Client(**_sending.settings(address, key, timeout), transport=transport)
@@ -52,10 +52,11 @@ class Client(Methods, Blocking):
         text_field: str | None = None,
         title_field: str | None = None,
     ) -> Job:
-        """Stream any number of documents into a job: gzipped on the way, one chunk in memory. `wait_for_job` waits.
+        """Stream any number of documents into a job. `wait_for_job` waits for it.
 
-        From a list, or a function that gives them anew, they are sent again where the connection breaks; from an
-        iterator they cannot be. `key`: a request that is repeated under it makes no second job.
+        Documents are gzipped while they are sent; only one chunk is in memory. Documents from a list, or from a
+        function that returns them, can be sent again if the connection breaks; those from an iterator cannot. `key`: an
+        idempotency key; repeating a request with the same key does not create a second job.
         """
         call = _documents.bulk(
             collection,
@@ -70,19 +71,25 @@ class Client(Methods, Blocking):
     def wait_for_job(
         self, job: Job | int, *, timeout: float | None = None, progress: Callable[[Job], object] | None = None
     ) -> Job:
-        """The job, done. `progress` is called with each look at it. Raises JobUnfinished."""
+        """Wait until a job is done. `progress` is called with each state polled; `timeout`: seconds.
+
+        Raises JobUnfinished if it ends otherwise, or not in time.
+        """
         id = job if isinstance(job, int) else job.id
         return self.run(_jobs.until_ended(id, seconds=timeout, progress=progress, retries=self.retries))
 
     def wait_for_reindex(
         self, collection: str, *, timeout: float | None = None, progress: Callable[[Reindex], object] | None = None
     ) -> Reindex:
-        """The reindex, switched; without `auto_switch` ready to be. Raises ReindexUnfinished."""
+        """Wait until a reindex has switched, or, without `auto_switch`, is ready to. `timeout`: seconds.
+
+        `progress` is called with each state polled. Raises ReindexUnfinished if it ends otherwise, or not in time.
+        """
         steps = _admin.until_reindexed(collection, seconds=timeout, progress=progress, retries=self.retries)
         return self.run(steps)
 
     def ready(self) -> Readiness:
-        """Whether the server can serve, asked once. Raises ConnectionFailed where it does not answer."""
+        """Whether the server is ready to serve, without retries. Raises ConnectionFailed if it does not answer."""
         return self.run(_collections.readiness())
 
     def run(self, steps: Steps[T]) -> T:

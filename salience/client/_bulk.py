@@ -1,4 +1,4 @@
-"""Documents as gzipped NDJSON, made while they are sent: memory holds one chunk, however many there are.
+"""Encodes documents as gzipped NDJSON while they are sent, with only one chunk in memory.
 
 The same documents give the same bytes, so that a repeated request is recognised by its idempotency key.
 """
@@ -17,26 +17,26 @@ Documents = Iterable[Mapping[str, Any]]
 AsyncDocuments = AsyncIterable[Mapping[str, Any]]
 Source = TypeVar("Source")
 
-_GZIP = 31  # zlib's number for a gzip header, which then holds no time
-_LEVEL = 1  # on text a third of the time of the usual level, for a tenth more bytes
+_GZIP = 31  # zlib's wbits for a gzip header, which then has no timestamp
+_LEVEL = 1  # on text, a third of the default level's time for a tenth more bytes
 CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
 class BulkBody(Generic[Source]):
-    """The documents of one request. Those of a list, or of what a function gives, can be sent again."""
+    """The documents of one request. Documents from a list, or from a function that returns them, can be sent again."""
 
     documents: Source | Callable[[], Source]
     begun: bool = False
-    error: Exception | None = None  # of the documents' own, which ended the request
+    error: Exception | None = None  # raised by the source of the documents, which ended the request
 
     @property
     def repeatable(self) -> bool:
-        """Whether what was sent, if anything was, can be sent once more."""
+        """Whether the documents can be sent (again)."""
         return not self.begun or callable(self.documents) or not isinstance(self.documents, Iterator | AsyncIterator)
 
     def chunks(self) -> Iterator[bytes]:
-        """Raises ValueError for a document that is no JSON object."""
+        """The encoded documents, in chunks. Raises ValueError for a document that is not a JSON object."""
         lines = _Lines()
         with self._noting():
             for document in cast(Documents, self._source()):
@@ -45,7 +45,7 @@ class BulkBody(Generic[Source]):
         yield lines.end()
 
     async def chunks_async(self) -> AsyncIterator[bytes]:
-        """The same, of documents that come one way or the other."""
+        """The same for documents from an iterable or an async iterable."""
         source = self._source()
         lines = _Lines()
         with self._noting():
@@ -56,7 +56,7 @@ class BulkBody(Generic[Source]):
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
-        """An error of the source is the caller's, even if it looks like one of the connection."""
+        """Remember an error of the source, to tell it from connection errors: it is the caller's."""
         try:
             yield
         except Exception as error:
@@ -69,14 +69,14 @@ class BulkBody(Generic[Source]):
 
 
 def plain(document: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Raises ValueError for what is no mapping; `number`: of the document in its request, from 1."""
+    """The document as a dict. `number`: its place in the request, from 1. Raises ValueError unless it is a mapping."""
     if not isinstance(document, Mapping):
         raise ValueError(f"document {number} is of type {type(document).__name__}; documents are mappings")
     return dict(document)
 
 
 async def _async(source: Any) -> AsyncIterator[Mapping[str, Any]]:
-    """Its documents, whichever way they come."""
+    """The documents of an iterable or async iterable."""
     if isinstance(source, AsyncIterable):
         async for document in source:
             yield document
@@ -86,7 +86,7 @@ async def _async(source: Any) -> AsyncIterator[Mapping[str, Any]]:
 
 
 class _Lines:
-    """Compresses one document after another."""
+    """Compresses documents one by one, as lines of JSON."""
 
     def __init__(self) -> None:
         self._gzip = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
@@ -94,7 +94,7 @@ class _Lines:
         self._count = 0
 
     def add(self, document: Mapping[str, Any]) -> bytes:
-        """What is ready to be sent: often nothing, else CHUNK_BYTES or more."""
+        """Add a document. Returns the bytes that are ready to be sent: often none, else CHUNK_BYTES or more."""
         self._count += 1
         line = encoded(plain(document, self._count), f"document {self._count}")
         self._ready += self._gzip.compress(line + b"\n")

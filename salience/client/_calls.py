@@ -1,6 +1,6 @@
-"""One request as a value: what is sent, and how its answer is read. Nothing here sends anything.
+"""Calls: API requests as values, with what is sent and how the answer is read. Performs no I/O.
 
-Both clients send the same calls: each request of the API is described once, in the modules beside this one.
+Both clients send the same calls; each request of the API is described once, in the other modules of this package.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Params = Mapping[str, str | int | float | bool | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What came back."""
+    """An HTTP answer."""
 
     status: int
     headers: Mapping[str, str]  # names in lower case
     content: bytes
 
     def json(self) -> Any:
-        """Raises UnexpectedAnswer."""
+        """The content as JSON. Raises UnexpectedAnswer if it is not."""
         try:
             return json.loads(self.content)
         except (ValueError, RecursionError):
@@ -44,36 +44,39 @@ class Answer:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call(Generic[T_co]):
     method: str
-    path: str  # below the server's address, quoted
+    path: str  # relative to the server's address, quoted
     read: Callable[[Answer], T_co]
-    params: Params = field(default_factory=dict)  # those that are None are left out
+    params: Params = field(default_factory=dict)  # values that are None are left out
     body: Any = None  # JSON; None: no body
-    stream: BulkBody[Any] | None = None  # documents, in place of body
+    stream: BulkBody[Any] | None = None  # documents, instead of `body`
     headers: Mapping[str, str] = field(default_factory=dict)
-    # Whether a second one does no harm where nobody knows if the first was served: reads, and writes that say the
-    # whole new state. Others are sent again only where the server said that it did nothing.
+    # Whether the call can safely be repeated if it is unknown whether the first attempt was served: reads, and writes
+    # that contain the complete new state. Other calls are repeated only if the server said that it did nothing.
     repeatable: bool = True
     timeout: float | None = None  # seconds; None: the client's
-    after_timeout: str = ""  # what may have been done, and what to do then
+    after_timeout: str = ""  # message after a timeout: what may have been done, and what to do then
 
     @property
     def at_hand(self) -> bool:
-        """Whether what it sends can be sent once more."""
+        """Whether its content can be sent again."""
         return self.stream is None or self.stream.repeatable
 
 
 def path_of(*parts: str | int) -> str:
-    """The path of these parts, each quoted: an id may hold slashes, dots and anything else. Raises ValueError."""
+    """The path of these parts, each quoted: an id may have any characters. Raises ValueError for an empty part."""
     return "".join(f"/{_quoted(str(part))}" for part in parts)
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Those that are not None."""
+    """The arguments that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def reading(kind: type[T], *within: str) -> Callable[[Answer], T]:
-    """Reads the answer's JSON, or what it has under the names of `within`, as `kind`."""
+    """A reader of the answer's JSON, or the part of it under the names `within`, as `kind`.
+
+    The reader raises UnexpectedAnswer.
+    """
 
     def read(answer: Answer) -> T:
         value = answer.json()
@@ -88,20 +91,23 @@ def reading(kind: type[T], *within: str) -> Callable[[Answer], T]:
 
 
 def nothing(answer: Answer) -> None:
-    """For answers without content. Raises UnexpectedAnswer for one of somebody else's, such as a page to log in."""
+    """A reader for answers without content. Raises UnexpectedAnswer for any other, such as a proxy's login page."""
     if answer.status != 204:
         raise UnexpectedAnswer(f"the answer has status {answer.status} in place of 204; is this Salience?")
 
 
 def header_value(value: str, what: str) -> str:
-    """Raises ValueError, without the value, for what no header carries: a key's line break out of its file."""
+    """The value, if it is a valid header. Raises ValueError, whose message does not contain the value, if it is not.
+
+    A typical mistake is a key with the line break of the file that it was read from.
+    """
     if not value or not value.isascii() or not value.isprintable() or value != value.strip():
         raise ValueError(f"{what} must be printable ASCII, without white space around it, and not empty")
     return value
 
 
 def failed(answer: Answer) -> RequestFailed:
-    """What the server refused, in its own words; in those of whoever stands before it, if it is not its own answer."""
+    """The error of a failed request: the server's own, or a generic one if the answer does not come from Salience."""
     code, message, param, request_id = "", "", None, answer.headers.get("x-request-id")
     try:
         detail = json.loads(answer.content)["error"]
@@ -123,12 +129,12 @@ def _quoted(part: str) -> str:
     if not part:
         raise ValueError("a name or an id may not be empty")
     if part in (".", ".."):
-        return part.replace(".", "%2E")  # else they would be taken for steps in the path
+        return part.replace(".", "%2E")  # else they would be resolved as relative path segments
     return quote(part, safe="", errors="surrogatepass")
 
 
 def _retry_after(said: str | None) -> float | None:
-    """Seconds; the header may also name a moment."""
+    """The Retry-After header in seconds; it may also be a date."""
     if said is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Collections, the server's health, embeddings and reranking."""
+"""Calls for collections, the server's health, embeddings and reranking."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def create_collection(
     model: str | None = None,
     sparse_model: str | None = None,
 ) -> Call[Collection]:
-    """Create an empty collection, to be embedded by the server's main model or by those that are named."""
+    """Create an empty collection, which uses the server's main model or the named ones."""
     body = {"name": name, "settings": dict(settings or {}), **given(model=model, sparse_model=sparse_model)}
     return Call(method="POST", path="/v1/collections", body=body, read=reading(Collection), repeatable=False)
 
@@ -37,7 +37,7 @@ def get_collection(name: str) -> Call[Collection]:
 
 
 def change_collection(name: str, **settings: Any) -> Call[Collection]:
-    """Change settings that nothing stored depends on: alpha, k1, b, synonyms."""
+    """Change settings that no stored data depends on: alpha, k1, b, synonyms."""
     return Call(
         method="PATCH",
         path=path_of("v1", "collections", name),
@@ -52,12 +52,12 @@ def delete_collection(name: str) -> Call[None]:
 
 
 def collection_stats(name: str) -> Call[CollectionStats]:
-    """What a collection holds, and how."""
+    """Statistics of a collection's contents and storage."""
     return Call(method="GET", path=path_of("v1", "collections", name, "stats"), read=reading(CollectionStats))
 
 
 def readiness() -> Steps[Readiness]:
-    """One question: a server that is not ready says so, and that is an answer."""
+    """A single request, without retries: for a server that is not ready, that is the answer."""
     outcome = yield Call(method="GET", path="/readyz", read=_ready)
     if isinstance(outcome, NoAnswer):
         raise outcome.error
@@ -72,9 +72,9 @@ def embed(
     dimensions: int | None = None,
     model: str | None = None,
 ) -> Call[Embeddings]:
-    """Unit vectors of texts, 2,048 at most, by the server's main model or the one that is named.
+    """Embed up to 2,048 texts as unit vectors, with the server's main model or the named one.
 
-    A text that is longer than the model reads is cut, and named.
+    Texts that are too long for the model are truncated, and listed in `truncated`.
     """
     body = {
         "model": model,
@@ -89,7 +89,10 @@ def embed(
 def rerank(
     query: str, documents: Sequence[str], *, top_n: int | None = None, model: str | None = None
 ) -> Call[Reranking]:
-    """Texts by their relevance to a query, best first; 1,000 at most. Long ones are cut, and named in `truncated`."""
+    """Rank up to 1,000 texts by relevance to a query, best first.
+
+    Texts that are too long for the model are truncated, and listed in `truncated`.
+    """
     body = {"query": query, "documents": list(documents), **given(top_n=top_n, model=model)}
     return Call(method="POST", path="/v1/rerank", body=body, read=partial(_reranking, len(documents)))
 

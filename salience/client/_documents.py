@@ -1,4 +1,4 @@
-"""Documents: add, put, get, list, delete, and add any number of them as a job."""
+"""Calls for documents: add, put, get, list, delete, and add any number of them as a job."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from salience.client.results import (
 def add_documents(
     collection: str, documents: Sequence[Mapping[str, Any]], *, timeout: float | None = None
 ) -> Call[WriteReport]:
-    """Add or replace up to 10,000 documents: `text`, and `id`, `title`, `metadata`, `controls` where they have them.
+    """Add or replace up to 10,000 documents: `text`, and optionally `id`, `title`, `metadata`, `controls`.
 
-    They are searchable once this returns; those that could not be used are in `errors`. All are embedded before the
-    answer: `timeout` is that of this call, in seconds. After a TimedOut they may be sent again.
+    They are searchable once this returns; documents that could not be used are in `errors`. All are embedded before the
+    answer, so a longer `timeout` (seconds, for this call) may be needed. After a TimedOut they may be sent again.
     """
     body = {"documents": [plain(document, number) for number, document in enumerate(documents, start=1)]}
     return Call(
@@ -45,7 +45,7 @@ def add_documents(
 
 
 def queue_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Call[Job]:
-    """The same without waiting: a job, as soon as all are stored."""
+    """Like `add_documents`, but returns a job as soon as all documents are stored, without waiting for embedding."""
     body = {"documents": [plain(document, number) for number, document in enumerate(documents, start=1)]}
     return Call(
         method="POST",
@@ -53,7 +53,7 @@ def queue_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> 
         params={"wait": False},
         body=body,
         read=reading(Job),
-        repeatable=False,  # it would make a second job
+        repeatable=False,  # it would create a second job
     )
 
 
@@ -66,9 +66,9 @@ def put_document(
     metadata: Mapping[str, Any] | None = None,
     controls: Sequence[DocumentControl | Mapping[str, Any]] = (),
 ) -> Call[WriteReport]:
-    """Add or replace one document; one that cannot be used is an error.
+    """Add or replace one document. Raises an error if it cannot be used.
 
-    `controls`: factors on parts of the text; a mapping may give the words themselves, `{"text": ..., "factor": 0}`.
+    `controls`: factors on parts of the text; a mapping may quote the part itself, `{"text": ..., "factor": 0}`.
     """
     body: dict[str, Any] = {"text": text, "title": title, "metadata": dict(metadata or {})}
     if controls:
@@ -83,20 +83,20 @@ def put_document(
 
 
 def change_document(collection: str, id: str, metadata: Mapping[str, Any]) -> Call[DocumentChanged]:
-    """Merge fields into a document's metadata; None removes one. Its text stays, and nothing is embedded."""
+    """Merge fields into a document's metadata; None removes a field. The text stays, and nothing is embedded."""
     return Call(
         method="PATCH",
         path=path_of("v1", "collections", collection, "documents", id),
         body={"metadata": dict(metadata)},
         read=reading(DocumentChanged),
-        repeatable=False,  # the second one would say that nothing changed
+        repeatable=False,  # a repetition would report that nothing changed
     )
 
 
 def get_document(
     collection: str, id: str, *, min_seq: int | None = None, timeout_ms: int | None = None
 ) -> Call[Document]:
-    """A document, at least as new as the change `min_seq`."""
+    """A document, in a state that includes the change `min_seq`."""
     return Call(
         method="GET",
         path=path_of("v1", "collections", collection, "documents", id),
@@ -108,9 +108,9 @@ def get_document(
 def list_documents(
     collection: str, *, limit: int | None = None, after: str | None = None, filter: str | None = None
 ) -> Call[DocumentPage]:
-    """One page of documents, in the order of their ids: all, or those that satisfy a filter on metadata.
+    """One page of documents, ordered by id: all, or those that match a filter on metadata.
 
-    `iter_documents` goes through all pages.
+    `iter_documents` iterates over all pages.
     """
     return Call(
         method="GET",
@@ -121,17 +121,17 @@ def list_documents(
 
 
 def delete_document(collection: str, id: str) -> Call[int]:
-    """Delete a document. The change's seq: a search with this min_seq does not find it."""
+    """Delete a document. Returns the change's seq: a search with this min_seq does not find the document."""
     return Call(
         method="DELETE",
         path=path_of("v1", "collections", collection, "documents", id),
         read=_seq,
-        repeatable=False,  # the second one would find nothing, and say that there was nothing
+        repeatable=False,  # a repetition would report that there is no such document
     )
 
 
 def count_documents(collection: str, filter: Filter | None = None) -> Call[int]:
-    """How many documents there are, or satisfy a filter on metadata."""
+    """The number of documents, or of those that match a filter on metadata."""
     return Call(
         method="POST",
         path=path_of("v1", "collections", collection, "documents:count"),
@@ -143,13 +143,13 @@ def count_documents(collection: str, filter: Filter | None = None) -> Call[int]:
 def delete_documents(
     collection: str, filter: Filter | None = None, *, ids: Sequence[str] | None = None
 ) -> Call[Deletion]:
-    """Delete every document that satisfies a filter on metadata, or those of `ids`, 1,000 at most."""
+    """Delete every document that matches a filter on metadata, or up to 1,000 documents by `ids`."""
     return Call(
         method="POST",
         path=path_of("v1", "collections", collection, "documents:delete"),
         body=given(filter=filter, ids=None if ids is None else list(ids)),
         read=reading(Deletion),
-        repeatable=False,  # it would count those that are left
+        repeatable=False,  # a repetition would count only what was left
     )
 
 
@@ -162,7 +162,7 @@ def bulk(
     text_field: str | None,
     title_field: str | None,
 ) -> Call[Job]:
-    """The request that documents are streamed with. A key makes it safe to repeat: there is always one."""
+    """The request of `add_bulk`. It always has an idempotency key, which makes it safe to repeat."""
     return Call(
         method="POST",
         path=path_of("v1", "collections", collection, "documents:bulk"),

@@ -1,4 +1,4 @@
-"""Jobs: list, show, cancel, retry, and wait for one."""
+"""Calls for jobs: list, show, cancel, retry, and wait for one."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def list_jobs(
     limit: int | None = None,
     before: int | None = None,
 ) -> Call[JobPage]:
-    """One page of jobs, the newest first. `iter_jobs` goes through all."""
+    """One page of jobs, the newest first. `iter_jobs` iterates over all."""
     params = {"collection": collection, "state": state, "limit": limit, "before": before}
     return Call(method="GET", path="/v1/jobs", params=params, read=reading(JobPage))
 
 
 def get_job(id: int) -> Call[Job]:
-    """A job: its state, how far it is, and its first errors."""
+    """A job: its state, its progress, and its first errors."""
     return Call(method="GET", path=path_of("v1", "jobs", id), read=reading(Job))
 
 
 def job_errors(id: int) -> Call[tuple[RecordFailure, ...]]:
-    """Every document and line of a job that could not be used."""
+    """All documents and lines of a job that could not be used."""
     return Call(method="GET", path=path_of("v1", "jobs", id, "errors"), read=_failures)
 
 
 def cancel_job(id: int) -> Call[Job]:
-    """End a job at once. What was committed stays."""
+    """Cancel a job at once. Documents that were committed stay."""
     return Call(method="POST", path=path_of("v1", "jobs", id, "cancel"), read=reading(Job), repeatable=False)
 
 
@@ -48,7 +48,7 @@ def retry_job(id: int) -> Call[Job]:
 def until_ended(
     id: int, *, seconds: float | None, progress: Callable[[Job], object] | None, retries: Retries
 ) -> Steps[Job]:
-    """Look at a job until it has ended. Raises JobUnfinished unless it is done, in this time."""
+    """Poll a job until it has ended. Raises JobUnfinished unless it is done within `seconds`."""
     job = yield from watched(get_job(id), lambda seen: seen.ended, seconds=seconds, progress=progress, retries=retries)
     if job.state != "done":
         what = "did not come to its end" if job.ended else f"has not ended in {seconds:g} seconds"

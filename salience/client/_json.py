@@ -1,4 +1,4 @@
-"""JSON that is to be sent, and where a value in it is none."""
+"""Encodes JSON, with error messages that name the place of an invalid value."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-_DEEPEST = 100  # levels that a fault is looked for in: a value may hold itself
-_SHOWN = 200  # characters of a place
+_DEEPEST = 100  # levels that are searched for a fault, since a value may contain itself
+_SHOWN = 200  # characters of a place that a message shows
 
 
 def encoded(value: Any, what: str) -> bytes:
-    """As UTF-8. Raises ValueError that names the first value at fault, within `what`."""
+    """The value as JSON in UTF-8. Raises ValueError, which names the first invalid value within `what`."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
@@ -21,7 +21,7 @@ def encoded(value: Any, what: str) -> bytes:
 
 
 def _fault(value: Any, place: str, deepest: int) -> str | None:
-    """The place of the first value that JSON or UTF-8 has no way to write; None: there is none."""
+    """The place of the first value that cannot be written in JSON or UTF-8; None: there is none."""
     parts: Iterable[tuple[str, Any]]
     match value:
         case None | bool() | int():

@@ -1,4 +1,4 @@
-"""The methods that both clients have: each call, bound to a client that sends it and returns, or awaits, the answer."""
+"""The methods of both clients: descriptors that turn calls into blocking or awaitable methods."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from salience.client.search_results import Hit
 P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-PAGE = 100  # hits, documents or jobs of one request where all are gone through
+PAGE = 100  # hits, documents or jobs per request when iterating over all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing(Generic[T_co]):
-    """Things that come in pages, each of which names the `next` one."""
+    """A paginated listing; each page has the `next` position."""
 
-    page: Callable[[Any], Call[Any]]  # by what the page before named; the first: None
-    items: Callable[[Any], tuple[T_co, ...]]  # of a page
+    page: Callable[[Any], Call[Any]]  # the call for a page, by the `next` of the previous one; None: the first page
+    items: Callable[[Any], tuple[T_co, ...]]  # the items of a page
 
 
 class Blocking(ABC):
-    """A client whose methods return."""
+    """A client whose methods return their results."""
 
     retries: Retries
 
@@ -55,7 +55,7 @@ class Awaiting(ABC):
 
 
 class Method(Generic[P, T_co]):
-    """A call as a method."""
+    """A descriptor that makes a call a method of a client."""
 
     def __init__(self, describe: Callable[P, Call[T_co]]) -> None:
         self._describe = describe
@@ -73,7 +73,7 @@ class Method(Generic[P, T_co]):
         describe = self._describe
         if isinstance(client, Awaiting):
 
-            async def awaited(*arguments: P.args, **options: P.kwargs) -> Any:  # bad arguments raise when it is awaited
+            async def awaited(*arguments: P.args, **options: P.kwargs) -> Any:  # bad arguments raise when awaited
                 return await client.run(attempts(describe(*arguments, **options), client.retries))
 
             return update_wrapper(awaited, describe)
@@ -85,7 +85,7 @@ class Method(Generic[P, T_co]):
 
 
 class Listed(Generic[P, T_co]):
-    """A listing as a method that goes through all of it, page by page."""
+    """A descriptor that makes a listing a method that iterates over all pages."""
 
     def __init__(self, describe: Callable[P, Listing[T_co]]) -> None:
         self._describe = describe
@@ -109,9 +109,9 @@ class Listed(Generic[P, T_co]):
 
 
 def search_all(collection: str, query: str | None = None, **options: Unpack[SearchOptions]) -> Listing[Hit]:
-    """All hits of a search, the first 1,000 at most, by cursors; `k` is the size of a page.
+    """Iterate over the hits of a search, up to the first 1,000, by cursors; `k` is the size of a page.
 
-    Raises CursorExpired where the collection is indexed anew meanwhile, and ValueError for groups: they have no cursor.
+    Raises CursorExpired if the collection is reindexed meanwhile, and ValueError for groups, which have no cursor.
     """
     if options.get("group_by") is not None:
         raise ValueError("search_all goes on by cursors, and groups have none: use search and offset")
@@ -126,7 +126,7 @@ def search_all(collection: str, query: str | None = None, **options: Unpack[Sear
 
 
 def iter_documents(collection: str, *, filter: str | None = None) -> Listing[Document]:
-    """Every document of a collection, or those that satisfy a filter, in the order of their ids."""
+    """Iterate over the documents of a collection, or those that match a filter, ordered by id."""
     return Listing(
         page=lambda after: _documents.list_documents(collection, limit=PAGE, after=after, filter=filter),
         items=lambda page: page.documents,
@@ -134,7 +134,7 @@ def iter_documents(collection: str, *, filter: str | None = None) -> Listing[Doc
 
 
 def iter_jobs(*, collection: str | None = None, state: JobState | None = None) -> Listing[Job]:
-    """Every job, the newest first."""
+    """Iterate over all jobs, the newest first."""
     return Listing(
         page=lambda before: _jobs.list_jobs(collection=collection, state=state, limit=PAGE, before=before),
         items=lambda page: page.jobs,
@@ -142,12 +142,12 @@ def iter_jobs(*, collection: str | None = None, state: JobState | None = None) -
 
 
 def iter_audit() -> Listing[Action]:
-    """Everything that administrators did, the newest first."""
+    """Iterate over all actions of administrators, the newest first."""
     return Listing(page=lambda before: _admin.list_audit(limit=PAGE, before=before), items=lambda page: page.actions)
 
 
 class Methods:
-    """What a client can ask for in one request, or page by page."""
+    """The methods that need one request, or one per page."""
 
     search = Method(_search.search)
     search_all = Listed(search_all)

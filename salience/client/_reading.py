@@ -1,6 +1,6 @@
-"""JSON into dataclasses: what is not known is passed over, what is missing or of the wrong kind is not.
+"""Converts JSON to dataclasses: unknown fields are ignored, missing fields and wrong types are errors.
 
-So an older client understands a newer server, and neither guesses.
+Thus an older client understands a newer server, and nothing is guessed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Reader = Callable[[Any, str], Any]
 
 
 def read_as(kind: type[T], value: Any, place: str = "") -> T:
-    """`value`, as JSON gives it, as `kind`. Raises ValueError that names the place."""
+    """Convert `value`, as parsed from JSON, to `kind`. Raises ValueError, which names the place."""
     return cast(T, _reader(cast(Hashable, kind))(value, place))
 
 
@@ -28,7 +28,7 @@ def _reader(kind: Any) -> Reader:
     if kind is float:
         return _number
     if origin is Literal:
-        return _plain(str)  # a newer server may know more of them
+        return _plain(str)  # any string: a newer server may have more values
     if origin in (Union, types.UnionType):
         return _one_of(arguments)
     if origin is tuple:
@@ -70,7 +70,7 @@ def _one_of(kinds: tuple[Any, ...]) -> Reader:
             try:
                 return reader(value, place)
             except ValueError:
-                continue  # the last one's complaint is raised
+                continue  # only the last reader's error is raised
         return possible[-1](value, place)
 
     return read
@@ -100,7 +100,7 @@ def _object(kind: Any) -> Reader:
 
 def _fields(kind: type) -> Reader:
     @cache
-    def known() -> list[tuple[str, Reader, bool]]:  # found when first used: a class may hold itself
+    def known() -> list[tuple[str, Reader, bool]]:  # computed on first use, since a class may refer to itself
         hints = get_type_hints(kind)
         fields = dataclasses.fields(kind)
         return [(field.name, _reader(hints[field.name]), field.default is dataclasses.MISSING) for field in fields]
@@ -120,5 +120,5 @@ def _fields(kind: type) -> Reader:
 
 
 def _shown(value: Any) -> str:
-    """Never a text of a document: errors end up in logs."""
+    """The type of a value for error messages; never its content, since errors end up in logs."""
     return "null" if value is None else f"of type {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Searches, explanations and replays. What is not given is left to the server, whose defaults the API documents."""
+"""Calls for searches, explanations and replays. Omitted options have the server's defaults, documented in the API."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Json = Mapping[str, Any]
 
 
 class QueryOptions(TypedDict, total=False):
-    """Everything that steers a query."""
+    """The options of a query."""
 
-    boosts: bool  # whether marks such as play^7 are read
+    boosts: bool  # whether marks such as play^7 are parsed
     emphasis: Mapping[str, float]  # factor by word
     controls: Sequence[Control | Json]  # factors by span
     steering: Json
@@ -26,26 +26,26 @@ class QueryOptions(TypedDict, total=False):
     fusion: str | Json
     legs: Sequence[Literal["dense", "sparse", "learned"]] | None
     prompt: Sequence[Json] | None
-    vector: Iterable[float] | None  # a list, an array
+    vector: Iterable[float] | None  # such as a list or an array
     sparse_vector: Json | None
-    like: Sequence[str | int]  # ids of documents (texts) or of hits (numbers)
+    like: Sequence[str | int]  # ids of documents (str) or of hits (int)
     unlike: Sequence[str | int]
-    operators: bool  # whether +word, -word and "phrases" of the query are conditions
+    operators: bool  # whether +word, -word and "phrases" in the query are conditions
     must: Sequence[str]
     must_not: Sequence[str]
     phrases: Sequence[str]
-    min_scores: Mapping[str, float]  # raw scores that a hit reaches, by leg
-    rerank: str | Json | None  # a cross-encoder judges the first documents anew
-    min_seq: int | None  # see at least this change: the seq of a write
-    timeout_ms: int | None  # for the whole answer
+    min_scores: Mapping[str, float]  # by leg, the raw score that a hit must reach
+    rerank: str | Json | None  # rerank the first documents with a cross-encoder
+    min_seq: int | None  # the seq of a write that the search must see
+    timeout_ms: int | None  # milliseconds, for the whole answer
 
 
 class SearchOptions(QueryOptions, total=False):
-    """And what is shown of what it finds."""
+    """The options of a query and its result."""
 
-    k: int  # hits
+    k: int  # number of hits
     offset: int
-    cursor: str | None  # `next` of the page before
+    cursor: str | None  # `next` of the previous page
     diversity: float
     group_by: str | None
     hits_per_group: int
@@ -73,7 +73,7 @@ class SearchQuery(SearchOptions, total=False):
 
 
 def search(collection: str, query: str | None = None, **options: Unpack[SearchOptions]) -> Call[SearchResult]:
-    """The best passages of a collection, one for each document."""
+    """Search a collection: the best passages, one for each document."""
     return Call(
         method="POST",
         path=path_of("v1", "collections", collection, "search"),
@@ -85,7 +85,7 @@ def search(collection: str, query: str | None = None, **options: Unpack[SearchOp
 def search_many(
     collection: str, queries: Sequence[str | SearchQuery]
 ) -> Call[tuple[SearchResult | RequestFailed, ...]]:
-    """Several searches in one state of the collection, 64 at most. Each has its own result or its own error."""
+    """Up to 64 searches in the same state of the collection. Each has its own result or its own error."""
     bodies = [_body(one, {}) if isinstance(one, str) else _body(None, one) for one in queries]
     return Call(
         method="POST",
@@ -109,7 +109,7 @@ def explain(collection: str, query: str | None, id: int | str, **options: Unpack
 
 
 def replay(explanation: Explanation | Json) -> Call[Replay]:
-    """Whether an explanation still holds: the same numbers, or what has changed since it was made."""
+    """Check whether an explanation still holds: the numbers are the same, or what has changed since it was made."""
     kept = asdict(explanation) if isinstance(explanation, Explanation) else dict(explanation)
     return Call(method="POST", path="/v1/replay", body={"explanation": kept}, read=reading(Replay))
 
@@ -148,7 +148,7 @@ def _answers(queries: int, answer: Answer) -> tuple[SearchResult | RequestFailed
 def _body(query: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     body = dict(options) if query is None else {"query": query, **options}
     if body.get("vector") is not None:
-        body["vector"] = [float(value) for value in body["vector"]]  # of any array
+        body["vector"] = [float(value) for value in body["vector"]]  # from any kind of array
     if "controls" in body:
         body["controls"] = [asdict(one) if isinstance(one, Control) else dict(one) for one in body["controls"]]
     return body

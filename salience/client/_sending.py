@@ -1,4 +1,4 @@
-"""What both clients make of httpx: one request out of a call, one outcome out of what came of it."""
+"""The httpx code that both clients share: converts calls to requests, and responses or exceptions to outcomes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from salience.client.errors import ConnectionFailed, TimedOut, UnexpectedAnswer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 LONGEST_CONNECT = 10.0  # seconds
-LONGEST_TIMEOUT = 1e9  # seconds: more does not fit into what the operating system takes
-LONGEST_URL = 65_536  # characters that httpx makes a request of
+LONGEST_TIMEOUT = 1e9  # seconds; larger values overflow in the operating system
+LONGEST_URL = 65_536  # characters; httpx refuses longer ones
 
 
 def settings(address: str, key: str | None, timeout: float) -> dict[str, Any]:
-    """What an httpx client is built with. Raises ValueError for an address that is none, or a key."""
+    """The arguments of an httpx client. Raises ValueError for an invalid address, key or timeout."""
     try:
         url = httpx.URL(address)
     except httpx.InvalidURL as error:
@@ -27,7 +27,7 @@ def settings(address: str, key: str | None, timeout: float) -> dict[str, Any]:
         raise ValueError(f"{address!r:.200} is no address; one is such as http://localhost:8080")
     if url.query or url.fragment:
         raise ValueError("an address has no query and no fragment; one is such as http://localhost:8080")
-    if url.userinfo and key is not None:  # httpx would send the name and password in the key's place
+    if url.userinfo and key is not None:  # httpx would send the name and password instead of the key
         raise ValueError("give an API key, or a name and password in the address, and not both")
     headers = {"User-Agent": "salience-client", "Accept": "application/json"}
     if key is not None:
@@ -40,9 +40,9 @@ def settings(address: str, key: str | None, timeout: float) -> dict[str, Any]:
 
 
 def request(call: Call[Any], *, content: Any) -> dict[str, Any]:
-    """What httpx is called with. `content`: the call's stream, as the client at hand takes it; None: there is none.
+    """The arguments of an httpx request. `content`: the call's stream, sync or async; None: there is none.
 
-    Raises ValueError for a body that is no JSON, and says where, and for a timeout that is none.
+    Raises ValueError for a body that is not valid JSON, with the place, and for an invalid timeout.
     """
     given: dict[str, Any] = {
         "params": {name: _text(value) for name, value in call.params.items() if value is not None},
@@ -64,7 +64,11 @@ def answer(response: httpx.Response) -> Answer:
 
 
 def no_answer(call: Call[Any], error: httpx.RequestError | httpx.InvalidURL) -> NoAnswer:
-    """Raises `error` itself where it is one of the documents that were to be sent, ValueError and UnexpectedAnswer."""
+    """The outcome of a call that failed without an answer.
+
+    Raises ValueError if the address is too long, `error` itself if the source of the documents raised it, and
+    UnexpectedAnswer if the answer cannot be read.
+    """
     if isinstance(error, httpx.InvalidURL):
         raise ValueError(
             f"{call.method} {call.path:.200}: {error}; what goes in the address, such as an id and the filter of a "
@@ -88,7 +92,7 @@ def no_answer(call: Call[Any], error: httpx.RequestError | httpx.InvalidURL) -> 
 
 
 def _timeout(seconds: Any) -> httpx.Timeout:
-    """Raises ValueError."""
+    """The timeout for httpx. Raises ValueError for an invalid one."""
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not number or not 0 < seconds <= LONGEST_TIMEOUT:
         raise ValueError(f"timeout is {seconds!r:.40}: it must be a number of seconds above 0, 1e9 at most")

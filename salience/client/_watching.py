@@ -1,4 +1,4 @@
-"""Looking at something that takes its time, until it has ended."""
+"""Polls a long-running task until it has ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from salience.client._attempts import Pause, Retries, Steps, attempts
 from salience.client._calls import Call
 
 T = TypeVar("T")
-FIRST_PAUSE = 0.1  # seconds between two looks; each further one is half as long again
+FIRST_PAUSE = 0.1  # seconds between the first two polls; each further pause is 1.5 times as long
 LONGEST_PAUSE = 5.0
 
 
@@ -23,7 +23,7 @@ def watched(
     progress: Callable[[T], object] | None,
     retries: Retries,
 ) -> Steps[T]:
-    """What the last look saw: the end, or how far it was after `seconds`."""
+    """Poll until `ended`, or until `seconds` have passed (None: no limit). Returns the last state."""
     deadline = None if seconds is None else time.monotonic() + seconds
     for number in count():
         seen = yield from attempts(look, retries)

@@ -1,4 +1,4 @@
-"""What administrators are answered with, as frozen dataclasses."""
+"""The results of administrative calls, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Key:
     """An API key, without its secret."""
 
     id: int
-    prefix: str  # what the key begins with, behind sal_
+    prefix: str  # the first part of the key, after sal_
     name: str
     role: Role
-    collections: tuple[str, ...]  # names or patterns of those that it sees; empty: all
+    collections: tuple[str, ...]  # names or patterns of the visible ones; empty: all
     limits: Mapping[str, Any]
     usable: bool  # neither revoked nor expired
     created_at: str
-    tenant: str | None = None  # None: the operator's own
-    filter: Any = None  # conditions on the documents that it sees
+    tenant: str | None = None  # None: a key of the operator
+    filter: Any = None  # the documents that it may see; None: all
     expires_at: str | None = None
     revoked_at: str | None = None
     last_used_at: str | None = None
@@ -36,19 +36,19 @@ class NewKey(Key):
     key: str
 
     def __repr__(self) -> str:
-        return f"NewKey(id={self.id}, prefix={self.prefix!r}, name={self.name!r})"  # a secret has no place in a log
+        return f"NewKey(id={self.id}, prefix={self.prefix!r}, name={self.name!r})"  # keeps the secret out of logs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Action:
-    """What somebody did."""
+    """An entry of the audit log."""
 
     id: int
     at: str
     who: str
     action: str
     target: str
-    outcome: str  # done, or the code of the error
+    outcome: str  # "done", or the code of the error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,30 +62,30 @@ ReindexState = Literal["building", "validating", "ready", "switched", "done", "r
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reindex:
-    """A collection that is made anew beside itself."""
+    """A reindex: a collection that is rebuilt as a second generation while the first one keeps serving."""
 
     id: int
     collection: str
     state: ReindexState
-    documents: int  # in the collection when it began
-    done: int  # of these, brought over
-    waiting: int  # that were written meanwhile, and are still to be brought over
-    passages: int  # that were embedded
+    documents: int  # in the collection when the reindex began
+    done: int  # of these, copied so far
+    waiting: int  # written in the meantime, and still to be copied
+    passages: int  # passages that were embedded
     tokens: int
-    share: float  # of the time that it may work
+    share: float  # fraction of the time in which it may work
     auto_switch: bool
-    grace_seconds: float  # for which the old generation is kept
+    grace_seconds: float  # how long the old generation is kept after the switch
     created_at: str
     reason: str | None = None  # why it waits, or failed
-    other_generation: str | None = None  # name under which the one that does not answer can be searched
+    other_generation: str | None = None  # name under which the generation that does not serve can be searched
     seconds_left: float | None = None
-    report: Mapping[str, Any] | None = None  # what comparing both generations found
+    report: Mapping[str, Any] | None = None  # results of comparing both generations
     switched_at: str | None = None
     ended_at: str | None = None
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more happens by itself before it answers: it does, waits to be switched, or never will."""
+        """Whether waiting is pointless: the new generation serves, waits for a manual switch, or never will serve."""
         return self.state not in ("building", "validating", *(("ready",) if self.auto_switch else ()))
 
 

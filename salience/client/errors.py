@@ -1,13 +1,13 @@
-"""Every error that the client raises, as one tree.
+"""The hierarchy of all errors that the client raises.
 
     SalienceError
     ├── ConnectionFailed             no answer: the server cannot be reached, or the connection broke
     │   └── TimedOut                 no answer in time
     ├── UnexpectedAnswer             an answer that is not of the documented form: another program, a newer server
-    ├── Unfinished                   what was waited for has not ended well, or not in the time given
+    ├── Unfinished                   a job or reindex ended badly, or not in time
     │   └── JobUnfinished, ReindexUnfinished
-    └── RequestFailed                the server's own word: status, code, param, request_id
-        ├── InvalidRequest           400, 422: the caller can mend it
+    └── RequestFailed                an error from the server: status, code, param, request_id
+        ├── InvalidRequest           400, 422: the caller can fix it
         │   ├── InvalidQuery, InvalidControl, InvalidFilter, InvalidDocument, InvalidSettings
         │   └── MalformedRequest
         ├── Unauthorized             401
@@ -22,10 +22,10 @@
         ├── RateLimited              429: over a quota
         │   └── QueueFull            too many documents wait to be indexed
         └── ServerFailed             5xx
-            └── Unavailable          503: not now; another try has a chance
-                └── SeqNotReached    the state that was asked for is not there yet
+            └── Unavailable          503: temporary; a retry may succeed
+                └── SeqNotReached    the requested state has not been reached yet
 
-A code that has no class of its own is raised as the class of its status; `code` says which one it is.
+An error code without a class of its own is raised as the class of its status; `code` has the exact code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SalienceError(Exception):
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies, and what one process tells another: most of them cannot be made of their message alone."""
+        """For copying and pickling: most errors cannot be created from their message alone."""
         return _remade, (type(self), self.args), self.__dict__
 
 
@@ -58,11 +58,11 @@ class UnexpectedAnswer(SalienceError):
 
 
 class Unfinished(SalienceError):
-    """What was waited for has ended otherwise than well, or has not ended in the time given."""
+    """A job or reindex that was waited for has failed, or has not ended in the time given."""
 
     def __init__(self, message: str, *, id: int, state: str) -> None:
         super().__init__(message)
-        self.id = id  # of the job, of the reindex
+        self.id = id  # of the job or reindex
         self.state = state
 
 
@@ -71,14 +71,14 @@ class JobUnfinished(Unfinished):
 
 
 class ReindexUnfinished(Unfinished):
-    """A reindex whose new generation neither answers nor waits to."""
+    """A reindex whose new generation neither serves nor is ready to."""
 
 
 class RequestFailed(SalienceError):
-    """The server refused or failed."""
+    """The server refused the request, or failed."""
 
-    codes: ClassVar[tuple[str, ...]] = ()  # those that are raised as this class
-    statuses: ClassVar[tuple[int, ...]] = ()  # where no class has the code
+    codes: ClassVar[tuple[str, ...]] = ()  # error codes that are raised as this class
+    statuses: ClassVar[tuple[int, ...]] = ()  # used if no class has the code
 
     def __init__(
         self,
@@ -93,9 +93,9 @@ class RequestFailed(SalienceError):
         super().__init__(message)
         self.status = status  # HTTP
         self.code = code  # stable name of the kind of error
-        self.param = param  # the input that is at fault
-        self.request_id = request_id  # what the server's log calls the request
-        self.retry_after = retry_after  # seconds after which another try has a chance; None: not said
+        self.param = param  # the input at fault
+        self.request_id = request_id  # identifies the request in the server's log
+        self.retry_after = retry_after  # seconds after which a retry may succeed; None: unknown
 
     def __str__(self) -> str:
         named = "" if self.request_id is None else f", request {self.request_id}"
@@ -103,7 +103,7 @@ class RequestFailed(SalienceError):
 
 
 class InvalidRequest(RequestFailed):
-    """The request cannot be served as it is; the message says what is allowed."""
+    """The request is not valid; the message says what is allowed."""
 
     codes = ("invalid_input",)
     statuses = (400, 422)
@@ -172,7 +172,7 @@ class ModelNotFound(NotFound):
 
 
 class Conflict(RequestFailed):
-    """The request contradicts the present state."""
+    """The request conflicts with the current state."""
 
     statuses = (409,)
 
@@ -200,7 +200,7 @@ class StillReceived(JobConflict):
 
 
 class TooLarge(RequestFailed):
-    """More than the server takes; send less at once."""
+    """The request is larger than the server accepts; send less at once."""
 
     statuses = (413,)
 
@@ -216,11 +216,11 @@ class QueueFull(RateLimited):
 
 
 class ServerFailed(RequestFailed):
-    """The server could not; its log says why, under the request's id."""
+    """The server failed; its log says why, under the request's id."""
 
 
 class Unavailable(ServerFailed):
-    """Not now."""
+    """The server is temporarily unavailable."""
 
     statuses = (503,)
 
@@ -238,7 +238,7 @@ def failure(
     request_id: str | None = None,
     retry_after: float | None = None,
 ) -> RequestFailed:
-    """The error of a code; where none has it, that of the status."""
+    """The error for a code; if no class has the code, the one for the status."""
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (ServerFailed if status >= 500 else RequestFailed)
     return kind(message, status=status, code=code, param=param, request_id=request_id, retry_after=retry_after)
 

@@ -1,7 +1,6 @@
-"""What the server answers, as frozen dataclasses. Spans are half-open and count Unicode code points.
+"""The server's answers, as frozen dataclasses. Spans are half-open and count Unicode code points.
 
-Their fields are those of the API's own answers, described in its documentation; a field that only a newer server knows
-is passed over.
+The fields are those of the API's answers, described in its documentation; unknown fields of a newer server are ignored.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from typing import Any, Literal, overload
 
 JobState = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
-Value = str | int | float | bool | None  # of a metadata field
+Value = str | int | float | bool | None  # the value of a metadata field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
     start: int  # first character
-    end: int  # one past the last
+    end: int  # one past the last character
 
 
 # --- collections ------------------------------------------------------------------------------------------------------
@@ -30,18 +29,18 @@ class Collection:
     documents: int
     passages: int
     settings: Mapping[str, Any]
-    generation: int  # the embedding that answers searches
+    generation: int  # the embedding that serves searches
     model: str
     dimension: int
     created_at: str  # ISO 8601
-    sparse_model: str | None = None  # that the learned weights are made by
+    sparse_model: str | None = None  # the model of the learned weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segments:
     files: int
     rows: int  # passages in them
-    tombstones: int  # of the rows: those that are gone
+    tombstones: int  # rows whose passages were deleted
     bytes: int
 
 
@@ -51,8 +50,8 @@ class CollectionStats:
     seq: int  # of the newest change
     documents: int
     passages: int
-    unsealed: int  # passages that are in no segment yet, nor brought to Milvus
-    elsewhere: int = 0  # passages that Milvus holds
+    unsealed: int  # passages that are not yet in a segment or in Milvus
+    elsewhere: int = 0  # passages in Milvus
     embeddings: int  # passages with the same text share one
     terms: int
     vector_bytes: int
@@ -66,7 +65,7 @@ class CollectionStats:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentControl:
-    """How much say a part of a document's text has: 0 leaves it out, 1 changes nothing."""
+    """How much a part of a document's text counts: 0 leaves it out, 1 changes nothing."""
 
     start: int  # first character
     length: int
@@ -87,23 +86,23 @@ class Document:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentPage:
     documents: tuple[Document, ...]
-    next: str | None = None  # id behind which the next page begins; None: this is the last one
+    next: str | None = None  # the id after which the next page begins; None: this is the last page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordFailure:
-    """A document, or a line that is none, that could not be used."""
+    """A document or line that could not be used."""
 
     code: str
     reason: str
     id: str | None = None
     path: str | None = None
-    line: int | None = None  # 1-based place in what was sent
+    line: int | None = None  # 1-based place in the request
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WriteReport:
-    """What became of documents that are searchable now."""
+    """The result of writing documents, which are now searchable."""
 
     seq: int  # a search with this min_seq sees the change
     created: int
@@ -112,18 +111,18 @@ class WriteReport:
     unchanged: int
     failed: int
     errors: tuple[RecordFailure, ...]
-    truncated: tuple[str, ...]  # ids of documents of which the model did not read all: the first 1,000
+    truncated: tuple[str, ...]  # ids of documents that the model read only in part: the first 1,000
     truncated_count: int
-    duplicates: tuple[str, ...]  # ids each time that they came again in the same request: the first 1,000
+    duplicates: tuple[str, ...]  # ids, once for each repetition in the same request: the first 1,000
     duplicate_count: int
-    passages: int  # that had to be embedded
+    passages: int  # passages that had to be embedded
     tokens: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentChanged:
     seq: int  # a search with this min_seq sees the change
-    changed: bool  # False: the metadata was so before
+    changed: bool  # False: the metadata was already like that
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +137,7 @@ class Job:
     collection: str
     state: JobState
     created_at: str
-    total: int  # documents, and lines that could not be read as one
+    total: int  # documents, and lines that could not be read as documents
     pending: int
     failed: int
     created: int
@@ -149,14 +148,14 @@ class Job:
     truncated: int
     passages: int
     tokens: int
-    seq: int  # a search with this min_seq sees all that was committed
+    seq: int  # a search with this min_seq sees everything committed
     attempts: int  # failures since the last success
     reason: str | None = None  # why it waits, or failed
     ended_at: str | None = None
-    rate: float | None = None  # documents a second
+    rate: float | None = None  # documents per second
     seconds_left: float | None = None
     worker: str | None = None
-    errors: tuple[RecordFailure, ...] = ()  # the first ones, where a single job is asked for
+    errors: tuple[RecordFailure, ...] = ()  # the first ones, if a single job was requested
 
     @property
     def ended(self) -> bool:
@@ -174,25 +173,25 @@ class JobPage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embeddings:
-    vectors: tuple[tuple[float, ...], ...]  # of length 1, in the order of the texts
+    vectors: tuple[tuple[float, ...], ...]  # of unit length, in the order of the texts
     model: str
-    tokens: int  # that the model read
-    truncated: tuple[int, ...]  # places of texts of which it did not read all
+    tokens: int  # tokens that the model read
+    truncated: tuple[int, ...]  # indexes of texts that it read only in part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranked:
-    index: int  # of the document in what was sent
-    relevance_score: float  # 0 to 1 by a cross-encoder, a cosine by any other model
+    index: int  # of the document in the request
+    relevance_score: float  # 0 to 1 from a cross-encoder, a cosine from any other model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reranking:
-    """What was ranked, best first: iterated, indexed and measured as the tuple of it."""
+    """Ranked documents, best first. Supports iteration, indexing and len() like the tuple `results`."""
 
     results: tuple[Ranked, ...]
-    tokens: int  # that the model read
-    truncated: tuple[int, ...]  # places of documents of which it did not read all, or not beside all of the query
+    tokens: int  # tokens that the model read
+    truncated: tuple[int, ...]  # indexes of documents that, with the query, did not fit into the model
 
     def __iter__(self) -> Iterator[Ranked]:
         return iter(self.results)
@@ -214,4 +213,4 @@ class Reranking:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Readiness:
     ready: bool
-    details: Mapping[str, Any]  # what the server says of its parts
+    details: Mapping[str, Any]  # the server's report on its components

@@ -1,4 +1,4 @@
-"""What searches and explanations are answered with, as frozen dataclasses."""
+"""The results of searches and explanations, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Control:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegScore:
-    raw: float  # cosine, BM25, dot product of learned weights; of rerank the relevance
+    raw: float  # cosine, BM25, dot product of learned weights; for rerank the relevance
     norm: float
     weight: float
     rank: int | None = None  # in the leg's own pool; None: not in it
@@ -31,12 +31,12 @@ class LegScore:
 class Passage:
     start: int
     end: int
-    text: str | None = None  # None where `fields` leave it out
+    text: str | None = None  # None if `fields` leaves it out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A line of the ledger; its value is the sum of its details' values."""
+    """An entry of the ledger; if it has details, its value is the sum of theirs."""
 
     value: float
     kind: str
@@ -60,7 +60,7 @@ class Unit:
     in_title: bool
     effect: float  # how far the score falls without it
     legs: Mapping[str, LegEffect]
-    share: float | None = None  # its part of the score; None: the method does not tell
+    share: float | None = None  # its part of the score; None: the method does not give it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +88,7 @@ class SteeringChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swap(SteeringChange):
-    """A change that puts the other hit above: ranks of the other hit, and of the one that stood above it."""
+    """A change that swaps two hits. The inherited ranks are the lower hit's, `upper_rank_*` those of the upper one."""
 
     upper_rank_before: int | None = None
     upper_rank_after: int | None = None
@@ -106,7 +106,7 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """Why a hit has its score. `dataclasses.asdict` makes it JSON, to keep; `replay` takes either."""
+    """Why a hit has its score. `dataclasses.asdict` converts it to JSON for storage; `replay` accepts both."""
 
     ledger: Line
     sentences: tuple[Unit, ...]
@@ -129,10 +129,10 @@ class Highlight:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
-    id: int  # what `explain` takes
+    id: int  # the argument of `explain`
     document_id: str
     score: float
-    scores: Mapping[str, LegScore]  # by leg; and "rerank", where it was judged
+    scores: Mapping[str, LegScore]  # by leg; and "rerank" if it was reranked
     passage: Passage
     metadata: Mapping[str, Any]
     title: str | None = None
@@ -161,7 +161,7 @@ class Facet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facets:
-    documents: int  # that match
+    documents: int  # documents that match
     fields: Mapping[str, Facet]
 
 
@@ -183,14 +183,14 @@ class Suggestion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suggestions:
-    query: str  # with the likeliest words
+    query: str  # the query with the likeliest words
     words: tuple[Suggestion, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegChoice:
     weight: float
-    prior: float  # what it started from
+    prior: float  # the starting weight
     decisiveness: float
     confirmation: float
 
@@ -214,7 +214,7 @@ class SearchResult:
     generation: int
     model: str
     seq: int  # the last change that the search saw
-    changed: bool  # since the page that the cursor came with
+    changed: bool  # whether the collection changed since the page that the cursor came from
     timed_out: bool
     left_out: tuple[str, ...]
     truncated_inputs: tuple[str, ...]
