@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from bench.overload.__main__ import Extras, _wrong, main
+from bench.overload.__main__ import Observed, _wrong, main
 from bench.overload.traffic import Outcome
 
 
@@ -28,9 +28,9 @@ def test_every_figure_is_there(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 def test_to_be_told_to_come_later_is_no_fault_and_anything_else_is() -> None:
     good = Outcome(statuses=Counter({"200": 5, "503": 50, "gave up": 3}))
-    assert _wrong(good, Extras()) == []
+    assert _wrong(good, Observed()) == []
     bad = Outcome(statuses=Counter({"200": 5, "500": 2, "broken": 1}), without_advice=4)
-    beside = Extras()
+    beside = Observed()
     beside.probes["/livez"] = [(200, 0.1), (0, 5.0)]
     assert _wrong(bad, beside) == [
         "2 times: 500",

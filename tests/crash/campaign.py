@@ -59,7 +59,7 @@ def named_steps() -> set[str]:
     """Every step that the sources of the store announce.
 
     But for repairs, reindexes and what follows in an engine elsewhere: tests/store/repair,
-    tests/indexer/reindexing/test_switching.py and tests/crash/test_following.py end those.
+    tests/indexer/reindexing/test_switching.py and tests/crash/test_replication.py end those.
     """
     found = set()
     for path in (ROOT / "store").rglob("*.py"):

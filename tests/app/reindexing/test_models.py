@@ -23,7 +23,7 @@ from core.prompts import Prompt
 from core.protocols import Priority
 from core.records import Representation
 from embedder.local import LocalEncoder
-from embedder.modelqueue import Line
+from embedder.modelqueue import ModelQueue
 from embedder.scheduling import scheduler_of
 from tests.app.conftest import DOCUMENTS
 from tests.app.reindexing.doors import REINDEX, MakeClient, models_of, search, until_gone, until_state
@@ -170,7 +170,7 @@ def test_a_refused_reindex_leaves_no_model_behind_and_one_that_is_in_use_stays(
 
 def test_a_model_that_is_asked_for_or_waited_for_is_not_let_go_of(client: TestClient) -> None:
     models = models_of(client)
-    encoder, other = models.encoder("tiny"), Line(scheduler_of(torch.device("cpu")))
+    encoder, other = models.encoder("tiny"), ModelQueue(scheduler_of(torch.device("cpu")))
     assert isinstance(encoder, LocalEncoder)
     assert not models.let_go("tiny", idle_seconds=60)
     assert models.is_loaded("tiny")

@@ -47,7 +47,7 @@ def observe(step):
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-steps.observer = observe
+failpoints.observer = observe
 with patch("store.indexreplication._PIECE_ROWS", 7):
     bring(Database.open(data), PlainIndex(engine))
 """
