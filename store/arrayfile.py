@@ -53,7 +53,7 @@ class ArrayWriter:
     """
 
     def __init__(self, path: Path, layout: Mapping[str, tuple[npt.DTypeLike, Shape]]) -> None:
-        """`layout`: dtype and shape of every array. All methods raise OSError; FileExistsError if `path` exists."""
+        """`layout`: dtype and shape of every array. All methods may raise OSError; FileExistsError if `path` exists."""
         self._sections = _laid_out(layout)
         self._filled = dict.fromkeys(layout, 0)
         self._hashes = {name: hashlib.sha256() for name in layout}

@@ -271,7 +271,7 @@ class Database:
             time.sleep(0.05)
 
     def _checkpoint_unless_owned(self) -> None:
-        """Checkpoint unless another process holds the maintenance lock, in which case that process will do it."""
+        """Checkpoint if the maintenance lock is free; otherwise its holder, another thread or process, will do it."""
         lock = filelock.FileLock(self.directory / MAINTENANCE_LOCK, timeout=0)
         try:
             with file_errors(self.directory), lock:

@@ -140,7 +140,7 @@ def seen_ids(session: ReadSession, collection_id: int, ids: Sequence[str], withi
 
 
 def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) -> list[StoredPassage]:
-    """The passages with these `ids`, in that order. Raises HitNotFound for an id that does not exist (any more)."""
+    """The passages with these `ids`, in that order. Raises HitNotFound for an id that does not exist, or no longer does."""
     wanted = ids.tolist()
     rows: dict[int, tuple[Any, ...]] = {}
     for chunk in chunks(wanted):

@@ -1,4 +1,4 @@
-"""Find the documents that contain given terms, for required and excluded words and for exact counts."""
+"""Find the documents that contain given terms, whatever their scores: for required and excluded words, exact counts."""
 
 from __future__ import annotations
 

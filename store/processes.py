@@ -1,5 +1,4 @@
-"""Registry of the long-lived processes that have the data directory open, with a check that their versions are
-compatible.
+"""Registry of the long-lived processes that have the data directory open; it refuses incompatible versions.
 
 Each process holds a lock on its own file in `processes/`, which says who it is. The kernel releases the lock when the
 process ends, however it ends: a file whose lock nobody holds is a leftover, whatever process id it names.

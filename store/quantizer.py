@@ -87,8 +87,7 @@ def quantizer(dimension: int) -> Quantizer:
 
 
 def _rotation(width: int) -> Float64Array:
-    """(width, width) orthonormal: sign flips, shuffles, and Hadamard transforms of the largest power of two of
-    coordinates that fits.
+    """(width, width) orthonormal: sign flips, shuffles, and Hadamard transforms of as many coordinates as possible.
 
     Unlike the QR decomposition of Gaussian noise it needs no library, and is the same to the last bit everywhere.
     """

@@ -96,7 +96,7 @@ class Statistics:
 
 
 def collection_statistics(directory: Path, name: str) -> CollectionStatistics:
-    """Collect those of one collection, without reading the rows' content. Raises CollectionNotFound, StorageError."""
+    """Statistics of one collection; counts rows without reading them. Raises CollectionNotFound, StorageError."""
     with open_read_only(directory) as connection:
         connection.execute("BEGIN")
         found = _collections(connection, _tables(connection), name=name) if is_unicode(name) else []

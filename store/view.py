@@ -38,7 +38,7 @@ _KNOWN_TERMS = 50_000  # term ids of a snapshot that are cached for the next sea
 class View:
     """One read transaction and the snapshot of exactly its state. Valid inside `Views.open`; for one thread.
 
-    `ids` are passage ids; methods that score or fetch raise HitNotFound for one that does not exist (any more).
+    `ids` are passage ids; methods that score or fetch raise HitNotFound for one that does not exist, or no longer does.
     `k` is 1 or more.
     """
 

@@ -76,8 +76,7 @@ def lease_over(now: float) -> sa.ColumnElement[bool]:
 
 
 def unserved_seconds(session: ReadSession, *, now: float) -> float:
-    """How long the job that has waited longest has been without a sign of life from a worker, since its creation if it
-    never had one.
+    """The longest time that a job has been without a sign of life from a worker, or since its creation if it had none.
 
     Considers jobs that could go on: a pause between tries does not count. 0 where there are none.
     """

@@ -36,7 +36,7 @@ def begin(
     total: int,
     now: float,
 ) -> Reindex:
-    """Add the row of a new reindex. Raises ReindexConflict where the collection already has one with a generation."""
+    """Add the row of a new reindex. Raises ReindexConflict where the collection has a hidden generation already."""
     check_free(session, serving)
     values = {
         "collection": serving.name, "serving_id": serving.id, "hidden_id": hidden.id,

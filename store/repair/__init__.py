@@ -154,7 +154,7 @@ class _Work:
         self.suspects = mending.suspects
 
     def drop_deleted(self, findings: Sequence[Finding]) -> bool:
-        """Remove the remains of deleted collections instead of repairing them; whether there were damaged ones."""
+        """Remove the remains of deleted collections instead of repairing them; whether there were any."""
         damaged = [*self.suspects, *(finding.collection or "" for finding in findings)]
         if not any(map(is_hidden, damaged)):
             return False

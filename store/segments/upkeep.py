@@ -190,7 +190,7 @@ def _live_rows(database: Database, generation_id: int, known: Live | None = None
 
 
 def _due_merge(sizes: Mapping[SegmentRow, int]) -> list[int]:
-    """Ids of the segments to merge: a single one that is mostly removed, or all of a tier that has FAN_OUT or more."""
+    """Ids of the segments to merge: one that is mostly removed, or the smallest tier that has FAN_OUT or more."""
     tiers: dict[int, list[int]] = {}
     for row, live in sizes.items():
         if live * 2 < row.rows:
