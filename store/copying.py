@@ -168,7 +168,7 @@ def _part_from_engines(copy: sqlite3.Connection) -> None:
     """Give the copy its own names in external engines, where it has nothing yet.
 
     Two directories that write under one name would each remove what the other needs. A damaged table is left alone, so
-    that the damage is found: writing to it would produce checksums of the damaged values.
+    that the damage is found: writing to it would copy the damaged values into its indexes.
     """
     if not copy.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'passage_index'").fetchone():
         return  # an older schema

@@ -1,9 +1,9 @@
 """Dense retrieval: nearest neighbours by dot product.
 
-Small collections are scored in full. In large ones the sealed segments name candidates, a few times as many as are
-asked for. The known error of the codes tells whether a row that was left out might well belong to the best; then more
-candidates are fetched. It also prunes candidates that hardly belong to the best. All others are rescored in float64:
-a score does not depend on the segment of its passage or on how it was found, and equal vectors tie exactly.
+Few passages are scored in full. Among many, the sealed segments name candidates, a few times as many as are asked for.
+The known error of the codes tells whether a row that was left out might well belong to the best; then more candidates
+are fetched. It also prunes candidates that hardly belong to the best. All others are rescored in float64: a score does
+not depend on the segment of its passage or on how it was found, and equal vectors tie exactly.
 """
 
 from __future__ import annotations

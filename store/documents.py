@@ -53,7 +53,7 @@ class StoredPassage:
 def get_document(
     session: ReadSession, collection_id: int, external_id: str, *, within: Filter | None = None
 ) -> StoredDocument:
-    """The document with this user's id. `within`: as if only documents that satisfy it existed.
+    """The document with the user's id `external_id`. `within`: as if only documents that satisfy it existed.
 
     Raises DocumentNotFound.
     """
@@ -140,7 +140,7 @@ def seen_ids(session: ReadSession, collection_id: int, ids: Sequence[str], withi
 
 
 def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) -> list[StoredPassage]:
-    """The passages with these `ids`, in that order. Raises HitNotFound for an id that does not exist, or no longer does."""
+    """The passages with these `ids`, in that order. Raises HitNotFound for an id that does not exist."""
     wanted = ids.tolist()
     rows: dict[int, tuple[Any, ...]] = {}
     for chunk in chunks(wanted):
