@@ -26,7 +26,7 @@ class CollectionFigures:
     seq: int  # of its newest change; 0 before the first
     passages: int
     segments: int
-    tombstones: int  # passages in segments that no longer exist
+    tombstones: int  # removed passages that are still in segments
     unsealed: int  # passages that are neither in a segment nor in an external engine yet
     elsewhere: int  # live passages in the external engine of the collection
 

@@ -1,6 +1,6 @@
 """Remove the hidden generation of a finished reindex in pieces, so that the write lock is never held for long.
 
-The remains of a deleted collection are removed in the same way: for them there is a reindex row that never was one.
+The remains of a deleted collection are removed in the same way: a row of the reindex table stands for them.
 """
 
 from __future__ import annotations

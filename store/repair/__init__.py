@@ -68,8 +68,8 @@ def repair(
     """Repair what can be repaired. Raises StorageBusy while a server or a worker uses the directory.
 
     `remake`: embeds documents whose texts are sound, but not their embeddings. `index`: as for verify. `dry_run`: only
-    report what would be done, without the later work that follows from it. `allow_network`: as for Database.open.
-    If it is killed, the next call continues.
+    report what would be done; a real run may do more, as one repair can lead to another. `allow_network`: as for
+    Database.open. If it is killed, the next call continues.
 
     Raises StorageError where there is no database, or one of another schema; StorageFull, StorageReadOnly.
     """
@@ -248,7 +248,7 @@ def _way_out(name: str) -> str:
 
 @contextmanager
 def _senseless_is_corrupt(directory: Path) -> Iterator[None]:
-    """Raise StorageCorrupt for the errors of rows that damage in many places has made nonsense of."""
+    """Raise StorageCorrupt for errors of nonsensical rows: damage in many places can make anything of a row."""
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, sqlite3.IntegrityError) as error:

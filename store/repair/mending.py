@@ -29,7 +29,10 @@ class Mending:
         self.connection.execute(statement, parameters)
 
     def suspect(self, statement: str, *parameters: Any) -> None:
-        """Mark documents. `statement` selects collection names and full document rows; damaged rows are skipped."""
+        """Mark documents to be embedded anew. `statement` selects collection names and document rows in full.
+
+        Rows whose checksum is wrong are skipped.
+        """
         cursor = self.connection.execute(statement, parameters)
         names = [column[0] for column in cursor.description]
         for collection, *columns in cursor.fetchall():

@@ -45,7 +45,7 @@ _OF_GENERATION = (
 def check_changes(reading: Reading) -> Iterator[Finding]:
     """Check the log of every generation, including hidden ones.
 
-    Except for the remains of ended reindexes, failed ones included: their log may be in the middle of being removed.
+    Skips what ended reindexes left behind, failed ones included: their log may be in the middle of being removed.
     """
     done, total = 0, reading.count("change")
     for generation, name in list(reading.rows(_LASTING)):

@@ -106,7 +106,7 @@ def newest_given(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def _counters(reading: Reading) -> Iterator[Finding]:
-    """AUTOINCREMENT counters: one below an assigned id would assign it again."""
+    """Check the AUTOINCREMENT counters: one that is below an assigned id would assign that id again."""
     counters = dict(reading.rows("SELECT name, seq FROM sqlite_sequence"))
     newest = newest_given(reading.connection)
     for name in sorted(counters.keys() - newest.keys()):
