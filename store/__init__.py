@@ -1,13 +1,13 @@
-"""Durable state: SQLite is the truth; snapshots in memory answer the searches.
+"""Durable storage: SQLite is the source of truth; searches are answered from snapshots in memory.
 
-Database.open(data_dir)            the file, its transactions, its errors
+Database.open(data_dir)            the database file, its transactions and its errors
 catalog                            collections and their generations
-commit.commit(session, Batch)      the one write: documents, passages, embeddings, changes
+commit.commit(session, Batch)      the only write path: documents, passages, embeddings, changes
 Views(database).open(name)         one committed state of one collection, to search and to fetch from
 documents                          documents by id, and pages of them
 
-segments, filters, jobs            sealed segments; metadata that can be filtered on; documents that wait to be added
-verify, repair                     whether what is stored is what was written, and mending what is not
+segments, filters, jobs            sealed segments; filterable metadata; documents queued for indexing
+verify, repair                     checks that what is stored is what was written; repairs what is not
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Second names of collections: searches, reads and writes follow them, and moving one is one transaction."""
+"""Collection aliases: searches, reads and writes follow them, and an alias is moved in one transaction."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from store.reindex.switching import go_beyond
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alias:
     name: str
-    collection: str  # its name
+    collection: str  # the collection's name
 
 
 def set_alias(session: WriteSession, name: str, collection: str) -> Alias:
-    """Let `name` stand for the collection, whatever it stood for before.
+    """Make `name` an alias of the collection, replacing what it pointed at before.
 
-    Raises InvalidSettings for a name that is not allowed, CollectionExists where a collection has it,
-    CollectionNotFound.
+    Raises InvalidSettings for a name that is not allowed, CollectionExists where a collection has that name,
+    CollectionNotFound for an unknown collection.
     """
     check_stored_name(name)
     taken = session.execute(sa.select(schema.collection.c.id).where(schema.collection.c.name == name)).first()
@@ -45,12 +45,12 @@ def set_alias(session: WriteSession, name: str, collection: str) -> Alias:
 
 
 def list_aliases(session: ReadSession) -> list[Alias]:
-    """Every alias, by name."""
+    """All aliases, ordered by name."""
     return [Alias(name=row.name, collection=row.collection) for row in session.execute(_aliases())]
 
 
 def get_alias(session: ReadSession, name: str) -> Alias:
-    """Raises AliasNotFound."""
+    """The alias with this name. Raises AliasNotFound."""
     if is_stored_name(name):
         for row in session.execute(_aliases().where(schema.alias.c.name == name)):
             return Alias(name=row.name, collection=row.collection)
@@ -58,7 +58,7 @@ def get_alias(session: ReadSession, name: str) -> Alias:
 
 
 def delete_alias(session: WriteSession, name: str) -> Alias:
-    """The collection stays. Raises AliasNotFound."""
+    """Delete the alias and return it; the collection stays. Raises AliasNotFound."""
     alias = get_alias(session, name)
     session.execute(sa.delete(schema.alias).where(schema.alias.c.name == name))
     return alias

@@ -1,4 +1,4 @@
-"""Which generation answers under the name of a collection that was read a while ago."""
+"""Find the generation that now answers under the name of a collection that was read earlier."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from store.database import ReadSession
 
 
 def answering(session: ReadSession, collection: Collection) -> int | None:
-    """Id of what has the collection's name by now: after a switch another generation of it, though this one be gone.
+    """Id of the collection row that now serves the collection's name, even if the row of `collection` is gone.
 
-    None: it was deleted. One that was made anew under its name is another: no switch named it, or it is younger.
+    After a switch this is another generation of the same collection. None: the collection was deleted. A collection
+    that was created anew under the same name does not count: no switch led to it, or its creation date is another.
     """
     columns, reindex = schema.collection.c, schema.reindex.c
     switched = sa.select(reindex.id).where(reindex.serving_id == columns.id, reindex.switched_at.is_not(None)).exists()

@@ -1,9 +1,9 @@
-"""The file of a sealed segment: named arrays, and a header that says where each lies and what its hash is.
+"""File format of a sealed segment: named arrays behind a header with the offset and the hash of each.
 
     magic, version, length of the table | table, JSON | zeros up to a multiple of 64 | array | zeros | array | ...
 
-Numbers are little-endian. The SHA-256 of the header stands in the database; it holds the SHA-256 of every array, and
-whatever lies between them is zero: so every bit of the file has a witness. A file is written once and never changed.
+Numbers are little-endian. The database keeps the SHA-256 of the header, the header holds the SHA-256 of every array,
+and the padding between them is zero, so a change of any bit is detected. A file is written once and never changed.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ _BLOCK = 2**24  # bytes that are hashed or written at once
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seal:
-    """What the database keeps of a file."""
+    """What the database stores about a file."""
 
     size: int  # bytes
     sha256: bytes  # of the header
 
 
 class ArrayWriter:
-    """Writes a new file; each array is filled from its first row to its last, in whatever order of the arrays.
+    """Writes a new file. Each array is filled from its first row to its last; arrays may be interleaved.
 
-    Leaving the block without `finish`, or by an error, leaves an unfinished file behind: whoever named it removes it.
+    Leaving the block by an error or without `finish` leaves an unfinished file behind; the caller removes it.
     """
 
     def __init__(self, path: Path, layout: Mapping[str, tuple[npt.DTypeLike, Shape]]) -> None:
-        """`layout`: kind and shape of every array. Raises OSError, as all methods do; FileExistsError for `path`."""
+        """`layout`: dtype and shape of every array. All methods may raise OSError; FileExistsError if `path` exists."""
         self._sections = _laid_out(layout)
         self._filled = dict.fromkeys(layout, 0)
         self._hashes = {name: hashlib.sha256() for name in layout}
@@ -67,7 +67,7 @@ class ArrayWriter:
         self._file.close()
 
     def append(self, name: str, values: Array) -> None:
-        """The next rows of an array."""
+        """Append rows to an array. Raises ValueError for more rows than its shape has."""
         section = self._sections[name]
         content = np.ascontiguousarray(values, dtype=section.kind).reshape(-1).view(np.uint8).data
         if self._filled[name] + len(content) > section.size:
@@ -80,7 +80,7 @@ class ArrayWriter:
         self._filled[name] += len(content)
 
     def finish(self) -> Seal:
-        """Write the header; all is on the disk when this returns. Raises ValueError when an array is not full."""
+        """Write the header; the file is synced to disk on return. Raises ValueError when an array is not full."""
         for name, section in self._sections.items():
             if self._filled[name] != section.size:
                 raise ValueError(f"array {name}: {self._filled[name]} of {section.size} bytes were written")
@@ -96,10 +96,10 @@ class ArrayWriter:
 def open_file(
     path: Path, seal: Seal, *, only: Collection[str] | None = None, unhashed: Collection[str] = ()
 ) -> dict[str, Array]:
-    """All arrays, or `only` some, read-only, over one memory map of the file, which lives as long as any of them.
+    """All arrays, or those named in `only`, read-only, over one memory map that lives as long as any of them.
 
-    Their hashes are checked, but not those of the arrays in `unhashed`. Raises StorageCorrupt, which names the file and
-    what is wrong with it; StorageError when it is there and cannot be read.
+    Checks their hashes, except for the arrays named in `unhashed`. Raises StorageCorrupt, which names the file and
+    what is wrong with it; StorageError when the file exists but cannot be read.
     """
     try:
         mapped, sections = _mapped(path, seal)
@@ -114,13 +114,13 @@ def open_file(
 
 
 def check_file(path: Path, seal: Seal) -> list[str]:
-    """Everything that is wrong with the file, down to the last bit. Raises StorageError when it cannot be read."""
+    """Every problem of the file, down to the last bit. Raises StorageError when it cannot be read."""
     try:
         mapped, sections = _mapped(path, seal)
     except _Damage as damage:
         return [str(damage)]
     problems = [_CHANGED.format(name) for name, section in sections.items() if _hash(mapped, section) != section.sha256]
-    end = 0  # of what was looked at: the header ends at the first array, and its hash covers the zeros before it
+    end = 0  # of what was checked: the header ends at the first array, and its hash covers the zeros before it
     for section in sorted(sections.values(), key=lambda section: section.offset):
         if end and any(mapped[end : section.offset]):
             problems.append(f"bytes between its arrays, from {end} on, are not zero")
@@ -129,7 +129,7 @@ def check_file(path: Path, seal: Seal) -> list[str]:
 
 
 class _Damage(Exception):
-    """What is wrong with a file. It does not name the file."""
+    """What is wrong with a file, without the file's name."""
 
 
 _CHANGED = "its array {!r} is not what was written"
@@ -137,9 +137,9 @@ _CHANGED = "its array {!r} is not what was written"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Section:
-    """Where an array lies."""
+    """Where an array lies in the file."""
 
-    kind: str  # as numpy names it: byte order, type, bytes
+    kind: str  # numpy's dtype string: byte order, type, bytes
     shape: Shape
     offset: int  # in the file
     sha256: str = _UNHASHED
@@ -173,7 +173,7 @@ def _laid_out(layout: Mapping[str, tuple[npt.DTypeLike, Shape]]) -> dict[str, _S
 
 
 def _header(sections: Mapping[str, _Section], hashes: Mapping[str, str]) -> bytes:
-    """All that comes before the first array."""
+    """Everything before the first array, padding included."""
     table = json.dumps(
         [
             [name, section.kind, section.shape, section.offset, hashes.get(name, _UNHASHED)]
@@ -187,7 +187,7 @@ def _header(sections: Mapping[str, _Section], hashes: Mapping[str, str]) -> byte
 
 
 def _mapped(path: Path, seal: Seal) -> tuple[mmap.mmap, dict[str, _Section]]:
-    """The file in memory, and its sections: all within it. Raises _Damage, StorageError."""
+    """The file mapped into memory, and its sections, all of which lie within it. Raises _Damage, StorageError."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -215,7 +215,10 @@ def _mapped(path: Path, seal: Seal) -> tuple[mmap.mmap, dict[str, _Section]]:
 
 
 def _parsed(table: Sequence[Sequence[Any]], begin: int, size: int) -> dict[str, _Section]:
-    """Raises ValueError or TypeError for what cannot be, whoever wrote it: arrays are made over these places."""
+    """Parse the table. Raises ValueError or TypeError if it is invalid, even if the hash matches.
+
+    Arrays are created over these offsets without further checks.
+    """
     sections: dict[str, _Section] = {}
     end = begin
     for name, kind, shape, offset, sha256 in table:

@@ -1,4 +1,4 @@
-"""What administrators did, and what came of it: kept with the data, never changed."""
+"""The audit log: what administrators did and with what outcome. Stored with the data and never changed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from store import schema
 from store.database import ReadSession, WriteSession
 
-LOCAL = "local command"  # who, where somebody had the data directory itself
+LOCAL = "local command"  # the actor, where the command ran on the data directory itself
 DONE = "done"
-_MAX_CHARACTERS = 300  # of a target: a name out of a request, however long that is
+_MAX_CHARACTERS = 300  # of a target: it comes from a request and may be of any length
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ def note_action(session: WriteSession, *, at: float, who: str, action: str, targ
 
 
 def list_actions(session: ReadSession, *, limit: int, before: int | None = None) -> list[Action]:
-    """The newest first, `limit` at most; `before`: only those with a lower id."""
+    """The newest first, at most `limit`; `before`: only those with a lower id."""
     audit = schema.audit.c
     statement = sa.select(schema.audit).order_by(audit.id.desc()).limit(limit)
     if before is not None:

@@ -1,4 +1,4 @@
-"""Backup and restore. A backup is a data directory that nobody writes to: what belongs to the collections, no more."""
+"""Backup and restore. A backup is a data directory that nobody writes to, with nothing but what a restore needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from store.faults import file_errors
 from store.leftovers import remove_unfinished
 from store.verify import Progress, Recheck, Verification, check
 
-_UNFINISHED = ".restoring"  # within the data directory; a restore that was killed leaves it, and the next one clears it
+_UNFINISHED = ".restoring"  # in the data directory; left behind by a killed restore, removed by the next one
 _LOCK_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 _FOLDERS = (*KEPT_FOLDERS, SEGMENTS)
@@ -34,10 +34,10 @@ def backup(
     on_copy: CopyProgress | None = None,
     on_verify: Progress | None = None,
 ) -> Verification:
-    """Copy the state of this moment to the new directory `target`, and verify the copy. Others may go on writing.
+    """Copy the current state to the new directory `target`, and verify the copy. Others may go on writing.
 
-    Raises Conflict where `target` is there already, StorageFull, StorageReadOnly, StorageCorrupt where the copy is
-    damaged, which means that the source is. After any of them there is no `target`.
+    Raises Conflict where `target` exists, StorageFull, StorageReadOnly, StorageCorrupt where the copy is damaged,
+    which means that the source is. After any of them there is no `target`.
     """
     if target.resolve().is_relative_to(data_dir.resolve()):
         raise StorageError(f"{target} lies within the data directory {data_dir}; name a directory elsewhere")
@@ -52,7 +52,7 @@ def backup(
 
 
 def last_backup(data_dir: Path) -> float:
-    """When a backup of the directory was made last, in seconds since 1970; 0: never, or by an earlier version."""
+    """Time of the last backup of the directory, in seconds since 1970; 0: none, or made by an earlier version."""
     try:
         return (data_dir / LAST_BACKUP).stat().st_mtime
     except FileNotFoundError:
@@ -69,11 +69,11 @@ def restore(
 ) -> Verification:
     """Verify the backup `source`, copy it to `data_dir`, and verify the copy.
 
-    A backup of an older schema is restored as it is, and upgraded when it is opened. Where root restores into another
-    user's directory, the files are that user's.
+    A backup of an older schema is restored unchanged, and upgraded when it is opened. When root restores into another
+    user's directory, the files are given to that user.
 
     Raises Conflict where `data_dir` holds anything, StorageBusy where another process is opening it, StorageCorrupt
-    where the backup is damaged, StorageFull, StorageReadOnly. After any of them `data_dir` holds nothing but a lock.
+    where the backup is damaged, StorageFull, StorageReadOnly. After any of them `data_dir` holds only a lock file.
     """
     _check_empty(data_dir)
     check(source, recheck=recheck, on_progress=on_verify)
@@ -84,7 +84,7 @@ def restore(
             _hand_over(data_dir, unfinished)
             sync_tree(unfinished)
             reached("restore.synced")
-            # The database comes last, also on the disk: without it there is nothing yet.
+            # The database is moved last, on the disk too: without it the directory counts as empty.
             for path in sorted(unfinished.iterdir(), key=lambda path: path.name == DATABASE_NAME):
                 if path.name == DATABASE_NAME:
                     sync(data_dir)
@@ -102,12 +102,12 @@ def _note(mark: Path) -> None:
         except OSError:  # another user made it, or it is a link
             mark.unlink(missing_ok=True)
             _touch(mark)
-    except OSError as error:  # the backup is there all the same
+    except OSError as error:  # the backup itself was made
         _log.warning("%s does not say that a backup was made: %s", mark, error.strerror)
 
 
 def _touch(file: Path) -> None:
-    """As Path.touch, and no file that a link leads to."""
+    """Like Path.touch, but does not follow a link."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         os.utime(descriptor)
@@ -116,7 +116,7 @@ def _touch(file: Path) -> None:
 
 
 def _hand_over(data_dir: Path, tree: Path) -> None:
-    """What root restores belongs to the directory's owner, whose processes are to write to it."""
+    """Give what root restored to the directory's owner, whose processes have to write to it."""
     owner = data_dir.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         for path in (data_dir / MIGRATE_LOCK, tree, *tree.rglob("*")):
@@ -125,7 +125,7 @@ def _hand_over(data_dir: Path, tree: Path) -> None:
 
 @contextmanager
 def _unfinished(data_dir: Path) -> Iterator[Path]:
-    """A directory to fill within `data_dir`, while nobody else can open or restore it; gone afterwards."""
+    """A directory to fill within `data_dir`, locked against others that open or restore it; removed afterwards."""
     with file_errors(data_dir):
         make_directories(data_dir)
         lock = filelock.FileLock(data_dir / MIGRATE_LOCK, timeout=_LOCK_SECONDS)
@@ -134,7 +134,7 @@ def _unfinished(data_dir: Path) -> Iterator[Path]:
         _check_empty(data_dir)
         unfinished = data_dir / _UNFINISHED
         with file_errors(data_dir):
-            for name in (_UNFINISHED, *_FOLDERS):  # of a restore that was killed: see _check_empty
+            for name in (_UNFINISHED, *_FOLDERS):  # of a killed restore: see _check_empty
                 shutil.rmtree(data_dir / name, ignore_errors=True)
             unfinished.mkdir()
         reached("restore.begun")
@@ -155,7 +155,7 @@ def _check_empty(data_dir: Path) -> None:
         found = sorted(path.name for path in data_dir.iterdir())
     harmless: tuple[str, ...] = ("lost+found", MIGRATE_LOCK, _UNFINISHED)
     if _UNFINISHED in found and DATABASE_NAME not in found:
-        harmless += _FOLDERS  # a restore begins in an empty directory: it is what moved them here, and was killed
+        harmless += _FOLDERS  # a restore starts with an empty directory, so these are from one that was killed
     strangers = [name for name in found if name not in harmless]
     if strangers:
         raise Conflict(

@@ -1,4 +1,4 @@
-"""What a commit is asked to write, and what it says it did."""
+"""The input of a commit (`Batch`) and its result (`Receipt`)."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from store.filters.metadata import StoredMetadata
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DraftPassage:
-    """A passage that is to be stored."""
+    """A passage to be stored."""
 
     passage: Passage
-    sha: bytes  # sha256 of all that its embedding depends on: prompt text, controls, language of the analysis
+    sha: bytes  # SHA-256 of all that its embedding depends on: prompt text, controls, language of the analysis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """A document that is to be stored, split into passages."""
+    """A document to be stored, split into passages."""
 
     document: Document
     metadata: StoredMetadata  # of the document
     language: str  # ISO 639-1
-    content_sha: bytes  # sha256 of all that the passages depend on: title, text, controls, language, splitting
+    content_sha: bytes  # SHA-256 of all that the passages depend on: title, text, controls, language, splitting
     passages: tuple[DraftPassage, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embedding:
-    """What a passage is found by."""
+    """The dense vector, the terms and the learned weights by which a passage is found."""
 
     vector: Float32Array  # (dimension,)
     terms: Mapping[
         str, float
-    ]  # term: how often it counts, multiples of store.terms.FREQUENCY_STEP above 0; none without BM25
+    ]  # term: its frequency, a multiple of store.terms.FREQUENCY_STEP above 0; empty without BM25
     learned: SparseVector | None = None  # where the collection has a sparse model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What one commit writes. Of two drafts with one document id the last wins; drafts come before deletions."""
+    """What one commit writes. Of drafts with the same document id the last wins; a deletion wins over any draft."""
 
     collection: Collection
     fingerprint: str  # of the encoder that made the vectors
     sparse_fingerprint: str | None = None  # of the sparse encoder that made the learned weights
     drafts: tuple[Draft, ...] = ()
-    embeddings: Mapping[bytes, Embedding] = field(default_factory=dict)  # by DraftPassage.sha; those not yet stored
-    deletions: tuple[str, ...] = ()  # document ids; unknown ones count for nothing
+    embeddings: Mapping[bytes, Embedding] = field(default_factory=dict)  # by DraftPassage.sha; those not stored yet
+    deletions: tuple[str, ...] = ()  # document ids; unknown ones are ignored
 
     @classmethod
     def without_model(
         cls, collection: Collection, *, drafts: Sequence[Draft] = (), deletions: Sequence[str] = ()
     ) -> Self:
-        """One that brings no embeddings: `drafts` of documents whose content is stored already, and deletions."""
+        """A batch without embeddings: `drafts` of documents whose content is already stored, and deletions."""
         active = collection.active
         return cls(
             collection=collection,
@@ -71,18 +71,18 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """What a commit did: numbers of documents."""
+    """What a commit did, in numbers of documents."""
 
-    seq: int  # a view of this seq or a higher one holds the commit
+    seq: int  # views with this seq or a higher one contain the commit
     created: int
-    replaced: int  # the content is another: new passages
-    updated: int  # only the metadata is another
+    replaced: int  # the content changed: new passages
+    updated: int  # only the metadata changed
     unchanged: int
     deleted: int
 
 
 def check_embeddings(batch: Batch) -> None:
-    """Raises ModelMismatch for embeddings that do not fit the collection, ModelError for a value that cannot be."""
+    """Raises ModelMismatch for embeddings that do not fit the collection, ModelError for values that are invalid."""
     dimension = batch.collection.active.dimension
     for embedding in batch.embeddings.values():
         if embedding.vector.shape != (dimension,):

@@ -1,4 +1,4 @@
-"""Which rows are likely among the best: those that codes and graphs name, to be scored by whoever asked."""
+"""Candidate generation: codes and graphs name the rows that are likely among the best; the caller scores them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from store.quantizer import quantizer
 from store.snapshot import Part
 from store.stack import Stack
 
-_ROWS_READ = 2  # codes for each candidate, at least
-_SPARSE = 0.9  # share of the rows that may be found, below which the others are masked, and no graph is walked
+_ROWS_READ = 2  # codes read for each candidate, at least
+_SPARSE = 0.9  # share of selectable rows below which the others are masked, and no graph is walked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """The rows of a part that may be found."""
+    """The rows of a part that a search may return."""
 
     part: Part
-    rows: Int64Array | None  # sorted; None: all that are live
+    rows: Int64Array | None  # sorted; None: all live rows
     count: int
 
     @classmethod
@@ -35,12 +35,12 @@ class Selection:
 
     @property
     def sparse(self) -> bool:
-        """Whether so much is masked that a graph would lose its way."""
+        """Whether too many rows are masked for a graph search to work well."""
         return self.count < _SPARSE * len(self.part.live)
 
     @property
     def chosen(self) -> BoolArray:
-        """(rows,) whether each of the part's may be found."""
+        """(rows,) whether each row of the part may be returned."""
         if self.rows is None:
             return self.part.live
         chosen = np.zeros(len(self.part.live), dtype=np.bool_)
@@ -50,20 +50,20 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """Rows that may be among the best, those of one part behind those of another."""
+    """Rows that may be among the best, grouped by part."""
 
-    spans: Mapping[int, slice]  # which are a part's, by its number; of parts that are left out, all rows count
+    spans: Mapping[int, slice]  # a part's rows, by the part's number; for parts that are missing, all rows count
     rows: Int64Array  # (n,)
-    reach: Float32Array  # (n,) a score that each hardly exceeds; infinity where nothing is known of it
-    missed: float  # a score that the rows which were judged and left out hardly reach
+    reach: Float32Array  # (n,) a score that the row hardly exceeds; infinity where nothing is known
+    missed: float  # a score that the rows which were considered and left out hardly reach
 
     @classmethod
     def none(cls) -> Candidates:
-        """No part can name any."""
+        """No candidates: all rows of all parts count."""
         return cls(spans={}, rows=np.empty(0, dtype=np.int64), reach=np.empty(0, dtype=np.float32), missed=-math.inf)
 
     def likeliest(self, count: int) -> BoolArray:
-        """(n,) whether each is among the `count` that reach farthest; those that reach as far as the last are, too."""
+        """(n,) whether each is among the `count` with the highest reach; ties with the last one are included."""
         if len(self.reach) <= count:
             return np.ones(len(self.reach), dtype=np.bool_)
         least = np.partition(self.reach, len(self.reach) - count)[len(self.reach) - count]
@@ -71,7 +71,7 @@ class Candidates:
         return likely
 
     def by_part(self, chosen: BoolArray) -> dict[int, Int64Array]:
-        """Those that are `chosen`, by the part's number."""
+        """The `chosen` rows, by the part's number."""
         return {number: self.rows[span][chosen[span]] for number, span in self.spans.items()}
 
 
@@ -84,10 +84,9 @@ def candidates(
     *,
     thorough: bool,
 ) -> Candidates:
-    """About `wanted` rows of each stack, and half as many of each graph, whose scores are nearly right.
+    """About `wanted` rows of each stack, and half as many of each graph, by approximate scores.
 
-    `stacks`: of the codes of the parts. `thorough`: read all codes, and walk through no graph, as a filter that leaves
-    little calls for.
+    `stacks`: of the codes of the parts. `thorough`: read all codes and walk no graph, for filters that leave few rows.
     """
     direction = quantizer(len(vector)).rotate(vector[None])
     found = {} if thorough else dict(_walked(selections, direction, wanted // 2))
@@ -116,7 +115,7 @@ def candidates(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """Rows of a part, for a query of length 1."""
+    """Rows found in one part, for a query of length 1."""
 
     rows: Int64Array
     reach: Float32Array  # as in Candidates
@@ -124,7 +123,7 @@ class _Found:
 
     @classmethod
     def of(cls, selection: Selection, rows: Int64Array, reach: Float32Array, missed: float) -> _Found:
-        """Those of `rows` that may be found, and the uneven ones, of which nothing is known."""
+        """Those of `rows` that may be returned, plus the uneven rows, whose scores cannot be estimated."""
         scan = selection.part.segment.scan
         assert scan is not None
         if len(scan.uneven):
@@ -138,7 +137,7 @@ class _Found:
 
 
 def _walked(selections: Sequence[Selection], direction: Float32Array, wanted: int) -> Iterator[tuple[int, _Found]]:
-    """What graphs find, by the part's number."""
+    """What the graphs find, by the part's number."""
     for number, selection in enumerate(selections):
         scan = selection.part.segment.scan
         if scan is not None and scan.graph is not None and selection.count and not selection.sparse:
@@ -157,13 +156,13 @@ def _read(
     walked: Container[int],
     thorough: bool,
 ) -> dict[int, _Found]:
-    """What the codes of a stack find, by the part's number, except in parts whose graph was `walked`."""
+    """What the codes of a stack find, by the part's number, except in parts whose graph was walked."""
     numbers = {
         id(selection.part.segment.scan.fast): number
         for number, selection in enumerate(selections)
         if selection.part.segment.scan is not None
     }
-    places = [numbers[id(scan)] for scan in stack.scans]  # (scans,) the numbers of their parts
+    places = [numbers[id(scan)] for scan in stack.scans]  # (scans,) the numbers of the scans' parts
     members = {
         place: selections[number]
         for place, number in enumerate(places)
@@ -174,7 +173,7 @@ def _read(
     count = sum(member.count for member in members.values())
     rows = sum(len(member.part.live) for member in members.values())
     masks = None
-    if count < rows and (thorough or count < _SPARSE * rows):  # else the few others are left out of what is found
+    if count < rows and (thorough or count < _SPARSE * rows):  # otherwise the few others are removed from the result
         masks = {place: member.chosen for place, member in members.items()}
     lists = _lists(stack, members, direction, k, wanted, thorough=thorough)
     results = stack.search(direction, min(wanted, rows if masks is None else count), lists, masks)
@@ -192,11 +191,11 @@ def _read(
 def _lists(
     stack: Stack, members: Mapping[int, Selection], direction: Float32Array, k: int, wanted: int, *, thorough: bool
 ) -> Int64Array:
-    """The numbers of the lists to read, in the scans at the places of `members` in the stack.
+    """The numbers of the lists to read, for the scans at the places of `members` in the stack.
 
-    Those whose centroid is nearly as near to the query as the nearest of all: many where the query is far from
-    everything, and few where it is not. How nearly was measured (decision 0011), and goes with the spread of the
-    vectors: some models put all of theirs into a narrow cone. Where there is one list, or a graph, all are read.
+    Reads the lists whose centroid is nearly as close to the query as the closest one: many where the query is far from
+    everything, few where it is not. The gap was measured (decision 0011), and scales with the spread of the vectors,
+    because some models put all vectors into a narrow cone. A scan with a single list or with a graph is read in full.
     """
     listed = [] if thorough else [place for place, member in members.items() if _listed(member)]
     read = np.zeros(stack.lists, dtype=np.bool_)
@@ -221,6 +220,6 @@ def _lists(
 
 
 def _listed(member: Selection) -> bool:
-    """Whether lists of the part may be left out."""
+    """Whether some lists of the part may be skipped."""
     scan = member.part.segment.scan
     return scan is not None and scan.graph is None and scan.fast is not None and scan.fast.lists > 1

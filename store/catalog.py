@@ -38,7 +38,7 @@ class Counts:
 
 
 class Encoders(TypedDict):
-    """What a generation is embedded by."""
+    """The encoders of a generation."""
 
     model: str  # the encoder's name
     fingerprint: str
@@ -53,7 +53,7 @@ def create_collection(
     settings: CollectionSettings,
     **encoders: Unpack[Encoders],
 ) -> Collection:
-    """Create a collection with one generation, that of the encoders.
+    """Create a collection with one generation, made by these encoders.
 
     Raises InvalidSettings for a name or settings that are not allowed, CollectionExists for a name that is taken.
     """
@@ -72,7 +72,7 @@ def create_hidden(
     settings: CollectionSettings,
     **encoders: Unpack[Encoders],
 ) -> Collection:
-    """Another generation of the collection, empty, that nobody sees yet. Raises InvalidSettings."""
+    """Create another, empty generation of the collection, hidden from searches. Raises InvalidSettings."""
     return _create(session, _next_hidden(session, collection), settings, created_at=collection.created_at, **encoders)
 
 
@@ -104,8 +104,8 @@ def _create(
 
 
 def get_collection(session: ReadSession, name: str) -> Collection:
-    """The collection that has this name, or this alias. Raises CollectionNotFound, which names those that there are."""
-    # A name that could not have been created is not asked for: it may hold what SQLite cannot take.
+    """The collection with this name or alias. Raises CollectionNotFound, which suggests existing ones."""
+    # A name that could not have been created is not looked up: it may hold characters that SQLite cannot take.
     if is_stored_name(name):
         rows = _NAMED.rows(session, name=name) or _ALIASED.rows(session, name=name)
         if rows:
@@ -114,7 +114,7 @@ def get_collection(session: ReadSession, name: str) -> Collection:
 
 
 def find_collection(session: ReadSession, name: str) -> Collection:
-    """As `get_collection`, and the hidden generation of one by its own name: to search it, and to fill it."""
+    """Like `get_collection`, but also finds a hidden generation by its own name, to search or fill it."""
     if is_hidden(name):
         rows = _NAMED.rows(session, name=name)
         if rows:
@@ -123,28 +123,28 @@ def find_collection(session: ReadSession, name: str) -> Collection:
 
 
 def list_collections(session: ReadSession) -> list[Collection]:
-    """Every collection, by name; without hidden generations."""
+    """Every collection, ordered by name, without hidden generations."""
     rows = session.execute(_collections().where(_visible()).order_by(schema.collection.c.name))
     return [_collection(tuple(row)) for row in rows]
 
 
 def has_collections(session: ReadSession) -> bool:
-    """Whether there are any, at the cost of one row however many they are."""
+    """Whether there are any collections. Reads one row at most."""
     return session.execute(sa.select(schema.collection.c.id).limit(1)).first() is not None
 
 
 def stored_names(session: ReadSession) -> list[str]:
-    """Of every collection, in order; without hidden generations."""
+    """The names of all collections, in order, without hidden generations."""
     names = sa.select(schema.collection.c.name).where(_visible()).order_by(schema.collection.c.name)
     return list(session.execute(names).scalars())
 
 
 def delete_collection(session: WriteSession, name: str, *, among: Patterns | None = None) -> None:
-    """Delete a collection, and its hidden generation as well; its jobs and its reindex end, and its name is free.
+    """Delete a collection with its hidden generation; its jobs and its reindex end, and its name becomes free.
 
-    From now on nobody finds it, and nothing is made of it. Its rows go piece by piece, as what a reindex leaves: see
-    store/reindex/dropping.py. Raises CollectionNotFound, and Conflict where an alias points at it, which names one
-    `among` those that are meant (None: all of them).
+    From now on nobody finds it, and nothing is derived from it. Its rows are removed in pieces, like those that a
+    reindex leaves behind: see store/reindex/dropping.py. Raises CollectionNotFound, and Conflict where an alias points
+    at it; the message names only an alias that `among` matches (None: any alias).
     """
     collection, now = get_collection(session, name), database_now(session)
     alias = schema.alias.c
@@ -167,12 +167,12 @@ def delete_collection(session: WriteSession, name: str, *, among: Patterns | Non
     name = _next_hidden(session, collection)
     session.execute(sa.update(schema.collection).where(schema.collection.c.id == collection.id).values(name=name))
     asked = dict.fromkeys(("share", "auto_switch", "grace_seconds", "min_recall"), 0)
-    left = {"collection": name, "hidden_id": collection.id, "created_at": now}  # by its own name nobody asks for it
+    left = {"collection": name, "hidden_id": collection.id, "created_at": now}  # a name that nobody asks for
     session.execute(sa.insert(reindex), {**schema.NOT_BEGUN, **asked, **ended, **left})
 
 
 def _retire(session: WriteSession, collection_id: int) -> None:
-    """Nobody finds the collection from now on, nor seals it; its files go, and what an engine elsewhere has of it."""
+    """Retire the collection's generations: nobody finds or seals them, and their segment files and indexes go."""
     columns = schema.generation.c
     generations = sa.select(columns.id).where(columns.collection_id == collection_id)
     session.execute(sa.delete(schema.segment).where(schema.segment.c.generation_id.in_(generations)))
@@ -183,7 +183,7 @@ def _retire(session: WriteSession, collection_id: int) -> None:
 
 
 def change_scoring(session: WriteSession, name: str, scoring: Scoring) -> Collection:
-    """Change what the collection's searches score by; the next one goes by it.
+    """Change the scoring settings of a collection, effective from the next search.
 
     Raises CollectionNotFound, InvalidSettings.
     """
@@ -191,9 +191,9 @@ def change_scoring(session: WriteSession, name: str, scoring: Scoring) -> Collec
 
 
 def change_settings(session: WriteSession, name: str, changes: Mapping[str, Any]) -> Collection:
-    """Change settings that nothing stored depends on, those of CHANGEABLE; the next search goes by them.
+    """Change settings that no stored data depends on, those of CHANGEABLE, effective from the next search.
 
-    Raises CollectionNotFound, InvalidSettings, also for a setting that documents were stored by.
+    Raises CollectionNotFound, InvalidSettings; the latter also for a setting that stored documents depend on.
     """
     collection = get_collection(session, name)
     for setting in changes:
@@ -213,7 +213,7 @@ def change_settings(session: WriteSession, name: str, changes: Mapping[str, Any]
 def counts(session: ReadSession, collection_id: int, within: Filter | None = None) -> Counts:
     """How many documents and passages a collection holds.
 
-    `within`: as if there were none but the documents that satisfy it.
+    `within`: count only the documents that satisfy it.
     """
     if within is not None:
         document, passage = schema.document.c, schema.passage.c
@@ -228,7 +228,7 @@ def counts(session: ReadSession, collection_id: int, within: Filter | None = Non
 
 
 def characters(session: ReadSession, collection_id: int) -> int:
-    """Of the titles and texts of its documents. Reads all of them."""
+    """Number of characters in the titles and texts of the collection's documents. Reads all of them."""
     length = sa.select(sa.func.sum(TEXT_LENGTH)).where(schema.document.c.collection_id == collection_id)
     return int(session.execute(length).scalar() or 0)
 
@@ -259,14 +259,14 @@ _ALIASED = Prepared(
     )
 )
 _OF_COLLECTION = schema.document.c.collection_id == sa.bindparam("id")
-# Prepared, as a list of collections asks for those of each.
+# Prepared, because a list of collections counts those of each.
 _DOCUMENTS = Prepared(sa.select(sa.func.count()).where(_OF_COLLECTION))
 _PASSAGES = Prepared(sa.select(sa.func.count()).select_from(schema.passage.join(schema.document)).where(_OF_COLLECTION))
 
 
-@lru_cache(maxsize=256)  # every search asks
+@lru_cache(maxsize=256)  # called by every search
 def _collection(row: tuple[Any, ...]) -> Collection:
-    """`row`: of `_collections`."""
+    """The collection of a row of `_collections`."""
     id_, name, settings, created_at, generation, model, fingerprint, dimension, state, sparse, sparse_fingerprint = row
     return Collection(
         id=id_,
@@ -287,7 +287,7 @@ def _collection(row: tuple[Any, ...]) -> Collection:
 
 
 def _others(session: ReadSession, name: str) -> str:
-    """Which collections there are in place of one that is not; nobody is told of other tenants."""
+    """A hint that suggests existing collections; those of other tenants are not revealed."""
     names = [found for found in stored_names(session) if tenant_of(found) == tenant_of(name)]
     if not names:
         return "there are none yet"
@@ -298,7 +298,7 @@ def _others(session: ReadSession, name: str) -> str:
 
 
 def _next_hidden(session: ReadSession, collection: Collection) -> str:
-    """Named after the reindex that begins next."""
+    """The name of the next hidden generation: it carries the id of the reindex that begins next."""
     newest = session.execute(sa.select(sa.func.coalesce(sa.func.max(schema.reindex.c.id), 0))).scalar_one()
     return hidden_name(collection.name, int(newest) + 1)
 

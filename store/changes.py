@@ -1,4 +1,4 @@
-"""The change log: which passages came and went, and since when."""
+"""The change log: which passages were added, removed or touched, and in which order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from store.database import ReadSession, WriteSession
 
 
 def current_seq(session: ReadSession, generation_id: int) -> int:
-    """The newest change of the generation; 0 before the first."""
+    """The seq of the generation's newest change; 0 before the first."""
     newest = sa.select(sa.func.max(schema.change.c.seq)).where(schema.change.c.generation_id == generation_id)
     return int(session.execute(newest).scalar() or 0)
 
@@ -21,14 +21,14 @@ def current_seq(session: ReadSession, generation_id: int) -> int:
 def added_since(
     session: ReadSession, generation_id: int, since: int, *, upto: int | None = None, limit: int | None = None
 ) -> tuple[Int64Array, Int64Array]:
-    """The passages that came after the change `since` and are still there: their changes, rising, and their ids.
+    """The passages added after the change `since` that still exist: their seqs, ascending, and their ids.
 
-    `upto`: the last change that is looked at. `limit`: of how many passages, the oldest first.
+    `upto`: the last change to consider. `limit`: the number of passages at most, the oldest first.
     """
     change = schema.change.c
     statement = (
         sa.select(change.seq, change.passage_id)
-        # A passage that was removed again is gone from its table, and with it from this join.
+        # A passage that was removed again is no longer in its table, so this join drops it.
         .join_from(schema.change, schema.passage, schema.passage.c.id == change.passage_id)
         .where(change.generation_id == generation_id, change.seq > since, change.operation == "+")
         .order_by(change.seq)
@@ -41,7 +41,7 @@ def added_since(
 
 
 def removed_since(session: ReadSession, generation_id: int, since: int, *, upto: int | None = None) -> Int64Array:
-    """The ids of the passages that went after the change `since`. `upto`: the last change that is looked at."""
+    """The ids of the passages removed after the change `since`. `upto`: the last change to consider."""
     change = schema.change.c
     statement = sa.select(change.passage_id).where(
         change.generation_id == generation_id, change.seq > since, change.operation == "-"
@@ -52,7 +52,7 @@ def removed_since(session: ReadSession, generation_id: int, since: int, *, upto:
 
 
 def log_changes(session: WriteSession, generation_id: int, operation: str, passage_ids: Sequence[int]) -> None:
-    """What happened to the passages, for segments to follow. `operation`: schema.change says which there are."""
+    """Record a change of each passage, for segments to follow. `operation`: one of those listed at schema.change."""
     rows = [
         {"generation_id": generation_id, "operation": operation, "passage_id": passage_id} for passage_id in passage_ids
     ]

@@ -1,8 +1,8 @@
-"""Row checksums: what was written is what is read, or `verify` says so.
+"""Row checksums, by which `verify` detects that a stored value was altered.
 
-Every value of the database has a second witness. The columns of a table that hold long values are covered by a checksum
-in the same row. All others stand in an index as well, and SQLite's integrity check compares every index entry with its
-row; or they are counted anew, as `term_count` is. A test holds that no column is left out.
+Every value of the database is stored or derivable twice. The long values of a table are covered by a checksum in the
+same row. All others are also in an index, and SQLite's integrity check compares every index entry with its row; or
+they are recounted, as `term_count` is. A test makes sure that no column is left out.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-CHECKSUM = "checksum"  # the column's name
+CHECKSUM = "checksum"  # name of the checksum column
 _BYTES = 8
-_COVERS = "covers"  # key of a column's info: the names of the columns that it covers
+_COVERS = "covers"  # key in the info of the checksum column: the names of the columns that it covers
 
 
 def row_checksum(*values: str | bytes | int | float | None) -> bytes:
-    """8 bytes of BLAKE2b over the values, their types and the borders between them.
+    """8 bytes of BLAKE2b over the values, their types and their lengths.
 
-    A damaged text may hold bytes that are no UTF-8, as lone surrogates (surrogateescape): it is hashed as it stands.
+    A damaged text may contain bytes that are not UTF-8, as lone surrogates (surrogateescape): they are hashed as bytes.
     """
     digest = hashlib.blake2b(digest_size=_BYTES)
     for value in values:
@@ -36,9 +36,9 @@ def row_checksum(*values: str | bytes | int | float | None) -> bytes:
 
 
 def checksum_column(*names: str, rewritten: bool = False) -> sa.Column[bytes]:
-    """A column that is filled by itself, over the columns `names`: with every inserted row that gives all of them.
+    """A column that fills itself with the checksum of the columns `names`, which every insert must give.
 
-    `rewritten`: with every update as well, which then must give all of them, too. Otherwise they never change.
+    `rewritten`: updates recompute it and must also give all of them. Otherwise these columns never change.
     """
 
     def computed(context: Any) -> bytes:
@@ -57,5 +57,5 @@ def checksum_column(*names: str, rewritten: bool = False) -> sa.Column[bytes]:
 
 
 def covered_columns(table: sa.Table) -> tuple[str, ...]:
-    """The columns that the table's checksum covers, in its order; none where it has no checksum."""
+    """The columns that the table's checksum covers, in checksum order; empty where it has no checksum."""
     return tuple(table.c[CHECKSUM].info[_COVERS]) if CHECKSUM in table.c else ()

@@ -1,4 +1,4 @@
-"""The database's clock: all processes that share a directory go by it, whatever their own clocks say."""
+"""The database's clock, used by all processes that share a data directory instead of their own clocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that a mistyped one could have been meant for."""
+"""Suggest names that are similar to a mistyped one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rapidfuzz import fuzz, process
 
 _SHOWN = 3
 _LIKENESS = 0.6  # difflib's own threshold
-_COMPARED = 100  # names that difflib, which takes many times as long for one, puts into its own order
+_COMPARED = 100  # names that difflib, which is many times slower, puts into its own order
 
 
 def closest(name: str, names: Sequence[str]) -> list[str]:
-    """Those of `names` that are most like `name`, the likest first; none where none is like it.
+    """Those of `names` that are most similar to `name`, the most similar first; empty if none is similar.
 
-    `names` may be many thousands. What difflib finds alike, rapidfuzz's ratio finds at least as much alike.
+    `names` may hold many thousands. rapidfuzz preselects: its ratio is never below difflib's for the same pair.
     """
     alike = process.extract(name, names, scorer=fuzz.ratio, score_cutoff=100 * _LIKENESS - 0.01, limit=_COMPARED)
     return difflib.get_close_matches(name, [found for found, _, _ in alike], n=_SHOWN, cutoff=_LIKENESS)

@@ -1,4 +1,4 @@
-"""The one write: documents with their passages and embeddings in, and documents out, in one transaction."""
+"""The commit: adds, replaces and deletes documents with their passages and embeddings in one transaction."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ from store.terms import pack_postings, pack_vector, register_terms
 
 
 def commit(session: WriteSession, batch: Batch) -> Receipt:
-    """Write `batch`. When it raises, let the session's block end with it: then nothing is written.
+    """Write `batch`. If it raises, let the exception end the session's block: then nothing is written.
 
     Raises CollectionNotFound when the collection is gone, CollectionMoved when another generation has taken its name,
-    ModelMismatch when its generation has another fingerprint,
-    dimension or sparse model, EmbeddingsMissing when a passage's embedding is neither in the batch nor stored,
-    ModelError for a vector with a value that cannot be.
+    ModelMismatch when its generation has another fingerprint, dimension or sparse model, EmbeddingsMissing when a
+    passage's embedding is neither in the batch nor stored, ModelError for a vector with an invalid value.
     """
     generation_id = _generation(session, batch)
     check_embeddings(batch)
@@ -64,21 +63,21 @@ def commit(session: WriteSession, batch: Batch) -> Receipt:
 
 
 def missing_embeddings(session: ReadSession, generation_id: int, shas: Iterable[bytes]) -> set[bytes]:
-    """Those of `shas` that the generation holds no embedding of."""
+    """Those of `shas` for which the generation has no embedding."""
     wanted = set(shas)
     stored = sa.select(schema.embedding.c.sha).where(schema.embedding.c.generation_id == generation_id)
     return wanted - {row.sha for row in session.rows_where_in(stored, schema.embedding.c.sha, wanted)}
 
 
 def unchanged_documents(session: ReadSession, collection_id: int, contents: Mapping[str, bytes]) -> set[str]:
-    """Those of the document ids whose stored content sha is the given one: they need no embedding."""
+    """Those of the document ids whose stored content SHA equals the given one: they need no embedding."""
     stored = _stored_documents(session, collection_id, contents)
     return {id_ for id_, row in stored.items() if row.content_sha == contents[id_]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Plan:
-    """What a batch comes to, given what is stored. Numbers are those of `document.id`."""
+    """What to write, given what is already stored. Integers are values of `document.id`."""
 
     created: list[Draft]
     replaced: dict[int, Draft]
@@ -88,7 +87,7 @@ class _Plan:
 
     @property
     def written(self) -> list[str]:
-        """Ids of the documents that are other ones now."""
+        """The users' ids of the documents that are created, replaced or updated."""
         return [draft.document.id for draft in (*self.with_passages(), *self.updated.values())]
 
     def with_passages(self) -> list[Draft]:
@@ -96,7 +95,7 @@ class _Plan:
 
 
 def _generation(session: ReadSession, batch: Batch) -> int:
-    """The generation that every passage goes into."""
+    """Id of the generation that receives the passages."""
     collection = batch.collection
     active = sa.and_(
         schema.generation.c.collection_id == collection.id, schema.generation.c.state == GenerationState.ACTIVE.value
@@ -153,7 +152,7 @@ def _stored_documents(session: ReadSession, collection_id: int, external_ids: It
 
 
 def _remove_passages(session: WriteSession, plan: _Plan, generation_id: int) -> Counter[bytes]:
-    """Remove the passages of deleted and replaced documents, and those documents' fields; the passages by their sha."""
+    """Remove the passages of deleted and replaced documents, and their fields; returns the passages' SHAs, counted."""
     columns = schema.passage.c
     rows = list(
         session.rows_where_in(sa.select(columns.id, columns.sha), columns.document_id, [*plan.deleted, *plan.replaced])
@@ -169,7 +168,7 @@ def _remove_passages(session: WriteSession, plan: _Plan, generation_id: int) -> 
 
 
 def _write_documents(session: WriteSession, batch: Batch, plan: _Plan) -> dict[str, int]:
-    """Write the rows of the documents; `document.id` of every changed one, by the user's id."""
+    """Write the document rows; returns the `document.id` of every changed document, by the user's id."""
     document = schema.document
     if plan.created:
         rows = [_document_row(draft) | {"collection_id": batch.collection.id} for draft in plan.created]
@@ -241,7 +240,7 @@ def _write_passages(session: WriteSession, plan: _Plan, document_ids: Mapping[st
     ]
     if rows:
         session.execute(sa.insert(schema.passage), rows)
-        # Nobody else can have added any: this is the one write transaction.
+        # Only these can be new: there is one write transaction at a time, and it is this one.
         added = session.execute(sa.select(columns.id).where(columns.id > newest).order_by(columns.id))
         log_changes(session, generation_id, "+", list(added.scalars()))
     touched = session.rows_where_in(sa.select(columns.id), columns.document_id, plan.updated)
@@ -249,7 +248,7 @@ def _write_passages(session: WriteSession, plan: _Plan, document_ids: Mapping[st
 
 
 def _remove_orphans(session: WriteSession, collection_id: int, shas: Iterable[bytes]) -> None:
-    """Remove the embeddings among `shas` that no passage of the collection refers to any more."""
+    """Remove the embeddings among `shas` that no passage of the collection uses any more."""
     embedding, passage, document = schema.embedding, schema.passage, schema.document
     generations = sa.select(schema.generation.c.id).where(schema.generation.c.collection_id == collection_id)
     in_use = (

@@ -1,4 +1,4 @@
-"""What chosen passages hold, read passage by passage: postings go the other way, from a term to its passages."""
+"""Forward reads: the terms and weights of given passages (postings map the other way, from a term to its passages)."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from store.terms import POSTING
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
-    """One entry for every term of every passage."""
+    """One entry for every term of every passage read."""
 
-    places: Int64Array  # (entries,) which passage: its place among those asked for, ascending
+    places: Int64Array  # (entries,) position of the passage among those asked for, ascending
     terms: Int32Array  # (entries,) ids
     values: Float32Array  # (entries,) frequencies, or learned weights; above 0
 
     def summed(self, shares: Float64Array, values: Float64Array | None = None) -> tuple[Int32Array, Float64Array]:
-        """Ids, ascending, and the sum of `values` (the own ones, without) over the passages, each times its share.
+        """Distinct term ids, ascending, and for each the sum over the passages of its value times the passage's share.
 
-        `shares`: (passages,).
+        `shares`: (passages,). `values`: (entries,); None: the entries' own.
         """
         values = self.values.astype(np.float64) if values is None else values
         ids, entry = np.unique(self.terms, return_inverse=True)
         return ids, np.bincount(entry, weights=values * shares[self.places], minlength=len(ids)).astype(np.float64)
 
     def bm25_weights(self, *, count: int, average: float, k1: float, b: float) -> Float64Array:
-        """(entries,) BM25's weights without the idf. `count`: passages; `average`: terms of one in the collection."""
+        """(entries,) BM25 weights without idf. `count`: passages; `average`: mean passage length in the collection."""
         lengths = np.bincount(self.places, weights=self.values, minlength=count).astype(np.float64)
         saturations = bm25.saturation(lengths, average, k1=k1, b=b)
         return bm25.weights(self.values, saturations[self.places]).astype(np.float64)
 
 
 def read_contents(session: ReadSession, generation_id: int, ids: Int64Array, *, learned: bool) -> Contents:
-    """The terms of the passages `ids`, which are distinct, or the vocabulary tokens of their learned weights."""
+    """The terms of the distinct passages `ids`, or with `learned` the vocabulary tokens of their learned weights."""
     passage, embedding = schema.passage.c, schema.embedding.c
     statement = embedded(generation_id, passage.id, (embedding.learned if learned else embedding.sparse).label("blob"))
     wanted = ids.tolist()
@@ -55,10 +55,10 @@ def read_contents(session: ReadSession, generation_id: int, ids: Int64Array, *, 
 
 
 def embedded(generation_id: int | sa.BindParameter[int], *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Passages with their embeddings of the generation; null, where one has none. For a condition on `passage.id`.
+    """Select passages with their embeddings of the generation, null for those that have none.
 
-    An outer join is read from the passages on. An inner one SQLite turns round for a hundred ids or more: it would read
-    all embeddings of the generation.
+    For use with a condition on `passage.id`. The outer join makes SQLite start from the passages. With an inner join
+    and a hundred ids or more it would start from the embeddings and read all of the generation's.
     """
     passage, embedding = schema.passage.c, schema.embedding.c
     own = (embedding.sha == passage.sha) & (embedding.generation_id == generation_id)
@@ -66,7 +66,7 @@ def embedded(generation_id: int | sa.BindParameter[int], *columns: sa.ColumnElem
 
 
 def term_texts(session: ReadSession, ids: Iterable[int]) -> dict[int, str]:
-    """The texts of terms."""
+    """The texts of the terms with these ids."""
     columns = sa.select(schema.term.c.id, schema.term.c.text)
     return {row.id: row.text for row in session.rows_where_in(columns, schema.term.c.id, ids)}
 

@@ -1,4 +1,4 @@
-"""The controls of a document as they are stored, and as they wait in a job: `[[start, length, factor], ...]`."""
+"""Serialisation of a document's controls, in the database and in jobs: `[[start, length, factor], ...]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def control_rows(controls: Iterable[TextControl]) -> list[list[float]]:
 
 
 def controls_of(rows: Sequence[Sequence[float]]) -> tuple[TextControl, ...]:
-    """What `control_rows` was given. Raises InvalidControl for anything else."""
+    """The inverse of `control_rows`. Raises InvalidControl for anything else."""
     try:
         return tuple(TextControl(start=int(start), length=int(length), factor=factor) for start, length, factor in rows)
     except (TypeError, ValueError) as error:
@@ -22,13 +22,13 @@ def controls_of(rows: Sequence[Sequence[float]]) -> tuple[TextControl, ...]:
 
 
 def pack_controls(controls: Iterable[TextControl]) -> str | None:
-    """The column's value: JSON; null where there are none."""
+    """JSON for the database column; None where there are no controls."""
     rows = control_rows(controls)
     return json.dumps(rows, separators=(",", ":")) if rows else None
 
 
 def unpack_controls(stored: str | None) -> tuple[TextControl, ...]:
-    """Raises InvalidControl for what `pack_controls` never writes."""
+    """The inverse of `pack_controls`. Raises InvalidControl for what it never writes."""
     if stored is None:
         return ()
     try:

@@ -1,4 +1,4 @@
-"""Copying a data directory while others write to it: one committed state, whole on the disk before it has its name."""
+"""Copy one committed state of a data directory while others write to it, and name the copy once it is on disk."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from store.indexnames import new_name
 from store.readonly import open_read_only
 from store.wal import new_identity
 
-_PAGES_AT_ONCE = 1_000  # between two reports of progress
+_PAGES_AT_ONCE = 1_000  # between two progress reports
 
 _log = logging.getLogger(__name__)
 
-CopyProgress = Callable[[int, int], None]  # pages copied, and of how many
+CopyProgress = Callable[[int, int], None]  # pages copied, pages in total
 
 
 @contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
-    """A directory to fill, that becomes `target` when the block ends, and is gone when it raises.
+    """A directory to fill. It is renamed to `target` when the block ends, and removed when the block raises.
 
-    Of two that make the same target at once, one gets it. What a process leaves behind that is killed meanwhile is
-    hidden, and named `.TARGET.unfinished-...`.
+    If two processes make the same target at once, one of them gets it. A process that is killed meanwhile leaves a
+    hidden directory named `.TARGET.unfinished-...`.
 
-    Raises Conflict where `target` is there already.
+    Raises Conflict where `target` exists.
     """
     _check_absent(target)
     with file_errors(target, "backup"):
@@ -59,22 +59,22 @@ def new_directory(target: Path) -> Iterator[Path]:
             sync(target.parent)
             reached("directory.durable")
     except BaseException:
-        if named:  # not removed under its name: what is left of it, should this be killed, is no backup
-            with suppress(OSError):  # the first error is the one to tell
+        if named:  # renamed before it is removed: a half-removed directory must not look like a backup
+            with suppress(OSError):  # the first error is the one to report
                 target.rename(unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
 def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None = None) -> None:
-    """Copy the database, its segments, and the folders that belong to it, into the directory `target`.
+    """Copy the database, its segments, and the folders that belong to it into the directory `target`.
 
-    Page by page, damage included: `verify` finds in the copy what it finds in the source. (A copy that SQLite writes
-    anew, by VACUUM INTO, has its indexes made from the tables, and damage would look sound.) Of a generation that lacks
-    a segment's file the copy has no segments at all: they are made anew from the database. What an engine elsewhere
-    holds is the source's: the copy has none of it there, and brings it there anew under other names.
+    The database is copied page by page, damage included: `verify` finds in the copy what it finds in the source.
+    (VACUUM INTO would rebuild the indexes from the tables, and hide damage.) If a segment file of a generation is
+    missing, the copy has no segments of that generation; they are rebuilt from the database. Data in an external
+    engine is not copied: the copy replicates its passages there anew under other names.
 
-    Raises StorageError for what is wrong with the source, StorageFull, StorageReadOnly.
+    Raises StorageError for problems of the source, StorageFull, StorageReadOnly.
     """
     with (
         open_read_only(source) as connection,
@@ -83,13 +83,13 @@ def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None 
         closing(sqlite3.connect(target / DATABASE_NAME)) as copy,
     ):
         reached("copy.begun")
-        # At once: whoever merges them meanwhile keeps the files of this state for a while only.
+        # First: when segments are merged meanwhile, the files of this state are kept only for a while.
         lacking = _copy_segments(connection, source, target)
         reached("copy.segments_written")
         connection.backup(copy, pages=_PAGES_AT_ONCE, progress=_report(on_progress))
         reached("copy.pages_written")
-        copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # all in one file, which can be read from anywhere
-        copy.execute(f"PRAGMA user_version = {new_identity()}")  # the original's log does not belong to it
+        copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # a single file, readable from anywhere
+        copy.execute(f"PRAGMA user_version = {new_identity()}")  # so that the original's log does not match it
         with copy:
             if lacking:
                 copy.executemany("DELETE FROM segment WHERE generation_id = ?", [(id_,) for id_ in lacking])
@@ -103,7 +103,7 @@ def copy_directory(source: Path, target: Path, on_progress: CopyProgress | None 
 
 
 def copied_bytes(source: Path) -> int:
-    """About as much as `copy_directory` writes. Raises StorageError."""
+    """Approximate number of bytes that `copy_directory` writes. Raises StorageError."""
     with open_read_only(source) as connection, file_errors(source):
         segments = [source / SEGMENTS / name for _, name in _active_segments(connection)]
         folders = [file for name in KEPT_FOLDERS for file in (source / name).rglob("*")]
@@ -112,7 +112,7 @@ def copied_bytes(source: Path) -> int:
 
 
 def check_structure(directory: Path) -> None:
-    """What can be checked in a database of any version. Raises StorageCorrupt."""
+    """Check what can be checked in a database of any schema version. Raises StorageCorrupt."""
     with open_read_only(directory) as connection:
         problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if problem != "ok":
@@ -126,13 +126,13 @@ def check_structure(directory: Path) -> None:
 
 
 def _check_absent(target: Path) -> None:
-    """Raises Conflict where `target` is there."""
+    """Raises Conflict where `target` exists."""
     if target.exists() or target.is_symlink():
         raise Conflict(f"{target} is there already; a backup is never written over: name a new directory")
 
 
 def _copy_segments(connection: sqlite3.Connection, source: Path, target: Path) -> set[int]:
-    """Copy the files of the active segments; the generations of those that are not there."""
+    """Copy the files of the active segments; returns the generations with a missing file."""
     lacking: set[int] = set()
     with file_errors(target, "backup"):
         for generation, name in _active_segments(connection):
@@ -146,18 +146,18 @@ def _copy_segments(connection: sqlite3.Connection, source: Path, target: Path) -
 
 
 def _active_segments(connection: sqlite3.Connection) -> list[tuple[int, str]]:
-    """Generation and file of each."""
+    """Generation id and file name of each active segment."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'segment'").fetchone():
         return []  # an older schema
     return connection.execute("SELECT generation_id, name FROM segment WHERE state = 'active'").fetchall()
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    """File by file: what `shutil.copytree` raises no longer says that the disk is full."""
+    """Copy a folder file by file: the errors of `shutil.copytree` do not say that the disk is full."""
     target.mkdir()
     for path in source.iterdir():
         if path.name.startswith(".") or path.suffix == ".tmp":
-            continue  # files that are being written have names of their own until they are whole
+            continue  # a file that is still being written has a temporary name
         if path.is_dir():
             _copy_folder(path, target / path.name)
         else:
@@ -165,25 +165,26 @@ def _copy_folder(source: Path, target: Path) -> None:
 
 
 def _part_from_engines(copy: sqlite3.Connection) -> None:
-    """Of two directories that write under one name, each would remove and lack what the other needs.
+    """Give the copy its own names in external engines, where it has nothing yet.
 
-    Where the table is damaged it is left so, and found: written to, it would witness for what it holds.
+    Two directories that write under one name would each remove what the other needs. A damaged table is left alone, so
+    that the damage is found: writing to it would copy the damaged values into its indexes.
     """
     if not copy.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'passage_index'").fetchone():
         return  # an older schema
     if copy.execute("PRAGMA integrity_check(passage_index)").fetchall() != [("ok",)]:
         return
-    copy.execute("DELETE FROM passage_index WHERE generation_id IS NULL")  # the source removes those
+    copy.execute("DELETE FROM passage_index WHERE generation_id IS NULL")  # the source drops those from the engine
     for (id_,) in copy.execute("SELECT id FROM passage_index").fetchall():
         copy.execute("UPDATE passage_index SET name = ?, seq = 0, removed_to = 0 WHERE id = ?", (new_name(), id_))
 
 
 @contextmanager
 def _one_state(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction: the copy keeps to one state, and does not begin anew whenever others write."""
+    """A read transaction, so that the copy is of one state and does not start over whenever others write."""
     connection.execute("BEGIN")
     try:
-        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # only now it has begun
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # the first read starts the transaction
         yield
     finally:
         connection.execute("ROLLBACK")

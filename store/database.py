@@ -1,7 +1,7 @@
-"""The database file: opening it, its transactions, and what its errors mean.
+"""The SQLite database file: opening it, its transactions, checkpoints and errors.
 
-SQLite in WAL mode with `synchronous=FULL`: what was committed survives a power cut. A reader sees one committed state
-and never waits for a writer; writers come one after the other.
+It runs in WAL mode with `synchronous=FULL`: a committed transaction survives a power cut. A reader sees one committed
+state and never waits for a writer; writers take turns.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from store.migrate import SCHEMA_VERSION, migrate
 from store.opened import enter, leave
 
 BUSY_TIMEOUT_MS = 10_000
-CHECKPOINT_BYTES = 16 * 2**20  # size of the write-ahead log from which it is folded into the database
-LOG_LIMIT_BYTES = 256 * 2**20  # of the write-ahead log, over which writers wait a little
-LOG_WAIT_SECONDS = 2.0  # of one write
+CHECKPOINT_BYTES = 16 * 2**20  # size of the write-ahead log from which it is checkpointed
+LOG_LIMIT_BYTES = 256 * 2**20  # size of the write-ahead log above which writers wait a little
+LOG_WAIT_SECONDS = 2.0  # of one write, at most
 _QUEUE_POLL_SECONDS = 0.001
-_TRUNCATE_SECONDS = 0.2  # for which a checkpoint looks for a gap between two commits
-LONG_READ_SECONDS = 60.0  # from which a read transaction is complained of
+_TRUNCATE_SECONDS = 0.2  # how long a checkpoint tries to find a gap between two commits
+LONG_READ_SECONDS = 60.0  # a read transaction that takes longer is logged as a warning
 _CHUNK = 5_000  # SQLite takes 32,766 variables in a statement
-_CONNECTIONS_KEPT = 8  # open while nobody needs them
+_CONNECTIONS_KEPT = 8  # idle connections that stay open
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class ReadSession:
         self._connection = connection
 
     def rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Of a statement in SQLite's own words, as store/prepared.py has them."""
+        """All rows of an SQL string with its positional values, as store/prepared.py compiles them."""
         return _driver(self._connection).execute(sql, values).fetchall()
 
     def execute(
@@ -64,7 +64,7 @@ class ReadSession:
 
 
 class WriteSession(ReadSession):
-    """The one write transaction. It reads, too; what it writes is seen by others once it is committed."""
+    """The one write transaction. It can read, too; others see its writes once it is committed."""
 
 
 def chunks(values: Iterable[_T]) -> Iterator[list[_T]]:
@@ -75,7 +75,7 @@ def chunks(values: Iterable[_T]) -> Iterator[list[_T]]:
 
 
 class Database:
-    """The data directory's database. Thread-safe; any number of readers beside one writer."""
+    """The data directory's database. Thread-safe; any number of readers and one writer at a time."""
 
     def __init__(self, directory: Path, engine: sa.Engine, busy_timeout_ms: int) -> None:
         self.directory = directory
@@ -92,15 +92,15 @@ class Database:
         migration_backup: Path | None = None,
         allow_network: bool = False,
     ) -> Database:
-        """Open the data directory, creating it and bringing its tables up to date as needed.
+        """Open the data directory; create it, or upgrade its tables, as needed.
 
         Before tables are upgraded, a backup is made: as `migration_backup`, or below `data_dir`/backups.
-        `allow_network`: on a network file system, too.
+        `allow_network`: allow a network file system.
 
         Raises StorageError for a directory that holds other things or lies on a network file system, SchemaTooNew for
-        one that a newer program wrote, DirectoryInUse where it must be upgraded while an older one has it open,
+        one that a newer program wrote, DirectoryInUse where it must be upgraded while an older program has it open,
         StorageReadOnly, StorageFull, StorageBusy, StorageCorrupt where its definitions or its write-ahead log are
-        damaged, Conflict where `migration_backup` is there already.
+        damaged, Conflict where `migration_backup` exists.
         """
         with file_errors(data_dir), database_errors(data_dir), definition_errors(data_dir):
             if not allow_network:
@@ -124,10 +124,10 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[ReadSession]:
-        """A read transaction. Keep it short: the write-ahead log cannot be folded in behind a reader's back.
+        """A read transaction. Keep it short: the write-ahead log cannot be checkpointed past what a reader sees.
 
         Raises StorageError, here and within the block: StorageCorrupt, StorageReadOnly, StorageBusy, and StorageFull,
-        as the log's index takes room.
+        because readers need room for the log's index.
         """
         began = time.monotonic()
         try:
@@ -143,8 +143,8 @@ class Database:
     def write(self) -> Iterator[WriteSession]:
         """The write transaction: committed when the block ends, rolled back when it raises.
 
-        Waits for another writer; raises StorageBusy when that takes too long. Waits a little, too, while the log is
-        over its limit. Raises SchemaTooNew where a newer program has upgraded the tables since they were opened.
+        Waits for other writers; raises StorageBusy when that takes too long. Also waits a little while the log is over
+        its limit. Raises SchemaTooNew where a newer program has upgraded the tables since they were opened.
         """
         self._wait_for_log()
         with self._write(self._begun) as session:
@@ -154,9 +154,9 @@ class Database:
 
     @contextmanager
     def writers_held(self) -> Iterator[Callable[[], AbstractContextManager[WriteSession]]]:
-        """Nobody else writes while the block runs: keep it short. It is given what begins a write transaction then.
+        """Keep all other writers out while the block runs; yields a function that begins a write transaction meanwhile.
 
-        Waits for the writers before; raises StorageBusy when that takes too long.
+        Keep the block short. Waits for writers that came before; raises StorageBusy when that takes too long.
         """
 
         def write() -> AbstractContextManager[WriteSession]:
@@ -164,7 +164,7 @@ class Database:
 
         with self._next_writer():
             with write():
-                pass  # whoever has begun already is done
+                pass  # waits until a transaction that has already begun is over
             yield write
 
     @contextmanager
@@ -188,10 +188,10 @@ class Database:
             return 0
 
     def checkpoint(self) -> None:
-        """Fold the write-ahead log into the database, as far as readers permit.
+        """Copy the write-ahead log into the database, as far as readers permit.
 
-        For the holder of the maintenance lock: up to SQLite 3.51.2 two checkpoints at the same moment can corrupt the
-        log. Raises StorageFull, StorageError.
+        Call it only while holding the maintenance lock: up to SQLite 3.51.2 two checkpoints at the same moment can
+        corrupt the log. Raises StorageFull, StorageError.
         """
         with (
             database_errors(self.directory),
@@ -201,9 +201,9 @@ class Database:
             cursor.execute("PRAGMA busy_timeout = 0")
             try:
                 reached("checkpoint.begun")
-                # The first copies, while others write on; the second keeps them out, and has little left to do. It is
-                # tried between the commits of a busy writer, else it would hardly ever come to it; but not against
-                # readers that need much of the log still: that stays there until the next time.
+                # PASSIVE copies while others write; TRUNCATE keeps them out, but then has little left to do. It is
+                # retried so that it fits between the commits of a busy writer. It is not retried while readers need
+                # much of the log: what is left stays there until the next checkpoint.
                 _, logged, copied = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 reached("checkpoint.copied")
                 until = time.monotonic() + (_TRUNCATE_SECONDS if copied * 2 >= logged else 0.0)
@@ -214,10 +214,10 @@ class Database:
                 cursor.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
 
     def vacuum(self) -> None:
-        """Write the whole file anew, without the pages that hold nothing. Others read on, and writers wait.
+        """Rewrite the whole file without its free pages. Readers go on; writers wait.
 
-        It takes the file's room once more in the log. Indexes are made from their tables: look for damage before.
-        Raises StorageBusy, StorageFull.
+        Needs the size of the file once more in the log. Rebuilds the indexes from their tables, so check for damage
+        first. Raises StorageBusy, StorageFull.
         """
         with (
             database_errors(self.directory),
@@ -228,17 +228,17 @@ class Database:
         reached("vacuum.done")
 
     def close(self) -> None:
-        """Close every connection. The database can be opened again."""
+        """Close every connection. The directory can be opened again."""
         self._engine.dispose()
         if self._registered:
             self._registered = False
             leave(self.directory)
 
     def _begun(self, connection: sa.Connection) -> sa.Transaction:
-        """A write transaction. A busy writer queues behind those that wait since before it was done.
+        """A write transaction, begun in turn, so that a busy writer queues behind those that already wait.
 
-        SQLite alone looks for the end of another's transaction up to a tenth of a second apart, and somebody who
-        writes one after the other always takes the next one first.
+        SQLite alone polls for the end of another transaction at intervals of up to a tenth of a second, so a process
+        that writes one transaction after the other would always get the next turn.
         """
         with self._next_writer():
             return _begun_immediately(connection)
@@ -255,7 +255,7 @@ class Database:
             )
 
     def _has_our_tables(self) -> bool:
-        """False after an upgrade, and where the volume went, as SQLite makes a file in the place of a missing one."""
+        """False after an upgrade, and when the volume is gone: SQLite then creates an empty file in its place."""
         try:
             with self._engine.connect() as connection:
                 self._check_schema(connection)
@@ -264,14 +264,14 @@ class Database:
         return True
 
     def _wait_for_log(self) -> None:
-        """Let whoever maintains the directory catch up. A reader may hold the log for long: then on it goes."""
+        """Wait a little while the log is over its limit. The wait is bounded, as a reader may hold the log for long."""
         until = time.monotonic() + LOG_WAIT_SECONDS
         while self.log_bytes() >= LOG_LIMIT_BYTES and time.monotonic() < until:
             self._checkpoint_unless_owned()
             time.sleep(0.05)
 
     def _checkpoint_unless_owned(self) -> None:
-        """Where nobody maintains the directory, writers do. Who finds the lock taken leaves the work to its holder."""
+        """Checkpoint if the maintenance lock is free; otherwise its holder, another thread or process, will do it."""
         lock = filelock.FileLock(self.directory / MAINTENANCE_LOCK, timeout=0)
         try:
             with file_errors(self.directory), lock:
@@ -279,7 +279,7 @@ class Database:
         except StorageBusy:
             return
         except StorageError as error:
-            # The transaction is committed all the same; its pages wait in the log for the next checkpoint.
+            # The transaction is committed all the same; its pages stay in the log until the next checkpoint.
             _log.warning("checkpoint failed: %s", error)
 
 
@@ -296,7 +296,7 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         poolclass=sa.pool.QueuePool,
-        # As many connections as threads ask for at once, but few of them stay, each with up to 2 MiB of pages.
+        # As many connections as threads ask for at once, but few stay open: each holds up to 2 MiB of pages.
         pool_size=_CONNECTIONS_KEPT,
         max_overflow=-1,
         pool_use_lifo=True,
@@ -312,7 +312,7 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
-            f"journal_size_limit = {4 * CHECKPOINT_BYTES}",  # a log that grew large is cut when it begins anew
+            f"journal_size_limit = {4 * CHECKPOINT_BYTES}",  # a log that grew larger is truncated when it restarts
             "foreign_keys = ON",
         )
         try:
@@ -320,12 +320,12 @@ def _engine(path: Path, busy_timeout_ms: int) -> sa.Engine:
                 for pragma in pragmas:
                     cursor.execute(f"PRAGMA {pragma}")
         except BaseException:
-            connection.close()  # the pool does not have it yet; and deleted files that are open keep their room
+            connection.close()  # the pool does not own it yet, and open deleted files keep their disk space
             raise
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        if not _driver(connection).in_transaction:  # as `Database.read` has begun it
+        if not _driver(connection).in_transaction:  # `Database.read` has already begun it
             connection.exec_driver_sql(connection.get_execution_options().get("salience_begin", "BEGIN"))
 
     return engine

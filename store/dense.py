@@ -1,10 +1,9 @@
-"""Nearest neighbours by dot product.
+"""Dense retrieval: nearest neighbours by dot product.
 
-Few passages are all scored. Of many, the sealed segments name candidates that are likely among the best, a few times as
-many as are asked for; and more, where a row that was left out might well belong to the best, by what is known of the
-error of a code. By the same measure candidates are left out that hardly belong to the best. Float64 has the last word
-on all others: a score is the same number in whatever segment its passage lies and however it was found, and equal
-vectors tie exactly.
+Few passages are scored in full. Among many, the sealed segments name candidates, a few times as many as are asked for.
+The known error of the codes tells whether a row that was left out might well belong to the best; then more candidates
+are fetched. It also prunes candidates that hardly belong to the best. All others are rescored in float64: a score does
+not depend on the segment of its passage or on how it was found, and equal vectors tie exactly.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from store.pool import Pool, best
 from store.snapshot import Part
 from store.stack import Stack
 
-EXACT_PASSAGES = 10_000  # up to which all vectors are read
-EXACT_MATCHES = 5_000  # of a filter, up to which all vectors are read
+EXACT_PASSAGES = 10_000  # up to which all vectors are scored
+EXACT_MATCHES = 5_000  # matches of a filter, up to which all their vectors are scored
 _DEPTH = 4  # candidates for each passage that is asked for
-_MORE, _MORE_FILTERED = 160, 400  # candidates beyond that: filters that go with the query leave it less to choose from
-_GROWTH = 1 / 6  # power by which they grow with the passages from 100,000 on: of more passages more all but tie
-_WORTHWHILE = 2  # passages for each candidate, below which all are scored
-_LIKELIEST, _MORE_LIKELIEST = 1.25, 10  # candidates for each passage, and beyond, that are scored before all others
-_BLOCK = 2**16  # numbers that are copied and converted at once: they stay in the cache, and need few calls
+_MORE, _MORE_FILTERED = 160, 400  # additional candidates: a filter correlated with the query needs more of them
+_GROWTH = 1 / 6  # exponent by which they grow with the passages from 100,000 on: more passages, more near ties
+_WORTHWHILE = 2  # passages per candidate, below which all are scored
+_LIKELIEST, _MORE_LIKELIEST = 1.25, 10  # candidates per passage, and additional ones, that are scored first
+_BLOCK = 2**16  # numbers that are copied and converted at once: they fit the cache, and few calls are needed
 
 
 def products(pieces: Sequence[tuple[Float32Array, Int64Array]], vector: Float32Array) -> Float64Array:
-    """(n,) dot products with `vector` (width,), in float64, of the rows of all pieces: each is some vectors
-    (rows, width), and the numbers of those of them that are meant. A row's product does not depend on the others.
+    """(n,) dot products, in float64, of `vector` (width,) with the rows of all pieces. A piece is an array of vectors
+    (rows, width) and the numbers of the rows to take from it. A row's product does not depend on the other rows.
     """
     count, width = sum(len(rows) for _, rows in pieces), len(vector)
     found, vector = np.empty(count, dtype=np.float64), vector.astype(np.float64)
@@ -44,7 +43,7 @@ def products(pieces: Sequence[tuple[Float32Array, Int64Array]], vector: Float32A
         begin = 0
         while begin < len(rows):
             some = rows[begin : begin + step - filled]
-            # Any way but "clip" has numpy gather into memory of its own first; no row is outside.
+            # With any mode but "clip" numpy gathers into a buffer of its own first; no row is out of range.
             np.take(vectors, some, axis=0, out=taken[filled : filled + len(some)], mode="clip")
             begin, filled = begin + len(some), filled + len(some)
             if filled == step or done + filled == count:
@@ -63,18 +62,18 @@ def nearest(
     kind: IndexKind = IndexKind.AUTO,
     stacks: Sequence[Stack],
 ) -> Pool:
-    """The k live passages, of the `allowed` ones (ids, rising, each once; None: all), with the largest dot product;
-    min(k, their number) of them.
+    """The k live passages with the largest dot product, or all if there are fewer.
 
-    Exactly, with the kind `exact`, or where they are few; otherwise nearly all of the k best are among them.
-    `stacks`: of the codes of the parts, as `scan.stacked` makes them.
+    `allowed`: ids to choose from, ascending and distinct; None: all passages. `stacks`: of the codes of the parts, as
+    `scan.stacked` makes them. The result is exact with the kind `exact` and for few passages; otherwise nearly all of
+    the k best are among them.
     """
     vector = np.ascontiguousarray(vector, dtype=np.float32)
-    faiss.omp_set_num_threads(1)  # holds for the calling thread only; requests run beside each other instead
+    faiss.omp_set_num_threads(1)  # for the calling thread only; requests run in parallel instead
     selections = [Selection.of(part, allowed) for part in parts]
     total = sum(selection.count for selection in selections)
     k = min(k, total)
-    # Where most rows are left out, by a filter or because the others are not to be seen, the best lists may hold few.
+    # Where most rows are left out, by a filter or because they are not visible, the best lists may hold few.
     filtered = allowed is not None or 2 * total < sum(len(part.live) for part in parts)
     few = total <= EXACT_MATCHES if filtered else total <= EXACT_PASSAGES
     wanted = int((_DEPTH * k + (_MORE_FILTERED if filtered else _MORE)) * max(1.0, total / 100_000) ** _GROWTH)
@@ -92,8 +91,8 @@ def _scored(
 ) -> Pool:
     """The k best of what is `named`, and of all rows of the other parts.
 
-    Those that reach farthest, and the other parts in float32, show what the k-th score is at least: what surely stays
-    below it, and, but for `all_named`, what most likely does, is left out.
+    The candidates with the highest reach, and the float32 scores of the other parts, give a lower bound of the k-th
+    score. Rows that are certain to stay below it are pruned, and candidates that most likely do, unless `all_named`.
     """
     first = len(named.rows) if all_named else int(_LIKELIEST * k) + _MORE_LIKELIEST
     likeliest = named.likeliest(first)
@@ -123,7 +122,7 @@ def _scored(
 
 
 class _Scored:
-    """Passages and their scores."""
+    """Accumulates passages and their scores."""
 
     def __init__(self, selections: Sequence[Selection], vector: Float32Array) -> None:
         self._segments = [selection.part.segment for selection in selections]
@@ -132,21 +131,21 @@ class _Scored:
         self.scores: list[Float64Array] = [np.empty(0, dtype=np.float64)]
 
     def add(self, rows: Mapping[int, Int64Array]) -> None:
-        """Score some, by their part's number."""
+        """Score these rows, given by the part's number."""
         pieces = [(number, some) for number, some in rows.items() if len(some)]
         self.ids += [self._segments[number].ids[some] for number, some in pieces]
         self.scores.append(products([(self._segments[number].vectors, some) for number, some in pieces], self._vector))
 
     def note(self, number: int, rows: Int64Array, scores: Float64Array) -> None:
-        """Some of the part have these scores."""
+        """Add rows of a part whose scores are already known."""
         self.ids.append(self._segments[number].ids[rows])
         self.scores.append(scores)
 
 
 def _judged(selection: Selection, vector: Float32Array) -> tuple[Int64Array, Float32Array | Float64Array]:
-    """The rows of the part that may be found, and their scores in float32.
+    """The selectable rows of the part, and their scores in float32.
 
-    Of a few, in float64: to fetch them takes longer than to convert them, and so they are fetched once.
+    Few rows are scored in float64 at once: fetching them takes longer than converting them.
     """
     vectors, rows = selection.part.segment.vectors, selection.rows
     if rows is not None and len(rows) <= len(vectors) // 4:

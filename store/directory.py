@@ -1,4 +1,4 @@
-"""The data directory: recognising our own, and never moving into somebody else's."""
+"""The layout of the data directory: names of its files, and checks that a directory is ours or empty."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from core.syncing import make_directories
 DATABASE_NAME = "salience.db"
 MIGRATE_LOCK = "migrate.lock"  # held while tables are created or upgraded, and while a backup is restored
 MAINTENANCE_LOCK = "maintenance.lock"  # held by the one process that checkpoints, seals, merges and cleans up
-WRITE_QUEUE = "write.lock"  # held by the one writer that is to write next
-SEGMENTS = "segments"  # made from the database, and made anew from it where they are missing
+WRITE_QUEUE = "write.lock"  # held by the writer that is next
+SEGMENTS = "segments"  # derived from the database, and rebuilt from it where they are missing
 PROCESSES = "processes"  # a file for each long-lived process
-REINDEX_LOCK = "reindex.lock"  # held by whoever brings documents to another generation
-REINDEX_QUEUE = "reindex-asked.lock"  # held by whoever asks for a switch or a rollback: the others stand back
-PROCESSES_LOCK = "processes.lock"  # held while one is entered or looked for
-LAST_BACKUP = "last-backup"  # when it was changed: when a backup was made last
+REINDEX_LOCK = "reindex.lock"  # held by the process that copies documents to another generation
+REINDEX_QUEUE = "reindex-asked.lock"  # held by a process that asks for a switch or a rollback: others make way for it
+PROCESSES_LOCK = "processes.lock"  # held while a process is registered or looked up
+LAST_BACKUP = "last-backup"  # its modification time is that of the last backup
 BACKUPS = "backups"  # made before the schema was changed
-KEPT_FOLDERS = ("projections", "remote-models")  # beside the database: what belongs to it, and a backup holds
+KEPT_FOLDERS = ("projections", "remote-models")  # folders that belong to the database and are part of a backup
 _LOCKS = (
     "checkpoint.lock",
     MIGRATE_LOCK,
@@ -27,12 +27,12 @@ _LOCKS = (
     REINDEX_LOCK,
     REINDEX_QUEUE,
     PROCESSES_LOCK,
-)  # the first: of earlier versions
+)  # the first one was used by earlier versions
 _HARMLESS = ("lost+found", PROCESSES, f"{DATABASE_NAME}-shm", *_LOCKS, *KEPT_FOLDERS)
 
 
 def check_directory(data_dir: Path) -> None:
-    """Creates nothing. Raises StorageError where it is a file, or holds other files and no database."""
+    """Raises StorageError where it is a file, or holds other files and no database. Creates nothing."""
     if data_dir.exists() and not data_dir.is_dir():
         raise StorageError(f"data directory {data_dir}: is a file; name a directory")
     database = data_dir / DATABASE_NAME
@@ -40,7 +40,7 @@ def check_directory(data_dir: Path) -> None:
         return
     names = (entry.name for entry in data_dir.iterdir())
     strangers = sorted(name for name in names if name not in _HARMLESS and not name.startswith("."))
-    if strangers and not database.exists():  # or another process has just begun with the same new directory
+    if strangers and not database.exists():  # another process may just have created it
         raise StorageError(
             f"data directory {data_dir}: holds other files ({', '.join(strangers[:3])}"
             f"{', ...' if len(strangers) > 3 else ''}) and no {DATABASE_NAME}; name an empty or a new directory"
@@ -48,7 +48,7 @@ def check_directory(data_dir: Path) -> None:
 
 
 def prepare_directory(data_dir: Path) -> Path:
-    """Create the directory unless it is there; the path of its database. Raises as `check_directory`."""
+    """Create the directory if it is missing; returns the path of its database. Raises like `check_directory`."""
     check_directory(data_dir)
     database = data_dir / DATABASE_NAME
     if not database.exists():

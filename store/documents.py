@@ -1,4 +1,4 @@
-"""Documents and passages as they are stored. A text is stored once, in its document; passages are spans of it."""
+"""Read stored documents and passages. A text is stored once, in its document; passages are spans of it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from store.filters.sql import Documents, seen_where
 from store.prepared import Prepared
 
 TEXT_LENGTH = sa.func.length(schema.document.c.title) + sa.func.length(schema.document.c.text)  # in characters
-_LOOKED_AT = 1000  # documents that a filtered page looks at in one step
+_LOOKED_AT = 1000  # documents that a filtered page checks in one step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredDocument:
-    """A document with what the indexer found out about it."""
+    """A document with what indexing derived from it."""
 
     document: Document
     language: str  # ISO 639-1
     passages: tuple[Passage, ...]  # in text order
-    content_sha: bytes  # as in the draft that it was stored by
+    content_sha: bytes  # as in the draft from which it was stored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredPassage:
-    """A passage with what a hit shows of its document."""
+    """A passage with the parts of its document that a hit shows."""
 
     id: int
     document_id: str  # the user's id
@@ -47,13 +47,16 @@ class StoredPassage:
     language: str
     passage: Passage
     text: str  # the passage's text
-    controls: tuple[TextControl, ...] = ()  # of the document, on spans of the passage's text
+    controls: tuple[TextControl, ...] = ()  # of the document, relative to the passage's text
 
 
 def get_document(
     session: ReadSession, collection_id: int, external_id: str, *, within: Filter | None = None
 ) -> StoredDocument:
-    """`within`: as if there were none but those that satisfy it. Raises DocumentNotFound."""
+    """The document with the user's id `external_id`. `within`: as if only documents that satisfy it existed.
+
+    Raises DocumentNotFound.
+    """
     document = schema.document
     if is_unicode(external_id):
         found = session.execute(_documents(collection_id).where(document.c.external_id == external_id)).all()
@@ -71,33 +74,33 @@ def list_documents(
     where: Filter | None = None,
     within: Filter | None = None,
 ) -> list[StoredDocument]:
-    """The first `limit` documents in the order of their ids, or the first ones behind the id `after`.
+    """The first `limit` documents in the order of their ids, or the first ones after the id `after`.
 
-    `where`: those that satisfy it; `within`: as if there were none but those that satisfy it. Raises InvalidFilter for
-    `where` as `store.filters.sql.documents_where` does.
+    `where`: only those that satisfy it; `within`: as if only documents that satisfy it existed. Raises InvalidFilter
+    for `where` as `store.filters.sql.documents_where` does.
     """
     document = schema.document.c
     conditions = [document.collection_id == collection_id]
     if after is not None:
-        # A lone surrogate cannot be asked for; it sorts as the replacement that stands for it.
+        # SQLite cannot take a lone surrogate; its replacement character sorts in its place.
         after = after.encode(errors="replace").decode()
         conditions.append(document.external_id > after)
     if where is None and within is None:
         listed = sa.select(schema.document).where(*conditions).order_by(document.external_id)
         return _stored(session, session.execute(listed.limit(limit)).all())
     found = seen_where(session, collection_id, where, within)
-    if not found.others and len(found.ids) <= limit:  # to come upon so few, nearly all would be looked at
+    if not found.others and len(found.ids) <= limit:  # so few that nearly all documents would be checked to find them
         ids = found.ids.tolist()
     else:
         ids = _first_in_order(session, found, conditions, limit)
-    # By their own numbers alone: asked for the collection as well, SQLite goes through all of it for a few.
+    # Selected by primary key alone: with a condition on the collection SQLite would scan all of it for a few rows.
     rows = session.rows_where_in(sa.select(schema.document), document.id, ids)
     behind = (row for row in rows if after is None or row.external_id > after)
     return _stored(session, sorted(behind, key=lambda row: row.external_id))
 
 
 def documents_with_ids(session: ReadSession, collection_id: int | None, ids: Sequence[str]) -> dict[str, Document]:
-    """Those of the users' `ids` that there are, with their texts."""
+    """The existing documents among the users' `ids`, with their texts, by id."""
     rows = session.rows_where_in(
         sa.select(schema.document).where(schema.document.c.collection_id == collection_id),
         schema.document.c.external_id,
@@ -107,17 +110,17 @@ def documents_with_ids(session: ReadSession, collection_id: int | None, ids: Seq
 
 
 def stored_lengths(session: ReadSession, collection_id: int, ids: Sequence[str]) -> dict[str, int]:
-    """Characters of the titles and texts of those of the users' `ids` that there are."""
+    """Characters of the titles and texts of the existing documents among the users' `ids`, by id."""
     document = schema.document.c
     columns = sa.select(document.external_id, TEXT_LENGTH.label("length")).where(
         document.collection_id == collection_id
     )
-    asked = [id_ for id_ in ids if is_unicode(id_)]  # SQLite cannot be asked for any other
+    asked = [id_ for id_ in ids if is_unicode(id_)]  # SQLite takes no others
     return {row.external_id: row.length for row in session.rows_where_in(columns, document.external_id, asked)}
 
 
 def document_of(row: sa.Row[Any]) -> Document:
-    """`row`: of the table, in full."""
+    """The document in a full row of the table."""
     return Document(
         id=row.external_id,
         text=row.text,
@@ -131,13 +134,13 @@ def seen_ids(session: ReadSession, collection_id: int, ids: Sequence[str], withi
     """Those of the users' `ids` whose documents satisfy `within`."""
     document = schema.document.c
     columns = sa.select(document.id, document.external_id).where(document.collection_id == collection_id)
-    asked = [id_ for id_ in ids if is_unicode(id_)]  # SQLite cannot be asked for any other
+    asked = [id_ for id_ in ids if is_unicode(id_)]  # SQLite takes no others
     found = {row.id: row.external_id for row in session.rows_where_in(columns, document.external_id, asked)}
     return [found[number] for number in _held(seen_where(session, collection_id, None, within), list(found))]
 
 
 def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) -> list[StoredPassage]:
-    """The passages of `ids`, in that order. Raises HitNotFound for an id that is not, or no longer, there."""
+    """The passages with these `ids`, in that order. Raises HitNotFound for an id that does not exist."""
     wanted = ids.tolist()
     rows: dict[int, tuple[Any, ...]] = {}
     for chunk in chunks(wanted):
@@ -151,11 +154,11 @@ def fetch_passages(session: ReadSession, collection_id: int, ids: Int64Array) ->
 def _first_in_order(
     session: ReadSession, found: Documents, conditions: Sequence[sa.ColumnElement[bool]], limit: int
 ) -> list[int]:
-    """The first `limit` of the set, by their users' ids, of those that satisfy the conditions."""
+    """The `document.id` of the first `limit` documents in the set that satisfy the conditions, by the users' ids."""
     document = schema.document.c
     in_order = sa.select(document.id).where(*conditions).order_by(document.external_id)
     ids: list[int] = []
-    with session.execute(in_order) as rows_in_order:  # read no further than the page needs
+    with session.execute(in_order) as rows_in_order:  # reads no further than the page needs
         for numbers in rows_in_order.scalars().partitions(_LOOKED_AT):
             ids += _held(found, numbers)
             if len(ids) >= limit:
@@ -164,7 +167,7 @@ def _first_in_order(
 
 
 def _held(found: Documents, numbers: Sequence[int]) -> list[int]:
-    """Those of the documents that the set holds, in order."""
+    """Those of the documents that are in the set, in the given order."""
     ids = np.array(numbers, dtype=np.int64)
     return [int(id_) for id_ in ids[found.holds(ids)]]
 
@@ -213,7 +216,7 @@ def _passages() -> sa.Select[Any]:
     )
 
 
-_PASSAGES = Prepared(_passages())  # the sum keeps SQLite from going through all of the collection for a few
+_PASSAGES = Prepared(_passages())  # the "+ 0" keeps SQLite from scanning the whole collection for a few rows
 
 
 def _passage(row: tuple[Any, ...]) -> StoredPassage:

@@ -1,10 +1,10 @@
-"""Fail points: named steps of durable work, so that a test can stop a process exactly there."""
+"""Fail points: named steps of durable writes at which a test can stop the process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-observer: Callable[[str], None] | None = None  # called at every step; set by tests alone
+observer: Callable[[str], None] | None = None  # called at every step; set only by tests
 
 
 def reached(step: str) -> None:

@@ -1,7 +1,7 @@
-"""Codes of segments in the packed form that FAISS's SIMD table look-ups read: some fifty times as fast as vectors.
+"""A segment's codes in the packed layout of FAISS's SIMD table look-ups, some fifty times as fast as reading vectors.
 
-Few rows lie in one list, all of which is read. Many lie in lists around trained centroids: whoever asks says which of
-them to read. store/stack.py asks.
+A small segment has one list, which is read in full. A large one has lists around trained centroids; the caller, which
+is store/stack.py, says which of them to read.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from store.quantizer import Quantizer, UInt8Array
 
 UInt16Array = npt.NDArray[np.uint16]
 
-LISTED_ROWS = 10_000  # from here on there are lists
+LISTED_ROWS = 10_000  # from here on there is more than one list
 _TRAINING_ROWS = 50  # for each list
 _TRAINING_ROUNDS = 10
 _MOST_LISTS = 2**16
 
 
 class FastScan:
-    """The codes of one segment in lists: a copy of them, plus 8 bytes a row. Read-only."""
+    """The codes of one segment in lists: a copy of the codes plus 8 bytes per row. Read-only."""
 
     def __init__(self, quantizer: Quantizer, codes: UInt8Array, lists: UInt16Array | None, centroids: Float32Array):
-        """`lists`: (rows,) the number of each row's list; None where there is one. `centroids`: (lists, width)."""
+        """`lists`: (rows,) the number of each row's list; None for a single list. `centroids`: (lists, width)."""
         self.quantizer = quantizer
         self.rows = len(codes)
-        self.begin = _numbers.take(self.rows)  # row i has the number begin + i among all that this process has open
+        self.begin = _numbers.take(self.rows)  # row i has the number begin + i, unique among all open in this process
         weakref.finalize(self, _numbers.give_back, self.begin).atexit = False
         self.centroids = np.ascontiguousarray(centroids, dtype=np.float32)
         self.lists = len(centroids)
         mean = centroids.mean(axis=0)
         self.spread = 1 - float(mean @ mean)  # mean squared distance of the centroids from their mean
-        # Lists of codes as they are stored. No index owns what it takes for the centroids' index.
+        # Lists of codes as they are stored. FAISS does not own the coarse index it is given, so this object keeps it.
         self._nowhere, plain = empty_index(faiss.IndexIVFPQ, quantizer, self.lists)
         order = np.arange(self.rows) if lists is None else np.argsort(lists, kind="stable")
         ends = [self.rows] if lists is None else np.cumsum(np.bincount(lists, minlength=self.lists))
@@ -55,17 +55,17 @@ class FastScan:
         plain.ntotal = self.rows
         packed: Any = faiss.IndexIVFPQFastScan(plain)
         packed.orig_invlists = None
-        del packed.referenced_objects  # `plain`, which the wrapper would keep: a second copy of the codes
+        del packed.referenced_objects  # the wrapper would keep `plain` alive, a second copy of the codes
         self._packed = packed
 
     @property
     def inverted_lists(self) -> Any:
-        """The lists, as FAISS has them. They live as long as this."""
+        """FAISS's inverted lists. They live as long as this object."""
         return self._packed.invlists
 
 
 def list_count(rows: int) -> int:
-    """How many lists a segment's rows are put in: few more for more rows, as a centroid costs 16 codes."""
+    """Number of lists for a segment: it grows slowly with the rows, as a centroid costs 16 codes to compare with."""
     return 1 if rows < LISTED_ROWS else min(int(8 * math.cbrt(rows)), _MOST_LISTS)
 
 
@@ -74,7 +74,7 @@ def make_lists(
 ) -> tuple[UInt16Array, Float32Array]:
     """The number of each row's list, and (lists, width) rotated centroids, trained on a sample of the rows.
 
-    `vectors`: gives all rows anew at each call, block by block.
+    `vectors`: yields all rows, block by block, anew at each call.
     """
     count = list_count(rows)
     random = np.random.RandomState(0)
@@ -86,7 +86,7 @@ def make_lists(
         begin += len(block)
     training = faiss.Clustering(quantizer.width, count)
     training.niter, training.spherical, training.seed = _TRAINING_ROUNDS, True, 1
-    training.min_points_per_centroid = 1  # else it warns on the standard error
+    training.min_points_per_centroid = 1  # otherwise FAISS warns on standard error
     nearest = faiss.IndexFlatIP(quantizer.width)
     training.train(quantizer.rotate(np.concatenate(chosen)), nearest)
     lists = [nearest.assign(quantizer.rotate(block), 1)[:, 0].astype(np.uint16) for block in vectors()]
@@ -95,10 +95,11 @@ def make_lists(
 
 
 def empty_index(kind: Any, quantizer: Quantizer, lists: int) -> tuple[Any, Any]:
-    """An empty index of the class `kind` of FAISS over lists of codes; before it, what it takes for the index of their
-    centroids, which must live as long.
+    """A coarse index and an empty index of the FAISS class `kind` over lists of codes.
+
+    The coarse index stands in for that of the centroids and must live as long as the other.
     """
-    nowhere = faiss.IndexFlatIP(quantizer.width)  # the lists to read are always given
+    nowhere = faiss.IndexFlatIP(quantizer.width)  # never searched: the lists to read are always given
     nowhere.ntotal = lists
     index = kind(nowhere, quantizer.width, lists, quantizer.width // 2, 4, faiss.METRIC_INNER_PRODUCT)
     index.by_residual = False
@@ -108,16 +109,16 @@ def empty_index(kind: Any, quantizer: Quantizer, lists: int) -> tuple[Any, Any]:
 
 
 class _Numbers:
-    """Which numbers of rows are taken. The lowest free ones are given: a bitmap over all of them stays small."""
+    """Allocates ranges of row numbers, the lowest free ones first, so that a bitmap over all of them stays small."""
 
     def __init__(self) -> None:
-        self._ends: dict[int, int] = {}  # by beginning
+        self._ends: dict[int, int] = {}  # of the taken ranges, by their beginning
         self._lock = threading.Lock()
 
     def take(self, count: int) -> int:
-        """The first of `count` numbers, which go on to the next multiple of 8; a multiple of 8 itself.
+        """Reserve `count` numbers, rounded up to a multiple of 8; the first of them, a multiple of 8 itself.
 
-        At least 8 are taken: what has no rows has a beginning of its own all the same.
+        At least 8 are reserved, so that an empty segment has a beginning of its own, too.
         """
         size = -(-max(count, 1) // 8) * 8
         with self._lock:
@@ -130,7 +131,7 @@ class _Numbers:
             return begin
 
     def give_back(self, begin: int) -> None:
-        """Takes no lock: it is called wherever an object happens to end, in `take` as well."""
+        """Free a range. Takes no lock: a finalizer calls it at any time, even within `take`."""
         del self._ends[begin]
 
 

@@ -1,4 +1,4 @@
-"""What the errors of SQLite and of the file system mean for whoever uses the data directory."""
+"""Translate errors of SQLite and of the file system into StorageErrors that tell the user what to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CORRUPT = f"salience.db is damaged or no database; {_RESTORE}"
 
 _SQLITE_CODES: dict[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_IOERR_WRITE: (StorageFull, _FULL),  # a full quota or a file size limit; a full disk is SQLITE_FULL
-    sqlite3.SQLITE_IOERR_SHMOPEN: (StorageFull, _FULL),  # the log's index cannot be made, which readers need, too
+    sqlite3.SQLITE_IOERR_SHMOPEN: (StorageFull, _FULL),  # no room for the log's index, which readers need, too
     sqlite3.SQLITE_IOERR_SHMSIZE: (StorageFull, _FULL),
     sqlite3.SQLITE_FULL: (StorageFull, _FULL),
     sqlite3.SQLITE_READONLY: (StorageReadOnly, _READ_ONLY),
@@ -50,10 +50,10 @@ _OS_CODES: dict[int | None, tuple[type[StorageError], str]] = {
 def database_errors(
     directory: Path, noun: str = "data directory", *, sound: Callable[[], bool] | None = None
 ) -> Iterator[None]:
-    """Raise SQLite's errors as a StorageError that says what to do. Faults of the program stay what they are.
+    """Turn SQLite's errors into a StorageError that says what to do. Programming errors are raised unchanged.
 
-    `sound` tells whether the tables are ours, so that a statement which SQLite cannot run is the program's fault. Else,
-    and without it, the file is not what the statement expects.
+    `sound` checks that the tables are ours. If so, a statement that SQLite cannot run is a programming error.
+    Otherwise, or without `sound`, the file is not what the statement expects.
     """
     try:
         yield
@@ -70,7 +70,7 @@ def database_errors(
 
 @contextmanager
 def file_errors(directory: Path, noun: str = "data directory") -> Iterator[None]:
-    """Raise the file system's errors likewise. Only around what touches files itself: a caller's OSError is its own."""
+    """The same for errors of the file system. Wrap only code that touches files, not a caller's block."""
     try:
         yield
     except filelock.Timeout as error:
@@ -82,10 +82,10 @@ def file_errors(directory: Path, noun: str = "data directory") -> Iterator[None]
 
 @contextmanager
 def definition_errors(directory: Path) -> Iterator[None]:
-    """Raise what damaged definitions of tables lead to as StorageCorrupt. Only around the opening of a database.
+    """Raise StorageCorrupt for the errors that damaged table definitions cause. Only for opening a database.
 
-    SQLite quotes them in its complaints, which the driver then cannot decode; and names that are none confuse whoever
-    asks for them.
+    SQLite quotes damaged definitions in messages that the driver cannot decode, and damaged names make later look-ups
+    fail.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The values of a metadata field: those of given documents, and how many documents have each."""
+"""The values of a metadata field, for given documents, and the number of documents with each value (facets)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from store.filters.sql import read_ids
 from store.ids import belong, distinct
 from store.view import View
 
-FEW = 2_000  # documents whose values are read one document after the other; of more, one value after the other
-_EXACT = 2**53  # below it a double tells any two integers apart
+FEW = 2_000  # up to so many documents are read one by one; for more, all values of the field are read
+_EXACT = 2**53  # below it a double represents every integer exactly
 _value = schema.document_field.c
 
 
 class FieldValue(NamedTuple):
-    """A value as documents share it. `kind` tells 1 from true."""
+    """A value that documents can share. `kind` distinguishes 1 from true."""
 
     kind: FieldKind
     value: str | float
 
     @property
     def json(self) -> str | int | float | bool:
-        """As JSON writes it; a date in UTC, by ISO 8601. Only a number that is exact is written as an integer."""
+        """The value in JSON; a date in UTC, by ISO 8601. Only numbers that are exact are written as integers."""
         match self.kind:
             case FieldKind.BOOLEAN:
                 return bool(self.value)
@@ -48,31 +48,31 @@ class FieldValue(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldCounts:
-    """How many of the documents have each value. One with several values counts for each of them."""
+    """How many of the documents have each value. A document with several values counts for each of them."""
 
-    counts: Sequence[tuple[FieldValue, int]]  # those of most documents, most first, equals by value
-    distinct: int  # values, with those that are not among `counts`
-    without: int  # documents with no value: it is missing, null, or too large to compare
+    counts: Sequence[tuple[FieldValue, int]]  # the most frequent values, most first, ties by value
+    distinct: int  # number of values, including those not in `counts`
+    without: int  # documents without a value: it is missing, null, or too large to compare
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Values:
-    """The values of a field that are of one kind, ascending. There may be hundreds of thousands: Python sees few."""
+    """All values of a field of one kind, ascending. Kept in arrays, as there may be hundreds of thousands."""
 
     kind: FieldKind
-    rows: Int64Array  # (values,) a `document_field.id` with the value
-    counts: Int64Array  # (values,) how many documents have it
-    holders: Int64Array  # (sum of counts,) their `document.id`, value after value
+    rows: Int64Array  # (values,) the `document_field.id` of one row with the value
+    counts: Int64Array  # (values,) how many documents have the value
+    holders: Int64Array  # (sum of counts,) the `document.id` of these documents, value after value
 
 
 class FieldReader:
-    """Reads one field. Raises InvalidQuery for one that no document ever had, and for places, naming `param`."""
+    """Reads one field. Raises InvalidQuery, naming `param`, for a field that no document ever had, and for places."""
 
     def __init__(self, view: View, name: str, *, param: str) -> None:
         self._view = view
         fields = Fields(view.session, view.collection.id)
         kinds = fields.known(name)
-        if not kinds and not view.restricted:  # else errors would tell of documents that the caller does not see
+        if not kinds and not view.restricted:  # if restricted, an error would reveal documents the caller cannot see
             raise InvalidQuery(f"{param}: {fields.unknown(name)}", param=param)
         if FieldKind.GEO in kinds:
             raise InvalidQuery(
@@ -81,11 +81,11 @@ class FieldReader:
         self._kinds = {id_: kind for kind, id_ in kinds.items() if kind is not FieldKind.NULL}
 
     def values_of(self, documents: Int64Array) -> dict[int, list[FieldValue]]:
-        """Of the documents with these `document.id`, in the order of the values; without those that have none."""
+        """Values by `document.id`, sorted, for these documents; documents without any are left out."""
         found: dict[int, list[FieldValue]] = {}
         if len(documents) <= FEW:
             columns = sa.select(_value.document_id, _value.field_id, _value.text, _value.number)
-            # With a sum SQLite goes by the documents, not through all values of the field.
+            # The "+ 0" makes SQLite use the index on documents instead of scanning all values of the field.
             columns = columns.where((_value.field_id + 0).in_(self._kinds), _comparable())
             for row in self._view.session.rows_where_in(columns, _value.document_id, documents.tolist()):
                 kind = self._kinds[row.field_id]
@@ -103,7 +103,7 @@ class FieldReader:
         return {document: sorted(values) for document, values in found.items()}
 
     def counts(self, documents: Int64Array, most: int) -> FieldCounts:
-        """Over the documents with these `document.id`, sorted, each once. Exact; lists the first `most` values."""
+        """Counts over the documents with these sorted, distinct `document.id`. Exact; lists the first `most` values."""
         if len(documents) <= FEW:
             of_documents = self.values_of(documents)
             counted = Counter(value for each in of_documents.values() for value in each)
@@ -122,7 +122,7 @@ class FieldReader:
         )
 
     def _first(self, sums: Int64Array, most: int) -> list[tuple[FieldValue, int]]:
-        """The `most` values of the highest sums above 0. `sums`: of all values, in the order of `_listed`."""
+        """The `most` values with the highest sums above 0. `sums`: of all values, in the order of `_listed`."""
         first = np.argsort(-sums, kind="stable")[:most]
         first = first[sums[first] > 0]
         values: dict[int, FieldValue] = {}
@@ -136,7 +136,7 @@ class FieldReader:
 
     @cached_property
     def _listed(self) -> list[_Values]:
-        """Of each kind, in order: so the values are in the order of FieldValue. Reads no value."""
+        """One entry per kind, in order, so that the values are in the order of FieldValue. Reads no value."""
         found = []
         for id_, kind in sorted(self._kinds.items(), key=lambda item: item[1]):
             column = _column(kind)
@@ -151,7 +151,7 @@ class FieldReader:
                 .order_by(column)
                 .subquery()
             )
-            # Joined by SQLite, which needs no interpreter for it: row by row, others would wait for that.
+            # Joined within SQLite, without holding the interpreter lock; row by row, other threads would wait.
             joined = self._view.session.execute(sa.select(*(sa.func.group_concat(one) for one in each.c))).one()
             if joined[0] is not None:
                 rows, counts, holders = (np.fromstring(text, dtype=np.int64, sep=",") for text in joined)
@@ -159,14 +159,14 @@ class FieldReader:
         return found
 
     def _read(self, kind: FieldKind, rows: Int64Array) -> list[FieldValue]:
-        """The values of the rows with these `document_field.id`, in this order."""
+        """The values of the rows with these `document_field.id`, in that order."""
         column = _column(kind)
         read = self._view.session.rows_where_in(sa.select(_value.id, column), _value.id, rows.tolist())
         values = {id_: FieldValue(kind, value) for id_, value in map(tuple, read)}
         return [values[row] for row in rows.tolist()]
 
     def holders(self, value: FieldValue | None) -> Int64Array:
-        """The sorted `document.id` of the documents that have the value; None: of those that have any."""
+        """The sorted `document.id` of the documents that have the value; None: that have any value."""
         where = [_value.field_id.in_(self._kinds), _comparable()]
         if value is not None:
             (field_id,) = (id_ for id_, kind in self._kinds.items() if kind is value.kind)

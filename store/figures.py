@@ -1,4 +1,4 @@
-"""Figures of a data directory that are cheap enough to be asked for every few seconds."""
+"""Metrics of a data directory that are cheap enough to be polled every few seconds."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from store.segments.rows import SegmentState
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectionFigures:
-    """Of the generation that is searched."""
+    """Metrics of a collection's active generation."""
 
     name: str
     seq: int  # of its newest change; 0 before the first
     passages: int
     segments: int
-    tombstones: int  # passages in segments that are gone
-    unsealed: int  # passages that are in no segment yet, nor elsewhere
-    elsewhere: int  # passages that the engine holds which the collection is brought to; those that are gone not counted
+    tombstones: int  # removed passages that are still in segments
+    unsealed: int  # passages that are neither in a segment nor in an external engine yet
+    elsewhere: int  # live passages in the external engine of the collection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """Of one committed state, but for the files' sizes."""
+    """Metrics of one committed state, except for the file sizes."""
 
     collections: tuple[CollectionFigures, ...]  # by name
     jobs: Mapping[str, int]  # how many are in each state that occurs
-    waiting_documents: int  # in jobs that somebody works on, or will
-    unserved_seconds: float  # without a worker, of the job that has waited longest
+    waiting_documents: int  # in jobs that are being received, wait, or are worked on
+    unserved_seconds: float  # how long the job that has waited longest is without a worker
     backup_at: float  # seconds since 1970; 0: no backup was made
     wal_bytes: int
     database_bytes: int
@@ -46,7 +46,7 @@ class Figures:
 
 
 def figures(database: Database) -> Figures:
-    """Counts rows; reads no text and no vector. Raises StorageError."""
+    """Collect the metrics. Counts rows; reads no text and no vector. Raises StorageError."""
     with database.read() as session:
         size, count = (int(session.execute(sa.text(f"PRAGMA {name}")).scalar_one()) for name in _PAGES)
         return Figures(
@@ -91,7 +91,7 @@ def _collections(session: ReadSession) -> list[CollectionFigures]:
         .where(document.c.collection_id == collection.c.id)
         .scalar_subquery()
     )
-    # A passage's one "+" says when it came to this generation; it is there as long as its row is.
+    # A passage has one "+", whose seq says when it came to this generation; a live one still has its row.
     unsealed = (
         sa.select(sa.func.count())
         .select_from(schema.change.join(passage, passage.c.id == change.passage_id))
@@ -106,7 +106,7 @@ def _collections(session: ReadSession) -> list[CollectionFigures]:
         sa.select(
             collection.c.name,
             sa.func.coalesce(newest, 0),
-            sa.func.coalesce(index.c.passages, passages),  # counted by every commit there: rows need not be
+            sa.func.coalesce(index.c.passages, passages),  # for external engines kept by every commit: no rows to count
             sa.func.coalesce(of_segments.c.files, 0),
             sa.func.coalesce(of_segments.c.rows, 0),
             unsealed,

@@ -1,4 +1,4 @@
-"""Which file system a directory lies on: on those of other machines, locks and shared memory do not hold."""
+"""Detect network file systems, on which SQLite's locks and shared memory are not reliable."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from core.errors import StorageError
 
-MOUNTS = Path("/proc/self/mountinfo")  # of Linux; elsewhere nothing is known
+MOUNTS = Path("/proc/self/mountinfo")  # Linux only; elsewhere the file system is unknown
 _NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs ncpfs 9p afs ceph glusterfs lustre beegfs gpfs davfs".split())
 _NETWORK_FUSE = re.compile(
     r"fuse\.(sshfs|nfs.*|smb.*|glusterfs|ceph.*|s3fs|rclone|gcsfuse|goofys|davfs2?|afp|cifs|moosefs|juicefs)"
 )
-_OCTAL = re.compile(r"\\(\d{3})")  # how a character that would part the columns is written
+_OCTAL = re.compile(r"\\(\d{3})")  # escape of a character that would separate columns
 
 
 def check_local(directory: Path) -> None:
-    """Raises StorageError where `directory`, which need not be there yet, lies on a network file system."""
+    """Raises StorageError where `directory`, which need not exist yet, lies on a network file system."""
     kind = file_system(directory)
     if kind in _NETWORK or _NETWORK_FUSE.fullmatch(kind or ""):
         raise StorageError(
@@ -27,7 +27,7 @@ def check_local(directory: Path) -> None:
 
 
 def file_system(directory: Path) -> str | None:
-    """The type of the file system, as the kernel names it: ext4, nfs4, fuse.sshfs. None where that is not known."""
+    """The type of the file system, as the kernel names it: ext4, nfs4, fuse.sshfs. None where it is unknown."""
     try:
         mounts = MOUNTS.read_text("utf-8", "surrogateescape")
     except OSError:

@@ -1,7 +1,7 @@
-"""A navigable small world graph (HNSW) over one byte a dimension: an alternative to the scan, where it is asked for.
+"""An HNSW graph (hierarchical navigable small world) over vectors of one byte per dimension: an optional index.
 
-It takes some twenty times as long to build as codes, and four times their memory, and it never sees a filter: paths
-through a graph break where most of it is masked.
+Compared with the codes that are scanned by default it takes some twenty times as long to build and four times the
+memory. It does not serve selective filters: a search loses its way through a graph of which most is masked.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 from core.records import BoolArray, Float32Array, Int64Array
 from store.quantizer import Quantizer, UInt8Array
 
-_NEIGHBOURS = 32  # of a node; twice as many on the ground level
-_BUILD_DEPTH = 100  # candidates that are kept while a node is put in
-_SEARCH_DEPTH = 128  # while searching, at least
+_NEIGHBOURS = 32  # per node; twice as many on the ground level
+_BUILD_DEPTH = 100  # candidates kept while a node is inserted
+_SEARCH_DEPTH = 128  # candidates kept while searching, at least
 _new: Any = faiss.IndexHNSWSQ
 _bitmap: Any = faiss.IDSelectorBitmap  # typed as the C++ constructor; its Python wrapper takes an array
-_parameters: Any = vars(faiss)["SearchParametersHNSW"]  # its stubs leave it out
+_parameters: Any = vars(faiss)["SearchParametersHNSW"]  # missing from FAISS's stubs
 
 
 class Mask:
-    """Which rows may be found. Read-only, and thread-safe."""
+    """The rows that a search may return. Read-only and thread-safe."""
 
     def __init__(self, allowed: BoolArray) -> None:
         """`allowed`: (rows,)."""
@@ -33,10 +33,10 @@ class Mask:
 
 
 class Graph:
-    """Read-only, and thread-safe."""
+    """A searchable graph. Read-only and thread-safe."""
 
     def __init__(self, stored: UInt8Array) -> None:
-        """`stored`: as `make_graph` gives it."""
+        """`stored`: the result of `make_graph`."""
         self._index = faiss.deserialize_index(np.array(stored))
 
     @property
@@ -44,9 +44,9 @@ class Graph:
         return int(self._index.ntotal)
 
     def search(self, direction: Float32Array, count: int, mask: Mask | None) -> tuple[Int64Array, Float32Array]:
-        """Rows, and about the dot products of their directions with `direction` (1, width), the best `count` of them.
+        """The best `count` rows, or fewer, and their approximate dot products with `direction` (1, width).
 
-        `mask`: the rows to choose from, nearly all of them; None: all. Fewer may come.
+        The products are of the rows' directions. `mask`: the rows to choose from, nearly all of them; None: all.
         """
         depth = max(_SEARCH_DEPTH, count)
         parameters = _parameters(efSearch=depth)
@@ -58,13 +58,13 @@ class Graph:
 
 
 def make_graph(quantizer: Quantizer, vectors: Iterable[Float32Array]) -> UInt8Array:
-    """A graph of the vectors' directions, block by block, as FAISS writes it."""
+    """Build a graph of the directions of the vectors, given block by block; serialised by FAISS."""
     index = _new(quantizer.width, faiss.ScalarQuantizer.QT_8bit, _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = _BUILD_DEPTH
     for block in vectors:
         rotated = quantizer.rotate(block)
         if not index.is_trained:
-            # One range for all dimensions: after the rotation they are alike.
+            # One range for all dimensions: after the rotation they have similar distributions.
             reach = float(np.abs(rotated).max())
             index.train(np.array([[-reach], [reach]], dtype=np.float32).repeat(quantizer.width, axis=1))
         index.add(rotated)

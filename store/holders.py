@@ -1,4 +1,4 @@
-"""Which documents hold a term, whatever they score: what required and excluded words, and exact counts, go by."""
+"""Find the documents that contain given terms, whatever their scores: for required and excluded words, exact counts."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class DocumentText(NamedTuple):
     number: int  # document.id
     language: str
     title: str
-    parts: list[str]  # of the text: without what the document's controls leave out
+    parts: list[str]  # of the text, without what the document's controls leave out
 
 
 def documents_with_terms(view: View, terms: Iterable[str]) -> Documents:
-    """Those with a passage that holds any of the terms."""
+    """The documents with a passage that contains any of the terms."""
     known = term_ids(view.session, view.collection.id, list(terms))
     return view.documents_holding(Weights.BM25, list(known.values()))
 
 
 def documents_with_tokens(view: View, tokens: Iterable[int]) -> Documents:
-    """Those with a passage in which any of the vocabulary tokens has a learned weight."""
+    """The documents with a passage in which any of the vocabulary tokens has a learned weight."""
     return view.documents_holding(Weights.LEARNED, list(tokens))
 
 
 def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
-    """Of the documents with these `document.id`; read as they are asked for."""
+    """The texts of the documents with these `document.id`, read lazily."""
     document = schema.document.c
     columns = sa.select(document.id, document.language, document.title, document.text, document.controls)
     for row in view.session.rows_where_in(columns, document.id, documents.tolist()):
@@ -45,7 +45,7 @@ def document_texts(view: View, documents: Int64Array) -> Iterator[DocumentText]:
 
 
 def documents_of_passages(view: View, passages: Int64Array | None, excluded: Int64Array | None = None) -> Int64Array:
-    """The sorted `document.id` of the documents that have one of the passages (None: of any), and none `excluded`."""
+    """The sorted `document.id` of documents that have one of the passages (None: any), and none of the `excluded`."""
     documents = view.every_document() if passages is None else distinct(view.documents_of(passages))
     if excluded is None:
         return documents

@@ -1,7 +1,7 @@
-"""Sets of ids as sorted arrays, each id once.
+"""Sets of ids as sorted arrays of distinct ids.
 
-numpy's own functions for sets put integers into a hash table (`unique`, and what asks it: `isin`, `union1d`,
-`setdiff1d`), which takes hundreds of times as long as sorting them: a second for 300,000.
+numpy's own set functions (`unique`, and `isin`, `union1d` and `setdiff1d`, which call it) put integers into a hash
+table, which takes hundreds of times as long as sorting them: a second for 300,000.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from core.records import BoolArray, Int64Array
 
-_FEW = 1000  # ids, up to which looking each up is faster than making a table
-_SPARSE = 6  # times as wide as they are many: a table of ids would take more memory than the ids
+_FEW = 1000  # ids, up to which looking up each is faster than building a table
+_SPARSE = 6  # ratio of the range of the ids to their number above which a table takes more memory than the ids
 
 
 def distinct(ids: NDArray[Any]) -> NDArray[Any]:
-    """Sorted, each once."""
+    """The distinct ids, sorted."""
     return counted(ids)[0]
 
 
 def counted(ids: NDArray[Any]) -> tuple[NDArray[Any], Int64Array]:
-    """The distinct ids, sorted, and how often each is there."""
+    """The distinct ids, sorted, and how often each occurs."""
     ids = np.sort(ids)
     starts = np.flatnonzero(np.concatenate([ids[:1] == ids[:1], ids[1:] != ids[:-1]]))
     return ids[starts], np.diff(starts, append=len(ids))

@@ -1,8 +1,9 @@
-"""One committed state of a collection that an engine elsewhere holds.
+"""One committed state of a collection whose passages are held by an external engine.
 
-The engine names candidates, from as much of the collection as was brought there; the tail is in memory, as in every
-view. Both are read from the database, in the view's own transaction, and scored by the same code as everywhere: so
-scores are exact, nothing is found that this state does not have, and what the engine lacks is in the tail.
+The engine names candidates, from the part of the collection that was replicated to it. The tail, which was not, is in
+memory, as in every view. Both are read from the database in the view's own transaction, and scored by the same code as
+everywhere else. So scores are exact, nothing is found that this state does not have, and nothing is missed because it
+was not replicated yet.
 """
 
 from __future__ import annotations
@@ -30,35 +31,35 @@ from store.segments.segment import read_segment
 from store.snapshot import Located, Part, Snapshot
 from store.view import View
 
-_SPARE = 64  # more than are wanted, which the engine is asked for: some may be gone
-_DEEPER = 4  # times as many, where too few were left
-_CHUNK = 50_000  # passages that a question names
-_KEPT = 100_000  # passages that were read once, and may be asked for again
-_FULL_READ = 50_000  # documents, from which on all passages are read to find theirs
+_SPARE = 64  # additional candidates that the engine is asked for: some may have been removed
+_DEEPER = 4  # factor by which more are asked for where too few were left
+_CHUNK = 50_000  # passages that one request names
+_KEPT = 100_000  # passages from earlier reads that are kept for further ones
+_FULL_READ = 50_000  # documents from which on their passages are found by reading all passages
 
-Ask = Callable[[int, Int64Array | None], Int64Array]  # how many, among which: ids, best first
+Ask = Callable[[int, Int64Array | None], Int64Array]  # (count, allowed ids) -> ids, best first
 
 
 class IndexedView(View):
-    """As `View`; methods that search raise IndexUnavailable, too."""
+    """Like `View`; methods that search also raise IndexUnavailable."""
 
     def __init__(self, session: ReadSession, snapshot: Snapshot, index: PassageIndex | None) -> None:
-        """`index`: None where no engine is configured; then nothing can be searched."""
+        """`index`: None where no engine is configured; then every search raises."""
         super().__init__(session, snapshot)
         assert snapshot.elsewhere is not None
         self._record: IndexRecord = snapshot.elsewhere
         self._index = index
-        self._read: list[Part] = []  # passages that were asked for, out of the database
+        self._read: list[Part] = []  # passages that were read from the database for earlier searches
 
     def only(self, tree: Filter) -> View:
-        """Raises InvalidFilter: what is in the others' documents cannot be told from the engine's figures."""
+        """Raises InvalidFilter: the engine's statistics cannot be restricted to some of the documents."""
         raise InvalidFilter(
             f"the collection {self.collection.name!r} has the index milvus, which cannot show some documents as if "
             "there were no others: use a key without a row filter, or one collection for each tenant"
         )
 
     def rescored(self, *, k1: float, b: float) -> View:
-        """As `View.rescored`: the engine's candidates are those of the collection's own settings."""
+        """Like `View.rescored`, but the engine's candidates remain those of the collection's own settings."""
         settings = replace(self.collection.settings, k1=k1, b=b)
         snapshot = self._snapshot.under(replace(self.collection, settings=settings))
         return IndexedView(self.session, snapshot, self._index)
@@ -80,7 +81,7 @@ class IndexedView(View):
         return np.sort(every[documents.holds(every[:, 1]), 0])
 
     def nearest(self, vector: Float32Array, k: int, allowed: Int64Array | None = None) -> Pool:
-        """As `View.nearest`, of the candidates that the engine names."""
+        """Like `View.nearest`, among the candidates that the engine names."""
         vector = self._checked(vector)
 
         def ask(limit: int, among: Int64Array | None) -> Int64Array:
@@ -88,7 +89,7 @@ class IndexedView(View):
 
         among = self._candidates(ask, k, allowed)
         missing = min(k, self.passage_count if allowed is None else len(allowed)) - len(among)
-        if missing > 0:  # a graph may lose its way; any passage is nearer than none
+        if missing > 0:  # a graph search may find too few; any passage is better than none
             among = distinct(np.concatenate([among, self._others(among, missing, allowed)]))
         snapshot = self._holding(among)
         return dense.nearest(snapshot.parts, vector, k, among, kind=IndexKind.EXACT, stacks=())
@@ -133,7 +134,7 @@ class IndexedView(View):
         return sparse.matching(self._holding(among), sparse.WEIGHTED[weights], wanted, k, among)
 
     def _candidates(self, ask: Ask, k: int, allowed: Int64Array | None) -> Int64Array:
-        """Sorted ids of passages among which the k best are: all live, and `allowed`."""
+        """Sorted ids of live, `allowed` passages, among them the k best."""
         if k + _SPARE > MOST:
             raise InvalidQuery(
                 f"this search would have to look at the {k} best passages of a leg; of a collection with the index "
@@ -142,8 +143,8 @@ class IndexedView(View):
         if allowed is not None and len(allowed) <= dense.EXACT_MATCHES:
             return self._live(allowed)
         tail = self._tail()
-        found = self._enough(ask, k, allowed) if self._record.seq else tail  # nothing was brought there yet
-        if found is None:  # too many were not allowed, or are gone: so the engine is told which may be named
+        found = self._enough(ask, k, allowed) if self._record.seq else tail  # seq 0: nothing was replicated yet
+        if found is None:  # too many were not allowed, or are gone: name the passages to choose from in the requests
             named = self.every_passage() if allowed is None else allowed
             parts = [ask(k, named[begin : begin + _CHUNK]) for begin in range(0, len(named), _CHUNK)]
             found = self._live(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
@@ -151,7 +152,7 @@ class IndexedView(View):
         return among if allowed is None else among[belong(among, allowed)]
 
     def _enough(self, ask: Ask, k: int, allowed: Int64Array | None) -> Int64Array | None:
-        """Live and allowed ones of the best that the engine names at all; None where these are fewer than k."""
+        """Live and allowed passages among the engine's best; None where these are fewer than k."""
         share = 1.0 if allowed is None else len(allowed) / max(1, self.passage_count)
         limit = int((k + _SPARE) / max(share, 1e-9))
         while limit <= MOST:
@@ -165,12 +166,12 @@ class IndexedView(View):
         return None
 
     def _others(self, known: Int64Array, count: int, allowed: Int64Array | None) -> Int64Array:
-        """Some live passages beside the known ones."""
+        """Up to `count` live passages that are not among the known ones."""
         named = self.every_passage() if allowed is None else self._live(allowed)
         return named[~belong(named, known)][:count]
 
     def _live(self, ids: Int64Array) -> Int64Array:
-        """Sorted, those that this state of the collection has: whatever is wrong there, no other's are named."""
+        """The passages that this state of the collection has, sorted, even if the engine returns wrong ids."""
         return np.sort(self._column(_LIVE, ids))
 
     def _column(self, statement: Prepared, ids: Int64Array) -> Int64Array:
@@ -182,11 +183,11 @@ class IndexedView(View):
         return np.fromiter((value for (value,) in rows), dtype=np.int64, count=len(rows))
 
     def _tail(self) -> Int64Array:
-        """Sorted ids of what was not brought to the engine yet."""
+        """Sorted ids of the passages that were not replicated to the engine yet."""
         return super().every_passage()
 
     def _holding(self, ids: Int64Array) -> Snapshot:
-        """The tail, and what of `ids` is not in it, out of the database."""
+        """A snapshot of the tail and of those of `ids` that are not in it, read from the database."""
         if sum(len(part.live) for part in self._read) > _KEPT:
             self._read.clear()
         known = [part.find(ids)[0] for part in (*self._snapshot.parts, *self._read)]
@@ -219,9 +220,9 @@ class IndexedView(View):
 
 
 def _of_own(column: sa.ColumnElement[int]) -> Prepared:
-    """Of those of the passages that are the collection's."""
+    """Select the column for those of the given passages that belong to the collection."""
     passage, document = schema.passage.c, schema.document.c
-    # No join: SQLite would turn it round, and go through the whole collection.
+    # No join: SQLite would reorder it and scan the whole collection.
     collection = sa.select(document.collection_id).where(document.id == passage.document_id).scalar_subquery()
     ids = passage.id.in_(sa.bindparam("ids", expanding=True))
     return Prepared(sa.select(column).where(ids, collection == sa.bindparam("collection")))

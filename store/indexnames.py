@@ -1,4 +1,4 @@
-"""What a passage index is called in the engine that holds it."""
+"""Names of passage indexes in an external engine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _NAME = re.compile(_PREFIX + "[0-9a-f]{32}")
 
 
 def new_name() -> str:
-    """A name that nobody has: one engine may serve any number of data directories, copies of each other among them."""
+    """A unique name: one engine may serve any number of data directories, including copies of each other."""
     return f"{_PREFIX}{uuid.uuid4().hex}"
 
 
 def is_name(value: object) -> bool:
-    """Whether it can be one: what is damaged is not asked for."""
+    """Whether the value can be such a name; a damaged one must not be looked up."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None

@@ -1,8 +1,8 @@
-"""Replication of passages from the database to an engine elsewhere, by the owner of the maintenance alone.
+"""Replicate passages from the database to an external engine. Only the owner of the maintenance lock does this.
 
-The engine is written to first, then the row that says so: whoever is killed between the two does it again, which
-changes nothing. What goes is left there for a while, as a search that began before may still have it. What the engine
-has too much, because of an owner that was slow to die, no search shows: none finds it in the database.
+The engine is written to first, then the row that records it. A process that is killed in between repeats the write,
+which changes nothing. Removed passages stay in the engine for a while, as a search that began earlier may still need
+them. Surplus passages, which a former owner wrote late, are never shown, as no search finds them in the database.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from store.segments.segment import Segment, read_segment
 from store.segments.upkeep import QUIET_ROWS, QUIET_SECONDS, SEAL_ROWS, Seen
 from store.settings import parse_settings
 
-GRACE_SECONDS = 60.0  # for which what went stays: no search takes as long
-LOOK_SECONDS = 30.0  # between looks whether the engine still has what it was brought
-_PIECE_ROWS, _PIECE_BYTES = 10_000, 2**26  # passages, and bytes of their vectors, that are brought at once
+GRACE_SECONDS = 60.0  # how long removed passages stay in the engine: no search takes as long
+LOOK_SECONDS = 30.0  # between checks that the engine still has what was replicated
+_PIECE_ROWS, _PIECE_BYTES = 10_000, 2**26  # passages, and bytes of their vectors, that are sent at once
 _log = logging.getLogger(__name__)
 
 
 class Replication:
-    """For one thread: what has been seen, and when."""
+    """The state of the replication: what has been seen, and when. For use by one thread."""
 
     def __init__(
         self,
@@ -46,23 +46,23 @@ class Replication:
         quiet_seconds: float = QUIET_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`quiet_seconds`: without a commit, after which a small tail is brought as well."""
+        """`quiet_seconds`: time without a commit after which a small tail is replicated as well."""
         self._index = index
         self._grace_seconds = grace_seconds
         self._quiet_seconds = quiet_seconds
         self._clock = clock
         self._seen = Seen()
         self._went: dict[str, tuple[int, float]] = {}  # by the index's name: a change, and when it was seen
-        self._looked: dict[str, float] = {}  # by the index's name
-        self._settled: dict[str, tuple[int, int]] = {}  # likewise: brought to, newest change, when too little waited
+        self._looked: dict[str, float] = {}  # by the index's name: time of the last check
+        self._settled: dict[str, tuple[int, int]] = {}  # by name: seq, newest change, when the tail was too small
         self._last = 0  # id of the record that had the last turn
 
     def follow(self, database: Database) -> bool:
-        """Do the next thing that is due, if any: False when there is nothing to do now. Raises IndexUnavailable.
+        """Do the next piece of work that is due; False when there is none. Raises IndexUnavailable.
 
         The records take turns: one that always has something to do, or always fails, does not hold up the others.
         """
-        with database.read() as session:  # two statements for all: most have nothing to do
+        with database.read() as session:  # two statements for all records, as most have nothing to do
             records = list_records(session)
             indexed = schema.generation.c.id.in_(sa.select(schema.passage_index.c.generation_id))
             newest = {generation: seq for generation, (seq, _) in current_states(session, indexed).items()}
@@ -88,7 +88,7 @@ class Replication:
             self._look(database, record)
             return self._bring(database, record, seq) or self._remove(database, record, seq)
         except CollectionNotFound:
-            return False  # it is gone; the next look finds the row without it
+            return False  # the generation is gone; the next call reads the record without it
         except IndexMissing as error:
             _log.warning("the passage index %s is made anew from the database: %s", record.name, error.message)
             with database.write() as session:
@@ -96,9 +96,9 @@ class Replication:
             return True
 
     def _look(self, database: Database, record: IndexRecord) -> None:
-        """Raises IndexMissing where nothing is there any more of what was brought.
+        """Check the index in the engine. Raises IndexMissing where nothing is left of what was replicated.
 
-        What is to be there is not made here: whoever was killed before it was filled would leave an empty one behind.
+        A lost index is not created again here: a process killed before filling it would leave an empty one behind.
         """
         now = self._clock()
         looked = self._looked.get(record.name)
@@ -119,7 +119,7 @@ class Replication:
             return False
         state = _state(database, record)
         with database.read() as session:
-            fresh = find_record(session, record.generation_id)  # its figures are to be those of what is read
+            fresh = find_record(session, record.generation_id)  # its counts must be those of the state read below
             if fresh is None:
                 return False
             if len(added_since(session, record.generation_id, record.seq, limit=wanted)[0]) < wanted:
@@ -192,14 +192,14 @@ def _state(database: Database, record: IndexRecord) -> _State:
 
 
 def _any_brought(database: Database, record: IndexRecord) -> bool:
-    """Whether any passage is there that the engine has to hold."""
+    """Whether any live passage was replicated, so that the engine must not be empty."""
     assert record.generation_id is not None
     with database.read() as session:
         return len(added_since(session, record.generation_id, 0, upto=record.seq, limit=1)[0]) > 0
 
 
 def _entries(segment: Segment, state: _State, record: IndexRecord) -> Entries:
-    """Weighed by the average length of this moment: the engine names candidates by it, and scores are made anew."""
+    """Entries weighted by the current average length: that is enough to name candidates, which are rescored anyway."""
     average = record.length / record.passages if record.passages else 0.0
     saturations = bm25.saturation(segment.postings.lengths, average, k1=state.k1, b=state.b)
     return Entries(
@@ -211,7 +211,7 @@ def _entries(segment: Segment, state: _State, record: IndexRecord) -> Entries:
 
 
 def _rows(postings: Postings, weights: Float32Array) -> SparseRows:
-    """By row what postings have by term."""
+    """Transpose postings, which are by term, into rows."""
     terms = np.repeat(postings.terms, np.diff(postings.offsets))
     order = np.argsort(postings.rows, kind="stable")
     counts = np.bincount(postings.rows, minlength=len(postings.lengths))

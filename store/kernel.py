@@ -1,9 +1,9 @@
-"""The loops under the sparse legs as machine code: what store/sparse.py does with numpy, several times as fast.
+"""Compiled loops for sparse scoring: the same as the numpy code of store/sparse.py, several times as fast.
 
-Import this file through `store.kernel_loading` only: it imports numba. The loops give the same numbers as numpy,
-bit by bit: the same operations in the same order, none of them fused or reordered (numba does so only when told to).
-Arrays may be read-only, as those of a mapped file are. No Python lock is held while a loop runs. Indexes in the inner
-loops are unsigned: of a signed one it is asked each time whether it counts from the end, which costs a third.
+Import this module only through `store.kernel_loading`, because it imports numba. The loops give the same numbers as
+numpy, bit by bit: the same operations in the same order, neither fused nor reordered (numba does that only on request).
+Arrays may be read-only, like those of a mapped file. The interpreter lock is released while a loop runs. Indexes of
+inner loops are unsigned: a signed index is checked for being negative at each access, which costs a third of the speed.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from numba import types
 
 from core.records import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 
-WINDOW = 4096  # rows that are summed up before the next ones: what they touch stays in the processor's own cache
-_BLOCK = 64  # rows of a window that are passed over together when none of them reaches the threshold
+WINDOW = 4096  # rows that are summed before the next ones: their sums stay in the processor's cache
+_BLOCK = 64  # rows of a window that are skipped together when none of them reaches the threshold
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
 def _read(kind: Any) -> Any:
-    """The type of an array that is only read."""
+    """The numba type of a read-only array."""
     return types.Array(kind, 1, "C", readonly=True)
 
 
 def _compiled(*signature: Any) -> Callable[[Loop], Loop]:
-    """Compile now, or read from the disk what an earlier process has compiled on this machine."""
+    """Compile on import, or load what an earlier process compiled on this machine."""
 
     def decorate(loop: Loop) -> Loop:
         try:
             return cast("Loop", numba.njit(signature, nogil=True, cache=True)(loop))
-        except RuntimeError:  # numba finds no folder that it may write to: each process compiles for itself
+        except RuntimeError:  # numba finds no writable cache folder: each process compiles for itself
             return cast("Loop", numba.njit(signature, nogil=True)(loop))
 
     return decorate
@@ -46,7 +46,7 @@ _WANTED = (_read(types.int32), _read(types.float64))
 
 @numba.njit(nogil=True)
 def _first_at_least(ascending: Int32Array, begin: int, end: int, value: int) -> int:
-    """The first place from `begin` on whose value is `value` or more; `end` when there is none before it."""
+    """The first index in [begin, end) whose value is `value` or more; `end` when there is none."""
     while begin < end:
         middle = (begin + end) // 2
         if ascending[middle] < value:
@@ -58,7 +58,7 @@ def _first_at_least(ascending: Int32Array, begin: int, end: int, value: int) -> 
 
 @numba.njit(nogil=True)
 def _leap(rows: Int32Array, cursor: int, end: int, row: int) -> int:
-    """The first place from `cursor` on with `row` or more: it is mostly near, and looked for in steps that double."""
+    """The first index from `cursor` on with `row` or more, by galloping search: it is usually near."""
     step = 1
     while cursor + step < end and rows[cursor + step] < row:
         cursor += step
@@ -78,7 +78,7 @@ def _add_saturated(
     stop: int,
     sums: Float64Array,
 ) -> np.int64:
-    """Add factor * frequency / (frequency + saturation) up to the row `stop`. Returns the place of the next posting."""
+    """Add factor * frequency / (frequency + saturation) up to the row `stop`. Returns the index of the next posting."""
     place, first = np.uintp(cursor), np.uintp(begin)
     while place < np.uintp(end):
         row = np.uintp(rows[place])
@@ -101,7 +101,7 @@ def _add(
     stop: int,
     sums: Float64Array,
 ) -> np.int64:
-    """The same of values that are weights."""
+    """Like `_add_saturated`, for values that are already weights: adds factor * weight."""
     place, first = np.uintp(cursor), np.uintp(begin)
     while place < np.uintp(end):
         row = np.uintp(rows[place])
@@ -141,12 +141,12 @@ def sweep(
     found_scores: Float64Array,
     count: int,
 ) -> tuple[int, int]:
-    """Sum factor * weight over the `wanted` terms, window by window, and note the sums of `threshold` or more.
+    """Sum factor * weight over the `wanted` terms, window by window, and record the sums of `threshold` or more.
 
-    terms, offsets, rows, values: those of Postings. saturations: (rows,) or, for values that are weights, empty.
+    terms, offsets, rows, values: those of Postings. saturations: (rows,), or empty for values that are weights.
     mask, ids: (rows,) which rows count, and their passages. cursors: (wanted,) kept for the next call.
-    Starts at the row `begin`, with `count` already found. Stops at the end, or where found_ids and found_scores may
-    have no room for another window. Returns the row to go on from, and the new count.
+    Starts at the row `begin`, with `count` results already found. Stops at the end, or where found_ids and found_scores
+    may have no room for another window. Returns the row to continue from, and the new count.
     """
     ends = np.zeros(len(wanted), np.int64)
     for i in range(len(wanted)):
@@ -169,9 +169,9 @@ def sweep(
                 cursors[i] = _add(rows, values, factors[i], cursors[i], ends[i], begin, stop, sums)
         for block in range(0, WINDOW, _BLOCK):
             reached = 0
-            for place in range(block, block + _BLOCK):  # without a branch: several rows an instruction
+            for place in range(block, block + _BLOCK):  # branch-free, so that it is vectorised
                 reached += sums[np.uintp(place)] >= threshold
-            if reached:  # beyond `stop` sums are 0
+            if reached:  # sums beyond `stop` are 0
                 for place in range(block, block + _BLOCK):
                     if sums[np.uintp(place)] >= threshold and mask[begin + place]:
                         found_ids[count] = ids[begin + place]
@@ -197,7 +197,7 @@ def fill(
 ) -> None:
     """Write factor * weight of the wanted term j in the row asked[i] to table[places[i], j], where it occurs.
 
-    Fastest for rows that rise: a term's postings are gone through once, in leaps.
+    Fastest for ascending rows: each term's postings are then traversed once, in leaps.
     """
     for j in range(len(wanted)):
         place = _first_at_least(terms, 0, len(terms), wanted[j])

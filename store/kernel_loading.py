@@ -1,7 +1,7 @@
-"""When the sparse legs have machine code, and when numpy does: store/kernel.py is loaded here, and nowhere else.
+"""Load the compiled kernel of sparse scoring on demand. store/kernel.py is imported here and nowhere else.
 
-Importing numba and reading the machine code from the disk takes about a second and 115 MB; compiling it, the first time
-on a machine, some seconds more. A command that searches once is faster without, and so is a small collection.
+Importing numba and loading the machine code from disk takes about a second and 115 MB; compiling it, the first time
+on a machine, some seconds more. A command that searches once is faster without it, and so is a small collection.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ import threading
 from dataclasses import dataclass, field
 from types import ModuleType
 
-LARGE = 20_000  # passages from which a search with numpy takes noticeably longer
+LARGE = 20_000  # passages from which a search with numpy is noticeably slower
 
 
 def expect_many_searches() -> None:
-    """For a process that stays: the first search of a large collection has the kernel loaded, and does not wait."""
+    """For long-lived processes: let the first search of a large collection load the kernel in the background."""
     _state.many_searches = True
 
 
 def load_kernel() -> bool:
-    """Load the kernel now, for whatever is searched. Thread-safe.
+    """Load the kernel now, for collections of any size. Thread-safe.
 
-    False where numba is not installed, or knows this version of Python or numpy not yet: numpy goes on then.
+    False where numba is not installed or does not support this version of Python or numpy: then numpy is used.
     """
     with _state.lock:
         if _state.kernel is None:
             try:
                 from store import kernel
-            except ImportError:  # numba raises it for versions that it does not know, too
+            except ImportError:  # numba also raises it for versions that it does not support
                 return False
             _state.kernel = kernel
     return True
 
 
 def kernel_for(passages: int) -> ModuleType | None:
-    """store.kernel, if it is loaded."""
+    """store.kernel if it is loaded, else None; may start loading it in a thread for the searches to come."""
     if _state.kernel is None and _state.many_searches and passages >= LARGE:
         _state.many_searches = False  # once
         threading.Thread(target=load_kernel, name="load-kernel").start()

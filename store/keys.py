@@ -1,4 +1,4 @@
-"""Keys of the API: made, rotated, revoked, read."""
+"""API keys: create, rotate, revoke and read them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _key = schema.api_key.c
 
 
 def add_key(session: WriteSession, rights: Rights, *, now: float) -> tuple[ApiKey, str]:
-    """A new key, and its text, which is known to nobody else and never again.
+    """Create a key. Returns it and its token, which is not stored and cannot be shown again.
 
-    Raises InvalidSettings where it would have expired already.
+    Raises InvalidSettings where it would already have expired.
     """
     if rights.expires_at is not None and rights.expires_at <= now:
         raise InvalidSettings("a key that expires in the past would never be good for anything", param="expires_at")
@@ -48,9 +48,9 @@ def add_key(session: WriteSession, rights: Rights, *, now: float) -> tuple[ApiKe
 
 
 def get_key(session: ReadSession, key: int | str) -> ApiKey:
-    """By its id, or its prefix. Raises KeyNotFound."""
+    """The key with this id or prefix. Raises KeyNotFound."""
     column = _key.prefix if isinstance(key, str) else _key.id
-    fits = is_unicode(key) if isinstance(key, str) else 0 < key <= schema.MAX_ID  # SQLite cannot be asked for any other
+    fits = is_unicode(key) if isinstance(key, str) else 0 < key <= schema.MAX_ID  # SQLite takes no others
     row = session.execute(sa.select(schema.api_key).where(column == key)).first() if fits else None
     if row is None:
         raise KeyNotFound(
@@ -60,19 +60,20 @@ def get_key(session: ReadSession, key: int | str) -> ApiKey:
 
 
 def list_keys(session: ReadSession) -> list[ApiKey]:
-    """Every key that was ever made, the oldest first."""
+    """Every key ever made, the oldest first."""
     return [_key_of(row) for row in session.execute(sa.select(schema.api_key).order_by(_key.id))]
 
 
 def keys_revision(session: ReadSession) -> int:
-    """Grows with every key that is made, rotated or revoked; 0: there never was one."""
+    """A number that grows with every key that is made, rotated or revoked; 0: there never was a key."""
     return int(session.execute(sa.select(sa.func.coalesce(sa.func.max(_key.revision), 0))).scalar_one())
 
 
 def rotate_key(session: WriteSession, key_id: int, *, overlap_seconds: float, now: float) -> tuple[ApiKey, str]:
-    """A new key of the same rights, and its text; the old one is good for `overlap_seconds` more, at most.
+    """Create a key with the same rights. Returns it and its token.
 
-    The new one expires when the old one would have. Raises KeyNotFound, InvalidSettings, and Conflict for a key that
+    The old key stays valid for `overlap_seconds`, but not beyond its own expiry.
+    The new key expires when the old one would have. Raises KeyNotFound, InvalidSettings, and Conflict for a key that
     was rotated, revoked, or has expired.
     """
     old = get_key(session, key_id)
@@ -92,10 +93,10 @@ def rotate_key(session: WriteSession, key_id: int, *, overlap_seconds: float, no
 
 
 def revoke_key(session: WriteSession, key_id: int, *, now: float, others: bool = False) -> ApiKey:
-    """The key is good for nothing from now on. Doing it twice is no fault.
+    """Revoke the key at once. Revoking twice is no error.
 
-    `others`: whether there are other ways to administrate, such as tokens of the settings. Raises KeyNotFound, and
-    LastAdminKey where without this key nobody could.
+    `others`: whether there are other ways to administrate, such as tokens in the settings. Raises KeyNotFound, and
+    LastAdminKey where without this key nobody could administrate.
     """
     key = get_key(session, key_id)
     if key.revoked_at is not None:
@@ -113,7 +114,7 @@ def revoke_key(session: WriteSession, key_id: int, *, now: float, others: bool =
 
 
 def note_use(session: WriteSession, used: Mapping[int, float]) -> None:
-    """When keys were used last, by id. What a key may do is the same as before: the revision stays."""
+    """Record when keys were last used, by id. The revision stays, as their rights do not change."""
     for key_id, at in used.items():
         newer = sa.func.max(sa.func.coalesce(_key.last_used_at, at), at)
         session.execute(sa.update(schema.api_key).where(_key.id == key_id).values(last_used_at=newer))

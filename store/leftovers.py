@@ -1,4 +1,4 @@
-"""What killed processes left unfinished: backups that never got their name, and the like."""
+"""Find and remove what killed processes left unfinished, such as backups that were never renamed to their target."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from pathlib import Path
 from store.directory import BACKUPS, KEPT_FOLDERS
 from store.failpoints import reached
 
-REMOVED_AFTER_SECONDS = 24 * 3600.0  # without a change: whoever is at work writes all the time
+REMOVED_AFTER_SECONDS = 24 * 3600.0  # without a change: a process that is still at work writes all the time
 _UNFINISHED = ".*.unfinished-*"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leftover:
-    """A file or directory that is not finished. It may be at work still: see its age."""
+    """An unfinished file or directory. A process may still be working on it: see its age."""
 
     path: Path
     bytes: int
-    age_seconds: float  # since its last change; 0 where that lies in the future, as when the clock was set back
+    age_seconds: float  # since its last change; 0 where that is in the future, because the clock was set back
 
 
 def leftovers(data_dir: Path) -> list[Leftover]:
-    """Those within the data directory, by path. Segments are not among them."""
+    """The leftovers in the data directory, by path, other than segments."""
     folders = [data_dir / BACKUPS, *(data_dir / name for name in KEPT_FOLDERS)]
     found = [path for folder in folders for path in _matching(folder)]
     return [leftover for path in sorted([*found, *data_dir.glob(".restoring")]) for leftover in _described(path)]
 
 
 def remove_leftovers(data_dir: Path, *, older_than: float = REMOVED_AFTER_SECONDS) -> list[Path]:
-    """Remove the leftovers in `data_dir` that did not change for `older_than` seconds; those that were removed."""
+    """Remove the leftovers in `data_dir` that did not change for `older_than` seconds; returns their paths."""
     return [_remove(leftover) for leftover in leftovers(data_dir) if leftover.age_seconds >= older_than]
 
 
 def remove_unfinished(folder: Path, *, older_than: float = REMOVED_AFTER_SECONDS) -> list[Path]:
-    """Likewise the unfinished backups in `folder`, where others are made."""
+    """Remove such unfinished backups in `folder`, where backups are made; returns their paths."""
     found = [leftover for path in sorted(folder.glob(_UNFINISHED)) for leftover in _described(path)]
     return [_remove(leftover) for leftover in found if leftover.age_seconds >= older_than]
 
@@ -50,7 +50,7 @@ def _matching(folder: Path) -> Iterator[Path]:
 
 
 def _described(path: Path) -> Iterator[Leftover]:
-    """Nothing where it is gone meanwhile: it was finished."""
+    """Yields nothing if the path is gone by now, because it was finished."""
     try:
         states = [part.stat() for part in (path, *path.rglob("*"))]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The locks of a data directory, which processes and threads hold by turns."""
+"""File locks of a data directory, between processes and between threads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def held(directory: Path, name: str, *, timeout: float, poll: float = 0.05) -> Iterator[None]:
-    """Hold the lock `name` of `directory` while the block runs. The kernel gives it back when this process ends.
+    """Hold the lock `name` of `directory` while the block runs. The kernel releases it when this process ends.
 
-    `timeout`: seconds to wait for it; `poll`: between looks. Raises StorageBusy where others have it for longer, and
-    what else a file system has to say as StorageError.
+    `timeout`: seconds to wait for it; `poll`: seconds between tries. Raises StorageBusy where others hold it for
+    longer, and StorageError for other errors of the file system.
     """
     lock = filelock.FileLock(directory / name, timeout=timeout, poll_interval=poll)
     with file_errors(directory):
@@ -34,9 +34,9 @@ def held(directory: Path, name: str, *, timeout: float, poll: float = 0.05) -> I
 
 
 def is_held(directory: Path, name: str) -> bool:
-    """Whether somebody holds the lock now. Any number may look at once. Raises StorageError.
+    """Whether the lock is held now. Any number of threads and processes may ask at once. Raises StorageError.
 
-    A look shares the lock for an instant: whoever tries to take it just then has to try again.
+    The check takes a shared lock for an instant: an attempt to take the lock just then must be repeated.
     """
     with file_errors(directory):
         try:
@@ -53,7 +53,7 @@ def is_held(directory: Path, name: str) -> bool:
 
 
 def sign(directory: Path, name: str) -> None:
-    """Say in the lock's file who holds it. On a full disk it is left out: the holder may be the one who makes room."""
+    """Write into the lock's file who holds it. Skipped on a full disk: its holder may be the one who frees space."""
     us = f"{os.getpid()} on {socket.gethostname()}"
     if signed_by(directory, name) == us:
         return
@@ -64,7 +64,7 @@ def sign(directory: Path, name: str) -> None:
 
 
 def signed_by(directory: Path, name: str) -> str | None:
-    """Who holds the lock, or did last: "4711 on host"."""
+    """Who holds the lock, or held it last, such as "4711 on host"; None where nobody did."""
     try:
         return (directory / name).read_text("utf-8", "replace") or None
     except FileNotFoundError:

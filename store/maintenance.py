@@ -1,7 +1,7 @@
-"""The maintenance of a data directory: the one process that owns it checkpoints, seals, merges and cleans up.
+"""Background maintenance of a data directory: one process owns it, and checkpoints, seals, merges and cleans up.
 
-Any number of processes may offer to; the kernel gives the lock to one, and to the next when that one ends, however it
-ends.
+Any number of processes may offer to do this. The kernel gives the lock to one of them, and to the next one when that
+one ends, however it ends.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from store.processes import processes
 from store.reindex.dropping import drop_deleted_piece
 from store.segments.upkeep import Seen, maintain
 
-LOOK_SECONDS = 0.02  # after which nobody who looked at the lock is still in the way
-STOP_SECONDS = 10.0  # for the step at hand; what it left unfinished is found and removed later
+LOOK_SECONDS = 0.02  # longer than `maintained_by` holds the lock while checking it
+STOP_SECONDS = 10.0  # for the current step; what it left unfinished is found and removed later
 _log = logging.getLogger(__name__)
 
-Work = Callable[[Database], bool]  # does the next thing that is due; whether there was any
+Work = Callable[[Database], bool]  # does the next piece of work that is due; whether there was any
 
 
 @contextmanager
 def owning(directory: Path) -> Iterator[None]:
-    """Be the one that maintains `directory`. Raises LockHeld where another process or thread is.
+    """Own the maintenance of `directory` while the block runs. Raises LockHeld where another process or thread does.
 
-    It tries again after LOOK_SECONDS: `maintained_by` may have looked just then.
+    Retries after LOOK_SECONDS, in case `maintained_by` was checking the lock just then.
     """
     lock = filelock.FileLock(directory / MAINTENANCE_LOCK, timeout=LOOK_SECONDS, poll_interval=LOOK_SECONDS)
     with file_errors(directory):
@@ -63,41 +63,41 @@ def owning(directory: Path) -> Iterator[None]:
 
 
 def owner(directory: Path) -> str | None:
-    """Who maintains the directory, or did last: "4711 on host"."""
+    """Who maintains the directory, or did last, such as "4711 on host"."""
     return signed_by(directory, MAINTENANCE_LOCK)
 
 
 def maintained_by(directory: Path) -> str | None:
-    """Who maintains the directory now, as `owner` says it; None: nobody."""
+    """Who maintains the directory now, in the format of `owner`; None: nobody."""
     if not is_held(directory, MAINTENANCE_LOCK):
         return None
     return owner(directory) or "(unknown)"
 
 
 def maintain_once(database: Database, work: Work = maintain, *, index: PassageIndex | None = None) -> None:
-    """All that is due now, where nobody else sees to it. What fails is logged: it stays due.
+    """Do all maintenance that is due now, unless another process owns it. Failures are logged; the work stays due.
 
-    `work` and `index`: as of Maintenance.
+    `work` and `index`: as for Maintenance.
     """
     Maintenance(database, work, MaintenancePolicy(warn_seconds=math.inf), index=index).once()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaintenancePolicy:
-    """How often. Times in seconds."""
+    """How often maintenance does what. Times in seconds."""
 
-    poll_seconds: float = 0.25  # between looks, where nothing was due
-    takeover_seconds: float = 0.5  # between tries to become the owner
-    clean_seconds: float = 600.0  # between looks for leftovers
-    warn_seconds: float = 60.0  # for which readers may hold a large log before it is said, and between two warnings
+    poll_seconds: float = 0.25  # between checks, when nothing was due
+    takeover_seconds: float = 0.5  # between attempts to become the owner
+    clean_seconds: float = 600.0  # between checks for leftovers
+    warn_seconds: float = 60.0  # how long readers may hold a large log before a warning, and between two warnings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failing:
-    """A kind of work that has failed at every try."""
+    """A kind of work that has failed at every attempt for some time."""
 
     chore: str
-    seconds: float  # since the first of those tries
+    seconds: float  # since the first of those failures
     reason: str
 
 
@@ -112,14 +112,14 @@ class Maintenance:
         *,
         index: PassageIndex | None = None,
     ) -> None:
-        """`work`: beside all else that is due; None: the segments. `index`: what collections of the index kind milvus
-        are brought to.
+        """`work`: maintains the segments; None: store.segments.upkeep.maintain. `index`: the engine to which
+        collections of the index kind milvus are replicated.
         """
         segments = work or partial(maintain, seen=Seen())
         self._database = database
         self._policy = policy or MaintenancePolicy()
         self._stopping = threading.Event()
-        # In a thread of their own: a merge may take minutes, in which the log would grow until writers have to wait.
+        # Checkpoints have their own thread: a merge may take minutes, and the log would grow until writers must wait.
         self._checkpoints = _Chore("checkpoint", _Checkpoints(database, self._policy.warn_seconds).fold)
         self._chores = [
             _Chore("segments", partial(segments, database)),
@@ -138,13 +138,13 @@ class Maintenance:
 
     @property
     def failing(self) -> list[Failing]:
-        """What this process does not get done as the owner: the directory works on, and worse by the hour."""
+        """What this process fails to do as the owner. Meanwhile the directory works on, but gets worse by the hour."""
         if not self.owns:
             return []
         return [found for chore in (self._checkpoints, *self._chores) if (found := chore.failing) is not None]
 
     def run(self) -> None:
-        """Until `stop`: after the step at hand."""
+        """Maintain until `stop` is called; the current step is finished first."""
         failures = 0
         while not self._stopping.is_set():
             pause = self._policy.takeover_seconds
@@ -154,7 +154,7 @@ class Maintenance:
                     self._own()
             except LockHeld:
                 failures = 0
-            except StorageError as error:  # the lock cannot even be asked for
+            except StorageError as error:  # even taking the lock failed
                 failures += 1
                 pause = doubled(failures)
                 _log.warning("maintenance: next try in %.0f s: %s", pause, error.message)
@@ -163,7 +163,7 @@ class Maintenance:
             self._stopping.wait(pause)
 
     def once(self) -> None:
-        """All that is due now, one chore after the other, where nobody else sees to it. What fails is logged."""
+        """Do all that is due now, one chore after the other, unless another process owns it. Failures are logged."""
         try:
             with owning(self._database.directory):
                 self._checkpoints.finish()
@@ -172,7 +172,7 @@ class Maintenance:
                         chore.finish()
         except LockHeld:
             return
-        except StorageError as error:  # the lock cannot even be asked for
+        except StorageError as error:  # even taking the lock failed
             _log.warning("maintenance: %s", error.message)
 
     def stop(self) -> None:
@@ -180,7 +180,7 @@ class Maintenance:
 
     @contextmanager
     def running(self) -> Iterator[Maintenance]:
-        """Runs in a thread while the block does. Waits at its end, STOP_SECONDS at most."""
+        """Run in a thread while the block runs. Waits for it at the end, STOP_SECONDS at most."""
         thread = threading.Thread(target=self.run, name="maintenance", daemon=True)
         thread.start()
         try:
@@ -207,15 +207,15 @@ class Maintenance:
 
 
 class _Checkpoints:
-    """Folds the log in when it is large enough. For one thread at a time."""
+    """Checkpoints the log when it is large enough. For one thread at a time."""
 
     def __init__(self, database: Database, warn_seconds: float) -> None:
         self._database = database
         self._warn_seconds = warn_seconds
-        self._held_since: float | None = None  # time.monotonic: a log over the limit that readers hold
+        self._held_since: float | None = None  # time.monotonic since which readers have held a log over the limit
 
     def fold(self) -> bool:
-        """Never "done": what readers hold cannot be folded in by trying again at once."""
+        """Checkpoint if due. Always False: while readers hold the log, trying again at once does not help."""
         size = self._database.log_bytes()
         if size >= CHECKPOINT_BYTES:
             self._database.checkpoint()
@@ -246,14 +246,14 @@ def _again_and_again(chores: Sequence[_Chore], pause_seconds: float, over: threa
 
 
 class _Chore:
-    """One kind of work. When it fails it is left alone for a while, and the others go on."""
+    """One kind of work. After a failure it pauses for a while, and the others go on."""
 
     def __init__(self, name: str, do: Callable[[], bool]) -> None:
         self.name = name
         self._do = do
         self._failures = 0
-        self._failed: tuple[float, str] | None = None  # when it failed first, by time.monotonic, and why it did last
-        self._next = 0.0  # by time.monotonic
+        self._failed: tuple[float, str] | None = None  # time.monotonic of the first failure, reason of the last one
+        self._next = 0.0  # time.monotonic of the next attempt
 
     @property
     def failing(self) -> Failing | None:
@@ -263,7 +263,7 @@ class _Chore:
         return Failing(chore=self.name, seconds=time.monotonic() - failed[0], reason=failed[1])
 
     def finish(self) -> None:
-        """All that is due of it now. What keeps it from being done is logged: the others go on."""
+        """Do all of it that is due now. Failures are logged, so that the other chores go on."""
         try:
             while self._do():
                 pass

@@ -1,4 +1,4 @@
-"""Bringing the tables up to the schema that this program speaks."""
+"""Create the database's tables, or upgrade them to the schema of this program."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def migrate(engine: sa.Engine, directory: Path, backup: Path | None = None) -> N
 
     Before an upgrade the directory is copied: to `backup`, or into a new directory below `directory`/backups.
 
-    Raises SchemaTooNew for a newer version, DirectoryInUse where a process of another one has the directory open,
-    StorageError for a database of another program, StorageCorrupt when rows point at rows that are not there or the
-    file is damaged, StorageFull where there is no room for the backup, Conflict where `backup` is there already. After
-    any of them nothing is changed.
+    Raises SchemaTooNew for a newer version, DirectoryInUse where a process with another version has the directory open,
+    StorageError for a database of another program, StorageCorrupt when rows refer to missing rows or the file is
+    damaged, StorageFull where there is no room for the backup, Conflict where `backup` exists. After any of them
+    nothing is changed.
     """
     with engine.connect() as connection:
         version = _version(connection, directory)
@@ -42,7 +42,7 @@ def migrate(engine: sa.Engine, directory: Path, backup: Path | None = None) -> N
         # Rebuilding a table with foreign keys on would delete the rows that refer to it.
         _pragma(connection, "foreign_keys = OFF")
         with connection.execution_options(salience_begin="BEGIN IMMEDIATE").begin():
-            if version is not None:  # from here on nobody else writes: the backup is what is upgraded
+            if version is not None:  # nobody else writes from here on, so the backup is of what is upgraded
                 _back_up(directory, version, backup)
             reached("migrate.backed_up")
             _upgrade(connection)
@@ -73,7 +73,7 @@ def _version(connection: sa.Connection, directory: Path) -> str | None:
 
 
 def _back_up(directory: Path, version: str, backup: Path | None) -> None:
-    """A copy that is sound: the upgrade makes indexes and checksums anew, and would make damage look right."""
+    """Make a checked backup: the upgrade rebuilds indexes and checksums, and would make damage look sound."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     target = backup or _unused(directory / BACKUPS / f"schema-{version}-{stamp}")
     try:
@@ -97,7 +97,7 @@ def _back_up(directory: Path, version: str, backup: Path | None) -> None:
 
 
 def _unused(path: Path) -> Path:
-    """`path`, or with a number behind it where that is there: the upgrade before was killed within the same second."""
+    """`path`, or with a number appended if it exists: an upgrade was killed within the same second."""
     names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
     return next(name for name in names if not name.exists())
 
@@ -111,7 +111,7 @@ def _check_room(directory: Path, target: Path) -> None:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    # Alembic is only loaded when there is something to do: it takes longer than opening the database.
+    # Alembic is imported only when needed: that takes longer than opening the database.
     from alembic import command
     from alembic.config import Config
 
@@ -126,5 +126,5 @@ def _upgrade(connection: sa.Connection) -> None:
 
 
 def _pragma(connection: sa.Connection, setting: str) -> None:
-    """Outside of any transaction, where SQLite takes notice of it."""
+    """Set a pragma outside of any transaction, where SQLite heeds it."""
     connection.connection.cursor().execute(f"PRAGMA {setting}")

@@ -1,7 +1,7 @@
-"""Which databases this process has open: only the first to open one may look at its files by other means than SQLite.
+"""Track which databases this process has open, so that their files are read directly only before the first opening.
 
-Closing any file that is a database of SQLite's drops all locks that the process holds on it, and another process would
-delete the log under its hands. Source: "How To Corrupt An SQLite Database File", section 2.2.
+Closing a file descriptor of an SQLite database drops all locks that the process holds on it; another process could
+then delete the log in use. Source: "How To Corrupt An SQLite Database File", section 2.2.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from store.wal import check_log
 
-_opened: Counter[Path] = Counter()  # data directories, and how many times each is open
+_opened: Counter[Path] = Counter()  # by data directory: how many times it is open
 _lock = threading.Lock()
 
 
 def enter(directory: Path) -> None:
-    """Before a database is opened: looks at its log, unless that was done when it was opened first.
+    """Call before opening a database: checks its log, unless this process has it open already.
 
     Raises StorageCorrupt, as `check_log` does.
     """
@@ -28,7 +28,7 @@ def enter(directory: Path) -> None:
 
 
 def leave(directory: Path) -> None:
-    """After it was closed."""
+    """Call after closing a database."""
     with _lock:
         _opened[directory.resolve()] -= 1
         if not _opened[directory.resolve()]:

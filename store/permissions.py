@@ -1,4 +1,4 @@
-"""Which parts of a data directory its processes cannot use: those that another user made there."""
+"""Find parts of a data directory that its processes cannot use because another user created them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ _FOLDERS = (SEGMENTS, PROCESSES, BACKUPS, *KEPT_FOLDERS)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unusable:
-    """A file that cannot be read and written, or a folder in which no files can be made."""
+    """A file that cannot be read and written, or a folder in which no files can be created."""
 
     path: Path
     owner: str
 
 
 def user_of(directory: Path) -> str:
-    """Whose processes use the directory, by name or number: this user; for root, who may do anything, its owner."""
+    """Name or number of the user whose processes use the directory: this user, or for root the directory's owner."""
     return _name_of(_uid_of(directory))
 
 
 def unusable(directory: Path) -> list[Unusable]:
-    """What `user_of` cannot use, folders before what they hold. What goes meanwhile is left out."""
+    """What `user_of` cannot use, folders before their contents. Paths that vanish meanwhile are left out."""
     return list(_unusable(directory))
 
 
 def _unusable(directory: Path) -> Iterator[Unusable]:
     for path, needed in _parts(directory):
-        # One in a closed folder cannot be looked at; the folder was named.
+        # A path in a closed folder cannot be checked; the folder itself is reported.
         with suppress(FileNotFoundError, PermissionError):
             if not _allows(directory, path, needed):
                 yield Unusable(path=path, owner=_name_of(path.stat().st_uid))
 
 
 def _parts(directory: Path) -> Iterator[tuple[Path, int]]:
-    """Folders, and the files that are opened; each with the mode that it needs. Some may not be there."""
+    """Folders, and the files that are opened, each with the access mode that it needs. Some may not exist."""
     folder, file = os.R_OK | os.W_OK | os.X_OK, os.R_OK | os.W_OK
     yield directory, folder
     for suffix in ("", "-wal", "-shm"):
@@ -55,11 +55,11 @@ def _parts(directory: Path) -> Iterator[tuple[Path, int]]:
         yield path, file
     for name in (SEGMENTS, *KEPT_FOLDERS):
         for path in _listed(directory / name):
-            yield path, file if path.suffix == ".lock" else os.R_OK  # all else is replaced, never changed
+            yield path, file if path.suffix == ".lock" else os.R_OK  # other files are replaced, never changed
 
 
 def _listed(folder: Path) -> list[Path]:
-    """In order; none where the folder is not there, or closed."""
+    """The folder's paths, in order; none where it is missing or closed."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, PermissionError):
@@ -70,7 +70,7 @@ def _allows(directory: Path, path: Path, needed: int) -> bool:
     uid = _uid_of(directory)
     if uid == os.geteuid():
         return os.access(path, needed, effective_ids=True)
-    # The kernel would say what root may do. As it judges: the owner's bits, else the group's, else everybody's.
+    # The kernel would answer for root. Its rule: the owner's bits, else the group's, else everybody's.
     state = path.stat()
     shift = 6 if state.st_uid == uid else 3 if state.st_gid == directory.stat().st_gid else 0
     return (state.st_mode >> shift) & needed == needed
@@ -83,5 +83,5 @@ def _uid_of(directory: Path) -> int:
 def _name_of(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
-    except KeyError:  # as in a container
+    except KeyError:  # a user without a name, as in a container
         return str(uid)

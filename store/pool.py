@@ -1,4 +1,4 @@
-"""What a leg of a search finds, and how ties are broken."""
+"""The result of one retrieval leg, and the ranking with its tie-breaking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.records import Float64Array, Int64Array
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
-    """Passages that one leg found, best first; equal scores by smaller id."""
+    """Passages found by one leg, best first; ties by ascending id."""
 
     ids: Int64Array  # (n,)
     scores: Float64Array  # (n,)
@@ -20,16 +20,16 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TermStatistics:
-    """What BM25 knows of the terms, over the passages of the view."""
+    """BM25's statistics of the terms, over the passages of the view."""
 
     passages: int  # N
-    average_length: float  # mean number of terms of a passage
-    df: Mapping[str, int]  # term: passages that hold it; 0 for an unknown term
-    idf: Mapping[str, float]  # term: bm25.idf; 0.0 for an unknown term
+    average_length: float  # mean number of terms per passage
+    df: Mapping[str, int]  # by term: number of passages that contain it; 0 for an unknown term
+    idf: Mapping[str, float]  # by term: bm25.idf; 0.0 for an unknown term
 
 
 def best(ids: Int64Array, scores: Float64Array, k: int) -> Pool:
-    """The k best of the candidates; which of several equals is cut depends on their ids alone."""
+    """The k best candidates; which of several equals are cut depends only on their ids."""
     if 0 < k < len(scores):
         kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
         ids, scores = ids[kept], scores[kept]
@@ -38,9 +38,9 @@ def best(ids: Int64Array, scores: Float64Array, k: int) -> Pool:
 
 
 def ranking(ids: Int64Array, scores: Float64Array) -> Int64Array:
-    """(candidates,) positions by falling score, equal scores by rising id."""
+    """(candidates,) positions by descending score, ties by ascending id."""
     falling = -scores
-    order = falling.argsort()  # by one key: less than half the time that two take
+    order = falling.argsort()  # by one key: less than half the time of a sort by two
     ranked = falling[order]
     equal = ranked[1:] == ranked[:-1]
     if equal.any():

@@ -1,6 +1,6 @@
-"""Statements that every search asks: made once, and put to SQLite's driver itself.
+"""Prepared SELECT statements for every search: compiled once, and executed by SQLite's driver directly.
 
-SQLAlchemy takes several times as long to hand such a statement over as SQLite to answer it.
+Executing such a statement through SQLAlchemy takes several times as long as SQLite takes to answer it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from sqlalchemy.dialects import sqlite
 
 from store.database import ReadSession
 
-_MANY = "(__[POSTCOMPILE_{name}])"  # what SQLAlchemy leaves for a list of values
+_MANY = "(__[POSTCOMPILE_{name}])"  # SQLAlchemy's placeholder for a list of values
 
 
 class Prepared:
-    """A statement over columns whose values SQLite returns as they are wanted: numbers, texts and bytes."""
+    """A prepared statement. Only for columns that need no conversion from SQLite: numbers, texts and bytes."""
 
     def __init__(self, statement: sa.Select[Any]) -> None:
-        """Its parameters are those of `sa.bindparam`; an expanding one takes a list."""
+        """Its parameters are the `sa.bindparam`s; an expanding one takes a list."""
         compiled = statement.compile(dialect=sqlite.dialect())
         self._sql = str(compiled)
         self._fixed = dict(compiled.params)
@@ -29,7 +29,7 @@ class Prepared:
     def rows(self, session: ReadSession, **values: Any) -> list[tuple[Any, ...]]:
         """All rows, as plain tuples. A list of values may be as long as those of `database.chunks`.
 
-        Raises TypeError where `values` are not those of the parameters.
+        Raises TypeError where `values` do not match the parameters.
         """
         if values.keys() != self._parameters:
             raise TypeError(f"the statement has the parameters {sorted(self._parameters)}, not {sorted(values)}")

@@ -1,7 +1,7 @@
-"""Which long-lived processes have the data directory open, and whether they go together.
+"""Registry of the long-lived processes that have the data directory open; it refuses incompatible versions.
 
-Each one holds a lock on a file of its own in `processes/`, which says who it is. The kernel frees the lock when the
-process ends, however it ends: a file that nobody holds is a leftover, whatever its process number says.
+Each process holds a lock on its own file in `processes/`, which says who it is. The kernel releases the lock when the
+process ends, however it ends: a file whose lock nobody holds is a leftover, whatever process id it names.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from store.failpoints import reached
 from store.faults import file_errors
 
 _LOCK_SECONDS = 10.0
-_UNKNOWN: Mapping[str, Any] = {"pid": 0, "address": None}  # what an entry does not say; all else: "unknown"
+_UNKNOWN: Mapping[str, Any] = {"pid": 0, "address": None}  # for fields missing from an entry; otherwise "unknown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Process:
-    """Who has the directory open."""
+    """A process that has the directory open."""
 
     kind: str  # the command: serve, worker
     pid: int  # on its host, or in its container
@@ -42,7 +42,7 @@ class Process:
 
     @classmethod
     def this(cls, *, kind: str, version: str, schema: str, address: str | None = None) -> Self:
-        """The process that calls it."""
+        """The current process."""
         return cls(
             kind=kind,
             pid=os.getpid(),
@@ -55,7 +55,7 @@ class Process:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self:
-        """What another process wrote of itself, whose version may know more fields, or fewer."""
+        """Parse the entry of another process, whose version may know more or fewer fields."""
         unknown = {one.name: _UNKNOWN.get(one.name, "unknown") for one in fields(cls)}
         return cls(**unknown | {name: value for name, value in entry.items() if name in unknown})
 
@@ -67,15 +67,15 @@ class Process:
         )
 
     def goes_with(self, other: Process) -> bool:
-        """Whether both may write to one directory: the same tables, and texts that are split and analysed alike.
+        """Whether both may write to one directory: same tables, and texts split and analysed in the same way.
 
-        Models and other settings may differ: collections name their own model. So may patch releases.
+        Models and other settings may differ, because collections name their own model. So may patch releases.
         """
         return self.schema == other.schema and _release(self.version) == _release(other.version)
 
 
 class Registration:
-    """This process's entry. Held until it is closed, or the process ends."""
+    """This process's entry in the registry, until it is closed or the process ends."""
 
     def __init__(self, directory: Path, entry: Path, lock: filelock.BaseFileLock) -> None:
         self._directory = directory
@@ -98,7 +98,7 @@ class Registration:
 
 
 def register(directory: Path, *, kind: str, version: str, schema: str, address: str | None = None) -> Registration:
-    """Enter this process. Raises DirectoryInUse where one is there that it does not go together with; StorageError."""
+    """Register this process. Raises DirectoryInUse where an incompatible one has the directory open; StorageError."""
     ours = Process.this(kind=kind, version=version, schema=schema, address=address)
     with file_errors(directory), _registry(directory):
         for other in _living(directory):
@@ -116,7 +116,7 @@ def register(directory: Path, *, kind: str, version: str, schema: str, address: 
 
 
 def processes(directory: Path) -> list[Process]:
-    """Those that have the directory open now, by their start. Leftovers of others are removed."""
+    """The processes that have the directory open now, by start time. Removes leftover entries."""
     if not (directory / PROCESSES).is_dir():
         return []
     with file_errors(directory), _registry(directory):
@@ -124,7 +124,7 @@ def processes(directory: Path) -> list[Process]:
 
 
 def check_upgrade(directory: Path, schema: str) -> None:
-    """Raises DirectoryInUse where a process has the directory open that does not speak `schema`."""
+    """Raises DirectoryInUse where a process with another schema than `schema` has the directory open."""
     for other in processes(directory):
         if other.schema != schema:
             raise DirectoryInUse(
@@ -134,7 +134,7 @@ def check_upgrade(directory: Path, schema: str) -> None:
 
 
 def _registry(directory: Path) -> filelock.BaseFileLock:
-    """Held while entries are made or looked at: an entry is never seen before its owner holds it."""
+    """The lock for writing and reading entries, so that an entry is never seen before its owner has locked it."""
     (directory / PROCESSES).mkdir(exist_ok=True)
     return filelock.FileLock(directory / PROCESSES_LOCK, timeout=_LOCK_SECONDS)
 
@@ -162,5 +162,5 @@ def _lock_of(entry: Path) -> Path:
 
 
 def _release(version: str) -> list[str]:
-    """ "0.2" of "0.2.7": what a release may change without saying so is the same within it."""
+    """ "0.2" of "0.2.7": patch releases do not change stored data silently."""
     return version.split(".")[:2]

@@ -1,4 +1,4 @@
-"""Reading a data directory's file as it stands: nothing is created, migrated or folded in."""
+"""Open a data directory's database read-only: nothing is created, migrated or checkpointed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BUSY_TIMEOUT_S = 10.0
 
 @contextmanager
 def open_read_only(directory: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write, for one thread; texts that are no UTF-8 come with lone surrogates.
+    """A connection that cannot write, for one thread; bytes in texts that are not UTF-8 become lone surrogates.
 
-    Raises StorageError where there is no database, StorageCorrupt where its write-ahead log is damaged or another's,
-    and what SQLite complains of as an error of the storage.
+    Raises StorageError where there is no database, StorageCorrupt where its write-ahead log is damaged or belongs to
+    another database, and other errors of SQLite as a StorageError.
     """
     path = directory / DATABASE_NAME
     if not path.is_file():
@@ -28,21 +28,21 @@ def open_read_only(directory: Path) -> Iterator[sqlite3.Connection]:
     enter(directory)
     try:
         with database_errors(directory):
-            # Nothing is read yet: a file that is no database is noticed at the first statement.
+            # Nothing is read yet: a file that is not a database is detected by the first statement.
             address = f"{path.resolve().as_uri()}?mode=ro"
             opened = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
             with closing(opened) as connection:
                 connection.text_factory = decode
                 try:
                     yield connection
-                except UnicodeDecodeError as error:  # of SQLite's complaint, which quotes the damaged file
+                except UnicodeDecodeError as error:  # in SQLite's message, which quotes the damaged file
                     raise StorageCorrupt(f"data directory {directory}: its tables' definitions are damaged") from error
     finally:
         leave(directory)
 
 
 def schema_version(connection: sqlite3.Connection) -> str | None:
-    """The revision that the file says it has; None where it says nothing."""
+    """The schema revision stored in the file; None where there is none."""
     try:
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.OperationalError:  # no such table
@@ -51,5 +51,5 @@ def schema_version(connection: sqlite3.Connection) -> str | None:
 
 
 def decode(raw: bytes) -> str:
-    """A text as it stands: bytes that are no UTF-8 come as lone surrogates."""
+    """Decode a stored text; bytes that are not UTF-8 become lone surrogates."""
     return raw.decode("utf-8", "surrogateescape")

@@ -1,7 +1,7 @@
-"""How the likely best rows of a sealed segment are found fast, to be scored exactly by whoever asked.
+"""The approximate index of a sealed segment: it names likely candidates fast, and the caller scores them exactly.
 
-What is made when a segment is written, and opened with it, are arrays of our own: codes, which a merge copies; the
-lists that they lie in, where they are many; a graph, where the collection asks for one.
+It consists of our own arrays, made when a segment is written and opened with it: codes, which a merge copies; the lists
+that they are in, where there are several; and a graph, where the collection asks for one.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from store.graph import Graph, make_graph
 from store.quantizer import UInt8Array, quantizer
 from store.stack import Stack, unusable
 
-CODED_ROWS = 1_000  # rows of a segment from which on it has codes; the vectors of fewer are soon read
-EVEN = 0.02  # lengths of vectors that differ by less than this share count as one
-_MOST_UNEVEN = 0.02  # share of rows of another length that are looked at one by one in every search
+CODED_ROWS = 1_000  # rows from which on a segment has codes; the vectors of smaller ones are read quickly enough
+EVEN = 0.02  # vector lengths that differ by a smaller share than this count as equal
+_MOST_UNEVEN = 0.02  # share of rows with another length, up to which every search scores them one by one
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scan:
-    """What names candidates among the rows of a segment. Read-only, and thread-safe."""
+    """The approximate index of one segment. Read-only and thread-safe."""
 
-    codes: UInt8Array  # (rows, bytes) as they are stored
+    codes: UInt8Array  # (rows, bytes) as stored
     length: float  # of most vectors
-    uneven: Int64Array  # rows of another length: always candidates
+    uneven: Int64Array  # rows with another length: always candidates
     fast: FastScan | None  # searched in a stack; None on a machine where it would be slow
     graph: Graph | None
 
 
 def stacked(scans: Iterable[Scan]) -> tuple[Stack, ...]:
-    """Those that read codes, in stacks of about one length of vectors: mostly one."""
+    """The scans with codes, grouped into stacks of similar vector lengths; usually one stack."""
     stacks: list[list[FastScan]] = []
-    shortest = 0.0  # length of the newest stack's
+    shortest = 0.0  # vector length at which the newest stack begins
     by_length = sorted((scan for scan in scans if scan.fast is not None), key=lambda scan: scan.length)
     for scan in by_length:
         assert scan.fast is not None
@@ -58,13 +58,13 @@ def scan_arrays(
     codes: Iterable[UInt8Array],
     kind: IndexKind,
 ) -> dict[str, Array]:
-    """What is to be stored with a segment of so many rows; nothing where its vectors had better be read.
+    """The arrays to store with a segment of so many rows; empty where reading its vectors is the better way.
 
-    `vectors`: gives all rows anew at each call, block by block; `codes`: `codes_of` them, in blocks.
+    `vectors`: yields all rows, block by block, anew at each call; `codes`: their `codes_of`, in blocks.
     """
     if rows < CODED_ROWS or kind is IndexKind.EXACT:
         return {}
-    faiss.omp_set_num_threads(1)  # of the calling thread: searches go on beside it, and a graph is the same each time
+    faiss.omp_set_num_threads(1)  # of the calling thread: leaves room for searches, and makes a graph reproducible
     lengths = np.concatenate([np.sqrt(np.vecdot(block, block)) for block in vectors()])
     length = float(np.median(lengths))
     uneven = np.flatnonzero(np.abs(lengths - length) > EVEN * length)
@@ -84,7 +84,7 @@ def scan_arrays(
 
 
 def open_scan(arrays: Mapping[str, Array], dimension: int) -> Scan | None:
-    """Of what `scan_arrays` gave; None where that was nothing, or there is no fast way on this machine."""
+    """Open the result of `scan_arrays`; None where it is empty, or this machine has no fast way to search it."""
     if not arrays:
         return None
     used = quantizer(dimension)
@@ -105,7 +105,7 @@ def open_scan(arrays: Mapping[str, Array], dimension: int) -> Scan | None:
 
 
 def codes_of(vectors: Float32Array, scan: Scan | None) -> UInt8Array:
-    """(rows, bytes) the codes of a segment's vectors: those that are stored, or new ones."""
+    """(rows, bytes) the codes of a segment's vectors, stored or newly computed."""
     return quantizer(vectors.shape[1]).encode(vectors) if scan is None else scan.codes
 
 

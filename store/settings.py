@@ -1,4 +1,4 @@
-"""The settings of a collection: which are allowed, which can be changed at any time, how they are stored."""
+"""Collection settings: which values are valid, which settings can be changed at any time, and how they are stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.synonyms import check_synonyms
 from core.unicode import is_unicode
 from store.filters.metadata import MAX_NAME
 
-CHANGEABLE = ("alpha", "k1", "b", "synonyms")  # settings that nothing stored depends on
+CHANGEABLE = ("alpha", "k1", "b", "synonyms")  # settings that no stored data depends on
 _LANGUAGE = re.compile(r"auto|[a-z]{2,3}")
 
 
@@ -35,7 +35,7 @@ def check_changeable(setting: str) -> None:
 
 
 def check_given(k1: float) -> None:
-    """Raises InvalidSettings for what nobody may set any more, and older collections may have."""
+    """Raises InvalidSettings for a k1 that can no longer be set, although older collections may have it."""
     if not 0 <= k1 <= MAX_K1:
         raise InvalidSettings(f"k1 {k1}: must be between 0 and {MAX_K1:g}", param="k1")
 
@@ -82,19 +82,19 @@ def check_settings(settings: CollectionSettings) -> None:
             )
 
 
-@lru_cache(maxsize=256)  # every search asks, and synonyms may be many
+@lru_cache(maxsize=256)  # called by every search, and synonyms may be many
 def parse_settings(stored: str) -> CollectionSettings:
-    """Settings as they are stored. Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
-    settings = {"title_weight": 1, **json.loads(stored)}  # as it was before there was a setting
+    """Parse stored settings. Raises ValueError, TypeError, KeyError or AttributeError for invalid ones."""
+    settings = {"title_weight": 1, **json.loads(stored)}  # 1: the behaviour before the setting existed
     settings["fields"] = {name: FieldKind(kind) for name, kind in settings["fields"].items()}
-    settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # older ones had no choice
+    settings["sparse"] = SparseScoring(settings.get("sparse", SparseScoring.BM25))  # missing in older collections
     settings["index"] = IndexKind(settings.get("index", IndexKind.AUTO))
     settings["synonyms"] = {word: tuple(others) for word, others in settings.get("synonyms", {}).items()}
     return CollectionSettings(**settings)
 
 
 def check_sparse_model(scoring: SparseScoring, model: str | None) -> None:
-    """Raises InvalidSettings where `scoring` has no use for the sparse model, or lacks one."""
+    """Raises InvalidSettings where `scoring` needs no sparse model but one is given, or needs one that is missing."""
     if scoring is SparseScoring.BM25 and model is not None:
         raise InvalidSettings(
             f"sparse is bm25, which takes no model: leave {model!r} out, or ask for learned or both", param="sparse"

@@ -1,9 +1,9 @@
-"""An immutable picture of one generation at one point of its change log.
+"""An immutable view of one generation at one point of its change log.
 
-Sealed segments over files, and behind them the tail: what was committed since, in memory, where what each picture adds
-becomes a small segment, and four segments of about one size become one. No segment is ever changed: removed passages
-are masked until theirs is written anew. Every figure that scores depend on (N, df, average length) is that of the live
-passages, whatever the segments have been through.
+It consists of sealed segments over files, and the tail: what was committed since, in memory. What each new snapshot
+adds becomes a small segment of the tail, and four segments of similar size are merged into one. Segments are never
+changed: removed passages are masked until their segment is rewritten. All statistics that scores depend on (N, df,
+average length) are those of the live passages, however they are distributed over segments.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from store.segments.segment import Segment, read_segment
 from store.segments.tiers import FAN_OUT, tier
 from store.stack import Stack
 
-TAIL_ROWS = 100_000  # that are searched in memory where the rest is elsewhere
+TAIL_ROWS = 100_000  # passages searched in memory, at most, where an external engine holds the others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,18 +37,18 @@ class Part:
     """A segment as one snapshot sees it."""
 
     segment: Segment
-    sealed: int | None  # segment.id of its row; None: in memory, of the tail
+    sealed: int | None  # segment.id of its row; None: a segment of the tail, in memory
     live: BoolArray  # (rows,) not removed
     live_count: int
     saturations: Float32Array  # (rows,) bm25.saturation, for the snapshot's average length
-    mask: Mask | None = field(init=False)  # `live`, as a graph takes it; None: all are, or there is no graph
+    mask: Mask | None = field(init=False)  # `live` in the graph's format; None: all rows are live, or there is no graph
 
     def __post_init__(self) -> None:
         graph = self.segment.scan is not None and self.segment.scan.graph is not None
         object.__setattr__(self, "mask", Mask(self.live) if graph and not self.whole else None)
 
     def find(self, ids: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Which of `ids` are live here: their places in `ids`, and their rows."""
+        """Which of `ids` are live here: their positions in `ids`, and their rows."""
         places, rows = self.segment.find(ids)
         live = self.live[rows]
         return places[live], rows[live]
@@ -58,25 +58,25 @@ class Part:
         return self.live_count == len(self.live)
 
 
-Located = Sequence[tuple[Part, Int64Array, Int64Array]]  # of some ids: part, places among them, rows
+Located = Sequence[tuple[Part, Int64Array, Int64Array]]  # of some ids: part, positions among the ids, rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """Made by `load`, `advance` and `resealed`; shared between threads."""
+    """An immutable state of a generation. Made by `load`, `advance` and `resealed`; shared between threads."""
 
     collection: Collection
-    seq: int  # of the newest change that it holds
-    newest_segment: int  # segment.id of the newest that was active when they were opened
-    tail_begin: int | None  # the tail is what came after this change; None: and what segments held that are broken
+    seq: int  # of the newest change in it
+    newest_segment: int  # highest segment.id that was active when the segments were opened
+    tail_begin: int | None  # the tail begins after this change; None: the tail also stands in for broken segments
     parts: tuple[Part, ...]
     passage_count: int
     average_length: float  # of the live passages, in terms; 0 when there are none
     stacks: tuple[Stack, ...] = ()  # of the parts' codes
-    elsewhere: IndexRecord | None = None  # of the engine that holds what is no part: the parts are the tail alone
-    # What was read of this state for one search serves the next; a copy by `replace` begins anew.
+    elsewhere: IndexRecord | None = None  # of an external engine, if it holds the other passages: parts are the tail
+    # Caches of what searches read from this state; a copy by `replace` starts with empty ones.
     _df: dict[int, int] = field(default_factory=dict, init=False)
-    known_terms: dict[str, int | None] = field(default_factory=dict, init=False)  # ids by text; None: there is none
+    known_terms: dict[str, int | None] = field(default_factory=dict, init=False)  # ids by text; None: no such term
     known_languages: list[str] = field(default_factory=list, init=False)  # of the documents; empty: not read yet
 
     def advance(self, session: ReadSession) -> Snapshot:
@@ -85,18 +85,18 @@ class Snapshot:
         if seq == self.seq:
             return self
         parts: list[Part] = []
-        if self.parts:  # else all that was ever removed would be read for nothing
+        if self.parts:  # otherwise all removals ever logged would be read for nothing
             removed = removed_since(session, self.collection.active.id, self.seq)
             parts = [_without(part, removed) for part in self.parts]
         read_to = self.seq if self.elsewhere is None else max(self.seq, self.elsewhere.seq)
         added = _read_tail(session, self.collection, since=read_to)
         same = not added and all(new is old for new, old in zip(parts, self.parts, strict=True))
         if same and self.elsewhere is None:
-            return replace(self, seq=seq)  # metadata was replaced: nothing that a search scores by
+            return replace(self, seq=seq)  # only metadata was replaced, which scores do not depend on
         return self._with(seq, [*parts, *added])
 
     def resealed(self, session: ReadSession, files: OpenSegments) -> Snapshot:
-        """The snapshot of the session's state over the segments that are sealed now. What it can, it takes over."""
+        """The snapshot of the session's state over the segments that are sealed now. Reuses what it can."""
         generation = self.collection.active.id
         seq, rows = current_seq(session, generation), active_segments(session, generation)
         files.keep(rows)
@@ -106,7 +106,7 @@ class Snapshot:
         others = [(row, segment) for row, segment in opened if row.id not in at_hand]
         newest = max((row.id for row in rows), default=0)
         if not others and len(at_hand) == len(parts) and newest == self.newest_segment and self.seq == seq:
-            return self  # what could not be read still cannot
+            return self  # the unreadable segments are still unreadable
         if others:
             removed = removed_since(session, generation, min(row.as_of for row, _ in others))
             parts += [_part(segment, removed, sealed=row.id) for row, segment in others]
@@ -114,19 +114,19 @@ class Snapshot:
         tail_begin = sealed_seq(rows) if whole else None
         if whole and self.seq == seq and self.tail_begin == tail_begin:
             tail = [part for part in self.parts if part.sealed is None]
-        else:  # what broken files would hold is read with the tail
+        else:  # the passages of broken files are read with the tail
             known = [] if whole else [segment.ids for _, segment in opened]
             tail = _read_tail(session, self.collection, since=tail_begin or 0, known=known)
         return replace(self, newest_segment=newest, tail_begin=tail_begin)._with(seq, [*parts, *tail])
 
     def under(self, collection: Collection) -> Snapshot:
-        """The same passages, scored by the settings of `collection`, which were changed or are tried."""
+        """The same passages, scored by the settings of `collection`, which were changed or are being tried out."""
         if collection.settings == self.collection.settings:
             return self if collection == self.collection else replace(self, collection=collection)
         return replace(self, collection=collection)._with(self.seq, self.parts)
 
     def only(self, documents: Documents) -> Snapshot:
-        """The same state, as if there were none but these documents: scored as a collection of them alone would be."""
+        """The same state as if only these documents existed: scored like a collection of them alone."""
         parts = []
         for part in self.parts:
             live = part.live & documents.holds(part.segment.documents)
@@ -135,7 +135,7 @@ class Snapshot:
         return self._over(self.seq, parts)
 
     def dfs(self, terms: Sequence[int]) -> list[int]:
-        """(n,) how many live passages hold each of the terms."""
+        """(n,) number of live passages that contain each of the terms."""
         fresh = [term for term in terms if term not in self._df]
         if fresh:
             wanted, counts = np.array(fresh, dtype=np.int32), np.zeros(len(fresh), dtype=np.int64)
@@ -151,7 +151,7 @@ class Snapshot:
         return [self._df[term] for term in terms]
 
     def locate(self, ids: Int64Array) -> Located:
-        """Where the passages are: part, places in `ids`, rows. Raises HitNotFound when one of them is not here."""
+        """Where the passages are: part, positions in `ids`, rows. Raises HitNotFound when one of them is not here."""
         found = [(part, *part.find(ids)) for part in self.parts]
         if sum(len(places) for _, places, _ in found) < len(ids):
             known = np.concatenate([np.empty(0, np.int64), *(ids[places] for _, places, _ in found)])
@@ -160,14 +160,14 @@ class Snapshot:
         return found
 
     def _with(self, seq: int, parts: Sequence[Part]) -> Snapshot:
-        """Of the live rows of `parts`."""
+        """A copy with these parts, after compacting the tail and dropping parts without live rows."""
         tail = _compact([part for part in parts if part.sealed is None])
         parts = [*(part for part in parts if part.sealed is not None and part.live_count), *tail]
         parts.sort(key=lambda part: int(part.segment.ids[0]))
         return self._over(seq, parts)
 
     def _over(self, seq: int, parts: Sequence[Part]) -> Snapshot:
-        """With the figures of the live rows of `parts`."""
+        """A copy with these parts, and the statistics of their live rows."""
         if self.elsewhere is not None:
             passages, length = self.elsewhere.passages, self.elsewhere.length
         else:
@@ -191,7 +191,7 @@ class Snapshot:
 
 
 def load(session: ReadSession, collection: Collection, files: OpenSegments | None = None) -> Snapshot:
-    """The snapshot of the collection's active generation, read anew. Without `files`, all of it is read into memory."""
+    """The snapshot of the collection's active generation. Without `files`, all of it is read into memory."""
     nothing = _nothing(collection)
     return nothing.advance(session) if files is None else nothing.resealed(session, files)
 
@@ -199,10 +199,10 @@ def load(session: ReadSession, collection: Collection, files: OpenSegments | Non
 def load_tail(
     session: ReadSession, collection: Collection, record: IndexRecord, present: Snapshot | None = None
 ) -> Snapshot:
-    """The snapshot of a generation that an engine elsewhere holds up to `record.seq`: what came since, in memory.
+    """The snapshot of a generation that an external engine holds up to `record.seq`; what came since is in memory.
 
-    `present`: an older one, of which it takes over what it can. Raises IndexUnavailable where more than TAIL_ROWS wait
-    to be brought there.
+    `present`: an older snapshot, to be reused as far as possible. Raises IndexUnavailable where more than TAIL_ROWS
+    passages wait to be replicated.
     """
     came, _ = added_since(session, collection.active.id, record.seq, limit=TAIL_ROWS + 1)
     if len(came) > TAIL_ROWS:
@@ -235,7 +235,7 @@ def _nothing(collection: Collection) -> Snapshot:
 
 
 def _stacks(parts: Sequence[Part], known: tuple[Stack, ...]) -> tuple[Stack, ...]:
-    """Those of the parts: `known`, where they are."""
+    """The stacks of the parts: `known` if these are the same."""
     scans = [part.segment.scan for part in parts if part.segment.scan is not None]
     held = {id(scan) for stack in known for scan in stack.scans}
     return known if held == {id(scan.fast) for scan in scans if scan.fast is not None} else stacked(scans)
@@ -244,7 +244,7 @@ def _stacks(parts: Sequence[Part], known: tuple[Stack, ...]) -> tuple[Stack, ...
 def _read_tail(
     session: ReadSession, collection: Collection, *, since: int, known: Sequence[Int64Array] = ()
 ) -> list[Part]:
-    """The passages that came after the change `since` and are still there, but for those in `known`."""
+    """The passages added after the change `since` that still exist, except for those in `known`."""
     generation = collection.active
     _, ids = added_since(session, generation.id, since)
     if known:
@@ -263,7 +263,7 @@ def _without(part: Part, removed: Int64Array) -> Part:
 
 
 def _compact(parts: Sequence[Part]) -> list[Part]:
-    """Few segments: at most FAN_OUT - 1 of a tier, none with more removed rows than live ones."""
+    """Merge parts until there are at most FAN_OUT - 1 of a tier, and none with more removed rows than live ones."""
     parts = [part if part.live_count * 2 >= len(part.live) else _merged([part]) for part in parts if part.live_count]
     tiers: dict[int, list[Part]] = {}
     for part in parts:

@@ -1,11 +1,11 @@
-"""Sums over postings: the best matches, and the products that a score is made of.
+"""Sparse retrieval: scores as sums over postings, for the best matches and for the terms' shares of given scores.
 
-BM25 sums idf * weight over terms, the learned leg sums query weight * passage weight over vocabulary tokens: a factor
-of the query times a weight of the passage, either way. A weight is a float32; a sum is taken in float64 and in the
-order of the terms: it is the same number for a passage in whichever segment it lies.
+BM25 sums idf * weight over terms, the learned leg sums query weight * passage weight over vocabulary tokens: either way
+a factor of the query times a weight of the passage. Weights are float32. Sums are float64, in the order of the terms,
+so that a passage's score does not depend on the segment it is in.
 
-numpy does the work in a process that searches once. store/kernel.py does it, where it is loaded, with the same results
-to the last bit.
+A process that searches only once uses numpy. Where store/kernel.py is loaded, it does the same, with results that are
+equal to the last bit.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from store.pool import Pool, best
 from store.segments.postings import Postings
 from store.snapshot import Located, Part, Snapshot
 
-# Postings, and what their values become weights by: (rows,) saturations; of none where they are weights already.
+# A part's postings, and (rows,) the saturations that turn their values into weights; empty where they are weights.
 Weighted = Callable[[Part], tuple[Postings, Float32Array]]
 
-_SHARES = (0.5, 0.25, 0.0)  # of the best score: few rows are above the first, and mostly those are enough
-_LEAST = float(np.finfo(np.float64).tiny)  # sums below are no match; some libraries have the processor take them for 0
-_AT_LEAST = 256  # matches that the kernel gathers before the k best of them are found
-_AT_ONCE = 2**18  # postings that numpy gathers, up to 90 bytes each, before they are added up
-_WORTH_A_CALL, _WORTH_A_LOOK = 300, 4  # postings that are gathered in the time in which one term is looked up, or a row
+_SHARES = (0.5, 0.25, 0.0)  # of the best score: few rows are above the first share, and usually they are enough
+_LEAST = float(np.finfo(np.float64).tiny)  # smaller sums are no match: some libraries make the CPU flush them to 0
+_AT_LEAST = 256  # matches that the kernel gathers before the k best of them are selected
+_AT_ONCE = 2**18  # postings, of up to 90 bytes each, that numpy gathers before they are summed
+_WORTH_A_CALL, _WORTH_A_LOOK = 300, 4  # postings gathered in the time of looking up one term, or one row
 
 
 def bm25_weights(part: Part) -> tuple[Postings, Float32Array]:
-    """Terms, and how much of their idf a passage gets."""
+    """Postings of the terms, with BM25's saturations: weights without the idf."""
     return part.segment.postings, part.saturations
 
 
 def learned_weights(part: Part) -> tuple[Postings, Float32Array]:
-    """Vocabulary tokens, and the weights that the sparse model gave them."""
+    """Postings of the vocabulary tokens; their values are the sparse model's weights."""
     return part.segment.learned, np.empty(0, dtype=np.float32)
 
 
@@ -50,9 +50,9 @@ WEIGHTED: Mapping[Weights, Weighted] = {Weights.BM25: bm25_weights, Weights.LEAR
 def matching(
     snapshot: Snapshot, weighted: Weighted, terms: Sequence[tuple[int, float]], k: int, allowed: Int64Array | None
 ) -> Pool:
-    """The k live passages, of the `allowed` ones, with the largest sum of factor * weight over (term, factor).
+    """The k live passages with the largest sum of factor * weight over the (term, factor) pairs.
 
-    `allowed`: ids, rising, each once; None: all.
+    `allowed`: ids to choose from, ascending and distinct; None: all.
     """
     if kernel := kernel_for(snapshot.passage_count):
         return _swept(kernel, snapshot, weighted, terms, k, allowed)
@@ -60,7 +60,7 @@ def matching(
     spans = _Spans.of(snapshot, weighted, wanted)
     borders, sums = spans.borders, np.zeros(spans.borders[-1])
     for found in spans.postings():
-        np.add.at(sums, found.rows, factors[found.columns] * found.weights)  # one after the other
+        np.add.at(sums, found.rows, factors[found.columns] * found.weights)  # in order, one by one
     if allowed is not None:
         begun = zip(snapshot.parts, borders, strict=False)
         rows = np.concatenate([np.empty(0, np.int64), *(begin + part.find(allowed)[1] for part, begin in begun)])
@@ -86,8 +86,8 @@ def products(
 ) -> Float64Array:
     """(n, terms) factor * weight of every (term, factor) in every passage of `ids`; 0 where it does not occur.
 
-    `ids` are distinct: of equal ones, only the last would have its products in some of the ways they are found here.
-    `located`: what `snapshot.locate` says of `ids`, where it was asked before.
+    `ids` must be distinct: of equal ones, some of the ways to compute this fill only the last. `located`: the result of
+    `snapshot.locate(ids)`, where it is known already.
     """
     table = np.zeros((len(ids), len(terms)))
     wanted, factors = _columns(terms)
@@ -102,7 +102,7 @@ def products(
         for part, places, rows in located:
             _look_up(*weighted(part), terms, places, rows, table)
         return table
-    asked = np.full(spans.borders[-1], -1, dtype=np.int64)  # by row, its place among `ids`
+    asked = np.full(spans.borders[-1], -1, dtype=np.int64)  # by row: its position in `ids`
     begins = {id(part): begin for part, begin in zip(snapshot.parts, spans.borders.tolist(), strict=False)}
     for part, places, rows in located:
         asked[rows + begins[id(part)]] = places
@@ -122,7 +122,7 @@ def _swept(
     k: int,
     allowed: Int64Array | None,
 ) -> Pool:
-    """As `matching`. Matches are gathered part after part, and cut to the k best whenever they are many."""
+    """Like `matching`, with the kernel. Matches are gathered part by part, and cut to the k best when they are many."""
     total = sum(len(part.live) for part in snapshot.parts)
     room = kernel.WINDOW + min(total, max(4 * k, _AT_LEAST))
     ids, scores = np.empty(room, dtype=np.int64), np.empty(room)
@@ -145,7 +145,7 @@ def _swept(
 
 
 def _cut(ids: Int64Array, scores: Float64Array, count: int, k: int) -> tuple[int, float]:
-    """Move the k best of the first `count` to the front, with a few of their equals. How many, and the k-th score."""
+    """Move the k best of the first `count` to the front, perhaps with ties; returns their number and the k-th score."""
     kth = np.partition(scores[:count], count - k)[count - k]
     kept = np.flatnonzero(scores[:count] >= kth)
     if len(kept) > 2 * k:  # nearly all are equal
@@ -170,22 +170,22 @@ def _mask(size: int, rows: Int64Array) -> BoolArray:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """Postings of several terms; those of a row in the order of the terms."""
+    """Postings of several terms; those of one row are in the order of the terms."""
 
-    rows: Int64Array  # (postings,) numbered through all parts
-    columns: Int64Array  # (postings,) the place of each one's term
+    rows: Int64Array  # (postings,) numbered across all parts
+    columns: Int64Array  # (postings,) the position of the posting's term
     weights: Float64Array  # (postings,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Spans:
-    """Where the postings of some terms are in the parts: all are read by few calls, whatever the number of terms."""
+    """Where the parts have the postings of some terms. Reads them in few calls, whatever the number of terms."""
 
-    held: Sequence[tuple[Postings, Float32Array]]  # (parts,) with their saturations
-    borders: Int64Array  # (parts + 1,) where each part's rows begin, and where the last ones end
+    held: Sequence[tuple[Postings, Float32Array]]  # (parts,) postings and saturations
+    borders: Int64Array  # (parts + 1,) the number of each part's first row, and the number of rows
     begins: Sequence[Int64Array]  # (parts,) each (terms,)
     ends: Sequence[Int64Array]
-    upto: Int64Array  # (terms + 1,) how many postings in all parts the terms before have
+    upto: Int64Array  # (terms + 1,) number of postings of the preceding terms, in all parts
 
     @classmethod
     def of(cls, snapshot: Snapshot, weighted: Weighted, wanted: Int32Array) -> _Spans:
@@ -207,7 +207,7 @@ class _Spans:
         return int(self.upto[-1])
 
     def postings(self) -> Iterator[_Found]:
-        """Those of all terms, never more than `_AT_ONCE` together."""
+        """The postings of all terms, at most `_AT_ONCE` at a time."""
         first, terms = 0, len(self.upto) - 1
         while first < terms and self.held:
             last = int(self.upto.searchsorted(self.upto[first] + _AT_ONCE, side="right")) - 1
@@ -228,7 +228,7 @@ class _Spans:
             first = last
 
     def _cut(self, column: int) -> Iterator[_Found]:
-        """Those of a term that has too many, part after part and piece by piece: no row comes twice."""
+        """The postings of a term that has too many, part by part and piece by piece: no row occurs twice in a piece."""
         for (postings, saturations), border, begins, ends in zip(
             self.held, self.borders, self.begins, self.ends, strict=False
         ):
@@ -246,7 +246,7 @@ class _Spans:
 def _gathered(
     postings: Postings, saturations: Float32Array, begins: Int64Array, ends: Int64Array
 ) -> tuple[Int32Array, Int64Array, Float64Array]:
-    """Rows, places of terms, and weights of the postings from each of `begins` to its end."""
+    """Rows, positions of the terms, and weights of the postings from each of `begins` to its end."""
     counts = ends - begins
     columns = np.arange(len(counts)).repeat(counts)
     places = np.arange(len(columns)) + (ends - counts.cumsum()).repeat(counts)
@@ -255,9 +255,9 @@ def _gathered(
 
 
 def _best_rows(sums: Float64Array, k: int) -> Int64Array:
-    """Rows of the k largest sums above 0, and of those that equal the k-th.
+    """Rows of the k largest sums above 0, with the ties of the k-th.
 
-    Few rows are partitioned rather than all: numpy is slow on an array that is mostly zeros.
+    Preselects few rows to partition: numpy is slow on an array that is mostly zeros.
     """
     top = float(sums.max(initial=0.0))
     rows = np.empty(0, dtype=np.int64)
@@ -280,7 +280,7 @@ def _look_up(
     rows: Int64Array,
     table: Float64Array,
 ) -> None:
-    """Write the products of `rows` to those `places` of the table, term by term."""
+    """Write the products of `rows` to these `places` of the table, looking up one term after the other."""
     rows = rows.astype(np.int32)
     for column, (term, factor) in enumerate(terms):
         span = postings.span(term)
@@ -293,6 +293,6 @@ def _look_up(
 
 
 def _weights(values: Float32Array, saturations: Float32Array, rows: Int32Array | Int64Array) -> Float64Array:
-    """(n,) the weights of values that are in `rows`."""
+    """(n,) the weights of values, given their rows."""
     weights = bm25.weights(values, saturations[rows]) if len(saturations) else values
     return weights.astype(np.float64)

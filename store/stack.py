@@ -1,6 +1,6 @@
-"""The codes of several segments searched as one: FAISS is asked once, and makes its tables of the query once.
+"""Search the codes of several segments as one, so that FAISS computes its look-up tables for a query only once.
 
-The lists of the segments stand one behind the other, and stay where they are: a stack is made in no time.
+The lists of the segments are concatenated without copying, which makes a stack cheap to create.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from core.records import BoolArray, Float32Array, Int64Array
 from store.fastscan import FastScan, empty_index
 from store.quantizer import quantizer
 
-_ONE_QUERY = 11  # FAISS's way through the lists for a single query: it chooses one for many, which is slower
+_ONE_QUERY = 11  # FAISS's implementation for a single query; by default it takes one for many, which is slower
 # FAISS types these as the C++ constructors; its Python wrappers take an array and keywords.
 _bitmap: Any = faiss.IDSelectorBitmap
 _parameters: Any = faiss.SearchParametersIVF
-# Its stubs leave these out.
+# Missing from FAISS's stubs.
 _pointers: Any = vars(faiss)["InvertedListsPtrVector"]
 _stacked: Any = vars(faiss)["VStackInvertedLists"]
 
 
 class Stack:
-    """Lists have numbers: those of the first scan, then those of the second. Read-only, and thread-safe."""
+    """The lists of several scans, numbered in the order of the scans. Read-only and thread-safe."""
 
     def __init__(self, scans: Sequence[FastScan]) -> None:
-        """`scans`: one or more, with one quantizer."""
+        """`scans`: at least one, all with the same quantizer."""
         self.scans = tuple(scans)
         ends = np.cumsum([scan.lists for scan in self.scans]).tolist()
         self.lists: int = ends[-1]
-        self.spans = [slice(end - scan.lists, end) for scan, end in zip(self.scans, ends, strict=True)]  # their numbers
+        self.spans = [slice(end - scan.lists, end) for scan, end in zip(self.scans, ends, strict=True)]  # list numbers
         self._edges = np.array([[scan.begin, scan.begin + scan.rows] for scan in self.scans])
         used = self.scans[0].quantizer
         lists = _pointers()
@@ -46,10 +46,10 @@ class Stack:
         self._index.implem = _ONE_QUERY
         self._unmasked = _parameters(nprobe=self.lists)
         self._zeros = np.zeros(self.lists, dtype=np.float32)
-        self._distances = faiss.swig_ptr(self._zeros)  # of the centroids: codes do not depend on them
+        self._distances = faiss.swig_ptr(self._zeros)  # to the centroids: codes do not depend on them
 
     def near(self, direction: Float32Array) -> Float32Array:
-        """(lists,) the products of `direction` (1, width) with the centroids."""
+        """(lists,) dot products of `direction` (1, width) with the centroids."""
         products = np.empty(self.lists, dtype=np.float32)
         for scan, span in zip(self.scans, self.spans, strict=True):
             np.dot(scan.centroids, direction[0], out=products[span])
@@ -58,19 +58,19 @@ class Stack:
     def search(
         self, direction: Float32Array, count: int, lists: Int64Array, masks: Mapping[int, BoolArray] | None = None
     ) -> list[tuple[Int64Array, Float32Array]]:
-        """For each scan its rows, ascending, and about the dot products of their directions with `direction`
-        (1, width): the best `count` of all scans together, and fewer only where fewer are there to choose from.
+        """For each scan its rows found, ascending, and the approximate dot products of their directions with
+        `direction` (1, width): the best `count` of all scans together, or fewer where there are fewer to choose from.
 
-        `lists`: the numbers of those to read. `masks`: by the place of a scan, (rows,) which to choose from, and
-        none of others; None: all.
+        `lists`: the numbers of the lists to read. `masks`: by the position of a scan, (rows,) which rows to choose
+        from, and none from scans that are missing; None: all rows.
         """
-        wanted = np.full(self.lists, -1, dtype=np.int64)  # FAISS passes over -1
+        wanted = np.full(self.lists, -1, dtype=np.int64)  # FAISS skips -1
         wanted[: len(lists)] = lists
         count = min(count, self._index.ntotal)
         scores, numbers = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.int64)
         direction = np.ascontiguousarray(direction, dtype=np.float32)
         bits = None if masks is None else self._bits(masks)
-        # The call under FAISS's Python wrapper, which takes no parameters here.
+        # Call FAISS's C++ method directly: its Python wrapper takes no parameters here.
         self._index.search_preassigned_c(
             1,
             faiss.swig_ptr(direction),
@@ -82,7 +82,7 @@ class Stack:
             False,
             self._unmasked if bits is None else _parameters(nprobe=self.lists, sel=_bitmap(bits)),
         )
-        order = np.argsort(numbers)  # those that were not found are -1
+        order = np.argsort(numbers)  # -1 stands for missing results
         numbers, scores = numbers[order], scores[order]
         places = np.searchsorted(numbers, self._edges)
         return [
@@ -91,7 +91,7 @@ class Stack:
         ]
 
     def _bits(self, masks: Mapping[int, BoolArray]) -> Any:
-        """A bit for each number of a row."""
+        """A bitmap over row numbers."""
         bits = np.zeros(-(-int(self._edges.max()) // 8), dtype=np.uint8)
         for place, mask in masks.items():
             begin, packed = self.scans[place].begin // 8, np.packbits(mask, bitorder="little")
@@ -101,7 +101,7 @@ class Stack:
 
 @lru_cache(maxsize=1)
 def unusable() -> str | None:
-    """Why this machine should not scan codes; None: it can. Tries it once, in a few milliseconds."""
+    """Why this machine should not scan codes; None: it can. Runs a test of a few milliseconds."""
     if faiss.SIMDConfig.get_level() == faiss.SIMDLevel_NONE:
         return "this processor, or this build of FAISS, has no SIMD instructions that make it fast"
     random = np.random.RandomState(0)

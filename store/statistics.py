@@ -1,4 +1,4 @@
-"""What a data directory holds and how much room each kind of it takes."""
+"""Statistics of a data directory: what it holds, and how much disk space each kind of data takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from store.readonly import open_read_only, schema_version
 from store.segments.files import strays
 from store.segments.rows import SegmentState
 
-# Tables with their indexes, by what a person calls them.
+# Tables, with their indexes, by the name shown to users.
 _KINDS = {
     "document": "documents",
     "passage": "passages",
@@ -34,12 +34,12 @@ _KINDS = {
     "term_count": "terms",
 }
 _OTHER = "catalogue"  # collections, generations, the schema itself
-_THERE = "id IN (SELECT collection_id FROM generation WHERE state = 'active')"  # what was deleted goes piece by piece
+_THERE = "id IN (SELECT collection_id FROM generation WHERE state = 'active')"  # not deleted: those go in pieces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectionStatistics:
-    """Of one collection; the embeddings' bytes are those of their content."""
+    """Statistics of one collection; bytes of embeddings are those of their content."""
 
     name: str
     documents: int
@@ -51,52 +51,52 @@ class CollectionStatistics:
     posting_bytes: int  # of terms
     learned_bytes: int  # of learned weights
     segments: SegmentStatistics
-    unsealed: int  # passages in no segment yet, nor elsewhere: processes read them from the database when they start
-    elsewhere: int = 0  # passages that the engine holds which the collection is brought to
+    unsealed: int  # passages neither in a segment nor in an external engine: read from the database at start-up
+    elsewhere: int = 0  # live passages in the collection's external engine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentStatistics:
-    """Of the segments that are searched."""
+    """Statistics of the active segments."""
 
     files: int = 0
     rows: int = 0  # passages in them
-    tombstones: int = 0  # those among the rows that are gone
+    tombstones: int = 0  # rows whose passage was removed
     bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileStatistics:
-    """Of all files below segments/."""
+    """Statistics of all files in segments/."""
 
     bytes: int
-    retired: int  # segments that others took the place of; their files go soon
-    strays: int  # files of no segment: being written, or left behind
+    retired: int  # segments that were replaced; their files are removed soon
+    strays: int  # files that belong to no segment: being written, or left behind
     stray_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """Of one committed state."""
+    """Statistics of one committed state."""
 
     version: str | None  # of the schema
     file_bytes: int
-    wal_bytes: int  # what waits to be folded into the file; 0 where there is none
-    free_bytes: int  # pages of the file that hold nothing, and are used before it grows
-    bytes_by_kind: Mapping[str, int] | None  # with indexes: all pages but the free ones; None: this SQLite cannot tell
+    wal_bytes: int  # size of the write-ahead log; 0 where there is none
+    free_bytes: int  # free pages of the file, which are reused before it grows
+    bytes_by_kind: Mapping[str, int] | None  # all pages but the free ones, with indexes; None: SQLite lacks dbstat
     collections: tuple[CollectionStatistics, ...]  # by name
-    deleted: int  # collections whose rows are still to go
+    deleted: int  # collections that were deleted, but still have rows
     seq: int  # of the newest change of all
     jobs: Mapping[str, int]  # how many are in each state that occurs
-    waiting_documents: int  # in jobs that somebody works on, or will
+    waiting_documents: int  # in jobs that are being received, wait, or are worked on
     segment_files: FileStatistics
-    leftovers: tuple[Leftover, ...]  # what was never finished, or is being made
-    processes: tuple[Process, ...]  # the long-lived ones that have the directory open
-    maintained_by: str | None  # who holds the maintenance lock now: "4711 on host"
+    leftovers: tuple[Leftover, ...]  # unfinished files, left behind or still being written
+    processes: tuple[Process, ...]  # the long-lived processes that have the directory open
+    maintained_by: str | None  # the holder of the maintenance lock now, such as "4711 on host"
 
 
 def collection_statistics(directory: Path, name: str) -> CollectionStatistics:
-    """Of one collection; reads its rows, not what is in them. Raises CollectionNotFound, StorageError."""
+    """Statistics of one collection; counts rows without reading them. Raises CollectionNotFound, StorageError."""
     with open_read_only(directory) as connection:
         connection.execute("BEGIN")
         found = _collections(connection, _tables(connection), name=name) if is_unicode(name) else []
@@ -108,17 +108,17 @@ def collection_statistics(directory: Path, name: str) -> CollectionStatistics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Room:
-    """What takes room on the disk, and how the segments lie."""
+    """Disk space in use, and the segments of each collection."""
 
     file_bytes: int
     free_bytes: int
     wal_bytes: int
-    segment_bytes: int  # of all files below segments/
+    segment_bytes: int  # of all files in segments/
     segments: Mapping[str, SegmentStatistics]  # by collection
 
 
 def room(directory: Path) -> Room:
-    """Without reading the file as a whole. Raises StorageError."""
+    """Measure the disk space, without reading the whole database. Raises StorageError."""
     with open_read_only(directory) as connection:
         connection.execute("BEGIN")
         page_bytes, pages, free = _pages(connection)
@@ -135,7 +135,7 @@ def room(directory: Path) -> Room:
 
 
 def statistics(directory: Path) -> Statistics:
-    """Reads every page once, so it takes as long as reading the file. Raises StorageError."""
+    """Collect all statistics. Reads every page once, so it takes as long as reading the file. Raises StorageError."""
     with open_read_only(directory) as connection:
         connection.execute("BEGIN")
         page_bytes, pages, free = _pages(connection)
@@ -167,7 +167,7 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _pages(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Bytes of a page, pages, and those of them that are free."""
+    """Bytes per page, number of pages, and how many of them are free."""
     names = ("page_size", "page_count", "freelist_count")
     page_bytes, pages, free = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
     return page_bytes, pages, free
@@ -188,7 +188,7 @@ def _bytes_by_kind(connection: sqlite3.Connection) -> dict[str, int] | None:
 
 
 def _waiting_documents(connection: sqlite3.Connection) -> int:
-    """As store.jobs.queued_documents, of a schema that may be older."""
+    """Like store.jobs.queued_documents, for a schema that may be older."""
     states = ", ".join(f"'{state}'" for state in UNENDED)
     statement = f"SELECT COALESCE(SUM(pending), 0) FROM job WHERE state IN ({states})"
     return int(connection.execute(statement).fetchone()[0])
@@ -209,7 +209,7 @@ def _segment_files(connection: sqlite3.Connection, directory: Path, tables: set[
 
 
 def _segments(connection: sqlite3.Connection, collection_id: int) -> tuple[SegmentStatistics, int]:
-    """The segments of the active generation, and how many of its passages they hold that are there."""
+    """The segments of the active generation, and the number of its live passages in them."""
     (generation,) = connection.execute(
         "SELECT id FROM generation WHERE collection_id = ? AND state = 'active'", [collection_id]
     ).fetchone()
@@ -227,7 +227,7 @@ def _segments(connection: sqlite3.Connection, collection_id: int) -> tuple[Segme
 
 
 def _elsewhere(connection: sqlite3.Connection, collection_id: int) -> int | None:
-    """How many passages of the active generation an engine elsewhere holds that are there; None: none holds it."""
+    """Number of live passages of the active generation in an external engine; None: no engine holds it."""
     (found,) = connection.execute(
         "SELECT (SELECT COUNT(*) FROM change JOIN passage ON passage.id = passage_id "
         "WHERE change.generation_id = generation.id AND operation = '+' AND change.seq <= passage_index.seq) "
@@ -283,7 +283,7 @@ def _collections(
 
 
 def _size(file: Path) -> int:
-    """0 where it is not there, or gone just now."""
+    """The file's size; 0 where it does not exist."""
     try:
         return file.stat().st_size
     except FileNotFoundError:

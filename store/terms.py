@@ -13,8 +13,8 @@ from store import schema
 from store.database import ReadSession, WriteSession, chunks
 from store.prepared import Prepared
 
-FREQUENCY_STEP = 2.0**-10  # frequencies are multiples of it: their sums are exact in any order, in 64 bits
-POSTING = np.dtype([("term", "<i4"), ("value", "<f4")])  # an embedding's sparse and learned BLOBs are arrays of these
+FREQUENCY_STEP = 2.0**-10  # frequencies are multiples of it, so that their sums in float64 are exact in any order
+POSTING = np.dtype([("term", "<i4"), ("value", "<f4")])  # element of an embedding's sparse and learned BLOBs
 _TERMS = Prepared(
     sa.select(schema.term.c.text, schema.term.c.id).where(
         schema.term.c.collection_id == sa.bindparam("collection"),
@@ -24,15 +24,15 @@ _TERMS = Prepared(
 
 
 def term_ids(session: ReadSession, collection_id: int, texts: Collection[str]) -> dict[str, int]:
-    """The ids of those of `texts` that are terms of the collection."""
+    """The ids of those of `texts` that are terms of the collection, by text."""
     found: dict[str, int] = {}
-    for chunk in chunks(text for text in texts if is_unicode(text)):  # SQLite cannot be asked for any other
+    for chunk in chunks(text for text in texts if is_unicode(text)):  # SQLite takes no others
         found |= _TERMS.rows(session, collection=collection_id, texts=chunk)
     return found
 
 
 def register_terms(session: WriteSession, collection_id: int, texts: Collection[str]) -> dict[str, int]:
-    """The ids of all of `texts`; new ones are added. They stay when their last passage goes: a later one finds them."""
+    """The ids of all `texts`, adding new terms. Terms are kept when their last passage goes, and reused later."""
     known = term_ids(session, collection_id, texts)
     new = [{"collection_id": collection_id, "text": text} for text in texts if text not in known]
     if new:

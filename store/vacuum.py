@@ -1,4 +1,4 @@
-"""Giving room back to the disk."""
+"""Return unused disk space to the file system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from store.segments.upkeep import GRACE_SECONDS, remove_retired
 
 
 def vacuum(database: Database) -> None:
-    """Write the file anew without its free pages.
+    """Rewrite the database file without its free pages.
 
     Raises StorageCorrupt where its structure is damaged, StorageBusy, StorageFull.
     """
@@ -20,10 +20,11 @@ def vacuum(database: Database) -> None:
 
 
 def tidy(database: Database) -> bool:
-    """Fold the write-ahead log in, and remove the segments that others took the place of.
+    """Checkpoint the write-ahead log, and remove the segments that were replaced by others.
 
-    False where another process sees to both, which then does so by and by. Where no long-lived process has the
-    directory open, files go without grace: a command that was about to open one reads the database instead.
+    False where another process owns the maintenance, which then does both before long. Where no long-lived process has
+    the directory open, files are removed without a grace period: a command that was about to open one reads the
+    database instead.
 
     Raises StorageBusy, StorageFull, StorageError.
     """

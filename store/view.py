@@ -1,4 +1,4 @@
-"""One committed state of one collection: what a search filters, scores and fetches from."""
+"""A consistent view of one collection: the committed state that a search filters, scores and fetches from."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from store.pool import Pool, TermStatistics
 from store.snapshot import Located, Snapshot
 from store.terms import term_ids
 
-_KNOWN_TERMS = 50_000  # ids of a snapshot's terms that are remembered for the next search
+_KNOWN_TERMS = 50_000  # term ids of a snapshot that are cached for the next search
 
 
 class View:
     """One read transaction and the snapshot of exactly its state. Valid inside `Views.open`; for one thread.
 
-    `ids` are passage ids; methods that score or fetch raise HitNotFound for one that is not, or no longer, there.
+    `ids` are passage ids; methods that score or fetch raise HitNotFound for one that does not exist, or no longer does.
     `k` is 1 or more.
     """
 
     def __init__(self, session: ReadSession, snapshot: Snapshot, seen: Documents | None = None) -> None:
-        """`seen`: the documents that `snapshot` is restricted to; None: it has all of them."""
+        """`seen`: the documents that `snapshot` is restricted to; None: no restriction."""
         self._session = session
         self._snapshot = snapshot
         self._seen = seen
@@ -51,7 +51,7 @@ class View:
         self._df: dict[str, int] = {}
         self._idf: dict[str, float] = {}
         self._statistics: dict[tuple[str, ...], TermStatistics] = {}
-        self._located: tuple[Int64Array, Located] | None = None  # the ids that were located last
+        self._located: tuple[Int64Array, Located] | None = None  # the last ids located
 
     @property
     def collection(self) -> Collection:
@@ -63,12 +63,12 @@ class View:
 
     @property
     def seq(self) -> int:
-        """Names the state: two views of one generation and one seq hold the same."""
+        """Identifies the state: two views of one generation with the same seq hold the same."""
         return self._snapshot.seq
 
     @property
     def session(self) -> ReadSession:
-        """For what else the store reads from this state."""
+        """The read transaction, for other reads of the store from this state."""
         return self._session
 
     @property
@@ -81,25 +81,25 @@ class View:
 
     @property
     def segment_count(self) -> int:
-        """Sealed segments, and those in memory of what came behind them."""
+        """Number of sealed segments and of those in memory that make up the tail."""
         return len(self._snapshot.parts)
 
     @property
     def restricted(self) -> bool:
-        """Whether it shows some of the documents, as if there were no others."""
+        """Whether it shows only some of the documents, as if there were no others."""
         return self._seen is not None
 
     def only(self, tree: Filter) -> View:
-        """The same state as if there were none but the documents that satisfy `tree`.
+        """The same state as if only the documents that satisfy `tree` existed.
 
-        Nothing that it tells depends on the others: not statistics, suggestions or errors. A field that no document
-        ever had is one without values here.
+        Nothing in it reveals the others: not statistics, suggestions or errors. A field that no document ever had
+        simply has no values here.
         """
         found = self.visible(documents_where(self._session, self.collection.id, tree, silent=True))
         return View(self._session, self._snapshot.only(found), found)
 
     def visible(self, documents: Documents) -> Documents:
-        """Those of the documents that the view shows."""
+        """The documents of the set that the view shows."""
         return documents if self._seen is None else documents & self._seen
 
     @property
@@ -110,7 +110,7 @@ class View:
             language = schema.document.c.language
             least = sa.select(sa.func.min(language)).where(schema.document.c.collection_id == self.collection.id)
             languages: list[str] = []
-            # One step in the index for each language, where DISTINCT would read an entry for each document.
+            # One index look-up per language; DISTINCT would read an entry for each document.
             found = self._session.execute(least).scalar()
             while found is not None:
                 languages.append(found)
@@ -119,13 +119,13 @@ class View:
         return tuple(known)
 
     def documents_in(self, language: str) -> Documents:
-        """Those in the language."""
+        """The documents in this language."""
         document = schema.document.c
         where = (document.collection_id == self.collection.id, document.language == language)
         return self.visible(Documents(np.sort(read_ids(self._session, document.id, *where))))
 
     def rescored(self, *, k1: float, b: float) -> View:
-        """The same state, with BM25 by other settings."""
+        """The same state, scored by BM25 with other settings."""
         settings = replace(self.collection.settings, k1=k1, b=b)
         return View(self._session, self._snapshot.under(replace(self.collection, settings=settings)), self._seen)
 
@@ -135,12 +135,12 @@ class View:
         return self.passages_in(found)
 
     def passages_in(self, documents: Documents) -> Int64Array:
-        """Ids of the passages of the documents, sorted."""
+        """Ids of the documents' passages, sorted."""
         found = [part.segment.ids[part.live & documents.holds(part.segment.documents)] for part in self._snapshot.parts]
         return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
     def documents_holding(self, weights: Weights, ids: Sequence[int]) -> Documents:
-        """Those with a passage that has a weight of any of the terms or tokens."""
+        """The documents with a passage that has a weight for any of the terms or tokens."""
         found = [np.empty(0, dtype=np.int64)]
         for part in self._snapshot.parts:
             postings, _ = sparse.WEIGHTED[weights](part)
@@ -160,10 +160,10 @@ class View:
         return distinct(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
     def nearest(self, vector: Float32Array, k: int, allowed: Int64Array | None = None) -> Pool:
-        """The k passages with the largest dot product with `vector`, shape (dimension,), as `dense.nearest` finds them.
+        """The k passages with the largest dot product with `vector`, shape (dimension,); see `dense.nearest`.
 
-        `allowed`: ids to choose from, rising, each once; of what is not there, too. None: all. Scores are those of
-        `dense_scores`.
+        `allowed`: ids to choose from, ascending and distinct; ids that do not exist are ignored. None: all. Scores are
+        those of `dense_scores`.
         """
         snapshot, kind = self._snapshot, self.collection.settings.index
         return dense.nearest(snapshot.parts, self._checked(vector), k, allowed, kind=kind, stacks=snapshot.stacks)
@@ -171,8 +171,8 @@ class View:
     def matching(self, terms: Mapping[str, float], k: int, allowed: Int64Array | None = None) -> Pool:
         """The k passages with the largest sum of factor * idf * weight over `terms` (term: factor, 0 or more).
 
-        A passage that has none of the terms with a factor above 0 does not match. Fewer than k only when fewer match.
-        `allowed`: as in `nearest`.
+        A passage matches if it has any of the terms with a factor above 0. Fewer than k only if fewer match.
+        `allowed`: as in `nearest`. Raises InvalidControl for a factor that is negative or not finite.
         """
         for term, factor in terms.items():
             if not (np.isfinite(factor) and factor >= 0):
@@ -182,7 +182,7 @@ class View:
         return self._matching(Weights.BM25, wanted, k, allowed)
 
     def matching_learned(self, vector: SparseVector, k: int, allowed: Int64Array | None = None) -> Pool:
-        """The k passages with the largest dot product of learned weights with `vector`, those above 0 alone.
+        """The k passages with the largest dot product of learned weights with `vector`; only those above 0.
 
         `allowed`: as in `nearest`.
         """
@@ -192,7 +192,7 @@ class View:
     def dense_scores(self, vector: Float32Array, ids: Int64Array, chosen: BoolArray | None = None) -> Float64Array:
         """(n,) dot products with the passages' vectors, summed in float64.
 
-        `chosen`: (n,) which of them to compute, the others are 0; None: all.
+        `chosen`: (n,) which of them to compute, with 0 for the others; None: all.
         """
         vector = self._checked(vector)
         scores, places_of, pieces = np.zeros(len(ids), dtype=np.float64), [], []
@@ -220,12 +220,12 @@ class View:
         return sparse.products(self._over(located), sparse.learned_weights, wanted, ids, located)
 
     def term_statistics(self, terms: Sequence[str]) -> TermStatistics:
-        """What BM25 knows of the terms; those that no passage holds have a df and an idf of 0."""
+        """BM25's statistics of the terms; terms that no passage contains have a df and an idf of 0."""
         asked = tuple(terms)
         if asked not in self._statistics:
             self._look_up(asked)
             fresh = [term for term in dict.fromkeys(asked) if term not in self._df]
-            # No term has the id 0, so that no passage holds it.
+            # Unknown terms are looked up as id 0, which no term has, so that no passage contains it.
             for term, count in zip(fresh, self._dfs([self._known(term) for term in fresh]), strict=True):
                 self._df[term] = count
                 self._idf[term] = bm25.idf(self.passage_count, count) if count else 0.0
@@ -238,28 +238,28 @@ class View:
         return self._statistics[asked]
 
     def vectors(self, ids: Int64Array) -> Float32Array:
-        """(n, dimension) stored vectors of the passages."""
+        """(n, dimension) float32, the stored vectors of the passages."""
         vectors = np.empty((len(ids), self.generation.dimension), dtype=np.float32)
         for part, places, rows in self._locate(ids):
             vectors[places] = part.segment.vectors[rows]
         return vectors
 
     def documents_of(self, ids: Int64Array) -> Int64Array:
-        """(n,) the store's own number of each passage's document: equal for passages of one document."""
+        """(n,) the store's own number of each passage's document."""
         documents = np.empty(len(ids), dtype=np.int64)
         for part, places, rows in self._locate(ids):
             documents[places] = part.segment.documents[rows]
         return documents
 
     def passages_of(self, documents: Iterable[int]) -> dict[int, list[int]]:
-        """Ids of all passages of the documents with these numbers, by number; without those that have none."""
+        """Ids of all passages of the documents with these numbers, by number; documents without any are left out."""
         found: dict[int, list[int]] = {}
         for document, passage in passages_of(self._session, documents):
             found.setdefault(document, []).append(passage)
         return found
 
     def terms_of(self, ids: Int64Array, shares: Float64Array) -> dict[str, float]:
-        """BM25's weight (0..1, without the idf) of every term of the passages, summed, each times its share."""
+        """By term, the sum of its BM25 weights (0..1, without idf) in the passages, each times the passage's share."""
         settings = self.collection.settings
         found = read_contents(self._session, self.generation.id, ids, learned=False)
         weights = found.bm25_weights(
@@ -270,7 +270,7 @@ class View:
         return {texts[term]: weight for term, weight in zip(terms.tolist(), sums.tolist(), strict=True)}
 
     def learned_of(self, ids: Int64Array, shares: Float64Array) -> SparseVector:
-        """The learned weights of the passages, summed, each times its share."""
+        """The learned weights of the passages, summed, each times the passage's share."""
         found = read_contents(self._session, self.generation.id, ids, learned=True)
         tokens, sums = found.summed(shares)
         return SparseVector(ids=tokens, weights=sums.astype(np.float32))
@@ -279,12 +279,12 @@ class View:
         """The store's own numbers of the documents with these ids, as in `documents_of`; unknown ones are left out."""
         document = schema.document.c
         columns = sa.select(document.external_id, document.id).where(document.collection_id == self.collection.id)
-        known = (id_ for id_ in ids if is_unicode(id_))  # SQLite cannot be asked for any other
+        known = (id_ for id_ in ids if is_unicode(id_))  # SQLite takes no others
         found = self._session.rows_where_in(columns, document.external_id, known)
         return {row.external_id: row.id for row in found if self._sees(row.id)}
 
     def fetch(self, ids: Int64Array) -> list[StoredPassage]:
-        """The passages of `ids`, in that order."""
+        """The passages with these `ids`, in that order."""
         if self.restricted:
             self._locate(ids)
         return fetch_passages(self._session, self.collection.id, ids)
@@ -292,25 +292,25 @@ class View:
     def _matching(
         self, weights: Weights, wanted: Sequence[tuple[int, float]], k: int, allowed: Int64Array | None
     ) -> Pool:
-        """`wanted`: terms or tokens, and their factors."""
+        """The k best passages. `wanted`: ids of terms or tokens, and their factors."""
         return sparse.matching(self._snapshot, sparse.WEIGHTED[weights], wanted, k, allowed)
 
     def _locate(self, ids: Int64Array) -> Located:
-        """As `Snapshot.locate`; the candidates of a search are asked for several times, one after the other."""
+        """Like `Snapshot.locate`, caching the last result: a search asks for the same candidates several times."""
         if self._located is None or self._located[0] is not ids:
             self._located = ids, self._holding(ids).locate(ids)
         return self._located[1]
 
     def _holding(self, ids: Int64Array) -> Snapshot:
-        """The parts that hold the passages, among others, scored as the whole collection is."""
+        """A snapshot that contains these passages, scored like the whole collection."""
         return self._snapshot
 
     def _over(self, located: Located) -> Snapshot:
-        """Of the parts in which passages were located."""
+        """A snapshot of the parts in which passages were located."""
         return self._snapshot
 
     def _dfs(self, term_ids: Sequence[int]) -> list[int]:
-        """(n,) how many passages hold each of the terms."""
+        """(n,) number of passages that contain each of the terms."""
         return self._snapshot.dfs(term_ids)
 
     def _sees(self, document: int) -> bool:
@@ -325,7 +325,7 @@ class View:
         return vector
 
     def _look_up(self, terms: Iterable[str]) -> None:
-        """So that `_known` has them."""
+        """Look up term ids for `_known`."""
         shared = self._snapshot.known_terms
         if len(shared) > _KNOWN_TERMS:
             shared.clear()

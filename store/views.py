@@ -1,4 +1,4 @@
-"""Opening views: the snapshots that they share, and how these come to the newest state."""
+"""Open views of collections: keeps the snapshots that views share, and brings them to the newest state."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from store.segments.rows import current_state, current_states
 from store.snapshot import Snapshot, load, load_tail
 from store.view import View
 
-_NAMES = 256  # of which is remembered what was opened under them
-_KEPT = 512  # snapshots, those that were opened last: one takes tens of kilobytes, however few passages it has
-_LOOK_SECONDS = 5.0  # at most so often it is looked what is gone when another collection is read
+_NAMES = 256  # names for which the collection opened last is remembered
+_KEPT = 512  # snapshots opened last: each takes tens of kilobytes, however few passages it has
+_LOOK_SECONDS = 5.0  # minimum time between checks for deleted collections, made when another collection is read
 
 
 class Views:
     """Opens views, and keeps the snapshots that they share: those of the collections searched last. Thread-safe."""
 
     def __init__(self, database: Database, index: PassageIndex | None = None) -> None:
-        """`index`: what holds collections of the index kind milvus; None: those cannot be searched."""
+        """`index`: the engine of collections with the index kind milvus; None: those cannot be searched."""
         self._database = database
         self._index = index
         self._slots: OrderedDict[int, _Slot] = OrderedDict()  # by generation, the one opened last at the end
@@ -42,25 +42,25 @@ class Views:
         self._lately: dict[str, Collection] = {}  # by the name that it was opened under
 
     def collection(self, name: str) -> Collection:
-        """What is searched for now under this name, without opening a view. Raises CollectionNotFound."""
+        """The collection now searched under this name, without opening a view. Raises CollectionNotFound."""
         with self._database.read() as session:
             return find_collection(session, name)
 
     def lately(self, name: str) -> Collection | None:
-        """What the last view under this name was of, without a look at the database; None: there was none lately.
+        """The collection of the last view under this name, without reading the database; None: no recent view.
 
-        By now it may be another one, or none: the next view says so.
+        By now the name may stand for another collection, or none: the next view tells.
         """
         return self._lately.get(name)
 
     @contextmanager
     def open(self, name: str) -> Iterator[View]:
-        """The present state of the collection `name`.
+        """A view of the present state of the collection `name`.
 
         The first view of a collection reads it into memory; later ones read what was committed since.
 
-        Raises CollectionNotFound, and StorageError as `Database.read`; where an engine elsewhere holds the collection,
-        StorageCorrupt where its row is lost, IndexUnavailable where too much waits to be brought there.
+        Raises CollectionNotFound, and StorageError like `Database.read`; for a collection in an external engine also
+        StorageCorrupt where its record is lost, IndexUnavailable where too much waits to be replicated.
         """
         while True:
             with self._database.read() as session:
@@ -79,16 +79,16 @@ class Views:
                     return
 
     def let_go(self, *, outdated: bool = False) -> None:
-        """Of snapshots whose generations are gone, or no longer searched: their memory, and the room of their files.
+        """Drop snapshots whose generations are gone or no longer searched, freeing their memory and disk space.
 
-        Views that are open keep theirs. `outdated`: also of those over segments that others took the place of, where
-        no search comes to renew them. Raises StorageError.
+        Open views keep theirs. `outdated`: also drop those over replaced segments, which no search would come to renew.
+        Raises StorageError.
         """
         with self._database.read() as session:
             self._let_go(session, outdated=outdated)
 
     def held(self) -> list[Held]:
-        """The snapshots that are in memory, and how far the database has gone beyond each. Raises StorageError."""
+        """The snapshots in memory, and how far the database is ahead of each. Raises StorageError."""
         held = {generation: slot.snapshot for generation, slot in self._present().items()}
         with self._database.read() as session:
             states = current_states(session, _active(held))
@@ -103,7 +103,7 @@ class Views:
         ]
 
     def _snapshot(self, session: ReadSession, name: str) -> Snapshot | None:
-        """The snapshot of the session's state; None when another thread has already gone beyond it."""
+        """The snapshot of the session's state; None when another thread has already moved on to a later state."""
         collection = find_collection(session, name)
         seq, newest_segment = current_state(session, collection.active.id)
         slot = self._slot(collection.active.id)
@@ -122,7 +122,7 @@ class Views:
                 present = slot.snapshot
         if present.seq != seq:
             return None
-        if present.collection != collection:  # other settings, or the name that it goes by since a switch
+        if present.collection != collection:  # other settings, or another name since a switch
             present = slot.resettled(present, collection)
         return slot.resealed(session, present) if present.newest_segment < newest_segment or slot.files.due else present
 
@@ -133,7 +133,7 @@ class Views:
                 slot = self._slots[generation] = _Slot(OpenSegments(self._database.directory))
             self._slots.move_to_end(generation)
             while len(self._slots) > _KEPT:
-                self._slots.popitem(last=False)  # views that are open keep theirs
+                self._slots.popitem(last=False)  # open views keep theirs
             return slot
 
     def _present(self) -> dict[int, _Slot]:
@@ -141,13 +141,13 @@ class Views:
             return dict(self._slots)
 
     def _look(self, session: ReadSession) -> None:
-        """Let go of what is gone, unless that was looked at a moment ago: it takes a look at each generation held."""
+        """Drop what is gone, unless that was checked a moment ago: the check looks at each generation held."""
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._let_go(session)
 
     def _let_go(self, session: ReadSession, *, outdated: bool = False) -> None:
         self._looked = time.monotonic()
-        slots = self._present()  # what comes meanwhile, other threads' beginnings, is not asked for
+        slots = self._present()  # slots that other threads add meanwhile are left alone
         states = current_states(session, _active(slots))
         for generation, slot in slots.items():
             newest = states.get(generation)
@@ -158,7 +158,7 @@ class Views:
 
 
 def _active(generations: Iterable[int]) -> sa.ColumnElement[bool]:
-    """Whether it is one of these, and searches are answered from it."""
+    """Whether it is one of these generations, and active."""
     columns = schema.generation.c
     return columns.id.in_(list(generations)) & (columns.state == GenerationState.ACTIVE.value)
 
@@ -174,15 +174,15 @@ class Held:
 
 @dataclass(slots=True)
 class _Slot:
-    """The newest snapshot of a generation. Replaced, under the lock; never changed."""
+    """The newest snapshot of a generation. Snapshots are immutable; replacing one needs the lock."""
 
     files: OpenSegments
     lock: threading.Lock = field(default_factory=threading.Lock)
     snapshot: Snapshot | None = None
-    resealing: threading.Lock = field(default_factory=threading.Lock)  # one thread opens new segments, others go on
+    resealing: threading.Lock = field(default_factory=threading.Lock)  # held by the one thread that opens new segments
 
     def followed(self, session: ReadSession, collection: Collection, record: IndexRecord, seq: int) -> Snapshot | None:
-        """That of the session's state, where an engine elsewhere holds the generation; None: it is an old state."""
+        """The snapshot of the session's state, for a generation in an external engine; None: that state is outdated."""
         present = self.snapshot
         if not present or present.seq != seq or present.elsewhere != record:
             with self.lock:
@@ -200,13 +200,13 @@ class _Slot:
         return fresh
 
     def resealed(self, session: ReadSession, present: Snapshot) -> Snapshot:
-        """`present`, over newly sealed segments where this thread is the one to open them. Both score alike."""
+        """`present` over newly sealed segments, unless another thread is opening them already. Both score alike."""
         if not self.resealing.acquire(blocking=False):
             return present
         try:
             fresh = present.resealed(session, self.files)
             with self.lock:
-                if self.snapshot is present:  # else a later search does it, with files that are open already
+                if self.snapshot is present:  # otherwise a later search does this, with the files already open
                     self.snapshot = fresh
             return fresh
         finally:

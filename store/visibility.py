@@ -1,4 +1,4 @@
-"""The collections that a caller may see, as a condition on their stored names."""
+"""SQL conditions for the collections that a caller may see, by patterns of their stored names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Patterns = Sequence[str]  # of stored names, as core.naming.covers understands t
 
 
 def name_among(column: sa.ColumnElement[Any], patterns: Patterns) -> sa.ColumnElement[bool]:
-    """Whether the column holds a stored name of one of the patterns.
+    """Whether the column holds a stored name that matches one of the patterns.
 
-    A name has one mark at most, so that GLOB's `*` cannot stand for one where pattern and name have as many.
+    A name has at most one mark. So if pattern and name have equally many, GLOB's `*` cannot match a mark.
     """
     marked = sa.func.instr(column, MARK) > 0
     return sa.or_(
@@ -29,7 +29,7 @@ def name_among(column: sa.ColumnElement[Any], patterns: Patterns) -> sa.ColumnEl
 def held_among(
     collection_id: sa.ColumnElement[Any], name: sa.ColumnElement[Any], patterns: Patterns
 ) -> sa.ColumnElement[bool]:
-    """Whether the columns tell of a collection of one of the patterns, or with an alias of one."""
+    """Whether the collection's name, or one of its aliases, matches one of the patterns."""
     alias = schema.alias.c
     return name_among(name, patterns) | collection_id.in_(
         sa.select(alias.collection_id).where(name_among(alias.name, patterns))
@@ -37,12 +37,12 @@ def held_among(
 
 
 def holdings(session: ReadSession, patterns: Patterns | None) -> tuple[int, int]:
-    """Collections of these names or aliases (None: all), and passages in them, with the documents that wait in jobs.
+    """Number of collections with matching names or aliases (None: all), and of their passages and waiting documents.
 
-    A document that waits counts as one passage: it will be one at least. One whose job has ended waits no more.
+    A waiting document counts as one passage, since it will become at least one. Those of ended jobs do not count.
     """
     collection, job = schema.collection.c, schema.job.c
-    own = sa.func.instr(collection.name, HIDDEN) == 0  # what a reindex makes beside one is not another one
+    own = sa.func.instr(collection.name, HIDDEN) == 0  # a hidden generation is not another collection
     if patterns is not None:
         own &= held_among(collection.id, collection.name, patterns)
     count = sa.select(sa.func.count()).select_from(schema.collection).where(own)

@@ -1,9 +1,9 @@
-"""The terms of collections by likeness: which ones a mistyped word could have been meant for, or hold a part.
+"""Fuzzy look-up of a collection's terms: those within an edit distance of a word, or those that contain a character.
 
-A term is kept with two signatures of 64 bits, of its characters and of its pairs of neighbours, and its length. One
-edit (a character left out, put in, or exchanged, or two neighbours that changed places) can set and clear only so many
-bits; what differs in more is ruled out without being looked at. What is left is compared by the exact distance.
-Terms are only ever added, so that what is known stays true: only newer ones are read.
+A term is kept with its length and two signatures of 64 bits, of its characters and of its pairs of neighbours. One edit
+(inserting, deleting or replacing a character, or swapping two neighbours) changes only so many bits, so terms whose
+signatures differ in more are ruled out without reading them. The exact distance is computed for the rest.
+Terms are only ever added, so that what is cached stays valid: only newer terms are read.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from store.prepared import Prepared
 from store.view import View
 
 LONGEST = 40  # characters of a term that can be found
-_KEPT = 4  # collections
+_KEPT = 4  # collections whose terms are cached
 _CHUNK = 50_000
-_HEAD = 3  # characters that a word and its stem have in common: mistakes are rarely so early, and the search is short
+_HEAD = 3  # characters that a word and its stem share: mistakes are rarely so early, and the search is short
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # multiplicative hashing, Knuth, TAOCP 3, section 6.4
 _Bits = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Terms:
-    """Of one collection."""
+    """The terms of one collection."""
 
     read_to: int = 0  # the highest term.id of all collections when these were read
-    text: bytes = b""  # of all terms, UTF-8, one behind the other
-    ends: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))  # (terms,) of each in `text`
+    text: bytes = b""  # all terms concatenated, in UTF-8
+    ends: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))  # (terms,) end of each term in `text`
     lengths: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))  # (terms,) characters
     characters: _Bits = field(default_factory=lambda: np.empty(0, np.uint64))  # (terms,)
     pairs: _Bits = field(default_factory=lambda: np.empty(0, np.uint64))  # (terms,)
@@ -48,7 +48,7 @@ class _Terms:
     def near(self, word: str, edits: int) -> dict[str, int]:
         matrix, lengths = _matrix([word])
         ((characters,), (pairs,)) = _signatures(matrix, lengths)
-        close = np.flatnonzero(np.bitwise_count(self.characters ^ characters) <= 2 * edits)  # cheap, and nearly all
+        close = np.flatnonzero(np.bitwise_count(self.characters ^ characters) <= 2 * edits)  # cheap, drops nearly all
         close = close[_differing(self.characters[close], characters) <= edits]
         close = close[np.abs(self.lengths[close] - len(word)) <= edits]
         close = close[_differing(self.pairs[close], pairs) <= 3 * edits]
@@ -82,16 +82,16 @@ class _Terms:
 
 
 class Vocabularies:
-    """Thread-safe; remembers those of the collections that were asked for last."""
+    """Caches the terms of the collections that were asked for last. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[int, _Slot] = OrderedDict()
 
     def near(self, view: View, word: str, edits: int) -> dict[str, int]:
-        """The collection's terms that are at most `edits` (1 or 2) away from `word`, and their distances from it.
+        """The collection's terms within `edits` (1 or 2) of `word`, with their distances from it.
 
-        Terms that no passage holds any longer may be among them.
+        May include terms that no passage contains any more.
         """
         if not 0 < len(word) <= LONGEST:
             return {}
@@ -99,10 +99,10 @@ class Vocabularies:
         return terms.near(word, edits) if len(terms.ends) else {}
 
     def beginnings(self, view: View, word: str, edits: int) -> dict[str, int]:
-        """The collection's terms that are at most `edits` (0 or 1) away from a beginning of `word`, as `near` does it.
+        """The collection's terms within `edits` (0 or 1) of a prefix of `word`, with their distances, like `near`.
 
-        None is shorter than three characters, or than half of the word but for a character: fewer are of any use as its
-        stem.
+        Terms that are shorter than three characters, or than half the word less one character, are left out: few of
+        them are of use as its stem.
         """
         if not _HEAD <= len(word) <= LONGEST:
             return {}
@@ -110,7 +110,7 @@ class Vocabularies:
         return terms.beginnings(word, edits) if len(terms.ends) else {}
 
     def containing(self, view: View, character: str) -> list[str]:
-        """The collection's terms that hold `character`, in any order; perhaps some that no passage holds any longer."""
+        """The collection's terms that contain `character`, in any order; may include terms that no passage contains."""
         return self._terms(view).containing(character)
 
     def _terms(self, view: View) -> _Terms:
@@ -131,7 +131,7 @@ class _Slot:
 
 
 def distances(word: str, others: Sequence[str]) -> Int64Array:
-    """(others,) the fewest edits between `word` and each: insert, delete, exchange one character, or swap neighbours.
+    """(others,) the fewest edits between `word` and each: insert, delete, replace one character, or swap neighbours.
 
     The optimal string alignment distance: no part is edited twice. Source: Boytsov, "Indexing methods for approximate
     dictionary searching", ACM JEA 16, 2011, section 2.2.
@@ -141,15 +141,15 @@ def distances(word: str, others: Sequence[str]) -> Int64Array:
 
 
 def _least(word: str) -> int:
-    """Characters of a term that is near to a beginning of the word."""
+    """Minimum number of characters of a term that can match a prefix of the word."""
     return max(_HEAD, len(word) // 2 - 1)
 
 
 def _read(view: View, known: _Terms) -> _Terms:
-    """`known`, and the terms that came since.
+    """`known`, extended by the terms added since.
 
-    Ids grow with every commit, as one transaction writes at a time and no id is given twice: no term that is committed
-    later has an id up to the highest of all collections.
+    Ids grow with every commit, as transactions write one at a time and ids are never reused: a term that is committed
+    later has an id above the highest of all collections.
     """
     [(newest,)] = _NEWEST.rows(view.session)
     if newest is None or newest <= known.read_to:
@@ -176,13 +176,13 @@ def _read(view: View, known: _Terms) -> _Terms:
 
 
 def _texts(view: View, known: _Terms, newest: int) -> Iterator[list[str]]:
-    """The collection's terms that are not `known` and short enough to be found, in any order.
+    """The collection's terms that are not in `known` and short enough to be found, in any order.
 
-    By whatever is fewer: the newer terms of all collections, or all terms of this one. So the time that it takes is
-    bounded by the collection's own terms, however many others add.
+    Reads either the newer terms of all collections or all terms of this one, whichever are fewer. So the time is
+    bounded by the collection's own terms, however many other collections add.
     """
     id_, text, collection = schema.term.c.id, schema.term.c.text, schema.term.c.collection_id
-    if newest - known.read_to <= len(known.ends):  # "+ 0" hides a column from the choice of the index
+    if newest - known.read_to <= len(known.ends):  # "+ 0" keeps SQLite from using an index on that column
         where = (id_ > known.read_to, collection + 0 == view.collection.id)
     else:
         where = (id_ + 0 > known.read_to, collection == view.collection.id)
@@ -196,7 +196,7 @@ _NEWEST = Prepared(sa.select(sa.func.max(schema.term.c.id)))
 
 
 def _matrix(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], Int32Array]:
-    """(texts, longest) code points, 0 behind the end, and (texts,) lengths."""
+    """(texts, longest) code points, padded with 0, and (texts,) lengths."""
     lengths = np.array([len(text) for text in texts], dtype=np.int32)
     width = max(1, int(lengths.max()))
     matrix = np.zeros((len(texts), width), dtype=np.uint32)
@@ -206,7 +206,7 @@ def _matrix(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], Int32Array]:
 
 
 def _signatures(matrix: npt.NDArray[np.uint32], lengths: Int32Array) -> tuple[_Bits, _Bits]:
-    """(texts,) a bit for each character, and one for each pair of neighbours."""
+    """(texts,) signature of the characters, and (texts,) signature of the pairs of neighbours."""
     present = np.arange(matrix.shape[1]) < lengths[:, None]
     codes = matrix.astype(np.uint64)
     characters = np.bitwise_or.reduce(np.where(present, _bit(codes), np.uint64(0)), axis=1)
@@ -221,6 +221,6 @@ def _bit(codes: _Bits) -> _Bits:
 
 
 def _differing(signatures: _Bits, one: np.uint64) -> npt.NDArray[np.uint8]:
-    """(signatures,) the larger count of bits that only one side has."""
+    """(signatures,) number of bits that only one side has, of the side that has more of them."""
     found: npt.NDArray[np.uint8] = np.maximum(np.bitwise_count(signatures & ~one), np.bitwise_count(one & ~signatures))
     return found

@@ -1,4 +1,4 @@
-"""Reading one's own writes: waiting until a collection has come to a state that somebody was told of."""
+"""Read-your-writes consistency: wait until a collection has reached a given change."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ POLL_SECONDS = 0.01
 
 
 def wait_for_seq(database: Database, name: str, seq: int, timeout_seconds: float) -> None:
-    """Return as soon as everything up to the change `seq` of the collection is committed: what is read then has it.
+    """Return as soon as everything up to the change `seq` of the collection is committed and can be read.
 
-    Within one data directory that is at once for every `seq` that a write was answered with; whoever asks a copy that
-    follows, or takes a number from elsewhere, waits. Raises SeqNotReached after `timeout_seconds`, CollectionNotFound.
+    Within one data directory that is immediate for every `seq` that a write was answered with. It takes time for a copy
+    that follows, or for a number from elsewhere. Raises SeqNotReached after `timeout_seconds`, CollectionNotFound.
     """
     until = time.monotonic() + timeout_seconds
     while True:

@@ -1,7 +1,7 @@
-"""The write-ahead log before SQLite opens it: is it this database's, and is it whole?
+"""Check the write-ahead log before SQLite opens it: that it belongs to the database, and that it is intact.
 
-SQLite reads a log up to the first frame whose checksum is wrong, and forgets the rest without a word. After a power cut
-that is right: the last transaction was not acknowledged. In the middle of a log it drops what was.
+SQLite reads a log up to the first frame with a wrong checksum, and silently ignores the rest. After a power cut that is
+right, as the last transaction was not acknowledged. In the middle of a log it loses transactions that were.
 
 Source: "The WAL file format", https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 """
@@ -25,9 +25,9 @@ from store.directory import DATABASE_NAME
 
 _HEADER = struct.Struct(">8I")  # magic, version, page size, checkpoint, 2 salts, 2 checksums
 _FRAME_WORDS = 6  # page, size of the database after a commit or 0, 2 salts, 2 checksums
-_MAGIC = 0x377F0682  # its last bit: checksums are of big-endian words
+_MAGIC = 0x377F0682  # with the last bit set, checksums are of big-endian words
 _BYTES_AT_ONCE = 8 * 2**20
-_IDENTITY_BYTES = slice(60, 64)  # of the first page: the database's user version
+_IDENTITY_BYTES = slice(60, 64)  # of the first page: SQLite's user version, which holds the database's identity
 _PAUSE_SECONDS = 0.05
 
 _Words = npt.NDArray[np.uint32]
@@ -68,14 +68,14 @@ def check_log(directory: Path) -> None:
 
 
 def lost_transactions(directory: Path) -> int:
-    """How many committed transactions, at least, lie behind the damage in a log; 0 where it is sound or not there."""
+    """Minimum number of committed transactions lost to damage in a log; 0 where it is sound or missing."""
     log = directory / f"{DATABASE_NAME}-wal"
     found = _settled(directory / DATABASE_NAME, log) if log.exists() else None
     return 0 if found is None else found.lost
 
 
 def cut_log(directory: Path) -> int:
-    """Cut a damaged log behind its last sound transaction, for good; how many transactions were given up at least.
+    """Truncate a damaged log after its last sound transaction, for good; the minimum number of transactions lost.
 
     Nobody may have the database open, this process included: raises StorageBusy where another one has.
     """
@@ -90,24 +90,24 @@ def cut_log(directory: Path) -> int:
 
 
 def new_identity() -> int:
-    """For a database that was not there before, or is a copy: tells its log from that of any other."""
+    """A random identity for a new or copied database, which distinguishes its log from that of any other."""
     return secrets.randbelow(2**31 - 1) + 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Log:
-    """What a log holds."""
+    """The result of reading a log."""
 
     header: bytes
     frames: int  # up to the last one that is intact, or that SQLite reads
-    intact: int  # in an unbroken row from the beginning: those that SQLite reads
-    sound_bytes: int  # up to the last commit among them
-    lost: int  # transactions from the damage on that were acknowledged
-    identities: frozenset[int]  # what the database's first page says in them
+    intact: int  # length of the intact run from the beginning, which SQLite reads
+    sound_bytes: int  # up to the last commit in that run
+    lost: int  # acknowledged transactions from the damage on
+    identities: frozenset[int]  # identities in the copies of the database's first page
 
 
 def _settled(database: Path, log: Path) -> _Log | None:
-    """What the log holds. A writer may be at it: damage counts when it is seen twice."""
+    """Read the log. Damage counts only when seen twice, as a writer may be at work."""
     before: _Log | None = None
     while True:
         found = _scan(database, log)
@@ -123,7 +123,7 @@ def _scan(database: Path, log: Path) -> _Log | None:
     try:
         with log.open("rb") as file:
             return _read(file, _page_size(database))
-    except FileNotFoundError:  # closed by its last process just now
+    except FileNotFoundError:  # the last process has just closed it
         return None
 
 
@@ -136,8 +136,8 @@ def _read(file: BinaryIO, page_size: int) -> _Log | None:
     known = magic & ~1 == _MAGIC and _checksum(np.frombuffer(header[:24], order)) == (first, second)
     if known:
         page_size = logged_size
-    else:  # SQLite takes the log for empty
-        order = "=u4"  # it writes its checksums in the machine's own
+    else:  # SQLite treats the log as empty
+        order = "=u4"  # SQLite writes checksums in the machine's byte order
     if not _is_page_size(page_size):
         return None
     before = np.array([first, second], dtype=np.uint32)
@@ -145,7 +145,7 @@ def _read(file: BinaryIO, page_size: int) -> _Log | None:
     identities: set[int] = set()
     for frames in _frames(file, page_size):
         fields = frames[:, : _FRAME_WORDS * 4].copy().view(">u4").astype(np.uint32)
-        if not known and len(ours) == 1:  # the frames still tell the salts
+        if not known and len(ours) == 1:  # the salts can still be taken from the frames
             salts = [int(salt) for salt in fields[0, 2:4]]
         ours.append((fields[:, 2:4] == np.array(salts, dtype=np.uint32)).all(axis=1))
         intact.append(ours[-1] & _follow(frames, fields, before, order))
@@ -168,13 +168,13 @@ def _read(file: BinaryIO, page_size: int) -> _Log | None:
 def _judged(
     header: bytes, size: int, known: bool, commits: _Flags, ours: _Flags, intact: _Flags, identities: frozenset[int]
 ) -> _Log:
-    """`size`: bytes of a frame; `known`: whether the log's header is sound; the flags are by frame."""
+    """`size`: bytes of a frame; `known`: whether the log's header is sound; the flags are per frame."""
     broken = 0 if not known else int(np.argmin(np.append(intact, False)))
     sound = np.flatnonzero(commits[:broken])
     later = np.flatnonzero(intact[broken:]) + broken
     last = int(later[-1]) if len(later) else broken - 1
-    # A commit was acknowledged if anything follows it: SQLite had synced it before it wrote on. The last one may have
-    # been cut short by a power cut. (Under a damaged header even that was acknowledged: the header was synced first.)
+    # A commit was acknowledged if anything follows it: SQLite syncs it before it writes on. The last one may have been
+    # cut short by a power cut. (Under a damaged header even that one was acknowledged: the header is synced first.)
     place = np.arange(len(intact))
     dropped = commits & ours & (intact | (place == broken)) & (place >= broken)
     acknowledged = dropped & (place < last) if known else dropped
@@ -189,7 +189,7 @@ def _judged(
 
 
 def _frames(file: BinaryIO, page_size: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """(frames, bytes) of whole frames, some at a time."""
+    """(frames, bytes) arrays of whole frames, some at a time."""
     size = _FRAME_WORDS * 4 + page_size
     while True:
         read = file.read(max(1, _BYTES_AT_ONCE // size) * size)
@@ -199,7 +199,7 @@ def _frames(file: BinaryIO, page_size: int) -> Iterator[npt.NDArray[np.uint8]]:
 
 
 def _follow(frames: npt.NDArray[np.uint8], fields: _Words, before: _Words, order: str) -> _Flags:
-    """(frames,) whether each one's checksum is that of its content and of the checksum that the one before it says."""
+    """(frames,) whether each frame's checksum fits its content and the checksum in the frame before."""
     covered = np.concatenate([frames[:, :8], frames[:, _FRAME_WORDS * 4 :]], axis=1)
     words = covered.view(order).astype(np.uint32, copy=False)
     previous = np.concatenate([before[None, :], fields[:-1, 4:6]])
@@ -213,13 +213,13 @@ def _follow(frames: npt.NDArray[np.uint8], fields: _Words, before: _Words, order
 
 @cache
 def _weights(words: int) -> tuple[_Words, _Words, _Words]:
-    """SQLite's checksum as what it is, a linear map modulo 2**32: the weights of each word in both sums, and those of
-    the sums before.
+    """SQLite's checksum as a linear map modulo 2**32: the weights of each word in both sums, and those of the
+    preceding sums.
 
     Two words at a time: s1 += x0 + s2, then s2 += x1 + s1.
     """
     first, second = [0] * words, [0] * words
-    a, b, c, d = 1, 0, 0, 1  # what the sums (s1, s2) after some pairs become by the end: a*s1 + b*s2, c*s1 + d*s2
+    a, b, c, d = 1, 0, 0, 1  # after the remaining pairs, sums (s1, s2) become a*s1 + b*s2, c*s1 + d*s2
     for at in range(words - 2, -1, -2):
         first[at], second[at] = (a + b) % 2**32, (c + d) % 2**32  # x0 is added to both sums
         first[at + 1], second[at + 1] = b, d
@@ -250,11 +250,11 @@ def _identity_of(database: Path) -> int:
 
 
 def _check_alone(directory: Path) -> None:
-    """Raises StorageBusy where a process has the database open. Every one of them holds a lock on its shared memory.
+    """Raises StorageBusy where a process has the database open: each holds a lock on its shared memory file.
 
     Source: SQLite's os_unix.c, the dead man's switch behind the eight locks that begin at byte 120.
     """
-    import fcntl  # not on Windows, where a file that is open cannot be cut anyway
+    import fcntl  # missing on Windows, where an open file cannot be truncated anyway
 
     shared = directory / f"{DATABASE_NAME}-shm"
     if not shared.exists():

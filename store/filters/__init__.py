@@ -1,1 +1,1 @@
-"""Metadata that can be filtered on: its values in the database, and the documents that satisfy a filter."""
+"""Metadata filters: the filterable values in the database, and the documents that satisfy a filter."""

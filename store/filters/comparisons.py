@@ -1,4 +1,4 @@
-"""A comparison as tests of stored values: which kinds of values pass it, and as what they are stored."""
+"""Translate a filter's comparison into SQL tests on stored values, one for each kind of value that may pass."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from store import schema
 from store.filters.fields import Fields
 from store.filters.metadata import MAX_TEXT
 
-MAX_PERIODS = 200  # years, months and days that one comparison lists; each is a range of its own
+MAX_PERIODS = 200  # years, months and days in one comparison; each becomes a range of its own
 _LAST = chr(0x10FFFF)
 _Test = sa.ColumnElement[bool]
 _value = schema.document_field.c
 
 
 def value_tests(fields: Fields, comparison: Comparison) -> list[tuple[int, _Test]]:
-    """`field.id` and the test that its values must pass; one pair for each kind of value that may pass.
+    """Pairs of a `field.id` and the test that its values must pass; one pair for each kind of value that may pass.
 
-    Of a Within it is the box around the circle. Raises InvalidFilter for what the field cannot be compared with.
+    For a Within the test is the bounding box of the circle. Raises InvalidFilter for values of a kind that the field
+    cannot be compared with.
     """
     name = comparison.field
     match comparison:
@@ -52,7 +53,7 @@ def _by_kind(fields: Fields, name: str, values: Sequence[Scalar]) -> list[tuple[
 
 
 def _kind(fields: Fields, name: str, value: Scalar) -> FieldKind:
-    """What the field's values are compared with `value` as."""
+    """The kind as which the field's values are compared with `value`."""
     if isinstance(value, bool):
         return FieldKind.BOOLEAN
     if FieldKind.DATE in fields.kinds(name):
@@ -82,13 +83,13 @@ def _between(fields: Fields, name: str, lower: Bound | None, upper: Bound | None
         if bound is not None:
             kind = _kind(fields, name, bound.value)
             tests.setdefault(kind, []).append(_beyond(name, kind, bound, is_lower))
-    if len(tests) == 2:  # a text and a number: no value is above the one and below the other
+    if len(tests) == 2:  # one bound is a text, the other a number: no value can satisfy both
         return [(kind, sa.false()) for kind in tests]
     return [(kind, sa.and_(*of_kind)) for kind, of_kind in tests.items()]
 
 
 def _beyond(name: str, kind: FieldKind, bound: Bound, is_lower: bool) -> _Test:
-    """A period is a bound as a whole: a day is exceeded by the next day, and reached by its own first moment."""
+    """A period is one bound as a whole: "> day" starts with the next day, ">= day" with the day's first moment."""
     column: sa.ColumnElement[Any] = _value.text if kind is FieldKind.TEXT else _value.number
     limit: str | float = bound.value
     if isinstance(limit, str) and kind is FieldKind.TEXT:
@@ -106,7 +107,7 @@ def _beyond(name: str, kind: FieldKind, bound: Bound, is_lower: bool) -> _Test:
 
 
 def _begins_with(name: str, prefix: str) -> _Test:
-    """SQLite orders texts by their bytes in UTF-8, which is the order of code points: the texts are one range."""
+    """SQLite orders texts by their UTF-8 bytes, that is by code points, so the texts with a prefix form one range."""
     above = _value.text >= _text(name, prefix)
     stem = prefix.rstrip(_LAST)
     if not stem:

@@ -1,4 +1,4 @@
-"""The fields of a collection that a filter can name, and what is said of those that it cannot."""
+"""The metadata fields of a collection that filters can name, and error messages for those that they cannot."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _KINDS = Prepared(
 
 
 class Fields:
-    """What was declared, and what any document ever had, read as it is asked for. Valid while the session is open."""
+    """Fields that were declared or that any document ever had, read on demand. Valid while the session is open."""
 
     def __init__(self, session: ReadSession, collection_id: int, *, silent: bool = False) -> None:
-        """`silent`: tells of no field. One that is unknown, or has no values of a kind, is one without values.
+        """`silent`: never raise; an unknown field, or a kind that the field never had, simply has no values.
 
-        For callers who see some of the documents, and could learn from the errors what others have.
+        For callers who may see only some documents, and could learn from errors which fields the others have.
         """
         self._session = session
         self._collection_id = collection_id
         self._silent = silent
-        self._kinds: dict[str, dict[FieldKind, int]] = {}  # of the names that were asked for; none: there is no such
+        self._kinds: dict[str, dict[FieldKind, int]] = {}  # by name, for those looked up; empty: no such field
 
     def kinds(self, name: str) -> dict[FieldKind, int]:
-        """The kinds of values that the field has, and nulls, with the `field.id` of each.
+        """The kinds of the field's values, null among them, with the `field.id` of each.
 
         Raises InvalidFilter for an unknown field.
         """
@@ -45,26 +45,26 @@ class Fields:
         raise InvalidFilter(f"filter: {self.unknown(name)}", param="filter")
 
     def known(self, name: str) -> dict[FieldKind, int]:
-        """As `kinds`; nothing for an unknown field."""
+        """Like `kinds`, but empty for an unknown field."""
         found = self._kinds.get(name)
         if found is None:
-            # SQLite cannot be asked for what is no Unicode.
+            # SQLite takes only valid Unicode.
             rows = _KINDS.rows(self._session, collection=self._collection_id, name=name) if is_unicode(name) else []
             found = self._kinds[name] = {FieldKind(kind): id_ for kind, id_ in rows}
         return found
 
     def unknown(self, name: str) -> str:
-        """What is said of an unknown field: it is an object, or what there is instead."""
+        """The message for an unknown field: that it is an object, or which similar fields exist."""
         if nested := self._names(_within(name), limit=_SHOWN + 1):
             return f"{name!r:.140} is an object, whose fields are compared one by one: {_listed(nested)}"
         return f"unknown field {name!r:.140}; {self._hint(name)}"
 
     def value_ids(self, name: str) -> list[int]:
-        """Of the field's values that are not null."""
+        """The `field.id`s of the field's values other than null."""
         return [id_ for kind, id_ in self.kinds(name).items() if kind is not FieldKind.NULL]
 
     def nested_ids(self, name: str, *, nulls: bool) -> sa.Select[tuple[int]]:
-        """Of the values of the field and of all that are nested in it: to be selected from, as they may be many.
+        """Selects the `field.id`s of the field and of all fields nested in it; a subquery, as there may be many.
 
         Raises InvalidFilter for an unknown field.
         """
@@ -74,9 +74,9 @@ class Fields:
         return ids if nulls else ids.where(_column.kind != FieldKind.NULL.value)
 
     def id_of(self, name: str, kind: FieldKind) -> int | None:
-        """Of the field's values of the kind; None where all that it ever had are nulls.
+        """The `field.id` of the field's values of this kind; None where it only ever had nulls.
 
-        Raises InvalidFilter where it has values, and none of the kind.
+        Raises InvalidFilter where it has values, but none of this kind.
         """
         kinds = self.kinds(name)
         values = sorted(known.value for known in kinds if known is not FieldKind.NULL)
@@ -107,18 +107,18 @@ class Fields:
         return f"there are {_listed(names)}"
 
     def _names(self, which: sa.ColumnElement[bool], limit: int | None = None) -> list[str]:
-        """Of the fields that satisfy the condition, in order. For errors alone: there may be many thousands."""
+        """Names of the fields that satisfy the condition, in order. Only for errors: there may be many thousands."""
         own = sa.select(_column.name).distinct().where(_column.collection_id == self._collection_id, which)
         return list(self._session.execute(own.order_by(_column.name).limit(limit)).scalars())
 
 
 def _within(name: str) -> sa.ColumnElement[bool]:
-    """Whether a field is nested in `name`. SQLite compares texts byte by byte, and "/" is what follows "."."""
+    """Whether a field is nested in `name`. SQLite compares texts bytewise, and "/" is the character after "."."""
     return (_column.name >= f"{name}.") & (_column.name < f"{name}/") if is_unicode(name) else sa.false()
 
 
 def _is_or_within(name: str) -> sa.ColumnElement[bool]:
-    """Likewise, or it is `name`. Put as one range, for which SQLite takes the index."""
+    """Whether a field is `name` or nested in it. Written as one range, so that SQLite uses the index."""
     own = (_column.name >= name) & ((_column.name == name) | (_column.name >= f"{name}."))
     return own & (_column.name < f"{name}/") if is_unicode(name) else sa.false()
 

@@ -1,4 +1,4 @@
-"""What a value becomes in a field whose kind is declared."""
+"""Conversion of a JSON value to the declared kind of its field."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?\s*",
 
 
 class Value(NamedTuple):
-    """What of a value is compared; nothing of one that is too large for that."""
+    """The comparable form of a value; all None for a value that is too large to compare."""
 
     text: str | None = None
-    number: float | None = None  # microseconds since 1970 of a date, the latitude of a place
+    number: float | None = None  # of a date, microseconds since 1970; of a place, its latitude
     longitude: float | None = None
 
 
 def fitting(value: Any, kind: FieldKind) -> Value:
-    """`value`, a JSON value that is neither null nor an array, as one of the kind.
+    """Convert `value`, a JSON value that is neither null nor an array, to the kind.
 
-    As lenient as Elasticsearch is: a text of a number, date, place, or of true and false, is one; a number or a boolean
-    is a text as JSON writes it. Raises ValueError that says what is allowed.
+    As lenient as Elasticsearch: the text of a number, date or place, "true" and "false" are accepted for these kinds,
+    and a number or a boolean becomes text as JSON writes it. Raises ValueError that says what is allowed.
     """
     match kind:
         case FieldKind.TEXT:

@@ -1,4 +1,4 @@
-"""A document's metadata: as JSON, and as the values that filters compare."""
+"""A document's metadata, as stored JSON and as the values that filters compare."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from core.records import Document, FieldKind
 from core.unicode import is_unicode
 from store.filters.kinds import Value, fitting
 
-MAX_TEXT = 1024  # characters of a text that filters compare; a longer one is only known to exist
+MAX_TEXT = 1024  # characters of a text that filters can compare; of a longer one only its existence is known
 MAX_NAME = 256  # characters of a field's name; a longer one cannot be filtered on
-MAX_VALUES = 10_000  # of one document
+MAX_VALUES = 10_000  # per document
 MAX_DEPTH = 20
 _JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # the escape, not an escaped backslash before "u0000"
 
 
 class FilterableValue(NamedTuple):
-    """One value of a field. Without text and number it is known to exist, but cannot be compared."""
+    """One value of a field. Without text and number it exists for filters, but cannot be compared."""
 
     name: str  # keys of nested objects joined by dots
     kind: FieldKind
-    text: str | None  # of a TEXT
-    number: float | None  # of a NUMBER; 0 or 1 of a BOOLEAN; microseconds since 1970 of a DATE; latitude of a GEO
-    longitude: float | None = None  # of a GEO
+    text: str | None  # for TEXT
+    number: float | None  # for NUMBER; 0 or 1 for BOOLEAN; microseconds since 1970 for DATE; latitude for GEO
+    longitude: float | None = None  # for GEO
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredMetadata:
-    """A document's metadata as it is stored."""
+    """A document's metadata in stored form."""
 
     json: str
     values: AbstractSet[FilterableValue]
 
     @classmethod
     def of(cls, document: Document, declared: Mapping[str, FieldKind]) -> Self:
-        """`declared`: the fields of its collection's settings.
+        """`declared`: the declared fields of the collection.
 
-        Raises InvalidDocument for a document that cannot be stored: what `filterable_values` raises it for, and what
-        JSON or SQLite cannot hold, in the metadata, id, title or text.
+        Raises InvalidDocument for a document that cannot be stored: for the reasons of `filterable_values`, and for
+        metadata, an id, a title or a text that JSON or SQLite cannot hold.
         """
         return cls(values=filterable_values(document, declared), json=_json(document))
 
@@ -52,11 +52,11 @@ class StoredMetadata:
 def filterable_values(
     document: Document, declared: Mapping[str, FieldKind] | None = None, *, keep_misfits: bool = False
 ) -> set[FilterableValue]:
-    """The filterable values of the metadata; arrays give one value an element, nulls a NULL.
+    """The filterable values of the metadata. An array gives one value for each element, a null gives a NULL.
 
-    A value of a declared field is of the declared kind. Raises InvalidDocument for one that does not fit (with
-    `keep_misfits`, for documents that were stored before that was checked: it exists, but cannot be compared), for more
-    than MAX_VALUES values, deeper nesting than MAX_DEPTH, and what is not JSON.
+    A value of a declared field is converted to the declared kind. Raises InvalidDocument for a value that does not fit
+    (with `keep_misfits` it exists, but cannot be compared: for documents stored before this was checked), for more than
+    MAX_VALUES values, for nesting deeper than MAX_DEPTH, and for what is not JSON.
     """
     reading = _Reading(where=f"document {document.id!r:.140}", declared=declared or {}, keep_misfits=keep_misfits)
     values: set[FilterableValue] = set()

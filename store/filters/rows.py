@@ -1,4 +1,4 @@
-"""Writing the values that filters compare."""
+"""Store the values that filters compare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from store.filters.metadata import FilterableValue
 
 
 def insert_values(session: WriteSession, collection_id: int, values: Mapping[int, Collection[FilterableValue]]) -> None:
-    """Store the values of documents, by `document.id`. Those that they had before must be gone."""
+    """Store the values of documents, by `document.id`. Their previous values must have been deleted."""
     wanted = {(value.name, value.kind.value) for own in values.values() for value in own}
     fields = _register_fields(session, collection_id, wanted)
     rows = [
@@ -33,7 +33,7 @@ def insert_values(session: WriteSession, collection_id: int, values: Mapping[int
 def _register_fields(
     session: WriteSession, collection_id: int, wanted: set[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
-    """`field.id` of each (name, kind); new ones are added."""
+    """The `field.id` of each (name, kind); adds missing ones."""
     columns = schema.field.c
     statement = sa.select(columns.name, columns.kind, columns.id).where(columns.collection_id == collection_id)
     names = sorted({name for name, _ in wanted})

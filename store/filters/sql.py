@@ -1,7 +1,7 @@
-"""Which documents satisfy a filter: every comparison is one statement, and their answers are joined as arrays.
+"""Evaluate a filter: each comparison is one SQL statement, and the resulting sets of ids are combined as arrays.
 
-A set of documents is sorted ids, or all but sorted ids: `not` costs nothing, and the documents of a collection are
-never listed. Ids come out of SQLite as one text: that is four times as fast as rows.
+A set of documents is a sorted array of ids or the complement of one, so that `not` costs nothing and the documents of
+a collection need not be listed. SQLite returns ids as one concatenated text, which is four times as fast as rows.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from store.filters.fields import Fields
 from store.ids import belong, counted, distinct
 
 MAX_COMPARISONS = 200
-MAX_VALUES = 30_000  # of all comparisons of a filter
+MAX_VALUES = 30_000  # in all comparisons of a filter together
 _value = schema.document_field.c
 
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The documents `ids`, or all others."""
+    """The set of the documents `ids`, or its complement."""
 
-    ids: Int64Array  # sorted `document.id`, each once
+    ids: Int64Array  # sorted, distinct `document.id`
     others: bool = False
 
     def holds(self, documents: Int64Array) -> BoolArray:
-        """(n,) which of `documents` belong to the set."""
+        """(n,) which of `documents` are in the set."""
         found = belong(documents, self.ids)
         return ~found if self.others else found
 
@@ -85,11 +85,11 @@ def documents_where(
     silent: bool = False,
     among: Sequence[int] | None = None,
 ) -> Documents:
-    """The documents of the collection that satisfy `tree`. Those of other collections may be in a set of `others`.
+    """The documents of the collection that satisfy `tree`. A complement may also contain those of other collections.
 
-    `silent`: a field or a kind that is unknown is no error, and nothing has such values. Else raises InvalidFilter for
-    a field that no document ever had and no setting declares, and for a value of a kind that the field never had; in
-    any case for a filter that is too large. `among`: of these few documents alone, whose values are all that is read.
+    Raises InvalidFilter for a field that no document ever had and no setting declares, and for a value of a kind that
+    the field never had, unless `silent`: then such a field simply has no such values. Always raises it for a filter
+    that is too large. `among`: check only these few documents, and read only their values.
     """
     _check_size(tree)
     return _Resolver(session, Fields(session, collection_id, silent=silent), among).resolve(tree)
@@ -98,9 +98,9 @@ def documents_where(
 def document_ids_where(
     session: ReadSession, collection_id: int, tree: Filter | None, *, within: Filter | None = None
 ) -> Int64Array:
-    """The ids of the documents of the collection that satisfy `tree`, None: of all, in any order.
+    """The ids of the documents of the collection that satisfy `tree` (None: of all), in any order.
 
-    `within`: as if there were none but those that satisfy it, too. Raises as `documents_where` does.
+    `within`: as if only documents that satisfy it existed. Raises like `documents_where`.
     """
     return listed(session, collection_id, seen_where(session, collection_id, tree, within))
 
@@ -108,20 +108,20 @@ def document_ids_where(
 def external_ids_where(
     session: ReadSession, collection_id: int, tree: Filter, *, among: Sequence[int], within: Filter | None = None
 ) -> list[str]:
-    """The users' ids of those of the few documents `among` that the collection has and that satisfy `tree`.
+    """The users' ids of those of the few documents `among` that are in the collection and satisfy `tree`.
 
-    Else as `document_ids_where`.
+    Otherwise like `document_ids_where`.
     """
     found = seen_where(session, collection_id, tree, within, among)
     ids = np.array(among, dtype=np.int64)
     document = schema.document.c
-    # With a sum SQLite goes by the ids, not through all documents of the collection.
+    # The "+ 0" makes SQLite look up the ids instead of scanning all documents of the collection.
     statement = sa.select(document.external_id).where(document.collection_id + 0 == collection_id)
     return [row.external_id for row in session.rows_where_in(statement, document.id, ids[found.holds(ids)].tolist())]
 
 
 def count_where(session: ReadSession, collection_id: int, tree: Filter | None, *, within: Filter | None = None) -> int:
-    """How many documents of the collection satisfy `tree`, None: are there. Else as `document_ids_where`."""
+    """Number of documents of the collection that satisfy `tree` (None: of all). See `document_ids_where`."""
     return len(document_ids_where(session, collection_id, tree, within=within))
 
 
@@ -132,9 +132,9 @@ def seen_where(
     within: Filter | None,
     among: Sequence[int] | None = None,
 ) -> Documents:
-    """Those that satisfy `tree`, None: all, as if there were none but those that satisfy `within`.
+    """The documents that satisfy `tree` (None: all), as if only those that satisfy `within` existed.
 
-    Who sees these alone does not learn from an error which fields the others have. Else as `documents_where`.
+    With `within`, errors do not reveal which fields other documents have. Otherwise like `documents_where`.
     """
     seen = _EVERYTHING
     if within is not None:
@@ -145,13 +145,13 @@ def seen_where(
 
 
 def read_ids(session: ReadSession, column: sa.ColumnElement[int], *where: sa.ColumnElement[bool]) -> Int64Array:
-    """The ids that the column has where all of `where` holds, in any order, as often as they are there."""
+    """The ids in the column of all rows where all of `where` holds, in any order, with duplicates."""
     listed = session.execute(sa.select(sa.func.group_concat(column)).where(*where)).scalar()
     return np.fromstring(listed, dtype=np.int64, sep=",") if listed else np.empty(0, dtype=np.int64)
 
 
 def listed(session: ReadSession, collection_id: int, found: Documents) -> Int64Array:
-    """The ids of the set, in any order."""
+    """The collection's documents in the set, by `document.id`, in any order."""
     if not found.others:
         return found.ids
     everything = read_ids(session, schema.document.c.id, schema.document.c.collection_id == collection_id)
@@ -199,15 +199,15 @@ class _Resolver:
         return Documents(distinct(self._read(self._field_id.in_(field_ids))))
 
     def _every(self, part: Comparison) -> Documents:
-        """Of these documents as many values pass as there are."""
+        """The documents of which all values pass: as many values pass as there are."""
         documents, counts = counted(self._read(self._field_id.in_(self.fields.value_ids(part.field))))
         passing, passing_counts = counted(self._passing(part))
         passed = np.zeros(len(documents), dtype=np.int64)
-        passed[np.searchsorted(documents, passing)] = passing_counts  # the values that pass are among the values
+        passed[np.searchsorted(documents, passing)] = passing_counts  # documents that pass are all among `documents`
         return Documents(documents[passed == counts])
 
     def _passing(self, part: Comparison) -> Int64Array:
-        """The documents of all values that pass, each as often as it has some, in any order."""
+        """The document of each value that passes, in any order, with duplicates."""
         found = [np.empty(0, dtype=np.int64)]
         for field_id, test in value_tests(self.fields, part):
             where = (self._field_id == field_id, test)
@@ -219,7 +219,7 @@ class _Resolver:
 
     @property
     def _field_id(self) -> sa.ColumnElement[int]:
-        """With a sum SQLite goes by the documents, not through all values of the field."""
+        """With `among`, a "+ 0" makes SQLite use the index on documents instead of scanning all values of the field."""
         return _value.field_id if self.among is None else _value.field_id + 0
 
     @property
@@ -227,7 +227,7 @@ class _Resolver:
         return () if self.among is None else (_value.document_id.in_(self.among),)
 
     def _near(self, circle: Within, *where: sa.ColumnElement[bool]) -> Int64Array:
-        """Of the places that `where` finds, those that are in the circle: their documents."""
+        """The documents of the places that `where` finds and that lie within the circle."""
         columns = sa.select(_value.document_id, _value.number, _value.longitude)
         rows: Any = self.session.execute(columns.where(*where, *self._among)).cursor  # the driver's own: plain tuples
         table = np.fromiter(chain.from_iterable(rows), dtype=np.float64).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Jobs as people see them: one, a list of them; and the ways in which they end before their time."""
+"""Jobs as users see them: get one, list them, cancel one, and fail those of a deleted collection."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ UNENDED = (JobState.RECEIVING.value, *RUNNABLE)
 
 
 def get_job(session: ReadSession, job_id: int, *, among: Patterns | None = None) -> Job:
-    """Raises JobNotFound, also where its collection is not `among` those that are meant (None: all of them).
+    """The job with this id. `among`: patterns that its collection's name or alias must match (None: any).
 
-    A job that is still being received is not there yet.
+    Raises JobNotFound, also where the collection does not match, and for a job that is still being received.
     """
     job = schema.job.c
     if 0 < job_id <= schema.MAX_ID:
@@ -40,10 +40,10 @@ def list_jobs(
     before: int | None = None,
     among: Patterns | None = None,
 ) -> list[Job]:
-    """The newest jobs first, `limit` of them at most; `before`: only those with a lower id.
+    """The newest jobs first, at most `limit`; `before`: only those with a lower id.
 
-    `collection`: only those of the collection of this name or alias; `among`: only those of collections with such
-    names, or aliases.
+    `collection`: only those of the collection with this name or alias; `among`: only those of collections with
+    matching names or aliases.
     """
     job = schema.job.c
     conditions: list[sa.ColumnElement[bool]] = [job.state != JobState.RECEIVING.value]
@@ -64,15 +64,15 @@ def list_jobs(
 
 
 def queued_documents(session: ReadSession) -> int:
-    """How many documents wait, in all jobs that go on or are being received."""
+    """Number of documents waiting in all jobs that are being received, wait, or are worked on."""
     waiting = sa.select(sa.func.coalesce(sa.func.sum(schema.job.c.pending), 0)).where(schema.job.c.state.in_(UNENDED))
     return int(session.execute(waiting).scalar_one())
 
 
 def cancel_job(session: WriteSession, job_id: int, *, now: float) -> Job:
-    """End the job; what was committed stays, and what waits is dropped. Cancelling twice is no fault.
+    """Cancel the job: what was committed stays, what still waits is dropped. Cancelling twice is no error.
 
-    A worker that is at one of its batches has lost its lease, and writes nothing any more.
+    A worker that is busy with one of its batches loses its lease, and cannot write any more.
     Raises JobNotFound, and JobConflict for a job that is done.
     """
     job = get_job(session, job_id)
@@ -84,7 +84,7 @@ def cancel_job(session: WriteSession, job_id: int, *, now: float) -> Job:
 
 
 def fail_jobs_of(session: WriteSession, collection_id: int, name: str, *, now: float) -> None:
-    """The collection is about to be deleted: its jobs end."""
+    """Fail the jobs of a collection that is about to be deleted."""
     job = schema.job.c
     reason = f"the collection {name!r} was deleted"
     found = session.execute(sa.select(job.id).where(job.collection_id == collection_id, job.state.in_(RUNNABLE)))
@@ -92,7 +92,7 @@ def fail_jobs_of(session: WriteSession, collection_id: int, name: str, *, now: f
 
 
 def jobs_where(session: ReadSession, *conditions: sa.ColumnElement[bool], limit: int) -> Sequence[sa.Row[Any]]:
-    """The rows of the newest jobs first."""
+    """The rows of the newest matching jobs, the newest first."""
     found = sa.select(schema.job).where(*conditions).order_by(schema.job.c.id.desc()).limit(limit)
     return session.execute(found).all()
 

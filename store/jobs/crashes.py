@@ -1,4 +1,4 @@
-"""Batches over which workers vanish: cut smaller and smaller, until the document at fault stands alone."""
+"""Handle batches over which workers crash: halve them until the document at fault stands alone, then give it up."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from store.database import WriteSession
 from store.jobs.notices import add_notices, errors_of
 from store.jobs.payload import pack, unpack
 
-_WHOLE_CRASHES = 2  # after so many a batch is cut in half
-LAST_CRASHES = 5  # after so many a single document is given up
-WORKER_LOST = "worker_lost"  # the code of its error
+_WHOLE_CRASHES = 2  # after so many crashes a batch is cut in half
+LAST_CRASHES = 5  # after so many crashes a single document is given up
+WORKER_LOST = "worker_lost"  # error code of such a document
 
 
 def count_crash(session: WriteSession, job_id: int) -> None:
-    """The worker that had the job is gone; its next batch is what it was at.
+    """Count a crash of the job's next batch, which its worker was busy with when it vanished.
 
-    The process may have been killed for any reason, so a batch is suspected from the second time on.
+    The process may have been killed for any reason, so a batch is suspected only from the second crash on.
     """
     columns = schema.job_batch.c
     first = session.execute(
@@ -37,7 +37,7 @@ def count_crash(session: WriteSession, job_id: int) -> None:
 
 
 def _cut(session: WriteSession, batch: sa.Row[Any]) -> None:
-    """Two halves, each of which has one more try before it is cut in turn."""
+    """Cut the batch in half. Each half gets one more try before it is cut in turn."""
     items = unpack(batch.payload)
     middle = len(items) // 2
     session.execute(sa.delete(schema.job_batch).where(schema.job_batch.c.id == batch.id))

@@ -1,4 +1,4 @@
-"""A job while its documents come in: nobody sees it until it is whole, and it goes when it never gets so."""
+"""Receive the documents of a job. Until all have arrived nobody sees it; an upload that breaks off is removed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from store.jobs.lease import Lease, fenced, newest_turn
 from store.jobs.notices import JobNotice, NoticeKind, add_notices
 
 _RECEIVING = (JobState.RECEIVING.value,)
-_DROPPED_AT_ONCE, _NOTICES_AT_ONCE = 20, 2_000  # batches and notices that one transaction deletes: others wait for it
+_DROPPED_AT_ONCE, _NOTICES_AT_ONCE = 20, 2_000  # batches and notices deleted per transaction: other writers wait
 
 
 @dataclass(kw_only=True, slots=True)
 class Intake:
-    """What came in since the last transaction."""
+    """What arrived since the last transaction."""
 
     read: int = 0  # documents, and records that could not become one
-    batches: list[tuple[int, bytes]] = field(default_factory=list)  # how many documents, and their payload
+    batches: list[tuple[int, bytes]] = field(default_factory=list)  # number of documents, and their payload
     notices: list[JobNotice] = field(default_factory=list)
 
 
 def begin(
     session: WriteSession, collection: Collection, worker: str, *, seconds: float, key: str | None, now: float
 ) -> Lease:
-    """A new job that `worker` receives documents for, under a lease of `seconds`.
+    """Create a job for which `worker` receives documents, under a lease of `seconds`.
 
     Raises StillReceived where the collection has a job with this idempotency key, CollectionNotFound where it is gone.
     """
@@ -55,7 +55,7 @@ def begin(
 
 
 def append(session: WriteSession, lease: Lease, intake: Intake, *, now: float) -> None:
-    """Store what came in. Raises LeaseLost where the job was taken for abandoned."""
+    """Store what arrived. Raises LeaseLost where the job was considered abandoned."""
     job = schema.job.c
     documents = sum(count for count, _ in intake.batches)
     failed = sum(notice.kind is NoticeKind.ERROR for notice in intake.notices)
@@ -64,7 +64,7 @@ def append(session: WriteSession, lease: Lease, intake: Intake, *, now: float) -
         session, lease, states=_RECEIVING, leased_at=now, total=job.total + intake.read,
         pending=job.pending + documents, failed=job.failed + failed, duplicates=job.duplicates + duplicates,
     )  # fmt: skip
-    number = row.pending - documents  # nothing was taken out yet, so it counts what was put in
+    number = row.pending - documents  # nothing was taken out yet, so this is the number of documents stored before
     rows = []
     for count, payload in intake.batches:
         rows.append({"job_id": lease.job_id, "number": number, "documents": count, "crashes": 0, "payload": payload})
@@ -76,7 +76,7 @@ def append(session: WriteSession, lease: Lease, intake: Intake, *, now: float) -
 
 
 def finish(session: WriteSession, lease: Lease, *, digest: bytes, now: float) -> Job:
-    """All is in: the job takes its place in the queue, or is done where nothing is to do.
+    """All documents have arrived: queue the job, or mark it as done where there is nothing to do.
 
     Raises LeaseLost, and CollectionNotFound where the collection was deleted meanwhile.
     """
@@ -85,20 +85,20 @@ def finish(session: WriteSession, lease: Lease, *, digest: bytes, now: float) ->
     )
     if row.collection_id is None:
         raise CollectionNotFound(f"the collection {lease.collection!r} was deleted meanwhile", param="collection")
-    # Behind those that wait now, and before the one that has its turn: nobody can be kept waiting for ever.
+    # This turn is behind the jobs that wait now, and before the one served last: no job can wait for ever.
     over = row.pending == 0
     state = JobState.DONE if over else JobState.QUEUED
     return job_of(fenced(session, lease, states=_RECEIVING, state=state.value, ended_at=now if over else None))
 
 
 def drop(session: WriteSession, lease: Lease) -> bool:
-    """Delete some of what came in, and the job in the end; whether there is more. Raises LeaseLost."""
+    """Delete some of what arrived, and finally the job; whether more is left. Raises LeaseLost."""
     fenced(session, lease, states=_RECEIVING)
     return drop_piece(session, [lease.job_id], rows_too=True)
 
 
 def job_with_key(session: ReadSession, collection_id: int, key: str) -> tuple[Job, bytes | None] | None:
-    """The collection's job with this idempotency key and the digest of its content; None while it is being received."""
+    """The collection's job with this idempotency key, and the digest of its content (None while it is received)."""
     job = schema.job.c
     found = jobs_where(session, job.collection_id == collection_id, job.key == key, limit=1)
     return next(((job_of(row), row.digest) for row in found), None)
@@ -114,7 +114,7 @@ def check_key(session: ReadSession, collection_id: int, key: str) -> None:
 
 
 def unfinished_job(session: ReadSession, collection_id: int, digest: bytes) -> Job | None:
-    """The newest job of this very content that has something left to do."""
+    """The newest job with this content that still has something to do."""
     job = schema.job.c
     states = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.FAILED)
     of_content = (job.collection_id == collection_id, job.digest == digest, job.pending > 0)
@@ -123,7 +123,7 @@ def unfinished_job(session: ReadSession, collection_id: int, digest: bytes) -> J
 
 
 def drop_piece(session: WriteSession, job_ids: Sequence[int], *, rows_too: bool) -> bool:
-    """Delete some batches of these jobs; whether there is more. `rows_too`: then their notices, and the jobs."""
+    """Delete some batches of these jobs; whether more are left. `rows_too`: also their notices, then the jobs."""
     for table, limit in ((schema.job_batch, _DROPPED_AT_ONCE), (schema.job_notice, _NOTICES_AT_ONCE)):
         ids = sa.select(table.c.id).where(table.c.job_id.in_(job_ids)).limit(limit)
         if session.execute(sa.delete(table).where(table.c.id.in_(ids))).rowcount == limit:

@@ -1,12 +1,12 @@
-"""The lease on a job: taking it, keeping it, and writing under its protection.
+"""The lease on a job: taking it, renewing it, and writing under its protection.
 
-One worker at a time has a job. It takes the job by raising the job's token, and every later write of its own names
-that token: whoever was overtaken meanwhile changes no row, raises LeaseLost, and its transaction is rolled back. So a
-worker that slept through its lease can do no harm, whatever its clock says.
+One worker at a time has a job. It takes the job by raising the job's token, and all its later writes name that token
+(a fencing token). A worker that was overtaken matches no row, raises LeaseLost, and its transaction is rolled back. So
+a worker that slept through its lease does no harm, whatever its clock says.
 
-Time is the database's, and is only used to guess that a holder is gone. A lease counts while its last sign of life is
-less than its length from now, in either direction: after a clock has jumped, a lease is over early rather than never,
-which costs a batch that is done twice and stored once. Pauses between tries are judged in the same way.
+Times are the database's, and are only used to guess that a holder is gone. A lease counts while its last sign of life
+is less than its length from now, in either direction. After a clock has jumped, a lease ends early rather than never,
+which costs a batch that is processed twice and stored once. Pauses between tries are judged in the same way.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from store.jobs.crashes import count_crash
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """The right to work on a job until somebody else has a higher token."""
+    """The right to work on a job until another worker raises its token."""
 
     job_id: int
     token: int
-    collection: str  # name
+    collection: str  # its name
 
 
 def runnable(
@@ -45,8 +45,8 @@ def runnable(
 ) -> int | None:
     """The job whose turn it is: of those that can be worked on now, the one that was served longest ago.
 
-    `fingerprints`: those of `wanted_models` that the worker has; jobs of all other collections are left to others.
-    `job_id`: only this one; `but`: any but this one.
+    `fingerprints`: those of `wanted_models` that the worker has; jobs that need other models are left to other workers.
+    `job_id`: only this one; `but`: any except this one.
     """
     job, generation = schema.job.c, schema.generation.c
     found = (
@@ -70,18 +70,18 @@ def runnable(
 
 
 def lease_over(now: float) -> sa.ColumnElement[bool]:
-    """Whether a job's lease has run out."""
+    """SQL condition: the job's lease has run out."""
     job = schema.job.c
     return sa.func.abs(now - job.leased_at) >= job.lease_seconds
 
 
 def unserved_seconds(session: ReadSession, *, now: float) -> float:
-    """For how long no worker gave a sign of life, of the job where that is longest; since its beginning where none did.
+    """The longest time that a job has been without a sign of life from a worker, or since its creation if it had none.
 
-    Of jobs that could go on: a pause between tries does not count. 0 where there are none.
+    Considers jobs that could go on: a pause between tries does not count. 0 where there are none.
     """
     job = schema.job.c
-    since = sa.func.max(  # of two values
+    since = sa.func.max(  # SQLite's scalar max, of two values
         sa.func.coalesce(job.leased_at, job.created_at), sa.func.coalesce(job.paused_at + job.pause_seconds, 0.0)
     )
     first = session.execute(sa.select(sa.func.min(since)).where(job.state.in_(RUNNABLE))).scalar()
@@ -97,13 +97,13 @@ def claim(
     now: float,
     job_id: int | None = None,
 ) -> Lease | None:
-    """Take the job whose turn it is, or `job_id` if it can be had, for `seconds`; None where there is none."""
+    """Take the job whose turn it is, or `job_id` if it is available, for `seconds`; None where there is none."""
     found = runnable(session, fingerprints=fingerprints, now=now, job_id=job_id)
     if found is None:
         return None
     job = schema.job.c
     before = session.execute(sa.select(job.worker, job.token, job.collection).where(job.id == found)).one()
-    if before.worker is not None:  # its holder vanished over the job's next batch
+    if before.worker is not None:  # its holder vanished while busy with the job's next batch
         count_crash(session, found)
     session.execute(
         sa.update(schema.job)
@@ -117,17 +117,17 @@ def claim(
 
 
 def newest_turn(session: ReadSession) -> int:
-    """The number of the last turn that was given; 0 before the first."""
+    """The highest turn number given so far; 0 before the first."""
     return int(session.execute(sa.select(sa.func.coalesce(sa.func.max(schema.job.c.turn), 0))).scalar_one())
 
 
 def renew(session: WriteSession, lease: Lease, *, now: float) -> None:
-    """A sign of life, of a worker or of a receiver. Raises LeaseLost."""
+    """Renew the lease of a worker or of a receiver. Raises LeaseLost."""
     fenced(session, lease, states=UNENDED, leased_at=now)
 
 
 def release(session: WriteSession, lease: Lease, *, idle: bool) -> None:
-    """Give the lease back, if it is still held. `idle`: nobody goes on at once, so the job is queued again."""
+    """Give the lease back, if it is still held. `idle`: no worker continues at once, so the job is queued again."""
     job = schema.job.c
     values: dict[str, Any] = {"worker": None, "token": job.token + 1}
     if idle:
@@ -139,14 +139,14 @@ def release(session: WriteSession, lease: Lease, *, idle: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failures:
-    """Of a job since its last success."""
+    """Failures of a job since its last success."""
 
-    attempts: int  # those that may end it
-    pauses: int  # all of them
+    attempts: int  # failures that count towards giving up
+    pauses: int  # all failures
 
 
 def failures(session: ReadSession, lease: Lease) -> Failures:
-    """Zeros where the job is gone."""
+    """The job's failures since its last success; zeros where the job is gone."""
     job = schema.job.c
     row = session.execute(sa.select(job.attempts, job.pauses).where(job.id == lease.job_id)).first()
     return Failures(attempts=0, pauses=0) if row is None else Failures(attempts=row.attempts, pauses=row.pauses)
@@ -155,10 +155,10 @@ def failures(session: ReadSession, lease: Lease) -> Failures:
 def postpone(
     session: WriteSession, lease: Lease, *, reason: str, pause_seconds: float, counts: bool, now: float
 ) -> None:
-    """Give the lease back after a failure; the job can be had again after the pause. Raises LeaseLost.
+    """Give the lease back after a failure; the job is available again after the pause. Raises LeaseLost.
 
-    `counts`: whether it was one of the attempts that a job has. No pause is longer than five minutes: it is kept over
-    restarts, so one that a remote gone mad asked for could not be ended.
+    `counts`: whether this uses up one of the job's attempts. A pause is at most five minutes: it outlasts restarts, so
+    an excessive one that a remote service asked for could not be ended.
     """
     job = schema.job.c
     fenced(
@@ -176,7 +176,7 @@ def postpone(
 
 
 def give_up(session: WriteSession, lease: Lease, *, reason: str, now: float) -> None:
-    """End the job as failed. What it has not done is kept for another try. Raises LeaseLost."""
+    """End the job as failed. Its remaining documents are kept for another try. Raises LeaseLost."""
     attempts = schema.job.c.attempts + 1
     failed = JobState.FAILED.value
     fenced(session, lease, state=failed, reason=reason, attempts=attempts, worker=None, ended_at=now)
@@ -185,10 +185,10 @@ def give_up(session: WriteSession, lease: Lease, *, reason: str, now: float) -> 
 def wanted_models(session: ReadSession) -> dict[str, str]:
     """The fingerprints of the models that jobs wait for, each with the name of a collection embedded by them.
 
-    The encoder's, and behind a space that of the sparse model where there is one.
+    A key is the encoder's fingerprint, followed by a space and that of the sparse model where there is one.
     """
     job, generation, collection = schema.job.c, schema.generation.c, schema.collection.c
-    # Each collection once: of one there may be many thousands of jobs.
+    # Each collection once, as it may have many thousands of jobs.
     waiting = sa.select(job.collection_id).where(job.state.in_(RUNNABLE)).distinct().subquery()
     found = (
         sa.select(_models(), sa.func.min(collection.name))
@@ -206,7 +206,7 @@ def _models() -> sa.ColumnElement[str]:
 
 
 def fenced(session: WriteSession, lease: Lease, *, states: tuple[str, ...] = RUNNABLE, **values: Any) -> sa.Row[Any]:
-    """Change the job's row if the lease still holds; the row as it is then. Raises LeaseLost."""
+    """Update the job's row if the lease still holds; returns the updated row. Raises LeaseLost."""
     job = schema.job
     held = (job.c.id == lease.job_id) & (job.c.token == lease.token) & job.c.state.in_(states)
     row = session.execute(sa.update(job).where(held).values(values or {"token": job.c.token}).returning(*job.c)).first()

@@ -1,4 +1,4 @@
-"""What a job has to say of single documents: errors, ids that came twice, documents that the model cut."""
+"""A job's messages about single documents: errors, duplicate ids, documents that the model truncated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from store import schema
 from store.database import ReadSession, WriteSession
 from store.jobs.payload import QueuedDocument, pack
 
-MAX_LISTED = 1000  # duplicates, and truncated documents, that a job lists; the counts go on. Errors are all kept
+MAX_LISTED = 1000  # duplicates, and truncated documents, listed per job; all are counted, and all errors are listed
 
 
 class NoticeKind(StrEnum):
@@ -24,20 +24,20 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobNotice:
-    """About one document."""
+    """A message about one document."""
 
-    id: int = 0  # rising within a job; 0 before it is stored
+    id: int = 0  # ascending within a job; 0 before it is stored
     kind: NoticeKind
     document_id: str | None = None
     path: str | None = None
     line: int | None = None
     code: str | None = None  # of an error: the stable code of core.errors
     reason: str | None = None
-    document: QueuedDocument | None = None  # only to be stored: kept for another try
+    document: QueuedDocument | None = None  # only when storing an error: the document, kept for another try
 
 
 def add_notices(session: WriteSession, job_id: int, notices: Iterable[JobNotice], *, listed: dict[str, int]) -> None:
-    """Store them. `listed`: how many of each kind the job counted before; over MAX_LISTED only errors are kept."""
+    """Store notices. `listed`: number of the job's notices so far, by kind; beyond MAX_LISTED only errors are kept."""
     rows: list[dict[str, Any]] = []
     for notice in notices:
         before = listed.get(notice.kind, 0)
@@ -49,7 +49,7 @@ def add_notices(session: WriteSession, job_id: int, notices: Iterable[JobNotice]
 
 
 def job_notices(session: ReadSession, job_id: int, kind: NoticeKind, *, limit: int, after: int = 0) -> list[JobNotice]:
-    """The first `limit` notices behind the id `after`, in the order in which they were met."""
+    """The first `limit` notices after the id `after`, in the order in which they were stored."""
     columns = schema.job_notice.c
     shown = [column for column in columns if column.name not in ("job_id", "payload")]
     found = (
@@ -81,8 +81,8 @@ def newest_notice(session: ReadSession, job_id: int) -> int:
 def errors_of(
     documents: Sequence[QueuedDocument], failures: Iterable[tuple[str | None, str, str]]
 ) -> Iterator[JobNotice]:
-    """The dead letters among `documents`; `failures` are document id, code, reason."""
-    by_id = {item.document.id: item for item in documents}  # of two with one id the last was tried
+    """Errors for the failed ones among `documents` (dead letters); `failures` are document id, code, reason."""
+    by_id = {item.document.id: item for item in documents}  # of two with the same id the last one was tried
     for id_, code, reason in failures:
         item = None if id_ is None else by_id.get(id_)
         yield JobNotice(
@@ -110,5 +110,5 @@ def _row(job_id: int, notice: JobNotice) -> dict[str, Any]:
 
 
 def _storable(text: str | None) -> str | None:
-    """Without the lone surrogates that SQLite refuses: the fault may be in the very id."""
+    """Replace the lone surrogates that SQLite refuses: the id may be the very thing that is wrong."""
     return None if text is None else text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Documents as they wait in a job: a batch of them is one JSON text."""
+"""Serialisation of the documents that wait in a job: a batch is one JSON text."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class QueuedDocument:
 
 
 def pack(items: Iterable[QueuedDocument]) -> bytes:
-    """`[[id, title, text, metadata, path, line], ...]`; a document with controls has them behind these."""
+    """`[[id, title, text, metadata, path, line], ...]`; a document with controls has them as a seventh element."""
     return joined(map(packed, items))
 
 
 def packed(item: QueuedDocument) -> str:
-    """One of them, for `joined`."""
+    """The JSON of one document, for `joined`."""
     return json.dumps(_row(item), ensure_ascii=False, separators=(",", ":"))
 
 
 def joined(rows: Iterable[str]) -> bytes:
-    """What `pack` makes of the documents that are `packed` already."""
-    # The name of a file may hold bytes that are no UTF-8; they come back as they went in.
+    """The result of `pack` for documents that are already `packed`."""
+    # A file name may hold bytes that are not UTF-8; they are restored unchanged.
     return f"[{','.join(rows)}]".encode("utf-8", "surrogatepass")
 
 
 def unpack(payload: bytes) -> list[QueuedDocument]:
-    """What `pack` was given, in its order."""
+    """The inverse of `pack`, in the same order."""
     return [_document(*row) for row in json.loads(payload.decode("utf-8", "surrogatepass"))]
 
 

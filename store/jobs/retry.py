@@ -1,4 +1,4 @@
-"""Another try of what failed: dead letters go back into the queue."""
+"""Retry a job: its dead letters, the documents that failed, go back into the queue."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from store.database import Database, WriteSession
 from store.jobs import get_job
 from store.jobs.notices import NoticeKind
 
-_AT_ONCE = 100  # dead letters that one transaction puts back: others wait for it
+_AT_ONCE = 100  # dead letters put back per transaction: other writers wait for it
 
 
 def retry_job(database: Database, job_id: int) -> Job:
-    """Put the failed documents back into the queue, and begin anew where the job had failed or waits.
+    """Put the failed documents back into the queue, and queue the job again where it had failed or waits.
 
-    Each comes back as a batch of its own: what made one fail shall not touch another. Records that never became
-    documents stay errors. Raises JobNotFound, and JobConflict where there is nothing to try again.
+    Each document becomes a batch of its own, so that what made one fail cannot affect another. Records that never
+    became documents stay errors. Raises JobNotFound, and JobConflict where there is nothing to try again.
     """
     notice = schema.job_notice.c
     with database.read() as session:
@@ -36,7 +36,7 @@ def retry_job(database: Database, job_id: int) -> Job:
             param="job_id",
         )
     more = True
-    while more:  # what fails meanwhile has a higher id, and is left alone
+    while more:  # documents that fail meanwhile have a higher id, and are left alone
         with database.write() as session:
             more = _retry_some(session, job_id, newest or 0)
     with database.read() as session:
@@ -44,7 +44,7 @@ def retry_job(database: Database, job_id: int) -> Job:
 
 
 def _retry_some(session: WriteSession, job_id: int, until: int) -> bool:
-    """Whether there are more."""
+    """Put back up to _AT_ONCE dead letters; whether there may be more."""
     job, notice = get_job(session, job_id), schema.job_notice.c
     _check(job)
     letters = sa.select(notice.id, notice.payload).where(*_retryable(job_id), notice.id <= until)

@@ -1,4 +1,4 @@
-"""What jobs leave behind, cleared away in short transactions: the write lock is never held for long."""
+"""Clean up after jobs in short transactions, so that the write lock is never held for long."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from store.database import Database, ReadSession
 from store.jobs.intake import drop_piece
 from store.jobs.lease import lease_over
 
-KEPT_JOBS = 10_000  # of a collection, those that ended last; older ones are forgotten
-_AT_ONCE = 100  # jobs that one piece of the work is about
+KEPT_JOBS = 10_000  # ended jobs kept per collection, the last to end; older ones are deleted
+_AT_ONCE = 100  # jobs handled in one piece of the work
 
 
 def sweep(database: Database, *, now: float) -> bool:
-    """One piece of the work; whether there may be more.
+    """Do one piece of the work; whether there may be more.
 
-    Goes: documents of jobs that were cancelled or whose collection is gone, jobs whose sender vanished before all was
-    received, and of each collection the jobs that ended before its KEPT_JOBS last ones. A failed job that documents
-    wait in is not one of them: these were acknowledged, and only whoever sent them knows what is to become of them.
+    Deletes the documents of jobs that were cancelled or whose collection is gone, jobs whose sender vanished before all
+    documents arrived, and jobs beyond the KEPT_JOBS that ended last in their collection. A failed job with waiting
+    documents is kept: they were acknowledged, and only the sender can decide what becomes of them.
     """
     with database.read() as session:
         abandoned, emptied, forgotten = _abandoned(session, now), _to_empty(session), _forgotten(session)
@@ -30,11 +30,11 @@ def sweep(database: Database, *, now: float) -> bool:
         if emptied:
             return drop_piece(session, emptied, rows_too=False) or bool(abandoned or forgotten)
         if abandoned:
-            abandoned = _abandoned(session, now)  # a slow sender may have come back; from here on it is too late
+            abandoned = _abandoned(session, now)  # a slow sender may have come back; from here on it is locked out
             session.execute(sa.update(job).where(job.c.id.in_(abandoned)).values(token=job.c.token + 1))
             return drop_piece(session, abandoned, rows_too=True) or bool(forgotten)
         again = sa.select(job.c.id).where(job.c.id.in_(forgotten), _may_be_forgotten())
-        forgotten = _ids(session, again)  # one may have been tried again; from here on none can be
+        forgotten = _ids(session, again)  # one may have been retried meanwhile; from here on none can be
         session.execute(sa.update(job).where(job.c.id.in_(forgotten)).values(state=JobState.CANCELLED.value))
         return drop_piece(session, forgotten, rows_too=True) or len(forgotten) >= _AT_ONCE
 
@@ -57,7 +57,7 @@ def _forgotten(session: ReadSession) -> list[int]:
     job = schema.job.c
     crowded = sa.select(job.collection_id).group_by(job.collection_id).having(sa.func.count() > KEPT_JOBS)
     found: list[int] = []
-    for collection_id in session.execute(crowded).scalars().all():  # None: those of all that were deleted
+    for collection_id in session.execute(crowded).scalars().all():  # None: jobs of all deleted collections
         own = sa.select(job.id).where(_may_be_forgotten(), job.collection_id.is_not_distinct_from(collection_id))
         found += _ids(session, own.order_by(job.ended_at.desc(), job.id.desc()).offset(KEPT_JOBS))
         if len(found) >= _AT_ONCE:

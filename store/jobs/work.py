@@ -1,4 +1,4 @@
-"""The work of a job: its next batch, and the end of one, in the very transaction that stores the documents."""
+"""Work on a job: read its next batch, and complete a batch in the same transaction that stores its documents."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from store.jobs.payload import QueuedDocument, unpack
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobBatch:
-    """Documents that are to be committed together."""
+    """Documents to be committed together."""
 
     id: int
-    number: int  # its place in the job
-    crashes: int  # workers that vanished over it
+    number: int  # its position in the job
+    crashes: int  # number of workers that vanished while working on it
     documents: list[QueuedDocument]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchOutcome:
-    """What became of a batch."""
+    """The result of a batch."""
 
     receipt: Receipt
     failures: Sequence[tuple[str | None, str, str]]  # document id, code, reason
-    truncated: Sequence[str]  # ids of documents of which the model did not read all
-    passages: int  # that had to be embedded
-    tokens: int  # that the model read
-    seconds: float  # that it took
+    truncated: Sequence[str]  # ids of documents that the model did not read in full
+    passages: int  # passages that had to be embedded
+    tokens: int  # tokens that the model read
+    seconds: float  # time taken
 
 
 def next_batch(session: ReadSession, lease: Lease, *, after: int | None = None) -> JobBatch | None:
-    """The documents to go on with, or those behind the batch of the number `after`; None where none are left."""
+    """The job's next batch, or the next one after the batch number `after`; None where none is left."""
     columns = schema.job_batch.c
     first = sa.select(columns.id, columns.number, columns.crashes, columns.payload)
     first = first.where(columns.job_id == lease.job_id).order_by(columns.number)
@@ -54,9 +54,9 @@ def next_batch(session: ReadSession, lease: Lease, *, after: int | None = None) 
 
 
 def complete(session: WriteSession, lease: Lease, batch: JobBatch, outcome: BatchOutcome, *, now: float) -> Job:
-    """The batch is done, with the documents that this transaction stores; the job as it is then.
+    """Record the batch as done, in the transaction that stores its documents; returns the updated job.
 
-    Raises LeaseLost: let the transaction end with it, and nothing of the batch is written.
+    Raises LeaseLost: let it end the transaction, so that nothing of the batch is written.
     """
     job, receipt = schema.job.c, outcome.receipt
     row = fenced(
@@ -90,7 +90,7 @@ def complete(session: WriteSession, lease: Lease, batch: JobBatch, outcome: Batc
 
 
 def conclude(session: WriteSession, lease: Lease, *, now: float) -> Job:
-    """The job is done, unless documents are there that came back to be tried again; as it is then. Raises LeaseLost."""
+    """Mark the job as done, unless documents were put back to be retried; returns the job. Raises LeaseLost."""
     columns = schema.job_batch.c
     if session.execute(sa.select(columns.id).where(columns.job_id == lease.job_id).limit(1)).first() is not None:
         return job_of(fenced(session, lease))

@@ -1,1 +1,1 @@
-"""Collections whose passages an engine elsewhere holds: SQLite stays the truth, and the engine follows."""
+"""Passages in an external engine: SQLite stays the source of truth, and the engine is kept up to date with it."""

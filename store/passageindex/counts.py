@@ -1,6 +1,6 @@
-"""How many passages there are, how long they are, and in how many a term is: what BM25 goes by.
+"""Collection statistics for BM25: number of passages, their total length, and the document frequency of each term.
 
-Segments are counted when they are read. What an engine elsewhere holds is counted by every commit, in its transaction.
+Segments are counted when they are read. For an external engine every commit updates the counts in its transaction.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _BLOCK = 5_000  # passages
 
 
 def count(session: WriteSession, generation_id: int, changes: Mapping[bytes, int]) -> None:
-    """Note that passages came (above 0) and went (below 0), by their embedding's sha; the embeddings are still there.
+    """Record that passages were added (above 0) or removed (below 0), by the SHA of their embedding.
 
-    Nothing where no engine elsewhere holds the generation.
+    The embeddings must still be stored. Does nothing where no external engine holds the generation.
     """
     record = find_record(session, generation_id)
     changes = {sha: number for sha, number in changes.items() if number}
@@ -53,7 +53,7 @@ def count(session: WriteSession, generation_id: int, changes: Mapping[bytes, int
 
 
 def dfs(session: ReadSession, term_ids: Iterable[int]) -> dict[int, int]:
-    """By term id: how many passages of its collection hold it; without those that none does."""
+    """Number of passages of its collection that contain a term, by term id; terms without any are left out."""
     columns = schema.term_count.c
     return {
         row.term_id: row.passages
@@ -62,7 +62,7 @@ def dfs(session: ReadSession, term_ids: Iterable[int]) -> dict[int, int]:
 
 
 def recounted(session: ReadSession, generation_id: int) -> tuple[int, float, dict[int, int]]:
-    """What `passages`, `length` and the terms' counts ought to be. Reads all terms of the generation."""
+    """The correct `passages`, `length` and counts by term id. Reads all terms of the generation."""
     passages, length, terms = 0, 0.0, np.zeros(0, dtype=np.int64)
     for number, postings in _passages(session, generation_id):
         passages += number
@@ -75,7 +75,7 @@ def recounted(session: ReadSession, generation_id: int) -> tuple[int, float, dic
 
 
 def recount(session: WriteSession, record: IndexRecord) -> None:
-    """Put right what was counted of a generation."""
+    """Correct the stored counts of a generation."""
     assert record.generation_id is not None
     passages, length, terms = recounted(session, record.generation_id)
     generation, term = schema.generation.c, schema.term.c
@@ -104,7 +104,7 @@ def _add(session: WriteSession, terms: Mapping[int, int]) -> None:
 
 
 def _passages(session: ReadSession, generation_id: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """The terms of all passages, block by block, and how many passages a block has."""
+    """The number of passages and their postings, block by block."""
     passage, embedding = schema.passage.c, schema.embedding.c
     statement = (
         sa.select(embedding.sparse)

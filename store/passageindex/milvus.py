@@ -1,4 +1,4 @@
-"""Milvus as the engine that holds passages."""
+"""The passage index on Milvus."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from store.passageindex import rows
 from store.passageindex.protocol import MOST, Entries, Weights
 from store.passageindex.silence import Silence
 
-_GRAPH = {"M": 32, "efConstruction": 200}  # neighbours of a passage, and how many are looked at to choose them
-_LEAST_EF = 64  # passages that a walk through the graph keeps in sight; Milvus wants as many as are asked for, at least
-_PAGE_BYTES, _PAGE_ROWS = 2**24, 500  # of vectors, and of passages that are read with them, at once
-_REMOVED_ROWS = 10_000  # named in one message
-_STRONG = {"consistency_level": "Strong"}  # what was written before the question is seen
-# Pages in the order of ids: what pymilvus' own iterator asks with. The iterator itself will not do, as it asks without
-# a time limit, and keeps what it read where all threads share it.
+_GRAPH = {"M": 32, "efConstruction": 200}  # neighbours of a passage, and candidates considered when choosing them
+_LEAST_EF = 64  # candidates kept by a graph search; Milvus requires at least as many as are asked for
+_PAGE_BYTES, _PAGE_ROWS = 2**24, 500  # bytes of vectors, and passages, read at once
+_REMOVED_ROWS = 10_000  # ids per delete request
+_STRONG = {"consistency_level": "Strong"}  # a query sees everything written before it
+# Pages in the order of ids: the options that pymilvus' own iterator sends. The iterator itself has no time limit, and
+# keeps its results where all threads share them.
 _IN_ORDER = {"iterator": "True", "reduce_stop_for_best": "True"}
 _CHANNEL = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
 _COLLECTION_NOT_FOUND, _COLLECTION_NOT_LOADED = 100, 101
-_NEARLY = 0.9  # of the time limit, after which a failure is taken for silence
+_NEARLY = 0.9  # share of the time limit after which a failure counts as silence
 _UNSUPPORTED = (6, 1100)  # "illegal argument" and "invalid parameter"
-_REASON_LENGTH = 300  # characters of what Milvus said that a log line shows
+_REASON_LENGTH = 300  # characters of Milvus' error message in a log line
 _log = logging.getLogger(__name__)
 
 
 class Milvus:
-    """A `PassageIndex`: each index is a collection of Milvus. Connects at the first use, and anew after an outage.
+    """A `PassageIndex`; each index is a Milvus collection. Connects at the first use, and again after an outage.
 
-    What Milvus has to say about a failure is logged; messages of errors, which users read, do not repeat it, nor
-    the address: they name the settings.
+    Milvus' own error messages are logged. Users see messages that contain neither these nor the address, and name the
+    settings instead.
     """
 
     def __init__(self, uri: str, *, token: str = "", database: str = "default", timeout_seconds: float = 10.0) -> None:
-        """`uri`: http or https, host and port. `token`: an API key or user:password. `timeout_seconds`: for an answer.
+        """`uri`: http or https, host and port. `token`: an API key or user:password. `timeout_seconds`: per request.
 
         Raises InvalidSettings where pymilvus is not installed.
         """
@@ -61,10 +61,10 @@ class Milvus:
         self._place = f"Milvus at {uri}, database {database!r}"
         self._silence = Silence(_SILENT)
         self._closed = False
-        self._indexes_lists = True  # until it refuses
+        self._indexes_lists = True  # until this Milvus refuses
 
     def close(self) -> None:
-        """Ends the connection. Who uses it still, or afterwards, gets IndexUnavailable."""
+        """Close the connection. Calls in progress and later ones raise IndexUnavailable."""
         self._closed = True
         with self._connecting:
             client, self._client = self._client, None
@@ -73,7 +73,7 @@ class Milvus:
 
     def check(self) -> str:
         with self._answered("check"):
-            self._call("has_collection", "salience")  # the version is told without the right token or database
+            self._call("has_collection", "salience")  # get_server_version checks neither the token nor the database
             return f"Milvus {self._call('get_server_version')}"
 
     def create(self, name: str, dimension: int, *, learned: bool) -> None:
@@ -119,7 +119,7 @@ class Milvus:
         among: Int64Array | None = None,
     ) -> Int64Array:
         found, scores = self._search(name, weights.value, rows.vector(ids, factors), limit, among)
-        return found[scores > 0]  # whatever an engine fills up with, where fewer match
+        return found[scores > 0]  # an engine may fill up the result where fewer match
 
     def holding(self, name: str, weights: Weights, ids: Int32Array) -> Int64Array:
         condition = f"array_contains_any({rows.LISTED[weights]}, {[*ids.tolist(), rows.UNLISTED]})"
@@ -149,7 +149,7 @@ class Milvus:
             self._call("create_collection", name, schema=layout, **_STRONG)
         except self._library.MilvusException:
             if not self._call("has_collection", name):
-                raise  # else somebody else was quicker
+                raise  # otherwise another process was quicker
 
     def _index(self, name: str, has: list[str], field: str, **params: Any) -> None:
         if field in has:
@@ -160,7 +160,7 @@ class Milvus:
             self._call("create_index", name, wanted)
         except self._library.MilvusException:
             if field not in self._call("list_indexes", name):
-                raise  # else somebody else was quicker
+                raise  # otherwise another process was quicker
 
     def _index_list(self, name: str, has: list[str], field: str) -> None:
         if not self._indexes_lists:
@@ -182,7 +182,7 @@ class Milvus:
         among: Int64Array | None,
         **params: int,
     ) -> tuple[Int64Array, Float32Array]:
-        """Ids and scores, best first."""
+        """Ids (n,) and scores (n,), best first."""
         if among is not None and not len(among):
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
         with self._answered("search"):
@@ -193,14 +193,14 @@ class Milvus:
                 anns_field=field,
                 limit=limit,
                 filter="" if among is None else f"id in {among.tolist()}",
-                output_fields=["id"],  # else some versions send the vectors, too
+                output_fields=["id"],  # without it some versions send the vectors, too
                 search_params={"metric_type": "IP", "params": params},
                 **_STRONG,
             )[0]
         return np.array(hits.ids, dtype=np.int64), np.array(hits.distances, dtype=np.float32)
 
     def _pages(self, name: str, condition: str, fields: list[str], size: int) -> Iterator[list[dict[str, Any]]]:
-        """All rows for which the condition holds, by id, in pages of `size` at most."""
+        """All rows that satisfy the condition, by id, in pages of at most `size`."""
         last = -1
         while True:
             text = f"id > {last} and {condition}" if condition else f"id > {last}"
@@ -213,7 +213,7 @@ class Milvus:
             last = int(page[-1]["id"])
 
     def _read(self, method: str, name: str, **options: Any) -> Any:
-        """As `_call`; loads a collection that somebody released, or a restart left unloaded."""
+        """Like `_call`, but loads a collection that was released, or left unloaded by a restart."""
         try:
             return self._call(method, name, **options)
         except self._library.MilvusException as error:
@@ -224,7 +224,7 @@ class Milvus:
 
     @contextmanager
     def _answered(self, what: str) -> Iterator[None]:
-        """For a step of any method: errors of the connection and of Milvus become ours."""
+        """Translate errors of the connection and of Milvus into ours. `what`: the operation, for the log."""
         try:
             yield
         except (self._library.MilvusException, self._grpc.RpcError) as error:
@@ -234,7 +234,7 @@ class Milvus:
             raise IndexUnavailable(_SILENT) from error
 
     def _call(self, method: str, *args: Any, **options: Any) -> Any:
-        """What the client's method answers, in time. Raises errors of pymilvus and gRPC."""
+        """Call a method of the client within the time limit. Raises errors of pymilvus and gRPC."""
         check_awaited()
         answer = current_answer()
         remaining = None if answer is None else answer.remaining
@@ -265,8 +265,8 @@ class Milvus:
                 client = self._library.MilvusClient(
                     **self._options, timeout=seconds, dedicated=True, grpc_options=_CHANNEL
                 )
-                # Else pymilvus would connect anew after each failure: one caller after the other, each for as long as
-                # it takes. The channel does that by itself.
+                # pymilvus would reconnect after each failure, with callers waiting one after the other. The channel
+                # reconnects by itself.
                 client._handler._on_rpc_error = self._give_up
                 self._client = client
             return self._client
@@ -274,7 +274,7 @@ class Milvus:
             self._connecting.release()
 
     def _give_up(self, error: Exception) -> bool:
-        """What pymilvus does after an error. False: it does not ask again."""
+        """Replaces pymilvus' error handler. False: do not retry."""
         if isinstance(error, self._grpc.RpcError):
             raise error
         return False

@@ -1,4 +1,4 @@
-"""What the database says of a collection that an engine elsewhere holds."""
+"""The database's record of a passage index in an external engine: its name, its progress, its counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from store.prepared import Prepared
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexRecord:
-    """As the table has it: store/schema/passageindex.py says what the columns mean."""
+    """A row of the table; store/schema/passageindex.py documents the columns."""
 
     id: int
     generation_id: int | None
@@ -28,19 +28,19 @@ class IndexRecord:
 
 
 def insert_record(session: WriteSession, generation_id: int) -> None:
-    """Of a generation that is empty as yet."""
+    """Add the record of a generation that is still empty."""
     row = {"generation_id": generation_id, "name": new_name()}
     session.execute(sa.insert(schema.passage_index), row | {"seq": 0, "removed_to": 0, "passages": 0, "length": 0.0})
 
 
 def find_record(session: ReadSession, generation_id: int) -> IndexRecord | None:
-    """None: no engine elsewhere holds the generation."""
+    """The generation's record; None: no external engine holds it."""
     rows = _OF_GENERATION.rows(session, generation=generation_id)
     return IndexRecord(**dict(zip(_NAMES, rows[0], strict=True))) if rows else None
 
 
 def get_record(session: ReadSession, generation_id: int) -> IndexRecord:
-    """Raises StorageCorrupt where it is not there."""
+    """The generation's record. Raises StorageCorrupt where it is missing."""
     found = find_record(session, generation_id)
     if found is None:
         raise StorageCorrupt(f"the index of generation {generation_id} has no row; salience repair makes it anew")
@@ -48,13 +48,13 @@ def get_record(session: ReadSession, generation_id: int) -> IndexRecord:
 
 
 def list_records(session: ReadSession) -> list[IndexRecord]:
-    """Those without a generation, too."""
+    """All records, including those without a generation."""
     rows = session.execute(_RECORDS.order_by(schema.passage_index.c.id))
     return [IndexRecord(**dict(zip(_NAMES, row, strict=True))) for row in map(tuple, rows)]
 
 
 def moved(session: WriteSession, record: IndexRecord, **progress: int) -> bool:
-    """Note `seq` or `removed_to`. False, and nothing, where the row is no longer as `record` has it, or is gone."""
+    """Update `seq` or `removed_to`. False, without a change, where the row no longer equals `record`, or is gone."""
     columns = schema.passage_index.c
     statement = sa.update(schema.passage_index).where(
         columns.id == record.id,
@@ -67,9 +67,9 @@ def moved(session: WriteSession, record: IndexRecord, **progress: int) -> bool:
 
 
 def begin_anew(session: WriteSession, record: IndexRecord) -> None:
-    """From now on nothing of the generation is elsewhere: it goes there again, under another name.
+    """Start the replication of the generation over, under another name.
 
-    What has the old name stays known, to be removed.
+    The old name is kept in a record of its own, so that its index gets removed.
     """
     columns = schema.passage_index.c
     session.execute(
@@ -80,7 +80,7 @@ def begin_anew(session: WriteSession, record: IndexRecord) -> None:
 
 
 def forget(session: WriteSession, record: IndexRecord) -> None:
-    """Of one without a generation, once nothing is elsewhere."""
+    """Delete a record without a generation, once its index is removed from the engine."""
     columns = schema.passage_index.c
     session.execute(sa.delete(schema.passage_index).where(columns.id == record.id, columns.generation_id.is_(None)))
 

@@ -1,4 +1,4 @@
-"""Passages as rows of a Milvus collection, and back."""
+"""Convert passages to rows of a Milvus collection, and back."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from core.records import Float32Array, Int32Array, Int64Array
 from store.passageindex.protocol import Entries, SparseRows, Weights
 
 LISTED = {Weights.BM25: "terms", Weights.LEARNED: "tokens"}  # the fields that list a passage's terms or tokens
-LISTED_MOST = 4096  # elements that an array field may have, at most
-UNLISTED = -1  # listed last: the passage has more than there was room for
-_NONE = {0: 1.0}  # stands for no weights: engines differ in whether they take an empty vector
-_BLOCK_BYTES = 2**24  # well under what one message may have
-_ENTRY_BYTES = 18  # of one weight: 8 in the vector, up to 10 in the list
+LISTED_MOST = 4096  # elements that an array field may have
+UNLISTED = -1  # the last element of a list that was cut, because the passage has more than it has room for
+_NONE = {0: 1.0}  # stands for an empty vector, which some engines reject
+_BLOCK_BYTES = 2**24  # well below the size limit of a message
+_ENTRY_BYTES = 18  # per weight: 8 in the vector, up to 10 in the list
 
 Row = dict[str, Any]
 
 
 def blocks(entries: Entries) -> Iterator[list[Row]]:
-    """The passages as rows, in blocks that a message has room for."""
+    """The passages as rows, in blocks that fit into a message."""
     sizes = _entry_counts(entries.bm25) * _ENTRY_BYTES + entries.vectors.shape[1] * 4
     if entries.learned is not None:
         sizes += _entry_counts(entries.learned) * _ENTRY_BYTES
@@ -34,7 +34,7 @@ def blocks(entries: Entries) -> Iterator[list[Row]]:
 
 
 def vector(ids: npt.NDArray[np.integer], weights: npt.NDArray[np.floating]) -> dict[int, float]:
-    """A sparse vector: every id one higher, so that 0, which stands for no weights, is no id."""
+    """A sparse vector. Ids are shifted up by one, as 0 stands for an empty vector."""
     return dict(zip((ids.astype(np.int64) + 1).tolist(), weights.tolist(), strict=True))
 
 

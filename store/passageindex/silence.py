@@ -1,4 +1,4 @@
-"""Whether an engine answers anybody: while it does not, callers do not all wait for it, one place each."""
+"""A circuit breaker for an engine that does not answer: callers fail at once instead of all waiting for it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from core.errors import IndexUnavailable
 
 
 class Silence:
-    """Falls when a caller waited in vain, and nobody else was answered meanwhile; any answer ends it. Thread-safe."""
+    """Opens when a caller waited in vain and nobody got an answer meanwhile; any answer closes it. Thread-safe."""
 
     def __init__(self, message: str) -> None:
-        """`message`: of the error for those who do not wait."""
+        """`message`: of the error for callers that fail at once."""
         self._message = message
-        self._fallen = False
-        self._heard = 0.0  # by time.monotonic: the last answer
+        self._fallen = False  # whether the breaker is open
+        self._heard = 0.0  # time.monotonic of the last answer
         self._listening = threading.Lock()
 
     @contextmanager
     def broken(self) -> Iterator[None]:
-        """For one question: where there is silence, one caller at a time asks. Raises IndexUnavailable at once."""
+        """Wrap one request. While open, one caller at a time may try; others get IndexUnavailable at once."""
         if not self._fallen:
             yield
             return
@@ -34,10 +34,10 @@ class Silence:
             self._listening.release()
 
     def heard(self) -> None:
-        """There was an answer."""
+        """Record an answer."""
         self._heard = time.monotonic()
         self._fallen = False
 
     def unheard(self, since: float) -> None:
-        """A caller has waited since then, as long as an answer may take."""
+        """Record that a caller has waited since `since` (time.monotonic) for as long as an answer may take."""
         self._fallen = self._fallen or self._heard < since

@@ -1,7 +1,7 @@
-"""A collection that is made anew beside itself, while it is searched and written to.
+"""Reindexing: a new generation of a collection is built while the old one is searched and written to.
 
-The other generation is a collection row of its own, with documents, passages and terms, under a hidden name: everything
-that reads or writes a collection works on it as it is. What follows is new: every commit notes which documents it
-touched (`following`), whoever fills the hidden one strikes these out in the transaction that brings them there
-(`pending`), and one transaction changes the names (`switching`).
+The new generation is a collection row of its own, with documents, passages and terms, under a hidden name, so that the
+code which reads and writes collections works on it unchanged. Reindexing adds three things: every commit records which
+documents it touched (`dualwrites`), the process that fills the hidden generation strikes these out in the transaction
+that copies them (`pending`), and one transaction swaps the names (`switching`).
 """

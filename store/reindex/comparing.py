@@ -1,4 +1,4 @@
-"""Whether the hidden generation holds what the serving one holds, and all of its passages can be found."""
+"""Compare the hidden generation with the serving one: whether it has the same documents, all of them searchable."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from core.reindexes import Reindex
 from store import schema
 from store.database import Database
 
-MOST = 10_000  # documents that are named
-_AT_ONCE = 2_000  # documents of one read transaction: a long one would hold up the log
+MOST = 10_000  # documents that are reported
+_AT_ONCE = 2_000  # documents per read transaction: a long one would keep the log from being checkpointed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Differences:
-    """Ids of documents of which something is wrong in the hidden generation."""
+    """Ids of the documents that are wrong in the hidden generation."""
 
-    other: tuple[str, ...]  # in another state there, or missing, or left over
+    other: tuple[str, ...]  # differing, missing, or surplus
     bare: tuple[str, ...]  # with a passage that has no vector
 
 
 def differences(database: Database, reindex: Reindex) -> Differences:
-    """What is wrong, MOST of each kind at most. What waits to be brought there is left out.
+    """What is wrong, at most MOST of each kind. Documents that still wait to be copied are left out.
 
-    Reads every text of both, in short transactions. Raises Abandoned where nobody waits for it any more.
+    Reads every text of both generations, in short transactions. Raises Abandoned where nobody waits for the result
+    any more.
     """
     other: list[str] = []
     bare: list[str] = []
@@ -47,7 +48,7 @@ def differences(database: Database, reindex: Reindex) -> Differences:
 
 
 def _bounds(collection_id: int | None) -> sa.Select[tuple[str]]:
-    """The last of the next documents behind :after."""
+    """The id of the last of the next _AT_ONCE documents after :after."""
     document = schema.document.c
     some = (
         sa.select(document.external_id)
@@ -60,7 +61,7 @@ def _bounds(collection_id: int | None) -> sa.Select[tuple[str]]:
 
 
 def _missing(wanted: int | None, other: int | None, reindex_id: int) -> sa.Select[tuple[str]]:
-    """Documents of the one that are not the same in the other, and do not wait either."""
+    """Documents of `wanted` that are missing from or differ in `other`, and do not wait to be copied."""
     mine, theirs, pending = schema.document.alias(), schema.document.alias(), schema.reindex_pending.c
     waits = (
         sa.select(pending.id)

@@ -1,6 +1,6 @@
-"""Removing the hidden generation of a reindex that is over, piece by piece: the write lock is never held for long.
+"""Remove the hidden generation of a finished reindex in pieces, so that the write lock is never held for long.
 
-So goes what is left of a collection that was deleted: its row has a reindex of its own, which never was one.
+The remains of a deleted collection are removed in the same way: a row of the reindex table stands for them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from store.failpoints import reached
 from store.passageindex.counts import count
 from store.reindex.record import ENDED, changed, unfinished
 
-_DOCUMENTS, _ROWS = 200, 5_000  # that go in one transaction
+_DOCUMENTS, _ROWS = 200, 5_000  # removed per transaction
 
 
 def drop_piece(database: Database, reindex: Reindex) -> bool:
-    """Remove some of the hidden generation; whether there is more. Raises ReindexConflict where it is not over."""
+    """Remove a piece of the hidden generation; whether there is more. Raises ReindexConflict where it is not over."""
     with database.write() as session:
-        # As after a portion, it goes to the end of the line: others have their turns between the pieces.
+        # As after a portion, it goes to the end of the line, so that other reindexes get their turn in between.
         row = changed(session, reindex, ENDED, paused_at=database_now(session), pause_seconds=0.0)
         hidden = row.hidden_id
         done = not (
@@ -39,16 +39,16 @@ def drop_piece(database: Database, reindex: Reindex) -> bool:
             )
             or _some(session, schema.term, schema.term.c.collection_id == hidden, _ROWS)
         )
-        if done:  # with what little is left: generations, segments' rows, fields
+        if done:  # the cascade removes what little is left: generations, segments' rows, fields
             session.execute(sa.delete(schema.collection).where(schema.collection.c.id == hidden))
-            if is_hidden(row.collection):  # it was none: it stood for what a deleted collection left
+            if is_hidden(row.collection):  # no real reindex: it stood for the remains of a deleted collection
                 session.execute(sa.delete(schema.reindex).where(schema.reindex.c.id == row.id))
     reached("reindex.dropped" if done else "reindex.piece_dropped")
     return not done
 
 
 def drop_deleted(database: Database) -> bool:
-    """Remove all that deleted collections left, where nobody else may see to it for long; whether there was any."""
+    """Remove all remains of deleted collections, where no other process may do so soon; whether there were any."""
     found = False
     while drop_deleted_piece(database):
         found = True
@@ -56,17 +56,17 @@ def drop_deleted(database: Database) -> bool:
 
 
 def drop_deleted_piece(database: Database) -> bool:
-    """Remove some of what deleted collections left; whether there was any. Others may be at it."""
+    """Remove a piece of the remains of deleted collections; whether there were any. Other processes may do so, too."""
     with database.read() as session:
         left = _of_deleted(session)
     for reindex in left[:1]:
-        with suppress(ReindexConflict):  # somebody else was quicker
+        with suppress(ReindexConflict):  # another process was quicker
             drop_piece(database, reindex)
     return bool(left)
 
 
 def deleted_names(session: ReadSession) -> set[str]:
-    """The stored names of deleted collections that something is left of."""
+    """The stored names of deleted collections that have not been removed completely."""
     ids = [reindex.hidden_id for reindex in _of_deleted(session)]
     return set(session.execute(sa.select(schema.collection.c.name).where(schema.collection.c.id.in_(ids))).scalars())
 
@@ -76,7 +76,7 @@ def _of_deleted(session: ReadSession) -> list[Reindex]:
 
 
 def _document_piece(session: WriteSession, collection_id: int | None) -> bool:
-    """With the passages' departure in the log: what is left is sound at every moment."""
+    """Remove some documents, and log the removal of their passages, so that the rest stays consistent."""
     document, passage = schema.document.c, schema.passage.c
     ids = list(
         session.execute(

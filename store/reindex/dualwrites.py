@@ -1,4 +1,4 @@
-"""Dual writes: a commit notes the ids of the documents that it touched for the hidden generation of a reindex."""
+"""Dual writes: during a reindex every commit records the documents it touched, for the hidden generation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from store.reindex.record import FOLLOWING
 
 
 def note_writes(session: WriteSession, collection_id: int, ids: Iterable[str]) -> None:
-    """In the transaction that writes, replaces or deletes the documents `ids` of the collection."""
+    """Record the ids. Call it in the transaction that writes, replaces or deletes these documents of the collection."""
     following = _following(session, collection_id)
     if following is None:
         return
     rows = [{"reindex_id": following, "external_id": id_} for id_ in sorted(set(ids)) if is_unicode(id_)]
-    if rows:  # a new id for what was noted before: see schema.reindex_pending
+    if rows:  # an id recorded before gets a new row id: see schema.reindex_pending
         session.execute(sa.insert(schema.reindex_pending).prefix_with("OR REPLACE"), rows)
 
 

@@ -1,4 +1,4 @@
-"""Which documents the hidden generation lacks, or has in an earlier state; and their end, in the bringing commit."""
+"""Which documents the hidden generation still lacks or has in an older state, in portions to be copied to it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from store.reindex.record import FOLLOWING, changed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Portion:
-    """Documents that are to be brought to the hidden generation together."""
+    """Documents to be copied to the hidden generation together."""
 
     documents: tuple[Document, ...]
-    gone: tuple[str, ...]  # ids of those that the serving generation has no more
+    gone: tuple[str, ...]  # ids of those that the serving generation no longer has
     characters: int  # of their texts, titles, and metadata as JSON
-    marks: tuple[int, ...] = ()  # reindex_pending.id of those that were written meanwhile
-    cursor: str | None = None  # of those that were there before: the last one's id
+    marks: tuple[int, ...] = ()  # for documents written since the start: their reindex_pending.id
+    cursor: str | None = None  # for documents from before the start: the last one's id
 
     def __len__(self) -> int:
         return len(self.documents) + len(self.gone)
 
 
 def written_portion(session: ReadSession, reindex: Reindex, *, documents: int, characters: int) -> Portion:
-    """Of the documents that were written since, those that have waited longest."""
+    """The documents written since the start of the reindex that have waited longest."""
     pending = schema.reindex_pending.c
     waiting = sa.select(pending.id, pending.external_id).where(pending.reindex_id == reindex.id)
     rows = session.execute(waiting.order_by(pending.id).limit(documents)).all()
@@ -46,7 +46,7 @@ def written_portion(session: ReadSession, reindex: Reindex, *, documents: int, c
 
 
 def next_portion(session: ReadSession, reindex: Reindex, *, documents: int, characters: int) -> Portion:
-    """Of the documents that were there before, those behind the cursor; empty at the end."""
+    """The documents from before the start of the reindex, after the cursor; empty at the end."""
     document = schema.document.c
     behind = sa.select(document.external_id).where(document.collection_id == reindex.serving_id)
     if reindex.cursor is not None:
@@ -61,9 +61,9 @@ def next_portion(session: ReadSession, reindex: Reindex, *, documents: int, char
 def strike_out(
     session: WriteSession, reindex: Reindex, portion: Portion, failed: Sequence[str], **values: object
 ) -> Reindex:
-    """The portion is in the hidden generation, by this very transaction; but for `failed`, which stay and come last.
+    """Mark the portion as copied, in the transaction that copies it; `failed` documents go to the end of the queue.
 
-    `values`: more of the row. Raises ReindexConflict where the reindex was ended or switched meanwhile.
+    `values`: further columns of the row. Raises ReindexConflict where the reindex was ended or switched meanwhile.
     """
     columns = schema.reindex.c
     for some in chunks(portion.marks):
@@ -84,7 +84,7 @@ def pending_count(session: ReadSession, reindex: Reindex) -> int:
 def _within(
     session: ReadSession, collection_id: int | None, ids: Sequence[str], characters: int
 ) -> tuple[list[str], int]:
-    """The first of the ids, of so many characters in all, and one at least; and the characters that they have."""
+    """The first ids that have at most so many characters together, at least one id; and their number of characters."""
     document = schema.document.c
     sizes = sa.select(document.external_id, (TEXT_LENGTH + sa.func.length(document.metadata)).label("size"))
     sizes = sizes.where(document.collection_id == collection_id)

@@ -1,4 +1,4 @@
-"""The table of reindexes: one row for each, kept when it is over."""
+"""The table of reindexes: one row for each, kept after it has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from store.database import ReadSession, WriteSession
 from store.visibility import Patterns, held_among
 
 FILLING = (ReindexState.BUILDING, ReindexState.VALIDATING)
-# In which the hidden generation is to become what the serving one is.
+# States in which the hidden generation must follow the writes to the serving one.
 FOLLOWING = (*FILLING, ReindexState.READY, ReindexState.SWITCHED)
 ENDED = (ReindexState.DONE, ReindexState.ROLLED_BACK, ReindexState.CANCELLED, ReindexState.FAILED)
 
@@ -36,7 +36,7 @@ def begin(
     total: int,
     now: float,
 ) -> Reindex:
-    """A new row, of the two generations. Raises ReindexConflict where the collection has another one."""
+    """Add the row of a new reindex. Raises ReindexConflict where the collection has a hidden generation already."""
     check_free(session, serving)
     values = {
         "collection": serving.name, "serving_id": serving.id, "hidden_id": hidden.id,
@@ -83,9 +83,9 @@ def newest(session: ReadSession, collection: str) -> Reindex:
 
 
 def newest_of_each(session: ReadSession, *, among: Patterns | None = None) -> list[Reindex]:
-    """The newest reindex of every collection that is there and had one, the newest first.
+    """The newest reindex of every existing collection that had one, the newest first.
 
-    `among`: only those of collections with such names, or aliases.
+    `among`: only those of collections with matching names or aliases.
     """
     columns = schema.reindex.c
     seen = sa.true() if among is None else held_among(columns.serving_id, columns.collection, among)
@@ -95,23 +95,23 @@ def newest_of_each(session: ReadSession, *, among: Patterns | None = None) -> li
 
 
 def get(session: ReadSession, id_: int) -> Reindex:
-    """Raises ReindexNotFound."""
+    """The reindex with this id. Raises ReindexNotFound."""
     for row in session.execute(sa.select(schema.reindex).where(schema.reindex.c.id == id_)):
         return _of(row)
     raise ReindexNotFound(f"there is no reindex {id_}")
 
 
 def unfinished(session: ReadSession) -> list[Reindex]:
-    """Those that have two generations: there may be something to do. The one that was served longest ago first."""
+    """Reindexes that still have both generations, so that there may be work to do; least recently served first."""
     columns = schema.reindex.c
     found = sa.select(schema.reindex).where(columns.hidden_id.is_not(None))
     return [_of(row) for row in session.execute(found.order_by(columns.paused_at, columns.id))]
 
 
 def changed(session: WriteSession, reindex: Reindex, states: Sequence[ReindexState], **values: Any) -> Reindex:
-    """Change the row if it is in one of `states`, with the generations that `reindex` has; the row as it is then.
+    """Update the row if it is in one of `states` and still has the hidden generation; returns the updated row.
 
-    Raises ReindexConflict: let the transaction end with it. Then somebody cancelled it, switched it or deleted it.
+    Raises ReindexConflict if it was cancelled, switched or deleted meanwhile: let it end the transaction.
     """
     columns = schema.reindex.c
     same = (columns.id == reindex.id) & (columns.hidden_id == reindex.hidden_id)
@@ -131,7 +131,7 @@ def changed(session: WriteSession, reindex: Reindex, states: Sequence[ReindexSta
 
 
 def hidden_collection(session: ReadSession, reindex: Reindex) -> Collection:
-    """The generation that does not answer. Raises CollectionNotFound."""
+    """The hidden generation, which does not answer searches. Raises CollectionNotFound."""
     return find_collection(session, _name(session, reindex.hidden_id))
 
 

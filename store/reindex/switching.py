@@ -1,4 +1,4 @@
-"""The switch: one transaction in which the hidden generation takes the name, and the other one becomes the hidden."""
+"""The switch: one transaction that gives the collection's name to the hidden generation, and hides the other one."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from store.reindex.pending import pending_count
 from store.reindex.record import changed, hidden_collection
 from store.settings import CHANGEABLE
 
-# Where there is a change there was a passage, and with it the counter of their ids.
+# A generation with changes had a passage at some time, so the counter of passage ids exists.
 _NOBODYS_PASSAGE = sa.text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'passage' RETURNING seq")
 
 
 class NotCaughtUp(Exception):
-    """The hidden generation lacks what was written meanwhile."""
+    """Documents written meanwhile have not been copied to the hidden generation yet."""
 
 
 def switch(
     session: WriteSession, reindex: Reindex, *, states: Sequence[ReindexState], into: ReindexState, now: float
 ) -> Reindex:
-    """Let the hidden generation answer from here on. `states`: in which that is allowed; `into`: the state after it.
+    """Make the hidden generation answer from here on. `states`: in which that is allowed; `into`: the state after it.
 
-    Settings that may be changed at any time, jobs and aliases go with the name. Raises NotCaughtUp, and ReindexConflict
-    where the reindex is in another state: let the transaction end with either.
+    Changeable settings, jobs and aliases move with the name. Raises NotCaughtUp, and ReindexConflict where the reindex
+    is in another state: let either end the transaction.
     """
     if pending_count(session, reindex):
         raise NotCaughtUp
@@ -58,9 +58,10 @@ def switch(
 
 
 def go_beyond(session: WriteSession, generation_id: int, seq: int) -> None:
-    """Whoever was told of `seq` under a name that goes to the generation may wait for it: its newest change is later.
+    """Raise the generation's newest change to at least `seq`.
 
-    Where it has a passage, that is touched; one that is empty gets one that comes and goes, of an id that none has.
+    A client that was given `seq` under a name that moves to this generation may wait for it. A live passage is marked
+    as touched. An empty generation logs the coming and going of a passage with an id that nothing else has.
     """
     if current_seq(session, generation_id) >= seq:
         return

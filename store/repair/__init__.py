@@ -1,8 +1,8 @@
-"""Repairing a data directory: what is damaged is made anew from what is sound, and it is said what that was.
+"""Repair a data directory: rebuild what is damaged from what is sound, and report what was done.
 
-What follows from other things is made from them: segments, indexes, filter values, the change log, counts, embeddings.
-Of a value that is there twice, in a row and in an index, the one counts that fits the rest. A text that is damaged
-cannot be mended: its document is named. Everything is decided by what `verify` finds, before and after each step.
+Derived data is rebuilt: segments, indexes, filter values, the change log, counts, embeddings. Of a value that is stored
+twice, in a row and in an index, the one that is consistent with the rest is kept. A damaged text cannot be repaired:
+its document is reported. Everything is decided by the findings of `verify`, before and after each step.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from store.repair.segments import mend_segments
 from store.verify import Finding, Progress, Recheck, Verification, verify
 from store.wal import cut_log, lost_transactions
 
-_ROWS = ("file", "collections", "change log", "jobs")  # the checks whose findings are mended row by row
+_ROWS = ("file", "collections", "change log", "jobs")  # the checks whose findings are repaired row by row
 
-# Adds documents to a generation by its own name, and raises SalienceError where it cannot; with none of them, it only
-# says whether.
+# Adds documents to a generation, given by its own name; raises SalienceError where it cannot. Called without documents
+# it only checks whether it could.
 Remake = Callable[[str, Sequence[Document]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repair:
-    """What was done, or would be."""
+    """What was done, or would be in a dry run."""
 
     done: tuple[str, ...]
     failed: tuple[str, ...]  # what was tried in vain, and why
-    doubts: tuple[str, ...]  # values that are there twice, of which none is known to be right: the first was kept
-    left: Verification  # what is damaged still; of a dry run: what is damaged
+    doubts: tuple[str, ...]  # values stored twice, neither of which is known to be right: that of the row was kept
+    left: Verification  # what is still damaged; in a dry run: what is damaged
 
     @property
     def needed(self) -> bool:
@@ -65,11 +65,11 @@ def repair(
     allow_network: bool = False,
     on_progress: Progress | None = None,
 ) -> Repair:
-    """Mend what can be mended. Nobody else may be at work: raises StorageBusy while a server or a worker is.
+    """Repair what can be repaired. Raises StorageBusy while a server or a worker uses the directory.
 
-    `remake`: embeds documents whose texts are sound, where their embeddings are not. `index`: as for verify. `dry_run`:
-    only say what would be done; what follows from what is done comes on top. `allow_network`: as for Database.open.
-    Killed in between, it goes on where it was when it is called again.
+    `remake`: embeds documents whose texts are sound, but not their embeddings. `index`: as for verify. `dry_run`: only
+    report what would be done; a real run may do more, as one repair can lead to another. `allow_network`: as for
+    Database.open. If it is killed, the next call continues.
 
     Raises StorageError where there is no database, or one of another schema; StorageFull, StorageReadOnly.
     """
@@ -110,15 +110,15 @@ class _Work:
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
-    suspects: dict[str, set[str]] = field(default_factory=dict)  # documents to be made anew, by collection
-    leaving: set[str] = field(default_factory=set)  # deleted collections that a dry run leaves where they are
+    suspects: dict[str, set[str]] = field(default_factory=dict)  # documents to be embedded anew, by collection
+    leaving: set[str] = field(default_factory=set)  # deleted collections that are about to go, in a dry run
 
     def staying(self, findings: Sequence[Finding]) -> list[Finding]:
-        """Without those of what is about to go."""
+        """The findings, without those of collections that are about to be removed."""
         return [finding for finding in findings if finding.collection not in self.leaving]
 
     def mend_log(self) -> bool:
-        """False where nothing else can be looked at before that is done."""
+        """Cut a damaged log. False where that is still to be done, and nothing else can be checked before it."""
         with file_errors(self.directory):
             lost = lost_transactions(self.directory) if self.dry_run else cut_log(self.directory)
         reached("repair.log_cut")
@@ -134,7 +134,7 @@ class _Work:
             return False
         try:
             self._mend_rows()
-        except StorageCorrupt:  # an index that not even SQLite can make anew
+        except StorageCorrupt:  # not even SQLite can rebuild an index
             if not self.dry_run:
                 write_anew(self.directory)
             self.done.append("the database file: all of its rows are written anew, and its indexes made from them")
@@ -154,7 +154,7 @@ class _Work:
         self.suspects = mending.suspects
 
     def drop_deleted(self, findings: Sequence[Finding]) -> bool:
-        """What deleted collections left needs no mending: it is about to go."""
+        """Remove the remains of deleted collections instead of repairing them; whether there were any."""
         damaged = [*self.suspects, *(finding.collection or "" for finding in findings)]
         if not any(map(is_hidden, damaged)):
             return False
@@ -202,7 +202,7 @@ class _Work:
     def _remake(self, database: Database, name: str, ids: Collection[str]) -> None:
         if not self.dry_run:
             try:
-                self.remake(name, ())  # whether it can
+                self.remake(name, ())  # checks whether it can
                 documents = prepare(database, name, ids)
                 reached("repair.documents_prepared")
                 self.remake(name, documents)
@@ -239,7 +239,7 @@ class _Work:
 
 
 def _way_out(name: str) -> str:
-    """A generation that answers no search need not be mended."""
+    """A hint for a hidden generation, which answers no search and so need not be repaired."""
     if not is_hidden(name):
         return ""
     serving = name.partition(HIDDEN)[0]
@@ -248,7 +248,7 @@ def _way_out(name: str) -> str:
 
 @contextmanager
 def _senseless_is_corrupt(directory: Path) -> Iterator[None]:
-    """Damage of many places at once can make anything of a row."""
+    """Raise StorageCorrupt for errors of nonsensical rows: damage in many places can make anything of a row."""
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, sqlite3.IntegrityError) as error:

@@ -1,7 +1,7 @@
-"""Values that a row and an index know differently: which of the two fits the rest.
+"""Resolve values on which a row and an index disagree: keep the one that is consistent with the rest.
 
-One of them was damaged, and nobody can tell which by looking at the two. A reference that leads somewhere, a checksum,
-or what is made of the value decides.
+One of the two was damaged, and they alone do not tell which. A reference to an existing row, a checksum, or data
+derived from the value decides.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from store.verify.jobs import check_jobs
 from store.verify.reading import Reading
 
 _CHECKED = {"collection": check_catalog, "generation": check_catalog, "job": check_jobs, "job_batch": check_jobs}
-# What they hold is made anew wherever it does not fit the documents, or the passages.
+# Derived tables: their content is rebuilt wherever it does not fit the documents or the passages.
 _DERIVED = ("document_field", "field", "change", "embedding", "term_count")
 _NAMED = "SELECT collection.name, document.* FROM document JOIN collection ON collection.id = document.collection_id"
 
 
 class Dispute(NamedTuple):
-    """A value of a row."""
+    """A value on which a row and an index disagree."""
 
     row: int
     column: str
-    held: Any  # in the row
-    indexed: Any
+    held: Any  # value in the row
+    indexed: Any  # value in the index
 
 
 def compare_index(mending: Mending, table: sa.Table, index: str, problems: Sequence[str]) -> list[Dispute] | None:
-    """None where the index holds what the table holds; else the values of rows that are in both, and differ.
+    """None where the index agrees with the table; otherwise the disputed values of rows that are in both.
 
-    `problems`: what SQLite says of the file. It may complain of the order of entries that are those of the rows.
+    `problems`: the output of SQLite's integrity check. It may report wrongly ordered entries whose values agree.
     """
     columns = [row[2] for row in mending.rows(f'PRAGMA index_xinfo("{index}")') if row[2] is not None and row[5]]
     ((definition,),) = mending.rows("SELECT sql FROM sqlite_master WHERE name = ?", index)
@@ -51,7 +51,7 @@ def compare_index(mending: Mending, table: sa.Table, index: str, problems: Seque
     try:
         missing = {row[0]: row[1:] for row in mending.rows(f"{held} EXCEPT {indexed}")}
         extra = {row[0]: row[1:] for row in mending.rows(f"{indexed} EXCEPT {held}")}
-    except sqlite3.DatabaseError:  # it cannot even be read, or the table cannot, which the next check tells
+    except sqlite3.DatabaseError:  # the index cannot be read, or the table cannot, which the next check reports
         return []
     (count,), (entries,) = (mending.rows(f"SELECT COUNT(*) FROM ({rows})")[0] for rows in (held, indexed))
     if not missing and not extra and count == entries and not any(index in line.split() for line in problems):
@@ -65,10 +65,10 @@ def compare_index(mending: Mending, table: sa.Table, index: str, problems: Seque
 
 
 def settle(mending: Mending, table: sa.Table, disputes: Iterable[Dispute]) -> None:
-    """Put the index's value into the row where that one fits. The index was made anew from the rows before."""
+    """Write the index's value into the row where that one is right. The index was rebuilt from the rows before."""
     for dispute in dict.fromkeys(disputes):
         if _broken(dispute.indexed):
-            continue  # the index's is no text at all
+            continue  # the index's value is not even text
         parents = [key.column for key in table.c[dispute.column].foreign_keys]
         if parents:
             _refer(mending, table, dispute, parents[0])
@@ -92,7 +92,7 @@ def settle(mending: Mending, table: sa.Table, disputes: Iterable[Dispute]) -> No
 
 
 def _bring_anew(mending: Mending, dispute: Dispute) -> None:
-    """What an engine elsewhere holds, under either name and up to either change. Counts are made anew anyway."""
+    """Start the external index over, and let the data under either name be dropped. Counts are always recounted."""
     if dispute.column in ("passages", "length"):
         return
     for (generation,) in mending.rows("SELECT generation_id FROM passage_index WHERE id = ?", dispute.row):
@@ -107,7 +107,7 @@ def _bring_anew(mending: Mending, dispute: Dispute) -> None:
 
 
 def _refer(mending: Mending, table: sa.Table, dispute: Dispute, parent: sa.Column[Any]) -> None:
-    """The value that refers to a row that is there."""
+    """Decide on a reference: prefer the value that refers to an existing row."""
     statement = f"SELECT 1 FROM {parent.table.name} WHERE {parent.name} = ?"
     held, indexed = (bool(mending.rows(statement, value)) for value in (dispute.held, dispute.indexed))
     if indexed and not held:
@@ -120,7 +120,7 @@ def _refer(mending: Mending, table: sa.Table, dispute: Dispute, parent: sa.Colum
 
 
 def _fits_checksum(mending: Mending, table: sa.Table, dispute: Dispute) -> bool | None:
-    """Whether the row's checksum fits with the index's value; None: neither with that, nor with the row's own."""
+    """Whether the row's checksum fits with the index's value; False if it fits as is, None if with neither value."""
     covered = covered_columns(table)
     statement = f"SELECT {CHECKSUM}, {', '.join(covered)} FROM {table.name} WHERE rowid = ?"
     ((checksum, *columns),) = mending.rows(statement, dispute.row)
@@ -138,11 +138,11 @@ def _take(mending: Mending, table: sa.Table, dispute: Dispute) -> None:
 
 
 def _try(mending: Mending, table: sa.Table, dispute: Dispute) -> None:
-    """Whichever its check has fewer complaints about."""
+    """Try both values, and keep the one about which the table's check has fewer complaints."""
     held = _complaints(mending, table.name)
     try:
         _write(mending, table, dispute, dispute.indexed)
-    except sqlite3.IntegrityError:  # a null where none can be
+    except sqlite3.IntegrityError:  # such as a null where none is allowed
         return
     indexed = _complaints(mending, table.name)
     if _broken(dispute.held):
@@ -180,7 +180,7 @@ def _suspect_passage(mending: Mending, passage: int) -> None:
 
 
 def _suspect_users(mending: Mending, term: int) -> None:
-    """The documents with a term whose text is in doubt: made anew, they have the right one."""
+    """Mark the documents with a term whose text is in doubt: embedded anew, they get the right one."""
     generations = (
         "SELECT sha, sparse FROM embedding WHERE generation_id IN (SELECT generation.id FROM generation "
         "JOIN term ON term.collection_id = generation.collection_id WHERE term.id = ?)"

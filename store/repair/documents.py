@@ -1,4 +1,4 @@
-"""Repairing documents whose texts are sound: the values that filters compare, and all that a model makes of them."""
+"""Repair documents whose texts are sound: rewrite their filter values, and prepare them to be embedded anew."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from store.filters.rows import insert_values
 
 
 def mend_fields(database: Database, collection: str, ids: Collection[str]) -> None:
-    """Write the values of documents anew, from their metadata."""
+    """Rewrite the filter values of documents from their metadata."""
     with database.write() as session:
         found = find_collection(session, collection)
         values = {
@@ -31,9 +31,9 @@ def mend_fields(database: Database, collection: str, ids: Collection[str]) -> No
 
 
 def prepare(database: Database, collection: str, ids: Collection[str]) -> list[Document]:
-    """The documents, to be added anew. Their embeddings go, and their hashes are emptied: so they count as changed.
+    """The documents, to be added again. Deletes their embeddings and empties their hashes, so they count as changed.
 
-    Until they are added, `verify` says that they are to be made anew.
+    Until they are added, `verify` reports them as damaged.
     """
     document, passage, embedding = schema.document, schema.passage, schema.embedding
     with database.write() as session:
@@ -53,7 +53,7 @@ def prepare(database: Database, collection: str, ids: Collection[str]) -> list[D
 
 
 def _documents(session: WriteSession, collection_id: int, ids: Collection[str]) -> dict[int, Document]:
-    """By document.id."""
+    """The documents with these ids, by document.id."""
     columns = schema.document.c
     statement = sa.select(schema.document).where(columns.collection_id == collection_id)
     return {row.id: document_of(row) for row in session.rows_where_in(statement, columns.external_id, ids)}

@@ -1,4 +1,4 @@
-"""Repairing embeddings from segments: a file whose hashes fit holds the vectors and postings that were written."""
+"""Restore embeddings from segments: a file with matching hashes holds the vectors and postings that were written."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from store.terms import POSTING
 
 
 def mend_embeddings(database: Database, broken: Collection[int], *, dry_run: bool = False) -> set[int]:
-    """Write those of the embeddings `broken` anew whose checksum says that a segment's content is right; which."""
+    """Rewrite those of the embeddings `broken` whose checksum confirms a segment's content; returns their ids."""
     embedding, mended = schema.embedding, {}
-    sound: dict[int, list[Segment]] = {}  # by generation: each file is read in full once
+    sound: dict[int, list[Segment]] = {}  # by generation, so that each file is read only once
     with database.read() as session:
         rows = session.rows_where_in(sa.select(embedding), embedding.c.id, broken)
         for row in rows:
             if row_checksum(row.sha, row.dense, row.sparse, row.learned) == row.checksum:
-                continue  # it was written like this
+                continue  # the row is as it was written
             if row.generation_id not in sound:
                 sound[row.generation_id] = _sound_segments(database, session, row.generation_id)
             content = _in_segments(sound[row.generation_id], session, row)
@@ -79,7 +79,7 @@ def _content(segment: Segment, place: int, *, learned: bool) -> dict[str, Any]:
 
 
 def _is_what_was_written(row: sa.Row[Any], content: dict[str, Any]) -> bool:
-    """By the checksum; or it is the checksum that was damaged, and nothing else."""
+    """Whether the checksum fits the content; or the content equals the row, and only the checksum was damaged."""
     same = (row.dense, row.sparse, row.learned) == tuple(content.values())
     return same or row_checksum(row.sha, *content.values()) == row.checksum
 

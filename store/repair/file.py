@@ -1,4 +1,4 @@
-"""Repairing the file itself: where an index cannot be mended in place, every row goes into a new file."""
+"""Repair the database file: open it for repairs, or rewrite it where an index cannot be repaired in place."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _OURS = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND sql IS NOT NULL"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A connection that writes, and reads texts as they stand, broken ones as well."""
+    """A connection that can write, and reads texts even if they are not valid UTF-8."""
 
     connection: sqlite3.Connection
     directory: Path
 
     @contextmanager
     def transaction(self, *, undo: bool) -> Iterator[None]:
-        """`undo`: nothing of it is kept."""
+        """`undo`: roll back at the end."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -47,7 +47,7 @@ class Opened:
 
 
 def open_to_mend(directory: Path) -> Opened:
-    """Raises StorageCorrupt for a damaged log."""
+    """Open the database to repair it. Raises StorageCorrupt for a damaged log."""
     enter(directory)
     try:
         connection = sqlite3.connect(directory / DATABASE_NAME, isolation_level=None, timeout=BUSY_TIMEOUT_S)
@@ -61,13 +61,13 @@ def open_to_mend(directory: Path) -> Opened:
 
 
 def write_anew(directory: Path) -> None:
-    """Copy all rows into a new file, make its indexes, and write it over the old one, in one transaction.
+    """Copy all rows into a new file, build its indexes, and overwrite the old file with it in one transaction.
 
-    Raises StorageCorrupt where a table cannot be read, or two rows have what only one may have; StorageFull.
+    Raises StorageCorrupt where a table cannot be read, or rows violate a unique constraint; StorageFull.
     """
     with file_errors(directory):
         make_directories(directory / BACKUPS)
-        # Whoever is killed leaves it behind; it goes as an unfinished backup does.
+        # If this is killed, the folder is left behind, and removed like an unfinished backup.
         folder = Path(tempfile.mkdtemp(prefix=".repair.unfinished-", dir=directory / BACKUPS))
     try:
         with database_errors(directory), closing(open_to_mend(directory)) as opened:
@@ -86,7 +86,7 @@ def write_anew(directory: Path) -> None:
 
 
 def _copy_rows(old: sqlite3.Connection, file: Path) -> None:
-    """Not as VACUUM does, which copies the pages of indexes as they are."""
+    """Copy row by row: VACUUM would copy the pages of indexes unchanged."""
     kinds = ("table", "index")
     tables, indexes = (
         old.execute(f"SELECT name, sql FROM sqlite_master WHERE type = ? AND {_OURS}", [kind]).fetchall()
@@ -98,7 +98,7 @@ def _copy_rows(old: sqlite3.Connection, file: Path) -> None:
         for _, definition in tables:
             new.execute(definition)
         new.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        new.execute(f"PRAGMA user_version = {identity}")  # that of its log
+        new.execute(f"PRAGMA user_version = {identity}")  # the identity that its log refers to
     old.execute("PRAGMA foreign_keys = OFF")
     old.execute("ATTACH ? AS fresh", [str(file)])
     old.execute("BEGIN IMMEDIATE")

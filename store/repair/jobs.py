@@ -1,4 +1,4 @@
-"""Repairing jobs: what waited and cannot be read any more is an error of its job, and counts are those of the rows."""
+"""Repair jobs: list unreadable waiting documents as errors of their job, and recount the job's figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNREADABLE = "what this said was damaged on the disk"
 
 
 def mend_jobs(mending: Mending) -> None:
-    """Whatever check_jobs complains of."""
+    """Repair everything that check_jobs reports."""
     reading = Reading(directory=mending.directory, connection=mending.connection, current=True)
     if not any(check_jobs(reading)):
         return
@@ -29,7 +29,7 @@ def mend_jobs(mending: Mending) -> None:
 
 
 def _drop_batches(mending: Mending) -> set[int]:
-    """Of those that cannot be read: the jobs."""
+    """Delete the batches that cannot be read; returns their jobs."""
     jobs = set()
     for id_, job, documents, payload, checksum in mending.rows(
         "SELECT id, job_id, documents, payload, checksum FROM job_batch ORDER BY id"

@@ -1,4 +1,4 @@
-"""What the steps of a repair share: a connection in a transaction, and what they have to say."""
+"""Shared state of the repair steps: a connection in a transaction, and the report so far."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from store.checksum import CHECKSUM, covered_columns, row_checksum
 
 @dataclass(slots=True)
 class Mending:
-    """One transaction of a repair."""
+    """One transaction of a repair, and what it reports."""
 
     connection: sqlite3.Connection
     directory: Path
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
-    suspects: dict[str, set[str]] = field(default_factory=dict)  # documents to be made anew, by collection
+    suspects: dict[str, set[str]] = field(default_factory=dict)  # documents to be embedded anew, by collection
 
     def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self.connection.execute(statement, parameters).fetchall()
@@ -29,7 +29,10 @@ class Mending:
         self.connection.execute(statement, parameters)
 
     def suspect(self, statement: str, *parameters: Any) -> None:
-        """`statement` gives names of collections, and whole rows of documents; those are left out that are damaged."""
+        """Mark documents to be embedded anew. `statement` selects collection names and document rows in full.
+
+        Rows whose checksum is wrong are skipped.
+        """
         cursor = self.connection.execute(statement, parameters)
         names = [column[0] for column in cursor.description]
         for collection, *columns in cursor.fetchall():

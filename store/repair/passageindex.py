@@ -1,4 +1,4 @@
-"""Repairing what is known of collections that an engine elsewhere holds: counted anew, or begun anew there."""
+"""Repair the records of external passage indexes: recount them, or start their replication over."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _CHECK = "passage index"
 def mend_passage_indexes(
     database: Database, findings: Sequence[Finding], *, dry_run: bool = False
 ) -> tuple[list[str], list[str]]:
-    """What was done, and what could not be, and why."""
+    """Returns what was done, and what could not be done and why."""
     done: list[str] = []
     failed: list[str] = []
     for name in sorted({one.collection for one in findings if one.check == _CHECK and one.collection is not None}):
         of_one = [finding for finding in findings if finding.collection == name]
-        if any(finding.check == "embeddings" for finding in of_one):  # what is counted is in them
-            if not dry_run:  # else they would be by now
+        if any(finding.check == "embeddings" for finding in of_one):  # the counts are derived from them
+            if not dry_run:  # in a dry run they are not repaired yet
                 failed.append(f"the passage index of {name!r}: it can be mended once its embeddings are")
             continue
         lost = any(finding.elsewhere for finding in of_one)
@@ -40,7 +40,7 @@ def mend_passage_indexes(
 
 
 def part_from_engine(mending: Mending, generation_id: int) -> None:
-    """As `begin_anew`, for a generation that may have no row: what is there goes by another log, or another name."""
+    """Start the index over under a new name, as `begin_anew` does. The generation may have no record."""
     for id_, name in mending.rows("SELECT id, name FROM passage_index WHERE generation_id = ?", generation_id):
         fresh = "UPDATE passage_index SET name = ?, seq = 0, removed_to = 0 WHERE id = ?"
         mending.execute(fresh, new_name(), id_)
@@ -48,7 +48,7 @@ def part_from_engine(mending: Mending, generation_id: int) -> None:
 
 
 def leave_to_be_dropped(mending: Mending, name: object) -> None:
-    """What the engine has under `name`; nothing where that is no name."""
+    """Record that the engine has to drop the index `name`; does nothing if that is not a valid name."""
     if is_name(name) and not mending.rows("SELECT 1 FROM passage_index WHERE name = ?", name):
         left = "INSERT INTO passage_index (name, seq, removed_to, passages, length) VALUES (?, 0, 0, 0, 0.0)"
         mending.execute(left, name)
@@ -68,7 +68,7 @@ def _mend(session: WriteSession, name: str, *, anew: bool) -> None:
             recount(session, record)
             if anew:
                 begin_anew(session, record)
-                if not is_name(record.name):  # nothing can be there
+                if not is_name(record.name):  # no such index can exist
                     session.execute(sa.delete(schema.passage_index).where(schema.passage_index.c.name == record.name))
         else:
             own = schema.passage_index.c.generation_id == row.id

@@ -1,4 +1,4 @@
-"""Repairing rows: indexes, values that a row and an index know differently, references, the change log, counters."""
+"""Repair database rows: indexes, values on which a row and an index disagree, references, the change log, counters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from store.verify.reading import Reading
 
 
 def mend_rows(mending: Mending) -> None:
-    """All that can be told from the database alone. Raises StorageCorrupt where a table cannot be read."""
+    """Repair what can be decided from the database alone. Raises StorageCorrupt where a table cannot be read."""
     _make_missing_indexes(mending)
     _make_indexes_anew(mending)
     _remove_orphans(mending)
@@ -40,7 +40,7 @@ def _make_missing_indexes(mending: Mending) -> None:
 
 
 def _make_indexes_anew(mending: Mending) -> None:
-    """Where an index and its table differ: the table's content, unless another witness is for the index's."""
+    """Rebuild indexes that differ from their table. The table's values win, unless other data confirms the index's."""
     problems = _index_problems(mending)
     if not problems:
         return
@@ -73,12 +73,12 @@ def _indexes_of(mending: Mending, table: str) -> list[str]:
 
 
 def _index_problems(mending: Mending) -> list[str]:
-    """What SQLite says of the whole file, which it reads."""
+    """What SQLite's integrity check reports about the whole file."""
     return [str(line) for (line,) in mending.rows("PRAGMA integrity_check") if line != "ok"]
 
 
 def _remove_orphans(mending: Mending) -> None:
-    """Rows that refer to nothing are found by nobody."""
+    """Delete or cut off rows that refer to missing rows, as nothing finds them any more."""
     while orphans := mending.rows("PRAGMA foreign_key_check"):
         counts: Counter[tuple[str, str, str]] = Counter()
         for table, row, parent, key in orphans:
@@ -94,7 +94,7 @@ def _remove_orphans(mending: Mending) -> None:
 
 
 def _column_of(mending: Mending, table: str, key: int) -> str:
-    """The column of the foreign key with this number: a table may have several to one parent."""
+    """The column of the foreign key with this number. A table may have several keys to one parent."""
     (column,) = (str(row[3]) for row in mending.rows(f"PRAGMA foreign_key_list({table})") if row[0] == key)
     return column
 
@@ -114,7 +114,7 @@ def _raise_counters(mending: Mending) -> None:
 
 
 def _write_log_anew(mending: Mending) -> None:
-    """Of the generations whose log does not give the passages that there are. Their segments go by the log, and go."""
+    """Rewrite the change logs that do not match the existing passages, and drop the segments built from them."""
     reading = Reading(directory=mending.directory, connection=mending.connection, current=True)
     wrong = {finding.collection for finding in check_changes(reading)}
     for name in sorted(filter(None, wrong)):

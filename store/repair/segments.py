@@ -1,4 +1,4 @@
-"""Repairing segments: those that are damaged are made anew from the database."""
+"""Repair segments: rebuild damaged ones from the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from store.verify.reading import Finding
 
 
 def mend_segments(database: Database, findings: Sequence[Finding], *, dry_run: bool = False) -> list[str]:
-    """What was done."""
+    """Rebuild the segments that the findings name; returns what was done."""
     done = []
     for name in sorted({finding.collection for finding in findings if finding.collection is not None}):
         of_one = [finding for finding in findings if finding.collection == name]
@@ -24,7 +24,7 @@ def mend_segments(database: Database, findings: Sequence[Finding], *, dry_run: b
         with database.read() as session:
             generation = find_collection(session, name).active.id
             rows = active_segments(session, generation)
-        if any(finding.segment is None for finding in of_one):  # they do not hold each passage once
+        if any(finding.segment is None for finding in of_one):  # together they do not hold each passage exactly once
             if not dry_run:
                 _drop_all(database, generation)
             done.append(f"all {len(rows)} segments of {name!r}: made anew from the database")

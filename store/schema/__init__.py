@@ -1,6 +1,6 @@
-"""The tables, one module an area. migrations/ creates them; a test holds the two together.
+"""The database tables, one module per area. migrations/ creates them; a test keeps both in agreement.
 
-An index whose columns nobody searches by is a copy: see store/checksum.py.
+An index on columns that nothing searches by is there as a second copy of their values: see store/checksum.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keys of the API, and what administrators did."""
+"""Tables of API keys and of the audit log."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from store.schema.base import metadata
 
-# A key of the API: see core/access.py. Rows are never deleted: a key that was once given is never another one's.
-# Times are seconds since 1970. `revision` grows with whatever a key may do less or more: see store/keys.py.
+# API keys: see core/access.py. Rows are never deleted, so that a key once issued never becomes another one.
+# Times are seconds since 1970. `revision` grows with every change of what keys may do: see store/keys.py.
 api_key = sa.Table(
     "api_key",
     metadata,
@@ -16,13 +16,13 @@ api_key = sa.Table(
     sa.Column("salt", sa.LargeBinary, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),  # core.access.digest_of
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("tenant", sa.Text),  # null: the operator's own
+    sa.Column("tenant", sa.Text),  # null: a key of the operator
     sa.Column("role", sa.Text, nullable=False),  # core.access.Role
     sa.Column("patterns", sa.Text, nullable=False),  # JSON array
     sa.Column("rows", sa.Text),  # JSON of a filter
     sa.Column("limits", sa.Text, nullable=False),  # JSON of core.access.Limits
     sa.Column("created_at", sa.Float, nullable=False),
-    *(sa.Column(name, sa.Float) for name in ("expires_at", "revoked_at", "last_used_at")),  # the last within a minute
+    *(sa.Column(name, sa.Float) for name in ("expires_at", "revoked_at", "last_used_at")),  # last use: within a minute
     sa.Column("replaced_by", sa.Integer),  # api_key.id
     sa.Column("revision", sa.Integer, nullable=False),
     sa.UniqueConstraint("prefix", name="api_key_prefix"),
@@ -35,7 +35,7 @@ api_key = sa.Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
-# What administrators did: never a text or a secret.
+# The audit log: what administrators did. Holds no text of a document and no secret.
 audit = sa.Table(
     "audit",
     metadata,

@@ -1,8 +1,8 @@
-"""What all tables belong to."""
+"""The metadata object that all tables share."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
-MAX_ID = 2**63 - 1  # the largest number that SQLite gives a row; of a change, too
+MAX_ID = 2**63 - 1  # the largest row id in SQLite, and the largest seq of a change

@@ -1,4 +1,4 @@
-"""What came and went, and the files that are made of it."""
+"""Tables of the change log and of the segments that are built from it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from store.schema.base import metadata
 
-# The log that snapshots follow. "+": the passage is searchable from here on; "-": it is gone;
-# "=": its document's metadata was replaced. It outlives the passages that it speaks of.
+# The change log that snapshots follow. "+": the passage is searchable from here on; "-": it was removed;
+# "=": its document's metadata was replaced. Entries outlive their passages.
 change = sa.Table(
     "change",
     metadata,
@@ -19,8 +19,8 @@ change = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# A file below segments/ with live passages of a generation, made from the embeddings: see store/segments/sealing.py.
-# Every passage that came up to the highest `seq` of the active ones, and has not gone, is in one of them.
+# A file in segments/ with live passages of a generation, made from the embeddings: see store/segments/sealing.py.
+# Every passage added up to the highest `seq` of the active segments, and not removed, is in one of them.
 segment = sa.Table(
     "segment",
     metadata,
@@ -28,11 +28,11 @@ segment = sa.Table(
     sa.Column("generation_id", sa.ForeignKey("generation.id", ondelete="CASCADE"), nullable=False),
     sa.Column("state", sa.Text, nullable=False),  # active or retired
     sa.Column("name", sa.Text, nullable=False),  # of the file
-    sa.Column("seq", sa.Integer, nullable=False),  # no passage in it came after this change
-    sa.Column("as_of", sa.Integer, nullable=False),  # no passage in it went up to this change
+    sa.Column("seq", sa.Integer, nullable=False),  # all its passages were added up to this change
+    sa.Column("as_of", sa.Integer, nullable=False),  # none of its passages was removed up to this change
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("bytes", sa.Integer, nullable=False),
-    sa.Column("sha256", sa.LargeBinary, nullable=False),  # of the file's header, which holds those of its arrays
+    sa.Column("sha256", sa.LargeBinary, nullable=False),  # of the file's header, which holds the hashes of its arrays
     sa.Column("retired_at", sa.Float),  # seconds since 1970
     sa.UniqueConstraint("name", name="segment_name"),
     sa.Index(

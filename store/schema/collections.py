@@ -1,4 +1,4 @@
-"""Collections, the models that embed them, and their other names."""
+"""Tables of collections, their generations with the models that embed them, and aliases."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ generation = sa.Table(
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("dimension", sa.Integer, nullable=False),
     sa.Column("state", sa.Text, nullable=False),  # core.records.GenerationState (decision 24)
-    sa.Column("sparse_model", sa.Text),  # both null where the collection has no learned weights
+    sa.Column("sparse_model", sa.Text),  # this and the next: null where the collection has no learned weights
     sa.Column("sparse_fingerprint", sa.Text),
     sa.Index(
         "generation_collection",
         "collection_id", "state", "model", "fingerprint", "dimension", "sparse_model", "sparse_fingerprint",
     ),
-    # A collection has one active generation at most.
+    # A collection has at most one active generation.
     sa.Index("generation_active", "collection_id", unique=True, sqlite_where=sa.text("state = 'active'")),
     sqlite_autoincrement=True,
 )  # fmt: skip
 
-# A second name of a collection, which searches, reads and writes follow.
+# An alias of a collection, which searches, reads and writes follow.
 alias = sa.Table(
     "alias",
     metadata,

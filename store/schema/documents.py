@@ -1,4 +1,4 @@
-"""Documents, what can be filtered by, passages and their embeddings."""
+"""Tables of documents, filterable metadata, terms, passages and embeddings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ document = sa.Table(
     sa.Column("content_sha", sa.LargeBinary, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("metadata", sa.Text, nullable=False),  # JSON object
-    sa.Column("text", sa.Text, nullable=False),  # long: what comes before it is read without it
+    sa.Column("text", sa.Text, nullable=False),  # may be long: the columns before it are read without it
     checksum_column("external_id", "language", "content_sha", "title", "metadata", "text", "controls", rewritten=True),
     sa.Column("controls", sa.Text),  # JSON of core.records.Document.controls: see store/controls.py; null: none
     sa.UniqueConstraint("collection_id", "external_id", name="document_external_id"),
@@ -37,9 +37,9 @@ field = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# One value of a document's metadata. A text is in `text`; a number, a boolean as 0 or 1, a date as microseconds since
-# 1970 (UTC) in `number`; of a place, `number` is the latitude. All are null for a null, and for a value that is there
-# but cannot be compared: a text that is too long, a number beyond float64.
+# One value of a document's metadata. A text is in `text`. `number` holds a number, a boolean as 0 or 1, a date as
+# microseconds since 1970 (UTC), or a place's latitude. All are null for a null, and for a value that exists but cannot
+# be compared: a text that is too long, a number beyond float64.
 document_field = sa.Table(
     "document_field",
     metadata,
@@ -69,7 +69,7 @@ term = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# AUTOINCREMENT: an id is never given twice, so an id that someone holds never comes to mean another passage.
+# AUTOINCREMENT never reuses an id, so an id that a client holds never refers to another passage.
 passage = sa.Table(
     "passage",
     metadata,

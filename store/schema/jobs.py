@@ -1,4 +1,4 @@
-"""Documents that wait to be added."""
+"""Tables of jobs: documents that wait to be added, and messages about them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import sqlalchemy as sa
 from store.checksum import checksum_column
 from store.schema.base import metadata
 
-# Documents that are to be added to a collection. Times are seconds since 1970 by the database's clock.
-# A lease, and a pause, are judged by their distance from now in either direction: see store/jobs/lease.py.
+# Documents to be added to a collection. Times are seconds since 1970 by the database's clock.
+# Leases and pauses are judged by their distance from now, in either direction: see store/jobs/lease.py.
 job = sa.Table(
     "job",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("collection_id", sa.ForeignKey("collection.id", ondelete="SET NULL")),
-    sa.Column("collection", sa.Text, nullable=False),  # the name, which outlives the collection
+    sa.Column("collection", sa.Text, nullable=False),  # its name, which outlives the collection
     sa.Column("state", sa.Text, nullable=False),  # core.records.JobState
     sa.Column("reason", sa.Text),
     sa.Column("key", sa.Text),  # the caller's idempotency key
-    sa.Column("digest", sa.LargeBinary),  # sha256 of what was sent
+    sa.Column("digest", sa.LargeBinary),  # SHA-256 of what was sent
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
-    sa.Column("token", sa.Integer, nullable=False),  # grows with every lease; what is written must name the newest
-    sa.Column("worker", sa.Text),  # who holds the lease; null: nobody
+    sa.Column("token", sa.Integer, nullable=False),  # fencing token: grows with every lease; writes name the newest
+    sa.Column("worker", sa.Text),  # holder of the lease; null: nobody
     sa.Column("leased_at", sa.Float),
     sa.Column("lease_seconds", sa.Float),
     sa.Column("turn", sa.Integer, nullable=False),  # when it was last served: the lowest is next
-    sa.Column("attempts", sa.Integer, nullable=False),  # failures since the last success that may end it
+    sa.Column("attempts", sa.Integer, nullable=False),  # failures since the last success that count towards giving up
     sa.Column("pauses", sa.Integer, nullable=False),  # all failures since the last success
     sa.Column("paused_at", sa.Float),
     sa.Column("pause_seconds", sa.Float),
@@ -56,22 +56,22 @@ job = sa.Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
-# Documents of a job that wait, as many in a row as one commit takes. The row goes in that commit.
+# Waiting documents of a job; one row has as many as one commit takes, and is deleted in that commit.
 job_batch = sa.Table(
     "job_batch",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("job_id", sa.ForeignKey("job.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("number", sa.Integer, nullable=False),  # of its first document within the job: batches go by it
+    sa.Column("number", sa.Integer, nullable=False),  # of its first document within the job: the order of the batches
     sa.Column("documents", sa.Integer, nullable=False),  # how many
-    sa.Column("crashes", sa.Integer, nullable=False),  # workers that vanished while it was next
+    sa.Column("crashes", sa.Integer, nullable=False),  # workers that vanished while it was the next batch
     sa.Column("payload", sa.LargeBinary, nullable=False),  # see store/jobs/payload.py
     checksum_column("documents", "payload"),
     sa.UniqueConstraint("job_id", "number", name="job_batch_number"),
     sa.Index("job_batch_crashes", "job_id", "crashes"),
 )
 
-# What a job has to say of single documents.
+# A job's messages about single documents.
 job_notice = sa.Table(
     "job_notice",
     metadata,
@@ -81,9 +81,9 @@ job_notice = sa.Table(
     sa.Column("document_id", sa.Text),
     sa.Column("path", sa.Text),
     sa.Column("line", sa.Integer),
-    sa.Column("code", sa.Text),  # of an error, as its reason
+    sa.Column("code", sa.Text),  # of an error, like its reason
     sa.Column("reason", sa.Text),
-    sa.Column("payload", sa.LargeBinary),  # the document, where another try makes sense
+    sa.Column("payload", sa.LargeBinary),  # the document, if it can be retried
     checksum_column("kind", "document_id", "path", "line", "code", "reason", "payload"),
     sa.Index("job_notice_kind", "job_id", "kind", "id"),
     sqlite_autoincrement=True,

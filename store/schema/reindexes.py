@@ -1,4 +1,4 @@
-"""Collections that are made anew beside themselves."""
+"""Tables of reindexes, and of the documents that still have to be copied."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sqlalchemy as sa
 
 from store.schema.base import metadata
 
-# A collection that is made anew beside itself: core.reindexes.Reindex says what the columns mean.
-# The generation that does not answer is a collection of its own, of a hidden name: see store/reindex. A collection that
-# was deleted is another such until its rows are gone, in a row that has its hidden name and serves nothing.
+# A reindex: core.reindexes.Reindex documents the columns. The generation that does not answer is a collection of its
+# own with a hidden name: see store/reindex. The remains of a deleted collection are treated likewise until they are
+# removed, by a row that has their hidden name and no serving collection.
 reindex = sa.Table(
     "reindexing",
     metadata,
@@ -39,14 +39,14 @@ reindex = sa.Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
-UNHINDERED = {"failures": 0, "paused_at": None, "pause_seconds": None}  # of what neither fails nor pauses
-# Of what nothing was done for yet.
+UNHINDERED = {"failures": 0, "paused_at": None, "pause_seconds": None}  # columns of a reindex without failure or pause
+# Columns of a reindex that has not begun yet.
 NOT_BEGUN = {
     **UNHINDERED, "scanned": False, **dict.fromkeys(("total", "done", "passages", "tokens", "busy_seconds"), 0),
 }  # fmt: skip
 
-# Documents that were written, and are to be brought to the hidden generation. One that is written again gets a new id:
-# whoever brings an earlier state of it cannot strike it out.
+# Documents that were written meanwhile and must be copied to the hidden generation. A document that is written again
+# gets a new id, so that a process which copied its earlier state does not strike it out.
 reindex_pending = sa.Table(
     "reindexing_pending",
     metadata,

@@ -1,1 +1,1 @@
-"""Sealed segments: their files, their rows, and how they are made, merged and removed."""
+"""Sealed segments: their files, their rows in the database, and how they are created, merged and removed."""

@@ -1,4 +1,4 @@
-"""Segments in files: what a file's arrays are called, writing one, and opening it to be searched."""
+"""Segment files: write one, open it for searches, mark it as damaged, and remove files that are no longer needed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from store.segments.postings import Postings
 from store.segments.rows import SegmentRow
 from store.segments.segment import Segment, largest_norm
 
-_DAMAGED = ".damaged"  # an empty file beside a segment's: its owner shall make it anew from the database
+_DAMAGED = ".damaged"  # suffix of an empty marker file: the maintenance owner rebuilds the segment from the database
 _UNFINISHED = ".unfinished"
 _SUFFIX = ".segment"
-_AGAIN_SECONDS = 10.0  # until a segment that could not be read is tried again
+_AGAIN_SECONDS = 10.0  # before an unreadable segment is tried again
 _IDS, _VECTORS, _SCAN = "ids", "vectors", "scan."
 _POSTINGS: dict[str, Callable[[Segment], Postings]] = {
     "terms": lambda segment: segment.postings,
@@ -42,12 +42,12 @@ _log = logging.getLogger(__name__)
 
 
 def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> tuple[str, Seal]:
-    """Write the segment `merge` into a new file: its name, under which it is whole on the disk, and its seal.
+    """Write the segment `merge` to a new file; returns its name and seal. The file is complete and on disk.
 
     Raises StorageFull, StorageReadOnly, StorageError; then there is no file.
     """
     directory = data_dir / SEGMENTS
-    name = f"{secrets.token_hex(8)}{_SUFFIX}"  # never given twice: who opens it by name gets it, or nothing
+    name = f"{secrets.token_hex(8)}{_SUFFIX}"  # never reused: opening a name gives its segment or nothing
     unfinished = directory / f"{name}{_UNFINISHED}"
     try:
         with file_errors(data_dir):
@@ -66,30 +66,30 @@ def new_file(data_dir: Path, merge: Merge, index: IndexKind) -> tuple[str, Seal]
 
 
 def discard(data_dir: Path, names: Iterable[str]) -> None:
-    """Remove files that no row names, nor will. What stays goes later, as what a killed process leaves."""
+    """Remove files that no row names or will name. Errors are ignored: leftovers are removed later."""
     for name in names:
         with suppress(OSError):
             (data_dir / SEGMENTS / name).unlink(missing_ok=True)
 
 
 class OpenSegments:
-    """The segments of a generation that were opened: once each, and shared by all snapshots. Thread-safe."""
+    """The open segments of a generation, each opened once and shared by all snapshots. Thread-safe."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._lock = threading.Lock()
-        self._segments: dict[int, Segment | None] = {}  # by row id; None: broken
-        self._again: dict[int, float] = {}  # by row id, time.monotonic: those that are to be tried once more
+        self._segments: dict[int, Segment | None] = {}  # by row id; None: damaged
+        self._again: dict[int, float] = {}  # by row id: time.monotonic at which to try again
 
     @property
     def due(self) -> bool:
-        """Whether one that could not be read is to be tried again now: what it failed by may have passed."""
+        """Whether an unreadable segment should be tried again now, as the cause may have passed."""
         return time.monotonic() >= min(list(self._again.values()), default=math.inf)
 
     def get(self, row: SegmentRow) -> Segment | None:
-        """The segment; None when its file is missing or damaged, which is logged once and marked for its owner.
+        """The segment; None when its file is missing or damaged, which is logged once and marked for the maintainer.
 
-        None, too, when it cannot be read now, as with too many files open: it is `due` again after a while.
+        Also None when it cannot be read now, as with too many open files: it is `due` again after a while.
         """
         with self._lock:
             if row.id not in self._segments:
@@ -106,7 +106,7 @@ class OpenSegments:
             return self._segments[row.id]
 
     def keep(self, rows: Iterable[SegmentRow]) -> None:
-        """Let go of all others."""
+        """Forget all other segments."""
         ids = {row.id for row in rows}
         with self._lock:
             self._segments = {id_: segment for id_, segment in self._segments.items() if id_ in ids}
@@ -114,7 +114,7 @@ class OpenSegments:
 
 
 def open_segment(data_dir: Path, row: SegmentRow, *, thorough: bool = False) -> Segment:
-    """The segment over its file. All hashes are checked but that of the vectors, unless `thorough`.
+    """Open the segment's file. All hashes are checked; that of the vectors only if `thorough`.
 
     Raises StorageCorrupt when the file is missing or not what was written, StorageError when it cannot be read.
     """
@@ -123,7 +123,7 @@ def open_segment(data_dir: Path, row: SegmentRow, *, thorough: bool = False) -> 
 
 
 def open_apart(data_dir: Path, row: SegmentRow, *, thorough: bool = False) -> tuple[Segment, dict[str, Array]]:
-    """As `open_segment`, but without its scan, and with what `scan_arrays` gave for one."""
+    """Like `open_segment`, but returns the scan's arrays, as `scan_arrays` made them, instead of opening the scan."""
     arrays = open_file(data_dir / SEGMENTS / row.name, row.seal, unhashed=() if thorough else (_VECTORS,))
     segment = Segment(
         ids=arrays[_IDS],
@@ -137,41 +137,42 @@ def open_apart(data_dir: Path, row: SegmentRow, *, thorough: bool = False) -> tu
 
 
 def open_ids(data_dir: Path, row: SegmentRow) -> Int64Array:
-    """The passages of a segment, without looking at anything else of its file. Raises as `open_segment`."""
+    """The passage ids of a segment, without reading the rest of its file. Raises like `open_segment`."""
     return open_file(data_dir / SEGMENTS / row.name, row.seal, only=(_IDS,))[_IDS]
 
 
 def segment_problems(data_dir: Path, row: SegmentRow) -> list[str]:
-    """Everything that is wrong with the segment's file, down to the last bit. Raises StorageError."""
+    """Every problem of the segment's file, down to the last bit. Raises StorageError."""
     return check_file(data_dir / SEGMENTS / row.name, row.seal)
 
 
 def is_damaged(data_dir: Path, row: SegmentRow) -> bool:
-    """Whether the file is missing or marked."""
+    """Whether the file is missing or marked as damaged."""
     file = data_dir / SEGMENTS / row.name
     return not file.exists() or file.with_name(f"{row.name}{_DAMAGED}").exists()
 
 
 def mark_damaged(data_dir: Path, row: SegmentRow) -> None:
-    """Have the segment made anew by whoever maintains the directory."""
+    """Mark the segment, so that the maintenance owner rebuilds it."""
     try:
-        if (data_dir / SEGMENTS).is_dir():  # else all are missing, which says as much
+        if (data_dir / SEGMENTS).is_dir():  # otherwise all files are missing, which needs no mark
             (data_dir / SEGMENTS / f"{row.name}{_DAMAGED}").touch()
-    except OSError as error:  # a directory that cannot be written to, or has no room: it is searched all the same
+    except OSError as error:  # a read-only or full directory can still be searched
         _log.warning("segment file %s cannot be marked as damaged: %s", row.name, error.strerror)
 
 
 def strays(data_dir: Path, named: Collection[str]) -> list[Path]:
-    """The files among the segments that are none of `named`, nor marks of theirs."""
+    """The files in the segments folder that are neither in `named` nor their marks."""
     directory = data_dir / SEGMENTS
     files = sorted(directory.iterdir()) if directory.is_dir() else []
     return [path for path in files if path.name.removesuffix(_DAMAGED) not in named and not path.is_dir()]
 
 
 def remove_files(data_dir: Path, *, unless: Collection[str], older_than: float) -> int:
-    """Remove all that lies among the segments, except for the files `unless` and their marks; how many files went.
+    """Remove all files in the segments folder except for `unless` and their marks; returns how many were removed.
 
-    `older_than`: seconds since the last change, in either direction, as the clock may have jumped.
+    `older_than`: minimum distance of the last change from now, in seconds, in either direction, as the clock may have
+    jumped.
     """
     removed = 0
     for path in strays(data_dir, unless):
@@ -180,7 +181,7 @@ def remove_files(data_dir: Path, *, unless: Collection[str], older_than: float) 
                 path.unlink()
                 removed += 1
                 reached("segment.removed")
-        except FileNotFoundError:  # it was an unfinished one, and has its name now
+        except FileNotFoundError:  # an unfinished file that has been renamed meanwhile
             continue
         except PermissionError as error:
             if os.name != "nt":
@@ -203,7 +204,7 @@ def _write(path: Path, merge: Merge, index: IndexKind) -> Seal:
         layout |= {f"{name}.{part}": (array.dtype, array.shape) for part, array in _tables(postings).items()}
         for part, number in zip(("rows", "values"), postings.kinds, strict=True):
             layout[f"{name}.{part}"] = (number, (int(postings.offsets[-1]),))
-    faiss.omp_set_num_threads(1)  # holds for the calling thread only: searches go on beside it
+    faiss.omp_set_num_threads(1)  # for the calling thread only: leaves room for searches
     scan = scan_arrays(
         rows,
         merge.vectors,

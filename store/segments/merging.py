@@ -1,4 +1,4 @@
-"""Several segments as one, without the passages that went: block by block, so that a merge needs little memory."""
+"""Merge segments into one, dropping removed passages. Works block by block, so that it needs little memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from store.ids import distinct
 from store.segments.postings import Postings
 from store.segments.segment import Segment
 
-_BLOCK_ROWS = 8_192  # vectors that are copied at once
-_BLOCK_POSTINGS = 2**21  # postings that are sorted at once; more where one term has more
+_BLOCK_ROWS = 8_192  # vectors copied at once
+_BLOCK_POSTINGS = 2**21  # postings sorted at once; more if a single term has more
 _GONE = -1
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -23,24 +23,24 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
-    """A segment that is merged."""
+    """A segment to be merged."""
 
     segment: Segment
     live: BoolArray  # (rows,)
-    rows: Int64Array  # (live rows,) those rows
-    place: Int32Array  # (rows,) its row in the new segment; _GONE where it is not live
+    rows: Int64Array  # (live rows,) the live rows
+    place: Int32Array  # (rows,) the row's number in the new segment; _GONE where it is not live
 
 
 class Merge:
-    """The live rows of segments, in the order of their ids. At least one row must be live."""
+    """The live rows of segments in the order of their ids. At least one row must be live."""
 
     def __init__(self, parts: Sequence[tuple[Segment, BoolArray]]) -> None:
-        """`parts`: segments that share no passage, and (rows,) which of their rows are live."""
+        """`parts`: segments without common passages, each with (rows,) which of its rows are live."""
         live_ids = np.concatenate([segment.ids[live] for segment, live in parts])
         order = np.argsort(live_ids, kind="stable")
         self.ids: Int64Array = live_ids[order]
         self.documents: Int64Array = np.concatenate([segment.documents[live] for segment, live in parts])[order]
-        self.origin = order  # (rows,) of every row: its place among all live rows, source after source
+        self.origin = order  # (rows,) for each new row its position among all live rows, source after source
         places = np.empty(len(order), dtype=np.int32)
         places[order] = np.arange(len(order), dtype=np.int32)
         self.sources: list[_Source] = []
@@ -53,11 +53,11 @@ class Merge:
             self.sources.append(_Source(segment=segment, live=live, rows=rows, place=place))
 
     def vectors(self) -> Iterator[Float32Array]:
-        """Those of the new segment, block by block."""
+        """The vectors of the new segment, block by block."""
         return self.gather(lambda segment: segment.vectors)
 
     def gather(self, of: Callable[[Segment], npt.NDArray[_Number]]) -> Iterator[npt.NDArray[_Number]]:
-        """Blocks of the new segment's rows of an array (rows, ...) that every source has."""
+        """The new segment's rows of an array (rows, ...) that every source has, block by block."""
         starts = np.cumsum([0, *(len(source.rows) for source in self.sources)])
         arrays = [of(source.segment) for source in self.sources]
         for begin in range(0, len(self.origin), _BLOCK_ROWS):
@@ -74,7 +74,7 @@ class Merge:
 
 
 class MergedPostings:
-    """Postings of the new segment: their terms at once, where they are block by block."""
+    """Postings of the new segment: the terms are in memory, rows and values are made block by block."""
 
     def __init__(self, merge: Merge, postings: Sequence[Postings]) -> None:
         self._merge = merge
@@ -95,7 +95,7 @@ class MergedPostings:
         self.kinds = (postings[0].rows.dtype, postings[0].values.dtype)
 
     def blocks(self) -> Iterator[tuple[Int32Array, Float32Array]]:
-        """Rows and values of the postings, in their order."""
+        """Rows and values of the postings, in order, block by block."""
         for block in self._blocks:
             keys, rows, values = [], [], []
             for (source, held), numbers in zip(self._pairs(), self._numbers, strict=True):
@@ -107,14 +107,14 @@ class MergedPostings:
                 rows.append(place[live])
                 values.append(held.values[within][live])
                 keys.append(term[live] * len(self._merge.ids) + place[live])
-            order = np.argsort(np.concatenate(keys), kind="stable")  # of runs that are in order: quick
+            order = np.argsort(np.concatenate(keys), kind="stable")  # fast, as it merges sorted runs
             yield np.concatenate(rows)[order], np.concatenate(values)[order]
 
     def _pairs(self) -> Iterator[tuple[_Source, Postings]]:
         return zip(self._merge.sources, self._postings, strict=True)
 
     def _cut(self, terms: int) -> list[slice]:
-        """Ranges of the terms' numbers that have about _BLOCK_POSTINGS postings each."""
+        """Ranges of term numbers with about _BLOCK_POSTINGS postings each."""
         counts = np.zeros(terms, dtype=np.int64)
         for held, numbers in zip(self._postings, self._numbers, strict=True):
             counts[numbers] += np.diff(held.offsets)
@@ -128,7 +128,7 @@ class MergedPostings:
 
 
 def merged(parts: Sequence[tuple[Segment, BoolArray]]) -> Segment:
-    """One segment in memory of the rows that are live, of which there must be one or more."""
+    """Merge the live rows into one segment in memory. At least one row must be live."""
     merge = Merge(parts)
 
     def postings(of: Callable[[Segment], Postings]) -> Postings:
@@ -157,7 +157,7 @@ def _terms_within(numbers: Int64Array, block: slice) -> slice:
 
 
 def _live_counts(postings: Postings, live: BoolArray, span: slice) -> Int64Array:
-    """(terms of the span,) postings of live rows."""
+    """(terms of the span,) number of postings in live rows."""
     offsets = postings.offsets[span.start : span.stop + 1]
     held = np.cumsum(live[postings.rows[offsets[0] : offsets[-1]]])
     counts: Int64Array = np.diff(np.concatenate([[0], held])[offsets - offsets[0]])

@@ -1,4 +1,4 @@
-"""Which rows of a segment hold which terms, sorted by term: an inverted index in four arrays."""
+"""The inverted index of a segment: postings sorted by term, in four arrays."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from core.records import Float32Array, Float64Array, Int32Array, Int64Array
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Postings:
-    """Term i of `terms` has `values[s]` in `rows[s]`, for s from offsets[i] to offsets[i + 1].
+    """Term terms[i] has the value values[s] in the row rows[s], for s from offsets[i] to offsets[i + 1].
 
-    A value is how often the term occurs there, or its learned weight; above 0.
+    A value is the term's frequency in the row, or its learned weight; above 0.
     """
 
     terms: Int32Array  # (terms,) ids, ascending
     offsets: Int64Array  # (terms + 1,)
     rows: Int32Array  # (postings,) ascending within a term
     values: Float32Array  # (postings,)
-    lengths: Float64Array  # (rows,) the sum of a row's values: of frequencies, how many terms it has in all
+    lengths: Float64Array  # (rows,) sum of the row's values: for frequencies, its number of terms
 
     @classmethod
     def build(cls, terms: Int32Array, rows: Int32Array, values: Float32Array, *, row_count: int) -> Postings:
-        """From one (term, row, value) a posting, ascending by row."""
+        """Build from triples (term, row, value), one per posting, ascending by row."""
         order = np.argsort(terms, kind="stable")
         ordered = terms[order]
-        starts = np.flatnonzero(np.diff(ordered, prepend=-1))  # where a term begins; ids are 0 or more
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))  # where a term begins; ids are not negative
         return cls(
             terms=ordered[starts],
             offsets=np.append(starts, len(ordered)).astype(np.int64),
@@ -37,16 +37,16 @@ class Postings:
         )
 
     def span(self, term: int) -> slice:
-        """Where the postings of `term` are; an empty slice for a term that does not occur."""
+        """The range of the postings of `term`; empty for a term that does not occur."""
         begins, ends = self.spans(np.array([term], dtype=np.int32))
         return slice(int(begins[0]), int(ends[0]))
 
     def spans(self, terms: Int32Array) -> tuple[Int64Array, Int64Array]:
-        """(n,) where the postings of each of `terms` begin, and where they end; equal for one that does not occur."""
+        """(n,) begins and (n,) ends of the postings of each of `terms`; equal for a term that does not occur."""
         if not len(self.terms):
             nowhere = np.zeros(len(terms), dtype=np.int64)
             return nowhere, nowhere
-        places = self.terms.searchsorted(terms)  # of one type: else all of the terms would be converted
+        places = self.terms.searchsorted(terms)  # both int32: otherwise numpy would convert all of the terms
         places[places == len(self.terms)] = 0
         begins = self.offsets[places]
         return begins, np.where(self.terms[places] == terms, self.offsets[places + 1], begins)

@@ -1,4 +1,4 @@
-"""The table of segments: which files there are, and what each holds."""
+"""The table of segments: which files exist, and which passages each holds."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from store.prepared import Prepared
 
 class SegmentState(StrEnum):
     ACTIVE = "active"
-    RETIRED = "retired"  # others hold its passages now; its file goes when nobody can be about to open it
+    RETIRED = "retired"  # replaced by others; its file is removed once no reader can be about to open it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentRow:
-    """What the database says of a segment."""
+    """The database's row of a segment."""
 
     id: int
     generation_id: int
     name: str  # of its file
-    seq: int  # no passage in it came after this change
-    as_of: int  # no passage in it went up to this change
+    seq: int  # all its passages were added up to this change
+    as_of: int  # none of its passages was removed up to this change
     rows: int  # passages
     seal: Seal
 
 
 def active_segments(session: ReadSession, generation_id: int) -> list[SegmentRow]:
-    """The segments that hold all passages up to the highest `seq` of theirs, the oldest row first."""
+    """The active segments, by row id. They hold all live passages up to the highest of their `seq`."""
     return _active(session, schema.segment.c.generation_id == generation_id)
 
 
 def every_active_segment(session: ReadSession) -> list[SegmentRow]:
-    """As `active_segments`, of all generations."""
+    """Like `active_segments`, for all generations."""
     return _active(session, sa.true())
 
 
@@ -61,16 +61,16 @@ def _active(session: ReadSession, which: sa.ColumnElement[bool]) -> list[Segment
 
 
 def current_states(session: ReadSession, generations: sa.ColumnElement[bool]) -> dict[int, tuple[int, int]]:
-    """Of the generations that satisfy the condition: the newest change, and the highest id of the active segments.
+    """By generation, for those that satisfy the condition: the newest change, and the highest active segment id.
 
-    0 where there is none. The second grows when segments were sealed, merged or made anew.
+    0 where there is none. The second number grows when segments are sealed, merged or rebuilt.
     """
     rows = session.execute(_states().where(generations))
     return {id_: (seq or 0, newest or 0) for id_, seq, newest in map(tuple, rows)}
 
 
 def current_state(session: ReadSession, generation_id: int) -> tuple[int, int]:
-    """As `current_states`, of one generation."""
+    """Like `current_states`, for one generation."""
     [(_, seq, newest)] = _STATE.rows(session, id=generation_id)
     return seq or 0, newest or 0
 
@@ -88,14 +88,14 @@ _STATE = Prepared(_states().where(schema.generation.c.id == sa.bindparam("id")))
 
 
 def sealed_seq(segments: Iterable[SegmentRow]) -> int:
-    """The change up to which the segments hold every passage that is there; 0 without segments."""
+    """The change up to which the segments hold every live passage; 0 without segments."""
     return max((segment.seq for segment in segments), default=0)
 
 
 def insert_segment(
     session: WriteSession, *, generation_id: int, file: tuple[str, Seal], seq: int, as_of: int, rows: int
 ) -> None:
-    """`file`: its name and seal."""
+    """Add an active segment. `file`: its name and seal."""
     name, seal = file
     row = {
         "generation_id": generation_id,
@@ -111,6 +111,6 @@ def insert_segment(
 
 
 def retire_segments(session: WriteSession, ids: Iterable[int], *, now: float) -> None:
-    """`now`: seconds since 1970."""
+    """Retire segments. `now`: seconds since 1970."""
     statement = sa.update(schema.segment).where(schema.segment.c.id.in_(list(ids)))
     session.execute(statement.values(state=SegmentState.RETIRED.value, retired_at=now))

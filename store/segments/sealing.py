@@ -1,10 +1,10 @@
-"""Making segments: the tail is sealed, several become one, and broken ones are made anew from the database.
+"""Create segments: seal the tail, merge several into one, and rebuild broken ones from the database.
 
-Every step is one protocol. Read one committed state. Write a file under a name that nobody knows, and have it on the
-disk. Then, in one write transaction which first checks that nothing was decided otherwise meanwhile (the fence), let
-the new rows in and retire the old ones. Killed anywhere, it leaves a file that no row names, or nothing. What is due
-when is decided in store/segments/upkeep.py: by the one process that maintains the directory, and by whoever compacts a
-collection beside it. Of two that do the same, the fence lets one in.
+All three follow one protocol. Read one committed state. Write a file under a new name, and sync it to disk. Then, in
+one write transaction, check that nothing has changed meanwhile (the fence), insert the new rows and retire the old
+ones. A process that is killed leaves at most a file that no row names. store/segments/upkeep.py decides what is due: it
+runs in the process that maintains the directory, and in any process that compacts a collection. If two of them do the
+same, the fence lets only one succeed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from store.segments.rows import SegmentRow, active_segments, insert_segment, ret
 from store.segments.segment import Segment, read_segment
 from store.settings import parse_settings
 
-_PIECE_ROWS = 50_000  # passages that are read from the database into one segment, at most
-_PIECE_BYTES = 2**27  # of their vectors, at most
+_PIECE_ROWS = 50_000  # passages read from the database into one segment, at most
+_PIECE_BYTES = 2**27  # bytes of their vectors, at most
 _log = logging.getLogger(__name__)
 
 
 def seal(database: Database, generation_id: int) -> bool:
-    """Seal the oldest passages of the tail, 50,000 at most. False when there is none, or the fence stood.
+    """Seal the oldest passages of the tail, at most 50,000. False when there are none, or the fence failed.
 
     Raises StorageFull, StorageReadOnly, StorageBusy; then nothing has changed.
     """
@@ -64,9 +64,10 @@ def seal(database: Database, generation_id: int) -> bool:
 
 
 def merge(database: Database, generation_id: int, ids: Sequence[int]) -> bool:
-    """Make the active segments `ids` into one, without the passages that went.
+    """Merge the active segments `ids` into one, dropping removed passages.
 
-    False when one of them is damaged, which is then marked, or no longer active. Raises as `seal`.
+    False when one of them is damaged, which is then marked, or no longer active, or the fence failed. Raises like
+    `seal`.
     """
     with database.read() as session:
         made = _made(session, generation_id)
@@ -75,7 +76,7 @@ def merge(database: Database, generation_id: int, ids: Sequence[int]) -> bool:
         removed = removed_since(session, generation_id, min((row.as_of for row in rows), default=as_of))
     if made is None or len(rows) < len(ids):
         return False
-    # All hashes are checked, those of the vectors as well: damage would get a hash of its own in the new file.
+    # All hashes are checked, those of the vectors too: otherwise the new file would get a valid hash of damaged data.
     segments = [segment for row in rows if (segment := _opened(database, row, thorough=True)) is not None]
     if len(segments) < len(rows):
         return False
@@ -91,9 +92,9 @@ def merge(database: Database, generation_id: int, ids: Sequence[int]) -> bool:
 
 
 def rebuild(database: Database, generation_id: int) -> bool:
-    """Make the segments whose files are missing or marked as damaged anew, from the database.
+    """Rebuild the segments whose files are missing or marked as damaged from the database.
 
-    False when there is none, or the fence stood. Raises as `seal`.
+    False when there are none, or the fence failed. Raises like `seal`.
     """
     with database.read() as session:
         made = _made(session, generation_id)
@@ -102,7 +103,7 @@ def rebuild(database: Database, generation_id: int) -> bool:
             return False
         as_of = current_seq(session, generation_id)
         _, ids = added_since(session, generation_id, 0, upto=sealed_seq(rows))
-    # What is missing is what no sound segment holds.
+    # The passages to restore are those that no sound segment holds.
     sound = {row.id: segment for row in rows if (segment := _opened(database, row)) is not None}
     held = distinct(np.concatenate([ids[:0], *(segment.ids for segment in sound.values())]))
     missing = distinct(ids[~belong(ids, held)])
@@ -120,7 +121,7 @@ def rebuild(database: Database, generation_id: int) -> bool:
 
 
 class _Overtaken(Exception):
-    """Something was decided otherwise while the files were written."""
+    """The fence failed: the segments changed while the files were written."""
 
 
 def _replace(
@@ -135,7 +136,7 @@ def _replace(
     still: Callable[[ReadSession], bool],
     area: str,
 ) -> bool:
-    """Write the files of `merges`, and let them stand for `old` if the generation is there and all is `still` so."""
+    """Write the files of `merges`, and replace `old` by them if the generation exists unchanged and `still` holds."""
     files: list[tuple[tuple[str, Seal], int]] = []
     try:
         for merge in merges:
@@ -150,8 +151,8 @@ def _replace(
             retire_segments(session, [row.id for row in old], now=time.time())
             reached(f"{area}.rows_written")
     except (_Overtaken, StorageError) as error:
-        # Nothing was committed. Of anything else that is raised, as by Ctrl-C, that is not known: it may come behind
-        # the commit, from the checkpoint that a writer makes. Files that no row names go after a grace.
+        # Nothing was committed. After any other exception, such as Ctrl-C, that is uncertain: it may have been raised
+        # after the commit, by the writer's checkpoint. Files that no row names are removed after a grace period.
         discard(database.directory, [name for (name, _), _ in files])
         if not isinstance(error, _Overtaken):
             raise
@@ -162,7 +163,7 @@ def _replace(
 
 
 def _opened(database: Database, row: SegmentRow, *, thorough: bool = False) -> Segment | None:
-    """The segment; None where it is damaged, which is then marked."""
+    """The segment; None where it is damaged. Then it is marked."""
     if is_damaged(database.directory, row):
         return None
     try:
@@ -178,30 +179,30 @@ def _alone(segment: Segment) -> Merge:
 
 
 def _pieces(database: Database, generation_id: int, made: _Made, ids: Int64Array) -> Iterator[Segment]:
-    """Segments of the passages `ids`, each read in a transaction of its own: a long one would hold up the log."""
+    """Segments of the passages `ids`, each read in its own transaction: a long one would hold up checkpoints."""
     for begin in range(0, len(ids), made.piece_rows):
         with database.read() as session:
             piece = ids[begin : begin + made.piece_rows]
             segment = read_segment(session, generation_id, made.dimension, piece)
-        if segment is not None:  # else all of them went meanwhile
+        if segment is not None:  # otherwise all of them were removed meanwhile
             yield segment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Made:
-    """How the segments of a generation are made."""
+    """How the segments of a generation are built."""
 
     dimension: int  # of the vectors
     index: IndexKind
 
     @property
     def piece_rows(self) -> int:
-        """Passages that are read from the database into one segment, at most."""
+        """Number of passages read from the database into one segment, at most."""
         return max(1, min(_PIECE_ROWS, _PIECE_BYTES // (4 * self.dimension)))
 
 
 def _made(session: ReadSession, generation_id: int) -> _Made | None:
-    """None when the generation is gone, or its collection was deleted."""
+    """The parameters of the generation's segments; None when it is gone, or its collection was deleted."""
     row = session.execute(
         sa.select(schema.generation.c.dimension, schema.collection.c.settings)
         .join_from(schema.generation, schema.collection)

@@ -1,4 +1,4 @@
-"""Passages ready to search: vectors, and terms in postings; in memory, or over a file. Never changed once made."""
+"""A searchable segment: vectors, and terms in postings, in memory or over a mapped file. Immutable."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from store.terms import POSTING
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """Row i of every part speaks of the passage ids[i]."""
+    """An immutable set of passages. Row i of every part belongs to the passage ids[i]."""
 
     ids: Int64Array  # (rows,) ascending
     documents: Int64Array  # (rows,) document.id
     vectors: Float32Array  # (rows, dimension)
-    largest_norm: float  # of a vector
+    largest_norm: float  # the largest length of a vector
     postings: Postings  # of terms, with their frequencies
     learned: Postings  # of vocabulary tokens, with their learned weights; empty without a sparse model
-    scan: Scan | None = None  # None: all vectors are read
+    scan: Scan | None = None  # None: searches read all vectors
 
     @classmethod
     def build(
         cls, ids: Int64Array, documents: Int64Array, vectors: Float32Array, postings: Postings, learned: Postings
     ) -> Segment:
-        """Of at least one row."""
+        """Build a segment in memory. At least one row."""
         return cls(
             ids=ids,
             documents=documents,
@@ -44,18 +44,18 @@ class Segment:
         )
 
     def find(self, ids: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Which of `ids` are here: their places in `ids`, and their rows."""
+        """Which of `ids` are here: their positions in `ids`, and their rows."""
         return find(self.ids, ids)
 
     def without(self, removed: Int64Array) -> BoolArray:
-        """(rows,) which rows are live when the passages `removed` are not."""
+        """(rows,) which rows are live after the passages `removed` are removed."""
         live = np.ones(len(self.ids), dtype=np.bool_)
         live[self.find(removed)[1]] = False
         return live
 
 
 def find(ascending: Int64Array, ids: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Which of `ids` are among the `ascending` ones, of which there is one or more: places in both."""
+    """Which of `ids` are in the non-empty `ascending`: their positions in `ids`, and in `ascending`."""
     rows = np.searchsorted(ascending, ids)
     rows[rows == len(ascending)] = 0
     places = np.flatnonzero(ascending[rows] == ids)
@@ -63,12 +63,12 @@ def find(ascending: Int64Array, ids: Int64Array) -> tuple[Int64Array, Int64Array
 
 
 def largest_norm(vectors: Float32Array) -> float:
-    """Of the rows; 0 without any."""
+    """The largest length of a row; 0 without rows."""
     return float(np.sqrt(np.vecdot(vectors, vectors).max(initial=0.0)))
 
 
 def read_segment(session: ReadSession, generation_id: int, dimension: int, ids: Int64Array) -> Segment | None:
-    """Those of the passages `ids` that are there, in memory; None when none is."""
+    """Read the existing ones among the passages `ids` into memory; None when there are none."""
     ids = np.sort(ids)
     vectors = np.empty((len(ids), dimension), dtype=np.float32)
     found, documents = np.empty(len(ids), dtype=np.int64), np.empty(len(ids), dtype=np.int64)
@@ -105,7 +105,7 @@ _EMBEDDED = Prepared(
 
 
 class _Blobs:
-    """The postings of passages as they are stored, passage by passage."""
+    """Stored postings, collected passage by passage."""
 
     def __init__(self) -> None:
         self._content: list[bytes] = []
@@ -117,7 +117,7 @@ class _Blobs:
         self._counts += [len(blob) // POSTING.itemsize for blob in present]
 
     def postings(self) -> Postings:
-        """Of the passages as rows. Lets go of the blobs."""
+        """The postings with the passages as rows. Frees the blobs."""
         postings = np.frombuffer(b"".join(self._content), dtype=POSTING)
         self._content.clear()
         rows = np.repeat(np.arange(len(self._counts), dtype=np.int32), self._counts)

@@ -1,13 +1,13 @@
-"""How large segments become: of FAN_OUT of one size one is made, on the disk and in memory."""
+"""Size tiers of segments: FAN_OUT segments of one tier are merged into one, on disk and in memory."""
 
 from __future__ import annotations
 
 import math
 
-FAN_OUT = 4  # segments of one tier that become one
+FAN_OUT = 4  # segments of one tier that are merged into one
 _SMALLEST_TIER = 256  # rows
 
 
 def tier(rows: int) -> int:
-    """Segments of one tier have about one size; those of the next have FAN_OUT times as many rows."""
+    """The size tier of a segment: segments of the next tier have FAN_OUT times as many rows."""
     return max(0, math.floor(math.log(rows / _SMALLEST_TIER, FAN_OUT)) + 1)

@@ -1,6 +1,6 @@
-"""What is due in a data directory: segments to seal, to merge, to make anew or to remove.
+"""Decide what segment maintenance is due: what to seal, merge, rebuild or remove.
 
-The owner of the maintenance lock calls `maintain` again and again, and nobody else does; anybody may call `compact`.
+Only the owner of the maintenance lock calls `maintain`, repeatedly; any process may call `compact`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from store.segments.sealing import merge, rebuild, seal
 from store.segments.segment import find
 from store.segments.tiers import FAN_OUT, tier
 
-SEAL_ROWS = 5_000  # passages of the tail that are sealed at once
-QUIET_ROWS = 256  # those that are sealed when nothing was committed for a while
-QUIET_SECONDS = 3.0
-GRACE_SECONDS = 120.0  # for which a file stays that nobody should open any more
-_LOOK_SECONDS = 1.0  # between two looks at the files
+SEAL_ROWS = 5_000  # passages in the tail from which it is sealed at once
+QUIET_ROWS = 256  # passages in the tail from which it is sealed after a quiet time
+QUIET_SECONDS = 3.0  # without a commit
+GRACE_SECONDS = 120.0  # how long a file is kept that nobody should open any more
+_LOOK_SECONDS = 1.0  # between two checks of the files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Live:
-    """How many passages of each active segment are there, after the change `seq`."""
+    """The number of live passages of each active segment, after the change `seq`."""
 
     seq: int
     sizes: Mapping[SegmentRow, int]
@@ -48,15 +48,15 @@ class Live:
 
 @dataclass(slots=True)
 class Seen:
-    """What an owner remembers between two calls of `maintain`. For one thread; times by time.monotonic."""
+    """What the owner remembers between calls of `maintain`. For one thread; times are of time.monotonic."""
 
-    since: dict[int, tuple[int, float]] = field(default_factory=dict)  # generation: newest change, and when first seen
-    settled: dict[int, tuple[int, int]] = field(default_factory=dict)  # generation: state in which nothing is due
-    live: dict[int, Live] = field(default_factory=dict)  # by generation: what came since is counted alone
-    looked: float | None = None  # at the files
+    since: dict[int, tuple[int, float]] = field(default_factory=dict)  # by generation: newest change, when first seen
+    settled: dict[int, tuple[int, int]] = field(default_factory=dict)  # by generation: state in which nothing is due
+    live: dict[int, Live] = field(default_factory=dict)  # by generation, so that only later removals are counted
+    looked: float | None = None  # time of the last check of the files
 
     def quiet_seconds(self, generation_id: int, seq: int) -> float:
-        """For how long `seq` has been the newest change, as far as is known."""
+        """How long `seq` is known to have been the newest change."""
         now = time.monotonic()
         if self.since.get(generation_id, (None,))[0] != seq:
             self.since[generation_id] = (seq, now)
@@ -64,9 +64,9 @@ class Seen:
 
 
 def maintain(database: Database, seen: Seen | None = None, *, grace_seconds: float = GRACE_SECONDS) -> bool:
-    """Do the next thing that is due, if any: False when there is nothing to do now.
+    """Do the next piece of work that is due; False when there is none.
 
-    With `seen`, small tails are sealed as well once nothing has been committed for QUIET_SECONDS.
+    With `seen`, a small tail is sealed too once nothing has been committed for QUIET_SECONDS.
 
     Raises StorageFull, StorageReadOnly, StorageBusy, StorageError; then nothing has changed, and another call may help.
     """
@@ -74,7 +74,7 @@ def maintain(database: Database, seen: Seen | None = None, *, grace_seconds: flo
     with database.read() as session:
         columns, indexed = schema.generation.c, schema.passage_index.c.generation_id
         searched = columns.state == GenerationState.ACTIVE.value
-        elsewhere = columns.id.in_(sa.select(indexed).where(indexed.is_not(None)))  # an engine holds those
+        elsewhere = columns.id.in_(sa.select(indexed).where(indexed.is_not(None)))  # held by an external engine
         states = current_states(session, searched & ~elsewhere)
     if seen.looked is None or time.monotonic() - seen.looked >= _LOOK_SECONDS:
         if any(rebuild(database, generation) for generation in _damaged(database) & states.keys()):
@@ -101,10 +101,10 @@ def maintain(database: Database, seen: Seen | None = None, *, grace_seconds: flo
 
 
 def compact(database: Database, collection: Collection) -> bool:
-    """Make one segment of all that a collection holds now, without the passages that went.
+    """Merge everything that a collection holds now into one segment, dropping removed passages.
 
-    The fence makes it safe beside an owner, but then either may undo the other's work. False when there was nothing to
-    do, or others were quicker. Raises as `maintain`.
+    The fence makes it safe to run while another process maintains the directory, but either may undo the other's work.
+    False when there was nothing to do, or others were quicker. Raises like `maintain`.
     """
     if collection.settings.index is IndexKind.MILVUS:
         return False
@@ -115,7 +115,7 @@ def compact(database: Database, collection: Collection) -> bool:
         done = True
     while True:
         sizes = _live_rows(database, generation).sizes
-        if rebuild(database, generation):  # of what was found damaged just now
+        if rebuild(database, generation):  # segments that have just been found damaged
             done = True
         elif len(sizes) < 2 and all(live == row.rows for row, live in sizes.items()):
             return done
@@ -126,14 +126,14 @@ def compact(database: Database, collection: Collection) -> bool:
 
 
 def remove_retired(database: Database, *, grace_seconds: float = GRACE_SECONDS) -> bool:
-    """Remove the retired segments, and files that no row names, once they are older than `grace_seconds`.
+    """Remove retired segments, and files that no row names, once they are older than `grace_seconds`.
 
-    Meanwhile a reader that learned of one may open it. False when there was nothing to remove.
+    Until then a reader that has learned of one may still open it. False when there was nothing to remove.
     """
     now, columns = time.time(), schema.segment.c
     with database.read() as session:
         rows = session.execute(sa.select(columns.id, columns.name, columns.state, columns.retired_at)).all()
-    # In either direction: the clock may have jumped.
+    # The distance in either direction, as the clock may have jumped.
     old = [
         row.id
         for row in rows
@@ -143,14 +143,14 @@ def remove_retired(database: Database, *, grace_seconds: float = GRACE_SECONDS) 
         with database.write() as session:
             session.execute(sa.delete(schema.segment).where(columns.id.in_(old)))
         reached("remove.rows_removed")
-    # A file that no row names yet may be about to get one; then it is young.
+    # A file that no row names yet may be about to get its row; then it is young.
     named = {row.name for row in rows if row.id not in old}
     with file_errors(database.directory):
         return remove_files(database.directory, unless=named, older_than=grace_seconds) > 0 or bool(old)
 
 
 def _damaged(database: Database) -> set[int]:
-    """The generations with segments to be made anew. One statement for all, as most have none."""
+    """The generations with segments to rebuild. One statement for all, as most have none."""
     with database.read() as session:
         rows = every_active_segment(session)
     return {row.generation_id for row in rows if is_damaged(database.directory, row)}
@@ -162,16 +162,16 @@ def _sealed_to(database: Database, generation_id: int) -> int:
 
 
 def _tail_has(database: Database, generation_id: int, rows: int) -> bool:
-    """Whether as many passages as that wait to be sealed."""
+    """Whether at least so many passages wait to be sealed."""
     with database.read() as session:
         begin = sealed_seq(active_segments(session, generation_id))
         return len(added_since(session, generation_id, begin, limit=rows)[0]) >= rows
 
 
 def _live_rows(database: Database, generation_id: int, known: Live | None = None) -> Live:
-    """Of every active segment, how many of its passages are there; without those that are damaged, now marked.
+    """The number of live passages of each active segment, without damaged segments, which are marked.
 
-    `known`: from an earlier look, of which only later removals are counted where the segments are still the same.
+    `known`: an earlier result; if the segments are still the same, only later removals are counted.
     """
     with database.read() as session:
         rows, seq = active_segments(session, generation_id), current_seq(session, generation_id)
@@ -190,7 +190,7 @@ def _live_rows(database: Database, generation_id: int, known: Live | None = None
 
 
 def _due_merge(sizes: Mapping[SegmentRow, int]) -> list[int]:
-    """Ids of the segments that should become one: one that is mostly gone, or FAN_OUT of a size."""
+    """Ids of the segments to merge: one that is mostly removed, or the smallest tier that has FAN_OUT or more."""
     tiers: dict[int, list[int]] = {}
     for row, live in sizes.items():
         if live * 2 < row.rows:

@@ -1,4 +1,4 @@
-"""Verifying a data directory or a backup: everything that counts, against its second witness and against the rest.
+"""Verify a data directory or a backup: compare stored values with their second copies and with each other.
 
 Each check reads one committed state, in a transaction of its own; others may go on writing meanwhile.
 """
@@ -28,7 +28,7 @@ from store.verify.segments import check_segments
 
 __all__ = ["MAX_FINDINGS", "Finding", "Progress", "Recheck", "Verification", "verify"]
 
-MAX_FINDINGS = 1000  # that one check lists
+MAX_FINDINGS = 1000  # that each check lists
 _CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
     "collections": check_catalog,
     "documents": check_documents,
@@ -41,8 +41,8 @@ _CHECKS: dict[str, Callable[[Reading], Iterator[Finding]]] = {
 _DAMAGE = (
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_ERROR,  # a statement that means nothing to these tables
-    sqlite3.SQLITE_TOOBIG,  # a value's length that cannot be
+    sqlite3.SQLITE_ERROR,  # a statement that does not fit these tables
+    sqlite3.SQLITE_TOOBIG,  # an impossible length of a value
 )
 _UNCHECKED = (
     "whether vectors, terms and learned weights are what the models make of the texts: that takes the models; "
@@ -53,13 +53,13 @@ _UNCHECKED_HASHES = "the hashes of documents and passages: nobody who knows how 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """What was looked at, and what was found."""
+    """The result: what was checked, and what was found."""
 
     version: str | None  # of the schema
-    findings: tuple[Finding, ...]  # those of one check together
-    checked: Mapping[str, int]  # how many documents, passages, ...
-    unchecked: tuple[str, ...]  # what was not looked at, and why
-    notes: tuple[str, ...] = ()  # what is no damage, and worth knowing
+    findings: tuple[Finding, ...]  # grouped by check
+    checked: Mapping[str, int]  # number of documents, passages, ...
+    unchecked: tuple[str, ...]  # what was not checked, and why
+    notes: tuple[str, ...] = ()  # worth knowing, but no damage
 
     @property
     def ok(self) -> bool:
@@ -75,16 +75,16 @@ def verify(
 ) -> Verification:
     """Check the database in `directory`. Damage is a finding, not an error.
 
-    `recheck`: computes documents' hashes anew. `index`: what collections of the index kind milvus are brought to; what
-    it holds is looked at. Where there is none, or it does not answer, `unchecked` says so. A file of an older schema
-    has no checksums: there only its structure and its references are checked, and `unchecked` says so.
+    `recheck`: recomputes documents' hashes. `index`: the engine of collections with the index kind milvus, whose
+    content is then checked; without it, or if it does not answer, `unchecked` says so. A file of an older schema has no
+    checksums: only its structure and its references are checked, and `unchecked` says so.
 
     Raises StorageError where there is no database, or it cannot be opened for reading; SchemaTooNew.
     """
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(open_read_only(directory))
-        except StorageCorrupt as error:  # of its log, without which nothing else can be looked at
+        except StorageCorrupt as error:  # a damaged log: nothing else can be checked
             finding = Finding(check="log", where=f"{DATABASE_NAME}-wal", problem=error.message)
             return _nothing_else(finding)
         try:
@@ -131,7 +131,7 @@ def check(
     recheck: Recheck | None = None,
     on_progress: Progress | None = None,
 ) -> Verification:
-    """As `verify`, but raises StorageCorrupt where anything is found. `name`: what the message calls the directory."""
+    """Like `verify`, but raises StorageCorrupt for any finding. `name`: how the message names the directory."""
     done = verify(directory, recheck=recheck, on_progress=on_progress)
     if not done.ok:
         first, more = done.findings[0], len(done.findings) - 1
@@ -147,7 +147,7 @@ def _nothing_else(finding: Finding) -> Verification:
 
 
 def _stranger(connection: sqlite3.Connection) -> str | None:
-    """Why the file is none of ours, or None."""
+    """Why the file is not one of ours, or None."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
         return f"its application id is {application:#x}; Salience writes {APPLICATION_ID:#x}"
@@ -156,7 +156,7 @@ def _stranger(connection: sqlite3.Connection) -> str | None:
 
 
 def _run(reading: Reading, name: str, check: Callable[[Reading], Iterator[Finding]], *, damaged: bool) -> list[Finding]:
-    """The findings of one check, in one transaction. `damaged`: others found something, so anything may follow."""
+    """Run one check in one transaction. `damaged`: earlier checks found damage, so any error may follow from it."""
     findings: list[Finding] = []
     try:
         reading.connection.execute("BEGIN")
@@ -175,8 +175,8 @@ def _run(reading: Reading, name: str, check: Callable[[Reading], Iterator[Findin
 
 
 def _damage(error: sqlite3.DatabaseError | UnicodeDecodeError) -> str:
-    """What it says of the data. Raises it again where it says nothing of them: busy, no permission, no memory."""
-    if isinstance(error, UnicodeDecodeError):  # the driver cannot even decode SQLite's complaint, which quotes the file
+    """The error's message, if it is about damaged data; re-raises others: busy, no permission, no memory."""
+    if isinstance(error, UnicodeDecodeError):  # the driver cannot decode SQLite's message, which quotes the file
         return "its tables' definitions are damaged"
     if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGE:
         raise error

@@ -1,4 +1,4 @@
-"""Verifying the change log: played from its beginning, it gives exactly the passages that there are."""
+"""Verify the change log: replayed from the beginning, it must give exactly the stored passages."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ _OF_GENERATION = (
 
 
 def check_changes(reading: Reading) -> Iterator[Finding]:
-    """Of every generation, hidden ones too, but for what a reindex that is over left, failed or not: there the log may
-    be going in pieces.
+    """Check the log of every generation, including hidden ones.
+
+    Skips what ended reindexes left behind, failed ones included: their log may be in the middle of being removed.
     """
     done, total = 0, reading.count("change")
     for generation, name in list(reading.rows(_LASTING)):

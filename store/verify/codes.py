@@ -1,4 +1,4 @@
-"""Verifying what a segment is searched by: its codes, lists and graph against its vectors."""
+"""Verify a segment's approximate index: its codes, lists and graph against its vectors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from store.quantizer import Quantizer, UInt8Array, quantizer
 from store.scan import EVEN
 
 _BLOCK_ROWS = 4_096
-_TOLERANCE = 1e-4  # of a length: sums are added up in another order on another machine
+_TOLERANCE = 1e-4  # relative to a length: another machine may sum in another order
 
 
 def code_problems(arrays: Mapping[str, Array], vectors: Float32Array) -> Iterator[str]:
-    """`arrays`: what `scan_arrays` gave for the `vectors`; nothing where they are read themselves."""
+    """`arrays`: the result of `scan_arrays` for the `vectors`; empty where searches read the vectors themselves."""
     if not arrays:
         return
     used, codes, rows = quantizer(vectors.shape[1]), arrays["codes"], len(vectors)
@@ -48,7 +48,7 @@ def code_problems(arrays: Mapping[str, Array], vectors: Float32Array) -> Iterato
 
 
 def _wrong_codes(used: Quantizer, vectors: Float32Array, codes: UInt8Array) -> int:
-    """How many codes are not those of the nearest points. Of two points that are about as near, either will do."""
+    """Number of codes that do not name the nearest points. Of two points about equally near, either is right."""
     suspects = np.flatnonzero((used.encode(vectors) != codes).any(axis=1))
     if not len(suspects):
         return 0

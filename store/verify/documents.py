@@ -1,4 +1,4 @@
-"""Verifying documents: their checksum, their passages' spans and hashes, the values that filters compare."""
+"""Verify documents: their checksums, the spans and hashes of their passages, and their filter values."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SHA_BYTES = 32
 
 
 class _Mend(Enum):
-    """What makes a document right again."""
+    """What repairs a document."""
 
-    FIELDS = auto()  # the values that filters compare, from its metadata
-    DOCUMENT = auto()  # all that is made of it, from its text
+    FIELDS = auto()  # rewriting its filter values from its metadata
+    DOCUMENT = auto()  # deriving everything anew from its text
     NOTHING = auto()
 
 
 def check_documents(reading: Reading) -> Iterator[Finding]:
-    """One pass over documents, passages and field values, each in the order of the documents."""
+    """Check everything in one pass over documents, passages and field values, all in the order of the documents."""
     settings = {id_: parse_settings(text) for id_, text in reading.rows("SELECT id, settings FROM collection")}
     names = dict(reading.rows("SELECT id, name FROM collection"))
     covered = covered_columns(schema.document)
@@ -73,7 +73,7 @@ def _problems(
     passages: Sequence[tuple[Any, ...]],
     values: Sequence[tuple[Any, ...]],
 ) -> Iterator[tuple[str, _Mend]]:
-    """Of one whose checksum fits, and what would mend it."""
+    """The problems of a document whose checksum is right, each with what would repair it."""
     spans = [(Passage(start=start, end=end, fresh=fresh), sha) for start, end, fresh, sha in passages]
     wrong = list(_span_problems(spans, len(row["text"])))
     try:
@@ -99,7 +99,7 @@ def _problems(
         wrong.append("is to be made anew: a repair was interrupted")
     elif reading.recheck is not None:
         problem = reading.recheck(settings, document, row["language"], row["content_sha"], ())
-        if problem is not None:  # a text that was damaged before it had a checksum
+        if problem is not None:  # the text was damaged before its checksum was computed
             mend = _Mend.NOTHING
         elif not wrong:
             problem = reading.recheck(settings, document, row["language"], row["content_sha"], spans)
@@ -108,7 +108,7 @@ def _problems(
 
 
 def _span_problems(spans: Sequence[tuple[Passage, bytes]], length: int) -> Iterator[str]:
-    """Passages lie within the text and follow each other."""
+    """Passages must lie within the text and follow each other."""
     if not spans:
         yield "has no passage"
     before = Passage(start=0, end=0, fresh=0)
@@ -123,7 +123,7 @@ def _span_problems(spans: Sequence[tuple[Passage, bytes]], length: int) -> Itera
 
 
 class _Grouped:
-    """Rows that come in the order of their first column, taken group by group."""
+    """Rows sorted by their first column, taken group by group."""
 
     def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
         self._rows = rows
@@ -131,7 +131,7 @@ class _Grouped:
         self.taken = 0
 
     def of(self, key: int) -> list[tuple[Any, ...]]:
-        """The rows of `key`, without it; keys are asked for in rising order. Rows of keys that nobody asks for go."""
+        """The rows of `key`, without the key. Keys must be asked for in ascending order; rows of others are skipped."""
         group = []
         while self._next is not None and self._next[0] <= key:
             if self._next[0] == key:

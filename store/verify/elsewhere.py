@@ -1,4 +1,4 @@
-"""Verifying what an engine elsewhere holds of a generation: each passage that was brought, as the database has it."""
+"""Verify the content of an external engine: each replicated passage must be there as the database has it."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _EMBEDDED = """
 
 
 class Brought(NamedTuple):
-    """What of a generation the engine ought to hold, and under which name."""
+    """What the engine should hold of a generation, and under which name."""
 
     generation_id: int
     collection: str
     dimension: int
     learned: bool
     name: str
-    seq: int  # up to this change
+    seq: int  # replicated up to this change
 
 
 def content_problems(reading: Reading, index: PassageIndex, brought: Brought) -> Iterator[str]:
-    """What it lacks, and what it holds another way. What it holds too much is a note: no search shows that.
+    """What the engine lacks, and what differs. Surplus passages are only noted, as no search shows them.
 
-    Weights of terms depend on how long passages were on average when they were brought; so those are compared by which
-    terms have one. Raises IndexUnavailable, IndexMissing.
+    Weights of terms depend on the average passage length at the time of their replication, so only the sets of terms
+    are compared. Raises IndexUnavailable, IndexMissing.
     """
     found = reading.rows(_BROUGHT, brought.generation_id, brought.seq)
     expected = np.fromiter((id_ for (id_,) in found), np.int64)
     wrong: dict[str, list[int]] = {"vector": [], "terms": [], "learned weights": []}
     seen, total, before = [expected[:0]], len(expected), reading.checked.get(_WHAT, 0)
     for entries in index.entries(brought.name):
-        reading.renew()  # reading all of it may take long, and a state that is held for long holds up the log
+        reading.renew()  # reading all entries may take long, and an old read transaction would hold up checkpoints
         if entries.vectors.shape != (len(entries.ids), brought.dimension):
             yield f"Milvus holds vectors of shape {entries.vectors.shape}; they have {brought.dimension} dimensions"
             return
@@ -57,9 +57,9 @@ def content_problems(reading: Reading, index: PassageIndex, brought: Brought) ->
         seen.append(entries.ids)
         reading.tick(_WHAT, before + sum(map(len, seen)), before + total)
     ids, counts = np.unique(np.concatenate(seen), return_counts=True)
-    reading.renew()  # what went meanwhile may be gone from there
+    reading.renew()  # passages removed meanwhile may be gone from the engine
     if name_of(reading, brought.generation_id) != brought.name:
-        return  # it is brought there anew
+        return  # it is being replicated anew
     missing = _present(reading, np.setdiff1d(expected, ids, assume_unique=True))
     if len(missing):
         yield f"Milvus lacks passage {missing[0]}{_others(len(missing))}: searches miss them"
@@ -78,7 +78,7 @@ def content_problems(reading: Reading, index: PassageIndex, brought: Brought) ->
 
 
 def name_of(reading: Reading, generation_id: int) -> str | None:
-    """What the generation is called there; None: it is nowhere."""
+    """The generation's name in the engine; None: it has no external index."""
     rows = reading.rows("SELECT name FROM passage_index WHERE generation_id = ?", generation_id)
     return next((str(name) for (name,) in rows), None)
 
@@ -86,7 +86,7 @@ def name_of(reading: Reading, generation_id: int) -> str | None:
 def _compare(
     reading: Reading, brought: Brought, entries: Entries, rows: list[int], wrong: dict[str, list[int]]
 ) -> None:
-    """Add the passages among `rows` that are in the database, and otherwise."""
+    """Add to `wrong` the passages among `rows` whose content differs from the database's."""
     wanted = entries.ids[rows].tolist()
     stored = {row[0]: row[1:] for row in reading.rows(_EMBEDDED, brought.generation_id, _json(wanted))}
     for row, passage in zip(rows, wanted, strict=True):
@@ -110,19 +110,19 @@ def _same_weights(rows: SparseRows | None, row: int, blob: bytes | None) -> bool
 
 
 def _row(rows: SparseRows, row: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """(ids, weights), by rising ids."""
+    """(entries,) ids, ascending, and (entries,) weights."""
     span = slice(int(rows.offsets[row]), int(rows.offsets[row + 1]))
     order = np.argsort(rows.ids[span])
     return rows.ids[span][order], rows.weights[span][order]
 
 
 def _postings(blob: bytes) -> npt.NDArray[np.void]:
-    """None of a blob that is cut off, which the check of the embeddings names."""
+    """The postings in a blob; none if it is truncated, which the check of the embeddings reports."""
     return np.frombuffer(blob if len(blob) % POSTING.itemsize == 0 else b"", POSTING)
 
 
 def _present(reading: Reading, ids: Int64Array) -> Int64Array:
-    """Those of `ids` that are there, rising."""
+    """Those of `ids` that exist, ascending."""
     found = [id_ for chunk in chunks(ids.tolist()) for (id_,) in reading.rows(_PRESENT, _json(chunk))]
     return np.sort(np.array(found, np.int64))
 

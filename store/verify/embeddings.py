@@ -1,4 +1,4 @@
-"""Verifying embeddings: checksums, vectors, terms, learned weights; and that every passage has one."""
+"""Verify embeddings: checksums, vectors, terms, learned weights; and that every passage has an embedding."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from store.verify.reading import Finding, Reading
 
 UNIT_TOLERANCE = 1e-3  # of a vector's length; encoders that compute in bfloat16 or int8 normalise in float32
 _READ_ROWS = 2_000
-_SHOWN = 3  # documents of an embedding that are named
+_SHOWN = 3  # documents of an embedding that a message names
 
 
 class _Generation(NamedTuple):
     id: int
     dimension: int
-    learned: bool  # whether a sparse model takes part
+    learned: bool  # whether it has a sparse model
     collection_id: int
     collection: str
 
@@ -38,7 +38,7 @@ class _Row(NamedTuple):
 
 
 def check_embeddings(reading: Reading) -> Iterator[Finding]:
-    """All that embeddings hold, and that no passage of a searchable generation is without one."""
+    """Check the content of all embeddings, and that every passage of a searchable generation has one."""
     generations = {
         row[0]: _Generation(*row)
         for row in reading.rows(
@@ -55,7 +55,7 @@ def check_embeddings(reading: Reading) -> Iterator[Finding]:
         intact = []
         for row in chunk:
             if row.generation_id not in generations:
-                continue  # a reference to nothing, which the check of the file names
+                continue  # refers to a missing row, which the check of the file reports
             if row_checksum(row.sha, row.dense, row.sparse, row.learned) == row.checksum:
                 intact.append(row)
             else:
@@ -70,7 +70,7 @@ def check_embeddings(reading: Reading) -> Iterator[Finding]:
 
 
 def _problems(rows: Sequence[_Row], generation: _Generation, terms: Int64Array) -> Iterator[tuple[_Row, str]]:
-    """Of rows of one generation."""
+    """The problems of rows of one generation."""
     fitting = []
     for row in rows:
         if len(row.dense) == 4 * generation.dimension:
@@ -94,7 +94,7 @@ def _problems(rows: Sequence[_Row], generation: _Generation, terms: Int64Array) 
 def _posting_problems(
     rows: Sequence[_Row], blobs: Sequence[bytes], terms: Int64Array | None
 ) -> Iterator[tuple[_Row, str]]:
-    """`terms`: the ids that there are, rising, of terms with frequencies; None: learned weights of vocabulary ids."""
+    """`terms`: the collection's term ids, ascending, for frequencies; None: learned weights of vocabulary ids."""
     what = "learned weights" if terms is None else "terms"
     whole = [place for place, blob in enumerate(blobs) if len(blob) % POSTING.itemsize == 0]
     for place in sorted(set(range(len(blobs))) - set(whole)):
@@ -137,7 +137,7 @@ def _missing(reading: Reading) -> Iterator[Finding]:
 
 
 def _finding(reading: Reading, generations: dict[int, _Generation], row: _Row, problem: str) -> Finding:
-    """Names the documents that share the embedding: they are what has to be added again."""
+    """A finding that names the documents which share the embedding: they have to be added again."""
     generation = generations[row.generation_id]
     found = reading.rows(
         "SELECT DISTINCT external_id FROM passage JOIN document ON document.id = document_id "

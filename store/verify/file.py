@@ -1,4 +1,4 @@
-"""Verifying the file: its pages, its indexes against their tables, references, schema, counters; and the catalogue."""
+"""Verify the database file (pages, indexes against their tables, references, schema, counters) and the catalogue."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from store.migrate import SCHEMA_VERSION
 from store.settings import check_settings, parse_settings
 from store.verify.reading import Finding, Reading
 
-_LISTED = 100  # problems of the file that SQLite lists
+_LISTED = 100  # problems that SQLite's integrity check lists
 _GENERATION_STATES = tuple(GenerationState)
 _VERSIONS = "alembic_version"
 
 
 def check_file(reading: Reading) -> Iterator[Finding]:
-    """What SQLite itself can tell, and whether the schema is ours."""
+    """Run SQLite's own checks, and compare the schema with ours."""
     connection = reading.connection
     reading.tick("file", 0)
     for (problem,) in reading.rows(f"PRAGMA integrity_check({_LISTED})"):
         for line in str(problem).splitlines():
-            # "*** in database main ***" is a heading; an index in the wrong order is a wrong answer in waiting.
+            # "*** in database main ***" is a heading. An index in the wrong order leads to wrong results.
             if line != "ok" and not line.startswith("***"):
                 yield Finding(check="file", where="salience.db", problem=line)
     for table, row, parent, _ in reading.rows("PRAGMA foreign_key_check"):
@@ -39,7 +39,7 @@ def check_file(reading: Reading) -> Iterator[Finding]:
 
 
 def check_catalog(reading: Reading) -> Iterator[Finding]:
-    """Collections, their settings and their generations."""
+    """Check collections, their settings and their generations."""
     rows = reading.rows("SELECT id, name, settings FROM collection ORDER BY id")
     for done, (id_, name, settings) in enumerate(rows, start=1):
         for problem in _collection_problems(reading, id_, name, settings):
@@ -82,7 +82,7 @@ def _collection_problems(reading: Reading, id_: int, name: str, settings: str) -
 
 
 def _schema(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Tables, columns, references and indexes, against those that this program makes."""
+    """Compare tables, columns, references and indexes with those that this program creates."""
     found, expected = _shape(connection), _expected_shape()
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
@@ -94,7 +94,7 @@ def _schema(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def newest_given(connection: sqlite3.Connection) -> dict[str, int]:
-    """The highest id that is known to have been given, of every table that never gives one twice."""
+    """The highest id known to have been assigned, for every table that never reuses ids."""
     newest = {}
     for table in schema.metadata.tables.values():
         if table.dialect_options["sqlite"]["autoincrement"]:
@@ -106,7 +106,7 @@ def newest_given(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def _counters(reading: Reading) -> Iterator[Finding]:
-    """AUTOINCREMENT: an id that was given once must lie below the counter, or it may be given again."""
+    """Check the AUTOINCREMENT counters: one that is below an assigned id would assign that id again."""
     counters = dict(reading.rows("SELECT name, seq FROM sqlite_sequence"))
     newest = newest_given(reading.connection)
     for name in sorted(counters.keys() - newest.keys()):
@@ -131,7 +131,7 @@ def _expected_shape() -> dict[str, object]:
 
 
 def _shape(connection: sqlite3.Connection) -> dict[str, object]:
-    """What a table or an index means to SQLite, by name: however its definition is written down."""
+    """Tables and indexes by name, as SQLite understands them, however their definitions are formatted."""
     shape: dict[str, object] = {}
     statement = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     for kind, name, sql in connection.execute(statement).fetchall():

@@ -1,4 +1,4 @@
-"""Verifying jobs: what waits can be read, and the counts are those of what is there."""
+"""Verify jobs: waiting documents can be read, and the counts are those of the stored rows."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class _Job(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """The batches of a job, in all."""
+    """Totals over the batches of a job."""
 
     documents: int
     overlapping: int
 
 
 def check_jobs(reading: Reading) -> Iterator[Finding]:
-    """Jobs, the batches that wait in them, and what they have to say."""
+    """Check jobs, their waiting batches, and their notices."""
     yield from _batches(reading)
     yield from _notices(reading)
     columns = "id, collection_id, state, total, pending, failed, created + replaced + updated + unchanged, duplicates"
@@ -47,12 +47,12 @@ def check_jobs(reading: Reading) -> Iterator[Finding]:
 
 
 def is_dropped(state: str, collection_id: int | None) -> bool:
-    """Whether a job was given up: what waits in it and what is said of it go piece by piece, and the counts stay."""
+    """Whether a job was given up: its batches and notices are removed in pieces, while its counts stay."""
     return state in (JobState.RECEIVING, JobState.CANCELLED) or collection_id is None
 
 
 def is_right(count: int, there: int, *, dropped: bool) -> bool:
-    """Of batches' documents, or of notices of one kind. `dropped`: as `is_dropped` says."""
+    """Whether a count of documents in batches, or of notices of one kind, is right. `dropped`: see `is_dropped`."""
     return there == count or (dropped and there < count)
 
 
@@ -62,7 +62,7 @@ def _problems(reading: Reading, job: _Job) -> Iterator[str]:
     counts = job[3:]
     if min(counts) < 0:
         yield "has a count below 0"
-    # Of documents that share an id within one batch, one is committed or fails.
+    # Of documents with the same id in one batch only one is committed or fails.
     missing = job.total - job.pending - job.failed - job.committed
     if not 0 <= missing <= job.duplicates:
         yield f"{job.total} documents came, and {missing} of them neither wait, nor failed, nor were committed"

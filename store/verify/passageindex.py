@@ -1,4 +1,4 @@
-"""Verifying collections that an engine elsewhere holds: what is known of them, counted anew."""
+"""Verify the records of external passage indexes against recounted values, and the engine's content."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GENERATIONS = """
     FROM generation JOIN collection ON collection.id = collection_id WHERE state <> 'retired' ORDER BY generation.id
 """
 _RECORDS = "SELECT generation_id, name, seq, removed_to, passages, length FROM passage_index WHERE generation_id = ?"
-# An embedding with as many passages as have it.
+# Each embedding with the number of passages that have it.
 _EMBEDDED = """
     SELECT sparse, (
         SELECT COUNT(*) FROM passage JOIN document ON document.id = document_id
@@ -37,7 +37,7 @@ _COUNTED = """
     WHERE collection_id = ? AND typeof(term_count.passages) = 'integer' ORDER BY term_id
 """
 _SENSELESS = "SELECT term_id FROM term_count WHERE typeof(passages) <> 'integer'"
-# That was given: the log of a generation which is being removed goes before its row does.
+# The highest seq assigned so far: the log of a generation that is being removed goes before its record does.
 _NEWEST = """
     SELECT MAX(COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0),
                COALESCE((SELECT MAX(seq) FROM change), 0))
@@ -68,7 +68,7 @@ class _Record(NamedTuple):
 
 
 def check_passage_index(reading: Reading) -> Iterator[Finding]:
-    """Which generations are elsewhere, how far they are there, their counts; and what is there, by who holds it."""
+    """Check which generations have an external index, their progress and counts, and what the engine holds."""
     generations = [_Generation(*row) for row in reading.rows(_GENERATIONS)]
     for (term,) in reading.rows(_SENSELESS):
         yield Finding(check="passage index", where=f"the count of term {term}", problem="is no whole number")
@@ -91,7 +91,7 @@ def check_passage_index(reading: Reading) -> Iterator[Finding]:
 
 
 def _looked_at(reading: Reading, held: list[tuple[_Generation, _Record]]) -> Iterator[Finding]:
-    """What the engine holds."""
+    """Check the content of the engine."""
     brought = [(generation, record) for generation, record in held if record.seq > 0 and is_name(record.name)]
     if brought and reading.index is None:
         names = ", ".join(repr(generation.collection) for generation, _ in brought)
@@ -112,14 +112,14 @@ def _looked_at(reading: Reading, held: list[tuple[_Generation, _Record]]) -> Ite
                 yield _finding(generation.collection, problem, elsewhere=True)
         except IndexMissing:
             reading.renew()
-            if name_of(reading, generation.id) == record.name:  # else it is brought there anew
+            if name_of(reading, generation.id) == record.name:  # otherwise it is being replicated anew
                 yield _finding(generation.collection, "Milvus has lost all of it", elsewhere=True)
         except IndexUnavailable as error:
             reading.unchecked.append(f"what Milvus holds of {generation.collection!r}: {error.message}")
 
 
 def _kind_problems(reading: Reading, generation: _Generation, record: _Record | None) -> Iterator[str]:
-    """Whether it is held where its settings say."""
+    """Whether the generation has an external index exactly where its settings ask for one."""
     elsewhere = parse_settings(generation.settings).index is IndexKind.MILVUS
     if elsewhere and record is None:
         yield f"generation {generation.id}: has the index milvus, and no row says what Milvus holds of it"
@@ -141,7 +141,7 @@ def _progress_problems(reading: Reading, record: _Record) -> Iterator[str]:
 
 
 def _count_problems(reading: Reading, generation: _Generation, record: _Record) -> Iterator[str]:
-    """Of what every commit counts. Terms that are unknown, and postings that are cut off, are damage of embeddings."""
+    """Recount what every commit counts. Unknown terms and truncated postings are left to the check of embeddings."""
     found = reading.rows("SELECT id FROM term WHERE collection_id = ? ORDER BY id", generation.collection_id)
     terms = np.fromiter((id_ for (id_,) in found), np.int64)
     counts, passages, length = np.zeros(len(terms), np.int64), 0, 0.0
@@ -176,7 +176,7 @@ def _add(counts: Int64Array, terms: Int64Array, ids: Int64Array, numbers: Int64A
 
 
 def _differing(counted: Int64Array, expected: Int64Array) -> int:
-    """Of how many terms (terms, counts), rising, do not say the same."""
+    """Number of terms whose counts differ, given two arrays of (term, count), ascending."""
     ids = distinct(np.concatenate([counted[:, 0], expected[:, 0]]))
     found = np.full((2, len(ids)), -1, np.int64)
     for side, counts in enumerate((counted, expected)):

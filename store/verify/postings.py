@@ -1,7 +1,7 @@
-"""Verifying the postings of a segment against those of its passages, term by term here and passage by passage there.
+"""Compare the postings of a segment, sorted by term, with those of its embeddings, sorted by passage.
 
-Bringing one into the other's order would take memory for all of them at once. Instead, each posting is mixed into 64
-bits, and those of a passage are added up: the same sum on both sides, or the postings differ.
+Sorting one like the other would take memory for all of them at once. Instead, each posting is hashed to 64 bits, and
+the hashes of a passage are summed: if the sums differ, the postings differ.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from core.records import BoolArray, Float32Array, Int32Array, Int64Array
 from store.segments.postings import Postings
 from store.terms import POSTING
 
-_BLOCK = 2**21  # postings that are looked at at once
+_BLOCK = 2**21  # postings checked at once
 
 _Words = npt.NDArray[np.uint64]
 
 
 def posting_problems(postings: Postings, rows: int) -> Iterator[str]:
-    """What is wrong with how they lie, whatever they say, of a segment of so many `rows`."""
+    """Structural problems of the postings of a segment with so many `rows`, whatever their values."""
     count, offsets = len(postings.rows), postings.offsets
     if len(offsets) != len(postings.terms) + 1 or len(postings.values) != count or len(postings.lengths) != rows:
         yield "do not fit together"
@@ -33,7 +33,7 @@ def posting_problems(postings: Postings, rows: int) -> Iterator[str]:
         starts = np.zeros(count + 1, np.bool_)
         starts[offsets] = True
         for begin in range(0, count, _BLOCK):
-            block = postings.rows[begin : begin + _BLOCK + 1]  # and the first of the next
+            block = postings.rows[begin : begin + _BLOCK + 1]  # with the first one of the next block
             unordered = (np.diff(block) <= 0) & ~starts[begin + 1 : begin + len(block)]
             if unordered.any() or block.min() < 0 or block.max() >= rows:
                 yield "do not name their passages in order"
@@ -41,7 +41,7 @@ def posting_problems(postings: Postings, rows: int) -> Iterator[str]:
 
 
 class StoredPostings:
-    """The postings of a segment, to be compared passage by passage."""
+    """The postings of a segment, summarised per passage for comparison."""
 
     def __init__(self, postings: Postings) -> None:
         self._lengths = postings.lengths
@@ -53,7 +53,7 @@ class StoredPostings:
             np.add.at(self._sums, postings.rows[block], mixed)
 
     def differ(self, rows: Int64Array, blobs: Sequence[bytes]) -> BoolArray:
-        """(rows,) which of `rows` do not hold what is in the embeddings' `blobs`."""
+        """(rows,) which of `rows` differ from the postings in the embeddings' `blobs`."""
         broken = np.array([len(blob) % POSTING.itemsize != 0 for blob in blobs])
         whole = [b"" if wrong else blob for wrong, blob in zip(broken, blobs, strict=True)]
         postings = np.frombuffer(b"".join(whole), POSTING)
@@ -66,7 +66,7 @@ class StoredPostings:
 
 
 def _mixed(terms: Int32Array, values: Float32Array) -> _Words:
-    """(postings,) well mixed bits of each. Source: splitmix64, Steele, Lea and Flood 2014."""
+    """(postings,) a 64-bit hash of each. Source: splitmix64, Steele, Lea and Flood 2014."""
     words = (terms.astype(np.uint64) << np.uint64(32)) | np.ascontiguousarray(values).view(np.uint32)
     words += np.uint64(0x9E3779B97F4A7C15)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

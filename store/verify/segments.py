@@ -1,4 +1,4 @@
-"""Verifying segments: every bit of their files, and that they hold what SQLite holds, each passage once."""
+"""Verify segments: every bit of their files, and that they hold what the database holds, each passage once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from store.verify.postings import StoredPostings, posting_problems
 from store.verify.reading import Finding, Reading
 
 _READ_ROWS = 2_000
-_ATTEMPTS = 5  # where segments are made anew while they are looked at
+_ATTEMPTS = 5  # where segments are replaced while they are checked
 _NORM_TOLERANCE = 1e-5
 
 _ROWS = """
@@ -37,7 +37,7 @@ _EMBEDDED = """
     WHERE generation_id = ? AND passage.id IN (SELECT value FROM json_each(?)) ORDER BY passage.id
 """
 
-_Problem = tuple[SegmentRow | None, str]  # of one segment, or of all together
+_Problem = tuple[SegmentRow | None, str]  # of one segment; None: of all together
 
 
 class _Generation(NamedTuple):
@@ -47,7 +47,7 @@ class _Generation(NamedTuple):
 
 
 def check_segments(reading: Reading) -> Iterator[Finding]:
-    """The active segments of every generation. Whoever merges them meanwhile keeps the old files for a while only."""
+    """Check the active segments of every generation. If they are merged meanwhile, the old files soon disappear."""
     generations = list(
         reading.rows(
             "SELECT generation.id, dimension, name FROM generation JOIN collection ON collection.id = collection_id"
@@ -71,7 +71,7 @@ def check_segments(reading: Reading) -> Iterator[Finding]:
 
 
 def _settled(reading: Reading, generation: _Generation) -> tuple[list[SegmentRow], list[_Problem]]:
-    """A file that is gone because others hold its passages by now is no damage: then all is looked at once more."""
+    """Check the segments until they stay the same: a file that vanished because others replaced it is no damage."""
     for _ in range(_ATTEMPTS):
         rows = _active(reading, generation.id)
         problems = list(_problems(reading, generation, rows))
@@ -136,7 +136,7 @@ def _content_problems(
     scan: Mapping[str, Array],
     added: Int64Array,
 ) -> Iterator[str]:
-    """Of a file that is what was written. `added`: (passages, 2) ids, rising, and when they came, of those there."""
+    """Problems of an intact file. `added`: (passages, 2) ids of live passages, ascending, and when they were added."""
     rows = len(segment.ids)
     if rows != row.rows or segment.vectors.shape != (rows, generation.dimension) or len(segment.documents) != rows:
         shape = f"{rows} passages and vectors of shape {segment.vectors.shape}"
@@ -164,7 +164,7 @@ def _content_problems(
 
 
 def _compared(reading: Reading, generation: _Generation, segment: Segment, live: Int64Array) -> Iterator[str]:
-    """Of the passages `live`, rising: documents, vectors and postings against those of the database."""
+    """Compare documents, vectors and postings of the passages `live` (ascending ids) with the database."""
     held = {"terms": segment.postings, "learned weights": segment.learned}
     broken = {what: list(posting_problems(postings, len(segment.ids))) for what, postings in held.items()}
     for what, problems in broken.items():
