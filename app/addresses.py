@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Whole URLs, and paths with a query, which some libraries put into messages without scheme and host.
-_WITHIN = re.compile(r"""(?i)[a-z][a-z0-9+.-]*://[^\s"'<>\x1b]+|/[^\s"'<>?\x1b]*\?[^\s"'<>\x1b]+""")
+# Everything up to a space or a quotation mark, without the backslash that escapes the mark in JSON.
+_WORD = re.compile(r"""(?:[^\s"'<>\x1b\\]+|\\\\|\\(?!["\\]))+""")
 _BEYOND = re.compile("([?#]).*", re.DOTALL)
 
 
@@ -19,7 +19,18 @@ def shown_address(address: str) -> str:
 
 
 def shown_text(text: str) -> str:
-    """Return `text` with every URL in it redacted by `shown_address`."""
+    """Return `text` with every URL redacted, and every path with a query; valid JSON stays valid.
+
+    Libraries put such paths into messages without scheme and host.
+    """
     if "?" not in text and "@" not in text:  # nearly always
         return text
-    return _WITHIN.sub(lambda found: shown_address(found[0]), text)
+    return _WORD.sub(lambda found: _shown_word(found[0]), text)
+
+
+def _shown_word(word: str) -> str:
+    scheme, path = word.find("://"), word.find("/")
+    query = word.find("?", path) if path >= 0 else -1
+    if scheme >= 0 and not 0 <= query < scheme:
+        return shown_address(word)
+    return word if query < 0 or query == len(word) - 1 else f"{word[: query + 1]}***"
