@@ -95,8 +95,9 @@ class Models:
     def kind(self, name: str) -> ModelKind:
         """Return the model's kind, read from its folder unless it is loaded. Raises ModelNotFound, ModelError."""
         name = self.resolve(name)
-        if name in self._kinds:
-            return self._kinds[name]
+        loaded = self._kinds.get(name)  # one step: `let_go` may remove it at any time
+        if loaded is not None:
+            return loaded
         try:
             kind = self.describe(name).kind
         except ModelUnavailable as error:

@@ -17,6 +17,7 @@ from app.settings import load_settings
 from app.wiring import Wiring
 from core.errors import ModelUnavailable
 from core.records import CollectionSettings, Document
+from embedder.kinds import ModelKind
 from embedder.local import LocalEncoder
 from tests.embedder.tiny import save_tiny_model
 
@@ -141,3 +142,17 @@ def test_a_worker_logs_the_path(small: dict[str, Any], encoder: LocalEncoder, tm
     shutil.rmtree(tmp_path / "tiny")
     with Wiring(load_settings(data_dir=tmp_path / "data", models=small), encoder=encoder) as parts:
         assert str(tmp_path / "tiny") in (parts.pipeline.why_not("small") or "")
+
+
+def test_the_kind_of_a_model_that_is_let_go_of_meanwhile_is_read_anew(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    class LetGo(dict[str, ModelKind]):
+        """Loses the model as soon as it has been found, as another thread may make it."""
+
+        def __contains__(self, name: object) -> bool:
+            there = super().__contains__(name)
+            self.clear()
+            return there
+
+    models = Models(load_settings(data_dir=tmp_path / "data", models=tiny))
+    models._kinds = LetGo(tiny=ModelKind.DENSE)
+    assert models.kind("tiny") is ModelKind.DENSE
