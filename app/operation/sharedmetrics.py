@@ -50,7 +50,8 @@ def _made() -> tuple[Path, int]:
             held = _opened(folder)
         except FileNotFoundError:  # another server removed it before it was locked
             continue
-        fcntl.flock(held, fcntl.LOCK_SH)
+        with suppress(OSError):  # without locks no server removes another's folder
+            fcntl.flock(held, fcntl.LOCK_SH)
         if folder.exists():  # else removed, as above
             return folder, held
         os.close(held)
@@ -66,7 +67,7 @@ def _remove_leftovers() -> None:
             if os.fstat(descriptor).st_uid == os.geteuid():
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:  # in use
+        except OSError:  # in use, or on a file system without such locks, where that is not known
             pass
         finally:
             os.close(descriptor)

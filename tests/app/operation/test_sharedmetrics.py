@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -54,3 +56,18 @@ def test_those_of_killed_processes_are_removed_and_no_other(temporary: Path) -> 
 
 def test_a_folder_that_is_gone_is_no_harm(temporary: Path) -> None:
     hold(str(temporary / "gone"))
+
+
+def test_a_file_system_without_locks_keeps_no_server_from_starting(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    left = temporary / "salience-metrics-left"
+    left.mkdir()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with shared_metrics() as folder:
+        hold(str(folder))
+        assert set(temporary.iterdir()) == {left, folder}
+    assert set(temporary.iterdir()) == {left}, "it may be in use"
