@@ -6,7 +6,7 @@ The compatible APIs have other bodies: see app/error_shapes.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import structlog
@@ -151,9 +151,8 @@ def error_response(request: Request, status: int, code: str, message: str, param
 def answered(request: Request, error: Exception) -> JSONResponse:
     """Create the response to a SalienceError; server errors that are not `_EXPECTED` are logged, too."""
     assert isinstance(error, SalienceError)
+    log_failures([error])
     status = status_of(error)
-    if status >= 500 and not isinstance(error, _EXPECTED):
-        _log.error("request failed", code=error.code, error=error.detail)
     caller = getattr(request.state, "caller", None)
     if isinstance(caller, Caller):
         caller.told(error)
@@ -167,6 +166,13 @@ def answered(request: Request, error: Exception) -> JSONResponse:
         signed = isinstance(error, errors.InvalidSignature)
         response.headers["WWW-Authenticate"] = ALGORITHM if signed else "Bearer"
     return response
+
+
+def log_failures(failures: Iterable[SalienceError]) -> None:
+    """Log the server errors among the failures of one request that are not `_EXPECTED`, each reason once."""
+    logged = [error for error in failures if status_of(error) >= 500 and not isinstance(error, _EXPECTED)]
+    for code, reason in dict.fromkeys((error.code, error.detail) for error in logged):
+        _log.error("request failed", code=code, error=reason)
 
 
 def _on_refused(request: Request, error: Exception) -> JSONResponse:

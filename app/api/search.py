@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body
 from app.api.dependencies import Search, SearchContext
 from app.api.links import HITS_FOUND
 from app.api.serialized import serialized
+from app.errors import log_failures
 from app.schemas.batch import AnswerBody, BatchRequest, BatchResponse
 from app.schemas.search_request import ExplainRequest, QueryBody, SearchRequest
 from app.schemas.search_response import SearchResponse
@@ -83,11 +84,13 @@ def search_batch(asked: Search, body: Annotated[BatchRequest, Body(openapi_examp
     """Several searches on one state of the collection, encoded together. Each has a result or an error of its own."""
     most = asked.parts.settings.limits.hits
     queries = each(lambda query: _ready(asked, query, query.to_search(most=most)), body.bodies())
+    results = asked.observed.all_searched(asked.parts.searcher.search_many(asked.collection, queries))
+    log_failures(found for found in results if isinstance(found, SalienceError))
     answers = [
         AnswerBody.failed(asked.caller.told(found), asked.request_id)
         if isinstance(found, SalienceError)
         else AnswerBody(status=200, result=_shown(asked, found), error=None)
-        for found in asked.observed.all_searched(asked.parts.searcher.search_many(asked.collection, queries))
+        for found in results
     ]
     return BatchResponse(answers=answers, request_id=asked.request_id)
 

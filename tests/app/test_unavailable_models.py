@@ -69,6 +69,19 @@ def test_a_search_is_a_503_that_names_the_model_and_no_path(
     assert [one["code"] for one in logged if str(tmp_path / "tiny") in str(one.get("error"))] == ["model_unavailable"]
 
 
+def test_what_a_batch_of_searches_lacks_the_log_explains(
+    small: dict[str, Any], make_client: MakeClient, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    client = make_client(models={**small, "judge": {"folder": gone, "kind": "reranker"}})
+    queries = [{"query": "wolf", "rerank": "judge"}, {"query": "the wolf", "rerank": "judge"}, {"query": "wolf"}]
+    with capture_logs() as logged:
+        answer = client.post("/v1/collections/small/search:batch", json={"queries": queries})
+    assert [one["status"] for one in answer.json()["answers"]] == [503, 503, 200]
+    assert str(gone) not in answer.text
+    assert [one["code"] for one in logged if str(gone) in str(one.get("error"))] == ["model_unavailable"]
+
+
 def test_no_other_endpoint_tells_the_path(small: dict[str, Any], make_client: MakeClient, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "tiny")
     client = make_client(models=small)
