@@ -175,7 +175,8 @@ class Models:
         for name in list(self._failed):
             with suppress(ModelUnavailable):
                 self.kind(name)  # clears the failure if the folder can be read again
-        return {name: reason for name, (_, reason) in self._failed.copy().items()}
+        # A loaded one may be noted by a thread that looked at its folder before.
+        return {name: reason for name, (_, reason) in self._failed.copy().items() if name not in self._loaded}
 
     def let_go(self, name: str, *, idle_seconds: float) -> bool:
         """Unload a model that has not been used for `idle_seconds` and has no callers waiting for it.

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from app.models import Models
+from app.models import Models, NamedModel
 from app.operation.doctor_serving import model as model_check
 from app.settings import load_settings
 from app.wiring import Wiring
@@ -169,3 +169,21 @@ def test_the_kind_of_a_model_that_is_let_go_of_meanwhile_is_read_anew(tmp_path: 
     models = Models(load_settings(data_dir=tmp_path / "data", models=tiny))
     models._kinds = LetGo(tiny=ModelKind.DENSE)
     assert models.kind("tiny") is ModelKind.DENSE
+
+
+def test_a_model_that_is_loaded_is_not_failing(
+    small: dict[str, Any], encoder: LocalEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Models(load_settings(data_dir=tmp_path / "data", models=small), encoder=encoder)
+    original = Models.describe
+
+    def described(self: Models, name: str) -> NamedModel:
+        """The folder is not there yet when it is looked for; until that is noted, another thread loads the model."""
+        monkeypatch.setattr(Models, "describe", original)
+        self.encoder(name)
+        raise ModelUnavailable(f"model {name} cannot be loaded")
+
+    monkeypatch.setattr(Models, "describe", described)
+    with pytest.raises(ModelUnavailable):
+        models.kind("tiny")
+    assert models.failing == {}
