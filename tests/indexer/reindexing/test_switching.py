@@ -269,6 +269,25 @@ def test_an_addition_during_which_it_is_switched_has_nothing_of_the_old_settings
     assert place.pipeline.add("c", added).unchanged == 3
 
 
+def test_a_document_that_only_the_other_generation_refuses_is_added_if_it_is_switched_back_at_once(
+    place: Place,
+) -> None:
+    place.add(first="one")
+    place.begin(auto_switch=False, settings={"fields": {"day": FieldKind.DATE}})
+    ready = place.work(ReindexState.READY)
+    steps = [place.reindexing.switch, place.reindexing.rollback]
+
+    def step(_: list[str]) -> None:
+        if steps:
+            steps.pop(0)(ready)
+
+    place.old.before = place.new.before = step
+    added = [Document(id=day, text=day, metadata={"day": day}) for day in ("2024-05-06", "someday")]
+    report = place.pipeline.add("c", added)
+    assert (report.created, report.failed, steps) == (2, (), [])
+    assert set(place.contents()) == {"first", "2024-05-06", "someday"}
+
+
 def test_who_was_told_of_a_change_sees_it_in_an_empty_collection(place: Place) -> None:
     place.add(a="one", b="two")
     place.begin(auto_switch=False)
