@@ -1,16 +1,14 @@
-"""Why a job or a reindex waits, or failed: as it is written down with it, and as those are told who may know less."""
+"""How jobs and reindexes store why they wait or failed, and how that is shown to callers who may know less."""
 
 from __future__ import annotations
 
-from core.errors import SalienceError, StorageError
+from collections.abc import Iterator
 
-_ALL: list[type[StorageError]] = [StorageError]
-_ALL += StorageError.__subclasses__()
-_KINDS = {kind.code: kind for kind in _ALL}
+from core.errors import SalienceError, StorageError
 
 
 def stored_reason(error: SalienceError) -> str:
-    """What is written down. That of a StorageError begins with its code, by which `public_reason` knows it."""
+    """The text to store. For a StorageError it begins with the code, by which `public_reason` recognises it."""
     return f"{error.code}: {error.message}" if isinstance(error, StorageError) else error.message
 
 
@@ -18,3 +16,12 @@ def public_reason(reason: str) -> str:
     """A stored reason for those who are not to know where the data lies, and which processes there are."""
     kind = _KINDS.get(reason.partition(": ")[0])
     return reason if kind is None else kind().message
+
+
+def _with_subclasses(kind: type[StorageError]) -> Iterator[type[StorageError]]:
+    yield kind
+    for subclass in kind.__subclasses__():
+        yield from _with_subclasses(subclass)
+
+
+_KINDS = {kind.code: kind for kind in _with_subclasses(StorageError)}

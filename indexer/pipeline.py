@@ -138,6 +138,8 @@ class _Run:
         self.tally = Tally()
         self._newest = ingest
         self._ingest = ingest()
+        # How the last batch found the collection moved, if it did: the next batch's first document is outlined already.
+        self._moved: CollectionMoved | None = None
         self._on_progress = on_progress
         self._reported = 0  # passages
 
@@ -165,16 +167,20 @@ class _Run:
         self._report_progress(0, 0)
 
     def _ingested(self, outlines: Sequence[Draft]) -> Ingested:
+        documents = [outline.document for outline in outlines]
         refused: Sequence[RecordError] = ()
+        moved, self._moved = self._moved, None
         for _ in range(_SWITCHES):
+            if moved is not None:  # some were outlined with the settings of the generation before
+                outlines, refused = self._ingest.outlines(documents)
             prepared = self._ingest.prepare(outlines, refused)
             embedded = self._ingest.embed(prepared, self._report_progress)
             try:
                 return self._ingest.store(prepared, embedded)
             except CollectionMoved as error:  # a reindex was switched: add to the new generation, with its model
-                moved = error
+                moved = self._moved = error
                 self._ingest = self._newest()
-                outlines, refused = self._ingest.outlines(outline.document for outline in outlines)
+        assert moved is not None
         raise moved
 
     def _count(self) -> None:
