@@ -15,9 +15,8 @@ import store.failpoints
 from core.context import check_awaited
 from core.prompts import Prompt
 from core.protocols import Priority
-from core.records import Document, Embeddings, FieldKind, Representation
-from core.reindexes import Reindex, ReindexState
-from indexer.batches import BATCH_CHARACTERS
+from core.records import Document, Embeddings, Representation
+from core.reindexes import ReindexState
 from indexer.pipeline import delete
 from indexer.worker import Worker
 from store import Database, schema
@@ -244,48 +243,6 @@ def test_writers_readers_and_jobs_while_it_is_switched_to_and_fro(place: Place) 
         assert done.collection_id == get_collection(session, "c").id
     assert len(texts) == 150 + 60 + len(acknowledged)
     assert verify(place.database.directory).findings == ()
-
-
-def test_an_addition_during_which_it_is_switched_has_nothing_of_the_old_settings(place: Place) -> None:
-    """Batches end before a document that does not fit: the first of the next batch has been looked at before."""
-    place.add(first="one")
-    place.begin(
-        auto_switch=False, settings={"passage_tokens": 9, "overlap_tokens": 2, "fields": {"day": FieldKind.DATE}}
-    )
-    ready = place.work(ReindexState.READY)
-    switched: list[Reindex] = []
-
-    def switch(_: list[str]) -> None:
-        if not switched:
-            switched.append(ready)
-            place.reindexing.switch(ready)
-
-    place.old.before = switch
-    half = "x" * (BATCH_CHARACTERS // 2)
-    added = [Document(id=id, text=f"{id} {half}", metadata={"day": "2024-05-06"}) for id in ("a", "b", "c")]
-    assert place.pipeline.add("c", added).created == 3
-    assert switched
-    assert verify(place.database.directory).findings == ()
-    assert place.pipeline.add("c", added).unchanged == 3
-
-
-def test_a_document_that_only_the_other_generation_refuses_is_added_if_it_is_switched_back_at_once(
-    place: Place,
-) -> None:
-    place.add(first="one")
-    place.begin(auto_switch=False, settings={"fields": {"day": FieldKind.DATE}})
-    ready = place.work(ReindexState.READY)
-    steps = [place.reindexing.switch, place.reindexing.rollback]
-
-    def step(_: list[str]) -> None:
-        if steps:
-            steps.pop(0)(ready)
-
-    place.old.before = place.new.before = step
-    added = [Document(id=day, text=day, metadata={"day": day}) for day in ("2024-05-06", "someday")]
-    report = place.pipeline.add("c", added)
-    assert (report.created, report.failed, steps) == (2, (), [])
-    assert set(place.contents()) == {"first", "2024-05-06", "someday"}
 
 
 def test_who_was_told_of_a_change_sees_it_in_an_empty_collection(place: Place) -> None:
