@@ -20,14 +20,14 @@ from torch import Tensor
 
 from core.context import Awaited, current_answer, current_priority
 from core.errors import Abandoned
-from core.protocols import BatchObserver, Priority, RanBatch
+from core.protocols import Priority, RanBatch
 from core.records import Int64Array
 from embedder.backbone import Backbone, KeyFactors
 from embedder.batching import attention_slots
-from embedder.scheduling import Scheduler, Waiter
+from embedder.scheduling import Queue, Scheduler, Waiter
 
 
-class MicroBatcher:
+class MicroBatcher(Queue):
     """The queue of one backbone. Thread-safe."""
 
     def __init__(self, backbone: Backbone, budget: int, scheduler: Scheduler | None = None) -> None:
@@ -35,17 +35,9 @@ class MicroBatcher:
 
         `scheduler`: shared with other models of the device; None: one of its own.
         """
+        super().__init__(scheduler)
         self._backbone = backbone
         self._budget = budget
-        self._scheduler = Scheduler() if scheduler is None else scheduler
-        self._observer: BatchObserver | None = None
-        self.staying = self._scheduler.staying
-
-    def observe(self, observer: BatchObserver) -> None:
-        self._observer = observer
-
-    def waiting(self) -> dict[Priority, int]:
-        return self._scheduler.waiting(self)
 
     def room(self, priority: Priority) -> int:
         """Tokens of the caller's own batch at most, now."""
@@ -109,15 +101,14 @@ class MicroBatcher:
             for request in batch:
                 self._compute([request])
             return
-        if self._observer is not None:
-            self._observer(
-                RanBatch(
-                    priority=batch[0].priority,
-                    texts=sum(len(request.ids) for request in batch),
-                    tokens=sum(len(text) for request in batch for text in request.ids),
-                    seconds=time.perf_counter() - begun,
-                )
+        self._ran(
+            RanBatch(
+                priority=batch[0].priority,
+                texts=sum(len(request.ids) for request in batch),
+                tokens=sum(len(text) for request in batch for text in request.ids),
+                seconds=time.perf_counter() - begun,
             )
+        )
 
     def _run(self, batch: Sequence[_Request]) -> None:
         if batch[0].shows_layers:

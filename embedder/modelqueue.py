@@ -8,24 +8,12 @@ from contextlib import contextmanager
 
 from core.context import current_answer, current_priority
 from core.errors import Abandoned
-from core.protocols import BatchObserver, Priority, RanBatch
-from embedder.scheduling import Scheduler, Waiter
+from core.protocols import Priority, RanBatch
+from embedder.scheduling import Queue, Waiter
 
 
-class ModelQueue:
+class ModelQueue(Queue):
     """Callers of one model, served in the order that embedder.scheduling gives. Thread-safe; not reentrant."""
-
-    def __init__(self, scheduler: Scheduler | None = None) -> None:
-        """`scheduler`: shared with other models of the device; None: one of its own."""
-        self._scheduler = Scheduler() if scheduler is None else scheduler
-        self._observer: BatchObserver | None = None
-        self.staying = self._scheduler.staying
-
-    def observe(self, observer: BatchObserver) -> None:
-        self._observer = observer
-
-    def waiting(self) -> dict[Priority, int]:
-        return self._scheduler.waiting(self)
 
     def room(self, budget: int, priority: Priority) -> int:
         """As Scheduler.room, for the caller's own batch."""
@@ -47,5 +35,4 @@ class ModelQueue:
             begun = time.perf_counter()
             yield
             seconds = time.perf_counter() - begun
-        if self._observer is not None:
-            self._observer(RanBatch(priority=own.priority, texts=texts, tokens=tokens, seconds=seconds))
+        self._ran(RanBatch(priority=own.priority, texts=texts, tokens=tokens, seconds=seconds))

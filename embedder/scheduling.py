@@ -15,7 +15,7 @@ from functools import cache
 import torch
 
 from core.context import Awaited, current_priority
-from core.protocols import Priority
+from core.protocols import BatchObserver, Priority, RanBatch
 
 URGENT_SECONDS = 1.0  # since somebody waited for an answer, during which the batches of others are small
 SMALL_SHARE = 4  # of the budget
@@ -155,6 +155,28 @@ class Scheduler:
         """Whether neither it nor anybody as patient had a turn for too long."""
         since = max(own.arrived_at, self._gave_way_at)
         return own.priority > Priority.INTERACTIVE and time.monotonic() - since > PATIENCE_SECONDS
+
+
+class Queue:
+    """What the queues of all models have in common. `staying`: see Scheduler."""
+
+    def __init__(self, scheduler: Scheduler | None = None) -> None:
+        """`scheduler`: shared with other models of the device; None: one of its own."""
+        self._scheduler = Scheduler() if scheduler is None else scheduler
+        self._observer: BatchObserver | None = None
+        self.staying = self._scheduler.staying
+
+    def observe(self, observer: BatchObserver) -> None:
+        """Have `observer` called after every batch, by the thread that ran it."""
+        self._observer = observer
+
+    def waiting(self) -> dict[Priority, int]:
+        """How many callers are in this queue, by priority; one that computes counts, too."""
+        return self._scheduler.waiting(self)
+
+    def _ran(self, batch: RanBatch) -> None:
+        if self._observer is not None:
+            self._observer(batch)
 
 
 @cache
