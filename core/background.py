@@ -1,4 +1,4 @@
-"""Work in a background thread for as long as a block runs."""
+"""Runs a function in a background thread for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from contextlib import contextmanager
 def in_background(
     work: Callable[[threading.Event], None], *, name: str, stop_seconds: float | None = None
 ) -> Iterator[None]:
-    """While the block runs, a thread of this name does `work`, which returns soon after its event is set.
+    """Run `work` in a daemon thread called `name` during the block. It must return soon after its event is set.
 
-    The event is set at the end of the block, which then waits for the thread: `stop_seconds` at most, None as long as
-    it takes. What is at it for longer goes on alone, and ends with the process.
+    The event is set at the end of the block, which then waits for the thread, for at most `stop_seconds` (None: without
+    a limit). A thread that takes longer goes on in the background, and ends with the process.
     """
     over = threading.Event()
     thread = threading.Thread(target=work, args=(over,), name=name, daemon=True)

@@ -1,11 +1,12 @@
-"""The context of the running code: its job, its trace, whose tokens it counts, its priority, and who waits for it.
+"""Context variables of the running code: its job, trace, token counter and priority, and the answer it works on.
 
-All are context variables: they follow a request into the thread that serves it, and the work of one thread never sees
-those of another. Whoever begins the work says so in a `with`; code further down asks, and need not be handed anything.
-A thread that the work starts for a part of itself knows none of them. It is handed all by `copy_context().run`, as
-`retriever/timelimit.py` does: tokens are counted where a model has read them, or what it read lately is remembered, in
-whatever thread, and by nobody who waits for it. Or it says anew what holds, as `indexer/turn.py` does: what a job's
-documents cost was counted as they came in.
+They follow a request into the thread that serves it, and the work of one thread never sees those of another. The code
+that begins the work sets them in a `with` block; code further down reads them, so they need not be passed along.
+
+A thread that is started for a part of the work does not inherit them. Either it gets all of them by
+`copy_context().run`, as in `retriever/timelimit.py`: tokens are counted in the thread where a model reads them, or
+where a cache answers in its place, and not again in the thread that waits. Or it sets anew the ones that it needs, as
+in `indexer/turn.py`: the cost of a job's documents was already counted when they were submitted.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from core.protocols import Priority
 
 
 class Awaited:
-    """An answer that somebody waits for, until they give up. Thread-safe: one side gives up, the other asks."""
+    """An answer that somebody waits for. Thread-safe: one thread gives up, and another checks `over`."""
 
     __slots__ = ("_given_up", "_until", "_within", "began")
 
     def __init__(self, until: float | None = None, *, within: Awaited | None = None) -> None:
-        """`until`: by time.monotonic, None: without an end. `within`: the answer that this one is a part of."""
+        """`until`: when waiting ends, by time.monotonic; None: never. `within`: the answer that this is a part of."""
         self.began = time.monotonic()
         self._until = until
         self._within = within
@@ -36,7 +37,7 @@ class Awaited:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds until nobody waits any more, 0 or more; None: without an end."""
+        """Seconds until nobody waits any more, at least 0; None: no limit."""
         outer = None if self._within is None else self._within.remaining
         own = None if self._until is None else max(0.0, self._until - time.monotonic())
         ends = [seconds for seconds in (outer, own) if seconds is not None]
@@ -58,7 +59,7 @@ _last: ContextVar[bool] = ContextVar("salience_last", default=False)
 
 @contextmanager
 def awaited(answer: Awaited) -> Iterator[None]:
-    """What is done in the block is done for `answer`."""
+    """Work in the block is done for `answer`."""
     token = _awaited.set(answer)
     try:
         yield
@@ -67,12 +68,12 @@ def awaited(answer: Awaited) -> Iterator[None]:
 
 
 def current_answer() -> Awaited | None:
-    """The answer that this code works on; None: work that is done whoever waits, as a job's."""
+    """The answer that this code works on; None for work that is done even if nobody waits, such as a job."""
     return _awaited.get()
 
 
 def check_awaited() -> None:
-    """For the beginning of a step that takes a while. Raises Abandoned where nobody waits for the answer."""
+    """Raise Abandoned if nobody waits for the answer any more. Call it before each step that takes a while."""
     answer = _awaited.get()
     if answer is not None and answer.over:
         raise Abandoned
@@ -80,7 +81,7 @@ def check_awaited() -> None:
 
 @contextmanager
 def working_on(job_id: int) -> Iterator[None]:
-    """What is done in the block is done for this job."""
+    """Work in the block is done for this job."""
     token = _job.set(job_id)
     try:
         yield
@@ -89,13 +90,13 @@ def working_on(job_id: int) -> Iterator[None]:
 
 
 def current_job() -> int | None:
-    """The number of the job that this code works on."""
+    """The id of the job that this code works on; None: no job."""
     return _job.get()
 
 
 @contextmanager
 def traced_as(traceparent: str | None) -> Iterator[None]:
-    """What is done in the block belongs to this trace: what W3C Trace Context calls the value of `traceparent`."""
+    """Work in the block belongs to the trace of `traceparent`, a header value as in W3C Trace Context."""
     token = _trace.set(traceparent)
     try:
         yield
@@ -104,15 +105,15 @@ def traced_as(traceparent: str | None) -> Iterator[None]:
 
 
 def current_trace() -> str | None:
-    """The `traceparent` that requests to other services carry on; None: there is none."""
+    """The `traceparent` to send along with requests to other services; None: there is none."""
     return _trace.get()
 
 
 @contextmanager
 def counted(count: Callable[[int], None]) -> Iterator[None]:
-    """`count` is called with the tokens of every forward pass that is made for the work in the block.
+    """Call `count` with the number of tokens of every forward pass made for the work in the block.
 
-    In whatever thread that goes on: it must be quick, and not raise.
+    It may be called in any thread; it must be quick and not raise.
     """
     token = _count.set(count)
     try:
@@ -122,7 +123,7 @@ def counted(count: Callable[[int], None]) -> Iterator[None]:
 
 
 def models_read(tokens: int) -> None:
-    """For a model that has read so many tokens, special ones included, for this code."""
+    """Report that a model has read `tokens` tokens, special ones included, for the current work."""
     count = _count.get()
     if count is not None:
         count(tokens)
@@ -130,7 +131,7 @@ def models_read(tokens: int) -> None:
 
 @contextmanager
 def after_others() -> Iterator[None]:
-    """Models read what is done in the block after all that other requests and jobs need."""
+    """Models serve the work in the block after that of all other requests and jobs (Priority.NICE)."""
     token = _last.set(True)
     try:
         yield
@@ -139,5 +140,5 @@ def after_others() -> Iterator[None]:
 
 
 def current_priority(usual: Priority) -> Priority:
-    """The priority of this code at a model; `usual`: of such work, where the request did not ask to be served last."""
+    """The priority of this code at a model: `usual`, unless the request asked to be served last."""
     return Priority.NICE if _last.get() else usual

@@ -1,4 +1,4 @@
-"""How jobs and reindexes store why they wait or failed, and how that is shown to callers who may know less."""
+"""Formats the reasons why jobs and reindexes wait or failed, for storage and for callers with fewer rights."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from core.errors import SalienceError, StorageError
 
 
 def stored_reason(error: SalienceError) -> str:
-    """The text to store. For a StorageError it begins with the code, by which `public_reason` recognises it."""
+    """The text to store. For a StorageError it begins with the error's code, so that `public_reason` recognises it."""
     return f"{error.code}: {error.message}" if isinstance(error, StorageError) else error.message
 
 
 def public_reason(reason: str) -> str:
-    """A stored reason for those who are not to know where the data lies, and which processes there are."""
+    """A stored reason for callers who may not learn where the data lies and which processes there are.
+
+    The message of a StorageError is replaced by the default one of its class.
+    """
     kind = _KINDS.get(reason.partition(": ")[0])
     return reason if kind is None else kind().message
 

@@ -1,4 +1,4 @@
-"""Dense vectors and learned sparse weights of the same prompts, by one model or by two."""
+"""Encodes prompts as dense vectors and learned sparse weights together, by one model or two."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from core.records import Collection, Embeddings, Representation, SparseEmbedding
 
 
 def sparse_model_of(collection: Collection, models: SparseModels | None) -> SparseEncoder | None:
-    """The sparse encoder that the collection's learned weights were made by; None where it has none.
+    """The sparse encoder that made the collection's learned weights; None if the collection has none.
 
-    Raises ModelNotFound where there is no model of its name, ModelMismatch where that is another model by now.
+    Raises ModelNotFound if no model of its name is configured, and ModelMismatch if the name now means another model.
     """
     active = collection.active
     if active.sparse_model is None:
@@ -50,9 +50,9 @@ def encode_together(
     priority: Priority = Priority.INTERACTIVE,
     progress: Progress | None = None,
 ) -> tuple[Embeddings, SparseEmbeddings]:
-    """In one forward pass where one model makes both, else one after the other.
+    """Embed `prompts` in one forward pass if `encoder` and `sparse` are the same model, else one after the other.
 
-    `progress` counts a prompt once, when its dense vector is there. Raises what the encoders raise.
+    `progress` counts a prompt once, when its dense vector is computed. Raises what the encoders raise.
     """
     options = options or ControlOptions()
     other: object = sparse

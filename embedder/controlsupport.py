@@ -1,4 +1,4 @@
-"""Which attention controls act on a model, and the refusal of those that do not."""
+"""Which controls (on attention, on pooling) a model supports, and the error for those that it does not."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from core.prompts import ControlTarget
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ControlSupport:
-    """Which controls act on a model."""
+    """Which controls a model supports."""
 
     attention: bool
     pool: bool
-    reason: str  # why one of them does not act; empty where both do
+    reason: str  # why one of them is not supported; empty if both are
 
     @classmethod
     def of(cls, attention_problem: str, pool_problem: str) -> Self:
-        """From the reasons why factors cannot act on the attention and on the pool; empty where they can."""
+        """From the reasons why factors cannot act on the attention and on the pooling; empty if they can."""
         problems = (attention_problem, pool_problem)
         return cls(
             attention=not attention_problem,
@@ -28,7 +28,7 @@ class ControlSupport:
         )
 
     def check(self, target: ControlTarget, model: str, side: str = "") -> None:
-        """Raises InvalidControl where controls on `target` do not act. `side`: the part of the model, " for images"."""
+        """Raise InvalidControl if controls on `target` are not supported. `side`: part of the model, " for images"."""
         wanted = {
             ControlTarget.AUTO: self.attention or self.pool,
             ControlTarget.ATTENTION: self.attention,

@@ -1,11 +1,11 @@
-"""Micro-batching: the texts of concurrent callers go through a backbone together.
+"""Micro-batching: runs the texts of concurrent callers through a backbone in shared batches.
 
 A forward pass uses every core, so one runs at a time. Requests that arrive meanwhile are queued, and the next pass
 takes as many of them as fit into a batch. No request waits for others to arrive: a lone caller is served at once.
-Models on one device share its scheduler (embedder.scheduling): passages of one do not hold up the queries of another.
+Models on one device share its scheduler (embedder.scheduling), so passages for one do not hold up queries for another.
 
-There is no thread of its own: a caller that finds nobody at work does the work, for those ahead of it too, until its
-own texts are done.
+There is no worker thread: a caller that finds nobody computing runs batches itself, also for those ahead of it, until
+its own texts are done.
 """
 
 from __future__ import annotations
@@ -31,28 +31,29 @@ class MicroBatcher(Queue):
     """The queue of one backbone. Thread-safe."""
 
     def __init__(self, backbone: Backbone, budget: int, scheduler: Scheduler | None = None) -> None:
-        """`budget`: tokens of a batch at most, padding included, unless one request alone has more.
+        """`budget`: the most tokens of a batch, padding included, unless one request alone has more.
 
-        `scheduler`: shared with other models of the device; None: one of its own.
+        `scheduler`: shared with the other models of the device; None: a new one.
         """
         super().__init__(scheduler)
         self._backbone = backbone
         self._budget = budget
 
     def room(self, priority: Priority) -> int:
-        """Tokens of the caller's own batch at most, now."""
+        """The most tokens that the caller's next batch may have; see Scheduler.room."""
         return self._scheduler.room(self._budget, current_priority(priority))
 
     def hidden(
         self, ids: Sequence[Int64Array], factors: KeyFactors | None, priority: Priority = Priority.INTERACTIVE
     ) -> Tensor:
-        """As Backbone.hidden, whose errors it raises. Other callers' texts change neither its result nor its errors;
-        see embedder.batching.attention_slots.
+        """The result of Backbone.hidden: (tokens, width) float32, packed in the order of `ids`. Raises its errors.
 
-        The most urgent priority is served first, and within it who came first; only who has waited for PATIENCE_SECONDS
-        has one batch before the others. A batch holds one priority only: so no query is computed together with passages
-        of an ingest, and it waits for the batch that runs, but no longer.
-        Raises Abandoned where nobody waits for the caller's own answer any more before its turn comes.
+        Other callers' texts change neither the result nor the errors; see embedder.batching.attention_slots.
+
+        Requests are served in the order of Scheduler. A batch holds requests of one priority only: a query is never
+        computed together with passages of an ingest, and waits for none of their batches but the one that is running,
+        unless a caller of lower priority is overdue.
+        Raises Abandoned if nobody waits for the caller's answer any more before its turn comes.
         """
         request = _Request(queue=self, ids=ids, factors=factors, priority=priority)
         self._serve(request)
@@ -60,7 +61,7 @@ class MicroBatcher(Queue):
         return request.result
 
     def layers(self, ids: Int64Array, factors: KeyFactors | None, priority: Priority) -> list[Tensor]:
-        """As Backbone.layers, for one text, which shares its batch with no other."""
+        """The result of Backbone.layers for one text, which is computed in a batch of its own."""
         request = _Request(queue=self, ids=[ids], factors=factors, priority=priority, shows_layers=True)
         self._serve(request)
         assert request.layers is not None
@@ -75,7 +76,7 @@ class MicroBatcher(Queue):
             raise request.error
 
     def _next_batch(self, request: _Request) -> list[_Request]:
-        """Waits until the request is done (nothing is returned), or it is up to its caller to run this batch."""
+        """Wait until the request is done, or its caller must run a batch. Returns that batch; empty if it is done."""
         scheduler = self._scheduler
         with scheduler.lock:
             scheduler.wait(request)
@@ -90,11 +91,11 @@ class MicroBatcher(Queue):
             return _batch([one for one in waiting if one.priority is first], scheduler.room(self._budget, first))
 
     def _compute(self, batch: Sequence[_Request]) -> None:
-        """Results or errors into the requests. Where a joint batch fails, each is computed alone: one is at fault."""
+        """Store results or errors in the requests. If a shared batch fails, compute each alone: one may be at fault."""
         begun = time.perf_counter()
         try:
             self._run(batch)
-        except Exception as error:  # noqa: BLE001  # whose it is raises it, in `hidden`
+        except Exception as error:  # noqa: BLE001  # raised in its caller's thread, by `_serve`
             if len(batch) == 1:
                 batch[0].error = error
                 return
@@ -118,7 +119,7 @@ class MicroBatcher(Queue):
             request.result = result
 
     def _forward(self, batch: Sequence[_Request]) -> list[Tensor]:
-        """The hidden states of each request. The texts go through the backbone longest first: like lengths together."""
+        """The hidden states of each request. Texts are sorted longest first, to put similar lengths together."""
         ids = [text for request in batch for text in request.ids]
         lengths = [len(text) for text in ids]
         order = sorted(range(len(ids)), key=lambda i: -lengths[i])
@@ -142,7 +143,7 @@ class MicroBatcher(Queue):
 class _Request(Waiter):
     ids: Sequence[Int64Array]
     factors: KeyFactors | None
-    shows_layers: bool = False  # `layers` is asked for in place of `result`
+    shows_layers: bool = False  # asks for `layers` instead of `result`
     alone: bool = False
     answer: Awaited | None = field(default_factory=current_answer)
     layers: list[Tensor] | None = field(default=None, init=False)
@@ -151,7 +152,7 @@ class _Request(Waiter):
 
     @property
     def longest(self) -> int:
-        """Tokens of its longest text."""
+        """The number of tokens of its longest text."""
         return max(map(len, self.ids))
 
     @property
@@ -168,8 +169,9 @@ class _Request(Waiter):
 
 
 def _batch(queue: Sequence[_Request], budget: int) -> list[_Request]:
-    """The first request, and those behind it that fit: with as many slots of the attention, and steered by the same
-    formula. One that shows its layers is alone.
+    """The first request, and those behind it that fit: as many attention slots, and steered by the same formula.
+
+    A request that shows layers is a batch of its own.
     """
     first = queue[0]
     batch, texts, longest, slots = [first], len(first.ids), first.longest, attention_slots(first.longest)
@@ -187,7 +189,7 @@ def _batch(queue: Sequence[_Request], budget: int) -> list[_Request]:
 
 
 def _joined_factors(batch: Sequence[_Request], device: torch.device) -> KeyFactors | None:
-    """One factor for each token of the batch, 1 for the texts that are not steered; None where none is."""
+    """One factor for each token of the batch, 1 for texts that are not steered; None if no text is."""
     if all(request.factors is None for request in batch):
         return None
     values = [

@@ -1,4 +1,4 @@
-"""The queue of a model that runs one caller's batch at a time."""
+"""A queue for models that run each caller's batch separately, one at a time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from embedder.scheduling import Queue, Waiter
 
 
 class ModelQueue(Queue):
-    """Callers of one model, served in the order that embedder.scheduling gives. Thread-safe; not reentrant."""
+    """The callers of one model, served in the order of embedder.scheduling. Thread-safe; not reentrant."""
 
     def room(self, budget: int, priority: Priority) -> int:
-        """As Scheduler.room, for the caller's own batch."""
+        """The most tokens that the caller's next batch may have; see Scheduler.room."""
         return self._scheduler.room(budget, current_priority(priority))
 
     @contextmanager
     def turn(self, priority: Priority, *, texts: int, tokens: int) -> Iterator[None]:
-        """Waits for its turn; the next one begins when the block ends. `texts`, `tokens`: what the block computes.
+        """Wait for the caller's turn, which lasts until the end of the block.
 
-        Raises Abandoned where nobody waits for the caller's own answer any more when its turn comes, or before.
+        `texts`, `tokens`: numbers of what the block computes, for the observer. Raises Abandoned if nobody waits for
+        the caller's answer any more when its turn comes, or before.
         """
         own = Waiter(queue=self, priority=priority, answer=current_answer())
         with self._scheduler.queued(own):

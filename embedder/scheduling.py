@@ -1,6 +1,7 @@
-"""Scheduling of forward passes: one at a time on a device, whichever model it is of, as each uses the whole device.
+"""Schedules forward passes by priority: one at a time on each device, as each pass uses the whole device.
 
-Causal models have a scheduler each: one of their passes may take seconds, which no query should wait for.
+All models of a device share its scheduler. Only causal models have one of their own: their passes may take seconds, and
+no query should wait for that.
 """
 
 from __future__ import annotations
@@ -17,23 +18,21 @@ import torch
 from core.context import Awaited, current_priority
 from core.protocols import BatchObserver, Priority, RanBatch
 
-URGENT_SECONDS = 1.0  # since somebody waited for an answer, during which the batches of others are small
-SMALL_SHARE = 4  # of the budget
-PATIENCE_SECONDS = 1.0  # after which one batch goes before more urgent ones: queries without end must not starve it
+URGENT_SECONDS = 1.0  # after an interactive caller has come, the batches of other priorities stay small for this long
+SMALL_SHARE = 4  # the token budget is divided by this for small batches
+PATIENCE_SECONDS = 1.0  # after this wait a caller runs one batch before more urgent ones: queries must not starve it
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Waiter:
     """A caller in the queue of a model."""
 
-    queue: object  # of which model
+    queue: object  # the model's queue
     priority: Priority
-    alone: bool = True  # no other caller in its queue does the work for it
-    answer: Awaited | None = None  # what it is needed for
+    alone: bool = True  # no other caller of its queue can do its work
+    answer: Awaited | None = None  # the answer that needs the result
     arrived_at: float = field(default_factory=time.monotonic)
-    changed: threading.Condition = field(
-        init=False, repr=False
-    )  # notified when it is over, or its turn; with the scheduler's lock
+    changed: threading.Condition = field(init=False, repr=False)  # of the scheduler's lock; notified when over or next
 
     def __post_init__(self) -> None:
         self.priority = current_priority(self.priority)
@@ -44,29 +43,31 @@ class Waiter:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing left to compute for it."""
+        """Whether nothing is left to compute for this caller."""
         return self.is_abandoned
 
 
 class Scheduler:
-    """Shared by the queues of all models of a device. `lock` guards it; methods that say so are called with it held.
+    """Decides which caller computes next, among the queues of all models of a device.
 
-    The most urgent priority is served first, and within it who came first, whichever model it is; only who has waited
-    for PATIENCE_SECONDS goes before the others, once. Nobody is woken but who is done and who is next: each thread
-    that wakes for nothing holds up those that compute.
+    Callers are served by priority, and first come, first served within a priority, whichever model they want. A caller
+    that has waited for PATIENCE_SECONDS goes before more urgent ones, for one batch. Only the callers that are done and
+    the one that is next are woken: a thread that wakes for nothing slows down those that compute.
+
+    `lock` guards the state; some methods, as documented, must be called with it held.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._present: list[Waiter] = []  # in order of arrival; who is at work, too
+        self._present: list[Waiter] = []  # in order of arrival; includes the one that computes
         self._at_work: Waiter | None = None
-        self._urgent_at = float("-inf")  # by time.monotonic: when somebody last asked who waits for the answer
-        self._gave_way_at = float("-inf")  # likewise: when somebody less urgent than others last had the turn
-        self._staying = dict.fromkeys(Priority, 0)  # callers between two batches of theirs, or queued
+        self._urgent_at = float("-inf")  # by time.monotonic: when an interactive caller last came
+        self._gave_way_at = float("-inf")  # likewise: when an overdue caller last went first
+        self._staying = dict.fromkeys(Priority, 0)  # callers within `staying`
 
     @contextmanager
     def staying(self, priority: Priority) -> Iterator[None]:
-        """Within the block a caller of several batches is not overtaken between two of them by a less urgent one."""
+        """Within the block no less urgent caller may compute between two batches of this one."""
         priority = current_priority(priority)
         with self.lock:
             self._staying[priority] += 1
@@ -79,7 +80,7 @@ class Scheduler:
 
     @contextmanager
     def queued(self, own: Waiter) -> Iterator[None]:
-        """Queued for as long as the block lasts; a turn that it has by then ends with it."""
+        """Keep `own` in the queue during the block. If it is computing at the end, its turn ends there."""
         own.changed = threading.Condition(self.lock)
         try:
             with self.lock:
@@ -87,41 +88,44 @@ class Scheduler:
                 if own.priority is Priority.INTERACTIVE:
                     self._urgent_at = time.monotonic()
             yield
-        finally:  # also when the caller is interrupted: nobody then waits for it, and the turn is free
+        finally:  # also when the caller is interrupted: others must not wait for it
             with self.lock:
                 self._present = [other for other in self._present if other is not own]
                 self._end(own)
 
     def room(self, budget: int, priority: Priority) -> int:
-        """Tokens of a batch of this priority at most. While queries come, each waits for the batch that runs."""
+        """The most tokens that a batch of this priority may have now. Less than `budget` while queries come.
+
+        Each query waits for the batch that runs, so those of other priorities are then kept small.
+        """
         waiting = priority > Priority.INTERACTIVE and time.monotonic() - self._urgent_at < URGENT_SECONDS
         return budget // SMALL_SHARE if waiting else budget
 
     def present(self, queue: object) -> list[Waiter]:
-        """The callers in this queue, in order of arrival. With `lock` held."""
+        """The callers in this queue, in order of arrival. Call with `lock` held."""
         return [one for one in self._present if one.queue is queue]
 
     def waiting(self, queue: object) -> dict[Priority, int]:
-        """How many callers are in this queue, by priority; one that computes counts, too."""
+        """The number of callers in this queue by priority, including the one that computes."""
         with self.lock:
             present = self.present(queue)
             return {priority: sum(one.priority is priority for one in present) for priority in Priority}
 
     def wait(self, own: Waiter) -> None:
-        """Until it is over, or its caller is to compute, for itself or those ahead of it. With `lock` held."""
+        """Wait until `own` is over or must compute, for itself or for those ahead of it. Call with `lock` held."""
         while not (own.is_over or self._is_free_for(own)):
-            self._tell_next()  # who is next may have changed since somebody was told: patience ends by itself
-            own.changed.wait(PATIENCE_SECONDS)  # no longer, as nobody tells that patience or an answer has ended
+            self._tell_next()  # the next caller changes without a notification when one becomes overdue
+            own.changed.wait(PATIENCE_SECONDS)  # nobody notifies of overdue callers or abandoned answers
 
     def begin(self, own: Waiter) -> bool:
-        """Gives it the turn. Whether it goes before more urgent ones. With `lock` held."""
+        """Let `own` compute. Returns whether it is overdue, and so goes before others. Call with `lock` held."""
         self._at_work = own
         if overdue := self._overdue(own):
             self._gave_way_at = time.monotonic()
         return overdue
 
     def end(self, own: Waiter) -> None:
-        """Ends its turn, if it has it, and notifies the callers whose work it did."""
+        """End the turn of `own`, if it is computing, and notify the callers whose work it did."""
         with self.lock:
             self._end(own)
 
@@ -136,7 +140,7 @@ class Scheduler:
     def _is_free_for(self, own: Waiter) -> bool:
         if self._at_work is not None or (first := self._next()) is None:
             return False
-        # Who has waited for long enough has the turn itself: another would compute what is more urgent.
+        # An overdue caller computes itself: another one would compute the most urgent texts instead.
         return first is own or (first.queue is own.queue and not own.alone and not self._overdue(first))
 
     def _tell_next(self) -> None:
@@ -144,7 +148,7 @@ class Scheduler:
             first.changed.notify()
 
     def _next(self) -> Waiter | None:
-        """Who has the turn when nobody is at work."""
+        """The caller to compute next when nobody does."""
         waiting = [one for one in self._present if not one.is_over]
         if overdue := next((one for one in waiting if self._overdue(one)), None):
             return overdue
@@ -152,26 +156,26 @@ class Scheduler:
         return min((one for one in waiting if one.priority <= stays), key=lambda one: one.priority, default=None)
 
     def _overdue(self, own: Waiter) -> bool:
-        """Whether neither it nor anybody as patient had a turn for too long."""
+        """Whether, not being interactive, it has waited for PATIENCE_SECONDS in which no overdue caller was served."""
         since = max(own.arrived_at, self._gave_way_at)
         return own.priority > Priority.INTERACTIVE and time.monotonic() - since > PATIENCE_SECONDS
 
 
 class Queue:
-    """What the queues of all models have in common. `staying`: see Scheduler."""
+    """Base class of the queues of models. `staying`: see Scheduler."""
 
     def __init__(self, scheduler: Scheduler | None = None) -> None:
-        """`scheduler`: shared with other models of the device; None: one of its own."""
+        """`scheduler`: shared with the other models of the device; None: a new one."""
         self._scheduler = Scheduler() if scheduler is None else scheduler
         self._observer: BatchObserver | None = None
         self.staying = self._scheduler.staying
 
     def observe(self, observer: BatchObserver) -> None:
-        """Have `observer` called after every batch, by the thread that ran it."""
+        """Call `observer` after every batch, in the thread that ran it."""
         self._observer = observer
 
     def waiting(self) -> dict[Priority, int]:
-        """How many callers are in this queue, by priority; one that computes counts, too."""
+        """The number of callers in this queue by priority, including the one that computes."""
         return self._scheduler.waiting(self)
 
     def _ran(self, batch: RanBatch) -> None:
@@ -181,5 +185,5 @@ class Queue:
 
 @cache
 def scheduler_of(device: torch.device) -> Scheduler:
-    """The scheduler of a device in this process."""
+    """This process's scheduler of a device."""
     return Scheduler()

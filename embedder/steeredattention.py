@@ -1,4 +1,4 @@
-"""Attention that listens to factors: one per key token, acting on every query row alike.
+"""Scaled dot-product attention steered by factors, one per key token, which act on every query row alike.
 
 Log-additive (default):  S = Q K^T * scaling + log f          a factor of 0 becomes -1e4, never -inf
 Multiplicative:          S = (S - min S) * f                  the minimum over the keys that the row can see
@@ -16,7 +16,10 @@ SUPPRESSED = -1e4  # log of a factor of 0: exp(-1e4) is 0 in every float type, a
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, factors: Tensor | None, *, log_additive: bool) -> Tensor:
-    """(batch, heads, length, head_dim) from three of that shape; every key is visible. `factors`: (batch, length)."""
+    """The attention's output, (batch, heads, length, head_dim), for inputs of that shape. Every key is visible.
+
+    `factors`: (batch, length); None: not steered.
+    """
     if factors is None:
         return scaled_dot_product_attention(query, key, value)
     factors = factors[:, None, None, :].to(query.dtype)
@@ -27,14 +30,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, factors: Tensor | None, *,
 
 
 def log_factors(factors: Tensor) -> Tensor:
-    """log of the factors, SUPPRESSED where that would be lower. Same shape and dtype."""
+    """The logarithm of the factors, at least SUPPRESSED. Same shape and dtype."""
     return torch.log(factors).clamp_min(SUPPRESSED)
 
 
 def scale_scores(scores: Tensor, factors: Tensor, visible: Tensor | None) -> Tensor:
     """(S - min S) * f for scores (batch, heads, query_len, key_len), factors (batch, 1, 1, key_len).
 
-    `visible` (bool, None: all) says which keys a row can see: the others take no part in the minimum and get no weight.
+    `visible` (bool; None: all) marks the keys that a row can see. The others are left out of the minimum and get no
+    weight.
     """
     if visible is None:
         return (scores - scores.amin(dim=-1, keepdim=True)) * factors

@@ -1,4 +1,4 @@
-"""The backfill of a reindex: documents into its hidden generation, portion by portion, and then the switch."""
+"""Backfill of a reindex: copies documents to its hidden generation in portions, and then switches to it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from store.reindex.pending import Portion, next_portion, pending_count, strike_o
 from store.reindex.record import changed, hidden_collection
 from store.reindex.switching import NotCaughtUp, switch
 
-_CHARACTERS = 50_000  # of a portion, which is lost when the process is killed, and has waited for every query
-_LAST_DOCUMENTS = 32  # that the switch may bring over while it holds the writers back
-_HELD_SECONDS = 5.0  # for which it may
-_ROUNDS = 50  # of catching up, after which writers are quicker
-_PAUSE_FOR_FAILURES = 10.0  # where nothing is left but documents that cannot be embedded
+_CHARACTERS = 50_000  # of a portion's documents; a killed process loses its portion, which waited behind every query
+_LAST_DOCUMENTS = 32  # at most, that the switch copies while it blocks writers
+_HELD_SECONDS = 5.0  # at most, for the switch to embed these
+_ROUNDS = 50  # of catching up, after which the writers count as too fast
+_PAUSE_FOR_FAILURES = 10.0  # seconds, when only documents are left that cannot be embedded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Made:
-    """A portion that is ready to be written."""
+    """A portion with its embeddings, ready to be written."""
 
     portion: Portion
     ingest: Ingest
@@ -42,7 +42,7 @@ class _Made:
 
 
 class Backfill:
-    """For whoever holds the lock of reindexing."""
+    """Copies the documents of reindexes. The caller must hold the lock of reindexing, see indexer.preemption."""
 
     def __init__(self, database: Database, pipeline: Pipeline, clock: Clock) -> None:
         self._database = database
@@ -51,9 +51,10 @@ class Backfill:
         self._written_next = True
 
     def portion(self, reindex: Reindex) -> bool:
-        """Bring over the next portion, if there is one, and let the machine rest by the reindex' share.
+        """Copy the next portion, and record the pause that keeps to the reindex's share. False if there is no portion.
 
-        What was written meanwhile and what was there before take turns. Raises what the models raise, ReindexConflict.
+        Portions alternate between documents written since the start of the reindex and those from before it. Raises
+        what the models raise, and ReindexConflict.
         """
         began = time.monotonic()
         portion = self._next(reindex)
@@ -71,14 +72,17 @@ class Backfill:
         return True
 
     def follows(self, reindex: Reindex) -> bool:
-        """Whether the hidden generation lacks no more than may just have been written."""
+        """Whether the hidden generation has caught up, but for at most BATCH_DOCUMENTS that were just written."""
         with self._database.read() as session:
             waiting = pending_count(session, reindex)
-        # A reason may be a document's that waits; where none does, it is another, and looking again may end it.
+        # A reason may be that of a waiting document. If none waits, it is another, and a retry may clear it.
         return not waiting or (waiting <= BATCH_DOCUMENTS and reindex.reason is None)
 
     def catch_up(self, reindex: Reindex, priority: Priority) -> None:
-        """Bring over what was written meanwhile, all but a little. Raises NotCaughtUp where writers are quicker."""
+        """Copy the documents written meanwhile, until few are left.
+
+        Raises NotCaughtUp if writers are faster, and DocumentsRefused if a document cannot be embedded.
+        """
         for _ in range(_ROUNDS):
             portion, is_all = self._written(reindex, BATCH_DOCUMENTS)
             if is_all and len(portion) <= _LAST_DOCUMENTS // 2 and portion.characters <= _CHARACTERS // 2:
@@ -93,9 +97,11 @@ class Backfill:
         raise NotCaughtUp
 
     def switch(self, reindex: Reindex, states: Sequence[ReindexState], into: ReindexState) -> Reindex:
-        """Hold the writers back for a moment, bring over what is left, and change the names, in one transaction.
+        """Block writers for a moment, copy the remaining documents and swap the names, in one transaction.
 
-        What is left is embedded before the transaction. Raises NotCaughtUp where that is too much or takes too long.
+        `states`: in which that is allowed; `into`: the state after it. The remaining documents are embedded before the
+        transaction. Raises NotCaughtUp if they are too many or take too long, DocumentsRefused if one cannot be
+        embedded, and ReindexConflict.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="switch") as thread, self._database.writers_held() as write:
             reached("reindex.switch_held")
@@ -119,7 +125,7 @@ class Backfill:
         return done
 
     def _written(self, reindex: Reindex, documents: int) -> tuple[Portion, bool]:
-        """Of what was written meanwhile a portion of so many documents at most, and whether it is all of that."""
+        """A portion of at most `documents` documents written meanwhile, and whether these are all of them."""
         with self._database.read() as session:
             portion = written_portion(session, reindex, documents=documents, characters=_CHARACTERS)
             return portion, pending_count(session, reindex) == len(portion)
@@ -136,7 +142,7 @@ class Backfill:
             portion = next_portion(session, reindex, **limits)
         if len(portion):
             return portion
-        with self._database.write() as session:  # what came after that read is written, and noted
+        with self._database.write() as session:  # writes after that read are noted as pending
             changed(session, reindex, (ReindexState.BUILDING,), scanned=True)
         return written if len(written) else None
 
@@ -151,7 +157,7 @@ class Backfill:
         return _Made(portion=portion, ingest=ingest, prepared=prepared, embedded=embedded, failed=failed)
 
     def _refuse_failures(self, made: _Made) -> None:
-        """A switch would lose them."""
+        """Raise DocumentsRefused if documents of the portion failed: a switch would lose them."""
         if made.failed:
             raise DocumentsRefused(_said(made.failed), param="collection")
 
@@ -162,7 +168,7 @@ class Backfill:
         only_failures = bool(failed) and len(failed) == len(made.portion)
         rest = seconds * (1.0 / reindex.share - 1.0)
         if reindex.scanned:
-            rest = 0.0  # it only follows, and would lag behind
+            rest = 0.0  # only new writes are left, and with pauses it would lag behind them
         columns: dict[str, object] = {
             "reason": _said(failed) if failed else None,
             "failures": 0,

@@ -1,7 +1,8 @@
-"""The backfill, one thread of one process at a time, is preempted by whoever asks for a switch or a rollback.
+"""Lets a request to switch or roll back a reindex preempt the backfill.
 
-Without a line in front of the lock, a process that brings over one portion after the other would nearly always have it
-again before anybody else looks.
+One thread of one process at a time copies documents, under the lock REINDEX_LOCK. A process that copies one portion
+after the other would nearly always take that lock again before anybody else tries. So a request first takes a second
+lock, REINDEX_QUEUE, and the backfill yields while that one is held.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from core.errors import LockHeld, StorageBusy, StorageError
 from store.directory import REINDEX_LOCK, REINDEX_QUEUE
 from store.lock import held, is_held, sign, signed_by
 
-LOCK_SECONDS = 20.0  # for which whoever asks waits: the others give way at their next look, or call to a model
-_LOOK_SECONDS = 0.05  # between looks whether somebody asks
+LOCK_SECONDS = 20.0  # a request waits this long; the backfill yields at its next check or call to a model
+_LOOK_SECONDS = 0.05  # between checks for a request
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def preemptible(directory: Path) -> Iterator[Awaited]:
-    """Within the block a portion is brought over; it ends early where the yielded answer is over: somebody preempts it.
+    """Hold the lock for copying a portion during the block. When the yielded answer is over, a request preempts it.
 
-    Raises LockHeld where another thread or process is at a portion, or preempts.
+    Raises LockHeld if another thread or process is copying a portion, or a request waits.
     """
     if is_held(directory, REINDEX_QUEUE):
         raise LockHeld
@@ -40,9 +41,10 @@ def preemptible(directory: Path) -> Iterator[Awaited]:
 
 @contextmanager
 def preempting(directory: Path) -> Iterator[None]:
-    """Within the block nobody is at a portion, here or in another process; the one at hand is brought over later.
+    """Ensure that no portion is copied during the block, here or in another process; a preempted one is copied later.
 
-    Raises StorageBusy that names who does not give way, Abandoned where nobody waits for the answer any more.
+    Raises StorageBusy, which names the process that does not yield, if that takes longer than LOCK_SECONDS or the
+    request's remaining time, and Abandoned if nobody waits for the answer any more.
     """
     answer = current_answer()
     remaining = None if answer is None else answer.remaining
@@ -69,7 +71,10 @@ def _signed(directory: Path, name: str, seconds: float) -> Iterator[None]:
 
 
 class _Portion(Awaited):
-    """Over when somebody asks. What looking may fail with is logged: those in line at a model look for each other."""
+    """An answer that is over when a request preempts it.
+
+    Errors of the check are logged, not raised: callers that wait at a model check each other's answers.
+    """
 
     def __init__(self, directory: Path) -> None:
         super().__init__()

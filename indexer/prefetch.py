@@ -1,4 +1,4 @@
-"""Prefetching: the next item is made in a thread while the one before it is used."""
+"""Prefetches the items of an iterator: a thread computes the next one while the current one is used."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _T = TypeVar("_T")
 
 @contextmanager
 def prefetched(items: Iterator[_T], name: str) -> Iterator[Iterator[_T]]:
-    """The items, in their order; each is made in a thread called `name`, while whoever takes them is at the one before.
+    """The items, in order; each is computed in a thread called `name`, while the caller uses the one before.
 
-    What `items` raise is raised where the item would have come. When the block ends before the items do, the one at
-    hand is waited for, and no other is made.
+    An error of `items` is raised in place of the item. If the block ends before the items do, it waits for the one that
+    is being computed, and no other is started.
     """
     end = object()
 

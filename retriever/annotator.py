@@ -1,4 +1,4 @@
-"""Adds to a search result the extras that were asked for: highlights, facets, suggestions."""
+"""Adds the requested extras to a search result: highlights, facets, suggestions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from store.vocabulary import Vocabularies
 
 
 class Annotator:
-    """Thread-safe."""
+    """Adds extras to search results. Thread-safe."""
 
     def __init__(self, analyzer: Analyzer, vocabularies: Vocabularies) -> None:
         self._analyzer = analyzer
@@ -36,9 +36,10 @@ class Annotator:
         passages: Sequence[StoredPassage],
         watch: Stopwatch,
     ) -> SearchResult:
-        """`result`, whose hits are `passages`, with what its query asks for. What there is no time for is left out.
+        """`result`, whose hits are `passages`, with the extras that its query asks for.
 
-        Raises InvalidQuery for a facet of a field that no document ever had.
+        Facets and suggestions that the timeout leaves no time for are named in `left_out`. Raises InvalidQuery for a
+        facet of a field that no document ever had.
         """
         query = result.query
         if query.extras.facets:
@@ -75,6 +76,6 @@ class Annotator:
 
 
 def _leg_terms(sparse: Mapping[Leg, SparseTerms]) -> QueryTerms | None:
-    """The words of the query; None where no leg goes by words."""
+    """The words of the query; None if no leg matches words."""
     terms = sparse.get(Leg.SPARSE)
     return terms if isinstance(terms, QueryTerms) else None

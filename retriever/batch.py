@@ -1,4 +1,4 @@
-"""Several queries at once: each has its own answer or its own error."""
+"""Runs a function on several queries, so that each gets its own result or its own error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _B = TypeVar("_B")
 
 
 def each(work: Callable[[_A], _B], items: Sequence[_A | SalienceError]) -> list[_B | SalienceError]:
-    """`work` on each item, in order; an error among them stays, and so does one that is raised.
+    """Call `work` on each item, in order. Items that are errors are kept; a SalienceError of `work` becomes the result.
 
-    Raises StorageError: that concerns all of them.
+    Raises StorageError, as that concerns all items.
     """
     return [item if isinstance(item, SalienceError) else _attempt(work, item) for item in items]
 
@@ -22,7 +22,7 @@ def each(work: Callable[[_A], _B], items: Sequence[_A | SalienceError]) -> list[
 def at_once(
     work: Callable[[Sequence[_A]], Sequence[_B]], items: Sequence[_A | SalienceError]
 ) -> list[_B | SalienceError]:
-    """`work` on all items together, as `each`; where that fails, on each alone, to find whose fault it is."""
+    """Like `each`, but call `work` once for all items. If that fails, call it for each alone to find the cause."""
     good = [item for item in items if not isinstance(item, SalienceError)]
     try:
         done = iter(work(good) if good else ())

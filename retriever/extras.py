@@ -1,4 +1,4 @@
-"""The extras of a search beside its ranking: highlighted words, facets, and suggestions for mistyped words."""
+"""Options for the extras of a search (highlights, facets, suggestions for mistyped words), and facet counts."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MAX_FACET_VALUES = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extras:
-    """The extras that a search asks for. Raises InvalidQuery for too many facets or values."""
+    """The extras that a search asks for. Raises InvalidQuery for too many or repeated facets, or too many values."""
 
     highlight: bool = False
-    facets: tuple[str, ...] = ()  # metadata fields
-    facet_values: int = 10  # of each, those of most documents
+    facets: tuple[str, ...] = ()  # metadata fields, at most MAX_FACETS
+    facet_values: int = 10  # per facet, those of the most documents; 1 to MAX_FACET_VALUES
     suggest: bool = False
 
     def __post_init__(self) -> None:
@@ -41,9 +41,9 @@ class Extras:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facets:
-    """Exact counts over all documents that match, not over those that are shown."""
+    """Exact counts over all documents that match, not just those that are shown."""
 
-    documents: int  # that match
+    documents: int  # the number that match
     fields: Mapping[str, FieldCounts]
 
 
@@ -55,10 +55,11 @@ def count_facets(
     allowed: Int64Array | None,
     excluded: Int64Array | None,
 ) -> Facets:
-    """The dense leg matches every passage. Without it, documents match that have what a sparse leg looks for.
+    """Count the values of the facet fields over the documents that match.
 
-    `allowed` and `excluded`: passages that can be, and that cannot be, hits; None: all, and none. Raises InvalidQuery
-    for a field that no document ever had.
+    The dense leg matches every passage. Without it, a document matches if it has any term of a sparse leg.
+    `allowed`, `excluded`: int64 ids of the passages that can be hits (None: all), and that cannot (None: none).
+    Raises InvalidQuery for a field that no document ever had.
     """
     documents = documents_of_passages(view, allowed, excluded)
     if Leg.DENSE not in legs:

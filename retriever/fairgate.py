@@ -1,8 +1,8 @@
-"""A gate for threads that mostly run Python: they go through it in turns, as together they get less done than one.
+"""A fair gate for threads that mostly run Python: it admits them one by one, as together they get less done than one.
 
-A search gives the interpreter's lock up and takes it back some hundred times: at each SQLite step, regular expression
-and larger call of numpy. With eight searches at once each of these hands the lock to another thread, and the kernel's
-part of it costs more than the search. See docs/decisions/0030-searches-take-turns.md.
+A search releases and reacquires the global interpreter lock (GIL) some hundred times: at each SQLite step, regular
+expression and larger call of numpy. With eight searches at once, each release hands the lock to another thread, and
+the kernel's part of that costs more than the search. See docs/decisions/0030-searches-take-turns.md.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PATIENCE_SECONDS = 0.025  # after which the next one is let in beside it
-GATHERING_SECONDS = 0.1  # after which nobody waits for those who came later
-UNHURRIED_SECONDS = 1.0  # that a request must have left to wait for the queue
+PATIENCE_SECONDS = 0.025  # after which the next thread is admitted, too
+GATHERING_SECONDS = 0.1  # after which `wait_for_queue` ignores newcomers
+UNHURRIED_SECONDS = 1.0  # a request must have more time left than this, to wait for the queue
 
 
 class FairGate:
-    """First come, first served. Thread-safe, and no lock: nothing may rely on being alone.
+    """Admits threads one by one, first come, first served. Thread-safe.
 
-    Who takes longer than PATIENCE_SECONDS, at a disk or a large index, holds nobody up for longer than that: the next
-    one begins beside it. So at least forty a second begin, however long each of them takes.
+    It is not a lock: nothing may rely on being alone inside. A thread that takes longer than PATIENCE_SECONDS, for a
+    slow disk or a large index, delays the next one by no more than that: both are then inside. So at least forty
+    threads a second are admitted, however long each takes.
     """
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
         self._queue: deque[_Turn] = deque()
-        self._free_from = float("-inf")  # by time.monotonic: when whoever came last has had it for long enough
-        self._newest: _Turn | None = None  # who was let in last, while inside
+        self._free_from = float("-inf")  # by time.monotonic: when the next may enter beside the newest
+        self._newest: _Turn | None = None  # the thread admitted last, while it is inside
 
     @contextmanager
     def entered(self) -> Iterator[None]:
+        """Wait to be admitted, and be inside during the block."""
         turn = _Turn()
         with self._changing:
             self._queue.append(turn)
@@ -52,10 +54,11 @@ class FairGate:
                 self._admit()
 
     def wait_for_queue(self) -> None:
-        """Returns when those queued now have been let in: for work that prepares a turn, as that comes no sooner.
+        """Wait until all threads queued now have been admitted. For work before `entered`, such as encoding a query.
 
-        Whoever asks a model only then asks it together with all who have waited here, for little more than one pays.
-        Those who are queued meanwhile are waited for as well, but no more after GATHERING_SECONDS.
+        That work is not needed any sooner. The threads that wait here then call the model together, in one batch that
+        costs little more than one query. Threads that are queued meanwhile are waited for, too, but no further ones
+        after GATHERING_SECONDS.
         """
         until = time.monotonic() + GATHERING_SECONDS
         passed = self._behind_queue()
@@ -64,7 +67,7 @@ class FairGate:
             passed = self._behind_queue() if time.monotonic() < until else None
 
     def _behind_queue(self) -> threading.Lock | None:
-        """Can be acquired when all who are queued now have been let in; None: nobody is."""
+        """A lock that is released when all threads queued now have been admitted; None if none is queued."""
         with self._changing:
             if not self._queue:
                 return None
@@ -73,7 +76,7 @@ class FairGate:
             return passed
 
     def _admit(self) -> None:
-        """Lets the first of the queue in, where nobody is inside, or the newest has been for long enough."""
+        """Admit the first of the queue if the newest has left, or has been inside for PATIENCE_SECONDS."""
         now = time.monotonic()
         if self._queue and (self._newest is None or now >= self._free_from):
             self._newest = self._queue.popleft()
@@ -87,7 +90,7 @@ class _Turn:
 
     def __init__(self) -> None:
         self.begun = _closed()
-        self.behind: list[threading.Lock] = []  # of those who wait until it is no longer queued
+        self.behind: list[threading.Lock] = []  # released when it is no longer queued
 
     def tell(self) -> None:
         for passed in self.behind:
@@ -95,7 +98,7 @@ class _Turn:
 
 
 def _closed() -> threading.Lock:
-    """A lock that the next one to acquire it waits at."""
+    """A new lock that is already acquired."""
     lock = threading.Lock()
     lock.acquire()
     return lock

@@ -1,4 +1,4 @@
-"""A least-recently-used cache that is bounded in bytes, and who shares its entries."""
+"""A least-recently-used (LRU) cache bounded in bytes, and the part of its keys that says who shares an entry."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ _Value = TypeVar("_Value")
 
 
 def audience(generation: Generation, within: Filter | None) -> Audience:
-    """Who shares what is remembered: those who search this generation, and may see the same documents of it.
+    """Who shares a cache entry: the callers that search this generation and may see the same documents of it.
 
-    What is remembered is there sooner. That tells that somebody asked for it, which nobody else may learn: see
-    docs/decisions/0025-as-if-there-were-no-others.md.
+    A cached result arrives sooner, which reveals that somebody asked for it. Nobody outside the audience may learn
+    that: see docs/decisions/0025-as-if-there-were-no-others.md.
     """
     return generation.id, within
 
 
 def digest(*parts: object) -> bytes:
-    """(32 bytes) A key of what the parts say when they are written out, which keeps none of it."""
+    """A cache key made of the parts: the SHA-256 (32 bytes) of their repr, which keeps none of them."""
     return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).digest()
 
 
 class LruCache(Generic[_Key, _Value]):
-    """Values by key; the least recently used ones go first. Thread-safe."""
+    """Values by key; drops the least recently used ones when it is full. Thread-safe."""
 
     def __init__(self, max_bytes: int, size: Callable[[_Value], int]) -> None:
-        """`size`: bytes of a value. One that is larger than all the room is not kept."""
+        """`size` gives the bytes of a value. A value larger than `max_bytes` is not kept."""
         self._max_bytes = max_bytes
         self._size = size
         self._values: OrderedDict[_Key, _Value] = OrderedDict()
         self._lock = threading.Lock()
-        self.bytes = 0  # that the values take
+        self.bytes = 0  # taken by the values
 
     def get(self, keys: Sequence[_Key]) -> list[_Value | None]:
-        """The value of each key, None where it is not there."""
+        """The value of each key, None if it is not cached."""
         with self._lock:
             found = [self._values.get(key) for key in keys]
             for key, value in zip(keys, found, strict=True):

@@ -1,4 +1,4 @@
-"""Query planning: what the legs of a search look for, and among which passages."""
+"""Query planning: decides what each leg of a search looks for, and among which passages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from store.vocabulary import Vocabularies
 
 
 class Planner:
-    """Thread-safe; remembers the synonyms of the collections as they are analysed."""
+    """Plans searches. Thread-safe; caches the analysed synonyms of collections."""
 
     def __init__(self, analyzer: Analyzer, vocabularies: Vocabularies) -> None:
         self._analyzer = analyzer
@@ -30,7 +30,7 @@ class Planner:
     def plan(
         self, view: View, query: Query, legs: tuple[Leg, ...], encoded: EncodedQuery, watch: Stopwatch
     ) -> tuple[EncodedQuery, Plan]:
-        """The plan in the state of `view`, and the encoded query as its examples have moved it.
+        """The encoded query, adjusted by its examples, and the plan for the state of `view`.
 
         Raises DocumentNotFound and HitNotFound for examples, InvalidFilter, InvalidQuery.
         """
@@ -47,7 +47,7 @@ class Planner:
     def sparse_terms(
         self, view: View, query: Query, legs: tuple[Leg, ...], encoded: EncodedQuery, examples: Examples | None = None
     ) -> dict[Leg, SparseTerms]:
-        """What the sparse legs look for."""
+        """The terms that each sparse leg looks for."""
         place = learned_leg(view.collection)
         found: dict[Leg, SparseTerms] = {}
         if Leg.SPARSE in legs and place is not Leg.SPARSE:
@@ -62,10 +62,10 @@ class Planner:
 
 
 def with_defaults(query: Query, view: View) -> Query:
-    """With the collection's alpha where the query names none."""
+    """The query, with the collection's alpha if it names none."""
     return replace(query, fusion=query.fusion.settled(view.collection.settings.alpha))
 
 
 def visible(query: Query, view: View) -> View:
-    """What whoever asks may see of it."""
+    """The part of `view` that the query's caller may see."""
     return view if query.within is None else view.only(query.within)

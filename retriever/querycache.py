@@ -1,6 +1,6 @@
-"""A cache of what the models made of queries: for the next page, another filter, or whoever asks the same.
+"""Caches the models' results for queries, for the next page, another filter, or the same query again.
 
-A generation has one model of each kind as long as it lives, so an audience stands for the models, too.
+A generation keeps its model of each kind for life, so the audience in a key identifies the models, too.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from core.records import Float32Array, SparseVector, TokenTrace
 from retriever.lrucache import Audience, LruCache, digest
 from retriever.tracecache import own_trace, total_bytes, trace_bytes
 
-MAX_BYTES = 16 * 2**20  # some 8,000 queries in 384 dimensions; one that was explained in words takes 7 times as much
-_LARGEST_SHARE = 1 / 16  # of the room: one long text with its trace must not push out thousands of queries
-_BYTES_BESIDE = 512  # of a key and of the objects around the arrays
+MAX_BYTES = 16 * 2**20  # about 8,000 queries in 384 dimensions; one explained in words takes 7 times as much
+_LARGEST_SHARE = 1 / 16  # of `max_bytes`, for an entry: one long text with its trace must not push out thousands
+_BYTES_BESIDE = 512  # for the key and the objects around the arrays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
-    """What the models made of one query; None where they were not asked."""
+    """The models' results for one query; None for a model that was not called."""
 
     vector: Float32Array | None  # (dimension,)
     learned: SparseVector | None
-    trace: TokenTrace | None  # what `vector` was made of
+    trace: TokenTrace | None  # of `vector`
     truncated: bool  # whether a model read only its beginning
-    tokens: int  # that the models read, each of them
+    tokens: int  # read, summed over the models
 
 
 class QueryCache:
-    """The least recently used ones go first. Thread-safe."""
+    """An LRU cache of `Made`. Thread-safe."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._made: LruCache[bytes, Made] = LruCache(max_bytes, _bytes_of)
@@ -38,7 +38,7 @@ class QueryCache:
 
     @property
     def kept_bytes(self) -> int:
-        """Memory that they take."""
+        """Bytes that the entries take."""
         return self._made.bytes
 
     def key(
@@ -50,7 +50,7 @@ class QueryCache:
         *,
         traced: bool,
     ) -> bytes:
-        """(32 bytes) Of all that the models go by. `dense`, `learned`: what each leg's model is to read."""
+        """The key (32 bytes) of all that the results depend on. `dense`, `learned`: the prompts of each leg's model."""
         return digest(audience, _readable(dense), _readable(learned), options, traced)
 
     def get(self, key: bytes) -> Made | None:
@@ -62,7 +62,7 @@ class QueryCache:
 
 
 def _readable(prompt: Prompt | None) -> object:
-    """What it is told by, an image by the digest of its file: written out it would take longer than its encoding."""
+    """The prompt for a key, with digests for images: to write out a file would take longer than to encode it."""
     if prompt is None or not any(isinstance(item, ImageItem) for item in prompt.items):
         return prompt
     return [
@@ -72,7 +72,7 @@ def _readable(prompt: Prompt | None) -> object:
 
 
 def _own(made: Made) -> Made:
-    """Without the rest of the batch, which the encoder's arrays are views of."""
+    """A copy of the arrays: the encoder's are views of a whole batch, which would be kept with them."""
     vector, learned, trace = made.vector, made.learned, made.trace
     return replace(
         made,

@@ -1,4 +1,4 @@
-"""A time limit for calls that cannot be interrupted: nobody waits for them any longer than that."""
+"""A time limit for calls that cannot be interrupted: the caller stops waiting, and the call goes on in a thread."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import TypeVar
 
 from core.context import Awaited, awaited, current_answer
 
-_THREADS = 16  # calls that go on although nobody waits any more; further ones wait for a place, or are given up there
-PATIENCE_SECONDS = 5.0  # a batch of a model takes less, and then it asks whether anybody waits
+_THREADS = 16  # calls at once, including those given up; further ones wait for a free slot until their time is over
+PATIENCE_SECONDS = 5.0  # a batch of a model takes less, and then checks whether anybody waits
 _NAME = "time-limit"
 _T = TypeVar("_T")
 
 
 class TimeLimit:
-    """Thread-safe. A process that ends waits PATIENCE_SECONDS at most for calls that were given up."""
+    """Limits the time of calls. Thread-safe. At exit the process waits for calls for at most PATIENCE_SECONDS."""
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(_THREADS)
 
     def call(self, work: Callable[[], _T], seconds: float | None) -> _T:
-        """What `work` returns, or raises. None: whenever that is. Raises TimeoutError after `seconds`.
+        """Return what `work` returns, or raise what it raises. Raises TimeoutError after `seconds`; None: no limit.
 
-        Work that has begun then goes on in its thread, up to where it asks whether anybody waits; its result is
-        dropped.
+        After a timeout, work that has begun goes on in its thread until it next checks whether anybody waits; its
+        result is dropped.
         """
         if seconds is None:
             return work()
@@ -38,7 +38,7 @@ class TimeLimit:
         answer, future = Awaited(within=current_answer()), Future[_T]()
         with awaited(answer):
             context = copy_context()
-        # No executor: the interpreter waits at its end for the threads of every one, however long they take.
+        # Not an executor: at exit the interpreter waits for all executor threads, however long they take.
         thread = threading.Thread(target=self._run, args=(context.run, work, future), name=_NAME, daemon=True)
         try:
             thread.start()
@@ -54,7 +54,7 @@ class TimeLimit:
     def _run(self, within: Callable[[Callable[[], _T]], _T], work: Callable[[], _T], future: Future[_T]) -> None:
         try:
             result = within(work)
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             future.set_exception(error)
         else:
             future.set_result(result)
@@ -64,7 +64,10 @@ class TimeLimit:
 
 @atexit.register
 def _end() -> None:
-    """The interpreter takes its threads away when it ends, and C++ code, as torch is, aborts the process for that."""
+    """Wait at exit for running calls, for at most PATIENCE_SECONDS.
+
+    The interpreter kills daemon threads when it ends, and C++ code such as torch then aborts the process.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     for thread in threading.enumerate():
         if thread.name == _NAME:

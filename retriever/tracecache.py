@@ -1,8 +1,8 @@
-"""A cache of traces: what the models' vectors are made of, token by token, for the next question about the same texts.
+"""Caches token traces (what the models' vectors consist of, token by token) for later questions about the same texts.
 
-A trace depends on the model, the text with its controls, and what it is embedded as: on nothing else, so a key of these
-never goes stale. The same search again costs no forward pass, nor do the same passages under another query. An audience
-has its own.
+A trace depends only on the model, the text with its controls, and what it is embedded as, so a key of these never goes
+stale. Repeating a search costs no forward pass, nor do the same passages for another query. Each audience has its own
+entries.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from core.protocols import Encoder, SparseEncoder
 from core.records import Int32Array, Representation, SparseTrace, TokenTrace
 from retriever.lrucache import Audience, LruCache, digest
 
-MAX_BYTES = 96 * 2**20  # of the kept traces; a passage of 256 tokens in 384 dimensions takes 0.4 MiB
+MAX_BYTES = 96 * 2**20  # a passage of 256 tokens in 384 dimensions takes 0.4 MiB
 _Trace = TypeVar("_Trace", TokenTrace, SparseTrace)
 _PLAIN = ControlOptions()
 
 
 class TraceCache:
-    """Asks encoders for traces, or remembers them. Thread-safe."""
+    """An LRU cache in front of the encoders' traces. Thread-safe."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        """`max_bytes`: for dense and for learned traces together."""
+        """`max_bytes`: three quarters are for dense traces, one quarter for learned ones."""
         self._dense: LruCache[bytes, TokenTrace] = LruCache(max_bytes * 3 // 4, trace_bytes)
         self._sparse: LruCache[bytes, SparseTrace] = LruCache(max_bytes // 4, _sparse_bytes)
 
     @property
     def bytes(self) -> int:
-        """Memory that the kept traces take."""
+        """Bytes that the traces take."""
         return self._dense.bytes + self._sparse.bytes
 
     def dense(
@@ -47,7 +47,7 @@ class TraceCache:
         *,
         options: ControlOptions = _PLAIN,
     ) -> list[TokenTrace] | None:
-        """As `encoder.trace`; what is not known yet is read in one call."""
+        """The result of `encoder.trace`; traces that are not cached are computed in one call."""
         keys = [digest(audience, encoder.fingerprint, prompt, representation, options) for prompt in prompts]
 
         def make(places: Sequence[int]) -> list[TokenTrace] | None:
@@ -66,7 +66,7 @@ class TraceCache:
         *,
         options: ControlOptions = _PLAIN,
     ) -> list[SparseTrace] | None:
-        """As `encoder.trace_sparse`, of the same terms in every prompt."""
+        """The result of `encoder.trace_sparse`, with the same `terms` for every prompt."""
         known = f"{encoder.fingerprint} {hashlib.sha256(terms.tobytes()).hexdigest()}"
         keys = [digest(audience, known, prompt, representation, options) for prompt in prompts]
 
@@ -79,7 +79,7 @@ class TraceCache:
 
 
 def own_trace(trace: TokenTrace) -> TokenTrace:
-    """Without the rest of the batch, which the encoder's arrays are views of."""
+    """A copy of the arrays: the encoder's are views of a whole batch, which would be kept with them."""
     return replace(trace, vectors=trace.vectors.copy(), weights=trace.weights.copy())
 
 
@@ -95,7 +95,7 @@ def _remembered(
     recent: LruCache[bytes, _Trace], keys: Sequence[bytes], make: Callable[[Sequence[int]], list[_Trace] | None]
 ) -> list[_Trace] | None:
     found = recent.get(keys)
-    # As if it were read: who pays must not learn from it what others asked for lately.
+    # Counted as if read: the usage must not reveal to a caller what others asked for.
     models_read(sum(len(trace.spans) for trace in found if trace is not None))
     missing = [place for place, trace in enumerate(found) if trace is None]
     if missing:
