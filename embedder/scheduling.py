@@ -67,7 +67,7 @@ class Scheduler:
 
     @contextmanager
     def staying(self, priority: Priority) -> Iterator[None]:
-        """Within the block no less urgent caller may compute between two batches of this one."""
+        """Within the block, lower priorities do not compute between two batches of this caller, unless overdue."""
         priority = current_priority(priority)
         with self.lock:
             self._staying[priority] += 1
@@ -94,9 +94,10 @@ class Scheduler:
                 self._end(own)
 
     def room(self, budget: int, priority: Priority) -> int:
-        """The most tokens that a batch of this priority may have now. Less than `budget` while queries come.
+        """The most tokens that a batch of this priority may have now.
 
-        Each query waits for the batch that runs, so those of other priorities are then kept small.
+        While queries come, batches of other priorities get only a part of `budget`, as each query waits for the batch
+        that is running.
         """
         waiting = priority > Priority.INTERACTIVE and time.monotonic() - self._urgent_at < URGENT_SECONDS
         return budget // SMALL_SHARE if waiting else budget
