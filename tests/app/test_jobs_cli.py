@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from core.records import Embeddings, JobState
 from embedder.local import LocalEncoder
 from store import Database
 from store.catalog import counts, get_collection
-from store.jobs import cancel_job, list_jobs
+from store.jobs import cancel_job, get_job, list_jobs
 from tests.app.command import COMMAND
 from tests.waiting import until
 
@@ -123,15 +124,20 @@ def test_adding_says_what_was_done_where_somebody_cancels_it(
     def cancel(texts: list[str]) -> None:
         calls.append(texts)
         if len(calls) == 2:
-            database = Database.open(tmp_path / "data")
-            with database.write() as session:
-                cancel_job(session, 1, now=time.time())
-            database.close()
+            with closing(Database.open(tmp_path / "data")) as database:
+                until(lambda: _created(database) == 128)  # the batch before is stored meanwhile, by another thread
+                with database.write() as session:
+                    cancel_job(session, 1, now=time.time())
 
     before_encoding.append(cancel)
     code, out, err = salience("add", str(articles), "-c", "news")
     assert (code, out) == (1, "")
     assert "job 1 cancelled; of its 300 documents 128 were done, and stay so" in err
+
+
+def _created(database: Database) -> int:
+    with database.read() as session:
+        return get_job(session, 1).created
 
 
 def test_the_table_and_mistakes(interrupted: Salience) -> None:
